@@ -1,0 +1,53 @@
+# `make demo` and `make test` are the two commands; each sets up what it needs.
+# The work of setting up is in .ci/bootstrap, so that it can be read and run without make.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+STAMP := .venv/.ready
+PYTEST := $(BIN)/python -m pytest
+# Test workers; one for each of the two cores that every machine has.
+JOBS ?= 2
+# Extra arguments, as in: make test ARGS="-k embedded -x"
+ARGS ?=
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: $(STAMP)  ## make .venv with the pinned packages (PYTHON=python3.12 to choose the interpreter)
+
+$(STAMP): pyproject.toml constraints.txt .ci/bootstrap
+	@PYTHON="$(PYTHON)" .ci/bootstrap
+	@touch $(STAMP)
+
+demo: setup  ## protect a small shop, break it, and bring it back
+	@$(BIN)/backup-pipeline demo
+
+ui: setup  ## the Dagster UI over this folder's backup.yaml
+	@$(BIN)/backup-pipeline ui
+
+test: setup  ## every test
+	@.ci/chromium
+	@$(PYTEST) -n $(JOBS) $(ARGS)
+
+test-fast: setup  ## the tests without the slow and the browser ones
+	@$(PYTEST) -n $(JOBS) -m "not slow and not browser" $(ARGS)
+
+lint: setup  ## ruff, the formatter in check mode, mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup  ## let ruff fix and format everything
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup  ## the benchmarks, against pg_dump and pg_restore in the same run
+	@$(BIN)/python -m backup_pipeline_tests.benchmarks $(ARGS)
+
+clean:  ## remove .venv, caches and build leftovers
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup demo ui test test-fast lint format bench clean
