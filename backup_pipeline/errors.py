@@ -1,0 +1,124 @@
+"""Every error that this package raises on purpose.
+
+    BackupError
+    ├── ConfigError            the configuration file, or an argument, is wrong
+    ├── NotFound               no such system, backup, table or object
+    ├── SourceError            the database cannot be read as it should be
+    │   ├── SourceUnavailable  … because it does not answer (worth another try)
+    │   ├── PermissionMissing  … because a right is missing (the remedy holds the GRANTs)
+    │   ├── NotSupported       … because a faithful copy is not possible: refused, never approximated
+    │   └── SourceChanged      … because it changed under our hands (a new snapshot makes it right)
+    ├── VaultError             the vault cannot be read or written
+    │   ├── AlreadyExists      a conditional create found something there
+    │   ├── StoreUnavailable   the store does not answer (worth another try)
+    │   └── VaultBusy          another backup of the same system is running
+    ├── Damaged                stored bytes are not what the manifest says
+    ├── Incomplete             less was produced than was asked for
+    ├── RestoreError           the restore did not happen; the target is as it was
+    │   └── TargetNotEmpty     … because the target already holds something
+    ├── ProofFailed            a verification or a drill found a difference
+    ├── ToolMissing            a program that is needed is not on this machine
+    └── ServerFailed           a throw-away database server did not start
+
+A message says what happened; `remedy` says what to do about it, and both are shown wherever the
+error surfaces. Exit codes and HTTP statuses are class attributes, here and nowhere else. Messages
+never contain a password: whoever builds one from a URL passes it through `config.redact` first.
+"""
+
+from __future__ import annotations
+
+
+class BackupError(Exception):
+    """The root. `code` is stable: scripts and the JSON output rely on it."""
+
+    code = "error"
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n→ {self.remedy}" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders (worker → parent); the keyword must survive that.
+        return (_rebuild, (type(self), self.message, self.remedy))
+
+
+def _rebuild(kind: type[BackupError], message: str, remedy: str) -> BackupError:
+    return kind(message, remedy=remedy)
+
+
+class ConfigError(BackupError):
+    code, exit_code, http_status = "config", 2, 400
+
+
+class NotFound(BackupError):
+    code, exit_code, http_status = "not-found", 3, 404
+
+
+class SourceError(BackupError):
+    code, exit_code, http_status = "source", 4, 502
+
+
+class SourceUnavailable(SourceError):
+    code, http_status = "source-unavailable", 503
+
+
+class PermissionMissing(SourceError):
+    code, http_status = "permission-missing", 502
+
+
+class NotSupported(SourceError):
+    code, http_status = "not-supported", 422
+
+
+class SourceChanged(SourceError):
+    code, http_status = "source-changed", 409
+
+
+class VaultError(BackupError):
+    code, exit_code, http_status = "vault", 5, 502
+
+
+class AlreadyExists(VaultError):
+    code, http_status = "already-exists", 409
+
+
+class StoreUnavailable(VaultError):
+    code, http_status = "store-unavailable", 503
+
+
+class VaultBusy(VaultError):
+    code, exit_code, http_status = "busy", 6, 409
+
+
+class Damaged(BackupError):
+    code, exit_code, http_status = "damaged", 7, 500
+
+
+class Incomplete(BackupError):
+    code, exit_code, http_status = "incomplete", 8, 500
+
+
+class RestoreError(BackupError):
+    code, exit_code, http_status = "restore", 9, 500
+
+
+class TargetNotEmpty(RestoreError):
+    code, http_status = "target-not-empty", 409
+
+
+class ProofFailed(BackupError):
+    code, exit_code, http_status = "proof-failed", 10, 500
+
+
+class ToolMissing(BackupError):
+    code, exit_code, http_status = "tool-missing", 11, 500
+
+
+class ServerFailed(BackupError):
+    code, exit_code, http_status = "server-failed", 12, 500

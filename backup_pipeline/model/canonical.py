@@ -1,0 +1,64 @@
+"""Data ↔ bytes, one way only: sorted keys, no blanks, UTF-8, `None` and empty defaults left out.
+
+The same data always gives the same bytes, so a digest of them means something.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from backup_pipeline.errors import Damaged
+
+T = TypeVar("T")
+
+
+def plain(value: object) -> Any:
+    """Dataclasses, tuples and mappings as what JSON knows. Fields that hold their default are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        out: dict[str, Any] = {}
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
+            if field.name != "format" and _is_default(field, item):
+                continue
+            out[field.name] = plain(item)
+        return out
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _is_default(field: dataclasses.Field[Any], item: object) -> bool:
+    if field.default is not dataclasses.MISSING:
+        return bool(item == field.default) and type(item) is type(field.default)
+    return field.default_factory is not dataclasses.MISSING and item == field.default_factory()
+
+
+def encode(value: object) -> bytes:
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def decode(kind: type[T], data: bytes, *, what: str) -> T:
+    """Unknown keys are ignored (a later minor version may add some); missing or mistyped ones are damage."""
+    try:
+        loaded = json.loads(data.decode("utf-8", "surrogatepass"))
+        result: T = _adapter(kind).validate_python(loaded)
+    except (ValueError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise Damaged(
+            f"{what} is not readable: {first}",
+            remedy="restore it from a copy, or use another backup (`list`)",
+        ) from error
+    return result

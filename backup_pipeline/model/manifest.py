@@ -1,0 +1,227 @@
+"""A backup: the manifest and everything that it says. FORMAT.md is the normative description.
+
+A manifest is written last and never changed; until it exists, there is no backup. It names every object
+by the digest of its stored bytes and keeps the digest of the plain content beside it, so that what is
+already in the vault is recognised without reading it back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.schema import TableId
+
+FORMAT = 1
+
+Kind = Literal["scheduled", "manual", "pre-migration", "imported"]
+Scope = Literal["full", "partial"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """Immutable bytes in the vault, at `objects/<first two of sha256>/<sha256><suffix>`."""
+
+    sha256: str
+    size: int
+    #: How to open it, outermost last: ".tsv.zst", ".sql.zst", ".json.zst", ".blocks.zst" …
+    suffix: str
+    plain_sha256: str
+    plain_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A run of a table's rows."""
+
+    object: ObjectRef
+    rows: int
+    #: Postgres: the heap pages read, from the first to just before the second (None: to the end).
+    first_page: int | None = None
+    end_page: int | None = None
+    #: The backup whose bytes these are, when they were recognised as unchanged and not read again.
+    reused_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    schema: str
+    name: str
+    rows: int
+    #: The columns of the row text, in order. Generated columns are not among them.
+    columns: tuple[str, ...]
+    chunks: tuple[Chunk, ...] = ()
+    #: Size of the row text (Postgres), or of the table's pages where known (SQLite: 0).
+    bytes: int = 0
+    #: Changes when the content changes: from the chunks' digests (Postgres) or from the rows (SQLite).
+    fingerprint: str = ""
+    #: What the storage of the table was called in the live database (relfilenode, digest of the
+    #: definition): the next backup trusts unchanged chunks only where this is the same.
+    state: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> TableId:
+        return TableId(self.schema, self.name)
+
+    @property
+    def reused_chunks(self) -> int:
+        return sum(1 for chunk in self.chunks if chunk.reused_from)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of a file's bytes, 64 MiB unless it is the last."""
+
+    offset: int
+    size: int
+    #: Of the plain bytes of this segment.
+    sha256: str
+    #: What holds its blocks. One pack and no map: the pack is the segment.
+    packs: tuple[ObjectRef, ...]
+    #: Lines "pack sha256 TAB offset TAB length", in the order of the file.
+    map: ObjectRef | None = None
+    #: 32 bytes a block: what the next backup compares with, to store changed blocks only.
+    digests: ObjectRef | None = None
+    reused_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage:
+    """One big file kept as page-aligned blocks (a SQLite database)."""
+
+    name: str
+    size: int
+    sha256: str
+    block_size: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DdlSection:
+    #: "pre-data": before the rows · "post-data": after them
+    name: str
+    object: ObjectRef
+    #: "pg_dump 16.14", "reflection", "sqlite_schema"
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceState:
+    schema: str
+    name: str
+    last_value: int
+    is_called: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that exists in the source and is not in this backup, and why."""
+
+    schema: str
+    name: str
+    #: table | foreign table | large object | temporary table …
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """What the database says was applied, and what the project still holds back."""
+
+    tool: str
+    applied: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    #: postgres | sqlite
+    name: str
+    version: str
+    #: Never a secret: the name of the database, its encoding, its collation …
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The manifest before this one, by digest: a history that cannot be edited unnoticed."""
+
+    id: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    system: str
+    id: str
+    kind: Kind
+    scope: Scope
+    started_at: str
+    snapshot_at: str
+    finished_at: str
+    engine: Engine
+    schema: ObjectRef
+    tables: tuple[TableEntry, ...]
+    ddl: tuple[DdlSection, ...] = ()
+    image: FileImage | None = None
+    sequences: tuple[SequenceState, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    #: Group name → the tables of this backup that belong to it.
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Identity of the snapshot in the live database, for the unchanged-chunk rule.
+    state: dict[str, str] = field(default_factory=dict)
+    migrations: Migrations | None = None
+    git_revision: str | None = None
+    findings: tuple[Finding, ...] = ()
+    #: SHA-256 of the RECOVER.md that lies beside the manifest.
+    recover_sha256: str = ""
+    previous: Link | None = None
+    tools: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def table(self, identifier: TableId) -> TableEntry | None:
+        return next((table for table in self.tables if table.id == identifier), None)
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables)
+
+    def objects(self) -> tuple[ObjectRef, ...]:
+        """Every object that this backup needs, each once."""
+        found: dict[str, ObjectRef] = {}
+
+        def add(reference: ObjectRef | None) -> None:
+            if reference is not None:
+                found.setdefault(reference.sha256 + reference.suffix, reference)
+
+        add(self.schema)
+        for section in self.ddl:
+            add(section.object)
+        for table in self.tables:
+            for chunk in table.chunks:
+                add(chunk.object)
+        for segment in self.image.segments if self.image else ():
+            for pack in segment.packs:
+                add(pack)
+            add(segment.map)
+            add(segment.digests)
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is remembered of a verification or a drill of one backup."""
+
+    #: drill | verify | verify-quick
+    kind: str
+    at: str
+    ok: bool
+    #: Drill: the measured recovery time. Verify: how long it took.
+    seconds: float
+    findings: tuple[Finding, ...] = ()
+    counted: dict[str, int] = field(default_factory=dict)
+    #: The digest of the manifest that was proven: a proof of other bytes is no proof.
+    manifest_sha256: str = ""
+    tools: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,152 @@
+"""The shape of a database, as it was in the snapshot that a backup was read from.
+
+Definitions that only an engine can judge (a view's query, a trigger, a policy) are kept as its own SQL
+text in `SchemaObject`; what the product reasons about (columns, keys, references, sequences) is spelled out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class TableId:
+    """`public.orders`; for SQLite the schema is always `main`."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: str
+    nullable: bool = True
+    default: str | None = None
+    #: "always" | "by default" | None
+    identity: str | None = None
+    #: The expression of a generated column; its values are computed again, never exported.
+    generated: str | None = None
+    collation: str | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A primary key or a unique constraint."""
+
+    name: str
+    columns: tuple[str, ...]
+    definition: str = ""
+    deferrable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    name: str
+    columns: tuple[str, ...]
+    references: TableId
+    referenced: tuple[str, ...]
+    on_delete: str = "NO ACTION"
+    on_update: str = "NO ACTION"
+    match: str = "SIMPLE"
+    deferrable: bool = False
+    initially_deferred: bool = False
+    #: False for NOT VALID (Postgres): the engine itself does not promise that every row obeys.
+    validated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    name: str
+    definition: str
+    unique: bool = False
+
+
+#: table: rows of its own · partitioned: a root, its rows live in leaves · foreign: rows live elsewhere
+#: virtual: a SQLite virtual table (FTS, R-tree) · shadow: the tables that such a one keeps its rows in
+TableKind = Literal["table", "partitioned", "foreign", "virtual", "shadow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    id: TableId
+    kind: TableKind = "table"
+    columns: tuple[Column, ...] = ()
+    primary_key: Key | None = None
+    uniques: tuple[Key, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    checks: tuple[Check, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    inherits: tuple[TableId, ...] = ()
+    partition_of: TableId | None = None
+    partition_key: str | None = None
+    partition_bound: str | None = None
+    unlogged: bool = False
+    row_security: bool = False
+    owner: str | None = None
+    comment: str | None = None
+    #: Words that the engine puts behind the definition: STRICT, WITHOUT ROWID, storage parameters.
+    options: tuple[str, ...] = ()
+
+    @property
+    def exported_columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.generated is None)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows are read from this table itself (and not from its partitions or another server)."""
+        return self.kind in ("table", "virtual", "shadow")
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    id: TableId
+    type: str = "bigint"
+    start: int = 1
+    increment: int = 1
+    minimum: int = 1
+    maximum: int = 2**63 - 1
+    cache: int = 1
+    cycle: bool = False
+    #: The column whose default or identity it feeds.
+    owned_by: TableId | None = None
+    owned_by_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaObject:
+    """Everything else: enum, domain, composite, range, view, materialized view, function, trigger, policy,
+    extension, rule, grant, comment …"""
+
+    kind: str
+    name: str
+    definition: str
+    schema: str | None = None
+    #: The table that it hangs on (a trigger, a policy, a rule).
+    table: TableId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    engine: str
+    tables: tuple[Table, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
+    objects: tuple[SchemaObject, ...] = ()
+    #: Names of the roles that own or are granted something.
+    roles: tuple[str, ...] = ()
+    #: encoding, collation, page_size, application_id … what the engine needs to make an equal database.
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def table(self, identifier: TableId) -> Table | None:
+        return next((table for table in self.tables if table.id == identifier), None)

@@ -1,0 +1,159 @@
+"""The contract of a database source. `backup_pipeline_tests/contracts/source_contract.py` holds every engine to it.
+
+A source reads; it never writes to the database that it protects, and it does not know the vault: what it
+reads goes into a `Sink`. The life of a backup, seen from here:
+
+    with source.snapshot(selection, options) as snapshot:   # one consistent moment, tables locked
+        snapshot.schema, snapshot.left_out, snapshot.state  # what is there, what is not taken and why
+        snapshot.ddl()                                      # the definitions, of the same moment
+        snapshot.export(sink, baselines, …)                 # the rows, of the same moment
+
+- Everything that a snapshot hands out is of one moment, whatever is written meanwhile.
+- Full fidelity or NotSupported, before a byte is stored.
+- A connection that dies, a server that restarts: SourceUnavailable. A table that is dropped or altered
+  between listing and locking: SourceChanged. Both are worth a new snapshot. A missing right is
+  PermissionMissing, with the GRANT in the remedy, for every missing right at once.
+- Nothing that a source says (errors, findings, details) contains a password.
+- Leaving the `with` block, for whatever reason, ends every session and worker that was begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, ObjectRef, SequenceState, TableEntry
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.model.selection import Selection
+
+#: Row text, one line a row, in COPY's text format.
+ROWS_SUFFIX = ".tsv.zst"
+
+
+class Sink(Protocol):
+    """Where a source puts what it reads. It can be pickled into a worker process."""
+
+    def write(
+        self, blocks: Iterable[bytes], suffix: str, known: Sequence[ObjectRef] = ()
+    ) -> ObjectRef:
+        """Store a stream as one object. If its plain content is that of a `known` object, nothing is
+        stored and that reference is returned."""
+
+    def write_file(self, path: Path, name: str, block_size: int, previous: FileImage | None) -> FileImage:
+        """Store a file as blocks; those that `previous` has are not stored again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    workers: int = 2
+    #: How much heap one chunk covers.
+    chunk_bytes: int = 64 * 1024 * 1024
+    #: Read everything, recognise nothing as unchanged.
+    full: bool = False
+    #: "refuse": a database with large objects is NotSupported · "exclude": left out and named in every report
+    large_objects: str = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What an earlier backup (or an interrupted one) holds of a table."""
+
+    backup_id: str
+    #: The identity of that backup's snapshot (`Snapshot.state`).
+    state: Mapping[str, str]
+    entry: TableEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    tables: tuple[TableEntry, ...]
+    sequences: tuple[SequenceState, ...] = ()
+    image: FileImage | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryTable:
+    id: TableId
+    kind: str
+    columns: int
+    #: An estimate from statistics: no table is counted for an inventory.
+    rows: int
+    bytes: int
+    #: Why the selection leaves it out; None when it is taken.
+    left_out: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    engine: Engine
+    tables: tuple[InventoryTable, ...]
+    bytes: int = 0
+    findings: tuple[Finding, ...] = field(default_factory=tuple)
+
+
+class Snapshot(Protocol):
+    @property
+    def taken_at(self) -> datetime: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def schema(self) -> Schema:
+        """Everything in the database, also what is left out of this backup."""
+
+    @property
+    def selected(self) -> tuple[TableId, ...]:
+        """The tables whose rows this backup takes, in schema order."""
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]: ...
+
+    @property
+    def state(self) -> dict[str, str]:
+        """The identity of this snapshot in the live database; empty when nothing can be built on it."""
+
+    @property
+    def tools(self) -> dict[str, str]:
+        """The programs that were used and their versions."""
+
+    def ddl(self) -> tuple[tuple[str, str, bytes], ...]:
+        """(section, made by, SQL text): "pre-data" and "post-data"."""
+
+    def export(
+        self,
+        sink: Sink,
+        *,
+        baselines: Mapping[TableId, Baseline],
+        previous_image: FileImage | None = None,
+        listener: Listener = silent,
+        journal: Callable[[TableEntry], None] = lambda _: None,
+    ) -> Export:
+        """Read every selected table. `journal` is told of chunks as they are finished (an entry that holds
+        just those), so that an interrupted run need not read them again."""
+
+
+class Source(Protocol):
+    @property
+    def engine_name(self) -> str: ...
+
+    @property
+    def address(self) -> str:
+        """For people and reports; without a secret."""
+
+    def inventory(self, selection: Selection) -> Inventory: ...
+
+    def diagnose(self, selection: Selection) -> Report:
+        """Can this be backed up as it should be? Every missing right, with its GRANT; every danger."""
+
+    def snapshot(self, selection: Selection, options: Options) -> AbstractContextManager[Snapshot]: ...
+
+    def applied_migrations(self, tool: str) -> tuple[str, ...] | None:
+        """What the tool's own table says was applied; None when there is no such table."""

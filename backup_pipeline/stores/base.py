@@ -1,0 +1,84 @@
+"""The contract of a store: five verbs over keys and bytes.
+
+Keys are relative paths with `/` between the parts (`objects/ab/abcd….tsv.zst`). What every store promises,
+and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them to:
+
+- `put` is atomic: a reader sees all of the bytes or no key at all, also when the writer is killed half-way
+  or the power goes. When it returns, the bytes are durable.
+- `put` never changes an existing key unless `overwrite` says so. Without it, a second `put` of the same key
+  raises AlreadyExists, also when two writers race (where `features.conditional_create`).
+- `get` returns the bytes as they were put, from `offset`, at most `length` of them.
+- `stat` returns None for a key that is not there; `get` raises NotFound.
+- `list` yields what `put` finished, in no particular order; never something half-written.
+- `delete` of a key that is not there is not an error.
+- Errors: NotFound, AlreadyExists, StoreUnavailable (worth another try), VaultError (not worth one).
+- A store can be pickled and used in another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from backup_pipeline.errors import VaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What stores differ in. Code asks for a feature, never for a class of store."""
+
+    #: Two racing creates of one key: exactly one wins.
+    conditional_create: bool = True
+    #: `put` of a file made in `staging()` moves it instead of copying it.
+    moves_staged_files: bool = False
+    #: Reading a range does not read the rest.
+    ranged_get: bool = True
+
+
+class Store(Protocol):
+    @property
+    def features(self) -> Features: ...
+
+    @property
+    def address(self) -> str:
+        """For people: where this is, without a secret in it."""
+
+    def staging(self) -> Path:
+        """A local folder in which to make a file that will be `put`."""
+
+    def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        """Store `data` under `key`. A Path that lies in `staging()` is consumed."""
+
+    def get(
+        self, key: str, *, offset: int = 0, length: int | None = None
+    ) -> AbstractContextManager[BinaryIO]: ...
+
+    def stat(self, key: str) -> Stat | None: ...
+
+    def list(self, prefix: str = "") -> Iterator[Stat]: ...
+
+    def delete(self, key: str) -> None: ...
+
+
+def check_key(key: str) -> str:
+    """Keys come from manifests, and a manifest may come from anywhere: none may point out of the store."""
+    parts = key.split("/")
+    if not key or "\\" in key or "\0" in key or any(part in ("", ".", "..") for part in parts):
+        raise VaultError(f"{key!r} is not a key of a store")
+    return key
+
+
+def read_all(store: Store, key: str) -> bytes:
+    with store.get(key) as stream:
+        return stream.read()

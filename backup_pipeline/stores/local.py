@@ -1,0 +1,213 @@
+"""A folder as a store: the five verbs over a local or mounted file system.
+
+A file appears under its name only when it is whole and durable: temporary file in `tmp/` of the same
+folder → write → length check → fsync → link or rename → fsync of the directory → read-only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
+from backup_pipeline.stores.base import Features, Stat, check_key
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    root: Path
+
+    @property
+    def features(self) -> Features:
+        return Features(conditional_create=True, moves_staged_files=True, ranged_get=True)
+
+    @property
+    def address(self) -> str:
+        return str(self.root)
+
+    def staging(self) -> Path:
+        folder = self.root / "tmp"
+        with _explained(f"cannot make {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        target = self.root / check_key(key)
+        with _explained(f"cannot write {key} in {self.root}"):
+            _make_durable_folder(target.parent, self.root)
+            staged = data if isinstance(data, Path) else self._stage(data)
+            try:
+                size = staged.stat().st_size
+                if isinstance(data, bytes) and size != len(data):
+                    raise VaultError(f"{key}: {len(data)} bytes were written, {size} arrived")
+                _sync(staged)
+                os.chmod(staged, 0o444)
+                if overwrite:
+                    os.replace(staged, target)
+                else:
+                    # link, not rename: a rename would replace what another writer just put there.
+                    os.link(staged, target)
+                    os.unlink(staged)
+                _sync(target.parent)
+            except FileExistsError:
+                staged.unlink(missing_ok=True)
+                raise AlreadyExists(f"{key} is already in {self.root}") from None
+            except BaseException:
+                if not isinstance(data, Path):
+                    staged.unlink(missing_ok=True)
+                raise
+
+    def _stage(self, data: bytes) -> Path:
+        path = self.staging() / staging_name()
+        with path.open("xb") as file:
+            file.write(data)
+        return path
+
+    @contextmanager
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Iterator[BinaryIO]:
+        path = self.root / check_key(key)
+        try:
+            file: BinaryIO = path.open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(f"{key} is not in {self.root}") from None
+        except OSError as error:
+            raise StoreUnavailable(f"cannot read {path}: {error.strerror}") from error
+        with file:
+            file.seek(offset)
+            yield file if length is None else _Limited(file, length)  # type: ignore[misc]
+
+    def stat(self, key: str) -> Stat | None:
+        with _explained(f"cannot look at {key} in {self.root}"):
+            try:
+                status = (self.root / check_key(key)).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return Stat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    def list(self, prefix: str = "") -> Iterator[Stat]:
+        """Keys that start with `prefix`; only folders that can hold such keys are read."""
+        folder, _, _ = prefix.rpartition("/")
+        yield from (stat for stat in self._walk(folder) if stat.key.startswith(prefix))
+
+    def _walk(self, folder: str) -> Iterator[Stat]:
+        try:
+            entries = sorted(os.scandir(self.root / folder), key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            key = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if key != "tmp":
+                    yield from self._walk(key)
+            elif entry.is_file():
+                with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
+                    status = entry.stat()
+                    yield Stat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    def delete(self, key: str) -> None:
+        with _explained(f"cannot delete {key} in {self.root}"), contextlib.suppress(FileNotFoundError):
+            (self.root / check_key(key)).unlink()
+
+    def sweep_staging(self) -> int:
+        """Remove what killed processes of this machine left half-written; says how many files."""
+        removed = 0
+        for path in self.staging().iterdir():
+            host, _, rest = path.name.partition("~")
+            pid = rest.partition("~")[0]
+            if host == _host() and pid.isdigit() and not _alive(int(pid)):
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+
+def staging_name() -> str:
+    """Names its maker, so that what a killed process left behind is known to be nobody's."""
+    return f"{_host()}~{os.getpid()}~{secrets.token_hex(8)}"
+
+
+def _host() -> str:
+    return socket.gethostname().replace("~", "-").replace("/", "-")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_durable_folder(folder: Path, root: Path) -> None:
+    """mkdir -p whose new entries survive a power cut: each parent of a new folder is synced."""
+    missing: list[Path] = []
+    probe = folder
+    while not probe.exists():
+        missing.append(probe)
+        probe = probe.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise VaultError(f"{what}: the disk is full", remedy="free space, then run it again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise VaultError(
+                f"{what}: {error.strerror}", remedy="let the user that runs backups write to the vault"
+            ) from error
+        raise StoreUnavailable(f"{what}: {error.strerror or error}") from error
+
+
+class _Limited:
+    """At most `length` bytes of a file."""
+
+    def __init__(self, file: BinaryIO, length: int) -> None:
+        self._file, self._left = file, length
+
+    def read(self, size: int = -1) -> bytes:
+        size = self._left if size < 0 else min(size, self._left)
+        data = self._file.read(size)
+        self._left -= len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> _Limited:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,66 @@
+"""Every key of a vault, in one place, each with an example."""
+
+from __future__ import annotations
+
+from backup_pipeline.model.manifest import ObjectRef
+
+#: What this folder is, and which format it has.
+VAULT = "vault.json"
+#: The description of the format, for whoever finds this folder in ten years.
+FORMAT = "FORMAT.md"
+OBJECTS = "objects/"
+
+
+def object_key(reference: ObjectRef) -> str:
+    """objects/9f/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.tsv.zst"""
+    return f"{OBJECTS}{reference.sha256[:2]}/{reference.sha256}{reference.suffix}"
+
+
+def backup_prefix(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/"""
+    return f"{system}/{identifier}/"
+
+
+def manifest_key(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/manifest.json"""
+    return f"{system}/{identifier}/manifest.json"
+
+
+def seal_key(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/manifest.json.sha256"""
+    return f"{system}/{identifier}/manifest.json.sha256"
+
+
+def recover_key(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/RECOVER.md"""
+    return f"{system}/{identifier}/RECOVER.md"
+
+
+def proof_key(system: str, identifier: str, kind: str, at: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/proofs/drill-2026-11-21T03-00-00-000Z.json"""
+    return f"{system}/{identifier}/proofs/{kind}-{at}.json"
+
+
+def proofs_prefix(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/proofs/"""
+    return f"{system}/{identifier}/proofs/"
+
+
+def journal_key(system: str, identifier: str, number: int) -> str:
+    """shop/2026-11-21T02-00-00-123Z/journal/000001.json"""
+    return f"{system}/{identifier}/journal/{number:06d}.json"
+
+
+def journal_prefix(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/journal/"""
+    return f"{system}/{identifier}/journal/"
+
+
+def draft_key(system: str, token: str) -> str:
+    """shop/drafts/5f0c….json — an export that is not committed yet, handed from one step to the next"""
+    return f"{system}/drafts/{token}.json"
+
+
+def lock_key(system: str) -> str:
+    """shop/lock.json"""
+    return f"{system}/lock.json"

@@ -1,0 +1,186 @@
+"""What a backup is, in a store: the order in which things are written, and how they are found again.
+
+1. objects, in any order, by any number of processes
+2. RECOVER.md
+3. manifest.json — the commit point: before it there is no backup, after it there is one
+4. manifest.json.sha256 — the seal: from now on a missing or edited manifest is noticed
+
+A process may be killed anywhere in this list. Before 3, the objects are kept for the next run and nothing is
+listed. Between 3 and 4 the backup is whole; the next run of the system seals it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, NotFound
+from backup_pipeline.model import canonical
+from backup_pipeline.model.ids import backup_id, is_backup_id, parse_timestamp
+from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof
+from backup_pipeline.model.schema import Schema
+from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.objects import ObjectWriter, read_blocks, read_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VaultInfo:
+    """`vault.json`."""
+
+    product: str = ""
+    format: int = 0
+
+
+@dataclass(frozen=True)
+class Vault:
+    store: Store
+
+    # ── the vault itself
+
+    def prepare(self) -> None:
+        """Make sure that this is a vault that we can write; an empty store becomes one."""
+        try:
+            info = canonical.decode(VaultInfo, read_all(self.store, layout.VAULT), what=layout.VAULT)
+        except NotFound:
+            self._refuse_a_foreign_folder()
+            info = VaultInfo(product="backup_pipeline", format=FORMAT)
+            self._put_once(layout.VAULT, canonical.encode(info))
+        if info.format != FORMAT:
+            raise ConfigError(
+                f"{self.store.address} holds a vault of format {info.format}; this version writes format {FORMAT}",
+                remedy="use a version of backup-pipeline that knows that format, or another vault",
+            )
+        text = resources.files("backup_pipeline.vault").joinpath("FORMAT.md").read_bytes()
+        self._put_once(layout.FORMAT, text)
+
+    def _refuse_a_foreign_folder(self) -> None:
+        for stat in self.store.list():
+            raise ConfigError(
+                f"{self.store.address} is not a vault and not empty (it holds {stat.key})",
+                remedy="name an empty or new folder as `vault:`",
+            )
+
+    def _put_once(self, key: str, data: bytes) -> None:
+        try:
+            if self.store.stat(key) is None:
+                self.store.put(key, data)
+        except AlreadyExists:
+            pass  # another process was faster with the same bytes
+
+    @cached_property
+    def writer(self) -> ObjectWriter:
+        return ObjectWriter(self.store)
+
+    # ── content
+
+    def blocks(self, reference: ObjectRef) -> Iterator[bytes]:
+        return read_blocks(self.store, reference)
+
+    def content(self, reference: ObjectRef) -> bytes:
+        return read_bytes(self.store, reference)
+
+    def schema(self, manifest: Manifest) -> Schema:
+        return canonical.decode(
+            Schema, self.content(manifest.schema), what=f"the schema of {manifest.system} {manifest.id}"
+        )
+
+    # ── backups
+
+    def systems(self) -> tuple[str, ...]:
+        """Systems that have something here, whether or not the configuration still names them."""
+        found = {stat.key.partition("/")[0] for stat in self.store.list() if _is_manifest(stat.key)}
+        return tuple(sorted(found))
+
+    def ids(self, system: str) -> tuple[str, ...]:
+        """The backups of a system, oldest first. Only what has a manifest is a backup."""
+        return tuple(
+            sorted(
+                stat.key.split("/")[1]
+                for stat in self.store.list(f"{system}/")
+                if _is_manifest(stat.key)
+            )
+        )
+
+    def interrupted(self, system: str) -> tuple[str, ...]:
+        """Folders of runs that never wrote a manifest."""
+        begun = {
+            parts[1]
+            for stat in self.store.list(f"{system}/")
+            if len(parts := stat.key.split("/")) > 2 and is_backup_id(parts[1])
+        }
+        return tuple(sorted(begun - set(self.ids(system))))
+
+    def manifest_bytes(self, system: str, identifier: str) -> bytes:
+        try:
+            return read_all(self.store, layout.manifest_key(system, identifier))
+        except NotFound:
+            raise NotFound(
+                f"there is no backup {identifier} of {system} in {self.store.address}",
+                remedy=f"`backup-pipeline list {system}` shows those that there are",
+            ) from None
+
+    def manifest(self, system: str, identifier: str) -> Manifest:
+        data = self.manifest_bytes(system, identifier)
+        manifest = canonical.decode(Manifest, data, what=f"the manifest of {system} {identifier}")
+        if manifest.format != FORMAT:
+            raise Damaged(
+                f"the manifest of {system} {identifier} has format {manifest.format}",
+                remedy="read it with a version of backup-pipeline that knows that format",
+            )
+        return manifest
+
+    def link(self, system: str, identifier: str) -> Link:
+        return Link(identifier, hashlib.sha256(self.manifest_bytes(system, identifier)).hexdigest())
+
+    def resolve(self, system: str, identifier: str | None) -> str:
+        """`latest` (or nothing) is the newest full backup; a partial one has to be named."""
+        if identifier in (None, "", "latest"):
+            for candidate in reversed(self.ids(system)):
+                if self.manifest(system, candidate).scope == "full":
+                    return candidate
+            raise NotFound(
+                f"there is no full backup of {system} in {self.store.address}",
+                remedy=f"`backup-pipeline backup {system}` makes one",
+            )
+        assert identifier is not None
+        self.manifest_bytes(system, identifier)
+        return identifier
+
+    def commit(self, manifest: Manifest, recover: str) -> None:
+        """Make a backup of what lies in the vault: steps 2 to 4 at the top of this file."""
+        data = canonical.encode(manifest)
+        self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
+        self.store.put(layout.manifest_key(manifest.system, manifest.id), data)
+        self.seal(manifest.system, manifest.id)
+
+    def seal(self, system: str, identifier: str) -> None:
+        data = self.manifest_bytes(system, identifier)
+        line = f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
+        self._put_once(layout.seal_key(system, identifier), line.encode())
+
+    def is_sealed(self, system: str, identifier: str) -> bool:
+        return self.store.stat(layout.seal_key(system, identifier)) is not None
+
+    # ── proofs
+
+    def remember(self, system: str, identifier: str, proof: Proof) -> None:
+        key = layout.proof_key(system, identifier, proof.kind, backup_id(parse_timestamp(proof.at)))
+        self.store.put(key, canonical.encode(proof), overwrite=True)
+
+    def proofs(self, system: str, identifier: str) -> tuple[Proof, ...]:
+        """What was proven about this backup, oldest first. Proofs of another manifest do not count."""
+        digest = self.link(system, identifier).sha256
+        found = [
+            canonical.decode(Proof, read_all(self.store, stat.key), what=stat.key)
+            for stat in self.store.list(layout.proofs_prefix(system, identifier))
+        ]
+        return tuple(sorted((p for p in found if p.manifest_sha256 == digest), key=lambda proof: proof.at))
+
+
+def _is_manifest(key: str) -> bool:
+    parts = key.split("/")
+    return len(parts) == 3 and parts[2] == "manifest.json" and is_backup_id(parts[1])
