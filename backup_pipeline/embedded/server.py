@@ -1,0 +1,320 @@
+"""A PostgreSQL server of our own: made, started, stopped, and gone without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+from urllib.parse import quote
+
+from backup_pipeline.embedded.account import Account, readable_server
+from backup_pipeline.embedded.programs import INSTALL, Program, choose_server, psql
+from backup_pipeline.errors import ServerFailed, ToolMissing
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+# sockaddr_un.sun_path is 108 bytes on Linux and 104 on the BSDs, ending zero included.
+_LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
+_SOCKET_NAME = "/.s.PGSQL.65535.lock"
+
+# A server that nobody needs after a power cut does not have to wait for the disk. `minimal` lets a COPY into a
+# table made in the same transaction skip the write-ahead log.
+THROW_AWAY_SETTINGS: Mapping[str, str] = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+
+
+class EmbeddedPostgres:
+    """A private PostgreSQL server: `with EmbeddedPostgres.create() as server: connect(server.url())`.
+
+    It listens on a Unix socket in a folder that nobody else can enter, and with `tcp=True` also on 127.0.0.1,
+    where it asks for a random password. Without a `directory` everything is temporary and is removed by `close`;
+    with one, `directory/data` is kept, and opened again the next time.
+
+    If this process dies without closing it, even by kill -9, a waiting shell notices that its input ended, stops
+    the server and removes what is temporary. (Linux's parent-death signal would be simpler, but it fires when the
+    *thread* that started the server ends, and thread pools end all the time.)
+    """
+
+    def __init__(
+        self,
+        server: Program,
+        account: Account,
+        folder: Path,
+        socket_dir: Path,
+        port: int,
+        password: str | None,
+    ) -> None:
+        self.major = server.major
+        self.bin_dir = server.path.parent
+        self.data_dir = folder / "data"
+        self.log_file = folder / "server.log"
+        self.socket_dir = socket_dir
+        self.port = port
+        self.password = password
+        self._account = account
+        self._temporary: list[Path] = [socket_dir]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path | None = None,
+        *,
+        major: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        tcp: bool = False,
+    ) -> Self:
+        """Make (or, in a `directory` that has one, open) a database cluster and start its server.
+
+        `major` defaults to the newest version on this machine, or to that of the existing data.
+        `settings` go into the postgresql.conf of a new cluster. A temporary one starts from THROW_AWAY_SETTINGS (fsync is
+        off), one that is kept from PostgreSQL's own defaults.
+        """
+        account = Account.choose()
+        cleanup = contextlib.ExitStack()
+        with cleanup:
+            folder = _kept_folder(directory, account) if directory else account.private_folder()
+            if not directory:
+                cleanup.callback(shutil.rmtree, folder)
+            program = choose_server(_existing_major(folder) or major, asked=major)
+            socket_dir = account.private_folder(longest=_LONGEST_SOCKET_PATH - len(_SOCKET_NAME))
+            cleanup.callback(shutil.rmtree, socket_dir)
+            program = readable_server(program, account, socket_dir)
+            password = secrets.token_hex(24) if tcp else None
+            server = cls(program, account, folder, socket_dir, _free_port() if tcp else 5432, password)
+            if not directory:
+                server._temporary.append(folder)
+            if not (server.data_dir / "PG_VERSION").exists():
+                server._initialise({**({} if directory else THROW_AWAY_SETTINGS), **(settings or {})})
+            server._write_authentication()
+            cleanup.callback(server.stop, "immediate")
+            server.start()
+            if password:
+                server._sql("ALTER ROLE postgres PASSWORD :'password'", password=password)
+            cleanup.pop_all()
+        return server
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"EmbeddedPostgres(major={self.major}, data_dir={str(self.data_dir)!r}, pid={self.pid})"
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def url(self, dbname: str = "postgres") -> str:
+        """For libpq, psycopg and SQLAlchemy alike. Over TCP, with its password, if the server was made with `tcp`."""
+        if self.password is None:
+            return self.socket_url(dbname)
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{quote(dbname, safe='')}"
+
+    def socket_url(self, dbname: str = "postgres") -> str:
+        host = quote(str(self.socket_dir), safe="/")
+        return f"postgresql://postgres@/{quote(dbname, safe='')}?host={host}&port={self.port}"
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database; returns its URL."""
+        self._sql('CREATE DATABASE :"name" TEMPLATE template0', name=name)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop it if it is there, whoever is still connected."""
+        self._sql('DROP DATABASE IF EXISTS :"name" WITH (FORCE)', name=name)
+
+    def start(self) -> None:
+        """Start the server and wait until it takes connections. Starting a running one does nothing."""
+        if self.pid is not None:
+            return
+        self._start_watchdog()
+        argv = [str(self.bin_dir / "postgres"), "-D", str(self.data_dir)]
+        for name, value in {
+            "listen_addresses": "127.0.0.1" if self.password else "",
+            "unix_socket_directories": str(self.socket_dir),
+            "port": str(self.port),
+            "logging_collector": "off",
+        }.items():
+            argv += ["-c", f"{name}={value}"]
+        with self._open_log() as log:
+            # A session of its own: Ctrl-C in the terminal is for us, and we stop the server in order.
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._account.process(),
+            )
+        self._wait_until_ready(self._process)
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """`fast` shuts down in order; `immediate` is a crash that the next start recovers from."""
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._end_watchdog()
+
+    def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        self.stop(mode)
+        self.start()
+
+    def close(self) -> None:
+        """Stop the server and remove what is temporary. Closing twice does nothing."""
+        self.stop("fast" if self.data_dir.parent not in self._temporary else "immediate")
+        while self._temporary:
+            shutil.rmtree(self._temporary.pop())
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _initialise(self, settings: Mapping[str, str]) -> None:
+        self.data_dir.mkdir(mode=0o700, exist_ok=True)
+        self._account.own(self.data_dir)
+        argv = [
+            str(self.bin_dir / "initdb"),
+            "-D",
+            str(self.data_dir),
+            "--username=postgres",
+            "--encoding=UTF8",
+        ]
+        argv += ["--auth-local=trust", "--auth-host=reject", "--no-sync"]
+        # C.UTF-8 knows the letters beyond ASCII; not every C library has it. Both sort by code point everywhere.
+        for locale in ("C.UTF-8", "C"):
+            done = subprocess.run(
+                [*argv, f"--locale={locale}"], capture_output=True, text=True, **self._account.process()
+            )
+            if done.returncode == 0:
+                break
+        else:
+            raise ServerFailed(
+                f"initdb failed: {done.stderr.strip()[-1500:]}", remedy="see whether the disk is full"
+            )
+        with (self.data_dir / "postgresql.conf").open("a", encoding="utf-8") as conf:
+            for name, value in settings.items():
+                escaped = value.replace("\\", "\\\\").replace("'", "''")
+                conf.write(f"{name} = '{escaped}'\n")
+
+    def _write_authentication(self) -> None:
+        rules = ["local all all trust", "local replication all trust"]
+        if self.password:
+            rules.append("host all all 127.0.0.1/32 scram-sha-256")
+        # Written over, not replaced, so that the file keeps its owner.
+        (self.data_dir / "pg_hba.conf").write_text("\n".join(rules) + "\n", encoding="utf-8")
+
+    def _open_log(self) -> IO[bytes]:
+        return self.log_file.open("ab")
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._is_ready(process.pid):
+                return
+            time.sleep(0.01)
+        reason = "exited" if process.poll() is not None else f"was not ready after {_START_SECONDS:.0f} s"
+        self.stop("immediate")
+        tail = self.log_file.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
+        raise ServerFailed(
+            f"PostgreSQL {self.major} {reason}: {tail}", remedy="the log above says why it did not start"
+        )
+
+    def _is_ready(self, pid: int) -> bool:
+        # What pg_ctl does: the first line is the process, the eighth its state.
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() in ("ready", "standby")
+
+    def _start_watchdog(self) -> None:
+        self._end_watchdog()
+        script = 'read -r _; pg_ctl=$1; data=$2; shift 2; "$pg_ctl" stop -s -m immediate -D "$data"; rm -rf -- "$@"'
+        self._watchdog = subprocess.Popen(
+            ["/bin/sh", "-c", script, "watchdog", self.bin_dir / "pg_ctl", self.data_dir, *self._temporary],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+            **self._account.process(),
+        )
+
+    def _end_watchdog(self) -> None:
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.kill()
+            watchdog.wait()
+            assert watchdog.stdin is not None
+            watchdog.stdin.close()
+
+    def _sql(self, statement: str, **variables: str) -> None:
+        """One statement through psql, which quotes the variables (`:"name"`, `:'value'`) itself."""
+        beside = self.bin_dir / "psql"
+        tool = beside if os.access(beside, os.X_OK) else (found.path if (found := psql()) else None)
+        if tool is None:
+            raise ToolMissing("no psql on this machine", remedy=INSTALL)
+        argv = [str(tool), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.socket_url()]
+        # Not on the command line, where every user of the machine could read a password.
+        script = "".join(f"\\set {name} {_psql_literal(value)}\n" for name, value in variables.items())
+        done = subprocess.run(
+            argv, input=f"{script}{statement};\n", capture_output=True, text=True, **self._account.process()
+        )
+        if done.returncode != 0:
+            raise ServerFailed(f"{statement.split(' :')[0]} failed: {done.stderr.strip()}")
+
+
+def _psql_literal(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"
+
+
+def _existing_major(folder: Path) -> int | None:
+    try:
+        return int((folder / "data" / "PG_VERSION").read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return None
+
+
+def _kept_folder(directory: Path, account: Account) -> Path:
+    directory = directory.absolute()
+    if not directory.exists():
+        directory.mkdir(parents=True, mode=0o700)
+        account.own(directory)
+    if account.switch and not account.can_run("test", "-x", directory):
+        raise ServerFailed(
+            f"the account {account.name} cannot enter {directory}, and PostgreSQL does not run as root",
+            remedy="give a folder that it can enter, for instance under /var/tmp",
+        )
+    return directory
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
