@@ -1,0 +1,214 @@
+"""The architecture as a failing check: who may import whom, where each library may be used, how long a file may be.
+
+An import inside a function or under TYPE_CHECKING counts as well: it is a dependency all the same.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "backup_pipeline"
+NAME = PACKAGE.name
+
+# Low to high. A module imports from the rows above its own, from its own row, and from itself.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("model", "embedded"),
+    ("stores",),
+    ("vault",),
+    ("config", "sources", "migrations"),
+    ("backup", "baselines", "restore", "checks", "retention", "copies", "reading", "drill"),
+    ("project",),
+    ("demo",),
+    ("orchestration", "definitions"),
+    ("cli", "api", "__main__"),
+)
+RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
+
+# What the rows would allow and the design forbids: a source knows the model, not where its rows end up.
+FORBIDDEN = {("sources", "vault"), ("sources", "stores")}
+
+# `import backup_pipeline` is the facade: it stands above `project`, and loads it only when it is asked for something.
+FACADE = "__init__"
+FACADE_AT_IMPORT = {"errors", "model"}
+
+# Library → parts of the path (folders, and the file's name without .py), one of which must be there.
+CONFINED: dict[str, tuple[str, ...]] = {
+    "dagster*": ("orchestration/", "definitions.py"),
+    "boto3": ("stores/s3.py",),
+    "botocore": ("stores/s3.py",),
+    "psycopg*": ("postgres",),
+    "asyncpg": ("postgres",),
+    "sqlite3": ("sqlite",),
+    "pymysql": ("mysql",),
+    "MySQLdb": ("mysql",),
+}
+
+LONGEST_FILE = 450
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted([*MODULES, *TESTS.rglob("*.py")])
+
+
+def identify(path: Path) -> str:
+    return str(path.relative_to(PACKAGE.parent))
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """Every imported name in full, wherever the statement stands; `from a import b` gives `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def breaches(path: str, source: str) -> list[str]:
+    """What the module at `path` (below the package, as in `stores/local.py`) imports and should not."""
+    parts = path.removesuffix(".py").split("/")
+    owner = parts[0]
+    package = ".".join([NAME, *parts[:-1]])
+    found = []
+    for name in imports(ast.parse(source), package):
+        root, _, rest = name.partition(".")
+        for library, places in CONFINED.items():
+            same = root.startswith(library[:-1]) if library.endswith("*") else root == library
+            if same and not any(place in path for place in places):
+                found.append(f"{path} imports {name}, which belongs in {' or '.join(places)}")
+        target = rest.partition(".")[0]
+        if root != NAME or target in (owner, "__version__"):
+            continue
+        if owner == FACADE:
+            continue
+        # Anything else that the facade offers comes from `project`.
+        rank = RANK.get(target, RANK["project"])
+        if owner not in RANK:
+            found.append(f"{path}: give {owner} a row in LAYERS")
+        elif rank > RANK[owner] or (owner, target) in FORBIDDEN:
+            found.append(f"{path} imports {name}: {owner} stands below {target or 'the facade'}")
+    return found
+
+
+def at_import(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes that run when the module is imported: everything but the bodies of functions."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += [*node.decorator_list, node.args, *filter(None, [node.returns])]
+        elif isinstance(node, ast.Lambda):
+            waiting.append(node.args)
+        else:
+            waiting += ast.iter_child_nodes(node)
+
+
+def reads_environment(source: str) -> list[int]:
+    names = {"environ", "environb", "getenv", "expandvars"}
+    return [
+        node.lineno
+        for node in at_import(ast.parse(source))
+        if (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.Name) and node.id in names)
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
+    assert breaches(str(path.relative_to(PACKAGE)), path.read_text(encoding="utf-8")) == []
+
+
+def test_every_module_has_a_layer() -> None:
+    top = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p.is_dir() and any(p.rglob("*.py")))}
+    assert top - RANK.keys() - {FACADE} == set(), "give it a row in LAYERS"
+
+
+def test_the_facade_is_light() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    # Under `if TYPE_CHECKING:` nothing is loaded.
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = [ast.Pass()]
+    ran = [node for node in at_import(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    loaded = {
+        name.split(".")[1]
+        for node in ran
+        for name in imports(ast.Module(body=[node], type_ignores=[]), NAME)
+        if name.startswith(f"{NAME}.")
+    }
+    assert loaded <= FACADE_AT_IMPORT, "import it inside a function, or in __getattr__"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_nothing_reads_the_environment_at_import(path: Path) -> None:
+    assert reads_environment(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=identify)
+def test_a_file_is_short_enough_to_read(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_FILE, f"{lines} lines: split it by what it does"
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("stores/local.py", "from backup_pipeline.vault import layout"),
+        ("stores/local.py", "from backup_pipeline import vault"),
+        ("stores/local.py", "from ..vault.layout import Layout"),
+        ("stores/local.py", "def f():\n    import backup_pipeline.cli.main"),
+        ("stores/local.py", "from backup_pipeline import Project"),
+        ("sources/postgres.py", "from backup_pipeline.vault import Vault"),
+        ("sources/postgres/rows.py", "from ...vault import Vault"),
+        ("checks/__init__.py", "import dagster as dg"),
+        ("cli/backup.py", "from dagster_graphql import DagsterGraphQLClient"),
+        ("sources/postgres.py", "import sqlite3"),
+        ("restore/bulk.py", "import psycopg"),
+        ("stores/local.py", "from boto3.session import Session"),
+        ("surprise.py", "from backup_pipeline.model import Table"),
+    ],
+)
+def test_a_breach_is_found(path: str, source: str) -> None:
+    assert len(breaches(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("errors.py", "import json"),
+        ("stores/local.py", "from backup_pipeline.stores.base import Store\nfrom . import base"),
+        ("vault/manifest.py", "from backup_pipeline import __version__"),
+        (
+            "drill/__init__.py",
+            "from ..restore import plan\nfrom backup_pipeline.embedded import EmbeddedPostgres",
+        ),
+        ("sources/postgres/rows.py", "import psycopg\nfrom psycopg.rows import tuple_row"),
+        ("reading/sqlite_rows.py", "import sqlite3"),
+        ("stores/s3.py", "import boto3\nfrom botocore.exceptions import ClientError"),
+        ("definitions.py", "import dagster as dg\nfrom backup_pipeline.orchestration.assets import x"),
+        ("cli/__init__.py", "from backup_pipeline import Project"),
+    ],
+)
+def test_what_is_allowed_passes(path: str, source: str) -> None:
+    assert breaches(path, source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("import os\nX = os.environ['X']", [2]),
+        ("import os\nclass A:\n    x = os.getenv('X')", [3]),
+        ("from os import environ\ndef f(x=environ.get('X')): ...", [2]),
+        ("import os\ndef f():\n    return os.environ['X']", []),
+        ("import os\nf = lambda: os.environ['X']", []),
+    ],
+)
+def test_an_environment_read_at_import_is_found(source: str, lines: list[int]) -> None:
+    assert reads_environment(source) == lines
