@@ -39,9 +39,7 @@ ROWS_SUFFIX = ".tsv.zst"
 class Sink(Protocol):
     """Where a source puts what it reads. It can be pickled into a worker process."""
 
-    def write(
-        self, blocks: Iterable[bytes], suffix: str, known: Sequence[ObjectRef] = ()
-    ) -> ObjectRef:
+    def write(self, blocks: Iterable[bytes], suffix: str, known: Sequence[ObjectRef] = ()) -> ObjectRef:
         """Store a stream as one object. If its plain content is that of a `known` object, nothing is
         stored and that reference is returned."""
 

@@ -52,13 +52,13 @@ class LocalStore:
                 if isinstance(data, bytes) and size != len(data):
                     raise VaultError(f"{key}: {len(data)} bytes were written, {size} arrived")
                 _sync(staged)
-                os.chmod(staged, 0o444)
+                staged.chmod(0o444)
                 if overwrite:
-                    os.replace(staged, target)
+                    staged.replace(target)
                 else:
                     # link, not rename: a rename would replace what another writer just put there.
-                    os.link(staged, target)
-                    os.unlink(staged)
+                    target.hardlink_to(staged)
+                    staged.unlink()
                 _sync(target.parent)
             except FileExistsError:
                 staged.unlink(missing_ok=True)

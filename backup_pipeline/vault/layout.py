@@ -61,6 +61,11 @@ def draft_key(system: str, token: str) -> str:
     return f"{system}/drafts/{token}.json"
 
 
+def drafts_prefix(system: str) -> str:
+    """shop/drafts/"""
+    return f"{system}/drafts/"
+
+
 def lock_key(system: str) -> str:
     """shop/lock.json"""
     return f"{system}/lock.json"

@@ -32,9 +32,7 @@ class ObjectWriter:
     store: Store
     level: int = LEVEL
 
-    def write(
-        self, blocks: Iterable[bytes], suffix: str, known: Sequence[ObjectRef] = ()
-    ) -> ObjectRef:
+    def write(self, blocks: Iterable[bytes], suffix: str, known: Sequence[ObjectRef] = ()) -> ObjectRef:
         staged = self.store.staging() / staging_name()
         try:
             reference = self._stage(blocks, suffix, staged)

@@ -98,21 +98,19 @@ class Vault:
     def ids(self, system: str) -> tuple[str, ...]:
         """The backups of a system, oldest first. Only what has a manifest is a backup."""
         return tuple(
-            sorted(
-                stat.key.split("/")[1]
-                for stat in self.store.list(f"{system}/")
-                if _is_manifest(stat.key)
-            )
+            sorted(stat.key.split("/")[1] for stat in self.store.list(f"{system}/") if _is_manifest(stat.key))
         )
 
     def interrupted(self, system: str) -> tuple[str, ...]:
-        """Folders of runs that never wrote a manifest."""
-        begun = {
-            parts[1]
-            for stat in self.store.list(f"{system}/")
-            if len(parts := stat.key.split("/")) > 2 and is_backup_id(parts[1])
-        }
-        return tuple(sorted(begun - set(self.ids(system))))
+        """Folders of runs that never wrote a manifest. One with a seal had a manifest once: it is not
+        interrupted but damaged, and `verify` says so."""
+        files: dict[str, set[str]] = {}
+        for stat in self.store.list(f"{system}/"):
+            parts = stat.key.split("/")
+            if len(parts) > 2 and is_backup_id(parts[1]):
+                files.setdefault(parts[1], set()).add(parts[2])
+        had_one = {"manifest.json", "manifest.json.sha256"}
+        return tuple(sorted(name for name, held in files.items() if not held & had_one))
 
     def manifest_bytes(self, system: str, identifier: str) -> bytes:
         try:
@@ -156,6 +154,29 @@ class Vault:
         self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
         self.store.put(layout.manifest_key(manifest.system, manifest.id), data)
         self.seal(manifest.system, manifest.id)
+
+    def draft(self, system: str, token: str) -> Manifest:
+        """An export that waits for its commit."""
+        key = layout.draft_key(system, token)
+        try:
+            return canonical.decode(Manifest, read_all(self.store, key), what=key)
+        except NotFound:
+            raise NotFound(
+                f"there is no finished export of {system} to commit",
+                remedy="run the export again (in the Dagster UI: re-execute from the tables, not from the manifest)",
+            ) from None
+
+    def forget_interrupted(self, system: str, *, before: str) -> None:
+        """Remove the traces of runs that were killed. Their objects stay until nothing names them and `prune`
+        comes by. A run whose draft still waits for its commit was not killed."""
+        waiting = {
+            canonical.decode(Manifest, read_all(self.store, stat.key), what=stat.key).id
+            for stat in self.store.list(layout.drafts_prefix(system))
+        }
+        for identifier in self.interrupted(system):
+            if identifier < before and identifier not in waiting:
+                for stat in list(self.store.list(layout.backup_prefix(system, identifier))):
+                    self.store.delete(stat.key)
 
     def seal(self, system: str, identifier: str) -> None:
         data = self.manifest_bytes(system, identifier)

@@ -1,0 +1,218 @@
+"""One backup, from the live source to the manifest. The product's story on one screen.
+
+`export` reads one consistent moment of the source into the vault and returns a draft: a manifest that is not
+committed. `commit` makes it a backup. They are two functions because the graph shows them as two steps;
+`back_up` is both under one lock, and is what the CLI and the API call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from backup_pipeline import __version__, baselines
+from backup_pipeline.errors import AlreadyExists, Incomplete, SourceChanged, SourceUnavailable
+from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import backup_id, timestamp
+from backup_pipeline.model.manifest import DdlSection, Kind, Manifest, Migrations
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.model.selection import Selection, matches
+from backup_pipeline.sources.base import Export, Options, Snapshot, Source
+from backup_pipeline.vault import journal, layout, lock, recover
+from backup_pipeline.vault.vault import Vault
+
+#: A new snapshot makes these right: a server that restarts, a table that is altered under our hands.
+_PASSING = (SourceChanged, SourceUnavailable)
+#: Seconds to wait before the second, the third … attempt.
+PAUSES = (1.0, 3.0, 9.0)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be backed up, and everything that the manifest will say about why."""
+
+    system: str
+    kind: Kind = "manual"
+    selection: Selection = field(default_factory=Selection)
+    options: Options = field(default_factory=Options)
+    expected_empty: tuple[str, ...] = ()
+    migrations: Migrations | None = None
+    git_revision: str | None = None
+
+
+def back_up(
+    vault: Vault,
+    source: Source,
+    order: Order,
+    *,
+    listener: Listener = silent,
+    clock: Callable[[], datetime] = now,
+) -> Manifest:
+    vault.prepare()
+    with lock.hold(vault.store, order.system, f"backup of {order.system}") as held:
+        draft = _export_with_retries(vault, source, order, listener, clock)
+        held.confirm()
+        return _commit(vault, draft, clock)
+
+
+def export(
+    vault: Vault,
+    source: Source,
+    order: Order,
+    *,
+    token: str,
+    listener: Listener = silent,
+    clock: Callable[[], datetime] = now,
+) -> Manifest:
+    """The first half, for a graph whose steps share nothing but the vault: the draft waits there under `token`."""
+    vault.prepare()
+    with lock.hold(vault.store, order.system, f"export of {order.system}"):
+        draft = _export_with_retries(vault, source, order, listener, clock)
+        vault.store.put(layout.draft_key(order.system, token), canonical.encode(draft), overwrite=True)
+        return draft
+
+
+def commit(vault: Vault, system: str, *, token: str, clock: Callable[[], datetime] = now) -> Manifest:
+    """The second half. Running it twice commits once."""
+    with lock.hold(vault.store, system, f"commit of {system}"):
+        draft = vault.draft(system, token)
+        if draft.id in vault.ids(system):
+            return vault.manifest(system, draft.id)
+        manifest = _commit(vault, draft, clock)
+        vault.store.delete(layout.draft_key(system, token))
+        return manifest
+
+
+def _export_with_retries(
+    vault: Vault, source: Source, order: Order, listener: Listener, clock: Callable[[], datetime]
+) -> Manifest:
+    for attempt, pause in enumerate(PAUSES, start=2):
+        try:
+            return _export(vault, source, order, listener, clock)
+        except _PASSING as error:
+            note = f"{error.message}; attempt {attempt} of {len(PAUSES) + 1} in {pause:.0f} s"
+            listener(Advance("export", order.system, note=note))
+            time.sleep(pause)
+    return _export(vault, source, order, listener, clock)
+
+
+def _export(
+    vault: Vault, source: Source, order: Order, listener: Listener, clock: Callable[[], datetime]
+) -> Manifest:
+    started = clock()
+    identifier = _free_id(vault, order.system, started)
+    found = baselines.gather(vault, order.system)
+    with source.snapshot(order.selection, order.options) as snapshot:
+        if not snapshot.selected:
+            raise Incomplete(
+                f"no table of {order.system} is selected: there is nothing to back up",
+                remedy="look at `include`, `exclude` and --only; `backup-pipeline inventory` shows what there is",
+            )
+        notes = journal.Journal(vault.store, order.system, identifier, snapshot.state)
+        try:
+            schema = vault.writer.write_bytes(canonical.encode(snapshot.schema), ".json.zst", found.schema)
+            sections = tuple(
+                DdlSection(name, vault.writer.write_bytes(text, ".sql.zst", found.ddl), made_by)
+                for name, made_by, text in snapshot.ddl()
+            )
+            exported = snapshot.export(
+                vault.writer,
+                baselines=found.tables,
+                previous_image=found.image,
+                listener=listener,
+                journal=notes.note,
+            )
+        finally:
+            notes.flush()
+        _refuse_less_than_asked(snapshot, exported)
+        return Manifest(
+            system=order.system,
+            id=identifier,
+            kind=order.kind,
+            scope="partial" if order.selection.partial else "full",
+            started_at=timestamp(started),
+            snapshot_at=timestamp(snapshot.taken_at),
+            finished_at="",
+            engine=snapshot.engine,
+            schema=schema,
+            tables=exported.tables,
+            ddl=sections,
+            image=exported.image,
+            sequences=exported.sequences,
+            left_out=snapshot.left_out,
+            groups=order.selection.groups_of(tuple(table.id for table in exported.tables)),
+            state=snapshot.state,
+            migrations=order.migrations,
+            git_revision=order.git_revision,
+            findings=(*exported.findings, *_emptied(order, exported, found)),
+            tools={"backup_pipeline": __version__, **snapshot.tools},
+        )
+
+
+def _commit(vault: Vault, draft: Manifest, clock: Callable[[], datetime]) -> Manifest:
+    """RECOVER.md, manifest, seal; and then the traces of runs that never got here."""
+    earlier = vault.ids(draft.system)
+    for identifier in earlier[-1:]:
+        vault.seal(draft.system, identifier)
+    manifest = replace(
+        draft,
+        finished_at=timestamp(clock()),
+        previous=vault.link(draft.system, earlier[-1]) if earlier else None,
+    )
+    text = recover.recover_text(manifest, vault.schema(manifest))
+    manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
+    vault.commit(manifest, text)
+    journal.remove(vault.store, draft.system, draft.id)
+    vault.forget_interrupted(draft.system, before=draft.id)
+    return manifest
+
+
+def _free_id(vault: Vault, system: str, moment: datetime) -> str:
+    """Ids grow: a clock that was set back must not put a new backup before an old one."""
+    identifier = backup_id(moment)
+    taken = (*vault.ids(system), *vault.interrupted(system))
+    if any(other == identifier for other in taken):
+        raise AlreadyExists(f"a backup {identifier} of {system} exists already", remedy="run it again")
+    newest = max(vault.ids(system), default="")
+    if newest > identifier:
+        raise AlreadyExists(
+            f"the newest backup of {system} is from {newest}, which is later than the clock of this machine",
+            remedy="set the clock right; a backup must not be filed before an older one",
+        )
+    return identifier
+
+
+def _refuse_less_than_asked(snapshot: Snapshot, exported: Export) -> None:
+    produced = {table.id for table in exported.tables}
+    missing = [str(table) for table in snapshot.selected if table not in produced]
+    if missing:
+        raise Incomplete(
+            f"{len(missing)} of {len(snapshot.selected)} tables were not exported: {', '.join(missing[:10])}",
+            remedy="nothing was committed; run it again, and report this if it happens twice",
+        )
+
+
+def _emptied(order: Order, exported: Export, found: baselines.Found) -> tuple[Finding, ...]:
+    """A table that had rows and has none is either on purpose or the disaster that backups are for."""
+    return tuple(
+        Finding(
+            "warning",
+            "table-became-empty",
+            f"{table.id} is empty; the backup before had {found.tables[table.id].entry.rows:,} rows",
+            table=str(table.id),
+            remedy="if this is right, name it under `expected_empty`; if not, restore it from the backup before",
+        )
+        for table in exported.tables
+        if table.rows == 0
+        and table.id in found.tables
+        and found.tables[table.id].entry.rows > 0
+        and not any(matches(glob, table.id) for glob in order.expected_empty)
+    )

@@ -1,0 +1,75 @@
+"""What earlier runs left that a new one can build on: per table the newest chunks that are still in the vault.
+
+A chunk whose object is gone or has the wrong length is not offered: what is not there cannot be re-used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from backup_pipeline.errors import Damaged
+from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, TableEntry
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.sources.base import Baseline
+from backup_pipeline.vault import journal
+from backup_pipeline.vault.vault import Vault
+
+#: A table that none of the last so many backups holds is read anew; looking further costs more than it saves.
+LOOK_BACK = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    tables: dict[TableId, Baseline] = field(default_factory=dict)
+    image: FileImage | None = None
+    #: Of the newest backup: the schema and the definitions are mostly the same again.
+    schema: tuple[ObjectRef, ...] = ()
+    ddl: tuple[ObjectRef, ...] = ()
+    newest: Manifest | None = None
+
+
+def gather(vault: Vault, system: str) -> Found:
+    manifests = list(_newest(vault, system))
+    tables: dict[TableId, Baseline] = {}
+    for manifest in manifests:
+        for entry in manifest.tables:
+            if entry.id not in tables and _whole(vault, entry):
+                tables[entry.id] = Baseline(manifest.id, manifest.state, entry)
+    for baseline in _unfinished(vault, system, after=manifests[0].id if manifests else ""):
+        known = tables.get(baseline.entry.id)
+        # A run that was killed early knows little of a table; it must not displace one that knows it all.
+        if known is None or 2 * len(baseline.entry.chunks) >= len(known.entry.chunks):
+            tables[baseline.entry.id] = baseline
+    newest = manifests[0] if manifests else None
+    return Found(
+        tables=tables,
+        image=next((manifest.image for manifest in manifests if manifest.image), None),
+        schema=(newest.schema,) if newest else (),
+        ddl=tuple(section.object for section in newest.ddl) if newest else (),
+        newest=newest,
+    )
+
+
+def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
+    for identifier in reversed(vault.ids(system)[-LOOK_BACK:]):
+        try:
+            yield vault.manifest(system, identifier)
+        except Damaged:
+            continue  # `verify` names it; a new backup just does not build on it
+
+
+def _unfinished(vault: Vault, system: str, *, after: str) -> Iterable[Baseline]:
+    for identifier in vault.interrupted(system):
+        if identifier > after:
+            try:
+                state, tables = journal.read(vault.store, system, identifier)
+            except Damaged:
+                continue  # notes of a killed run are a convenience: the tables are read again instead
+            for entry in tables.values():
+                if _whole(vault, entry):
+                    yield Baseline(identifier, state, entry)
+
+
+def _whole(vault: Vault, entry: TableEntry) -> bool:
+    return all(vault.writer.holds(chunk.object) for chunk in entry.chunks)

@@ -1,0 +1,1 @@
+"""Looks at what was stored and at what should have been: verification, references, drift, freshness."""

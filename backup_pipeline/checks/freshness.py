@@ -1,0 +1,73 @@
+"""Is the newest backup new enough, and was one proven lately? Pure: what is there, and the time, go in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from backup_pipeline.config import SystemSettings
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import parse_timestamp
+
+DAY = 86400.0
+
+
+def deadline(settings: SystemSettings, zone: str, now: datetime) -> float | None:
+    """How old, in seconds, the newest backup may be: what is set, else two of the schedule's intervals."""
+    if settings.fresh_within is not None:
+        return float(settings.fresh_within)
+    if settings.schedule is None:
+        return None
+    return 2 * _longest_interval(settings.schedule, zone, now)
+
+
+def _longest_interval(schedule: str, zone: str, now: datetime) -> float:
+    """The longest of the next few gaps: "0 2 * * 1-5" has a weekend in it."""
+    ticks = croniter(schedule, now.astimezone(ZoneInfo(zone)))
+    times: list[datetime] = [ticks.get_next(datetime) for _ in range(9)]
+    return max((b - a).total_seconds() for a, b in zip(times, times[1:], strict=False))
+
+
+def judge(
+    settings: SystemSettings,
+    *,
+    zone: str,
+    latest_at: datetime | None,
+    proven_at: str | None,
+    now: datetime,
+) -> tuple[Finding, ...]:
+    findings: list[Finding] = []
+    limit = deadline(settings, zone, now)
+    if latest_at is None:
+        findings.append(
+            Finding("error", "no-backup", "there is no full backup", remedy="run `backup-pipeline backup`")
+        )
+    elif limit is not None and (now - latest_at).total_seconds() > limit:
+        findings.append(
+            Finding(
+                "error",
+                "not-fresh",
+                f"the newest full backup is {_age(now - latest_at)} old; at most {limit / DAY:.1f} days were asked for",
+                remedy="see why the schedule did not run: the daemon, the schedule's switch, the last failed run",
+            )
+        )
+    if latest_at is not None:
+        findings.extend(_proof(settings, proven_at, now))
+    return tuple(findings)
+
+
+def _proof(settings: SystemSettings, proven_at: str | None, now: datetime) -> tuple[Finding, ...]:
+    remedy = "run `backup-pipeline drill`, or set `drill_schedule:`"
+    if proven_at is None:
+        return (Finding("warning", "never-proven", "no backup has been proven by a drill", remedy=remedy),)
+    age = now.astimezone(UTC) - parse_timestamp(proven_at)
+    if age.total_seconds() <= settings.proven_within:
+        return ()
+    return (Finding("warning", "proof-too-old", f"the last proof is {_age(age)} old", remedy=remedy),)
+
+
+def _age(delta: timedelta) -> str:
+    hours = delta.total_seconds() / 3600
+    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.0f} hours"

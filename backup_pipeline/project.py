@@ -1,0 +1,411 @@
+"""One configuration, and everything that can be done with it.
+
+The CLI, the Dagster graph and the Python API all call these methods and nothing below them, so the three
+cannot come to differ. Nothing is opened until a method needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backup_pipeline import __version__, config
+from backup_pipeline.backup import Order, back_up, commit, export
+from backup_pipeline.config import Settings, SystemSettings
+from backup_pipeline.errors import ConfigError, NotFound
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.ids import moment_of, timestamp
+from backup_pipeline.model.manifest import Kind, Manifest, Migrations, Proof
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.model.selection import matches
+from backup_pipeline.sources import inventory as inventories
+from backup_pipeline.sources.base import Inventory, Options, Source
+from backup_pipeline.sources.opening import open_source
+from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from backup_pipeline.drill import DrillReport
+    from backup_pipeline.restore import RestorePlan, RestoreResult
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A line of `list`."""
+
+    system: str
+    id: str
+    kind: str
+    scope: str
+    tables: int
+    rows: int
+    #: Plain bytes of the rows or of the file.
+    bytes: int
+    #: Bytes of the objects that it names, shared ones included.
+    stored: int
+    seconds: float
+    chunks: int
+    reused_chunks: int
+    #: The last drill that passed.
+    proven_at: str | None = None
+    verified_at: str | None = None
+    findings: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """What `status` says of a system: would you sleep well?"""
+
+    system: str
+    latest: Listed | None
+    age_seconds: float | None
+    backups: int
+    proven: Listed | None
+    fresh: bool
+    findings: tuple[Finding, ...] = ()
+
+
+class Project:
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> Project:
+        return cls(config.load(path, environ=environ))
+
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(LocalStore(self.settings.resolve(self.settings.vault)))
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        return tuple(self.settings.systems)
+
+    def system(self, name: str) -> SystemSettings:
+        return self.settings.system(name)
+
+    def url(self, system: str) -> str:
+        """The system's database; a relative SQLite path starts at the configuration file."""
+        url = self.system(system).url
+        scheme, separator, rest = url.partition(":///")
+        if scheme.startswith("sqlite") and separator and not rest.startswith("/"):
+            return f"{scheme}:///{self.settings.resolve(rest)}"
+        return url
+
+    def source(self, system: str) -> Source:
+        return open_source(self.url(system))
+
+    # ── looking at what is there
+
+    def inventory(self, system: str) -> Inventory:
+        """Ask the database, and remember the answer for the graph."""
+        found = self.source(system).inventory(self.system(system).selection)
+        inventories.save(self.settings.state_folder, system, found)
+        return found
+
+    def known_inventory(self, system: str) -> Inventory | None:
+        """What the last look said; asks nothing and connects to nothing."""
+        return inventories.load(self.settings.state_folder, system)
+
+    def doctor(self, system: str) -> Report:
+        return self.source(system).diagnose(self.system(system).selection)
+
+    # ── backing up
+
+    def backup(
+        self,
+        system: str,
+        *,
+        kind: Kind = "manual",
+        full: bool = False,
+        only: Iterable[str] = (),
+        pending: tuple[str, ...] = (),
+        listener: Listener = silent,
+    ) -> Manifest:
+        order = self._order(system, kind, full, tuple(only), pending)
+        manifest = back_up(self.vault, self.source(system), order, listener=listener, clock=self.clock)
+        self._remember_tables(system, manifest)
+        return manifest
+
+    def export(
+        self,
+        system: str,
+        *,
+        token: str,
+        kind: Kind = "manual",
+        full: bool = False,
+        only: Iterable[str] = (),
+        pending: tuple[str, ...] = (),
+        listener: Listener = silent,
+    ) -> Manifest:
+        """The first half of a backup; see `backup.export`."""
+        order = self._order(system, kind, full, tuple(only), pending)
+        draft = export(
+            self.vault, self.source(system), order, token=token, listener=listener, clock=self.clock
+        )
+        self._remember_tables(system, draft)
+        return draft
+
+    def commit(self, system: str, *, token: str) -> Manifest:
+        return commit(self.vault, system, token=token, clock=self.clock)
+
+    def _order(
+        self, system: str, kind: Kind, full: bool, only: tuple[str, ...], pending: tuple[str, ...]
+    ) -> Order:
+        chosen = self.system(system)
+        selection = chosen.selection
+        if only:
+            selection = replace(selection, only=frozenset(self._named_tables(system, only)))
+        return Order(
+            system=system,
+            kind=kind,
+            selection=selection,
+            options=Options(
+                workers=chosen.jobs,
+                chunk_bytes=chosen.chunk_size,
+                full=full,
+                large_objects=chosen.large_objects,
+            ),
+            expected_empty=chosen.expected_empty,
+            migrations=self.migrations(system, pending),
+            git_revision=git_revision(self.settings.base),
+        )
+
+    def _named_tables(self, system: str, names: tuple[str, ...]) -> Iterator[TableId]:
+        """Groups, tables and globs → tables. A name that means nothing is an error, not an empty backup."""
+        groups = self.system(system).groups
+        tables = [table.id for table in self.source(system).inventory(self.system(system).selection).tables]
+        for name in names:
+            globs = groups.get(name, (name,))
+            found = [table for table in tables if any(matches(glob, table) for glob in globs)]
+            if not found:
+                raise ConfigError(
+                    f"{name!r} is neither a group nor a table of {system}",
+                    remedy=f"groups: {', '.join(groups) or 'none'}; tables: `backup-pipeline inventory {system}`",
+                )
+            yield from found
+
+    def _remember_tables(self, system: str, manifest: Manifest) -> None:
+        """A table that appeared since the last look joins the graph."""
+        known = self.known_inventory(system)
+        if known is None or not {t.id for t in manifest.tables} <= {t.id for t in known.tables}:
+            self.inventory(system)
+
+    def migrations(self, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
+        from backup_pipeline.migrations import migration_state
+
+        settings = self.system(system).migrations
+        if settings is None:
+            return None
+        applied = self.source(system).applied_migrations(settings.tool)
+        state = migration_state(settings.tool, self.settings.resolve(settings.path), applied)
+        return replace(state, pending=pending) if pending else state
+
+    # ── looking at backups
+
+    def list(self, system: str | None = None) -> tuple[Listed, ...]:
+        names = (system,) if system else tuple(sorted({*self.systems, *self.vault.systems()}))
+        return tuple(self.listed(name, identifier) for name in names for identifier in self.vault.ids(name))
+
+    def listed(self, system: str, identifier: str) -> Listed:
+        manifest = self.vault.manifest(system, identifier)
+        proofs = self.vault.proofs(system, identifier)
+        chunks = [chunk for table in manifest.tables for chunk in table.chunks]
+        return Listed(
+            system=system,
+            id=identifier,
+            kind=manifest.kind,
+            scope=manifest.scope,
+            tables=len(manifest.tables),
+            rows=manifest.rows,
+            bytes=manifest.image.size if manifest.image else sum(t.bytes for t in manifest.tables),
+            stored=sum(reference.size for reference in manifest.objects()),
+            seconds=_seconds(manifest.started_at, manifest.finished_at),
+            chunks=len(chunks),
+            reused_chunks=sum(1 for chunk in chunks if chunk.reused_from),
+            proven_at=_last(proofs, "drill"),
+            verified_at=_last(proofs, "verify"),
+            findings=len(manifest.findings),
+        )
+
+    def show(self, system: str, identifier: str | None = None) -> Manifest:
+        return self.vault.manifest(system, self.vault.resolve(system, identifier))
+
+    def status(self) -> tuple[SystemStatus, ...]:
+        return tuple(self.status_of(name) for name in self.systems)
+
+    def status_of(self, system: str) -> SystemStatus:
+        from backup_pipeline.checks.freshness import judge
+
+        listed = [self.listed(system, identifier) for identifier in self.vault.ids(system)]
+        full = [line for line in listed if line.scope == "full"]
+        latest = full[-1] if full else None
+        proven = next((line for line in reversed(full) if line.proven_at), None)
+        age = (self.clock() - moment_of(latest.id)).total_seconds() if latest else None
+        findings = judge(
+            self.system(system),
+            zone=self.settings.zone_of(system),
+            latest_at=moment_of(latest.id) if latest else None,
+            proven_at=proven.proven_at if proven else None,
+            now=self.clock(),
+        )
+        return SystemStatus(
+            system=system,
+            latest=latest,
+            age_seconds=age,
+            backups=len(listed),
+            proven=proven,
+            fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in findings),
+            findings=findings,
+        )
+
+    # ── proving
+
+    def verify(
+        self,
+        system: str,
+        identifier: str | None = None,
+        *,
+        quick: bool = False,
+        listener: Listener = silent,
+    ) -> Report:
+        """Look at one backup (or `all`) and remember the outcome beside it."""
+        from backup_pipeline.checks.verify import verify, verify_all
+
+        if identifier == "all":
+            return verify_all(self.vault, system, quick=quick, listener=listener)
+        chosen = self.vault.resolve(system, identifier)
+        report = verify(self.vault, system, chosen, quick=quick, listener=listener)
+        self._remember(system, chosen, "verify-quick" if quick else "verify", report)
+        return report
+
+    def drill(
+        self,
+        system: str,
+        identifier: str | None = None,
+        *,
+        scratch: str | None = None,
+        listener: Listener = silent,
+    ) -> DrillReport:
+        from backup_pipeline.drill import drill
+
+        chosen = self.vault.resolve(system, identifier)
+        settings = self.system(system)
+        given = scratch or (settings.scratch.get_secret_value() if settings.scratch else None)
+        result = drill(
+            self.vault,
+            self.vault.manifest(system, chosen),
+            scratch_url=given,
+            invariants=dict(settings.invariants),
+            listener=listener,
+            jobs=settings.jobs,
+        )
+        self._remember(system, chosen, "drill", result.report, seconds=result.recovery_seconds)
+        return result
+
+    def _remember(
+        self, system: str, identifier: str, kind: str, report: Report, *, seconds: float | None = None
+    ) -> None:
+        try:
+            digest = self.vault.link(system, identifier).sha256
+        except NotFound:
+            return  # there is no manifest: nothing to remember a proof of
+        proof = Proof(
+            kind=kind,
+            at=timestamp(self.clock()),
+            ok=report.ok,
+            seconds=report.seconds if seconds is None else seconds,
+            findings=report.findings,
+            counted=report.counted,
+            manifest_sha256=digest,
+            tools={"backup_pipeline": __version__},
+        )
+        self.vault.remember(system, identifier, proof)
+
+    # ── bringing back
+
+    def plan_restore(
+        self, system: str, identifier: str | None, to: str, *, create: bool = False, jobs: int | None = None
+    ) -> RestorePlan:
+        from backup_pipeline.restore import plan_restore
+
+        return plan_restore(
+            self.vault, self.show(system, identifier), to, create=create, jobs=jobs or self._jobs(system)
+        )
+
+    def restore(
+        self,
+        system: str,
+        identifier: str | None,
+        to: str,
+        *,
+        create: bool = False,
+        dry_run: bool = False,
+        jobs: int | None = None,
+        listener: Listener = silent,
+    ) -> RestoreResult:
+        from backup_pipeline.restore import restore
+
+        return restore(
+            self.vault,
+            self.show(system, identifier),
+            to,
+            create=create,
+            jobs=jobs or self._jobs(system),
+            listener=listener,
+            dry_run=dry_run,
+        )
+
+    def _jobs(self, system: str) -> int:
+        """A backup can be restored although the configuration no longer names its system."""
+        return self.settings.systems[system].jobs if system in self.settings.systems else 2
+
+    def read_table(self, system: str, identifier: str | None, table: str) -> pd.DataFrame:
+        from backup_pipeline.reading import read_table
+
+        return read_table(self.vault, self.show(system, identifier), table)
+
+    def query(self, system: str, identifier: str | None, sql: str) -> pd.DataFrame:
+        from backup_pipeline.reading import query
+
+        return query(self.vault, self.show(system, identifier), sql)
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit that is checked out where the configuration lies, read from the files of git."""
+    for parent in (folder, *folder.parents):
+        head = parent / ".git" / "HEAD"
+        if head.is_file():
+            text = head.read_text().strip()
+            if not text.startswith("ref: "):
+                return text or None
+            name = text.removeprefix("ref: ")
+            loose = parent / ".git" / name
+            if loose.is_file():
+                return loose.read_text().strip() or None
+            packed = parent / ".git" / "packed-refs"
+            lines = packed.read_text().splitlines() if packed.is_file() else []
+            return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
+    return None
+
+
+def _seconds(start: str, end: str) -> float:
+    from backup_pipeline.model.ids import parse_timestamp
+
+    return (parse_timestamp(end) - parse_timestamp(start)).total_seconds() if end else 0.0
+
+
+def _last(proofs: tuple[Proof, ...], kind: str) -> str | None:
+    """When it was last looked at, if that look was a good one: a later failure takes the proof away."""
+    of_kind = [proof for proof in proofs if proof.kind == kind]
+    return of_kind[-1].at if of_kind and of_kind[-1].ok else None

@@ -1,0 +1,27 @@
+"""The list of a system's tables as it was last seen, kept in the state folder.
+
+The Dagster graph is drawn from it, so that definitions load without asking any database. It is a cache: a
+table that is not in it yet is backed up all the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backup_pipeline.errors import Damaged
+from backup_pipeline.model import canonical
+from backup_pipeline.sources.base import Inventory
+from backup_pipeline.stores.local import LocalStore
+
+
+def save(folder: Path, system: str, inventory: Inventory) -> None:
+    """<state>/inventory/shop.json"""
+    LocalStore(folder).put(f"inventory/{system}.json", canonical.encode(inventory), overwrite=True)
+
+
+def load(folder: Path, system: str) -> Inventory | None:
+    path = folder / "inventory" / f"{system}.json"
+    try:
+        return canonical.decode(Inventory, path.read_bytes(), what=str(path))
+    except (FileNotFoundError, Damaged):
+        return None

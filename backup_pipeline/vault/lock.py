@@ -1,0 +1,154 @@
+"""One backup of a system at a time: a lock that a killed process cannot hold for ever.
+
+The lock is a key that only one writer can create. Its holder renews it; one that was not renewed for
+`STALE` seconds, or whose process on this very machine is gone, is taken over.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup_pipeline.errors import AlreadyExists, BackupError, Damaged, NotFound, VaultBusy
+from backup_pipeline.model import canonical
+from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.vault import layout
+
+RENEW = 30.0
+STALE = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    token: str
+    host: str
+    pid: int
+    #: Start time of the process, so that a re-used pid is not taken for the holder.
+    born: str
+    what: str
+    since: str
+    renewed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lock that we hold, as far as we know."""
+
+    store: Store
+    key: str
+    token: str
+
+    def confirm(self) -> None:
+        """Before the point of no return: two processes that took over one stale lock both thought they won."""
+        if _read(self.store, self.key) != self.token:
+            raise VaultBusy(
+                "another process took over the lock of this system while we were working",
+                remedy="nothing was committed; run it again when the other one is done",
+            )
+
+
+@contextmanager
+def hold(
+    store: Store, system: str, what: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Iterator[Held]:
+    """Hold the lock of a system, or raise VaultBusy with who holds it."""
+    key = layout.lock_key(system)
+    moment = timestamp(now())
+    holder = Holder(
+        secrets.token_hex(8), socket.gethostname(), os.getpid(), _born(os.getpid()), what, moment, moment
+    )
+    _take(store, key, holder, now)
+    done = threading.Event()
+    renewer = threading.Thread(target=_renew, args=(store, key, holder, done, now), daemon=True)
+    renewer.start()
+    try:
+        yield Held(store, key, holder.token)
+    finally:
+        done.set()
+        renewer.join()
+        if _read(store, key) == holder.token:
+            store.delete(key)
+
+
+def _take(store: Store, key: str, holder: Holder, now: Callable[[], datetime]) -> None:
+    for _ in range(5):
+        try:
+            store.put(key, canonical.encode(holder))
+            return
+        except AlreadyExists:
+            other = current(store, key)
+            if other is None:
+                continue  # released between our two looks
+            if not is_stale(other, now()):
+                raise VaultBusy(
+                    f"{other.what} is running since {other.since} on {other.host} (process {other.pid})",
+                    remedy="wait for it; a lock whose process died is taken over "
+                    f"at once on the same machine, and after {STALE / 60:.0f} minutes elsewhere",
+                ) from None
+            if _read(store, key) == other.token:
+                store.delete(key)
+    raise VaultBusy("the lock keeps changing hands", remedy="run it again in a minute")
+
+
+def current(store: Store, key: str) -> Holder | None:
+    try:
+        return canonical.decode(Holder, read_all(store, key), what=key)
+    except NotFound:
+        return None
+    except Damaged:
+        return Holder("", "", 0, "", "something unreadable", "", "1970-01-01T00:00:00.000000Z")
+
+
+def is_stale(holder: Holder, now: datetime) -> bool:
+    if (now - parse_timestamp(holder.renewed)).total_seconds() > STALE:
+        return True
+    if holder.host != socket.gethostname():
+        return False
+    return _born(holder.pid) != holder.born
+
+
+def _read(store: Store, key: str) -> str | None:
+    holder = current(store, key)
+    return None if holder is None else holder.token
+
+
+def _renew(
+    store: Store, key: str, holder: Holder, done: threading.Event, now: Callable[[], datetime]
+) -> None:
+    while not done.wait(RENEW):
+        fresh = Holder(
+            holder.token, holder.host, holder.pid, holder.born, holder.what, holder.since, timestamp(now())
+        )
+        try:
+            if _read(store, key) == holder.token:
+                store.put(key, canonical.encode(fresh), overwrite=True)
+        except BackupError:
+            continue  # a store that does not answer now may answer before the lock is stale
+
+
+def _born(pid: int) -> str:
+    """The kernel's start time of a process; "" where it cannot be known or there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return _born_elsewhere(pid)
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _born_elsewhere(pid: int) -> str:
+    """Where there is no /proc: alive or not is all that can be told."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        return "alive"
+    return "alive"
