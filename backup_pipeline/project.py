@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup_pipeline import __version__, config
+from backup_pipeline import __version__, config, inventories
 from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.errors import ConfigError, NotFound
@@ -23,7 +23,6 @@ from backup_pipeline.model.manifest import Kind, Manifest, Migrations, Proof
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
-from backup_pipeline.sources import inventory as inventories
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.stores.local import LocalStore

@@ -18,11 +18,11 @@ NAME = PACKAGE.name
 # Low to high. A module imports from the rows above its own, from its own row, and from itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "embedded"),
+    ("model", "embedded", "workers"),
     ("stores",),
     ("vault",),
     ("config", "sources", "migrations"),
-    ("backup", "baselines", "restore", "checks", "retention", "copies", "reading", "drill"),
+    ("backup", "baselines", "inventories", "restore", "checks", "retention", "copies", "reading", "drill"),
     ("project",),
     ("demo",),
     ("orchestration", "definitions"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
@@ -27,7 +28,7 @@ def _longest_interval(schedule: str, zone: str, now: datetime) -> float:
     """The longest of the next few gaps: "0 2 * * 1-5" has a weekend in it."""
     ticks = croniter(schedule, now.astimezone(ZoneInfo(zone)))
     times: list[datetime] = [ticks.get_next(datetime) for _ in range(9)]
-    return max((b - a).total_seconds() for a, b in zip(times, times[1:], strict=False))
+    return max((b - a).total_seconds() for a, b in pairwise(times))
 
 
 def judge(

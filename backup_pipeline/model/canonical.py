@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Hashable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -47,7 +46,7 @@ def encode(value: object) -> bytes:
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -55,7 +54,7 @@ def decode(kind: type[T], data: bytes, *, what: str) -> T:
     """Unknown keys are ignored (a later minor version may add some); missing or mistyped ones are damage."""
     try:
         loaded = json.loads(data.decode("utf-8", "surrogatepass"))
-        result: T = _adapter(kind).validate_python(loaded)
+        result: T = _adapter(cast(Any, kind)).validate_python(loaded)
     except (ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise Damaged(

@@ -58,7 +58,7 @@ class Store(Protocol):
         """A local folder in which to make a file that will be `put`."""
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
-        """Store `data` under `key`. A Path that lies in `staging()` is consumed."""
+        """Store `data` under `key`. A Path that lies in `staging()` may be consumed, on success only."""
 
     def get(
         self, key: str, *, offset: int = 0, length: int | None = None

@@ -7,10 +7,7 @@ folder → write → length check → fsync → link or rename → fsync of the 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +17,7 @@ from typing import BinaryIO
 
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.stores.base import Features, Stat, check_key
-
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+from backup_pipeline.stores.staging import alive, explained, host, staging_name
 
 
 @dataclass(frozen=True)
@@ -38,13 +34,13 @@ class LocalStore:
 
     def staging(self) -> Path:
         folder = self.root / "tmp"
-        with _explained(f"cannot make {folder}"):
+        with explained(f"cannot make {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         target = self.root / check_key(key)
-        with _explained(f"cannot write {key} in {self.root}"):
+        with explained(f"cannot write {key} in {self.root}"):
             _make_durable_folder(target.parent, self.root)
             staged = data if isinstance(data, Path) else self._stage(data)
             try:
@@ -61,7 +57,8 @@ class LocalStore:
                     staged.unlink()
                 _sync(target.parent)
             except FileExistsError:
-                staged.unlink(missing_ok=True)
+                if not isinstance(data, Path):
+                    staged.unlink()
                 raise AlreadyExists(f"{key} is already in {self.root}") from None
             except BaseException:
                 if not isinstance(data, Path):
@@ -70,8 +67,11 @@ class LocalStore:
 
     def _stage(self, data: bytes) -> Path:
         path = self.staging() / staging_name()
-        with path.open("xb") as file:
-            file.write(data)
+        try:
+            path.write_bytes(data)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return path
 
     @contextmanager
@@ -88,7 +88,7 @@ class LocalStore:
             yield file if length is None else _Limited(file, length)  # type: ignore[misc]
 
     def stat(self, key: str) -> Stat | None:
-        with _explained(f"cannot look at {key} in {self.root}"):
+        with explained(f"cannot look at {key} in {self.root}"):
             try:
                 status = (self.root / check_key(key)).stat()
             except (FileNotFoundError, NotADirectoryError):
@@ -116,38 +116,19 @@ class LocalStore:
                     yield Stat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def delete(self, key: str) -> None:
-        with _explained(f"cannot delete {key} in {self.root}"), contextlib.suppress(FileNotFoundError):
+        with explained(f"cannot delete {key} in {self.root}"), contextlib.suppress(FileNotFoundError):
             (self.root / check_key(key)).unlink()
 
     def sweep_staging(self) -> int:
         """Remove what killed processes of this machine left half-written; says how many files."""
         removed = 0
         for path in self.staging().iterdir():
-            host, _, rest = path.name.partition("~")
+            maker, _, rest = path.name.partition("~")
             pid = rest.partition("~")[0]
-            if host == _host() and pid.isdigit() and not _alive(int(pid)):
+            if maker == host() and pid.isdigit() and not alive(int(pid)):
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
-
-
-def staging_name() -> str:
-    """Names its maker, so that what a killed process left behind is known to be nobody's."""
-    return f"{_host()}~{os.getpid()}~{secrets.token_hex(8)}"
-
-
-def _host() -> str:
-    return socket.gethostname().replace("~", "-").replace("/", "-")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _sync(path: Path) -> None:
@@ -168,22 +149,6 @@ def _make_durable_folder(folder: Path, root: Path) -> None:
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
         _sync(path.parent)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno in _FULL:
-            raise VaultError(f"{what}: the disk is full", remedy="free space, then run it again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise VaultError(
-                f"{what}: {error.strerror}", remedy="let the user that runs backups write to the vault"
-            ) from error
-        raise StoreUnavailable(f"{what}: {error.strerror or error}") from error
 
 
 class _Limited:

@@ -7,9 +7,11 @@ the manifest, so content that is already there is recognised and not stored agai
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
 import zstandard
@@ -17,7 +19,7 @@ import zstandard
 from backup_pipeline.errors import AlreadyExists, Damaged, NotFound
 from backup_pipeline.model.manifest import FileImage, ObjectRef
 from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.local import staging_name
+from backup_pipeline.stores.staging import explained, staging_name
 from backup_pipeline.vault import blocks, layout
 
 #: Measured: level 1 keeps up with a server's COPY on one core, level 3 does not, and saves a quarter more.
@@ -59,19 +61,24 @@ class ObjectWriter:
         plain, stored = hashlib.sha256(), hashlib.sha256()
         plain_size = stored_size = 0
         packer = zstandard.ZstdCompressor(level=self.level, write_checksum=True).compressobj()
-        with staged.open("xb") as file:
+        what = f"cannot write an object in {self.store.address}"
+        with contextlib.ExitStack() as stack:
+            with explained(what):
+                # Unbuffered: what a full disk refuses is refused by the write, not by the close.
+                file = stack.enter_context(staged.open("xb", buffering=0))
+
+            def out(packed: bytes) -> int:
+                stored.update(packed)
+                with explained(what):
+                    _write_all(file, packed)
+                return len(packed)
+
             for block in blocks:
                 plain.update(block)
                 plain_size += len(block)
-                packed = packer.compress(block)
-                if packed:
-                    stored.update(packed)
-                    stored_size += len(packed)
-                    file.write(packed)
-            packed = packer.flush()
-            stored.update(packed)
-            stored_size += len(packed)
-            file.write(packed)
+                if packed := packer.compress(block):
+                    stored_size += out(packed)
+            stored_size += out(packer.flush())
         return ObjectRef(stored.hexdigest(), stored_size, suffix, plain.hexdigest(), plain_size)
 
     def _same_content(self, new: ObjectRef, other: ObjectRef) -> bool:
@@ -88,8 +95,6 @@ class ObjectWriter:
             self.store.put(key, staged)
         except AlreadyExists:
             # The same bytes are there already, or something damaged bears their name: then heal it.
-            if not staged.exists():
-                return
             if self.store.features.moves_staged_files and not self._intact(reference):
                 self.store.put(key, staged, overwrite=True)
 
@@ -98,6 +103,13 @@ class ObjectWriter:
             return stored_digest(self.store, reference) == (reference.sha256, reference.size)
         except NotFound:
             return False
+
+
+def _write_all(file: RawIOBase, data: bytes) -> None:
+    """A raw write may take less than it is given, as on a disk that is nearly full."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def stored_digest(store: Store, reference: ObjectRef) -> tuple[str, int]:

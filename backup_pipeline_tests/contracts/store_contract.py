@@ -1,0 +1,122 @@
+"""What every store promises (`backup_pipeline/stores/base.py`). A new store subclasses this and offers `store`."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.errors import AlreadyExists, NotFound, VaultError
+from backup_pipeline.stores.base import Store, read_all
+
+AWKWARD = (
+    "a",
+    "shop/2026-11-21T02-00-00-123Z/manifest.json",
+    "objects/9f/" + "9f" * 32 + ".tsv.zst",
+    "with blank/and+plus&amp=?#.json",
+    "ünïcode/日本.bin",
+)
+
+
+class StoreContract:
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        raise NotImplementedError("offer a fixture with an empty store")
+
+    @pytest.mark.parametrize("key", AWKWARD)
+    @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 4096], ids=["empty", "one", "1MiB"])
+    def test_what_was_put_is_what_is_got(self, store: Store, key: str, data: bytes) -> None:
+        store.put(key, data)
+        assert read_all(store, key) == data
+        stat = store.stat(key)
+        assert stat is not None
+        assert (stat.key, stat.size) == (key, len(data))
+
+    def test_a_staged_file_is_consumed(self, store: Store) -> None:
+        path = store.staging() / "made-here"
+        path.write_bytes(b"content")
+        store.put("objects/x", path)
+        assert read_all(store, "objects/x") == b"content"
+        if store.features.moves_staged_files:
+            assert not path.exists()
+
+    def test_an_existing_key_is_never_changed_unasked(self, store: Store) -> None:
+        store.put("k", b"first")
+        with pytest.raises(AlreadyExists):
+            store.put("k", b"second")
+        assert read_all(store, "k") == b"first"
+        store.put("k", b"third", overwrite=True)
+        assert read_all(store, "k") == b"third"
+
+    def test_of_racing_creates_one_wins(self, store: Store) -> None:
+        if not store.features.conditional_create:
+            pytest.skip("this store cannot create conditionally")
+        won: list[int] = []
+        barrier = threading.Barrier(8)
+
+        def create(number: int) -> None:
+            barrier.wait()
+            try:
+                store.put("race", str(number).encode())
+            except AlreadyExists:
+                return
+            won.append(number)
+
+        threads = [threading.Thread(target=create, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert read_all(store, "race") == str(won[0]).encode()
+
+    def test_a_range_is_just_that_range(self, store: Store) -> None:
+        store.put("k", b"0123456789")
+        for offset, length, expected in [(0, 3, b"012"), (4, None, b"456789"), (8, 50, b"89"), (10, 5, b"")]:
+            with store.get("k", offset=offset, length=length) as stream:
+                assert stream.read() == expected
+
+    def test_what_is_not_there_is_said_so(self, store: Store) -> None:
+        assert store.stat("nothing") is None
+        assert store.stat("nothing/at/all") is None
+        with pytest.raises(NotFound), store.get("nothing"):
+            pass
+
+    def test_a_folder_is_not_a_key(self, store: Store) -> None:
+        store.put("folder/file", b"x")
+        with pytest.raises(NotFound), store.get("folder"):
+            pass
+
+    def test_list_names_what_starts_with_the_prefix_and_nothing_else(self, store: Store) -> None:
+        keys = {"shop/1/manifest.json", "shop/2/manifest.json", "shopping/1/manifest.json", "objects/ab/cd"}
+        for key in keys:
+            store.put(key, b"x")
+        (store.staging() / "unfinished").write_bytes(b"x")
+        assert {stat.key for stat in store.list()} == keys
+        assert {stat.key for stat in store.list("shop/")} == {k for k in keys if k.startswith("shop/")}
+        assert {stat.key for stat in store.list("shop")} == {k for k in keys if k.startswith("shop")}
+        assert {stat.key for stat in store.list("shop/1")} == {"shop/1/manifest.json"}
+        assert list(store.list("nowhere/")) == []
+
+    def test_deleting_twice_is_deleting_once(self, store: Store) -> None:
+        store.put("k", b"x")
+        store.delete("k")
+        store.delete("k")
+        assert store.stat("k") is None
+        store.put("k", b"again")
+        assert read_all(store, "k") == b"again"
+
+    @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/./b", "a\\b", "a\0b"])
+    def test_no_key_points_out_of_the_store(self, store: Store, key: str) -> None:
+        with pytest.raises(VaultError):
+            store.put(key, b"x")
+        with pytest.raises(VaultError), store.get(key):
+            pass
+
+    def test_a_store_can_be_sent_to_another_process(self, store: Store) -> None:
+        store.put("k", b"x")
+        again: Store = pickle.loads(pickle.dumps(store))
+        assert read_all(again, "k") == b"x"

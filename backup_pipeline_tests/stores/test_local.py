@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.errors import VaultError
+from backup_pipeline.stores.local import LocalStore, staging_name
+from backup_pipeline_tests.contracts.store_contract import StoreContract
+
+
+class TestLocalStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> LocalStore:
+        return LocalStore(tmp_path / "store")
+
+
+def test_what_is_stored_is_read_only(tmp_path: Path) -> None:
+    LocalStore(tmp_path).put("objects/x", b"x")
+    assert (tmp_path / "objects/x").stat().st_mode & 0o777 == 0o444
+
+
+def test_a_failed_put_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put("k", b"x")
+    with pytest.raises(VaultError):
+        store.put("k", b"y")
+    assert list(store.staging().iterdir()) == []
+
+
+def test_what_a_killed_process_staged_is_swept_and_what_a_living_one_staged_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from backup_pipeline.stores.local import *; "
+        "(LocalStore(Path(sys.argv[1])).staging() / staging_name()).write_bytes(b'half')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    store = LocalStore(tmp_path)
+    mine = store.staging() / staging_name()
+    mine.write_bytes(b"still being written")
+    assert store.sweep_staging() == 1
+    assert list(store.staging().iterdir()) == [mine]
+
+
+def test_a_file_of_another_machine_is_not_swept(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    other = store.staging() / "another-host~999999~aa"
+    other.write_bytes(b"x")
+    assert store.sweep_staging() == 0
+    assert other.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_no_key(tmp_path: Path) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(tmp_path)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        store = LocalStore(tmp_path)
+        with pytest.raises(VaultError, match="full") as caught:
+            store.put("big", bytes(1 << 20))
+        assert "free space" in caught.value.remedy
+        assert store.stat("big") is None
+        assert list(store.staging().iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
