@@ -24,8 +24,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "sources", "migrations"),
     ("backup", "baselines", "inventories", "restore", "checks", "retention", "copies", "reading", "drill"),
     ("project",),
-    ("demo",),
     ("orchestration", "definitions"),
+    ("demo",),
     ("cli", "api", "__main__"),
 )
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
