@@ -1,4 +1,4 @@
-"""The contract of a store: five verbs over keys and bytes.
+"""The contract of a store: six verbs over keys and bytes.
 
 Keys are relative paths with `/` between the parts (`objects/ab/abcd….tsv.zst`). What every store promises,
 and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them to:
@@ -10,6 +10,8 @@ and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them 
 - `get` returns the bytes as they were put, from `offset`, at most `length` of them.
 - `stat` returns None for a key that is not there; `get` raises NotFound.
 - `list` yields what `put` finished, in no particular order; never something half-written.
+- `folders` yields the next part of the keys under a folder, without reading what lies deeper: a vault of a
+  million objects must not be walked to see which systems it holds.
 - `delete` of a key that is not there is not an error.
 - Errors: NotFound, AlreadyExists, StoreUnavailable (worth another try), VaultError (not worth one).
 - A store can be pickled and used in another process.
@@ -67,6 +69,9 @@ class Store(Protocol):
     def stat(self, key: str) -> Stat | None: ...
 
     def list(self, prefix: str = "") -> Iterator[Stat]: ...
+
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        """`folders("shop/")` yields "2026-11-21T02-00-00-123Z" if there is a key below it."""
 
     def delete(self, key: str) -> None: ...
 

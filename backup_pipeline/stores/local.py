@@ -115,6 +115,16 @@ class LocalStore:
                     status = entry.stat()
                     yield Stat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        try:
+            entries = sorted(os.scandir(self.root / prefix), key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            hidden = not prefix and entry.name == "tmp"
+            if entry.is_dir(follow_symlinks=False) and not hidden and any(self._walk(prefix + entry.name)):
+                yield entry.name
+
     def delete(self, key: str) -> None:
         with explained(f"cannot delete {key} in {self.root}"), contextlib.suppress(FileNotFoundError):
             (self.root / check_key(key)).unlink()
