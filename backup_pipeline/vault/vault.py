@@ -91,14 +91,18 @@ class Vault:
     # ── backups
 
     def systems(self) -> tuple[str, ...]:
-        """Systems that have something here, whether or not the configuration still names them."""
-        found = {stat.key.partition("/")[0] for stat in self.store.list() if _is_manifest(stat.key)}
-        return tuple(sorted(found))
+        """Systems that have a backup here, whether or not the configuration still names them."""
+        names = (name for name in self.store.folders() if f"{name}/" != layout.OBJECTS)
+        return tuple(sorted(name for name in names if self.ids(name)))
 
     def ids(self, system: str) -> tuple[str, ...]:
         """The backups of a system, oldest first. Only what has a manifest is a backup."""
         return tuple(
-            sorted(stat.key.split("/")[1] for stat in self.store.list(f"{system}/") if _is_manifest(stat.key))
+            sorted(
+                name
+                for name in self.store.folders(f"{system}/")
+                if is_backup_id(name) and self.store.stat(layout.manifest_key(system, name)) is not None
+            )
         )
 
     def interrupted(self, system: str) -> tuple[str, ...]:
@@ -200,8 +204,3 @@ class Vault:
             for stat in self.store.list(layout.proofs_prefix(system, identifier))
         ]
         return tuple(sorted((p for p in found if p.manifest_sha256 == digest), key=lambda proof: proof.at))
-
-
-def _is_manifest(key: str) -> bool:
-    parts = key.split("/")
-    return len(parts) == 3 and parts[2] == "manifest.json" and is_backup_id(parts[1])

@@ -101,6 +101,14 @@ class StoreContract:
         assert {stat.key for stat in store.list("shop/1")} == {"shop/1/manifest.json"}
         assert list(store.list("nowhere/")) == []
 
+    def test_folders_are_the_next_part_of_the_keys_below(self, store: Store) -> None:
+        for key in ("shop/1/manifest.json", "shop/1/proofs/x", "shop/2/y", "shop/lock.json", "vault.json"):
+            store.put(key, b"x")
+        (store.staging() / "unfinished").write_bytes(b"x")
+        assert sorted(store.folders()) == ["shop"]
+        assert sorted(store.folders("shop/")) == ["1", "2"]
+        assert list(store.folders("nowhere/")) == []
+
     def test_deleting_twice_is_deleting_once(self, store: Store) -> None:
         store.put("k", b"x")
         store.delete("k")
