@@ -300,7 +300,7 @@ class Project:
 
         chosen = self.vault.resolve(system, identifier)
         settings = self.system(system)
-        given = scratch or (settings.scratch.get_secret_value() if settings.scratch else None)
+        given = scratch or (settings.scratch.get() if settings.scratch else None)
         result = drill(
             self.vault,
             self.vault.manifest(system, chosen),

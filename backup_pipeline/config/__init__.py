@@ -1,0 +1,47 @@
+"""backup.yaml → frozen, typed settings. Nothing is read at import; no setting is reached any other way.
+
+`settings` says what there is, `loading` reads the file, `references` puts `${env:…}` and `${file:…}` in,
+`problems` says what is wrong with a file, `redaction` keeps secrets out of everything that is shown. The parts
+load when they are asked for: a worker process that only redacts need not pay for the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backup_pipeline.config.redaction import redact, safe_url
+
+if TYPE_CHECKING:
+    from backup_pipeline.config.loading import FILE_NAME, VARIABLE, load, locate, parse
+    from backup_pipeline.config.references import Deferred, Secret
+    from backup_pipeline.config.settings import MigrationSettings, Settings, SystemSettings
+
+__all__ = [
+    "FILE_NAME",
+    "VARIABLE",
+    "Deferred",
+    "MigrationSettings",
+    "Secret",
+    "Settings",
+    "SystemSettings",
+    "load",
+    "locate",
+    "parse",
+    "redact",
+    "safe_url",
+]
+
+_PARTS = {
+    "loading": ("FILE_NAME", "VARIABLE", "load", "locate", "parse"),
+    "references": ("Deferred", "Secret"),
+    "settings": ("MigrationSettings", "Settings", "SystemSettings"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    for part, names in _PARTS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{part}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,181 @@
+"""What is wrong with a configuration file, all of it at once: line, key, what, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from backup_pipeline.config.settings import MigrationSettings, Settings, SystemSettings
+from backup_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Key = tuple[Any, ...]
+
+#: What people call things elsewhere.
+_ALIASES = {
+    "url": "database", "db": "database", "dsn": "database", "database_url": "database", "connection": "database",
+    "cron": "schedule", "tz": "timezone", "time_zone": "timezone", "tables": "include", "only": "include",
+    "ignore": "exclude", "skip": "exclude", "jobs": "workers", "parallel": "workers", "threads": "workers",
+    "notify": "alerts", "notifications": "alerts", "store": "vault", "target": "vault", "destination": "vault",
+    "system": "systems", "assertions": "invariants", "chunk": "chunk_size", "owner": "owners",
+}  # fmt: skip
+
+_SAID = {
+    "missing": ("this setting is missing", ""),
+    "tuple_type": ("a list is wanted here", "write [one, two]"),
+    "mapping_type": ("names with values are wanted here", "write `name: value` lines below it"),
+    "dict_type": ("names with values are wanted here", "write `name: value` lines below it"),
+    "model_type": ("settings are wanted here", "write `name: value` lines below it"),
+    "model_attributes_type": ("settings are wanted here", "write `name: value` lines below it"),
+    "string_type": ("a text is wanted here", "put it in quotes"),
+    "string_too_short": ("there is nothing here", "write a value, or remove the line"),
+    "int_parsing": ("a whole number is wanted here", ""),
+    "int_type": ("a whole number is wanted here", ""),
+    "path_type": ("a path is wanted here", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    line: int
+    key: str
+    said: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: {self.key}: " if self.key else f"line {self.line}: "
+        return where + self.said + (f" → {self.remedy}" if self.remedy else "")
+
+
+def refuse(name: str, problems: Iterable[Problem]) -> ConfigError:
+    """One error for all of them, in the order of the file."""
+    found = sorted(dict.fromkeys(problems), key=lambda problem: problem.line)
+    if len(found) == 1:
+        one = found[0]
+        where = f"{name}, line {one.line}: " + (f"{one.key}: " if one.key else "")
+        return ConfigError(
+            where + one.said, remedy=one.remedy or "docs/CONFIGURATION.md describes every setting"
+        )
+    lines = "\n".join(f"  {problem}" for problem in found)
+    return ConfigError(
+        f"{name} has {len(found)} problems:\n{lines}",
+        remedy="mend these lines; docs/CONFIGURATION.md describes every setting",
+    )
+
+
+def dotted(at: Key) -> str:
+    return ".".join(str(step) for step in at)
+
+
+def line_of(node: yaml.Node | None, at: Key) -> int:
+    """The line of a key, or of the nearest thing around it."""
+    line = 1
+    for step in at:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in _pairs(node) if k.value == str(step)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Keys and values, those that `<<:` brings in last."""
+    own = [(key, value) for key, value in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    merged = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
+    for value in merged:
+        for one in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            own += _pairs(one) if isinstance(one, yaml.MappingNode) else []
+    return own
+
+
+def duplicates(node: yaml.Node | None, at: Key = ()) -> list[Problem]:
+    """A key that stands twice: YAML would silently take the last."""
+    found: list[Problem] = []
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            here = (*at, key.value)
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in first and key.value != "<<":
+                said = f"this key is already on line {first[key.value]}"
+                found.append(Problem(line, dotted(here), said, "keep one of the two"))
+            elif isinstance(key, yaml.ScalarNode):
+                first[key.value] = line
+            found += duplicates(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found += duplicates(item, (*at, index))
+    return found
+
+
+def not_yaml(error: yaml.YAMLError, text: str) -> Problem:
+    """Without the snippet that PyYAML shows: the line may hold a password."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    said = str(getattr(error, "problem", None) or "it cannot be read")
+    line = mark.line + 1 if mark else 1
+    lines = text.splitlines()
+    there = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in there[: len(there) - len(there.lstrip())]:
+        return Problem(line, "", "a tab in the indentation", "indent with blanks")
+    if ": *" in there or "- *" in there or ": @" in there or ": %" in there:
+        return Problem(
+            line, "", "this is not YAML: a value that begins with * @ or %", "put the value in quotes"
+        )
+    return Problem(line, "", f"this is not YAML: {said}", "mend this line or the one before it")
+
+
+def from_pydantic(errors: Iterable[ErrorDetails], node: yaml.Node | None) -> list[Problem]:
+    found = []
+    for item in errors:
+        at = tuple(step for step in item["loc"] if not _inner(step))
+        said, remedy = _SAID.get(item["type"], (item["msg"].removeprefix("Value error, "), ""))
+        if item["type"] == "extra_forbidden":
+            said, remedy = "there is no such setting", suggestion(at)
+        elif (at == ("systems",) and item["type"] == "missing") or at == ("vault",):
+            remedy = (
+                remedy or "the smallest file has `vault:` and, under `systems:`, one name with a `database:`"
+            )
+        found.append(Problem(line_of(node, at), dotted(at), said[:1].lower() + said[1:], remedy))
+    return found
+
+
+def _inner(step: object) -> bool:
+    """Steps that pydantic adds for its own validators, and that stand in no file."""
+    return isinstance(step, str) and (
+        step in ("[key]", "str") or "[" in step or step.startswith("is-instance")
+    )
+
+
+def suggestion(at: Key) -> str:
+    """What may have been meant by a key that is none."""
+    key, model = str(at[-1]), _model_at(at)
+    known = [name for name in model.model_fields if name != "base"]
+    elsewhere = Settings if model is SystemSettings else SystemSettings
+    near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
+    alias = _ALIASES.get(key.lower())
+    if near or alias in known:
+        return f"did you mean {near[0] if near else alias}?"
+    if model is not MigrationSettings and key in elsewhere.model_fields and key != "base":
+        place = (
+            "belongs to a system: put it under systems.<name>" if model is Settings else "stands at the top"
+        )
+        return f"`{key}` {place}"
+    return f"the settings here are: {', '.join(sorted(known))}"
+
+
+def _model_at(at: Key) -> type[Settings] | type[SystemSettings] | type[MigrationSettings]:
+    if at[0] != "systems" or len(at) < 3:
+        return Settings
+    return MigrationSettings if "migrations" in at[2:-1] else SystemSettings

@@ -1,0 +1,163 @@
+"""`${env:NAME}` and `${file:PATH}`: values that are not written into the file.
+
+Two kinds of settings. What shapes the work (tables, schedules, groups …) is needed as soon as the file is read, and
+a variable that is not set is then an error. What is only needed when something is opened (the vault, a
+database, a scratch server, an alert's address) is `Deferred`: the error is raised when it is used, so that the
+graph loads, `list` lists and one system can be backed up while the password of another one is not there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+from backup_pipeline.config.redaction import HIDDEN, passwords_in
+from backup_pipeline.errors import ConfigError
+
+# "$${" is how a value that really holds "${" is written.
+_REFERENCE = re.compile(r"\$(\$)\{|\$\{([^}]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class BrokenReference(Exception):
+    """A reference that gives no value; whoever catches it knows the line and the key."""
+
+    def __init__(self, said: str, remedy: str, *, misspelt: bool = False) -> None:
+        super().__init__(said)
+        self.said = said
+        self.remedy = remedy
+        #: The file is wrong, and not what it refers to.
+        self.misspelt = misspelt
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    text: str
+    #: The values that were put in.
+    values: tuple[str, ...] = ()
+
+
+def resolve(text: str, environ: Mapping[str, str], base: Path) -> Resolved:
+    values: list[str] = []
+
+    def one(match: re.Match[str]) -> str:
+        if match[1]:
+            return "${"
+        value = _value(match[2], environ, base)
+        values.append(value)
+        return value
+
+    return Resolved(_REFERENCE.sub(one, text), tuple(values))
+
+
+def _value(body: str, environ: Mapping[str, str], base: Path) -> str:
+    kind, colon, what = (part.strip() for part in body.partition(":"))
+    if kind == "env" and colon:
+        if not _NAME.fullmatch(what):
+            said = f"{what!r} is not the name of an environment variable"
+            raise BrokenReference(said, "write ${env:NAME}", misspelt=True)
+        if what not in environ:
+            near = difflib.get_close_matches(what, environ, n=1, cutoff=0.8)
+            hint = f" ({near[0]} is set: is that the one?)" if near else ""
+            raise BrokenReference(f"the environment variable {what} is not set", f"export {what}=…{hint}")
+        return environ[what]
+    if kind == "file" and colon:
+        path = base / Path(what).expanduser()
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise BrokenReference(
+                f"cannot read {path}: {why}", "make that file, readable only by you"
+            ) from error
+    meant = f"${{env:{body}}}" if _NAME.fullmatch(body) else "${env:NAME} or ${file:PATH}"
+    said = f"${{{body}}} is not a reference"
+    raise BrokenReference(said, f"write {meant} (and $${{ for a plain ${{)", misspelt=True)
+
+
+class Deferred:
+    """The text of a setting that is only needed when it is used, or why there is none."""
+
+    __slots__ = ("_problem", "_text", "_values")
+
+    def __init__(
+        self, text: str, values: tuple[str, ...] = (), *, problem: ConfigError | None = None
+    ) -> None:
+        self._text = text
+        self._values = values
+        self._problem = problem
+
+    def get(self) -> str:
+        if self._problem is not None:
+            raise self._problem
+        return self._text
+
+    @property
+    def problem(self) -> ConfigError | None:
+        """Why `get` would fail; None when it would not."""
+        return self._problem
+
+    def __fspath__(self) -> str:
+        return self.get()
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Deferred):
+            return NotImplemented
+        return (self._text, str(self._problem)) == (other._text, str(other._problem))
+
+    def __hash__(self) -> int:
+        return hash((self._text, str(self._problem)))
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        text = core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
+        return core_schema.union_schema([core_schema.is_instance_schema(cls), text], mode="left_to_right")
+
+
+class Secret(Deferred):
+    """A text that is never shown; what it would give away is known to `redact`."""
+
+    __slots__ = ()
+
+    def get_secret_value(self) -> str:
+        return self.get()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What must not be shown: the passwords of a URL; of anything else, all of it."""
+        if self._problem is not None:
+            return ()
+        return passwords_in(self._text)
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+
+class SecretToken(Secret):
+    """A URL whose every part may be a token: the addresses of alerts."""
+
+    __slots__ = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        if self._problem is not None:
+            return ()
+        pieces = re.split(r"[/@:?&=]+", self._text.partition("://")[2] or self._text)
+        # A host name or a user is no secret, but which piece is what depends on the service.
+        long = [piece for piece in pieces if len(piece) >= 12 and "." not in piece]
+        return tuple(dict.fromkeys([*passwords_in(self._text), self._text, *self._values, *long]))

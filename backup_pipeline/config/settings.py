@@ -1,0 +1,143 @@
+"""What can be set. docs/CONFIGURATION.md describes every field; a test demands it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from backup_pipeline.config.references import Deferred, Secret, SecretToken
+from backup_pipeline.config.values import (
+    Cron,
+    Duration,
+    Glob,
+    GroupName,
+    Owner,
+    Size,
+    SystemName,
+    TagKey,
+    TagValue,
+    Zone,
+)
+from backup_pipeline.errors import ConfigError
+from backup_pipeline.model.selection import Selection
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+
+class MigrationSettings(Strict):
+    """Where the project keeps its migrations: files are read, the application is not imported."""
+
+    tool: Literal["alembic", "django", "prisma"]
+    path: Path
+
+
+class SystemSettings(Strict):
+    """One application that is protected."""
+
+    database: Secret
+    schedule: Cron | None = None
+    drill_schedule: Cron | None = None
+    timezone: Zone | None = None
+    include: tuple[Glob, ...] = ()
+    exclude: tuple[Glob, ...] = ()
+    groups: Mapping[GroupName, tuple[Glob, ...]] = Field(default_factory=dict)
+    #: Tables that may be empty without a word; any other table that was full and is empty now is a finding.
+    expected_empty: tuple[Glob, ...] = ()
+    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    chunk_size: Size = 64 * 1024 * 1024
+    #: Above so many tables the graph shows one asset a schema.
+    table_assets: Annotated[int, Field(ge=0)] = 200
+    large_objects: Literal["refuse", "exclude"] = "refuse"
+    #: Name → SQL that must return no row, on the live data as on a restored backup.
+    invariants: Mapping[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    #: A server on which drills may create (and drop) databases of their own.
+    scratch: Secret | None = None
+    migrations: MigrationSettings | None = None
+    #: A backup older than this is not fresh; two of the schedule's intervals unless set.
+    fresh_within: Duration | None = None
+    #: A drill older than this proves nothing any more.
+    proven_within: Duration = 35 * 86400
+    owners: tuple[Owner, ...] = ()
+    tags: Mapping[TagKey, TagValue] = Field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Raises ConfigError when what it refers to is not there."""
+        return self.database.get()
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.include, self.exclude, groups=dict(self.groups))
+
+    @property
+    def jobs(self) -> int:
+        return self.workers or max(1, min(4, os.cpu_count() or 1))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (*self.database.parts, *(self.scratch.parts if self.scratch else ()))
+
+
+class Settings(Strict):
+    """The whole file."""
+
+    vault: Deferred
+    systems: Mapping[SystemName, SystemSettings]
+    timezone: Zone = "UTC"
+    #: Where this machine keeps what can be rebuilt: inventories, the Dagster instance, caches.
+    state: Path = Path(".backup-pipeline")
+    #: Apprise URLs: mailto://…, json://…, slack://…
+    alerts: tuple[SecretToken, ...] = ()
+    #: The folder that relative paths start from: that of the file.
+    base: Path = Field(default=Path(), exclude=True)
+
+    @field_validator("vault")
+    @classmethod
+    def _a_folder(cls, value: Deferred) -> Deferred:
+        if value.problem is None and "://" in value.get():
+            raise ValueError(
+                "a vault is a folder in this version; write its path, relative to this file or absolute"
+            )
+        return value
+
+    @field_validator("systems")
+    @classmethod
+    def _some(cls, value: Mapping[str, SystemSettings]) -> Mapping[str, SystemSettings]:
+        if not value:
+            raise ValueError("there is no system in it: name one, with a `database:`")
+        return value
+
+    def system(self, name: str) -> SystemSettings:
+        if name not in self.systems:
+            near = difflib.get_close_matches(name, self.systems, n=1)
+            raise ConfigError(
+                f"there is no system {name!r} in the configuration",
+                remedy=(f"did you mean {near[0]}? " if near else "") + f"it has: {', '.join(self.systems)}",
+            )
+        return self.systems[name]
+
+    def zone_of(self, name: str) -> str:
+        return self.system(name).timezone or self.timezone
+
+    def resolve(self, path: Path | str | Deferred) -> Path:
+        return (self.base / Path(path).expanduser()).resolve()
+
+    @property
+    def state_folder(self) -> Path:
+        return self.resolve(self.state)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What `redact` must hide, whatever it came from."""
+        found = [secret for system in self.systems.values() for secret in system.secrets]
+        found += [part for alert in self.alerts for part in alert.parts]
+        return tuple(dict.fromkeys(found))
