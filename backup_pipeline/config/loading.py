@@ -105,7 +105,7 @@ class _Filler:
     """Puts the values of `${env:…}` and `${file:…}` in."""
 
     base: Path
-    environ: Mapping[str, str]
+    variables: Mapping[str, str]
     name: str
     node: yaml.Node | None
     problems: list[Problem] = field(default_factory=list)
@@ -119,7 +119,7 @@ class _Filler:
             return value
         kind = _kind_at(at)
         try:
-            resolved = resolve(value, self.environ, self.base)
+            resolved = resolve(value, self.variables, self.base)
         except BrokenReference as broken:
             problem = Problem(line_of(self.node, at), dotted(at), broken.said, broken.remedy)
             if kind is not None and not broken.misspelt:

@@ -1,0 +1,142 @@
+"""Backups you can prove.
+
+    import backup_pipeline as bp
+
+    bp.backup("shop")                                    # a backup now; its manifest
+    bp.verify("shop", "latest").ok                       # every byte still there and right
+    bp.drill("shop").report.ok                           # restored for real, compared row for row
+    bp.read_table("shop", "latest", "orders")            # one table as a pandas DataFrame
+    bp.query("shop", "latest", "select count(*) from orders")
+    bp.restore("shop", "latest", to="postgresql://…/shop_new", create=True)
+
+Every function takes `config=`, the path of a backup.yaml (else $BACKUP_CONFIG, else the current folder) or a
+loaded `Project`; `load` gives that object, which can do all of this and more. Importing this module loads
+nothing: the parts come when they are used.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from backup_pipeline.drill import DrillReport
+    from backup_pipeline.errors import BackupError
+    from backup_pipeline.model.findings import Report
+    from backup_pipeline.model.manifest import Kind, Manifest
+    from backup_pipeline.project import Listed, Project
+    from backup_pipeline.restore import RestoreResult
+
+    Config = str | Path | Project | None
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackupError",
+    "Project",
+    "__version__",
+    "backup",
+    "drill",
+    "list_backups",
+    "load",
+    "query",
+    "read_table",
+    "restore",
+    "show",
+    "verify",
+]
+
+
+def load(config: Config = None) -> Project:
+    """What a backup.yaml describes, ready to be worked with."""
+    from backup_pipeline.project import Project
+
+    return config if isinstance(config, Project) else Project.load(config)
+
+
+def backup(
+    system: str,
+    *,
+    kind: Kind = "manual",
+    full: bool = False,
+    only: Iterable[str] = (),
+    config: Config = None,
+) -> Manifest:
+    """Make a backup. `only` names groups or tables, and makes it a partial one."""
+    return load(config).backup(system, kind=kind, full=full, only=only)
+
+
+def verify(system: str, id: str | None = None, *, quick: bool = False, config: Config = None) -> Report:
+    """Check what is stored of one backup (or of `all`), and remember the outcome beside it."""
+    return load(config).verify(system, id, quick=quick)
+
+
+def restore(
+    system: str,
+    id: str | None = None,
+    *,
+    to: str,
+    create: bool = False,
+    dry_run: bool = False,
+    config: Config = None,
+) -> RestoreResult:
+    """Bring a backup back into an empty or new database."""
+    return load(config).restore(system, id, to, create=create, dry_run=dry_run)
+
+
+def drill(
+    system: str, id: str | None = None, *, scratch: str | None = None, config: Config = None
+) -> DrillReport:
+    """Restore into a scratch database, compare row for row, and remember that it was proven."""
+    return load(config).drill(system, id, scratch=scratch)
+
+
+def list_backups(system: str | None = None, *, config: Config = None) -> tuple[Listed, ...]:
+    """The backups of one system or of all, oldest first."""
+    return load(config).list(system)
+
+
+def show(system: str, id: str | None = None, *, config: Config = None) -> Manifest:
+    """Everything that one backup says of itself."""
+    return load(config).show(system, id)
+
+
+def read_table(system: str, id: str | None, table: str, *, config: Config = None) -> pd.DataFrame:
+    """One table of a backup as a DataFrame, without a restore."""
+    return load(config).read_table(system, id, table)
+
+
+def query(system: str, id: str | None, sql: str, *, config: Config = None) -> pd.DataFrame:
+    """SQL over the tables of a backup, without a restore."""
+    return load(config).query(system, id, sql)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Project":
+        from backup_pipeline.project import Project
+
+        return Project
+    if name == "BackupError":
+        from backup_pipeline.errors import BackupError
+
+        return BackupError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Facade(ModuleType):
+    """`backup`, `restore` and `drill` are functions here and modules below. Importing such a module would put it in
+    the place of the function (the import system binds every submodule in its parent), so the first call of
+    `backup` would be the last that works."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and callable(self.__dict__.get(name))):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Facade
