@@ -1,0 +1,84 @@
+"""`python -m backup_pipeline_tests.benchmarks [--scale 0.2] [--runs 3] [--only export,again,…]`"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline_tests.benchmarks import cases_postgres as cases
+from backup_pipeline_tests.benchmarks import data_postgres as data
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+CASES = ("export", "again", "restore", "verify", "tiny")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="1: about 2.3 GB of tables")
+    parser.add_argument("--runs", type=int, default=3, help="interleaved runs of each command")
+    parser.add_argument("--only", default=",".join(CASES), help="of: " + ", ".join(CASES))
+    parser.add_argument("--major", type=int, help="PostgreSQL's major version; the newest unless set")
+    parser.add_argument("--no-write", action="store_true", help="print, and leave RESULTS.md alone")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bp-bench-") as folder:
+        settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "on", "wal_level": "replica"}
+        with EmbeddedPostgres.create(major=chosen.major, settings=settings) as server:
+            bench = cases.Bench(server, Path(folder), chosen.runs)
+            lines = _run(bench, chosen.scale, set(chosen.only.split(",")))
+            text = _report(lines, chosen, server.major)
+    print(text)
+    if not chosen.no_write:
+        RESULTS.write_text(text, encoding="utf-8")
+
+
+def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
+    lines: list[cases.Line] = []
+    if only & {"export", "restore", "verify"}:
+        print("making the whole database …", flush=True)
+        whole = bench.server.create_database("whole")
+        data.whole(whole, scale)
+        if "export" in only:
+            lines += cases.export(bench, "whole database", whole, one_table=False)
+        if "restore" in only:
+            lines += cases.restore(bench, "whole database", whole)
+        if "verify" in only:
+            lines += cases.verify(bench, "whole database", whole)
+        bench.server.drop_database("whole")
+    if only & {"export", "again"}:
+        print("making one big table …", flush=True)
+        wide = bench.server.create_database("wide")
+        data.wide(wide, int(2_000_000 * scale))
+        if "export" in only:
+            lines += cases.export(bench, "one big table", wide, one_table=True)
+        if "again" in only:
+            lines += cases.again(bench, "one big table", wide)
+        bench.server.drop_database("wide")
+    if "tiny" in only:
+        tiny = bench.server.create_database("tiny")
+        data.tiny(tiny)
+        lines += cases.tiny(bench, tiny)
+    return lines
+
+
+def _report(lines: Sequence[cases.Line], chosen: argparse.Namespace, major: int) -> str:
+    rows = "\n".join(
+        f"| {line.work} | {line.ours} | {line.peer} | {line.ratio} | {line.reach} | {line.memory} |"
+        for line in lines
+    )
+    return (
+        "# Benchmark results\n\n"
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: PostgreSQL {major}, {os.cpu_count()} cores shared by client and server,\n"
+        f"{platform.machine()}, Python {platform.python_version()}, scale {chosen.scale:g}, medians of {chosen.runs} interleaved runs,\n"
+        "whole processes from start to end, warm cache. Memory is the peak of the whole process tree.\n\n"
+        "| work | ours | peer | ratio | reach | memory |\n|---|---|---|---|---|---|\n" + rows + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

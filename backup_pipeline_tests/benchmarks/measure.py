@@ -1,0 +1,109 @@
+"""Commands as whole processes: wall time, and the memory of the process and all that it started."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Prepare = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    name: str
+    argv: Sequence[str]
+    #: Run before each measured run, outside the clock: an empty vault, a fresh target.
+    prepare: Prepare = lambda: None
+    env: dict[str, str] | None = None
+
+
+@dataclass
+class Runs:
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    #: Highest sum over the process tree, of what only it holds (PSS), in MiB.
+    memory: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def peak(self) -> float:
+        return max(self.memory)
+
+
+def interleaved(commands: Sequence[Command], runs: int) -> dict[str, Runs]:
+    """A B C A B C …: a machine that grows slow in the middle slows all of them."""
+    found = {command.name: Runs(command.name) for command in commands}
+    for _ in range(runs):
+        for command in commands:
+            command.prepare()
+            seconds, memory = once(command)
+            found[command.name].seconds.append(seconds)
+            found[command.name].memory.append(memory)
+            print(f"    {command.name:<34} {seconds:8.2f} s {memory:7.0f} MiB", flush=True)
+    return found
+
+
+def once(command: Command) -> tuple[float, float]:
+    with tempfile.TemporaryFile() as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command.argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=command.env
+        )
+        watcher = _Watcher(process.pid)
+        watcher.start()
+        code = process.wait()
+        seconds = time.perf_counter() - began
+        watcher.stop()
+        if code:
+            said.seek(0)
+            raise RuntimeError(f"{command.name} ended with {code}:\n{said.read().decode()[-2000:]}")
+    return seconds, watcher.peak / 1024
+
+
+class _Watcher(threading.Thread):
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak, self._done = pid, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.1):
+            self.peak = max(self.peak, sum(_pss(pid) for pid in tree(self.pid)))
+
+    def stop(self) -> None:
+        self._done.set()
+        self.join()
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all its descendants, by /proc: children in sessions of their own included."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found, waiting = [], [pid]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting += parents.get(one, [])
+    return found
+
+
+def _pss(pid: int) -> int:
+    """In KiB."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)

@@ -1,0 +1,37 @@
+"""Processes that are killed the hard way, with everything that they started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+from backup_pipeline_tests.benchmarks.measure import tree
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> bool:
+    """SIGKILL to a process and all its descendants; whether it was still alive to be killed.
+
+    The processes are stopped first: a tree that keeps growing while it is killed would leave some alive.
+    """
+    alive = process.poll() is None
+    pids = tree(process.pid)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    process.wait()
+    return alive
+
+
+def run_for(argv: list[str], seconds: float) -> bool:
+    """Run a command and kill it, children and all, after some time; whether it was cut short."""
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    return kill_tree(process)

@@ -1,0 +1,1 @@
+"""Whole stories on real databases: what must hold whatever happens."""

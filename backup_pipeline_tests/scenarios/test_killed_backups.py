@@ -1,0 +1,151 @@
+"""A backup may be killed with -9 at any moment, workers and all: nothing half-done is ever listed, what is
+listed verifies, and the next run succeeds and builds on what the killed ones had finished."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from backup_pipeline import config
+from backup_pipeline.project import Project
+from backup_pipeline_tests.harness.processes import run_for
+
+_BACKUP = "import sys; from backup_pipeline.project import Project; Project.load(sys.argv[1]).backup('shop')"
+
+_ROWS = """
+CREATE TABLE big (id bigint PRIMARY KEY, payload text NOT NULL);
+INSERT INTO big SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 60000) AS n;
+CREATE TABLE small (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, big bigint REFERENCES big);
+INSERT INTO small (big) SELECT n FROM generate_series(1, 2000) AS n;
+"""
+
+
+@pytest.fixture
+def postgres_project(tmp_path: Path, pg_database: str) -> Path:
+    with psycopg.connect(pg_database, autocommit=True) as connection:
+        connection.execute(_ROWS.encode())
+        connection.execute("VACUUM ANALYZE")
+    # Small chunks and workers even for so little data: the more seams, the more moments to be killed at.
+    return _configured(tmp_path, pg_database, "    workers: 2\n    chunk_size: 1MB\n")
+
+
+@pytest.fixture
+def sqlite_project(tmp_path: Path) -> Path:
+    path = tmp_path / "app.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE big (id INTEGER PRIMARY KEY, payload BLOB)")
+        connection.executemany("INSERT INTO big VALUES (?, randomblob(400))", ((n,) for n in range(60_000)))
+    connection.close()
+    return _configured(tmp_path, f"sqlite:///{path}", "")
+
+
+def _configured(folder: Path, url: str, more: str) -> Path:
+    path = folder / "backup.yaml"
+    path.write_text(f"vault: ./vault\nsystems:\n  shop:\n    database: {url}\n{more}", encoding="utf-8")
+    return path
+
+
+def _argv(path: Path) -> list[str]:
+    return [sys.executable, "-c", _BACKUP, str(path)]
+
+
+def _whole_run(path: Path) -> float:
+    began = time.monotonic()
+    assert not run_for(_argv(path), 120)
+    return time.monotonic() - began
+
+
+def _assert_sound(project: Project) -> None:
+    for line in project.list("shop"):
+        report = project.verify("shop", line.id, quick=True)
+        assert report.errors == (), line.id
+
+
+def _scenario(path: Path, times: int, change: object) -> None:
+    project = Project(config.load(path))
+    seconds = _whole_run(path)
+    (first,) = project.list("shop")
+    dice = random.Random(20261121)
+    cut = 0
+    assert callable(change)
+    for _ in range(times):
+        change(dice)
+        cut += run_for(_argv(path), dice.uniform(0.15, 1.1) * seconds)
+        _assert_sound(project)
+    assert cut > times // 4, "too few runs were killed: this proved little"
+    change(dice)
+    manifest = project.backup("shop")
+    assert project.verify("shop", manifest.id).errors == ()
+    assert project.verify("shop", "all").ok
+    assert manifest.rows >= first.rows
+    assert project.vault.interrupted("shop") == ()
+
+
+def _postgres_change(url: str) -> object:
+    def change(dice: random.Random) -> None:
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "UPDATE big SET payload = md5(random()::text) || payload WHERE id BETWEEN %s AND %s",
+                (start := dice.randrange(60_000), start + 50),
+            )
+
+    return change
+
+
+def _sqlite_change(path: Path) -> object:
+    def change(dice: random.Random) -> None:
+        with sqlite3.connect(path) as connection:
+            start = dice.randrange(60_000)
+            connection.execute(
+                "UPDATE big SET payload = randomblob(400) WHERE id BETWEEN ? AND ?", (start, start + 50)
+            )
+        connection.close()
+
+    return change
+
+
+def test_a_killed_postgres_backup_is_never_listed_and_the_next_run_succeeds(
+    postgres_project: Path, pg_database: str
+) -> None:
+    _scenario(postgres_project, 8, _postgres_change(pg_database))
+
+
+def test_a_killed_sqlite_backup_is_never_listed_and_the_next_run_succeeds(
+    sqlite_project: Path, tmp_path: Path
+) -> None:
+    _scenario(sqlite_project, 6, _sqlite_change(tmp_path / "app.sqlite3"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_postgres_backup_survives_a_hundred_kills(postgres_project: Path, pg_database: str) -> None:
+    _scenario(postgres_project, 100, _postgres_change(pg_database))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_sqlite_backup_survives_a_hundred_kills(sqlite_project: Path, tmp_path: Path) -> None:
+    _scenario(sqlite_project, 100, _sqlite_change(tmp_path / "app.sqlite3"))
+
+
+def test_what_a_killed_first_run_had_finished_is_not_read_again(postgres_project: Path) -> None:
+    project = Project(config.load(postgres_project))
+    for seconds in (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0):
+        if not run_for(_argv(postgres_project), seconds):
+            pytest.skip("this machine finishes before it can be killed")
+        if list(project.vault.store.list("objects/")):
+            break
+    notes = [
+        stat
+        for name in project.vault.interrupted("shop")
+        for stat in project.vault.store.list(f"shop/{name}/")
+    ]
+    manifest = project.backup("shop")
+    reused = sum(table.reused_chunks for table in manifest.tables)
+    assert reused > 0 or not notes
