@@ -43,8 +43,17 @@ class Sink(Protocol):
         """Store a stream as one object. If its plain content is that of a `known` object, nothing is
         stored and that reference is returned."""
 
-    def write_file(self, path: Path, name: str, block_size: int, previous: FileImage | None) -> FileImage:
-        """Store a file as blocks; those that `previous` has are not stored again."""
+    def write_file(
+        self,
+        path: Path,
+        name: str,
+        block_size: int,
+        previous: FileImage | None,
+        previous_id: str | None = None,
+        advanced: Callable[[int], None] = lambda _: None,
+    ) -> FileImage:
+        """Store a file as blocks; those that `previous` (of the backup `previous_id`) has are not stored
+        again. `advanced` is told how many bytes are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,7 @@ class Snapshot(Protocol):
         *,
         baselines: Mapping[TableId, Baseline],
         previous_image: FileImage | None = None,
+        previous_id: str | None = None,
         listener: Listener = silent,
         journal: Callable[[TableEntry], None] = lambda _: None,
     ) -> Export:

@@ -1,41 +1,272 @@
-"""A big file kept as page-aligned blocks, so that a file of which 1 % changed does not cost 100 % again.
+"""A big file kept as blocks, so that a file of which 1 % changed does not cost 100 % again.
 
-The file is cut into segments of 64 MiB. A segment whose bytes did not change is the previous backup's
-segment; of one that did, only the changed blocks are written, as one pack.
+The file is cut into segments of 64 MiB, a segment into blocks of one page each. Fixed blocks and not
+content-defined chunks: rows that change at random touch 6 % of a database's pages, but 35 % to 100 % of any chunks.
+
+- The first backup stores a segment as one pack, the segment itself: `zstd -dc pack1 pack2 … > file`.
+- A segment whose bytes did not change is the previous backup's segment.
+- Of one that did, the changed blocks are stored as one more pack, and a map says where in which pack each
+  run of blocks is. Which blocks changed is known from the digests of the blocks, kept beside the packs.
+- When too much changed, or when the map grew too long to be put together by hand, the segment is stored
+  whole again.
+
+Rebuilding is in `images.py`. The same file and the same previous image always give the same objects.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from backup_pipeline.model.manifest import FileImage, Segment
+from backup_pipeline.errors import Damaged
+from backup_pipeline.model.manifest import FileImage, ObjectRef, Segment
 
 if TYPE_CHECKING:
     from backup_pipeline.vault.objects import ObjectWriter
 
 SEGMENT = 64 * 1024 * 1024
+READ_SIZE = 1024 * 1024
 SUFFIX = ".blocks.zst"
+MAP_SUFFIX = ".map.zst"
+DIGESTS_SUFFIX = ".digests.zst"
+DIGEST_SIZE = 32
+
+#: A segment shorter than this is always stored whole: three small objects instead of one save nothing.
+WORTH_SPLITTING = 1024 * 1024
+#: Above this share of changed blocks the segment is stored whole again.
+MOST_CHANGED = 0.25
+#: A run of blocks is one line of the map, and one `dd` when it is put together by hand. Measured: with 1 % of
+#: the rows changed at random a day, 2,048 lines are used up on the second day, this many on the sixth.
+LONGEST_MAP = 8192
+#: More packs than this are folded into two (the largest, and one with the rest), so that reading a segment stays
+#: a matter of a few objects.
+MOST_PACKS = 16
+
+
+def nothing(_: int) -> None:
+    """For callers that do not count bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A line of the map: this many bytes, from there on, of the plain content of that pack."""
+
+    pack: str
+    offset: int
+    size: int
+
+    def line(self) -> bytes:
+        return f"{self.pack}\t{self.offset}\t{self.size}\n".encode()
 
 
 def store_file(
-    writer: ObjectWriter, path: Path, name: str, block_size: int, previous: FileImage | None
+    writer: ObjectWriter,
+    path: Path,
+    name: str,
+    block_size: int,
+    previous: FileImage | None,
+    previous_id: str | None = None,
+    advanced: Callable[[int], None] = nothing,
 ) -> FileImage:
+    """Store the file at `path`, building on `previous` (the image that the backup `previous_id` holds).
+
+    The file should not change meanwhile. Of one that does, the image is of what was read, as far as the file
+    went when it was opened: every digest fits its bytes all the same. Memory: one segment.
+    """
+    usable = previous is not None and previous.block_size == block_size
+    earlier = {segment.offset: segment for segment in previous.segments} if previous and usable else {}
     whole, segments, offset = hashlib.sha256(), [], 0
-    with path.open("rb") as file:
-        while True:
-            pack = writer.write(_take(file, SEGMENT, whole), SUFFIX)
-            if pack.plain_size == 0:
-                break
-            segments.append(Segment(offset, pack.plain_size, pack.plain_sha256, (pack,)))
-            offset += pack.plain_size
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as second:
+        length = os.fstat(file.fileno()).st_size
+        buffer = bytearray(min(SEGMENT, length))
+        while size := _fill(file, buffer, length - offset):
+            with memoryview(buffer)[:size] as view:
+                # The digest of the whole file costs as much as that of the segment: side by side.
+                waiting = second.submit(whole.update, view)
+                digest = hashlib.sha256(view).hexdigest()
+                cut = _Cut(writer, view, block_size)
+                segments.append(_store_segment(cut, offset, digest, earlier.get(offset), previous_id))
+                waiting.result()
+            offset += size
+            advanced(size)
     return FileImage(name, offset, whole.hexdigest(), block_size, tuple(segments))
 
 
-def _take(file: BinaryIO, limit: int, whole: hashlib._Hash) -> Iterator[bytes]:
-    while limit > 0 and (block := file.read(min(1 << 20, limit))):
-        whole.update(block)
-        limit -= len(block)
-        yield block
+def _fill(file: FileIO, buffer: bytearray, limit: int) -> int:
+    """Read until the buffer is full or the file ends; an unbuffered read may bring less than it was asked for."""
+    filled = 0
+    with memoryview(buffer)[:limit] as view:
+        while filled < len(view):
+            count = file.readinto(view[filled:])
+            if not count:
+                break
+            filled += count
+    return filled
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """The bytes of one segment, and where they are to go."""
+
+    writer: ObjectWriter
+    view: memoryview
+    block_size: int
+
+    @property
+    def size(self) -> int:
+        return len(self.view)
+
+    @property
+    def count(self) -> int:
+        return -(-self.size // self.block_size)
+
+    def all(self) -> Iterator[bytes]:
+        for start in range(0, self.size, READ_SIZE):
+            yield bytes(self.view[start : start + READ_SIZE])
+
+    def block(self, index: int) -> bytes:
+        return bytes(self.view[index * self.block_size : (index + 1) * self.block_size])
+
+    def block_length(self, index: int) -> int:
+        return min(self.block_size, self.size - index * self.block_size)
+
+    def digests(self) -> list[bytes]:
+        sha256, view, step = hashlib.sha256, self.view, self.block_size
+        return [sha256(view[start : start + step]).digest() for start in range(0, self.size, step)]
+
+
+def _store_segment(
+    cut: _Cut, offset: int, digest: str, before: Segment | None, previous_id: str | None
+) -> Segment:
+    if before and not all(cut.writer.holds(reference) for reference in segment_objects(before)):
+        before = None  # what is gone, or has another length, cannot be built on
+    if before and (before.sha256, before.size) == (digest, cut.size):
+        return replace(before, reused_from=before.reused_from or previous_id)
+    if cut.size < WORTH_SPLITTING:
+        return Segment(offset, cut.size, digest, (cut.writer.write(cut.all(), SUFFIX),))
+    digests = cut.digests()
+    kept = cut.writer.write((b"".join(digests),), DIGESTS_SUFFIX)
+    delta = _store_delta(cut, digests, before) if before else None
+    if delta is None:
+        return Segment(offset, cut.size, digest, (cut.writer.write(cut.all(), SUFFIX),), digests=kept)
+    packs, lines = delta
+    mapped = cut.writer.write((b"".join(piece.line() for piece in lines),), MAP_SUFFIX)
+    return Segment(offset, cut.size, digest, packs, map=mapped, digests=kept)
+
+
+def _store_delta(
+    cut: _Cut, digests: list[bytes], before: Segment
+) -> tuple[tuple[ObjectRef, ...], list[Piece]] | None:
+    """One pack of the changed blocks, and the map over it and the packs of before. None: store it whole."""
+    try:
+        old_digests = _old_digests(cut, before)
+        places = _places(before, pieces_of(before, cut.writer.read), cut.block_size)
+    except Damaged:
+        return None
+    shared = min(len(digests), len(old_digests), len(places))
+    changed = {i for i in range(shared) if digests[i] != old_digests[i]} | set(range(shared, len(digests)))
+    packs = {pack.sha256: pack for pack in before.packs}
+    used = [packs[places[i].pack] for i in range(shared) if i not in changed]
+    plain = sum(pack.plain_size for pack in set(used))
+    if len(set(used)) >= MOST_PACKS or plain + len(changed) * cut.block_size > 2 * cut.size:
+        base = max(before.packs, key=lambda pack: pack.plain_size).sha256
+        changed |= {i for i in range(shared) if places[i].pack != base}
+    if not changed or len(changed) > MOST_CHANGED * cut.count:
+        return None
+    order = sorted(changed)
+    pieces = _pieces(cut, places, order, pack="")
+    if len(pieces) > LONGEST_MAP:
+        return None
+    new = cut.writer.write((cut.block(index) for index in order), SUFFIX)
+    packs[new.sha256] = new
+    pieces = [replace(piece, pack=new.sha256) if not piece.pack else piece for piece in pieces]
+    names = dict.fromkeys(piece.pack for piece in pieces)
+    return tuple(packs[name] for name in names), pieces
+
+
+def _old_digests(cut: _Cut, before: Segment) -> list[bytes]:
+    if before.digests is None:
+        raise Damaged("a segment without digests cannot be compared with")
+    raw = cut.writer.read(before.digests)
+    return [raw[start : start + DIGEST_SIZE] for start in range(0, len(raw), DIGEST_SIZE)]
+
+
+def pieces_of(segment: Segment, read: Callable[[ObjectRef], bytes]) -> list[Piece]:
+    """The map of a segment; of one without a map, the one piece that it is."""
+    if segment.map is None:
+        if len(segment.packs) != 1 or segment.packs[0].plain_size != segment.size:
+            raise Damaged(f"the segment at {segment.offset} has no map and is not one pack of its own size")
+        return [Piece(segment.packs[0].sha256, 0, segment.size)]
+    pieces = []
+    sizes = {pack.sha256: pack.plain_size for pack in segment.packs}
+    for line in read(segment.map).decode("ascii", "replace").splitlines():
+        pack, _, rest = line.partition("\t")
+        start, _, length = rest.partition("\t")
+        if not (start.isdecimal() and length.isdecimal() and pack in sizes):
+            raise Damaged(
+                f"the map {segment.map.sha256[:12]}… of the segment at {segment.offset} is not a map"
+            )
+        piece = Piece(pack, int(start), int(length))
+        if piece.offset + piece.size > sizes[pack]:
+            raise Damaged(f"the map {segment.map.sha256[:12]}… points behind the end of pack {pack[:12]}…")
+        pieces.append(piece)
+    if sum(piece.size for piece in pieces) != segment.size:
+        raise Damaged(
+            f"the map {segment.map.sha256[:12]}… does not give the {segment.size} bytes of its segment"
+        )
+    return pieces
+
+
+def _places(before: Segment, pieces: Sequence[Piece], block_size: int) -> list[Piece]:
+    """Where each block of the previous segment lies: the map again, one line a block."""
+    places: list[Piece] = []
+    for piece in pieces:
+        start = piece.offset
+        while start < piece.offset + piece.size:
+            length = min(block_size, piece.offset + piece.size - start)
+            places.append(Piece(piece.pack, start, length))
+            start += length
+    if len(places) != -(-before.size // block_size):
+        raise Damaged(f"the map of the segment at {before.offset} does not lie on blocks")
+    return places
+
+
+def _pieces(cut: _Cut, places: Sequence[Piece], order: Sequence[int], pack: str) -> list[Piece]:
+    """The new map: changed blocks from the new `pack`, in order; all others from where they are already."""
+    new = {index: number * cut.block_size for number, index in enumerate(order)}
+    found: list[Piece] = []
+    for index in range(cut.count):
+        if index in new:
+            piece = Piece(pack, new[index], cut.block_length(index))
+        else:
+            piece = places[index]
+        last = found[-1] if found else None
+        if last and last.pack == piece.pack and last.offset + last.size == piece.offset:
+            found[-1] = Piece(last.pack, last.offset, last.size + piece.size)
+        else:
+            found.append(piece)
+    return found
+
+
+def segment_objects(segment: Segment) -> Iterator[ObjectRef]:
+    yield from segment.packs
+    if segment.map is not None:
+        yield segment.map
+    if segment.digests is not None:
+        yield segment.digests
+
+
+def image_objects(image: FileImage) -> tuple[ObjectRef, ...]:
+    """Every object that the image needs, each once, in the order of the file."""
+    found = {
+        reference.sha256 + reference.suffix: reference
+        for segment in image.segments
+        for reference in segment_objects(segment)
+    }
+    return tuple(found.values())

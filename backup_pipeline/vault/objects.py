@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -49,8 +49,20 @@ class ObjectWriter:
     def write_bytes(self, data: bytes, suffix: str, known: Sequence[ObjectRef] = ()) -> ObjectRef:
         return self.write((data,), suffix, known)
 
-    def write_file(self, path: Path, name: str, block_size: int, previous: FileImage | None) -> FileImage:
-        return blocks.store_file(self, path, name, block_size, previous)
+    def write_file(
+        self,
+        path: Path,
+        name: str,
+        block_size: int,
+        previous: FileImage | None,
+        previous_id: str | None = None,
+        advanced: Callable[[int], None] = blocks.nothing,
+    ) -> FileImage:
+        return blocks.store_file(self, path, name, block_size, previous, previous_id, advanced)
+
+    def read(self, reference: ObjectRef) -> bytes:
+        """A small object that was stored earlier: what new content is compared with."""
+        return read_bytes(self.store, reference)
 
     def holds(self, reference: ObjectRef) -> bool:
         """Whether an object can be relied on without writing it again: there, and as long as it should be."""
