@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
+from typing import BinaryIO
 
 import zstandard
 
@@ -124,46 +125,67 @@ def _write_all(file: RawIOBase, data: bytes) -> None:
         view = view[file.write(view) or 0 :]
 
 
+class Measured:
+    """A stream that knows the length and the digest of what was read from it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._digest.update(data)
+        self.size += len(data)
+        return data
+
+    def drain(self) -> None:
+        while self.read(READ_SIZE):
+            pass
+
+
+def unpacked(stored: Measured, size: int = READ_SIZE) -> Iterator[bytes]:
+    """What is packed in a stream, in blocks of at most `size`: 15 KB can hold a value of 500 MB, so the
+    memory that this takes must not depend on what it finds. Reads the stream to its end; bytes behind the packed ones
+    are taken for more of them, and so cannot hide."""
+    reader = zstandard.ZstdDecompressor().stream_reader(
+        stored, read_size=READ_SIZE, read_across_frames=True, closefd=False
+    )
+    while block := reader.read(size):
+        yield block
+
+
 def stored_digest(store: Store, reference: ObjectRef) -> tuple[str, int]:
     """SHA-256 and length of an object as it lies in the store."""
-    digest, size = hashlib.sha256(), 0
     with store.get(layout.object_key(reference)) as stream:
-        while block := stream.read(READ_SIZE):
-            digest.update(block)
-            size += len(block)
-    return digest.hexdigest(), size
+        stored = Measured(stream)
+        stored.drain()
+    return stored.sha256, stored.size
 
 
 def read_blocks(store: Store, reference: ObjectRef, size: int = READ_SIZE) -> Iterator[bytes]:
     """The plain content, a block at a time. What was read is only known to be right when the last block
     is out: a difference in length or digest, of the stored or of the plain bytes, raises Damaged then."""
-    stored, plain = hashlib.sha256(), hashlib.sha256()
-    stored_size = plain_size = 0
-    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    plain, plain_size = hashlib.sha256(), 0
     try:
         with store.get(layout.object_key(reference)) as stream:
-            while packed := stream.read(size):
-                stored.update(packed)
-                stored_size += len(packed)
-                if unpacker.eof:
-                    raise damaged(reference, "there are bytes behind its end")
-                block = unpacker.decompress(packed)
-                if unpacker.unused_data:
-                    raise damaged(reference, "there are bytes behind its end")
-                if block:
-                    plain.update(block)
-                    plain_size += len(block)
-                    yield block
+            stored = Measured(stream)
+            for block in unpacked(stored, size):
+                plain.update(block)
+                plain_size += len(block)
+                yield block
     except zstandard.ZstdError as error:
         raise damaged(reference, f"it does not decompress ({error})") from error
     except NotFound as error:
         raise damaged(reference, "it is missing") from error
-    if stored_size != reference.size:
-        raise damaged(reference, f"it is {stored_size} bytes long and not {reference.size}")
-    if stored.hexdigest() != reference.sha256:
+    if stored.size != reference.size:
+        raise damaged(reference, f"it is {stored.size} bytes long and not {reference.size}")
+    if stored.sha256 != reference.sha256:
         raise damaged(reference, "its bytes are not those of its name")
-    if not unpacker.eof:
-        raise damaged(reference, "it ends too early")
     if plain_size != reference.plain_size or plain.hexdigest() != reference.plain_sha256:
         raise damaged(reference, "its content is not what the manifest says")
 
