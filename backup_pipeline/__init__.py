@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from backup_pipeline.project import Listed, Project
     from backup_pipeline.restore import RestoreResult
 
-    Config = str | Path | Project | None
+    Config: TypeAlias = str | Path | Project | None
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,7 @@
 
     BackupError
     ├── ConfigError            the configuration file, or an argument, is wrong
+    │   └── UsageError         … of the command line
     ├── NotFound               no such system, backup, table or object
     ├── SourceError            the database cannot be read as it should be
     │   ├── SourceUnavailable  … because it does not answer (worth another try)
@@ -18,7 +19,12 @@
     │   └── TargetNotEmpty     … because the target already holds something
     ├── ProofFailed            a verification or a drill found a difference
     ├── ToolMissing            a program that is needed is not on this machine
-    └── ServerFailed           a throw-away database server did not start
+    ├── ServerFailed           a throw-away database server did not start
+    ├── NotProtected           `status`: a system has no fresh, proven, whole backup
+    ├── NotReady               `doctor`: something stands in the way of the next backup
+    ├── Interrupted            Ctrl-C
+    │   └── Terminated         … or SIGTERM
+    └── InternalError          a defect of this package: whatever else was raised
 
 A message says what happened; `remedy` says what to do about it, and both are shown wherever the
 error surfaces. Exit codes and HTTP statuses are class attributes, here and nowhere else. Messages
@@ -54,6 +60,10 @@ def _rebuild(kind: type[BackupError], message: str, remedy: str) -> BackupError:
 
 class ConfigError(BackupError):
     code, exit_code, http_status = "config", 2, 400
+
+
+class UsageError(ConfigError):
+    code = "usage"
 
 
 class NotFound(BackupError):
@@ -122,3 +132,23 @@ class ToolMissing(BackupError):
 
 class ServerFailed(BackupError):
     code, exit_code, http_status = "server-failed", 12, 500
+
+
+class NotProtected(BackupError):
+    code, exit_code, http_status = "not-protected", 13, 500
+
+
+class NotReady(BackupError):
+    code, exit_code, http_status = "not-ready", 14, 500
+
+
+class Interrupted(BackupError):
+    code, exit_code, http_status = "interrupted", 130, 503
+
+
+class Terminated(Interrupted):
+    code, exit_code = "terminated", 143
+
+
+class InternalError(BackupError):
+    code, exit_code, http_status = "internal", 70, 500

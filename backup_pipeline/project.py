@@ -7,22 +7,23 @@ cannot come to differ. Nothing is opened until a method needs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup_pipeline import __version__, config, inventories
+from backup_pipeline import __version__, config, inventories, overview
 from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.errors import ConfigError, NotFound
-from backup_pipeline.model.findings import Finding, Report
-from backup_pipeline.model.ids import moment_of, timestamp
+from backup_pipeline.model.findings import Report
+from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations, Proof
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
+from backup_pipeline.overview import Broken, Listed, SystemStatus
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.stores.local import LocalStore
@@ -34,41 +35,7 @@ if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
     from backup_pipeline.restore import RestorePlan, RestoreResult
 
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A line of `list`."""
-
-    system: str
-    id: str
-    kind: str
-    scope: str
-    tables: int
-    rows: int
-    #: Plain bytes of the rows or of the file.
-    bytes: int
-    #: Bytes of the objects that it names, shared ones included.
-    stored: int
-    seconds: float
-    chunks: int
-    reused_chunks: int
-    #: The last drill that passed.
-    proven_at: str | None = None
-    verified_at: str | None = None
-    findings: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SystemStatus:
-    """What `status` says of a system: would you sleep well?"""
-
-    system: str
-    latest: Listed | None
-    age_seconds: float | None
-    backups: int
-    proven: Listed | None
-    fresh: bool
-    findings: tuple[Finding, ...] = ()
+__all__ = ["Broken", "Listed", "Project", "SystemStatus", "git_revision"]
 
 
 class Project:
@@ -217,25 +184,11 @@ class Project:
         return tuple(self.listed(name, identifier) for name in names for identifier in self.vault.ids(name))
 
     def listed(self, system: str, identifier: str) -> Listed:
-        manifest = self.vault.manifest(system, identifier)
-        proofs = self.vault.proofs(system, identifier)
-        chunks = [chunk for table in manifest.tables for chunk in table.chunks]
-        return Listed(
-            system=system,
-            id=identifier,
-            kind=manifest.kind,
-            scope=manifest.scope,
-            tables=len(manifest.tables),
-            rows=manifest.rows,
-            bytes=manifest.image.size if manifest.image else sum(t.bytes for t in manifest.tables),
-            stored=sum(reference.size for reference in manifest.objects()),
-            seconds=_seconds(manifest.started_at, manifest.finished_at),
-            chunks=len(chunks),
-            reused_chunks=sum(1 for chunk in chunks if chunk.reused_from),
-            proven_at=_last(proofs, "drill"),
-            verified_at=_last(proofs, "verify"),
-            findings=len(manifest.findings),
-        )
+        return overview.listed(self.vault, system, identifier)
+
+    def survey(self, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
+        """The backups of a system that can be listed, and those that are too damaged for it."""
+        return overview.survey(self.vault, system)
 
     def show(self, system: str, identifier: str | None = None) -> Manifest:
         return self.vault.manifest(system, self.vault.resolve(system, identifier))
@@ -244,28 +197,12 @@ class Project:
         return tuple(self.status_of(name) for name in self.systems)
 
     def status_of(self, system: str) -> SystemStatus:
-        from backup_pipeline.checks.freshness import judge
-
-        listed = [self.listed(system, identifier) for identifier in self.vault.ids(system)]
-        full = [line for line in listed if line.scope == "full"]
-        latest = full[-1] if full else None
-        proven = next((line for line in reversed(full) if line.proven_at), None)
-        age = (self.clock() - moment_of(latest.id)).total_seconds() if latest else None
-        findings = judge(
+        return overview.status(
+            self.vault,
+            system,
             self.system(system),
             zone=self.settings.zone_of(system),
-            latest_at=moment_of(latest.id) if latest else None,
-            proven_at=proven.proven_at if proven else None,
             now=self.clock(),
-        )
-        return SystemStatus(
-            system=system,
-            latest=latest,
-            age_seconds=age,
-            backups=len(listed),
-            proven=proven,
-            fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in findings),
-            findings=findings,
         )
 
     # ── proving
@@ -396,15 +333,3 @@ def git_revision(folder: Path) -> str | None:
             lines = packed.read_text().splitlines() if packed.is_file() else []
             return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
     return None
-
-
-def _seconds(start: str, end: str) -> float:
-    from backup_pipeline.model.ids import parse_timestamp
-
-    return (parse_timestamp(end) - parse_timestamp(start)).total_seconds() if end else 0.0
-
-
-def _last(proofs: tuple[Proof, ...], kind: str) -> str | None:
-    """When it was last looked at, if that look was a good one: a later failure takes the proof away."""
-    of_kind = [proof for proof in proofs if proof.kind == kind]
-    return of_kind[-1].at if of_kind and of_kind[-1].ok else None

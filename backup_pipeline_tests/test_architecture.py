@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vault",),
     ("config", "sources", "migrations"),
     ("backup", "baselines", "inventories", "restore", "checks", "retention", "copies", "reading", "drill"),
+    ("overview", "initial"),
     ("project",),
     ("orchestration", "definitions"),
     ("demo",),

@@ -24,6 +24,12 @@ def deadline(settings: SystemSettings, zone: str, now: datetime) -> float | None
     return 2 * _longest_interval(settings.schedule, zone, now)
 
 
+def next_tick(schedule: str, zone: str, now: datetime) -> datetime:
+    """When a schedule next comes round, in UTC."""
+    tick: datetime = croniter(schedule, now.astimezone(ZoneInfo(zone))).get_next(datetime)
+    return tick.astimezone(UTC)
+
+
 def _longest_interval(schedule: str, zone: str, now: datetime) -> float:
     """The longest of the next few gaps: "0 2 * * 1-5" has a weekend in it."""
     ticks = croniter(schedule, now.astimezone(ZoneInfo(zone)))

@@ -23,7 +23,7 @@ from backup_pipeline.config.values import (
     TagValue,
     Zone,
 )
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.errors import NotFound
 from backup_pipeline.model.selection import Selection
 
 
@@ -119,7 +119,7 @@ class Settings(Strict):
     def system(self, name: str) -> SystemSettings:
         if name not in self.systems:
             near = difflib.get_close_matches(name, self.systems, n=1)
-            raise ConfigError(
+            raise NotFound(
                 f"there is no system {name!r} in the configuration",
                 remedy=(f"did you mean {near[0]}? " if near else "") + f"it has: {', '.join(self.systems)}",
             )

@@ -11,7 +11,8 @@ Phase = Literal["export", "verify", "load", "index", "compare", "copy"]
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Something was done since the last call. Totals are estimates until the work ends."""
+    """Something was done since the last call. Totals are those of the whole phase, not of the subject; they are
+    estimates until the work ends, and the last one told counts."""
 
     phase: Phase
     #: What is being worked on: "public.orders", an object's name, an index.

@@ -1,0 +1,178 @@
+"""The command: its verbs, and the options that all of them have, before or after the verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from backup_pipeline import __version__
+from backup_pipeline.cli.call import Call, Deed, Job
+
+#: Verb → the module below `cli` that holds it, in the order of `--help`: from the first day to the bad one.
+VERBS = {
+    "init": "init",
+    "doctor": "doctor",
+    "inventory": "inventory",
+    "backup": "backup",
+    "list": "list",
+    "show": "show",
+    "status": "status",
+    "verify": "verify",
+    "drill": "drill",
+    "restore": "restore",
+    "query": "query",
+    "ui": "ui",
+    "demo": "demo",
+}
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"backup-pipeline {__version__}")
+        context.exit()
+
+
+def everywhere() -> list[click.Parameter]:
+    """The options of the command itself and of each verb."""
+    return [
+        click.Option(["--config"], metavar="FILE", help="The configuration [else $BACKUP_CONFIG, else ./backup.yaml]."),
+        click.Option(["--json"], is_flag=True, help="One JSON document on stdout, whatever happens."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="No progress, no notes, no report of what went well."),
+        click.Option(["-v", "--verbose"], is_flag=True, help="Tracebacks of errors."),
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_show_version,
+            help="Show the version and exit.",
+        ),
+    ]  # fmt: skip
+
+
+EVERYWHERE = ("config", "json", "quiet", "verbose")
+
+
+class Verb(click.Command):
+    """A verb does nothing while the command line is read: it gives a Job."""
+
+    def __init__(self, name: str, deed: Deed, params: Sequence[click.Parameter], examples: str) -> None:
+        super().__init__(
+            name,
+            params=[*params, *everywhere()],
+            help=deed.__doc__,
+            context_settings=CONTEXT,
+            no_args_is_help=False,
+        )
+        self.deed = deed
+        self.examples = examples
+
+    def invoke(self, context: click.Context) -> Job:
+        arguments = dict(context.params)
+        given = {name: arguments.pop(name) for name in EVERYWHERE}
+        above = context.parent.params if context.parent else {}
+        either: dict[str, Any] = {name: given[name] or above.get(name) for name in EVERYWHERE}
+        call = Call(**either)
+        return Job(self.name or "", call, self.deed, arguments)
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        records: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
+        shared = {"config", "json", "quiet", "verbose", "version", "help"}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                records[parameter.name in shared].append(record)
+        if records[False]:
+            with formatter.section("Options"):
+                formatter.write_dl(records[False])
+        with formatter.section("Options of every verb"):
+            formatter.write_dl(records[True])
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for line in self.examples.strip().splitlines():
+                formatter.write(f"{'':{formatter.current_indent}}{line.strip()}\n")
+
+
+class App(click.Group):
+    """Loads the file of a verb when the verb is named."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        found = import_module(f"backup_pipeline.cli.{VERBS[name]}").verb
+        assert isinstance(found, Verb)
+        return found
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(VERBS)}."
+            raise click.UsageError(f"There is no verb {args[0]!r}.{hint}", context)
+        return super().resolve_command(context, args)
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), what) for code, what in EXIT_CODES.items()])
+
+
+#: In words; errors.py holds the numbers, and a test that these are the same.
+EXIT_CODES = {
+    0: "done, and what was found is good",
+    1: "an error without a class of its own",
+    2: "the command line or the configuration is wrong",
+    3: "no such system, backup or table",
+    4: "the database cannot be read as it should be",
+    5: "the vault cannot be read or written",
+    6: "another backup of the system is running",
+    7: "stored bytes are not what the manifest says",
+    8: "less was produced than was asked for",
+    9: "the restore did not happen; the target is as it was",
+    10: "a verification or a drill found a difference",
+    11: "a program is missing",
+    12: "a throw-away database server did not start",
+    13: "status: a system is not protected",
+    14: "doctor: something stands in the way",
+    70: "a defect of backup-pipeline",
+    130: "Ctrl-C (143: SIGTERM)",
+}
+
+
+def as_verb(name: str, *params: click.Parameter, examples: str) -> Callable[[Deed], Verb]:
+    """Make a verb of the function that does it; the function's docstring is its help."""
+
+    def made(deed: Deed) -> Verb:
+        return Verb(name, deed, params, examples)
+
+    return made
+
+
+def system_argument(*, required: bool = True) -> click.Argument:
+    return click.Argument(["system"], required=required)
+
+
+def backup_argument(metavar: str = "[ID|latest]") -> click.Argument:
+    return click.Argument(["identifier"], required=False, metavar=metavar)
+
+
+def _begin(**_: Any) -> None:
+    """The options before the verb are read by the verb."""
+
+
+app = App(
+    "backup-pipeline",
+    callback=_begin,
+    params=everywhere(),
+    context_settings=CONTEXT,
+    subcommand_metavar="VERB [ARGS]...",
+    no_args_is_help=True,
+    help="Backups you can prove: consistent, checksummed recovery points of databases, each proven by a real restore.",
+)

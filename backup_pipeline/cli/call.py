@@ -1,0 +1,134 @@
+"""What a verb is handed, and what it gives back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from backup_pipeline.cli.page import Page, clean
+from backup_pipeline.config.redaction import passwords_in, redact
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.progress import Listener, silent
+
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The work of a verb is done; this is what came of it."""
+
+    #: For --json: a dataclass, a mapping, a sequence of them.
+    data: object
+    #: For people.
+    page: Callable[[Page], None]
+    #: The verb did its work, and what it found is bad: shown after the page, and the exit code.
+    failure: BackupError | None = None
+    #: What --quiet keeps: the answer to a question, but not the report of a deed that went well.
+    answer: bool = True
+
+
+@dataclass
+class Call:
+    """One invocation: the options that every verb has, and the streams."""
+
+    config: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    #: What must not be shown, beside what the configuration knows.
+    secrets: list[str] = field(default_factory=list)
+    #: What to say of the work when it is interrupted: what is true of it, looked up then.
+    interrupted: Callable[[], str] = lambda: "nothing was changed"
+
+    @cached_property
+    def project(self) -> Project:
+        from backup_pipeline.project import Project
+
+        project = Project.load(self.config)
+        self.secrets.extend(project.settings.secrets)
+        return project
+
+    def hide(self, *urls: str | None) -> None:
+        """Addresses given on the command line: their passwords are never shown."""
+        for url in urls:
+            self.secrets.extend(passwords_in(url) if url and "://" in url else ())
+
+    def redacted(self, text: str) -> str:
+        return redact(text, self.secrets)
+
+    @property
+    def colour(self) -> bool:
+        return not self.json and _colour(self.stdout)
+
+    def page(self) -> Page:
+        return Page(colour=self.colour)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing beside the answer: stderr, and nothing with --quiet."""
+        if not self.quiet:
+            self.say(text)
+
+    def say(self, text: str, colour: str | None = None) -> None:
+        text = self.redacted(text)
+        if colour and _colour(self.stderr):
+            text = click.style(text, fg=colour, bold=True)
+        tell(self.stderr, text + "\n")
+
+    @contextmanager
+    def progress(self, doing: str) -> Iterator[Listener]:
+        """A listener that shows how far it is: a bar on a terminal, a line now and then in a log."""
+        if self.quiet:
+            yield silent
+            return
+        from backup_pipeline.cli.progress import showing
+
+        with showing(clean(doing), self.stderr, colour=_colour(self.stderr)) as listener:
+            yield listener
+
+
+def tell(stream: TextIO, text: str) -> None:
+    """To a person who may have gone: a closed terminal or log must not end a backup."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except UnicodeEncodeError:
+        stream.write(text.encode("ascii", "backslashreplace").decode())
+        stream.flush()
+    except (OSError, ValueError):
+        return
+
+
+def _colour(stream: TextIO) -> bool:
+    """Colours for a terminal that can, and a person who wants them (https://no-color.org)."""
+    return (
+        stream.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM", "dumb") not in ("", "dumb")
+    )
+
+
+#: What a verb does: `def list_(call: Call, system: str | None) -> Outcome`.
+Deed = Callable[..., Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command line that was understood: what is to be done, and with what."""
+
+    verb: str
+    call: Call
+    deed: Deed
+    arguments: dict[str, Any]
+
+    def do(self) -> Outcome:
+        return self.deed(self.call, **self.arguments)

@@ -1,0 +1,178 @@
+"""How a call ends: the page or the one JSON document, the error and its remedy, the exit code.
+
+Exit codes come from `errors`, and from nowhere else. Whatever is raised, a script that asked for --json gets a
+document, and nobody gets a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+import click
+
+from backup_pipeline.cli import document
+from backup_pipeline.cli.app import app
+from backup_pipeline.cli.call import Call, Job, Outcome, tell
+from backup_pipeline.errors import BackupError, InternalError, Interrupted, Terminated, UsageError
+
+#: What a shell sees of a program whose reader went away (`backup-pipeline list | head -1`).
+BROKEN_PIPE = 141
+
+
+class Terminate(KeyboardInterrupt):
+    """SIGTERM, on the path of Ctrl-C: everything that cleans up on one cleans up on the other."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    own = words[: words.index("--")] if "--" in words else words
+    # Known before the command line is understood: a wrong one is answered in JSON, too.
+    call = Call(
+        json="--json" in own, quiet="-q" in own or "--quiet" in own, verbose="--verbose" in own or "-v" in own
+    )
+    with _sigterm():
+        try:
+            return _run(words, call)
+        except BrokenPipeError:
+            _forget(sys.stdout)
+            return BROKEN_PIPE
+
+
+def _run(words: list[str], call: Call) -> int:
+    try:
+        job = app.main(words, prog_name="backup-pipeline", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        if not call.json:
+            click.echo(error.format_message())
+            return UsageError.exit_code
+        return _fail(call, UsageError("there is no verb", remedy="backup-pipeline --help shows them"))
+    except click.ClickException as error:
+        return _fail(call, _usage(error))
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(call, Interrupted("interrupted"))
+    if not isinstance(job, Job):
+        return int(job or 0)  # --help and --version are answered while the line is read
+    return finish(job)
+
+
+def finish(job: Job) -> int:
+    """Do it, and say how it ended."""
+    call = job.call
+    try:
+        # What a library prints goes where notes go: stdout is for the answer alone.
+        with contextlib.redirect_stdout(call.stderr):
+            outcome = job.do()
+        return _succeed(call, outcome)
+    except BrokenPipeError:
+        raise
+    except BackupError as error:
+        return _fail(call, error)
+    except click.ClickException as error:
+        return _fail(call, _usage(error))
+    except KeyboardInterrupt as error:
+        return _fail(call, _interruption(call, error))
+    except Exception as error:  # noqa: BLE001 - the outermost frame: here it becomes an error with a code, for people and for JSON
+        return _fail(call, _internal(error))
+
+
+def _succeed(call: Call, outcome: Outcome) -> int:
+    failed = outcome.failure
+    if call.json:
+        body = document.failure(failed, outcome.data) if failed else document.success(outcome.data)
+        if failed:
+            body["error"] = {name: call.redacted(text) for name, text in body["error"].items()}
+        document.write(body, call.stdout)
+    elif outcome.answer or failed or not call.quiet:
+        page = call.page()
+        outcome.page(page)
+        _print(call, str(page))
+    if failed is None:
+        return 0
+    if not call.json:
+        _explain(call, failed)
+    return failed.exit_code
+
+
+def _fail(call: Call, error: BackupError) -> int:
+    if call.verbose and error.__traceback__ is not None:
+        cause = error.__cause__ if isinstance(error, InternalError) and error.__cause__ else error
+        call.say("".join(traceback.format_exception(cause)).rstrip())
+    if call.json:
+        shown = type(error)(call.redacted(error.message), remedy=call.redacted(error.remedy))
+        document.write(document.failure(shown), call.stdout)
+    else:
+        _explain(call, error)
+    return error.exit_code
+
+
+def _explain(call: Call, error: BackupError) -> None:
+    call.say(f"{error.code}: {error.message}", "red")
+    for index, line in enumerate(error.remedy.splitlines()):
+        call.say(f"{'→ ' if index == 0 else '  '}{line}")
+
+
+def _print(call: Call, text: str) -> None:
+    try:
+        call.stdout.write(text)
+    except UnicodeEncodeError:
+        call.stdout.write(text.encode("ascii", "backslashreplace").decode())
+    call.stdout.flush()
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    remedy = f"{context.command_path} --help shows how it is used" if context else "backup-pipeline --help"
+    return UsageError(error.format_message(), remedy=remedy)
+
+
+def _interruption(call: Call, error: KeyboardInterrupt) -> Interrupted:
+    kind, word = (Terminated, "terminated") if isinstance(error, Terminate) else (Interrupted, "interrupted")
+    try:
+        state = call.interrupted()
+    except BackupError as unknown:
+        state = f"what it left behind cannot be seen: {unknown.message}"
+    return kind(f"{word}; {state}")
+
+
+def _internal(error: Exception) -> InternalError:
+    first = (str(error).splitlines() or [""])[0]
+    made = InternalError(
+        f"{type(error).__name__}: {first}",
+        remedy="this is a defect of backup-pipeline: run it again with --verbose, and report what it shows",
+    )
+    made.__cause__ = error
+    made.__traceback__ = error.__traceback__
+    return made
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[None]:
+    """SIGTERM as an exception, so that sessions, workers and locks are let go of on the way out."""
+
+    def raised(_: int, __: FrameType | None) -> None:
+        raise Terminate
+
+    try:
+        before = signal.signal(signal.SIGTERM, raised)
+    except ValueError:  # not the main thread: whoever runs us there has a handler of their own
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _forget(stream: object) -> None:
+    """The interpreter flushes stdout as it ends; with the reader gone that would be one more error."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
+
+
+__all__ = ["BROKEN_PIPE", "Terminate", "finish", "run", "tell"]

@@ -1,0 +1,253 @@
+"""What moves while work is done: a bar on a terminal, a dated line now and then in a log.
+
+A listener is told of steps, possibly thousands a second and from more than one thread; it only adds them up. Nothing
+here may end the work: a terminal that was closed is no reason for a night without a backup.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from backup_pipeline.cli.call import tell
+from backup_pipeline.cli.page import clean
+from backup_pipeline.cli.units import duration, number, plural, share, size
+from backup_pipeline.model.progress import Advance, Listener, Phase
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+#: Seconds between two lines of a log: the first minute shows that it lives, an hour does not fill the log.
+LOG_PAUSES = (5.0, 5.0, 10.0, 20.0, 30.0)
+REFRESHES_A_SECOND = 5
+#: A table is shown as current for so long after its last step.
+CURRENT = 3.0
+
+_DOING: dict[Phase, str] = {
+    "export": "reading",
+    "verify": "checking",
+    "load": "loading",
+    "index": "indexing",
+    "compare": "comparing",
+    "copy": "copying",
+}
+
+
+@dataclass
+class Tally:
+    """What was done so far in the phase that is under way."""
+
+    clock: Callable[[], float] = time.monotonic
+    phase: Phase | None = None
+    rows: int = 0
+    bytes: int = 0
+    steps: int = 0
+    total_rows: int | None = None
+    total_bytes: int | None = None
+    reused: int = 0
+    began: float = 0.0
+    #: Subject → when it was last heard of.
+    seen: dict[str, float] = field(default_factory=dict)
+    #: Notes that are worth a line of their own, until somebody takes them.
+    notes: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, step: Advance) -> None:
+        with self.lock:
+            now = self.clock()
+            if step.phase != self.phase:
+                self._begin(step.phase, now)
+            self.rows += step.rows
+            self.bytes += step.bytes
+            self.steps += 1
+            self.total_rows = step.total_rows if step.total_rows is not None else self.total_rows
+            self.total_bytes = step.total_bytes if step.total_bytes is not None else self.total_bytes
+            if step.note == "reused":
+                self.reused += 1
+            elif step.note:
+                self.notes.append(f"{step.subject}: {step.note}")
+            self.seen.pop(step.subject, None)
+            self.seen[step.subject] = now
+
+    def _begin(self, phase: Phase, now: float) -> None:
+        self.phase, self.began = phase, now
+        self.rows = self.bytes = self.steps = self.reused = 0
+        self.total_rows = self.total_bytes = None
+        self.seen = {}
+
+    def take_notes(self) -> list[str]:
+        with self.lock:
+            taken, self.notes = self.notes, []
+            return taken
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of it is done; None when nobody knows. Estimates may be too low: never more than 99 %."""
+        for done, total in ((self.bytes, self.total_bytes), (self.rows, self.total_rows)):
+            if total:
+                return min(done / total, 0.99)
+        return None
+
+    @property
+    def seconds(self) -> float:
+        return max(self.clock() - self.began, 1e-6)
+
+    @property
+    def seconds_left(self) -> float | None:
+        fraction = self.fraction
+        # The first seconds say nothing: connections, planning, unchanged chunks.
+        if not fraction or self.seconds < 2:
+            return None
+        return self.seconds * (1 - fraction) / fraction
+
+    @property
+    def current(self) -> list[str]:
+        with self.lock:
+            now = self.clock()
+            return [clean(name) for name, at in self.seen.items() if now - at < CURRENT][-3:]
+
+    def figures(self) -> str:
+        """1,234,567 rows, 1.2 GiB, 120.0 MiB/s, 7 chunks unchanged"""
+        parts = []
+        if self.rows:
+            total = f" of about {number(self.total_rows)}" if self.total_rows and not self.total_bytes else ""
+            parts.append(f"{number(self.rows)}{total} rows")
+        if self.bytes:
+            total = f" of about {size(self.total_bytes)}" if self.total_bytes else ""
+            parts += [f"{size(self.bytes)}{total}", f"{size(self.bytes / self.seconds)}/s"]
+        if self.reused:
+            parts.append(f"{plural(self.reused, 'chunk')} unchanged")
+        return ", ".join(parts) or plural(self.steps, "step")
+
+
+@contextmanager
+def showing(doing: str, stream: TextIO, *, colour: bool) -> Iterator[Listener]:
+    """`doing` is what the bar and the lines are headed with: "backup of shop"."""
+    if stream.isatty():
+        with _on_a_terminal(doing, stream, colour=colour) as listener:
+            yield listener
+    else:
+        yield LogProgress(doing, stream)
+
+
+class LogProgress:
+    """2026-11-21T02:00:05Z backup of shop: reading 34%, 1,234,567 rows, 1.2 GiB, 120.0 MiB/s, 40 s left (public.orders)"""
+
+    def __init__(
+        self,
+        doing: str,
+        stream: TextIO,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.doing = doing
+        self.stream = stream
+        self.clock = clock
+        self.now = now
+        self.tally = Tally(clock)
+        self.lines = 0
+        self.due = clock() + LOG_PAUSES[0]
+
+    def __call__(self, step: Advance) -> None:
+        self.tally.add(step)
+        for note in self.tally.take_notes():
+            self._line(note)
+        if self.clock() >= self.due:
+            pause = LOG_PAUSES[min(self.lines, len(LOG_PAUSES) - 1)]
+            self.due = self.clock() + pause
+            self.lines += 1
+            self._line(self._state())
+
+    def _state(self) -> str:
+        tally = self.tally
+        assert tally.phase is not None
+        fraction, left = tally.fraction, tally.seconds_left
+        parts = [
+            f"{_DOING[tally.phase]}{f' {share(fraction, 1)}' if fraction is not None else ''}",
+            tally.figures(),
+        ]
+        if left is not None:
+            parts.append(f"about {duration(left)} left")
+        current = tally.current
+        return ", ".join(parts) + (f" ({', '.join(current)})" if current else "")
+
+    def _line(self, text: str) -> None:
+        tell(self.stream, f"{self.now():%Y-%m-%dT%H:%M:%SZ} {self.doing}: {clean(text)}\n")
+
+
+@contextmanager
+def _on_a_terminal(doing: str, stream: TextIO, *, colour: bool) -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    console = Console(file=stream, force_terminal=True, no_color=not colour, highlight=False, markup=False)
+    tally = Tally()
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[figures]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
+        TextColumn("{task.fields[current]}", markup=False, style="dim"),
+        console=console,
+        transient=True,
+        auto_refresh=False,
+    )
+    task = bar.add_task(doing, total=None, figures="", left="", current="")
+    stopped = threading.Event()
+
+    def draw() -> None:
+        for note in tally.take_notes():
+            console.print(Text(f"{doing}: {clean(note)}"))
+        if tally.phase is not None:
+            _update(bar, task, doing, tally)
+        bar.refresh()
+
+    def keep_drawing() -> None:
+        # A thread of our own: rich's would show figures of the last step only, and die with the terminal.
+        while not stopped.wait(1 / REFRESHES_A_SECOND):
+            try:
+                draw()
+            except (OSError, ValueError):
+                return
+
+    painter = threading.Thread(target=keep_drawing, daemon=True)
+    try:
+        bar.start()
+        painter.start()
+        yield tally.add
+    finally:
+        stopped.set()
+        if painter.ident is not None:
+            painter.join()
+        _finish(draw, bar)
+
+
+def _finish(draw: Callable[[], None], bar: Progress) -> None:
+    try:
+        draw()
+        bar.stop()
+    except (OSError, ValueError):
+        return  # the terminal is gone: there is nobody to tell
+
+
+def _update(bar: Progress, task: object, doing: str, tally: Tally) -> None:
+    assert tally.phase is not None
+    fraction, left = tally.fraction, tally.seconds_left
+    bar.update(
+        task,  # type: ignore[arg-type]
+        description=f"{doing}: {_DOING[tally.phase]}",
+        total=None if fraction is None else 1.0,
+        completed=fraction or 0.0,
+        figures=tally.figures(),
+        left="" if left is None else f"{duration(left)} left",
+        current=", ".join(tally.current),
+    )

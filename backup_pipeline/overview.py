@@ -1,0 +1,178 @@
+"""What there is, at a glance: the line of a backup in `list`, and what `status` says of a system.
+
+Read from the vault alone, so both work while the database is gone, which is when people look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from backup_pipeline.config import SystemSettings
+from backup_pipeline.errors import Damaged
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
+from backup_pipeline.model.manifest import Proof
+from backup_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A line of `list`."""
+
+    system: str
+    id: str
+    kind: str
+    scope: str
+    tables: int
+    rows: int
+    #: Plain bytes of the rows or of the file.
+    bytes: int
+    #: Bytes of the objects that it names, shared ones included.
+    stored: int
+    seconds: float
+    #: Of tables, and the segments of a file.
+    chunks: int
+    reused_chunks: int
+    #: The last drill, if it passed.
+    proven_at: str | None = None
+    verified_at: str | None = None
+    findings: int = 0
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A backup that cannot even be listed."""
+
+    system: str
+    id: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """What `status` says of a system: would you sleep well?"""
+
+    system: str
+    latest: Listed | None
+    age_seconds: float | None
+    backups: int
+    proven: Listed | None
+    fresh: bool
+    findings: tuple[Finding, ...] = ()
+    #: By the schedule, in UTC; None without one.
+    next_backup: str | None = None
+    next_drill: str | None = None
+    zone: str = "UTC"
+
+    @property
+    def protected(self) -> bool:
+        """Fresh, proven and whole: nothing that a person should look at."""
+        return not any(finding.severity in ("error", "warning") for finding in self.findings)
+
+
+def listed(vault: Vault, system: str, identifier: str) -> Listed:
+    manifest = vault.manifest(system, identifier)
+    proofs = vault.proofs(system, identifier)
+    parts = [chunk.reused_from for table in manifest.tables for chunk in table.chunks]
+    parts += [segment.reused_from for segment in manifest.image.segments] if manifest.image else []
+    return Listed(
+        system=system,
+        id=identifier,
+        kind=manifest.kind,
+        scope=manifest.scope,
+        tables=len(manifest.tables),
+        rows=manifest.rows,
+        bytes=manifest.image.size if manifest.image else sum(table.bytes for table in manifest.tables),
+        stored=sum(reference.size for reference in manifest.objects()),
+        seconds=_seconds(manifest.started_at, manifest.finished_at),
+        chunks=len(parts),
+        reused_chunks=sum(1 for part in parts if part),
+        proven_at=_last(proofs, "drill"),
+        verified_at=_last(proofs, "verify"),
+        findings=len(manifest.findings),
+        left_out=len(manifest.left_out),
+    )
+
+
+def survey(vault: Vault, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
+    """Every backup of a system, oldest first; one that is damaged does not hide the others."""
+    whole: list[Listed] = []
+    broken: list[Broken] = []
+    for identifier in vault.ids(system):
+        try:
+            whole.append(listed(vault, system, identifier))
+        except Damaged as error:
+            broken.append(Broken(system, identifier, error.message, error.remedy))
+    return tuple(whole), tuple(broken)
+
+
+def status(vault: Vault, system: str, settings: SystemSettings, *, zone: str, now: datetime) -> SystemStatus:
+    # Imported here: the cron library costs more than the rest of `list`.
+    from backup_pipeline.checks.freshness import judge, next_tick
+
+    def upcoming(schedule: str | None) -> str | None:
+        return timestamp(next_tick(schedule, zone, now)) if schedule else None
+
+    whole, broken = survey(vault, system)
+    full = [line for line in whole if line.scope == "full"]
+    latest = full[-1] if full else None
+    proven = next((line for line in reversed(full) if line.proven_at), None)
+    age = (now - moment_of(latest.id)).total_seconds() if latest else None
+    judged = judge(
+        settings,
+        zone=zone,
+        latest_at=moment_of(latest.id) if latest else None,
+        proven_at=proven.proven_at if proven else None,
+        now=now,
+    )
+    failed = _failed(vault.proofs(system, latest.id), latest) if latest else ()
+    damaged = tuple(
+        Finding("error", "damaged", f"{line.id}: {line.why}", remedy=line.remedy) for line in broken
+    )
+    return SystemStatus(
+        system=system,
+        latest=latest,
+        age_seconds=age,
+        backups=len(whole) + len(broken),
+        proven=proven,
+        fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in judged),
+        findings=(*damaged, *failed, *judged),
+        next_backup=upcoming(settings.schedule),
+        next_drill=upcoming(settings.drill_schedule),
+        zone=zone,
+    )
+
+
+def _failed(proofs: tuple[Proof, ...], line: Listed) -> tuple[Finding, ...]:
+    """A check of the newest backup that failed and was not done again with a better end."""
+    newest = {proof.kind: proof for proof in proofs}
+    return tuple(
+        Finding(
+            "error",
+            f"{kind}-failed",
+            f"the last {kind} of {line.id} failed: {_first(proof)}",
+            remedy=f"`backup-pipeline {kind.partition('-')[0]} {line.system} {line.id}` shows all of it;"
+            f" `backup-pipeline backup {line.system} --full` makes a new backup that re-uses nothing",
+        )
+        for kind, proof in newest.items()
+        if not proof.ok
+    )
+
+
+def _first(proof: Proof) -> str:
+    return next(
+        (finding.message for finding in proof.findings if finding.severity == "error"), "see its report"
+    )
+
+
+def _seconds(start: str, end: str) -> float:
+    return (parse_timestamp(end) - parse_timestamp(start)).total_seconds() if end else 0.0
+
+
+def _last(proofs: tuple[Proof, ...], kind: str) -> str | None:
+    """When it was last looked at, if that look was a good one: a later failure takes the proof away."""
+    of_kind = [proof for proof in proofs if proof.kind == kind]
+    return of_kind[-1].at if of_kind and of_kind[-1].ok else None
