@@ -1,0 +1,15 @@
+"""PostgreSQL 13 to 18: one snapshot, read by worker processes in COPY's text format.
+
+One file, one job: `session` what every reading session looks like, `connect` addresses and errors, `catalog` the
+queries, `inspect` and `objects` catalog → model, `rights` what we may read, `snapshot` the transaction, `plan`
+chunks, `unchanged` the rule that spares reading, `copyout` one chunk, `pool` and `worker` the processes,
+`export` the conductor, `ddl` pg_dump, `reflection` what replaces it, `doctor` the diagnosis.
+
+The driver is psycopg2: its COPY loop hands rows to a C buffer and spends half the time that psycopg 3 does
+(1.5 M short rows: 0.32 s against 0.65 s, and a `psql` pipe at 0.42 s).
+"""
+
+from backup_pipeline.sources.postgres.session import SESSION_SETTINGS, session_settings
+from backup_pipeline.sources.postgres.source import PostgresSource
+
+__all__ = ["SESSION_SETTINGS", "PostgresSource", "session_settings"]

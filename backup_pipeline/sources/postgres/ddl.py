@@ -1,0 +1,123 @@
+"""The definitions, by pg_dump on the exported snapshot: run once, then rendered section by section.
+
+pg_dump is a program of somebody else's: its exit code, its words and the end of its output are all looked at, for a
+truncated dump that is taken for a whole one is found on the worst day.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from backup_pipeline.embedded import Program
+from backup_pipeline.errors import PermissionMissing, SourceError, SourceUnavailable, ToolMissing
+from backup_pipeline.sources.postgres import connect
+
+SECTIONS = ("pre-data", "post-data")
+_END = b"-- PostgreSQL database dump complete"
+# Since August 2025 pg_dump wraps its text in \restrict … \unrestrict, so that a hostile server cannot smuggle psql
+# commands into a dump. A psql from before that stops at the unknown command, so the two lines are taken out, and
+# what they guard against is looked for by us: no other line may be a psql command (see `_runnable`).
+_RESTRICT = re.compile(rb"^\\(?:un)?restrict [A-Za-z0-9]+\n", re.MULTILINE)
+
+
+def dump(
+    program: Program,
+    parameters: Mapping[str, str],
+    exported: str,
+    encoding: str,
+    lock_timeout: float,
+    without: Sequence[str] = (),
+) -> tuple[tuple[str, str, bytes], ...]:
+    """(section, made by, SQL) of everything but the tables named in `without` (quoted patterns)."""
+    with tempfile.TemporaryDirectory(prefix="bp-ddl-") as folder:
+        archive = Path(folder, "schema.dump")
+        argv = [
+            str(program.path),
+            "--schema-only",
+            "--format=custom",
+            "--compress=0",
+            f"--snapshot={exported}",
+            f"--encoding={encoding}",
+            f"--lock-wait-timeout={int(lock_timeout * 1000)}",
+            "--no-password",
+            f"--file={archive}",
+            *(f"--exclude-table={pattern}" for pattern in without),
+            f"--dbname={conninfo(parameters)}",
+        ]
+        _run(argv, "pg_dump", environment(parameters))
+        return tuple((name, made_by(program), _render(program, archive, name)) for name in SECTIONS)
+
+
+def made_by(program: Program) -> str:
+    return f"pg_dump {program.version[0]}.{program.version[1]}"
+
+
+def conninfo(parameters: Mapping[str, str]) -> str:
+    """As libpq writes it, and without a secret: every user of the machine can read a command line."""
+    pairs = {"connect_timeout": "15", "application_name": "backup_pipeline", **connect.public(parameters)}
+    return " ".join(f"{key}='{_escaped(value)}'" for key, value in pairs.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def environment(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The password for the child alone, and none of the settings that could change what it prints."""
+    if "sslpassword" in parameters:
+        raise ToolMissing(
+            "pg_dump can only be given the password of a client key on its command line, where everybody can read it",
+            remedy="use a client key without a password, readable only by the user that runs backups",
+        )
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PGOPTIONS", "PGCLIENTENCODING", "PGDATABASE")
+    }
+    kept |= {"LC_ALL": "C", "PGTZ": "UTC"}
+    if "password" in parameters:
+        kept["PGPASSWORD"] = parameters["password"]
+    return kept
+
+
+def _run(argv: list[str], name: str, env: Mapping[str, str]) -> bytes:
+    done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, env=dict(env))
+    said = done.stderr.decode("utf-8", "replace").strip()
+    if done.returncode == 0:
+        return done.stdout
+    last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
+    text = f"{name} failed: {said[-2000:] or last}"
+    if "lock timeout" in said or "could not obtain lock" in said:
+        raise SourceUnavailable(
+            text, remedy="wait until the other session has finished, then run the backup again"
+        )
+    if "permission denied" in said:
+        raise PermissionMissing(text, remedy="`doctor` prints the GRANTs that are missing")
+    if any(
+        sign in said
+        for sign in ("server closed the connection", "shutting down", "starting up", "Connection refused")
+    ):
+        raise SourceUnavailable(
+            text, remedy="the backup is tried again; if this goes on, look at the server's log"
+        )
+    raise SourceError(text, remedy="run the same pg_dump --schema-only by hand to see what it cannot dump")
+
+
+def _render(program: Program, archive: Path, section: str) -> bytes:
+    restore = program.path.with_name("pg_restore")
+    text = _run(
+        [str(restore), f"--section={section}", "--file=-", str(archive)],
+        "pg_restore",
+        {**os.environ, "LC_ALL": "C"},
+    )
+    if not text.rstrip().endswith(_END) and _END not in text[-400:]:
+        raise SourceError(
+            f"the output of pg_restore for {section} ends too early ({len(text)} bytes)",
+            remedy="see whether the temporary folder is full",
+        )
+    return _RESTRICT.sub(b"", text)

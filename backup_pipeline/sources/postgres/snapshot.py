@@ -1,0 +1,195 @@
+"""The transaction that a backup is read in: locks first, then the snapshot, then the proof that they agree.
+
+REPEATABLE READ takes its snapshot with the first statement that reads, and LOCK TABLE does not read. So the locks
+are older than the snapshot: nothing that was locked can be dropped or rewritten unseen. That the snapshot knows
+exactly the tables that were locked is checked afterwards, by oid; if not, the attempt is thrown away.
+
+All settings are SET LOCAL inside the transaction: nothing leaks into a pooled session, and a pooler that hands out
+another session per transaction cannot lose them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg2
+
+from backup_pipeline.errors import NotSupported, SourceChanged, SourceUnavailable
+from backup_pipeline.model.selection import Selection
+from backup_pipeline.sources.postgres import connect, rights
+from backup_pipeline.sources.postgres.rights import Candidate
+from backup_pipeline.sources.postgres.session import row_encoding, session_settings
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One exported snapshot, and who holds it."""
+
+    #: For SET TRANSACTION SNAPSHOT in other sessions, while the holder's transaction is open.
+    exported: str
+    taken_at: datetime
+    state: Mapping[str, str]
+    #: The tables that are locked, as this snapshot sees them, and all others.
+    selected: tuple[Candidate, ...]
+    all: tuple[Candidate, ...]
+    page_size: int
+    #: Of the row text.
+    encoding: str
+
+
+def begin(connection: connect.Connection, *, exported: str | None = None, lock_timeout: float = 0) -> None:
+    """Open the transaction in which everything is read; with `exported`, on that very snapshot."""
+    settings = {
+        **session_settings(connection.server_version),
+        "lock_timeout": f"{int(lock_timeout * 1000)}ms",
+    }
+    parts = ["BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"]
+    if exported is not None:
+        parts.append(f"SET TRANSACTION SNAPSHOT {connect.literal(connection, exported)}")
+    parts += [f"SET LOCAL {name} = {connect.literal(connection, value)}" for name, value in settings.items()]
+    with connect.explained("opening the snapshot", connection):
+        connect.run(connection, "; ".join(parts))
+
+
+def take(connection: connect.Connection, selection: Selection, lock_timeout: float) -> Moment:
+    """Lock what is selected and take a snapshot that sees exactly that."""
+    problem = ""
+    for _ in range(_ATTEMPTS):
+        before = rights.selected(rights.candidates(connection), selection)
+        rights.require(connection, before, rights.sequences(connection))
+        begin(connection, lock_timeout=lock_timeout)
+        try:
+            _lock(connection, before, lock_timeout)
+            moment = _look(connection, selection)
+        except SourceChanged as error:
+            problem = error.message
+        else:
+            problem = _difference(connection, moment)
+            if not problem:
+                return moment
+        connect.run(connection, "ROLLBACK")
+    raise SourceChanged(
+        f"tables are created, dropped or renamed all the time: {problem}",
+        remedy="run the backup again, or exclude the tables that come and go",
+    )
+
+
+def _lock(connection: connect.Connection, tables: Sequence[Candidate], lock_timeout: float) -> None:
+    if not tables:
+        return
+    names = ", ".join(f"ONLY {connect.quoted(connection, c.id.schema, c.id.name)}" for c in tables)
+    try:
+        connect.run(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+    except psycopg2.errors.LockNotAvailable:
+        connect.run(connection, "ROLLBACK")
+        raise SourceUnavailable(
+            f"another session kept a lock for more than {lock_timeout:g} s: {_holders(connection, tables)}",
+            remedy="wait for that session or end it (SELECT pg_terminate_backend(pid)), then run the backup again",
+        ) from None
+    except psycopg2.Error as error:
+        raise connect.translated(error, "locking the tables", connection) from error
+
+
+def _holders(connection: connect.Connection, tables: Sequence[Candidate]) -> str:
+    """Who holds or waits for an exclusive lock on one of these tables."""
+    found = connect.rows(
+        connection,
+        """SELECT DISTINCT l.relation, l.pid, coalesce(a.application_name, ''), coalesce(a.state, ''), l.granted
+             FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+            WHERE l.mode = 'AccessExclusiveLock' AND l.relation = ANY (%s::oid[])
+              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+            ORDER BY l.granted DESC, l.pid""",
+        ([c.oid for c in tables],),
+    )
+    names = {c.oid: str(c.id) for c in tables}
+    said = [
+        f"{names[oid]} is {'locked' if granted else 'waited for'} by process {pid}"
+        + (f" ({application or 'no name'}, {state or 'state unknown'})")
+        for oid, pid, application, state, granted in found
+    ]
+    return "; ".join(said[:5]) or "which table it was is no longer to be seen"
+
+
+def _look(connection: connect.Connection, selection: Selection) -> Moment:
+    """The first reading statements: from here on the snapshot stands."""
+    with connect.explained("taking the snapshot", connection):
+        exported, taken_at, page_size, encoding = connect.row(
+            connection,
+            """SELECT pg_catalog.pg_export_snapshot(), pg_catalog.clock_timestamp(),
+                      pg_catalog.current_setting('block_size')::int, pg_catalog.current_setting('server_encoding')""",
+        )
+        state = _state(connection)
+    every = rights.candidates(connection)
+    return Moment(
+        exported=exported,
+        taken_at=taken_at.astimezone(UTC),
+        state={**state, "encoding": row_encoding(encoding)} if state else {},
+        selected=tuple(rights.selected(every, selection)),
+        all=tuple(every),
+        page_size=page_size,
+        encoding=row_encoding(encoding),
+    )
+
+
+def _state(connection: connect.Connection) -> dict[str, str]:
+    """The identity of this snapshot; empty where the server does not let us know it (some hosted ones)."""
+    (allowed,) = connect.row(
+        connection,
+        """SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+              AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')""",
+    )
+    if not allowed:
+        return {}
+    found = connect.row(
+        connection,
+        """SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),
+                  (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+                  pg_catalog.to_char(pg_catalog.pg_postmaster_start_time(), 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+                  (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
+                  pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
+                  pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),
+                  pg_catalog.pg_is_in_recovery()""",
+    )
+    names = (
+        "system_identifier",
+        "timeline",
+        "postmaster_start",
+        "database_oid",
+        "snapshot_xmin",
+        "snapshot_xmax",
+        "in_recovery",
+    )
+    return {name: str(value) for name, value in zip(names, found, strict=True)}
+
+
+def _difference(connection: connect.Connection, moment: Moment) -> str:
+    """What was locked and what the snapshot sees, by oid; empty when they are the same."""
+    held = connect.rows(
+        connection,
+        """SELECT relation FROM pg_catalog.pg_locks
+            WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND mode = 'AccessShareLock' AND granted""",
+    )
+    locked = {oid for (oid,) in held}
+    fresh = [str(candidate.id) for candidate in moment.selected if candidate.oid not in locked]
+    if fresh:
+        return f"{', '.join(fresh[:5])} appeared while the tables were being locked"
+    return ""
+
+
+def refuse_large_objects(connection: connect.Connection, policy: str) -> int:
+    """How many there are; more than none is refused unless the configuration leaves them out by name."""
+    with connect.explained("counting large objects", connection):
+        (count,) = connect.row(
+            connection, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata"
+        )
+    if count and policy != "exclude":
+        raise NotSupported(
+            f"the database holds {count} large object{'s' if count != 1 else ''} (pg_largeobject), which are not backed up",
+            remedy="set `large_objects: exclude` to leave them out by name and back them up with pg_dump --blobs, "
+            "or move their content into bytea columns",
+        )
+    return int(count)

@@ -1,0 +1,294 @@
+"""PostgreSQL as a `Source`: what `sources.base` asks for, put together from the files beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+import psycopg2
+
+from backup_pipeline.embedded import Program, pg_dump_for
+from backup_pipeline.errors import SourceChanged
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, SequenceState, TableEntry
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.model.selection import Selection
+from backup_pipeline.sources.base import Baseline, Export, Inventory, InventoryTable, Options, Sink
+from backup_pipeline.sources.postgres import (
+    applied,
+    catalog,
+    connect,
+    ddl,
+    doctor,
+    reflection,
+    rights,
+    snapshot,
+    unchanged,
+)
+from backup_pipeline.sources.postgres.export import Conductor, TablePlan, plan_tables
+from backup_pipeline.sources.postgres.inspect import Inspection, inspect
+from backup_pipeline.sources.postgres.plan import Storage
+from backup_pipeline.sources.postgres.session import row_encoding
+from backup_pipeline.sources.postgres.worker import Session
+
+#: How long a backup waits for another session's ALTER TABLE.
+LOCK_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class PostgresSource:
+    url: str = field(repr=False)
+    lock_timeout: float = LOCK_TIMEOUT
+
+    @property
+    def engine_name(self) -> str:
+        return "postgres"
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        return connect.parse(self.url)
+
+    @property
+    def address(self) -> str:
+        return connect.address(self.parameters)
+
+    @contextmanager
+    def snapshot(self, selection: Selection, options: Options) -> Iterator[PostgresSnapshot]:
+        with self._connection() as connection:
+            moment = snapshot.take(connection, selection, self.lock_timeout)
+            yield PostgresSnapshot(self, connection, moment, selection, options)
+
+    @contextmanager
+    def _connection(self) -> Iterator[connect.Connection]:
+        connection = connect.connect(self.parameters)
+        try:
+            yield connection
+        finally:
+            # Ends the transaction and gives back every lock, whatever state it is in.
+            connection.close()
+
+    def inventory(self, selection: Selection) -> Inventory:
+        with self._connection() as connection:
+            snapshot.begin(connection)
+            return _inventory(connection, selection)
+
+    def diagnose(self, selection: Selection) -> Report:
+        return doctor.diagnose(self.parameters, self.address, selection)
+
+    def applied_migrations(self, tool: str) -> tuple[str, ...] | None:
+        with self._connection() as connection:
+            return applied.migrations(connection, tool)
+
+
+class PostgresSnapshot:
+    """Everything of one moment. Made by `PostgresSource.snapshot`, and gone with its `with` block."""
+
+    def __init__(
+        self,
+        source: PostgresSource,
+        connection: connect.Connection,
+        moment: snapshot.Moment,
+        selection: Selection,
+        options: Options,
+    ) -> None:
+        self._source = source
+        self._connection = connection
+        self._moment = moment
+        self._selection = selection
+        self._options = options
+        self._large_objects = snapshot.refuse_large_objects(connection, options.large_objects)
+        self._inspection: Inspection = inspect(connection)
+        self._storage = _storage(connection)
+        self._check_all_inspected()
+
+    def _check_all_inspected(self) -> None:
+        """By oid: what was locked, what the candidates say and what the schema describes are the same tables."""
+        for candidate in self._moment.selected:
+            if self._inspection.oids.get(candidate.id) != candidate.oid or candidate.oid not in self._storage:
+                raise SourceChanged(
+                    f"{candidate.id} changed while it was looked at", remedy="run the backup again"
+                )
+
+    @property
+    def taken_at(self) -> datetime:
+        return self._moment.taken_at
+
+    @cached_property
+    def engine(self) -> Engine:
+        return _engine(self._connection, self._inspection.schema)
+
+    @property
+    def schema(self) -> Schema:
+        return self._inspection.schema
+
+    @property
+    def selected(self) -> tuple[TableId, ...]:
+        return tuple(candidate.id for candidate in self._moment.selected)
+
+    @cached_property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        found = []
+        for candidate in self._moment.all:
+            reason = candidate.reason_to_leave_out(self._selection)
+            if candidate.kind != "p" and reason is not None:
+                kind = "foreign table" if candidate.kind == "f" else "table"
+                found.append(LeftOut(candidate.id.schema, candidate.id.name, kind, reason))
+        if self._large_objects:
+            reason = "excluded by `large_objects: exclude`"
+            found.append(
+                LeftOut("pg_catalog", f"{self._large_objects} large objects", "large object", reason)
+            )
+        return tuple(found)
+
+    @property
+    def state(self) -> dict[str, str]:
+        return dict(self._moment.state)
+
+    @cached_property
+    def tools(self) -> dict[str, str]:
+        program = self._pg_dump
+        tools = {"psycopg2": psycopg2.__version__.split(" ")[0]}
+        return tools | ({"pg_dump": f"{program.version[0]}.{program.version[1]}"} if program else {})
+
+    @cached_property
+    def _pg_dump(self) -> Program | None:
+        program = pg_dump_for(self._connection.server_version // 10000)
+        usable = program is not None and program.path.with_name("pg_restore").exists()
+        return program if usable else None
+
+    def ddl(self) -> tuple[tuple[str, str, bytes], ...]:
+        if self._pg_dump is None:
+            return reflection.sections(self.schema)
+        return ddl.dump(
+            self._pg_dump,
+            self._source.parameters,
+            self._moment.exported,
+            self._moment.encoding,
+            self._source.lock_timeout,
+            without=[
+                connect.quoted(self._connection, c.id.schema, c.id.name)
+                for c in self._moment.all
+                if not c.readable and c.extension is None
+            ],
+        )
+
+    def export(
+        self,
+        sink: Sink,
+        *,
+        baselines: Mapping[TableId, Baseline],
+        previous_image: FileImage | None = None,
+        previous_id: str | None = None,
+        listener: Listener = silent,
+        journal: Callable[[TableEntry], None] = lambda _: None,
+    ) -> Export:
+        conductor = Conductor(
+            connection=self._connection,
+            session=Session(self._source.parameters, self._moment.exported, self._moment.encoding, sink),
+            workers=self._options.workers,
+            listener=listener,
+            journal=journal,
+        )
+        tables = conductor.run(self._plans(baselines))
+        return Export(
+            tables=tables,
+            sequences=self._sequences(),
+            findings=(*self._findings(), *conductor.findings),
+        )
+
+    def _plans(self, baselines: Mapping[TableId, Baseline]) -> list[TablePlan]:
+        types = unchanged.Types(self._connection)
+        tables = []
+        for candidate in self._moment.selected:
+            table = self.schema.table(candidate.id)
+            assert table is not None
+            storage = self._storage[candidate.oid]
+            tables.append(
+                (
+                    table,
+                    storage,
+                    unchanged.table_state(storage, self._inspection.columns[candidate.oid], types),
+                )
+            )
+        return plan_tables(
+            self._connection,
+            tables,
+            options=self._options,
+            page_size=self._moment.page_size,
+            snapshot_state=self._moment.state,
+            baselines=baselines,
+        )
+
+    def _sequences(self) -> tuple[SequenceState, ...]:
+        """After the rows: sequences are not transactional, they always show the present. Read last, none is behind the
+        rows of the snapshot; it may be ahead, which costs a gap in the numbers and never a duplicate."""
+        return _sequence_states(self._connection)
+
+    def _findings(self) -> Iterator[Finding]:
+        for table in self.schema.tables:
+            if table.unlogged and table.id in set(self.selected):
+                yield Finding(
+                    "info",
+                    "unlogged-table",
+                    f"{table.id} is unlogged: it is in this backup, but the server empties it after a crash",
+                    table=str(table.id),
+                )
+        if self._pg_dump is None:
+            yield reflection.finding(self.schema, self._connection.server_version // 10000)
+
+
+def _storage(connection: connect.Connection) -> dict[int, Storage]:
+    with connect.explained("measuring the tables", connection):
+        found = connect.rows(connection, catalog.STORAGE)
+    return {row[0]: Storage(row[1], row[2], row[3], row[4], row[5], row[6]) for row in found}
+
+
+def _engine(connection: connect.Connection, schema: Schema) -> Engine:
+    with connect.explained("asking for the version", connection):
+        (version,) = connect.row(connection, "SELECT pg_catalog.current_setting('server_version')")
+    return Engine(
+        "postgres", version, {**schema.settings, "row_encoding": row_encoding(schema.settings["encoding"])}
+    )
+
+
+def _sequence_states(connection: connect.Connection) -> tuple[SequenceState, ...]:
+    with connect.explained("reading the sequences", connection):
+        names = rights.sequences(connection)
+        if not names:
+            return ()
+        # One statement for all: a sequence is a table of one row.
+        parts = [
+            f"SELECT {place}, last_value, is_called FROM {connect.quoted(connection, s.id.schema, s.id.name)}"
+            for place, s in enumerate(names)
+        ]
+        found = []
+        for start in range(0, len(parts), 200):
+            found += connect.rows(connection, " UNION ALL ".join(parts[start : start + 200]))
+    return tuple(
+        SequenceState(names[place].id.schema, names[place].id.name, value, called)
+        for place, value, called in sorted(found)
+    )
+
+
+def _inventory(connection: connect.Connection, selection: Selection) -> Inventory:
+    schema = inspect(connection)
+    storage = _storage(connection)
+    tables = []
+    for candidate in rights.candidates(connection):
+        table = schema.schema.table(candidate.id)
+        held = storage[candidate.oid]
+        tables.append(
+            InventoryTable(
+                id=candidate.id,
+                kind=table.kind if table else "table",
+                columns=len(table.columns) if table else 0,
+                rows=max(held.rows, 0),
+                bytes=held.heap + held.toast,
+                left_out=candidate.reason_to_leave_out(selection),
+            )
+        )
+    return Inventory(_engine(connection, schema.schema), tuple(tables), sum(table.bytes for table in tables))
