@@ -1,0 +1,53 @@
+"""What the driver's errors mean to a restore: an error of ours, with the statement and with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from backup_pipeline.errors import RestoreError
+
+_REMEDIES = {
+    "42501": "connect as a superuser, or as the owner of everything in the backup",
+    "53200": "raise max_locks_per_transaction on the target and restart it, or restore with more than one job",
+    "53100": "the target's disk is full: make room, and restore again",
+    "53300": "raise max_connections on the target, or restore with fewer jobs",
+    "0A000": "the target was built without something that the backup uses: restore to a server like the one backed up",
+    "22P05": "the target's encoding cannot hold this text: make the database with the backup's encoding (--create)",
+    "22021": "the target's encoding cannot hold this text: make the database with the backup's encoding (--create)",
+    "55006": "end the other sessions in that database",
+}
+
+
+@contextmanager
+def explained(doing: str, statement: str = "") -> Iterator[None]:
+    """Whatever the driver raises in here comes out as a RestoreError that says what was being done."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise failure(error, doing, statement) from error
+
+
+def failure(error: psycopg.Error, doing: str, statement: str = "") -> RestoreError:
+    text = error.diag.message_primary or str(error).strip()
+    details = [line for line in (error.diag.message_detail, error.diag.context) if line]
+    shown = f"\n{_shortened(statement)}" if statement else ""
+    return RestoreError(
+        "\n".join([f"{doing}: {text}", *details]) + shown,
+        remedy=_REMEDIES.get(error.sqlstate or "", _by_class(error)),
+    )
+
+
+def _by_class(error: psycopg.Error) -> str:
+    state = error.sqlstate or ""
+    if state.startswith(("08", "57")) or (not state and isinstance(error, psycopg.OperationalError)):
+        return "check that the server runs and can be reached, and restore again"
+    if state.startswith("23"):
+        return "the backup's rows break a rule that its definitions make: `verify` and a drill say which rows"
+    return "the server's log may say more; RECOVER.md beside the manifest restores step by step with psql"
+
+
+def _shortened(statement: str) -> str:
+    return statement if len(statement) <= 2000 else statement[:2000] + " …"

@@ -1,0 +1,245 @@
+"""Looking at the backup and at the target: what would be done, what not, and why not at all."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.restore.plan import SMALL, RestorePlan, SectionPlan, table_plans
+from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined, judge
+from backup_pipeline.restore.postgres.failure import explained
+from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
+from backup_pipeline.restore.statements import Statement, split
+from backup_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that was read and asked before the first change."""
+
+    plan: RestorePlan
+    server: Server
+    schema: Schema
+    sections: Mapping[str, tuple[Statement, ...]]
+    facts: Facts
+    without_rows: frozenset[TableId]
+
+    @property
+    def encoding(self) -> str:
+        return self.schema.settings.get("encoding", "UTF8")
+
+
+def plan(vault: Vault, manifest: Manifest, target_url: str, *, create: bool, jobs: int) -> RestorePlan:
+    return prepare(vault, manifest, target_url, create=create, jobs=jobs).plan
+
+
+def prepare(vault: Vault, manifest: Manifest, target_url: str, *, create: bool, jobs: int) -> Prepared:
+    server = replace(Server.of(target_url), application=f"backup_pipeline restore {secrets.token_hex(4)}")
+    schema = vault.schema(manifest)
+    sections = {
+        section.name: tuple(split(vault.content(section.object).decode("utf-8", "surrogateescape")))
+        for section in manifest.ddl
+    }
+    refused = list(_holes(vault, manifest))
+    exists = server.exists()
+    with server.open() if exists else server.maintenance() as connection:
+        version = connection.info.server_version
+        facts = Facts.of(connection)
+        findings = list(_differences(manifest, schema, connection, exists))
+        if exists:
+            there = what_is_there(connection)
+            if there:
+                refused.append(not_empty(server, there))
+        else:
+            facts = replace(facts, schemas=_TEMPLATE_SCHEMAS, installed=frozenset({"plpgsql"}))
+            refused += _cannot_make(server, connection, create)
+        skipped, lacking = _foresee(connection, facts, sections)
+    kept = {entry.id for entry in manifest.tables}
+    without = tuple(table.id for table in schema.tables if table.has_rows and table.id not in kept)
+    findings += [*skipped, *_rows_missing(manifest, without)]
+    size = sum(entry.bytes for entry in manifest.tables)
+    alone, why = _transaction(size, jobs, facts, sections)
+    made = RestorePlan(
+        system=manifest.system,
+        backup_id=manifest.id,
+        engine="postgres",
+        backup_version=manifest.engine.version,
+        target_version=_version(version),
+        target=server.address,
+        create=not exists,
+        strategy="bulk",
+        why=f"the target is {'new' if not exists else 'empty'}; {why}",
+        one_transaction=alone,
+        jobs=1 if alone else jobs,
+        tables=table_plans(manifest, without),
+        sections=tuple(
+            SectionPlan(section.name, len(sections[section.name]), section.made_by)
+            for section in manifest.ddl
+        ),
+        sequences=len(manifest.sequences),
+        findings=tuple(findings),
+        refused=(*refused, *lacking),
+    )
+    return Prepared(made, server, schema, sections, facts, frozenset(without))
+
+
+_TEMPLATE_SCHEMAS = frozenset({"public", "pg_catalog", "information_schema", "pg_toast"})
+
+
+def _version(number: int) -> str:
+    return f"{number // 10000}.{number % 10000}"
+
+
+def _holes(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
+    if not any(section.name == "pre-data" for section in manifest.ddl):
+        yield Finding(
+            "error",
+            "no-definitions",
+            f"the backup {manifest.id} holds no definitions, only rows",
+            remedy="restore a full backup",
+        )
+    missing = [reference for reference in manifest.objects() if not vault.writer.holds(reference)]
+    if missing:
+        yield Finding(
+            "error",
+            "object-missing",
+            f"{len(missing)} objects of the backup are missing in the vault or have another length",
+            remedy="`verify` names their tables; fetch them from a copy, or restore another backup",
+            examples=tuple(reference.sha256 + reference.suffix for reference in missing[:10]),
+        )
+    for entry in manifest.tables:
+        if entry.rows != sum(chunk.rows for chunk in entry.chunks):
+            yield Finding(
+                "error",
+                "row-count",
+                f"the manifest contradicts itself: {entry.rows} rows, but its chunks hold "
+                f"{sum(chunk.rows for chunk in entry.chunks)}",
+                table=str(entry.id),
+                remedy="restore another backup",
+            )
+
+
+def _differences(
+    manifest: Manifest, schema: Schema, connection: Connection, exists: bool
+) -> Iterator[Finding]:
+    """What the target's server or database is not, compared with the one that was backed up."""
+    ours, theirs = manifest.engine.version, connection.info.server_version // 10000
+    major = int(ours.split(".")[0]) if ours.split(".")[0].isdigit() else theirs
+    if theirs < major:
+        yield Finding(
+            "warning",
+            "older-server",
+            f"the backup is from PostgreSQL {ours}, and the target is the older {_version(connection.info.server_version)}",
+            remedy="definitions that use newer features will fail; restore to the same or a newer major version",
+        )
+    elif theirs > major:
+        yield Finding(
+            "info",
+            "newer-server",
+            f"the backup is from PostgreSQL {ours}, and the target is {_version(connection.info.server_version)}",
+        )
+    if not exists:
+        return
+    row = connection.execute(
+        "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate FROM pg_catalog.pg_database"
+        " WHERE datname = pg_catalog.current_database()"
+    ).fetchone()
+    assert row is not None
+    for name, key, value in (("encoding", "encoding", row[0]), ("collation", "collation", row[1])):
+        wanted = schema.settings.get(key)
+        if wanted and wanted != value:
+            yield Finding(
+                "warning",
+                f"{name}-differs",
+                f"the backup's database has the {name} {wanted}, and the target {value}",
+                remedy="name a database that does not exist and give --create, if it shall be the same",
+            )
+
+
+def _cannot_make(server: Server, connection: Connection, create: bool) -> Iterator[Finding]:
+    if not create:
+        yield Finding(
+            "error",
+            "no-database",
+            f"{server.address} does not exist",
+            remedy="give --create to have it made, or make it with createdb",
+        )
+        return
+    with explained("asking the target for our rights"):
+        row = connection.execute(
+            "SELECT rolsuper OR rolcreatedb, rolname FROM pg_catalog.pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    assert row is not None
+    if not row[0]:
+        yield Finding(
+            "error",
+            "may-not-create",
+            f"{server.address}: {row[1]} may not create databases",
+            remedy=f'ALTER ROLE "{row[1]}" CREATEDB; or let somebody make the database, and leave out --create',
+        )
+
+
+def _foresee(
+    connection: Connection, facts: Facts, sections: Mapping[str, tuple[Statement, ...]]
+) -> tuple[tuple[Finding, ...], list[Finding]]:
+    """(what would be skipped, what cannot be done at all)."""
+    runner = Runner(connection, facts)
+    lacking: dict[str, Finding] = {}
+    for statements in sections.values():
+        for statement in statements:
+            try:
+                verdict = judge(statement, facts)
+            except BackupError as error:
+                lacking.setdefault(
+                    error.message,
+                    Finding("error", "extension-missing", error.message, remedy=error.remedy),
+                )
+                continue
+            if verdict.action == "skip" and verdict.code != "exists":
+                runner.note(verdict, statement)
+    return combined(runner.findings()), list(lacking.values())
+
+
+def _rows_missing(manifest: Manifest, without: tuple[TableId, ...]) -> Iterator[Finding]:
+    if without:
+        yield Finding(
+            "warning",
+            "tables-without-rows",
+            f"{len(without)} tables are made without rows, because this backup holds none of theirs",
+            examples=tuple(str(table) for table in without[:20]),
+        )
+    for left in manifest.left_out:
+        if TableId(left.schema, left.name) not in without:
+            yield Finding(
+                "warning",
+                "left-out",
+                f"the {left.kind} {left.schema}.{left.name} is not in this backup: {left.reason}",
+            )
+
+
+def _transaction(
+    size: int, jobs: int, facts: Facts, sections: Mapping[str, tuple[Statement, ...]]
+) -> tuple[bool, str]:
+    if not locks_fit(facts, sections):
+        return False, "too many tables for the server's lock table to be made in one transaction"
+    if size < SMALL:
+        return True, "small enough for one transaction"
+    if jobs <= 1:
+        return True, "one transaction, because one job was asked for"
+    return False, f"{jobs} jobs, each with its own session"
+
+
+def locks_fit(facts: Facts, sections: Mapping[str, tuple[Statement, ...]]) -> bool:
+    """Every table and index that a transaction makes stays locked until its end; a table has a TOAST table with an index."""
+    made = 0
+    for statements in sections.values():
+        for statement in statements:
+            head = statement.text[:40].lower()
+            made += 4 if head.startswith(("create table", "create materialized")) else 0
+            made += 1 if head.startswith(("create ", "alter table only")) else 0
+    return made < facts.max_locks * 0.6

@@ -1,0 +1,208 @@
+"""What is made after the rows: indexes and keys, then foreign keys, then the rest in the dump's order.
+
+Indexes and keys of different tables are made at the same time by the workers; several plain indexes of one table,
+too, because PostgreSQL lets them. A foreign key locks both of its tables, so the two are kept free for it: two
+sessions that each hold one and want the other would be a deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import psycopg
+
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.restore.postgres.definitions import raw, savepoint
+from backup_pipeline.restore.postgres.failure import failure
+from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.restore.statements import Statement, Token
+
+Phase = Literal["index", "attach", "foreign key", "rest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """One statement of the post-data section, and the tables that it locks."""
+
+    statement: Statement
+    phase: Phase
+    #: Other statements may use them at the same time …
+    shared: tuple[TableId, ...] = ()
+    #: … or must not.
+    exclusive: tuple[TableId, ...] = ()
+    #: The rows of the referenced table are not in this backup, so this key cannot be checked.
+    unchecked: bool = False
+    table: TableId | None = None
+    constraint: str = ""
+    #: What the dump set before it; statements of one phase are not run in the dump's order.
+    tablespace: str = ""
+
+
+def sort_out(
+    statements: Iterable[Statement],
+    schema: Schema,
+    without_rows: frozenset[TableId],
+    tablespaces: frozenset[str],
+) -> list[Make]:
+    """Each statement with its phase, in the dump's order. Partitions count as their root: what is made on the root
+    locks them all."""
+    roots = _roots(schema)
+    made_here: set[TableId] = set()
+    tablespace = ""
+    found = []
+    for statement in statements:
+        tokens = statement.tokens(400)
+        if [token.text for token in tokens[:2]] == ["set", "default_tablespace"]:
+            tablespace = tokens[3].text.strip("'")
+            tablespace = tablespace if tablespace in tablespaces else ""
+        make = _classify(statement, tokens, roots, without_rows)
+        if make.phase == "index":
+            make = replace(make, tablespace=tablespace)
+        if make.phase == "rest" and tokens[0].is_word("create"):
+            made_here |= _relation_made(tokens)
+        if make.phase == "index" and made_here & {*make.shared, *make.exclusive}:
+            # An index on a view that is itself made after the rows.
+            make = Make(statement, "rest")
+        found.append(make)
+    return found
+
+
+def _classify(
+    statement: Statement, tokens: list[Token], roots: Mapping[TableId, TableId], without: frozenset[TableId]
+) -> Make:
+    def root(table: TableId) -> TableId:
+        return roots.get(table, table)
+
+    words = [token.text if token.kind == "word" else "" for token in tokens]
+    if words[0] == "create" and words[1] in ("index", "unique") and "on" in words:
+        table, _ = qualified(tokens, words.index("on") + 1)
+        return Make(statement, "index", shared=(root(table),))
+    if words[:2] == ["alter", "index"] and "attach" in words:
+        return Make(statement, "attach")
+    if words[:2] != ["alter", "table"]:
+        return Make(statement, "rest")
+    table, at = qualified(tokens, 2)
+    if words[at : at + 2] != ["add", "constraint"]:
+        return Make(statement, "rest")
+    name, kind = tokens[at + 2].text, words[at + 3]
+    if kind in ("primary", "unique", "exclude"):
+        return Make(statement, "index", exclusive=(root(table),))
+    if kind != "foreign":
+        return Make(statement, "rest")
+    references, _ = qualified(tokens, words.index("references") + 1)
+    locked = tuple(dict.fromkeys((root(table), root(references))))
+    unchecked = _lacks_rows(references, without, roots) and not _lacks_rows(table, without, roots)
+    return Make(statement, "foreign key", (), locked, unchecked, table, name)
+
+
+def _lacks_rows(table: TableId, without: frozenset[TableId], roots: Mapping[TableId, TableId]) -> bool:
+    return table in without or any(roots.get(other) == table for other in without)
+
+
+def qualified(tokens: Sequence[Token], at: int) -> tuple[TableId, int]:
+    """The name at `at`, behind IF EXISTS and ONLY, and where the text goes on."""
+    while tokens[at].is_word("only", "if", "exists"):
+        at += 1
+    if at + 2 < len(tokens) and tokens[at + 1].text == ".":
+        return TableId(tokens[at].text, tokens[at + 2].text), at + 3
+    return TableId("public", tokens[at].text), at + 1
+
+
+def _relation_made(tokens: list[Token]) -> set[TableId]:
+    words = [token.text if token.kind == "word" else "" for token in tokens[:6]]
+    return {qualified(tokens, words.index("view") + 1)[0]} if "view" in words else set()
+
+
+def _roots(schema: Schema) -> dict[TableId, TableId]:
+    parents = {table.id: table.partition_of for table in schema.tables if table.partition_of}
+
+    def root(table: TableId) -> TableId:
+        while table in parents:
+            table = parents[table]
+        return table
+
+    return {table: root(table) for table in parents}
+
+
+@dataclass
+class Schedule:
+    """Hands out what can begin now, given what is under way. Exclusive work first: it blocks the most."""
+
+    waiting: list[Make]
+    _shared: dict[TableId, int] = field(default_factory=dict)
+    _exclusive: set[TableId] = field(default_factory=set)
+
+    def pick(self) -> Make | None:
+        for index, make in enumerate(self.waiting):
+            if self._free(make):
+                del self.waiting[index]
+                self._exclusive |= set(make.exclusive)
+                for table in make.shared:
+                    self._shared[table] = self._shared.get(table, 0) + 1
+                return make
+        return None
+
+    def done(self, make: Make) -> None:
+        self._exclusive -= set(make.exclusive)
+        for table in make.shared:
+            self._shared[table] -= 1
+
+    def _free(self, make: Make) -> bool:
+        if any(table in self._exclusive for table in (*make.shared, *make.exclusive)):
+            return False
+        return not any(self._shared.get(table) for table in make.exclusive)
+
+
+def make(connection: Connection, item: Make) -> tuple[Finding, ...]:
+    """Run one statement. A foreign key that the rows do not obey is made for all future rows, and reported as an
+    error with examples: the source broke its own rule, and a database with its rows is worth more than none."""
+    text = item.statement.text
+    if item.phase != "foreign key":
+        connection.execute(
+            "SELECT pg_catalog.set_config('default_tablespace', %s, false)", (item.tablespace,)
+        )
+        _run(connection, text, item)
+        return ()
+    if item.unchecked:
+        return _not_valid(
+            connection, item, f"{item.constraint}: the rows that it points to are not in this backup"
+        )
+    try:
+        with savepoint(connection):
+            connection.execute(raw(text))
+        return ()
+    except psycopg.errors.ForeignKeyViolation as error:
+        why = f"rows break the foreign key {item.constraint}: {error.diag.message_detail}"
+        return _not_valid(connection, item, why, severity="error")
+    except psycopg.Error as error:
+        raise failure(error, f"post-data, line {item.statement.line}", text) from error
+
+
+def _run(connection: Connection, text: str, item: Make) -> None:
+    try:
+        connection.execute(raw(text))
+    except psycopg.Error as error:
+        raise failure(error, f"post-data, line {item.statement.line}", text) from error
+
+
+def _not_valid(
+    connection: Connection, item: Make, why: str, *, severity: Literal["error", "warning"] = "warning"
+) -> tuple[Finding, ...]:
+    text = item.statement.text
+    code = "dangling-reference" if severity == "error" else "foreign-key-not-checked"
+    try:
+        with savepoint(connection):
+            connection.execute(raw(text if text.endswith("NOT VALID") else f"{text} NOT VALID"))
+        how = "it was made NOT VALID: it holds for new rows only"
+    except (psycopg.errors.WrongObjectType, psycopg.errors.FeatureNotSupported):
+        # Before version 18 a partitioned table cannot have one that is not checked.
+        how = "it was left out, because this server cannot make it unchecked on a partitioned table"
+    remedy = f"correct the rows, then ALTER TABLE … VALIDATE CONSTRAINT {item.constraint}"
+    return (
+        Finding(
+            severity, code, f"{why}; {how}", table=str(item.table), remedy=remedy, examples=(text + ";",)
+        ),
+    )

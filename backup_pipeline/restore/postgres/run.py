@@ -1,0 +1,317 @@
+"""The conductor: definitions, rows, indexes and keys, foreign keys, the rest, the finish.
+
+A small restore is one transaction on one connection. A large one is many transactions on many connections, so it
+remembers what was there before and removes the rest when it fails, for whatever reason, Ctrl-C included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+
+from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Advance, Listener, Phase
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.restore.plan import RestoreResult
+from backup_pipeline.restore.postgres import finish, post_data, rows
+from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
+from backup_pipeline.restore.postgres.failure import explained
+from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare
+from backup_pipeline.restore.postgres.post_data import Make, Schedule
+from backup_pipeline.restore.postgres.target import (
+    Connection,
+    Server,
+    create_database,
+    drop_database,
+    prepare_session,
+    set_comment,
+    what_is_there,
+)
+from backup_pipeline.restore.postgres.undo import undo
+from backup_pipeline.restore.postgres.worker import FACTORY, Analyze, Moved, Setup, speed_up
+from backup_pipeline.vault.vault import Vault
+from backup_pipeline.workers import Pool
+
+
+class _DryRun(Exception):
+    """Leaves the transaction, and takes everything with it."""
+
+
+@dataclass
+class Work:
+    """One restore under way."""
+
+    vault: Vault
+    manifest: Manifest
+    prepared: Prepared
+    listener: Listener
+    #: In this very database; the schemas and extensions of the plan may have been another's.
+    facts: Facts
+    dry_run: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begin
+
+    def moved(self, table: TableId, count: int, size: int) -> None:
+        self.rows += count
+        self.bytes += size
+        plan = self.prepared.plan
+        self.listener(Advance("load", str(table), count, size, total_rows=plan.rows, total_bytes=plan.bytes))
+
+    def say(self, phase: Phase, subject: str) -> None:
+        self.listener(Advance(phase, subject))
+
+    @property
+    def analyzed(self) -> list[TableId]:
+        """Every table: also partitioned ones, which the server's autovacuum never looks at."""
+        return [table.id for table in self.prepared.schema.tables if table.kind != "foreign"]
+
+
+def restore(
+    vault: Vault,
+    manifest: Manifest,
+    target_url: str,
+    *,
+    create: bool,
+    jobs: int,
+    listener: Listener,
+    dry_run: bool,
+) -> RestoreResult:
+    begin = time.monotonic()
+    prepared = prepare(vault, manifest, target_url, create=create, jobs=jobs)
+    prepared.plan.raise_if_refused()
+    work = Work(vault, manifest, prepared, listener, prepared.facts, dry_run)
+    if dry_run and prepared.plan.create:
+        work.findings.append(_not_proven("the database does not exist, and a dry run makes none"))
+    elif dry_run and not locks_fit(prepared.facts, prepared.sections):
+        work.findings.append(_not_proven("its definitions do not fit into one transaction"))
+    elif prepared.plan.create:
+        _into_new(work)
+    else:
+        _into_empty(work)
+    work.seconds["total"] = time.monotonic() - begin
+    return RestoreResult(
+        plan=prepared.plan,
+        dry_run=dry_run,
+        tables=len(manifest.tables),
+        rows=work.rows,
+        bytes=work.bytes,
+        seconds=work.seconds,
+        findings=combined([*prepared.plan.findings, *work.findings]),
+    )
+
+
+def _not_proven(why: str) -> Finding:
+    return Finding(
+        "info",
+        "dry-run-partial",
+        f"only the plan was made: {why}",
+        remedy="a drill restores into a database of its own and compares every row",
+    )
+
+
+def _into_new(work: Work) -> None:
+    server = work.prepared.server
+    settings = work.prepared.schema.settings
+    mark = f"being restored by backup_pipeline from {work.manifest.system} {work.manifest.id}; not complete"
+    with work.timed("create"):
+        # An interrupt between the server's work and our knowing of it must not leave a database behind.
+        try:
+            work.findings += create_database(server, settings, comment=mark)
+        except KeyboardInterrupt:
+            drop_database(server)
+            raise
+    try:
+        _fill(work)
+        set_comment(server, settings.get("comment"))
+    except BaseException:
+        drop_database(server)
+        raise
+
+
+def _into_empty(work: Work) -> None:
+    server = work.prepared.server
+    with server.open() as connection:
+        before = frozenset((thing.classid, thing.oid) for thing in what_is_there(connection))
+    try:
+        _fill(work)
+    except BaseException:
+        if not work.prepared.plan.one_transaction:
+            _end_sessions(server)
+            undo(server, before, work.facts.installed)
+        raise
+
+
+def _end_sessions(server: Server) -> None:
+    """A killed worker's statement goes on in the server, and holds its locks, until it is told."""
+    with server.maintenance() as connection:
+        connection.execute(
+            "SELECT pg_catalog.pg_terminate_backend(pid, 10000)"
+            " FROM pg_catalog.pg_stat_activity WHERE application_name = %s AND datname = %s"
+            if connection.info.server_version >= 140000
+            else "SELECT pg_catalog.pg_terminate_backend(pid)"
+            " FROM pg_catalog.pg_stat_activity WHERE application_name = %s AND datname = %s",
+            (server.application, server.database),
+        )
+
+
+def _fill(work: Work) -> None:
+    with work.prepared.server.open() as connection:
+        work.facts = Facts.of(connection)
+        prepare_session(connection, work.prepared.encoding)
+        speed_up(connection)
+        if work.dry_run or work.prepared.plan.one_transaction:
+            _in_one_transaction(work, connection)
+        else:
+            _in_parallel(work, connection)
+
+
+def _makes(work: Work) -> list[Make]:
+    return post_data.sort_out(
+        work.prepared.sections.get("post-data", ()),
+        work.prepared.schema,
+        work.prepared.without_rows,
+        work.facts.tablespaces,
+    )
+
+
+def _phase(makes: Iterable[Make], phase: post_data.Phase) -> list[Make]:
+    return [item for item in makes if item.phase == phase]
+
+
+# ── everything in one transaction
+
+
+def _in_one_transaction(work: Work, connection: Connection) -> None:
+    runner = Runner(connection, work.facts)
+    small = work.prepared.plan.one_transaction
+    try:
+        with explained("committing the restore"), connection.transaction():
+            # Told to the one transaction that matters: its commit waits for the disk.
+            connection.execute("SET LOCAL synchronous_commit = on")
+            _define(work, runner)
+            if small:
+                with work.timed("load"):
+                    prepare_session(connection, work.prepared.encoding)
+                    for piece in rows.pieces_of(work.manifest):
+                        rows.load(connection, work.vault, piece, work.moved)
+            else:
+                work.findings.append(
+                    _not_proven("its rows are too many for one transaction; definitions were run")
+                )
+            makes = _makes(work)
+            for phase, name in (("index", "indexes"), ("attach", "indexes"), ("foreign key", "foreign keys")):
+                with work.timed(name):
+                    for item in _phase(makes, phase):  # type: ignore[arg-type]
+                        work.findings += post_data.make(connection, item)
+            with work.timed("rest"):
+                runner.run_all((item.statement for item in _phase(makes, "rest")), "post-data")
+            _finish(work, connection, runner)
+            with work.timed("analyze"):
+                work.findings += finish.analyze(connection, work.analyzed)
+            if work.dry_run:
+                raise _DryRun
+    except _DryRun:
+        work.rows = work.bytes = 0
+    work.findings += runner.findings()
+
+
+def _define(work: Work, runner: Runner) -> None:
+    with work.timed("definitions"):
+        work.say("load", "definitions")
+        runner.run_all(work.prepared.sections["pre-data"], "pre-data")
+
+
+def _finish(work: Work, connection: Connection, runner: Runner) -> None:
+    with work.timed("finish"):
+        work.say("index", "sequences and materialized views")
+        finish.refresh_views(connection, finish.populated_views(work.prepared.schema))
+        finish.set_sequences(connection, work.manifest.sequences)
+        runner.run_later()
+
+
+# ── in parallel
+
+
+def _in_parallel(work: Work, connection: Connection) -> None:
+    runner = Runner(connection, work.facts)
+    setup = Setup(
+        server=work.prepared.server,
+        vault=work.vault,
+        encoding=work.prepared.encoding,
+        may_skip_log=_log_is_minimal(connection),
+    )
+    with Pool(FACTORY, setup, work.prepared.plan.jobs) as pool:
+        with ExitStack() as stack:
+            if locks_fit(work.facts, work.prepared.sections):
+                stack.enter_context(connection.transaction())
+            _define(work, runner)
+        with work.timed("load"):
+            pool.run(
+                rows.loads(rows.pieces_of(work.manifest)),
+                on_result=lambda _task, _result: None,
+                on_news=lambda _task, news: _heard(work, news),
+            )
+        makes = _makes(work)
+        with work.timed("indexes"):
+            _make_all(work, pool, _phase(makes, "index"), "index")
+            for item in _phase(makes, "attach"):
+                work.findings += post_data.make(connection, item)
+        with work.timed("analyze"):
+            pool.run(_analyze_tasks(work), on_result=lambda _task, found: work.findings.extend(found))
+        with work.timed("foreign keys"):
+            _make_all(work, pool, _phase(makes, "foreign key"), "index")
+    if work.rows != work.manifest.rows:
+        raise RestoreError(
+            f"{work.rows} rows were loaded, and the manifest says {work.manifest.rows}",
+            remedy="`verify` says whether the backup is whole; restore another one",
+        )
+    with work.timed("rest"):
+        runner.run_all((item.statement for item in _phase(makes, "rest")), "post-data")
+    with explained("committing the restore"), connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = on")
+        _finish(work, connection, runner)
+        # A commit that changed nothing would not wait for the disk, and those before it did not.
+        connection.execute("SELECT pg_catalog.pg_current_xact_id()")
+    work.findings += runner.findings()
+
+
+def _heard(work: Work, news: object) -> None:
+    assert isinstance(news, Moved)
+    work.moved(news.table, news.rows, news.bytes)
+
+
+def _make_all(work: Work, pool: Pool, makes: Sequence[Make], phase: Phase) -> None:
+    schedule = Schedule([replace(item, statement=item.statement) for item in makes])
+
+    def done(item: Make, found: tuple[Finding, ...]) -> None:
+        schedule.done(item)
+        work.findings.extend(found)
+        work.say(phase, item.statement.text.partition("\n")[0][:100])
+
+    pool.schedule(schedule.pick, on_result=done)
+
+
+def _analyze_tasks(work: Work) -> list[Analyze]:
+    """Big tables alone, largest first; small ones together. Partitioned tables read all of theirs: last."""
+    sizes = {entry.id: entry.bytes for entry in work.manifest.tables}
+    tables = sorted(work.analyzed, key=lambda table: -sizes.get(table, 0))
+    big = [Analyze((table,)) for table in tables if sizes.get(table, 0) >= rows.BATCH]
+    small = [table for table in tables if sizes.get(table, 0) < rows.BATCH]
+    return big + [Analyze(tuple(small[at : at + 100])) for at in range(0, len(small), 100)]
+
+
+def _log_is_minimal(connection: Connection) -> bool:
+    row = connection.execute("SELECT pg_catalog.current_setting('wal_level')").fetchone()
+    return row is not None and row[0] == "minimal"

@@ -1,0 +1,62 @@
+"""The way in: from a manifest and an address to the engine that can do it."""
+
+from __future__ import annotations
+
+from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.restore.plan import RestorePlan, RestoreResult
+from backup_pipeline.sources.opening import engine_of
+from backup_pipeline.vault.vault import Vault
+
+_EXAMPLES = {
+    "postgres": "postgresql://user@host/new_database --create",
+    "sqlite": "sqlite:////path/to/new.db",
+}
+
+
+def plan_restore(
+    vault: Vault, manifest: Manifest, target_url: str, *, create: bool = False, jobs: int = 2
+) -> RestorePlan:
+    """Look at the target and the backup, and say what a restore would do. Writes nothing, raises only where the
+    question itself is wrong; what speaks against the restore is in `refused`."""
+    _same_engine(manifest, target_url)
+    if manifest.engine.name == "sqlite":
+        from backup_pipeline.restore import sqlite
+
+        return sqlite.plan(vault, manifest, target_url)
+    from backup_pipeline.restore.postgres.plan import plan
+
+    return plan(vault, manifest, target_url, create=create, jobs=jobs)
+
+
+def restore(
+    vault: Vault,
+    manifest: Manifest,
+    target_url: str,
+    *,
+    create: bool = False,
+    jobs: int = 2,
+    listener: Listener = silent,
+    dry_run: bool = False,
+) -> RestoreResult:
+    """Rebuild the database. When it fails, or is interrupted, the target is as it was."""
+    _same_engine(manifest, target_url)
+    if manifest.engine.name == "sqlite":
+        from backup_pipeline.restore import sqlite
+
+        return sqlite.restore(vault, manifest, target_url, listener=listener, dry_run=dry_run)
+    from backup_pipeline.restore.postgres.run import restore as restore_postgres
+
+    return restore_postgres(
+        vault, manifest, target_url, create=create, jobs=jobs, listener=listener, dry_run=dry_run
+    )
+
+
+def _same_engine(manifest: Manifest, target_url: str) -> None:
+    engine = engine_of(target_url)
+    if engine != manifest.engine.name:
+        raise RestoreError(
+            f"this is a backup of a {manifest.engine.name} database, and the target is {engine}",
+            remedy=f"restore it to {_EXAMPLES.get(manifest.engine.name, 'a database of the same kind')}",
+        )
