@@ -1,0 +1,267 @@
+"""RECOVER.md: how to rebuild one backup with no code of ours, written beside its manifest.
+
+What belongs here: the prose and the order of the steps. How names and values get safely into SQL and into a shell is
+in `quoting`. A test takes the commands out of the text and runs them with psql, zstd, cat and sha256sum alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, Segment, TableEntry
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.quoting import fenced, here_document, identifier, literal, shown
+
+T = TypeVar("T")
+
+#: How rows were written out, so that they are read in alike. The Postgres source has the same settings; a test compares.
+SESSION = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO,YMD",
+    "IntervalStyle": "postgres",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "search_path": "",
+    "standard_conforming_strings": "on",
+    "row_security": "off",
+    "statement_timeout": "0",
+}
+#: So many names on one command line, and so many tables in one query.
+_NAMES = 400
+_TABLES = 200
+
+
+def recover_text(manifest: Manifest, schema: Schema) -> str:
+    steps = _sqlite(manifest, manifest.image) if manifest.image else _postgres(manifest, schema)
+    return "\n\n".join([*_head(manifest), *steps]) + "\n"
+
+
+def _head(manifest: Manifest) -> Iterator[str]:
+    size = f"{len(manifest.tables)} tables, {manifest.rows} rows"
+    yield f"# Recover {manifest.system}, backup {manifest.id}"
+    yield (
+        f"This is how to rebuild the {manifest.engine.name} database of **{manifest.system}** as it was at"
+        f" **{manifest.snapshot_at}** ({size}, {manifest.engine.name} {shown(manifest.engine.version)}), with nothing"
+        " but the tools below.\nTake a breath. The steps only read the vault and only write to the new database that you"
+        " name; if one fails, correct what it says and start again with another new database."
+    )
+    if manifest.scope == "partial":
+        yield "**This backup is partial**: only the tables below have rows. Look for a full one first."
+    if manifest.left_out:
+        lines = [
+            f"- {left.kind} `{shown(left.schema)}.{shown(left.name)}`: {shown(left.reason)}"
+            for left in manifest.left_out
+        ]
+        yield "Not in this backup, and why:\n\n" + "\n".join(lines)
+
+
+def _verify(manifest: Manifest) -> str:
+    lines = "".join(
+        f"{reference.sha256}  {layout.object_key(reference)}\n" for reference in manifest.objects()
+    )
+    return fenced("bash", f"sha256sum --quiet -c {here_document(lines)}")
+
+
+# ── PostgreSQL
+
+
+def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
+    kept = {entry.id for entry in manifest.tables}
+    hollow = [table.id for table in schema.tables if table.has_rows and table.id not in kept]
+    yield "You need `bash`, `psql`, `zstd`, `cat` and `sha256sum`, and a PostgreSQL server of the same or a newer major version."
+    yield "## 1. Say where"
+    yield (
+        "Go to the vault (the folder that holds `vault.json`), and name a database that exists and is empty. Stay in"
+        " this terminal for all the steps."
+    )
+    yield fenced("bash", "cd /path/to/the/vault\nTARGET='postgresql://you@server/new_database'")
+    yield "If the database does not exist yet, this makes it as the old one was (change the name and the server):"
+    yield fenced("text", _create_database(schema))
+    yield "## 2. Check that nothing is damaged"
+    yield (
+        "Every file is compared with its SHA-256. No output means that all is well. If a file is named as FAILED,"
+        " do not go on: take another backup, or a copy of this vault."
+    )
+    yield _verify(manifest)
+    yield "## 3. Get ready"
+    yield "These settings make the server read the rows exactly as they were written. They hold for this terminal only."
+    yield fenced("bash", _session(manifest, schema))
+    if schema.roles:
+        yield (
+            "The definitions give ownership and rights to these roles. Those that the server lacks are made, without"
+            " a password and without the right to log in; set both later."
+        )
+        yield fenced("bash", f"run {here_document(_roles(schema))}")
+    yield "## 4. Definitions"
+    yield "Schemas, types, functions, tables: everything that must be there before the rows."
+    yield from _section(manifest, "pre-data", "run")
+    yield "## 5. Rows"
+    yield "One step a table, in any order: foreign keys do not exist yet, so none can be in the way."
+    for entry in manifest.tables:
+        if entry.rows:
+            yield f"`{shown(entry.schema)}.{shown(entry.name)}`: {entry.rows} rows"
+            yield fenced("bash", _copy(entry))
+    yield "## 6. Indexes, keys, triggers"
+    if hollow:
+        yield (
+            "Some tables have no rows in this backup, so foreign keys that point to them can fail here. That is why"
+            " this step goes on after an error; read what it says."
+        )
+    else:
+        yield "This can take longer than the rows did."
+    yield from _section(manifest, "post-data", "run -v ON_ERROR_STOP=0" if hollow else "run")
+    yield from _postgres_finish(manifest, schema)
+
+
+def _postgres_finish(manifest: Manifest, schema: Schema) -> Iterator[str]:
+    yield "## 7. Sequences, views, statistics"
+    yield "Sequences go on where they were, so that the first new row gets a free number."
+    yield fenced("bash", f"run {here_document(_finish(manifest, schema))}")
+    yield "## 8. Look at the result"
+    yield "Each table's rows are counted again. Every line must say `ok`."
+    for part in _slices(manifest.tables, _TABLES):
+        yield fenced("bash", f"run -At {here_document(_counts(part))}")
+    yield "Now try the application against it, and write a row, before you let anybody in."
+
+
+def _create_database(schema: Schema) -> str:
+    settings = schema.settings
+    options = [("ENCODING", settings.get("encoding")), ("LC_COLLATE", settings.get("collation"))]
+    options.append(("LC_CTYPE", settings.get("ctype")))
+    if settings.get("locale_provider") == "i":
+        options += [("LOCALE_PROVIDER", "icu"), ("ICU_LOCALE", settings.get("icu_locale"))]
+    if settings.get("locale_provider") == "b":
+        options += [("LOCALE_PROVIDER", "builtin"), ("BUILTIN_LOCALE", settings.get("icu_locale"))]
+    chosen = "".join(f"\n  {name} = {literal(value)}" for name, value in options if value)
+    statement = f"CREATE DATABASE new_database TEMPLATE = template0{chosen};\n"
+    return f"psql -X -d 'postgresql://you@server/postgres' {here_document(statement)}"
+
+
+def _session(manifest: Manifest, schema: Schema) -> str:
+    encoding = manifest.engine.details.get("row_encoding", "UTF8")
+    options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    return (
+        "set -o pipefail\n"
+        f"export PGCLIENTENCODING={encoding if encoding.isalnum() or '_' in encoding else 'UTF8'}\n"
+        f"export PGOPTIONS='{options}'\n"
+        'run() { psql -X -q -v ON_ERROR_STOP=1 "$@" -d "$TARGET"; }'
+    )
+
+
+def _roles(schema: Schema) -> str:
+    lines = [
+        f"SELECT pg_catalog.format('CREATE ROLE %I', {literal(role)}::text)\n"
+        f" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal(role)})\\gexec\n"
+        for role in schema.roles
+        if not role.startswith("pg_")
+    ]
+    return "".join(lines)
+
+
+def _section(manifest: Manifest, name: str, command: str) -> Iterator[str]:
+    for section in manifest.ddl:
+        if section.name == name:
+            yield fenced("bash", f"zstd -dc {layout.object_key(section.object)} | {command} > /dev/null")
+
+
+def _copy(entry: TableEntry) -> str:
+    columns = ", ".join(map(identifier, entry.columns))
+    listed = f" ({columns})" if columns else ""
+    begin = here_document(f"COPY {_table(entry.id)}{listed} FROM STDIN;\n")
+    end = here_document("\\.\n")
+    chunks = [chunk.object for chunk in entry.chunks if chunk.rows]
+    packs = " &&\n".join(_unpack(part) for part in _slices(chunks, _NAMES))
+    return f"{{ cat {begin}\n{packs} &&\ncat {end}\n}} | run"
+
+
+def _unpack(objects: Sequence[ObjectRef]) -> str:
+    return "zstd -dc " + " \\\n  ".join(layout.object_key(reference) for reference in objects)
+
+
+def _finish(manifest: Manifest, schema: Schema) -> str:
+    lines = [
+        f"REFRESH MATERIALIZED VIEW {_table(TableId(found.schema or 'public', found.name))};\n"
+        for found in schema.objects
+        if found.kind == "materialized view" and not found.definition.rstrip().endswith("WITH NO DATA;")
+    ]
+    lines += [
+        f"SELECT pg_catalog.setval({literal(_table(TableId(state.schema, state.name)))}, {state.last_value},"
+        f" {str(state.is_called).lower()}) \\g /dev/null\n"
+        for state in manifest.sequences
+    ]
+    return "".join([*lines, "ANALYZE;\n"])
+
+
+def _counts(entries: Sequence[TableEntry]) -> str:
+    lines = [
+        f"SELECT CASE count(*) WHEN {entry.rows} THEN 'ok' ELSE 'DIFFERENT: ' || count(*) || ' rows, not {entry.rows}' END"
+        f" || '  ' || {literal(shown(str(entry.id)))} FROM ONLY {_table(entry.id)};\n"
+        for entry in entries
+    ]
+    return "".join(lines)
+
+
+def _table(table: TableId) -> str:
+    return f"{identifier(table.schema)}.{identifier(table.name)}"
+
+
+# ── SQLite
+
+
+def _sqlite(manifest: Manifest, image: FileImage) -> Iterator[str]:
+    yield "You need `bash`, `zstd`, `cat`, `sha256sum`, `head` and `tail`; and `sqlite3` to look at the result."
+    yield "## 1. Say where"
+    yield "Go to the vault (the folder that holds `vault.json`), and name a file that does not exist."
+    yield fenced("bash", "cd /path/to/the/vault\nOUT=/path/to/new.db")
+    yield fenced("bash", '[ ! -e "$OUT" ] || { echo "$OUT exists: name another file"; exit 1; }')
+    yield "## 2. Check that nothing is damaged"
+    yield (
+        "Every file is compared with its SHA-256. No output means that all is well. If a file is named as FAILED,"
+        " do not go on: take another backup, or a copy of this vault."
+    )
+    yield _verify(manifest)
+    yield "## 3. Put the file together"
+    yield f"The database is a file of {image.size} bytes, kept in pieces; they are written one behind the other."
+    yield fenced("bash", ': > "$OUT"')
+    simple: list[ObjectRef] = []
+    for segment in image.segments:
+        if segment.map is None:
+            simple += segment.packs
+            continue
+        if simple:
+            yield fenced("bash", _append(simple))
+            simple = []
+        yield "The next piece changed a little between backups: its blocks are picked from several packs by a list."
+        yield fenced("bash", _picked(segment))
+    if simple:
+        yield fenced("bash", _append(simple))
+    yield "## 4. Look at the result"
+    yield "The first must say `OK` behind the name, the second `ok`. Then open it with your application, and write a row."
+    yield fenced("bash", f'echo "{image.sha256}  $OUT" | sha256sum -c')
+    yield fenced("bash", "sqlite3 \"$OUT\" 'pragma integrity_check'")
+
+
+def _append(packs: Sequence[ObjectRef]) -> str:
+    return "\n".join(f'{_unpack(part)} >> "$OUT"' for part in _slices(packs, _NAMES))
+
+
+def _picked(segment: Segment) -> str:
+    assert segment.map is not None
+    unpacked = "\n".join(
+        f'zstd -dc {layout.object_key(pack)} > "$OUT.{pack.sha256}"' for pack in segment.packs
+    )
+    removed = " ".join(f'"$OUT.{pack.sha256}"' for pack in segment.packs)
+    return (
+        f"{unpacked}\n"
+        f"zstd -dc {layout.object_key(segment.map)} | while IFS=$'\\t' read -r pack offset length; do\n"
+        '  tail -c "+$((offset + 1))" "$OUT.$pack" | head -c "$length"\n'
+        'done >> "$OUT"\n'
+        f"rm {removed}"
+    )
+
+
+def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
