@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Proof
-from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.config import SystemSettings
+    from backup_pipeline.vault.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

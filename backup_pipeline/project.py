@@ -86,6 +86,20 @@ class Project:
     def doctor(self, system: str) -> Report:
         return self.source(system).diagnose(self.system(system).selection)
 
+    def machine(self) -> Report:
+        """Is this machine ready: the vault, its disk, the clock, the tools?"""
+        from backup_pipeline.checks.machine import Expected, inspect_machine
+
+        known = [self.known_inventory(name) for name in self.systems]
+        newest = (identifier for name in self.systems for identifier in self.vault.ids(name)[-1:])
+        return inspect_machine(
+            self.vault.store,
+            self.settings.resolve(self.settings.vault),
+            self.settings.state_folder,
+            Expected(sum(one.bytes for one in known if one), max(newest, default=None)),
+            now=self.clock(),
+        )
+
     # ── backing up
 
     def backup(

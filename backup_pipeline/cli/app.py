@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -11,21 +12,22 @@ import click
 from backup_pipeline import __version__
 from backup_pipeline.cli.call import Call, Deed, Job
 
-#: Verb → the module below `cli` that holds it, in the order of `--help`: from the first day to the bad one.
+#: Verb → what `--help` says of it, in the order of `--help`: from the first day to the bad one. Each lives in the
+#: module of its name, which is loaded when the verb is named; the first line of its help is this one.
 VERBS = {
-    "init": "init",
-    "doctor": "doctor",
-    "inventory": "inventory",
-    "backup": "backup",
-    "list": "list",
-    "show": "show",
-    "status": "status",
-    "verify": "verify",
-    "drill": "drill",
-    "restore": "restore",
-    "query": "query",
-    "ui": "ui",
-    "demo": "demo",
+    "init": "Look at a database and write a commented configuration for it.",
+    "doctor": "Look for what would stop or weaken the next backup.",
+    "inventory": "List the tables of a database, with what a backup would leave out and why.",
+    "backup": "Back a system up: every table of one moment, into the vault.",
+    "list": "List the backups there are, and which of them are proven.",
+    "show": "Show one backup: its tables, what it left out and why, findings, proofs.",
+    "status": "Say whether a system is protected: backed up lately, proven by a drill, whole.",
+    "verify": "Verify that every byte of a backup is still there and right.",
+    "drill": "Prove a backup: restore it into a scratch database and compare every row.",
+    "restore": "Restore a backup into an empty or new database.",
+    "query": "Run SQL over the tables of a backup without restoring it.",
+    "ui": "Start the Dagster UI and the daemon that runs the schedules.",
+    "demo": "Protect a small shop, break it, and bring it back.",
 }
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -61,7 +63,7 @@ class Verb(click.Command):
         super().__init__(
             name,
             params=[*params, *everywhere()],
-            help=deed.__doc__,
+            help=f"{VERBS[name]}\n\n{inspect.cleandoc(deed.__doc__ or '')}",
             context_settings=CONTEXT,
             no_args_is_help=False,
         )
@@ -80,7 +82,7 @@ class Verb(click.Command):
         records: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
         shared = {"config", "json", "quiet", "verbose", "version", "help"}
         for parameter in self.get_params(context):
-            record = parameter.get_help_record(context)
+            record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
             if record is not None:
                 records[parameter.name in shared].append(record)
         if records[False]:
@@ -104,7 +106,7 @@ class App(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        found = import_module(f"backup_pipeline.cli.{VERBS[name]}").verb
+        found = import_module(f"backup_pipeline.cli.{name}").verb
         assert isinstance(found, Verb)
         return found
 
@@ -118,6 +120,10 @@ class App(click.Group):
             hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(VERBS)}."
             raise click.UsageError(f"There is no verb {args[0]!r}.{hint}", context)
         return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):

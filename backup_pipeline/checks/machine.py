@@ -1,0 +1,147 @@
+"""Is this machine ready for the next backup: the vault, its disk, the clock, the folder of state, the tools?
+
+Looks and touches: a probe is written to the vault and taken away again, because only a write proves that one can
+write. A vault that is not there yet is not made: that is the first backup's work.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.ids import moment_of
+from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.vault import layout
+
+#: Seconds by which the clock of the vault's file system may differ: ids and locks are told by the clock.
+SKEW = 60.0
+#: What people need to recover without us, as RECOVER.md says it.
+TOOLS = {"zstd": "apt-get install zstd", "sha256sum": "apt-get install coreutils"}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the next backups may have to write, and the newest one that there is."""
+
+    bytes: int = 0
+    newest: str | None = None
+
+
+def inspect_machine(store: Store, folder: Path, state: Path, expected: Expected, *, now: datetime) -> Report:
+    """`folder` is where the vault lies, `state` what this machine keeps for itself."""
+    began = time.monotonic()
+    findings = (
+        *_vault(store, folder, now),
+        *_space(folder, expected.bytes),
+        *_clock(expected.newest, now),
+        *_state(state),
+        *_tools(),
+    )
+    return Report(
+        f"this machine, and the vault at {store.address}",
+        findings,
+        {"checks": 5},
+        seconds=time.monotonic() - began,
+    )
+
+
+def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
+    if not folder.exists():
+        above = next(parent for parent in folder.parents if parent.exists())
+        if os.access(above, os.W_OK):
+            yield Finding("info", "vault-new", f"{folder} does not exist yet: the first backup makes it")
+        else:
+            remedy = f"make {folder}, owned by the user that runs backups"
+            yield Finding(
+                "error",
+                "vault-not-writable",
+                f"{folder} cannot be made: {above} is not writable",
+                remedy=remedy,
+            )
+        return
+    if not folder.is_dir():
+        yield Finding(
+            "error", "vault-not-a-folder", f"{folder} is not a folder", remedy="name another `vault:`"
+        )
+        return
+    if any(folder.iterdir()) and store.stat(layout.VAULT) is None:
+        remedy = "name an empty or new folder as `vault:`"
+        yield Finding("error", "vault-foreign", f"{folder} is not empty and is not a vault", remedy=remedy)
+        return
+    yield from _probe(store, now)
+
+
+def _probe(store: Store, now: datetime) -> Iterator[Finding]:
+    key = f"tmp/doctor-{secrets.token_hex(8)}"
+    data = secrets.token_bytes(4096)
+    try:
+        store.put(key, data)
+        back, stat = read_all(store, key), store.stat(key)
+        store.delete(key)
+    except BackupError as error:
+        yield Finding("error", "vault-not-writable", error.message, remedy=error.remedy)
+        return
+    if back != data or stat is None:
+        remedy = "do not trust this disk: check its cables, its file system, the network mount"
+        yield Finding(
+            "error", "vault-lies", "what was written to the vault came back different", remedy=remedy
+        )
+        return
+    skew = (stat.modified - max(now, datetime.now(UTC))).total_seconds()
+    if abs(skew) > SKEW:
+        remedy = "run a time service (chrony, systemd-timesyncd) on both machines"
+        yield Finding(
+            "warning", "clock-skew", f"the vault's clock differs from this one by {skew:.0f} s", remedy=remedy
+        )
+
+
+def _space(folder: Path, expected: int) -> Iterator[Finding]:
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    usage = shutil.disk_usage(place)
+    free = f"{usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.1f} GiB"
+    if usage.free < expected // 10:
+        message = f"the vault's disk has {free}; the databases are {expected / 2**30:.1f} GiB"
+        yield Finding("error", "disk-full", message, remedy="make room, or move the vault")
+    elif usage.free < expected or usage.free < usage.total // 20:
+        message = (
+            f"the vault's disk has {free}; the databases are {expected / 2**30:.1f} GiB before compression"
+        )
+        yield Finding("warning", "disk-low", message, remedy="make room before the next full backup needs it")
+    else:
+        yield Finding("info", "disk", f"the vault's disk has {free}")
+
+
+def _clock(newest: str | None, now: datetime) -> Iterator[Finding]:
+    if newest is not None and moment_of(newest) > now:
+        yield Finding(
+            "error",
+            "clock-behind",
+            f"the newest backup is {newest}, which is later than this machine's clock ({now:%Y-%m-%d %H:%M:%SZ})",
+            remedy="set the clock right: a backup is never filed before an older one",
+        )
+
+
+def _state(state: Path) -> Iterator[Finding]:
+    place = next(parent for parent in (state, *state.parents) if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        yield Finding(
+            "warning",
+            "state-not-writable",
+            f"{place} is not writable: no inventory and no run history can be kept",
+            remedy="set `state:` to a folder of the user that runs backups",
+        )
+
+
+def _tools() -> Iterator[Finding]:
+    for tool, install in TOOLS.items():
+        if shutil.which(tool) is None:
+            message = f"{tool} is not on this machine: a recovery by hand (RECOVER.md) needs it"
+            yield Finding("info", f"no-{tool}", message, remedy=install)

@@ -1,0 +1,98 @@
+"""`backup`: one recovery point, now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.show import left_out
+from backup_pipeline.cli.units import duration, number, plural, share, size
+from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.manifest import Kind, Manifest
+from backup_pipeline.overview import Listed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from backup_pipeline.project import Project
+
+KINDS = ("manual", "scheduled", "pre-migration")
+
+
+@as_verb(
+    "backup",
+    system_argument(),
+    click.Option(["--full"], is_flag=True, help="Read everything; recognise nothing as unchanged."),
+    click.Option(
+        ["--only"],
+        multiple=True,
+        metavar="GROUP|TABLE",
+        help="Only this group, table or pattern (repeat it for more): a partial backup, which never counts as the newest.",
+    ),
+    click.Option(
+        ["--kind"],
+        type=click.Choice(KINDS),
+        default="manual",
+        show_default=True,
+        help="Why it is made; kept in it.",
+    ),
+    click.Option(
+        ["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance: starts faster."
+    ),
+    examples="""
+    backup-pipeline backup shop
+    backup-pipeline backup shop --full
+    backup-pipeline backup shop --only admin --only public.orders
+    backup-pipeline backup shop --kind pre-migration && alembic upgrade head
+    """,
+)
+def verb(call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_record: bool) -> Outcome:
+    """What did not change since the backup before is recognised and not read again. The run is recorded in the Dagster
+    instance, beside those of schedules and the UI.
+    """
+    project = call.project
+    project.system(system)
+    began = project.clock()
+    call.interrupted = lambda: _left_behind(project, system, began)
+    with call.progress(f"backup of {system}") as listener:
+        if no_record:
+            manifest = project.backup(system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
+        else:
+            from backup_pipeline.orchestration.launch import run_backup
+
+            manifest = run_backup(
+                project, system, kind=cast(Kind, kind), full=full, only=only, listener=listener
+            )
+    line = project.listed(system, manifest.id)
+    data = {"backup": line, "left_out": manifest.left_out, "findings": manifest.findings}
+    return Outcome(data, lambda page: _page(page, manifest, line), answer=False)
+
+
+def _left_behind(project: Project, system: str, began: datetime) -> str:
+    """An interruption can come after the commit: then there is a backup, and it is said."""
+    made = [one for one in project.vault.ids(system) if moment_of(one) >= began.replace(microsecond=0)]
+    if made:
+        return f"the backup {made[-1]} had been committed by then, and is whole"
+    return "no backup was made; chunks that were finished are re-used by the next run"
+
+
+def _page(page: Page, manifest: Manifest, line: Listed) -> None:
+    page.heading(f"{line.system} {line.id}")
+    page.line(
+        f"{line.kind}, {line.scope}: {plural(line.tables, 'table')}, {plural(line.rows, 'row')},"
+        f" {size(line.bytes)} in {duration(line.seconds)}"
+    )
+    if line.chunks:
+        page.line(
+            f"{size(line.stored)} in the vault; {number(line.reused_chunks)} of {plural(line.chunks, 'chunk')}"
+            f" unchanged and not read again ({share(line.reused_chunks, line.chunks)})"
+        )
+    left_out(page, manifest)
+    if manifest.findings:
+        page.heading("Findings")
+        page.findings(manifest.findings)
+    page.line(f"→ backup-pipeline drill {line.system}    proves it by a restore")

@@ -1,0 +1,75 @@
+"""`doctor`: what stands in the way of the next backup, and what to paste to remove it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.report import show_report
+from backup_pipeline.cli.units import plural
+from backup_pipeline.errors import BackupError, NotReady
+from backup_pipeline.model.findings import Finding, Report
+
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    ready: bool
+    machine: Report
+    systems: dict[str, Report]
+
+
+@as_verb(
+    "doctor",
+    system_argument(required=False),
+    examples="""
+    backup-pipeline doctor
+    backup-pipeline doctor shop
+    backup-pipeline doctor --json | jq -r '.data.systems.shop.findings[].remedy'
+    """,
+)
+def verb(call: Call, system: str | None) -> Outcome:
+    """Of SYSTEM, or of all.
+
+    The vault (a probe is written and removed), its disk, the clock, the tools; of each database whether it answers,
+    which rights are missing (with the GRANTs, ready to paste), and what cannot be copied faithfully. Exit code 14 when
+    a finding is an error.
+    """
+    project = call.project
+    names = (system,) if system else project.systems
+    for name in names:
+        project.system(name)
+    reports = {name: _examined(call, project, name) for name in names}
+    machine = project.machine()
+    examination = Examination(all(one.ok for one in (machine, *reports.values())), machine, reports)
+
+    def page(page: Page) -> None:
+        for report in reports.values():
+            show_report(page, report)
+        show_report(page, machine)
+
+    failure = None
+    if not examination.ready:
+        count = sum(len(report.errors) for report in (machine, *reports.values()))
+        failure = NotReady(
+            f"{plural(count, 'thing stands', 'things stand')} in the way of the next backup",
+            remedy="each finding says what to do",
+        )
+    return Outcome(examination, page, failure)
+
+
+def _examined(call: Call, project: Project, name: str) -> Report:
+    """A database that does not even answer is a finding like any other: the doctor goes on to the next one."""
+    try:
+        report = project.doctor(name)
+    except BackupError as error:
+        finding = Finding(
+            "error", error.code, call.redacted(error.message), remedy=call.redacted(error.remedy)
+        )
+        return Report(name, (finding,))
+    return Report(f"{name}: {report.subject}", report.findings, report.counted, report.seconds)

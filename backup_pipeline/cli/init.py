@@ -1,0 +1,151 @@
+"""`init`: a backup.yaml that fits the database, with no password in it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from backup_pipeline import initial
+from backup_pipeline.cli.app import as_verb
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page, clean
+from backup_pipeline.cli.units import plural, size
+from backup_pipeline.config.redaction import safe_url
+from backup_pipeline.errors import AlreadyExists, ConfigError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import check_system_name
+from backup_pipeline.model.selection import Selection
+from backup_pipeline.sources.base import Source
+from backup_pipeline.sources.opening import engine_of, open_source
+
+TOOLS = ("alembic", "django", "prisma")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    path: str
+    system: str
+    vault: str
+    tables: int
+    bytes: int
+    #: To be exported before the next command; "" when there is nothing secret.
+    variable: str
+    migrations: str
+    findings: tuple[Finding, ...]
+    next: tuple[str, ...]
+
+
+@as_verb(
+    "init",
+    click.Option(["--database"], required=True, metavar="URL", help="postgresql://user:password@host/name or sqlite:///file.db"),
+    click.Option(["--vault"], default="", metavar="DIR", help="Where backups go [./vault beside the configuration]."),
+    click.Option(["--system"], metavar="NAME", help="What the system is called [else after the database]."),
+    click.Option(
+        ["--output"], type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        help="The configuration to write [else --config, else $BACKUP_CONFIG, else ./backup.yaml].",
+    ),
+    click.Option(["--force"], is_flag=True, help="Write over a configuration that is there."),
+    examples="""
+    backup-pipeline init --database sqlite:///db.sqlite3
+    backup-pipeline init --database "$DATABASE_URL" --vault /mnt/backup/shop --system shop
+    """,
+)  # fmt: skip
+def verb(
+    call: Call, database: str, vault: str, system: str | None, output: Path | None, force: bool
+) -> Outcome:
+    """The password is not written: the file refers to a variable, and the answer says which. Nothing is backed up yet."""
+    call.hide(database)
+    call.interrupted = lambda: "nothing was written"
+    path = Path(output or call.config or os.environ.get("BACKUP_CONFIG") or "backup.yaml").absolute()
+    if path.exists() and not force:
+        raise AlreadyExists(f"{path} exists already", remedy="edit it; or write over it with --force")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent}", remedy="make it, or name another --output")
+    url = _from_here(database, path.parent)
+    name = check_system_name(system or initial.system_name(initial.database_name(url), path.parent))
+    source = open_source(_absolute(database))
+    inventory = source.inventory(Selection())
+    findings = source.diagnose(Selection()).findings
+    tool = _tool(source)
+    written, variable = initial.without_password(url, name, tuple(os.environ.items()))
+    seen = initial.Seen(
+        system=name,
+        database=written,
+        variable=variable,
+        vault=_beside(Path(vault), path.parent) if vault else "./vault",
+        inventory=inventory,
+        migrations_tool=tool,
+        migrations_path=initial.migrations_folder(tool, path.parent),
+    )
+    _write(path, initial.text(seen))
+    export = (f"export {variable}=…",) if variable and variable not in os.environ else ()
+    option = "" if path == Path.cwd() / "backup.yaml" else f" --config {path}"
+    commands = (*export, f"backup-pipeline doctor{option}", f"backup-pipeline backup {name}{option}")
+    started = Started(
+        str(path),
+        name,
+        seen.vault,
+        len(inventory.tables),
+        inventory.bytes,
+        variable,
+        tool,
+        findings,
+        commands,
+    )
+    return Outcome(started, lambda page: _page(page, started, safe_url(database)))
+
+
+def _page(page: Page, started: Started, address: str) -> None:
+    page.line(f"{clean(address)}: {plural(started.tables, 'table')}, {size(started.bytes)}")
+    page.line(f"wrote {started.path}: system {started.system}, vault {started.vault}")
+    page.findings(finding for finding in started.findings if finding.severity != "info")
+    page.heading("Next")
+    for command in started.next:
+        page.line(f"  {command}")
+
+
+def _tool(source: Source) -> str:
+    return next((tool for tool in TOOLS if source.applied_migrations(tool) is not None), "")
+
+
+def _absolute(url: str) -> str:
+    """A relative SQLite path on the command line starts where the command was given."""
+    if engine_of(url) != "sqlite":
+        return url
+    scheme, separator, rest = url.partition(":///")
+    return url if not separator or rest.startswith("/") else f"{scheme}:///{Path(rest).absolute()}"
+
+
+def _from_here(url: str, folder: Path) -> str:
+    """…and in the file, at the file."""
+    if engine_of(url) != "sqlite":
+        return url
+    scheme, _, rest = _absolute(url).partition(":///")
+    path = Path(rest)
+    return f"{scheme}:///{path.relative_to(folder) if path.is_relative_to(folder) else path}"
+
+
+def _beside(path: Path, folder: Path) -> str:
+    path = path.expanduser().absolute()
+    return f"./{path.relative_to(folder)}" if path.is_relative_to(folder) else str(path)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, and not readable by others: people will put a password into it after all."""
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - the descriptor carries the mode
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}", remedy="check the folder and the disk"
+        ) from error

@@ -1,0 +1,91 @@
+"""`list`: the backups there are, and which of them are proven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import day, duration, number, plural, share, size
+from backup_pipeline.errors import Damaged
+from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.overview import Broken, Listed
+
+HEADERS = (
+    "ID (UTC)", "KIND", "SCOPE", "TABLES", "ROWS", "SIZE", "STORED", "TOOK", "RE-USED", "VERIFIED", "PROVEN", "NOTES",
+)  # fmt: skip
+FLUSH_RIGHT = (3, 4, 5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    backups: tuple[Listed, ...]
+    damaged: tuple[Broken, ...]
+
+
+@as_verb(
+    "list",
+    system_argument(required=False),
+    examples="""
+    backup-pipeline list
+    backup-pipeline list shop
+    backup-pipeline list shop --json | jq -r '.data.backups[-1].id'
+    """,
+)
+def verb(call: Call, system: str | None) -> Outcome:
+    """Of SYSTEM, or of all systems; oldest first.
+
+    STORED is what the objects of a backup weigh in the vault; those that it shares with other backups count in each.
+    RE-USED is the share of its chunks that were recognised as unchanged and not read again.
+    """
+    project = call.project
+    names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))
+    if system and system not in project.vault.systems():
+        project.system(system)  # a name that means nothing is an error, not an empty list
+    surveys = [project.survey(name) for name in names]
+    listing = Listing(
+        tuple(line for whole, _ in surveys for line in whole),
+        tuple(line for _, broken in surveys for line in broken),
+    )
+
+    def page(page: Page) -> None:
+        for name, (whole, broken) in zip(names, surveys, strict=True):
+            page.heading(f"{name}: {plural(len(whole) + len(broken), 'backup')}")
+            if whole:
+                page.table(HEADERS, [_row(line) for line in whole], right=FLUSH_RIGHT)
+            for line in broken:
+                page.line(f"{line.id}  {page.style('DAMAGED', 'red', bold=True)}  {line.why}")
+            if not whole and not broken:
+                page.line(f"→ backup-pipeline backup {name}")
+
+    failure = None
+    if listing.damaged:
+        failure = Damaged(
+            f"{plural(len(listing.damaged), 'backup')} cannot be read: {', '.join(b.id for b in listing.damaged)}",
+            remedy="`backup-pipeline verify SYSTEM all` says what is left of them",
+        )
+    return Outcome(listing, page, failure)
+
+
+def _row(line: Listed) -> tuple[str, ...]:
+    notes = [plural(line.left_out, "left out", "left out")] if line.left_out else []
+    notes += [plural(line.findings, "finding")] if line.findings else []
+    return (
+        line.id,
+        line.kind,
+        line.scope,
+        number(line.tables),
+        number(line.rows),
+        size(line.bytes),
+        size(line.stored),
+        duration(line.seconds),
+        share(line.reused_chunks, line.chunks),
+        moment(line.verified_at),
+        moment(line.proven_at),
+        ", ".join(notes),
+    )
+
+
+def moment(text: str | None) -> str:
+    return day(parse_timestamp(text)) if text else "–"

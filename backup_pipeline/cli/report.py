@@ -1,0 +1,38 @@
+"""How a report looks: what a verification, a drill or a doctor looked at, and what it found."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import duration, number, plural, size
+from backup_pipeline.errors import ProofFailed
+from backup_pipeline.model.findings import Report
+
+
+def show_report(page: Page, report: Report) -> None:
+    page.heading(report.subject)
+    counted = [
+        f"{size(count)}" if what in ("bytes", "stored") else f"{number(count)} {what.replace('_', ' ')}"
+        for what, count in report.counted.items()
+    ]
+    if counted:
+        page.line(f"looked at {', '.join(counted)} in {duration(report.seconds)}")
+    page.findings(report.findings)
+    found = Counter[str](finding.severity for finding in report.findings)
+    words = [
+        plural(found[kind], word)
+        for kind, word in (("error", "error"), ("warning", "warning"))
+        if found[kind]
+    ]
+    page.verdict(
+        report.ok, ("good" if report.ok else "NOT GOOD") + (f": {', '.join(words)}" if words else "")
+    )
+
+
+def failure_of(report: Report, what: str) -> ProofFailed | None:
+    if report.ok:
+        return None
+    first = report.errors[0]
+    more = f" (and {plural(len(report.errors) - 1, 'more error')})" if len(report.errors) > 1 else ""
+    return ProofFailed(f"{what} failed: {first.message}{more}", remedy=first.remedy)

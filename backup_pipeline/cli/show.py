@@ -1,0 +1,161 @@
+"""`show`: everything that one backup says of itself, as a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import age, duration, number, plural, size, when
+from backup_pipeline.model.ids import moment_of, parse_timestamp
+from backup_pipeline.model.manifest import Manifest, Proof, TableEntry
+from backup_pipeline.overview import Listed
+
+#: So many tables fit beside the rest on a screen or two; `--tables` shows all.
+SHOWN = 25
+
+
+@as_verb(
+    "show",
+    system_argument(),
+    backup_argument(),
+    click.Option(["--tables"], is_flag=True, help=f"Every table, not just the {SHOWN} biggest."),
+    click.Option(["--raw"], is_flag=True, help="The manifest itself: the JSON as it lies in the vault."),
+    examples="""
+    backup-pipeline show shop
+    backup-pipeline show shop 2026-11-21T02-00-00-123Z --tables
+    backup-pipeline show shop latest --raw | sha256sum
+    backup-pipeline show shop --json | jq '.data.manifest.left_out'
+    """,
+)
+def verb(call: Call, system: str, identifier: str | None, tables: bool, raw: bool) -> Outcome:
+    """Without an ID it is the newest full backup."""
+    project = call.project
+    manifest = project.show(system, identifier)
+    if raw:
+        text = project.vault.manifest_bytes(system, manifest.id).decode("utf-8", "surrogatepass")
+        return Outcome(json.loads(text), lambda page: page.line(text.rstrip("\n")))
+    line = project.listed(system, manifest.id)
+    proofs = project.vault.proofs(system, manifest.id)
+    data = {"backup": line, "manifest": manifest, "proofs": proofs}
+
+    def page(page: Page) -> None:
+        _head(page, manifest, line)
+        _tables(page, manifest, every=tables)
+        _rest(page, manifest)
+        _proofs(page, proofs)
+
+    return Outcome(data, page)
+
+
+def _head(page: Page, manifest: Manifest, line: Listed) -> None:
+    page.heading(f"{manifest.system} {manifest.id}")
+    taken = moment_of(manifest.id)
+    engine = manifest.engine
+    details = ", ".join(f"{name} {value}" for name, value in engine.details.items())
+    page.facts(
+        [
+            ("kind", f"{manifest.kind}, {manifest.scope}"),
+            ("snapshot", when(parse_timestamp(manifest.snapshot_at))),
+            ("begun", f"{when(taken)}; took {duration(line.seconds)}"),
+            ("engine", f"{engine.name} {engine.version}" + (f" ({details})" if details else "")),
+            ("content", f"{plural(line.tables, 'table')}, {plural(line.rows, 'row')}, {size(line.bytes)}"),
+            ("stored", f"{size(line.stored)} in the vault, objects that other backups share included"),
+            (
+                "re-used",
+                f"{number(line.reused_chunks)} of {plural(line.chunks, 'chunk')}" if line.chunks else "",
+            ),
+            ("sequences", plural(len(manifest.sequences), "sequence") if manifest.sequences else ""),
+            ("definitions", ", ".join(f"{part.name} by {part.made_by}" for part in manifest.ddl)),
+            ("migrations", _migrations(manifest)),
+            ("git revision", manifest.git_revision),
+            ("backup before", manifest.previous.id if manifest.previous else "none: the first of its chain"),
+            ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
+        ]
+    )
+
+
+def _migrations(manifest: Manifest) -> str:
+    state = manifest.migrations
+    if state is None:
+        return ""
+    heads = f", at {', '.join(state.heads)}" if state.heads else ""
+    pending = f"; pending: {', '.join(state.pending)}" if state.pending else "; none pending"
+    return f"{state.tool}: {len(state.applied)} applied{heads}{pending}"
+
+
+def _tables(page: Page, manifest: Manifest, *, every: bool) -> None:
+    page.heading("Tables")
+    entries: Sequence[TableEntry] = sorted(manifest.tables, key=lambda entry: entry.id)
+    if not every and len(entries) > SHOWN:
+        biggest = sorted(entries, key=lambda entry: (entry.bytes, entry.rows), reverse=True)[:SHOWN]
+        entries = sorted(biggest, key=lambda entry: entry.id)
+    groups = {table: name for name, tables in manifest.groups.items() for table in tables}
+    page.table(
+        ("TABLE", "ROWS", "SIZE", "CHUNKS", "RE-USED", "GROUP"),
+        [
+            (
+                entry.id,
+                number(entry.rows),
+                size(entry.bytes) if entry.bytes or not manifest.image else "–",
+                len(entry.chunks) or "–",
+                entry.reused_chunks or "–",
+                groups.get(str(entry.id), ""),
+            )
+            for entry in entries
+        ],
+        right=(1, 2, 3, 4),
+    )
+    if len(entries) < len(manifest.tables):
+        page.line(
+            f"… and {plural(len(manifest.tables) - len(entries), 'smaller table')}: --tables shows them"
+        )
+
+
+def _rest(page: Page, manifest: Manifest) -> None:
+    left_out(page, manifest)
+    if manifest.sequences:
+        page.heading("Sequences")
+        for sequence in manifest.sequences[:SHOWN]:
+            called = "" if sequence.is_called else " (not used yet)"
+            page.facts([(f"{sequence.schema}.{sequence.name}", f"{number(sequence.last_value)}{called}")])
+        if len(manifest.sequences) > SHOWN:
+            page.line(f"… and {len(manifest.sequences) - SHOWN} more (--json shows all)")
+    if manifest.findings:
+        page.heading("Findings")
+        page.findings(manifest.findings)
+
+
+def left_out(page: Page, manifest: Manifest) -> None:
+    """Part of every page about a backup: nothing is left out silently."""
+    if manifest.left_out:
+        page.heading(f"Left out: {len(manifest.left_out)}")
+        page.table(
+            ("WHAT", "KIND", "WHY"),
+            [(f"{left.schema}.{left.name}", left.kind, left.reason) for left in manifest.left_out],
+        )
+
+
+def _proofs(page: Page, proofs: Sequence[Proof]) -> None:
+    page.heading("Proofs")
+    if not proofs:
+        page.line("none yet: `backup-pipeline drill` restores it for real and compares every row")
+    for proof in proofs:
+        at = parse_timestamp(proof.at)
+        counted = ", ".join(f"{number(count)} {what}" for what, count in proof.counted.items())
+        errors = sum(1 for finding in proof.findings if finding.severity == "error")
+        word = page.style("passed", "green") if proof.ok else page.style("FAILED", "red", bold=True)
+        page.line(
+            f"{proof.kind} {word} {when(at)}, {age(_now() - at)}, in {duration(proof.seconds)}"
+            + (f" ({counted})" if counted else "")
+            + (f": {plural(errors, 'error')}" if errors else "")
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,128 @@
+"""`status`: would you sleep well? One screen, and an exit code for whatever watches."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import age, plural, size, when
+from backup_pipeline.errors import NotProtected
+from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.overview import SystemStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    address: str
+    free: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    protected: bool
+    systems: tuple[SystemStatus, ...]
+    vault: Disk
+
+
+@as_verb(
+    "status",
+    system_argument(required=False),
+    examples="""
+    backup-pipeline status
+    backup-pipeline status shop
+    backup-pipeline status --quiet || mail -s "backups" ops@example.org
+    backup-pipeline status --json | jq '.data.systems[] | {system, fresh, protected}'
+    """,
+)
+def verb(call: Call, system: str | None) -> Outcome:
+    """Of SYSTEM, or of all. Reads the vault alone: no database is asked. Exit code 13 when a finding of a system is an error or a warning."""
+    project = call.project
+    systems = (project.status_of(system),) if system else project.status()
+    bad = [one for one in systems if not one.protected]
+    screen = Screen(not bad, systems, _disk(project.vault.store.address))
+
+    def page(page: Page) -> None:
+        for one in systems:
+            _system(page, one, project.clock())
+        page.line()
+        free = "" if screen.vault.free is None else f", {size(screen.vault.free)} free"
+        page.line(f"vault {screen.vault.address}{free}")
+
+    failure = None
+    if bad:
+        names = ", ".join(one.system for one in bad)
+        failure = NotProtected(
+            f"{plural(len(bad), 'system')} of {len(systems)} not protected as it should be: {names}",
+            remedy="the arrows above say what to do"
+            if not call.json
+            else "every finding has a remedy of its own",
+        )
+    return Outcome(_with_protected(screen), page, failure)
+
+
+def _with_protected(screen: Screen) -> dict[str, object]:
+    from backup_pipeline.cli.document import plain
+
+    systems = [{**plain(one), "protected": one.protected} for one in screen.systems]
+    return {"protected": screen.protected, "systems": systems, "vault": screen.vault}
+
+
+def _disk(address: str) -> Disk:
+    try:
+        return Disk(address, shutil.disk_usage(address).free)
+    except OSError:
+        return Disk(address, None)
+
+
+def _system(page: Page, one: SystemStatus, now: datetime) -> None:
+    page.heading(one.system)
+    word = page.style("protected", "green", bold=True)
+    if not one.protected:
+        serious = any(finding.severity == "error" for finding in one.findings)
+        word = page.style(
+            "NOT PROTECTED" if serious else "NOT AS IT SHOULD BE", "red" if serious else "yellow", bold=True
+        )
+    page.line(word)
+    zone = ZoneInfo(one.zone)
+    latest, proven = one.latest, one.proven
+    ago = None if one.age_seconds is None else timedelta(seconds=one.age_seconds)
+    page.facts(
+        [
+            (
+                "newest full backup",
+                f"{latest.id}, {age(ago)}, {size(latest.bytes)}" if latest and ago else "none",
+            ),
+            ("verified", _moment(latest.verified_at, zone, now) if latest else ""),
+            ("proven by a drill", _proven(one, zone, now) if proven else "never"),
+            ("backups", one.backups),
+            ("next backup", _next(one.next_backup, zone, now)),
+            ("next drill", _next(one.next_drill, zone, now)),
+        ],
+        indent=2,
+    )
+    page.findings(one.findings)
+
+
+def _proven(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:
+    assert one.proven is not None
+    which = "" if one.latest and one.proven.id == one.latest.id else f", of {one.proven.id}"
+    return _moment(one.proven.proven_at, zone, now) + which
+
+
+def _moment(text: str | None, zone: ZoneInfo, now: datetime) -> str:
+    if text is None:
+        return "not yet"
+    at = parse_timestamp(text)
+    return f"{when(at, zone)}, {age(now - at)}"
+
+
+def _next(text: str | None, zone: ZoneInfo, now: datetime) -> str:
+    if text is None:
+        return "no schedule"
+    at = parse_timestamp(text)
+    return f"{when(at, zone)}, {age(now - at)}, by the daemon (`backup-pipeline ui` or your Dagster)"

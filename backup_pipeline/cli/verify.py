@@ -1,0 +1,41 @@
+"""`verify`: is every byte of a backup still there and right?"""
+
+from __future__ import annotations
+
+import click
+
+from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.report import failure_of, show_report
+
+
+@as_verb(
+    "verify",
+    system_argument(),
+    backup_argument("[ID|latest|all]"),
+    click.Option(
+        ["--quick"], is_flag=True, help="Look whether every object is there and as long as it should be."
+    ),
+    examples="""
+    backup-pipeline verify shop
+    backup-pipeline verify shop 2026-11-21T02-00-00-123Z
+    backup-pipeline verify shop all --quick
+    """,
+)
+def verb(call: Call, system: str, identifier: str | None, quick: bool) -> Outcome:
+    """The newest full backup of SYSTEM, one by its ID, or all.
+
+    Looks at every object: that it is there, as long as it should be, with the right SHA-256, and decompresses; at
+    row counts, foreign keys in the data, and the chain of manifests. The outcome is remembered beside the backup. Exit
+    code 10 when something is not as it should be.
+    """
+    call.interrupted = lambda: "nothing was remembered of this verification"
+    project = call.project
+    with call.progress(f"verify {system}") as listener:
+        report = project.verify(system, identifier, quick=quick, listener=listener)
+    return Outcome(
+        {"report": report, "quick": quick},
+        lambda page: show_report(page, report),
+        failure_of(report, "the verification"),
+        answer=False,
+    )

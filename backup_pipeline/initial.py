@@ -1,0 +1,236 @@
+"""The first backup.yaml: written after a look at the database, commented for whoever opens it next year.
+
+Pure: what was seen goes in, text comes out. No password is ever in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from backup_pipeline.config.redaction import passwords_in
+from backup_pipeline.model.ids import RESERVED
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.sources.base import Inventory, InventoryTable
+
+#: Names that say nothing about the application.
+_NAMELESS = frozenset(
+    {"postgres", "app", "db", "database", "main", "data", "prod", "production", "test", "default"}
+)
+#: Tables that hold what can be made again, or that grow without end: worth a thought, never left out unasked.
+_DISPENSABLE = re.compile(
+    r"(^|_)(sessions?|cache|caches|logs?|audits?|events?|jobs|queue|tmp|temp|celery\w*|failed_jobs)$|^django_session$"
+)
+_WORTH_A_THOUGHT = 10 * 1024 * 1024
+_COMMENTED = 200
+
+#: Where each tool keeps its migrations, most usual first.
+MIGRATION_FOLDERS = {
+    "alembic": ("alembic", "migrations", "db/migrations"),
+    "django": (".", "src", "backend"),
+    "prisma": ("prisma/migrations", "prisma", "db/migrations"),
+}
+_MARKS = {"alembic": "versions", "django": "manage.py", "prisma": "migration_lock.toml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What `init` found."""
+
+    system: str
+    #: As it will stand in the file: without a password.
+    database: str
+    #: The variable that has to be set; "" when there is no secret.
+    variable: str
+    vault: str
+    inventory: Inventory
+    #: alembic, django, prisma or "".
+    migrations_tool: str = ""
+    #: Relative to the file; "" when no folder was found.
+    migrations_path: str = ""
+
+
+def system_name(database: str, folder: Path) -> str:
+    """A name from the database's; from the folder's where that one says nothing."""
+    for candidate in (PurePosixPath(database).stem, folder.name, "app"):
+        name = re.sub(r"[^a-z0-9]+", "_", candidate.lower()).strip("_")[:63]
+        if name and name not in _NAMELESS and name not in RESERVED:
+            return name if name[0].isalpha() else f"db_{name}"[:63]
+    return "app"
+
+
+def database_name(url: str) -> str:
+    return urlsplit(url).path.lstrip("/") or urlsplit(url).username or ""
+
+
+def without_password(url: str, system: str, environ: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The URL as it may be written, and the variable that it then needs.
+
+    A variable that already holds this very URL is used as a whole; else only the password is replaced.
+    """
+    secrets = passwords_in(url)
+    if not secrets:
+        return url.replace("${", "$${"), ""
+    for name, value in environ:
+        if value == url:
+            return f"${{env:{name}}}", name
+    variable = f"{system.upper()}_DATABASE_PASSWORD"
+    text = url.replace("${", "$${")
+    for secret in sorted(secrets, key=len, reverse=True):
+        # Only where passwords stand: one that is equal to the user's name must not replace that, too.
+        text = re.sub(rf"(:|password=){re.escape(secret)}(?=@|&|$)", rf"\1${{env:{variable}}}", text)
+    return text, variable
+
+
+def migrations_folder(tool: str, base: Path) -> str:
+    """The folder that looks like the tool's, relative to `base`; "" when there is none."""
+    for candidate in MIGRATION_FOLDERS.get(tool, ()):
+        folder = base / candidate
+        if (folder / _MARKS[tool]).exists():
+            return candidate
+    return ""
+
+
+def text(seen: Seen) -> str:
+    parts = [_head(seen), _tables(seen), _groups(seen), _migrations(seen), _more(seen)]
+    return "\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _head(seen: Seen) -> str:
+    found = seen.inventory
+    engine = {"postgres": "PostgreSQL", "sqlite": "SQLite"}.get(found.engine.name, found.engine.name)
+    secret = ""
+    if seen.variable:
+        percent = (
+            ""
+            if seen.database.startswith("${")
+            else "\n    # It stands in a URL: write @ as %40, / as %2F, # as %23."
+        )
+        secret = f"""
+    # The password is not in this file: it comes from the variable {seen.variable}.
+    # (${{file:/run/secrets/…}} reads it from a file.){percent}"""
+    return f"""\
+# What is backed up, to where, and when. Every setting: docs/CONFIGURATION.md.
+# Written by `backup-pipeline init` after a look at the database: {engine} {_one_line(found.engine.version)},
+# {len(found.tables)} tables, {found.bytes / 2**20:.1f} MiB.
+
+# The folder that backups are written to, relative to this file. Put it on another disk, better on another machine.
+vault: {quoted(seen.vault)}
+
+# The zone of every schedule below.
+timezone: UTC
+
+# Told when a run or a check fails (Apprise: mailto://, slack://, json:// …).
+# alerts: ["${{env:ALERT_URL}}"]
+
+systems:
+  {seen.system}:{secret}
+    database: {quoted(seen.database)}
+
+    # Minute, hour, day, month, weekday: every night at 02:00. `backup-pipeline ui` runs the daemon that keeps to it.
+    schedule: "0 2 * * *"
+    # A backup is proven by a restore: every Sunday at 04:00 into a scratch database, compared row for row.
+    drill_schedule: "0 4 * * 0"
+"""
+
+
+def _tables(seen: Seen) -> str:
+    heavy = [
+        table
+        for table in sorted(seen.inventory.tables, key=lambda one: -one.bytes)
+        if table.bytes >= _WORTH_A_THOUGHT and _DISPENSABLE.search(table.id.name)
+    ][:10]
+    names = ", ".join(quoted(_escaped(table.id)) for table in heavy)
+    lines = ["    # Everything is taken unless it is excluded; what is excluded is named in every report."]
+    if heavy:
+        sizes = ", ".join(f"{_one_line(t.id.name)} {t.bytes / 2**20:.0f} MiB" for t in heavy)
+        lines.append(f"    # These may be worth a thought: {sizes}.")
+    lines.append(f"    # exclude: [{names or quoted('*_log')}]")
+    return "\n".join(lines) + "\n"
+
+
+def groups_of(tables: Sequence[InventoryTable]) -> dict[str, tuple[str, ...]]:
+    """Schemas where there are several, else prefixes that several tables share (`auth_user`, `auth_group`)."""
+    schemas = sorted({table.id.schema for table in tables})
+    if len(schemas) > 1:
+        return {_group_name(schema): (f"{_glob(schema)}.*",) for schema in schemas[:8]}
+    prefixes = Counter(table.id.name.partition("_")[0] for table in tables if "_" in table.id.name.strip("_"))
+    common = sorted(prefix for prefix, count in prefixes.most_common(8) if count > 1 and prefix)
+    return {_group_name(prefix): (f"{_glob(prefix)}_*",) for prefix in common}
+
+
+def _groups(seen: Seen) -> str:
+    found = groups_of(seen.inventory.tables)
+    lines = ["    # Tables by a name of their own, for `backup --only NAME`:", "    # groups:"]
+    if not found:
+        some = [quoted(_escaped(table.id)) for table in seen.inventory.tables[:2]]
+        found_lines = [f"    #   core: [{', '.join(some)}]"] if some else ["    #   admin: [users, roles]"]
+    else:
+        found_lines = [
+            f"    #   {name}: [{', '.join(quoted(g) for g in globs)}]" for name, globs in found.items()
+        ]
+    return "\n".join([*lines, *found_lines]) + "\n"
+
+
+def _migrations(seen: Seen) -> str:
+    if not seen.migrations_tool:
+        return ""
+    head = f"    # The database knows migrations of {seen.migrations_tool}: a sensor makes a backup before pending ones run."
+    if seen.migrations_path:
+        return f"""{head}
+    migrations:
+      tool: {seen.migrations_tool}
+      path: {quoted(seen.migrations_path)}
+"""
+    return f"""{head}
+    # migrations:
+    #   tool: {seen.migrations_tool}
+    #   path: {MIGRATION_FOLDERS[seen.migrations_tool][0]}
+"""
+
+
+def _more(seen: Seen) -> str:
+    scratch = ""
+    if seen.inventory.engine.name == "postgres":
+        scratch = """
+    # Drills restore into a throw-away server on this machine; or name one on which databases may be made and dropped:
+    # scratch: ${env:SCRATCH_URL}
+"""
+    return f"""\
+    # SQL that must return no row: tried on what a drill restored.
+    # invariants:
+    #   no order without a customer: SELECT id FROM orders WHERE customer_id IS NULL
+{scratch}
+    # `status` complains when the newest backup, or the last drill, is older than this.
+    # fresh_within: 36h
+    # proven_within: 35d
+"""
+
+
+def quoted(value: str) -> str:
+    """JSON's strings are YAML's, too."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _one_line(value: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", value)[:_COMMENTED]
+
+
+def _glob(name: str) -> str:
+    """A name as a pattern that matches just it."""
+    return re.sub(r"([*?\[])", r"[\1]", name).replace("${", "$${")
+
+
+def _escaped(table: TableId) -> str:
+    name = _glob(table.name)
+    return name if table.schema in ("public", "main") else f"{_glob(table.schema)}.{name}"
+
+
+def _group_name(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")
+    return plain if plain[:1].isalpha() else f"group_{plain}"
