@@ -1,0 +1,286 @@
+"""Does a manifest make sense? Its own form, its seal, what lies beside it, and whether its parts agree.
+
+No object but the schema is opened here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from backup_pipeline.errors import BackupError, Damaged, NotFound
+from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.model.manifest import FORMAT, FileImage, Manifest, TableEntry
+from backup_pipeline.model.schema import Schema, Table, TableId
+from backup_pipeline.stores.base import read_all
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SUFFIX = re.compile(r"(\.[a-z0-9]+)*\.zst")
+
+FROM_COPY = "restore the folder of this backup from another copy of the vault, or use another backup"
+NOT_EDITED = "a manifest is never edited: " + FROM_COPY
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A backup as far as it could be read."""
+
+    manifest: Manifest | None = None
+    sha256: str = ""
+    schema: Schema | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
+    """Everything that can be said without reading rows. Raises NotFound when there never was such a backup."""
+    try:
+        data = vault.manifest_bytes(system, identifier)
+    except NotFound:
+        if not had_a_manifest(vault, system, identifier):
+            raise
+        return Opened(findings=(_missing(identifier),))
+    digest = hashlib.sha256(data).hexdigest()
+    findings = [*_seal(vault, system, identifier, digest), *_proofs(vault, system, identifier, digest)]
+    try:
+        manifest = vault.manifest(system, identifier)
+    except Damaged as error:
+        findings.append(Finding("error", "manifest-unreadable", error.message, remedy=FROM_COPY))
+        return Opened(sha256=digest, findings=tuple(findings))
+    findings += _canonical(manifest, data)
+    findings += _identity(manifest, system, identifier)
+    findings += _recover(vault, manifest)
+    findings += _references(manifest)
+    findings += [finding for table in manifest.tables for finding in _table(table)]
+    findings += _image(manifest.image) if manifest.image else ()
+    schema = None
+    if not any(finding.code == "object-name" for finding in findings):
+        try:
+            schema = vault.schema(manifest)
+        except BackupError as error:
+            message = f"the schema cannot be read: {error.message}"
+            findings.append(Finding("error", "schema-unreadable", message, remedy=FROM_COPY))
+    if schema is not None:
+        findings += _agreement(manifest, schema)
+    return Opened(manifest, digest, schema, tuple(findings))
+
+
+def had_a_manifest(vault: Vault, system: str, identifier: str) -> bool:
+    """Seals and proofs are only ever written beside a manifest."""
+    if vault.is_sealed(system, identifier):
+        return True
+    return any(True for _ in vault.store.list(layout.proofs_prefix(system, identifier)))
+
+
+def _missing(identifier: str) -> Finding:
+    return Finding(
+        "error",
+        "manifest-missing",
+        f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
+        remedy=FROM_COPY,
+    )
+
+
+def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:
+    try:
+        line = read_all(vault.store, layout.seal_key(system, identifier))
+    except NotFound:
+        yield Finding(
+            "warning",
+            "not-sealed",
+            "the manifest is not sealed: the process that wrote it was stopped right after it",
+            remedy="the next backup of this system seals it",
+        )
+        return
+    if line != f"{digest}  manifest.json\n".encode():
+        yield Finding(
+            "error",
+            "seal-broken",
+            "the manifest is not the one that was sealed (or the seal was altered)",
+            remedy=NOT_EDITED,
+        )
+
+
+def _proofs(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:
+    for stat in vault.store.list(layout.proofs_prefix(system, identifier)):
+        name = stat.key.rpartition("/")[2]
+        try:
+            held = json.loads(read_all(vault.store, stat.key))
+            proven = held.get("manifest_sha256") if isinstance(held, dict) else None
+        except ValueError:
+            proven = None
+        if proven is None:
+            yield Finding(
+                "warning",
+                "proof-unreadable",
+                f"the remembered proof {name} cannot be read",
+                remedy="delete that file and run the drill or the verification again",
+            )
+        elif proven != digest:
+            yield Finding(
+                "error",
+                "manifest-changed",
+                f"the manifest is not the one that was proven by {name}",
+                remedy=NOT_EDITED,
+            )
+
+
+def _canonical(manifest: Manifest, data: bytes) -> Iterator[Finding]:
+    if canonical.encode(manifest) == data:
+        return
+    loaded = json.loads(data)
+    unknown = sorted(set(loaded) - {field.name for field in fields(Manifest)})
+    if canonical.encode(loaded) == data and unknown:
+        yield Finding(
+            "warning",
+            "manifest-newer",
+            f"the manifest has parts that this version does not know: {', '.join(unknown)}",
+            remedy="verify it with the version of backup-pipeline that wrote it",
+        )
+    else:
+        yield Finding(
+            "error",
+            "manifest-not-canonical",
+            "the manifest is not in canonical form: something else than a backup wrote it",
+            remedy=NOT_EDITED,
+        )
+
+
+def _error(code: str, message: str, table: TableEntry | TableId | None = None) -> Finding:
+    name = None if table is None else str(table.id if isinstance(table, TableEntry) else table)
+    return Finding("error", code, message, table=name, remedy=NOT_EDITED)
+
+
+def _identity(manifest: Manifest, system: str, identifier: str) -> Iterator[Finding]:
+    if (manifest.system, manifest.id) != (system, identifier):
+        yield _error(
+            "manifest-misplaced",
+            f"the manifest in the folder {system}/{identifier} is that of {manifest.system}/{manifest.id}",
+        )
+    if manifest.format != FORMAT:
+        yield _error("format", f"the manifest has format {manifest.format}")
+    for name in ("started_at", "snapshot_at", "finished_at"):
+        try:
+            parse_timestamp(getattr(manifest, name))
+        except ValueError:
+            yield _error("manifest-time", f"{name} is no time: {getattr(manifest, name)!r}")
+    names = {str(table.id) for table in manifest.tables}
+    for group, members in manifest.groups.items():
+        if strangers := sorted(set(members) - names):
+            yield _error("group-unknown-table", f"group {group} names {', '.join(strangers)}, not in here")
+
+
+def _recover(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
+    try:
+        text = read_all(vault.store, layout.recover_key(manifest.system, manifest.id))
+    except NotFound:
+        yield Finding("error", "recover-missing", "RECOVER.md is missing", remedy=FROM_COPY)
+        return
+    if hashlib.sha256(text).hexdigest() != manifest.recover_sha256:
+        yield Finding(
+            "error", "recover-altered", "RECOVER.md is not the one that was written", remedy=FROM_COPY
+        )
+
+
+def _references(manifest: Manifest) -> Iterator[Finding]:
+    for reference in manifest.objects():
+        digests = (reference.sha256, reference.plain_sha256)
+        if not all(_DIGEST.fullmatch(digest) for digest in digests) or not _SUFFIX.fullmatch(
+            reference.suffix
+        ):
+            yield _error("object-name", f"{reference.sha256}{reference.suffix} is not the name of an object")
+        elif reference.size <= 0 or reference.plain_size < 0:
+            yield _error(
+                "object-name", f"object {reference.sha256[:12]}…{reference.suffix} has an impossible length"
+            )
+
+
+def _table(table: TableEntry) -> Iterator[Finding]:
+    if table.rows < 0 or any(chunk.rows < 0 for chunk in table.chunks):
+        yield _error("row-count", f"{table.id} has a negative number of rows", table)
+    if table.chunks and sum(chunk.rows for chunk in table.chunks) != table.rows:
+        yield _error(
+            "row-count",
+            f"{table.id}: its chunks hold {sum(chunk.rows for chunk in table.chunks):,} rows, "
+            f"the manifest says {table.rows:,}",
+            table,
+        )
+    if table.chunks and sum(chunk.object.plain_size for chunk in table.chunks) != table.bytes:
+        yield _error("byte-count", f"{table.id}: its chunks do not add up to {table.bytes:,} bytes", table)
+    if len(set(table.columns)) != len(table.columns):
+        yield _error("columns", f"{table.id} names a column twice", table)
+    end: int | None = 0
+    for chunk in table.chunks:
+        if chunk.first_page is None:
+            continue
+        if end is None or chunk.first_page < end:
+            yield _error("page-ranges", f"{table.id}: its chunks overlap or are out of order", table)
+            break
+        end = chunk.end_page
+
+
+def _image(image: FileImage) -> Iterator[Finding]:
+    at = 0
+    for segment in image.segments:
+        if segment.offset != at or segment.size <= 0:
+            yield _error("segments", f"{image.name}: the segment at {segment.offset} should begin at {at}")
+        if segment.map is None and (
+            len(segment.packs) != 1
+            or (segment.packs[0].plain_sha256, segment.packs[0].plain_size) != (segment.sha256, segment.size)
+        ):
+            yield _error(
+                "segments", f"{image.name}: the segment at {segment.offset} has no map and is not one pack"
+            )
+        at = segment.offset + segment.size
+    if at != image.size:
+        yield _error("segments", f"{image.name}: its segments end at {at:,} and not at {image.size:,}")
+
+
+def _agreement(manifest: Manifest, schema: Schema) -> Iterator[Finding]:
+    """The manifest against the schema: nothing may be in one and silently not in the other."""
+    if manifest.engine.name != schema.engine:
+        yield _error("engine", f"the manifest is of {manifest.engine.name}, its schema of {schema.engine}")
+    taken = Counter(table.id for table in manifest.tables)
+    left = {TableId(item.schema, item.name) for item in manifest.left_out}
+    for identifier, count in taken.items():
+        if count > 1:
+            yield _error("table-twice", f"{identifier} is in the manifest {count} times", identifier)
+        if identifier in left:
+            yield _error("table-both", f"{identifier} is both in the backup and left out of it", identifier)
+        if schema.table(identifier) is None:
+            yield _error("table-unknown", f"{identifier} is not in the schema", identifier)
+    for table in schema.tables:
+        yield from _one(manifest, table, taken[table.id] > 0, table.id in left)
+    yield from _sequences(manifest, schema)
+
+
+def _one(manifest: Manifest, table: Table, taken: bool, left: bool) -> Iterator[Finding]:
+    if taken and not table.has_rows:
+        yield _error("table-without-rows", f"{table.id} is {table.kind}: it has no rows of its own", table.id)
+    if not taken and not left and table.kind != "partitioned":
+        yield _error(
+            "table-missing", f"{table.id} is neither in the backup nor named as left out of it", table.id
+        )
+    entry = manifest.table(table.id)
+    if entry is not None and entry.columns != table.exported_columns:
+        yield _error("columns", f"{table.id}: the manifest's columns are not those of the schema", table.id)
+
+
+def _sequences(manifest: Manifest, schema: Schema) -> Iterator[Finding]:
+    known = {sequence.id for sequence in schema.sequences}
+    states = Counter(TableId(state.schema, state.name) for state in manifest.sequences)
+    left = {TableId(item.schema, item.name) for item in manifest.left_out}
+    for identifier in sorted(states.keys() - known):
+        yield _error("sequence-unknown", f"the sequence {identifier} is not in the schema")
+    for identifier in sorted(known - states.keys() - left):
+        if manifest.scope == "full":
+            yield _error("sequence-missing", f"the state of the sequence {identifier} is not in the backup")
+    for identifier in sorted(key for key, count in states.items() if count > 1):
+        yield _error("sequence-missing", f"the sequence {identifier} has two states")

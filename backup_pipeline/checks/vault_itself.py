@@ -1,0 +1,47 @@
+"""What lies at the top of a vault: the file that says what it is, and the description of its format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from importlib import resources
+
+from backup_pipeline.errors import NotFound
+from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import FORMAT
+from backup_pipeline.stores.base import read_all
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault, VaultInfo
+
+#: Digests of the FORMAT.md of earlier releases: a vault keeps the one with which it was made.
+EARLIER_DESCRIPTIONS: frozenset[str] = frozenset()
+
+_REMEDY = "copy it from another copy of the vault, or from a new vault made by the same version"
+
+
+def look_at_the_vault(vault: Vault) -> Iterator[Finding]:
+    expected = canonical.encode(VaultInfo(product="backup_pipeline", format=FORMAT))
+    try:
+        held = read_all(vault.store, layout.VAULT)
+    except NotFound:
+        yield Finding("error", "vault-file-missing", f"{layout.VAULT} is missing", remedy=_REMEDY)
+    else:
+        if held != expected:
+            yield Finding(
+                "error", "vault-file-altered", f"{layout.VAULT} is not what it should be", remedy=_REMEDY
+            )
+    try:
+        text = read_all(vault.store, layout.FORMAT)
+    except NotFound:
+        yield Finding("warning", "description-missing", f"{layout.FORMAT} is missing", remedy=_REMEDY)
+        return
+    ours = resources.files("backup_pipeline.vault").joinpath("FORMAT.md").read_bytes()
+    if text != ours and hashlib.sha256(text).hexdigest() not in EARLIER_DESCRIPTIONS:
+        yield Finding(
+            "warning",
+            "description-unknown",
+            f"{layout.FORMAT} is not the description of any format that this version knows: it was altered, "
+            "or a later version wrote it",
+            remedy=_REMEDY,
+        )

@@ -1,0 +1,247 @@
+"""Is what lies in the vault what the manifests say? The verification, on one screen.
+
+Quick: structure, seals, the chain, and the SHA-256 of every stored byte. Full: also what the bytes mean — that they
+unpack, that the rows are as many and as wide as they should be, that a SQLite file is whole, and that every foreign
+key finds its row. What is wrong is a finding, never an exception; only a vault that cannot be reached
+(or a backup that never was) is one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from backup_pipeline.checks import chain, references, sqlite_image, structure
+from backup_pipeline.checks.integrity import Job, Seen, Use, judge, look_at_all, uses
+from backup_pipeline.checks.vault_itself import look_at_the_vault
+from backup_pipeline.errors import NotFound
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.ids import is_backup_id
+from backup_pipeline.model.manifest import FileImage, Manifest
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.vault.vault import Vault
+
+
+def verify(
+    vault: Vault, system: str, identifier: str, *, quick: bool = False, listener: Listener = silent
+) -> Report:
+    """Look at one backup: everything that it needs, and its links to the ones before and after it."""
+    ((_, report),) = _verify(vault, system, (identifier,), quick=quick, listener=listener)
+    return report
+
+
+def verify_all(vault: Vault, system: str, *, quick: bool = False, listener: Listener = silent) -> Report:
+    """Look at every backup of a system. What several backups share is read once."""
+    started = time.monotonic()
+    reports = list(verify_each(vault, system, quick=quick, listener=listener))
+    if not reports:
+        raise NotFound(
+            f"there is no backup of {system} in {vault.store.address}",
+            remedy=f"`backup-pipeline backup {system}` makes one",
+        )
+    counted: Counter[str] = Counter()
+    for _, report in reports:
+        counted.update(report.counted)
+    return Report(f"{system} (all)", _merged(reports), dict(counted), seconds=time.monotonic() - started)
+
+
+def verify_each(
+    vault: Vault, system: str, *, quick: bool = False, listener: Listener = silent
+) -> tuple[tuple[str, Report], ...]:
+    """Like `verify_all`, one report a backup. `counted` counts a shared object with the first that names it."""
+    found = set(vault.ids(system))
+    # A folder whose manifest is gone is no backup any more; it must not go unseen for that.
+    found |= {
+        name
+        for name in vault.store.folders(f"{system}/")
+        if is_backup_id(name) and name not in found and structure.had_a_manifest(vault, system, name)
+    }
+    return _verify(vault, system, tuple(sorted(found)), quick=quick, listener=listener)
+
+
+@dataclass
+class _Case:
+    """One backup under examination."""
+
+    id: str
+    opened: structure.Opened
+    uses: tuple[Use, ...] = ()
+    findings: list[Finding] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+def _verify(
+    vault: Vault, system: str, identifiers: tuple[str, ...], *, quick: bool, listener: Listener
+) -> tuple[tuple[str, Report], ...]:
+    started = time.monotonic()
+    cases = [_open(vault, system, identifier) for identifier in identifiers]
+    if cases:
+        cases[-1].findings += look_at_the_vault(vault)
+    _check_chain(vault, system, cases)
+    seen = _look(vault, cases, quick=quick, listener=listener)
+    for case in cases:
+        for use in case.uses:
+            case.findings += judge(use, seen[_key(use)])
+    if not quick:
+        memory = references.Memory()
+        images: dict[object, sqlite_image.Examined] = {}
+        for case in cases:
+            _look_inside(vault, case, memory, images, listener)
+    seconds = time.monotonic() - started
+    return tuple(
+        (
+            case.id,
+            Report(
+                f"{system} {case.id}",
+                tuple(_ordered(case.findings)),
+                dict(case.counted),
+                seconds=seconds if len(cases) == 1 else case.seconds,
+            ),
+        )
+        for case in cases
+    )
+
+
+def _open(vault: Vault, system: str, identifier: str) -> _Case:
+    opened = structure.open_backup(vault, system, identifier)
+    case = _Case(identifier, opened, findings=list(opened.findings))
+    case.counted["manifests"] = 1
+    manifest = opened.manifest
+    if manifest is None:
+        return case
+    case.counted["tables"] = len(manifest.tables)
+    if not any(finding.code == "object-name" for finding in opened.findings):
+        case.uses = tuple(uses(manifest))
+    return case
+
+
+def _check_chain(vault: Vault, system: str, cases: Iterable[_Case]) -> None:
+    known = {case.id: case.opened for case in cases}
+    identifiers = vault.ids(system)
+    digests = dict.fromkeys(identifiers, "")
+    digests.update((name, opened.sha256) for name, opened in known.items() if opened.sha256)
+    for opened in known.values():
+        link = opened.manifest.previous if opened.manifest else None
+        if link is not None and digests.get(link.id) == "":
+            digests[link.id] = vault.link(system, link.id).sha256
+    for case in cases:
+        manifest = case.opened.manifest
+        if manifest is not None:
+            case.findings += chain.judge_link(case.id, manifest.previous, digests)
+        _, above = chain.neighbours(identifiers, case.id)
+        if above is not None and above not in known and case.opened.sha256:
+            link = chain.previous_of(vault.manifest_bytes(system, above))
+            case.findings += chain.judge_link_above(case.id, case.opened.sha256, above, link)
+
+
+def _key(use: Use) -> tuple[str, str]:
+    return use.reference.sha256, use.reference.suffix
+
+
+def _look(
+    vault: Vault, cases: Iterable[_Case], *, quick: bool, listener: Listener
+) -> dict[tuple[str, str], Seen]:
+    """Every object once, whoever names it; the largest first, so that no thread is left with one at the end."""
+    first: dict[tuple[str, str], tuple[_Case, Use]] = {}
+    rows: set[tuple[str, str]] = set()
+    for case in cases:
+        for use in case.uses:
+            first.setdefault(_key(use), (case, use))
+            if use.rows is not None:
+                rows.add(_key(use))
+    jobs = [
+        Job(use.reference, rows=key in rows)
+        for key, (_, use) in sorted(first.items(), key=lambda item: -item[1][1].reference.size)
+    ]
+    total = sum(job.reference.size for job in jobs)
+    found: dict[tuple[str, str], Seen] = {}
+    for job, seen in look_at_all(vault.store, jobs, unpack=not quick):
+        key = job.reference.sha256, job.reference.suffix
+        found[key] = seen
+        case, use = first[key]
+        case.counted["objects"] += 1
+        case.counted["bytes"] += seen.size
+        case.counted["plain_bytes"] += seen.plain_size
+        if seen.rows is not None:
+            case.counted["rows"] += seen.rows.rows
+        listener(
+            Advance(
+                "verify",
+                use.tables[0] if len(use.tables) == 1 else use.what,
+                rows=seen.rows.rows if seen.rows else 0,
+                bytes=seen.size,
+                total_bytes=total,
+            )
+        )
+    return found
+
+
+def _look_inside(
+    vault: Vault,
+    case: _Case,
+    memory: references.Memory,
+    images: dict[object, sqlite_image.Examined],
+    listener: Listener,
+) -> None:
+    """What the rows say. Only of what is whole: rows of a damaged object would be a second, misleading finding."""
+    manifest, schema = case.opened.manifest, case.opened.schema
+    if manifest is None or schema is None:
+        return
+    started = time.monotonic()
+    hurt = frozenset(
+        name for finding in case.findings if finding.severity == "error" for name in _tables_of(finding)
+    )
+    if manifest.image is not None:
+        if not hurt:
+            _examine_image(vault, case, manifest, manifest.image, images, listener)
+    else:
+        outcome = references.check(vault, manifest, schema, hurt=hurt, memory=memory, listener=listener)
+        case.findings += outcome.findings
+        case.counted.update(outcome.counted)
+    case.seconds = time.monotonic() - started
+
+
+def _examine_image(
+    vault: Vault,
+    case: _Case,
+    manifest: Manifest,
+    image: FileImage,
+    images: dict[object, sqlite_image.Examined],
+    listener: Listener,
+) -> None:
+    tables = tuple(table.name for table in manifest.tables)
+    examined = images.get((image.sha256, tables))
+    if examined is None:
+        listener(Advance("verify", image.name, note="looking inside the database file"))
+        examined = images[image.sha256, tables] = sqlite_image.examine(vault, image, tables)
+    case.findings += sqlite_image.judge(manifest, examined)
+    case.counted.update(examined.counted)
+
+
+def _tables_of(finding: Finding) -> tuple[str, ...]:
+    return (finding.table,) if finding.table is not None else finding.examples
+
+
+def _ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, each once."""
+    rank = {"error": 0, "warning": 1, "info": 2}
+    return sorted(dict.fromkeys(findings), key=lambda finding: rank[finding.severity])
+
+
+def _merged(reports: Iterable[tuple[str, Report]]) -> tuple[Finding, ...]:
+    """The same finding about many backups is one finding that says how many."""
+    where: dict[Finding, list[str]] = {}
+    for identifier, report in reports:
+        for finding in report.findings:
+            where.setdefault(finding, []).append(identifier)
+    merged = []
+    for finding, identifiers in where.items():
+        if len(identifiers) == 1:
+            note = f"{identifiers[0]}: {finding.message}"
+        else:
+            note = f"{finding.message} (in {len(identifiers)} backups, {identifiers[0]} to {identifiers[-1]})"
+        merged.append(replace(finding, message=note))
+    return tuple(_ordered(merged))
