@@ -1,0 +1,205 @@
+"""Restoring a SQLite file: written beside the target, checked there, and renamed into place.
+
+Until the rename, the target is as it was; after it, everything is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import FileImage, Manifest
+from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.restore.plan import RestorePlan, RestoreResult, table_plans
+from backup_pipeline.sources.sqlite.address import file_of
+from backup_pipeline.sources.sqlite.rows import quoted, reading_file
+from backup_pipeline.vault.images import write_image
+from backup_pipeline.vault.vault import Vault
+
+#: What SQLite keeps beside a database. One that is left of an older file would be played into the new one.
+COMPANIONS = ("-wal", "-shm", "-journal")
+_SHOWN = 10
+
+
+def plan(vault: Vault, manifest: Manifest, target_url: str) -> RestorePlan:
+    target = file_of(target_url)
+    refused = tuple(_refused(vault, manifest, target))
+    return RestorePlan(
+        system=manifest.system,
+        backup_id=manifest.id,
+        engine="sqlite",
+        backup_version=manifest.engine.version,
+        target_version=sqlite3.sqlite_version,
+        target=str(target),
+        create=not target.exists(),
+        strategy="bulk",
+        why="the file is written beside the target, checked, and renamed into place",
+        one_transaction=True,
+        jobs=1,
+        tables=table_plans(manifest),
+        findings=tuple(
+            Finding(
+                "warning", "left-out", f"the {left.kind} {left.name} is not in this backup: {left.reason}"
+            )
+            for left in manifest.left_out
+        ),
+        refused=refused,
+    )
+
+
+def restore(
+    vault: Vault, manifest: Manifest, target_url: str, *, listener: Listener, dry_run: bool
+) -> RestoreResult:
+    begin = time.monotonic()
+    prepared = plan(vault, manifest, target_url)
+    prepared.raise_if_refused()
+    target = file_of(target_url)
+    image = image_of(manifest)
+    scratch = target.with_name(f".{target.name}.restoring-{secrets.token_hex(4)}")
+    try:
+        write_image(
+            vault.store,
+            image,
+            scratch,
+            lambda size: listener(Advance("load", target.name, bytes=size, total_bytes=image.size)),
+        )
+        loaded = time.monotonic()
+        listener(Advance("verify", target.name))
+        findings = check(scratch, manifest)
+        checked = time.monotonic()
+        if not dry_run:
+            _put_in_place(scratch, target)
+    finally:
+        # After the rename there is nothing to remove.
+        for path in (scratch, *companions(scratch)):
+            path.unlink(missing_ok=True)
+    return RestoreResult(
+        plan=prepared,
+        dry_run=dry_run,
+        tables=len(manifest.tables),
+        rows=0 if dry_run else manifest.rows,
+        bytes=0 if dry_run else image.size,
+        seconds={"load": loaded - begin, "check": checked - loaded, "total": time.monotonic() - begin},
+        findings=(*prepared.findings, *findings),
+    )
+
+
+def image_of(manifest: Manifest) -> FileImage:
+    if manifest.image is None:
+        raise RestoreError(
+            f"the backup {manifest.id} of {manifest.system} holds no database file",
+            remedy="`verify` says what it holds; restore another one",
+        )
+    return manifest.image
+
+
+def companions(path: Path) -> tuple[Path, ...]:
+    return tuple(path.with_name(path.name + suffix) for suffix in COMPANIONS)
+
+
+def _refused(vault: Vault, manifest: Manifest, target: Path) -> Iterator[Finding]:
+    missing = [reference for reference in manifest.objects() if not vault.writer.holds(reference)]
+    if missing:
+        yield Finding(
+            "error",
+            "object-missing",
+            f"{len(missing)} objects of the backup are missing in the vault or have another length",
+            remedy="`verify` names them; fetch them from a copy, or restore another backup",
+            examples=tuple(reference.sha256 + reference.suffix for reference in missing[:_SHOWN]),
+        )
+    if not target.parent.is_dir():
+        yield Finding(
+            "error",
+            "no-folder",
+            f"the folder {target.parent} does not exist",
+            remedy="make it, or name a file in another one",
+        )
+    elif target.exists() or target.is_symlink():
+        yield from _not_empty(target)
+
+
+def _not_empty(target: Path) -> Iterator[Finding]:
+    """An empty file and a database without a table may be written over; nothing else may."""
+    remedy = "name a file that does not exist, or move this one away"
+    if not target.is_file():
+        yield Finding("error", "target-not-empty", f"{target} exists and is not a file", remedy=remedy)
+        return
+    if target.stat().st_size == 0 and not any(path.exists() for path in companions(target)):
+        return
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{target.absolute().as_uri()}?mode=rw", uri=True)
+        ) as connection:
+            names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema ORDER BY name")]
+    except sqlite3.Error as error:
+        yield Finding(
+            "error", "target-not-empty", f"{target} is not an empty database ({error})", remedy=remedy
+        )
+        return
+    if names:
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        yield Finding(
+            "error", "target-not-empty", f"{target} is not empty: it holds {shown}", remedy=remedy,
+            examples=tuple(names[:20]),
+        )  # fmt: skip
+    elif any(path.exists() for path in companions(target)):
+        yield Finding("error", "target-not-empty", f"{target} is in use by another process", remedy=remedy)
+
+
+def check(path: Path, manifest: Manifest) -> tuple[Finding, ...]:
+    """Raises where the file is not sound; what the source itself held of broken references is reported."""
+    with reading_file(path) as connection:
+        problems = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_SHOWN})")]
+        if problems != ["ok"]:
+            raise RestoreError(
+                f"the restored file is not sound: {'; '.join(map(str, problems))}",
+                remedy="restore another backup; `sqlite3 file .recover` saves what can be saved of this one",
+            )
+        for entry in manifest.tables:
+            (count,) = connection.execute(f"SELECT count(*) FROM {quoted(entry.name)}").fetchone()
+            if count != entry.rows:
+                raise RestoreError(
+                    f"{entry.name} has {count} rows, and the manifest says {entry.rows}",
+                    remedy="`verify` says whether the backup is whole; restore another one",
+                )
+        return foreign_keys(connection)
+
+
+def foreign_keys(connection: sqlite3.Connection) -> tuple[Finding, ...]:
+    found: dict[tuple[str, str], list[object]] = {}
+    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        found.setdefault((table, parent), []).append(rowid)
+    return tuple(
+        Finding(
+            "warning",
+            "dangling-reference",
+            f"{len(rowids)} rows of {table} point to rows of {parent} that are not there; so it was in the source",
+            table=f"main.{table}",
+            remedy="SQLite checks foreign keys only where the application asks for it: correct the rows there",
+            examples=tuple(f"rowid {rowid}" for rowid in rowids[:3]),
+        )
+        for (table, parent), rowids in found.items()
+    )
+
+
+def _put_in_place(scratch: Path, target: Path) -> None:
+    if target.exists():
+        scratch.chmod(target.stat().st_mode & 0o7777)
+    else:
+        for path in companions(target):
+            path.unlink(missing_ok=True)
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(scratch, target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
