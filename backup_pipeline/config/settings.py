@@ -97,6 +97,8 @@ class Settings(Strict):
     state: Path = Path(".backup-pipeline")
     #: Apprise URLs: mailto://…, json://…, slack://…
     alerts: tuple[SecretToken, ...] = ()
+    #: Where people reach the Dagster UI: the links in alerts start with it.
+    ui_url: str = "http://127.0.0.1:3000"
     #: The folder that relative paths start from: that of the file.
     base: Path = Field(default=Path(), exclude=True)
 

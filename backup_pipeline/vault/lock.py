@@ -63,7 +63,7 @@ def hold(
     key = layout.lock_key(system)
     moment = timestamp(now())
     holder = Holder(
-        secrets.token_hex(8), socket.gethostname(), os.getpid(), _born(os.getpid()), what, moment, moment
+        secrets.token_hex(8), socket.gethostname(), os.getpid(), born(os.getpid()), what, moment, moment
     )
     _take(store, key, holder, now)
     done = threading.Event()
@@ -112,7 +112,7 @@ def is_stale(holder: Holder, now: datetime) -> bool:
         return True
     if holder.host != socket.gethostname():
         return False
-    return _born(holder.pid) != holder.born
+    return born(holder.pid) != holder.born
 
 
 def _read(store: Store, key: str) -> str | None:
@@ -134,7 +134,7 @@ def _renew(
             continue  # a store that does not answer now may answer before the lock is stale
 
 
-def _born(pid: int) -> str:
+def born(pid: int) -> str:
     """The kernel's start time of a process; "" where it cannot be known or there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

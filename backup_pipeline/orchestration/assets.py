@@ -1,0 +1,310 @@
+"""The assets of a backup: what is read (schema and tables, one step) and what makes it a backup (the manifest).
+
+Traps of Dagster that shaped this (each was measured):
+- A multi-asset that may not be subset records *all* its assets even when it yields one: so it may be subset, and what
+  it produced is compared with what was selected, here, at the end.
+- One that may be subset and yields less leaves a green run whose downstream is skipped: so less is a failure.
+- A run without the manifest would be no backup: then the reading step commits by itself, and says so.
+"""
+
+# Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import dagster as dg
+
+from backup_pipeline import __version__
+from backup_pipeline.checks.freshness import deadline
+from backup_pipeline.config import SystemSettings
+from backup_pipeline.errors import ConfigError, Incomplete
+from backup_pipeline.model.manifest import FORMAT, Manifest
+from backup_pipeline.model.schema import Schema
+from backup_pipeline.orchestration import naming, tokens
+from backup_pipeline.orchestration.asset_checks import INLINE
+from backup_pipeline.orchestration.judging import judge_backup
+from backup_pipeline.orchestration.metadata import (
+    Metadata,
+    left_out_table,
+    manifest_metadata,
+    schema_of_tables_metadata,
+    table_metadata,
+)
+from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
+from backup_pipeline.orchestration.resources import KEY, Backups, failures_told
+from backup_pipeline.project import Project
+
+#: How many earlier backups the size is shown of.
+HISTORY = 20
+
+
+class ReadConfig(dg.Config):
+    """How a backup is read. In the launchpad: `ops: {shop__read: {config: {full: true}}}`."""
+
+    #: Read everything again; trust no unchanged chunk.
+    full: bool = False
+    #: manual | scheduled | pre-migration
+    kind: str = "manual"
+    #: Migrations that are about to be applied; they are named in the manifest.
+    pending: list[str] = []  # noqa: RUF012 — pydantic copies it
+    #: Tables or groups, for a backup that is narrower than the assets that are selected.
+    only: list[str] = []  # noqa: RUF012
+
+
+def live_assets(plan: SystemPlan) -> list[dg.AssetSpec]:
+    """The tables of the living database, so that lineage goes all the way back to them."""
+    return [
+        dg.AssetSpec(
+            asset.live,
+            group_name=plan.system,
+            description=f"The live {'schema' if asset.schema is not None else 'table'} `{asset.title}` of "
+            f"{plan.system}. Not made by a backup; what is read from.",
+            kinds={plan.engine, "source"} if plan.engine else {"source"},
+            metadata={"dagster/table_name": asset.title}
+            if asset.schema is None
+            else {"schema": asset.schema},
+        )
+        for asset in plan.assets
+    ]
+
+
+def read_assets(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
+    """shop/schema and shop/tables/*: one consistent moment of the database, read once into the vault."""
+    system, settings = plan.system, project.system(plan.system)
+
+    @dg.multi_asset(
+        name=naming.read_step(system),
+        specs=[_schema_spec(plan, settings), *(_table_spec(plan, settings, asset) for asset in plan.assets)],
+        can_subset=True,
+        pool=naming.pool(system),
+        required_resource_keys={KEY},
+        description=f"Reads {system} in one snapshot; every table of a run shows the same moment.",
+    )
+    def read(context: dg.AssetExecutionContext, config: ReadConfig) -> Iterator[dg.MaterializeResult[None]]:
+        backups: Backups = getattr(context.resources, KEY)
+        with failures_told(backups.project):
+            yield from _read(context, config, backups, plan)
+
+    return read
+
+
+def _read(
+    context: dg.AssetExecutionContext, config: ReadConfig, backups: Backups, plan: SystemPlan
+) -> Iterator[dg.MaterializeResult[None]]:
+    system = plan.system
+    chosen = plan.selected(context.selected_asset_keys)
+    only = _only(plan, chosen, config)
+    draft = backups.project.export(
+        system,
+        token=context.run.run_id,
+        kind=tokens.kind(config.kind),
+        full=config.full,
+        only=only,
+        pending=tuple(config.pending),
+        listener=backups.listen(context.log),
+    )
+    commits = tokens.manifest_follows(context, system)
+    manifest = draft if commits else backups.project.commit(system, token=context.run.run_id)
+    schema = backups.project.vault.schema(manifest)
+    if naming.schema_key(system) in context.selected_asset_keys:
+        yield dg.MaterializeResult(
+            asset_key=naming.schema_key(system),
+            metadata=_schema_metadata(manifest, schema, plan),
+            data_version=dg.DataVersion(manifest.schema.plain_sha256),
+        )
+    missing = []
+    for asset in chosen:
+        result = _table_result(asset, manifest, schema)
+        if result is None:
+            missing.append(asset.title)
+        else:
+            yield result
+    if not commits:
+        backups.kept.manifest = manifest
+        _commit_was_here(context, backups.project, manifest)
+    if missing:
+        _tables_are_gone(backups.project, manifest, missing, token=context.run.run_id)
+
+
+def _only(plan: SystemPlan, chosen: Sequence[TableAsset], config: ReadConfig) -> tuple[str, ...]:
+    """What to ask for: nothing (all there is, also what the graph does not know) or just what was selected."""
+    if config.only:
+        return tuple(config.only)
+    if len(chosen) == len(plan.assets):
+        return ()
+    if not chosen:
+        raise ConfigError(
+            f"no table of {plan.system} is selected, and a backup without a table is none",
+            remedy=f"select the tables as well, or run the job {naming.backup_job(plan.system)}",
+        )
+    return tuple(glob for asset in chosen for glob in asset.globs())
+
+
+def _table_result(asset: TableAsset, manifest: Manifest, schema: Schema) -> dg.MaterializeResult[None] | None:
+    entries = [entry for entry in manifest.tables if asset.holds(entry.id)]
+    if not entries:
+        return None
+    engine = manifest.engine.name
+    if asset.schema is not None:
+        metadata = schema_of_tables_metadata(entries, manifest, engine)
+        version = dg.DataVersion(tokens.digest_of(f"{e.id}\0{e.fingerprint}" for e in entries))
+    else:
+        metadata = table_metadata(entries[0], schema.table(entries[0].id), manifest, engine)
+        version = dg.DataVersion(entries[0].fingerprint or manifest.id)
+    return dg.MaterializeResult(asset_key=asset.key, metadata=metadata, data_version=version)
+
+
+def _tables_are_gone(project: Project, manifest: Manifest, missing: list[str], *, token: str) -> None:
+    """The database has fewer tables than the graph. What there is must not stay without a backup for that, and
+    nobody must miss it: the backup is committed, the graph's list is renewed, and the run fails."""
+    committed = project.commit(manifest.system, token=token) if _is_draft(project, manifest) else manifest
+    project.inventory(manifest.system)
+    raise Incomplete(
+        f"{len(missing)} tables of the graph are not in the database any more: {', '.join(missing[:10])}. "
+        f"What there is was backed up ({committed.id})",
+        remedy="if they were dropped on purpose, reload the definitions (in the UI: Deployment → Reload): the list of "
+        f"tables was renewed. If not: `backup-pipeline list {manifest.system}` shows the backups that have them",
+    )
+
+
+def _is_draft(project: Project, manifest: Manifest) -> bool:
+    return manifest.id not in project.vault.ids(manifest.system)
+
+
+def _commit_was_here(context: dg.AssetExecutionContext, project: Project, manifest: Manifest) -> None:
+    """The manifest's asset is not part of this run: its history must name this backup all the same."""
+    context.log.info(
+        f"{naming.manifest_key(manifest.system).to_user_string()} is not part of this run: this step committed the backup"
+    )
+    context.log_event(
+        dg.AssetMaterialization(
+            naming.manifest_key(manifest.system),
+            description=f"Backup {manifest.id}, committed by the reading step; its checks did not run.",
+            metadata=_manifest_metadata(project, manifest),
+        )
+    )
+
+
+def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
+    """shop/manifest: the commit point. Before it there is no backup; after it there is one, and it is checked."""
+    system, settings = plan.system, project.system(plan.system)
+    key = naming.manifest_key(system)
+
+    @dg.asset(
+        key=key,
+        deps=[naming.schema_key(system), *(asset.key for asset in plan.assets)],
+        group_name=system,
+        kinds={"json"},
+        owners=list(settings.owners),
+        tags=dict(settings.tags),
+        code_version=_code_version(),
+        pool=naming.pool(system),
+        required_resource_keys={KEY},
+        check_specs=[spec.dagster_spec(key) for spec in INLINE],
+        freshness_policy=_freshness(project, system),
+        description=f"The newest backup of **{system}**: what it holds, how it was read, and whether it is whole. "
+        "Selecting some tables makes a *partial* backup, which never counts as the latest one.",
+    )
+    def manifest(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        backups: Backups = getattr(context.resources, KEY)
+        with failures_told(backups.project):
+            committed = tokens.commit_of_this_run(context, backups.project, system)
+            backups.kept.manifest = committed
+            checks = backups.kept.outcomes = judge_backup(backups, plan, committed)
+            return dg.MaterializeResult(
+                metadata=_manifest_metadata(backups.project, committed),
+                data_version=dg.DataVersion(backups.project.vault.link(system, committed.id).sha256),
+                check_results=[outcome.result(key) for outcome in checks],
+            )
+
+    return manifest
+
+
+def _manifest_metadata(project: Project, manifest: Manifest) -> Metadata:
+    system = manifest.system
+    ids = [identifier for identifier in project.vault.ids(system) if identifier <= manifest.id][-HISTORY:]
+    lines = [project.listed(system, identifier) for identifier in ids]
+    history = [line for line in lines if line.scope == manifest.scope]
+    where = f"{project.vault.store.address}/{system}/{manifest.id}/manifest.json"
+    return manifest_metadata(manifest, lines[-1], where, history)
+
+
+def _schema_metadata(manifest: Manifest, schema: Schema, plan: SystemPlan) -> Metadata:
+    found: Metadata = {
+        "backup": dg.MetadataValue.text(manifest.id),
+        "tables": dg.MetadataValue.int(len(schema.tables)),
+        "foreign_keys": dg.MetadataValue.int(sum(len(table.foreign_keys) for table in schema.tables)),
+        "sequences": dg.MetadataValue.int(len(schema.sequences)),
+        "other_objects": dg.MetadataValue.int(len(schema.objects)),
+        "engine": dg.MetadataValue.text(f"{manifest.engine.name} {manifest.engine.version}"),
+        "made_by": dg.MetadataValue.text(", ".join(sorted({section.made_by for section in manifest.ddl}))),
+    }
+    unknown = plan.unknown(manifest)
+    if unknown:
+        found["not_in_the_graph_yet"] = dg.MetadataValue.text(", ".join(str(table) for table in unknown[:50]))
+    if manifest.left_out:
+        found["left_out"] = left_out_table(manifest.left_out)
+    return found
+
+
+def _schema_spec(plan: SystemPlan, settings: SystemSettings) -> dg.AssetSpec:
+    text = f"The definitions of **{plan.system}**: tables, keys, sequences and everything else, of the same moment as the rows."
+    if not plan.inventoried:
+        text += (
+            "\n\nThe tables are not known yet: they appear after the first backup, or after "
+            f"`backup-pipeline inventory {plan.system}`, when the definitions are reloaded."
+        )
+    return dg.AssetSpec(
+        naming.schema_key(plan.system),
+        deps=[asset.live for asset in plan.assets],
+        description=text,
+        group_name=plan.system,
+        kinds=_kinds(plan, "sql"),
+        owners=list(settings.owners),
+        tags=dict(settings.tags),
+        code_version=_code_version(),
+        skippable=True,
+    )
+
+
+def _table_spec(plan: SystemPlan, settings: SystemSettings, asset: TableAsset) -> dg.AssetSpec:
+    groups = settings.selection.groups_of(tuple(table.id for table in asset.tables))
+    member_of = [name for name, members in groups.items() if members]
+    lines = [f"`{asset.title}`, as it was in the snapshot of the newest backup."]
+    if asset.schema is not None:
+        lines = [f"The {len(asset.tables)} tables of the schema `{asset.title}`; they stand in the metadata."]
+    if member_of:
+        lines.append(f"Groups: {', '.join(member_of)}.")
+    metadata: dict[str, object] = {"dagster/storage_kind": plan.engine}
+    if asset.schema is None:
+        metadata["dagster/table_name"] = asset.title
+    return dg.AssetSpec(
+        asset.key,
+        deps=[asset.live],
+        description="\n\n".join(lines),
+        metadata=metadata,
+        group_name=plan.system,
+        kinds=_kinds(plan, "table"),
+        owners=list(settings.owners),
+        tags=dict(settings.tags),
+        code_version=_code_version(),
+        skippable=True,
+    )
+
+
+def _kinds(plan: SystemPlan, other: str) -> set[str]:
+    return {plan.engine, other} if plan.engine else {other}
+
+
+def _code_version() -> str:
+    """Changes when the same rows would become other bytes."""
+    return f"{__version__}-format{FORMAT}"
+
+
+def _freshness(project: Project, system: str) -> dg.FreshnessPolicy | None:
+    seconds = deadline(project.system(system), project.settings.zone_of(system), project.clock())
+    return (
+        None
+        if seconds is None
+        else dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=max(60.0, seconds)))
+    )

@@ -1,0 +1,68 @@
+"""The whole graph of a configuration, put together; the only place that makes a `Definitions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+
+from backup_pipeline.config import Settings
+from backup_pipeline.orchestration.alerts import failure_alert
+from backup_pipeline.orchestration.asset_checks import watch_checks
+from backup_pipeline.orchestration.assets import live_assets, manifest_asset, read_assets
+from backup_pipeline.orchestration.drills import drill_asset
+from backup_pipeline.orchestration.jobs import backup_job, drill_job
+from backup_pipeline.orchestration.plan import plan_of
+from backup_pipeline.orchestration.resources import KEY, Backups
+from backup_pipeline.orchestration.schedules import schedules
+from backup_pipeline.orchestration.sensors import pending_migrations, watch
+from backup_pipeline.project import Project
+
+
+def build_defs(
+    source: Settings | Project,
+    *,
+    systems: Iterable[str] | None = None,
+    resources: Mapping[str, object] | None = None,
+    executor: dg.ExecutorDefinition | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+) -> dg.Definitions:
+    """Definitions for all systems of a configuration, or for those named.
+
+    Reads the inventories in the state folder and nothing else: no database, no vault, no secret. Steps run in one
+    process unless another executor is given: they share nothing but the vault, and reading has worker
+    processes of its own.
+    """
+    project = source if isinstance(source, Project) else Project(source)
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    checks: list[dg.AssetChecksDefinition] = []
+    jobs: list[dg.UnresolvedAssetJobDefinition] = []
+    timed: list[dg.ScheduleDefinition] = []
+    sensors: list[dg.SensorDefinition] = []
+    for system in project.systems if systems is None else systems:
+        plan = plan_of(project, system)
+        assets += [
+            *live_assets(plan),
+            read_assets(project, plan),
+            manifest_asset(project, plan),
+            drill_asset(project, plan),
+        ]
+        checks.append(watch_checks(plan))
+        jobs += [backup_job(plan), drill_job(plan)]
+        timed += schedules(project, plan)
+        if project.system(system).migrations is not None:
+            sensors.append(pending_migrations(project, plan))
+    if systems is None:
+        sensors.append(watch(project))
+        if project.settings.alerts:
+            sensors.append(failure_alert(project))
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        jobs=jobs,
+        schedules=timed,
+        sensors=sensors,
+        resources={KEY: Backups(project), **(resources or {})},
+        executor=executor or dg.in_process_executor,
+        loggers=loggers,
+    )

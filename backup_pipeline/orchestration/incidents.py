@@ -1,0 +1,243 @@
+"""What went wrong since the last look: failed runs, and failed checks of runs that are over or of the sensor `watch`.
+
+A run that failed because of a check is one incident, and so are all failed checks of one run. A check that warns is
+told when it begins to; one that fails is told each time: every backup that is not whole matters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration.asset_checks import INLINE, WATCHED
+from backup_pipeline.orchestration.jobs import SYSTEM_TAG
+from backup_pipeline.project import Project
+
+#: At the first look, and after a long time without one: what is older is history, not news.
+LOOK_BACK = timedelta(days=1)
+#: The newest evaluations of a check that are looked at; more cannot be new within a sensor's interval.
+_DEPTH = 25
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCheck:
+    name: str
+    severity: str
+    description: str
+    remedies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    #: Stable: "run:<id>" or "check:<asset>:<name>:<evaluation>".
+    id: str
+    system: str
+    #: None: a check that no run evaluated.
+    run_id: str | None
+    job: str
+    #: Set when the run itself failed.
+    message: str = ""
+    remedy: str = ""
+    checks: tuple[FailedCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far was told. It moves past an incident only when every address got it."""
+
+    #: Runs that ended up to here were looked at …
+    since: str
+    #: … and of those within the last look's overlap, these were told.
+    told: tuple[str, ...] = ()
+    #: Check → its last evaluation that was looked at.
+    checks: dict[str, int] = field(default_factory=dict)
+    #: Checks that are failing as far as was told.
+    failing: tuple[str, ...] = ()
+    #: Incident → addresses (by digest) that have it already, while another one does not answer.
+    partly: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str | None, now: datetime) -> Cursor:
+        if not text:
+            return cls(timestamp(now - LOOK_BACK))
+        raw = json.loads(text)
+        return cls(
+            raw["since"],
+            tuple(raw["told"]),
+            raw["checks"],
+            tuple(raw["failing"]),
+            {incident: tuple(done) for incident, done in raw["partly"].items()},
+        )
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    incidents: tuple[Incident, ...]
+    #: The cursor once all of them were told.
+    after: Cursor
+
+
+#: Runs are found by when they were last updated; clocks and transactions may be a little behind.
+_OVERLAP = timedelta(minutes=5)
+
+
+def look(instance: dg.DagsterInstance, project: Project, cursor: Cursor, now: datetime) -> Look:
+    # Checks first: a run that ends in between is found by the second query, and then told as one.
+    evaluated = _failed_checks(instance, project, cursor, now)
+    failed = _failed_runs(instance, project, cursor, now)
+    incidents: list[Incident] = []
+    for run_id, incident in failed.items():
+        if incident.id in cursor.told:
+            continue
+        found = evaluated.by_run.pop(run_id, None)
+        incidents.append(replace(incident, checks=found.checks) if found else incident)
+    incidents += [one for one in evaluated.by_run.values() if one.run_id not in failed]
+    incidents += evaluated.runless
+    told = tuple(incident.id for incident in failed.values())
+    after = Cursor(
+        since=timestamp(now - _OVERLAP), told=told, checks=evaluated.seen, failing=tuple(evaluated.failing)
+    )
+    return Look(tuple(incidents), after)
+
+
+def _failed_runs(
+    instance: dg.DagsterInstance, project: Project, cursor: Cursor, now: datetime
+) -> dict[str, Incident]:
+    since = max(parse_timestamp(cursor.since), now - LOOK_BACK)
+    records = instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since),
+        order_by="update_timestamp",
+        ascending=True,
+    )
+    found = {}
+    for record in records:
+        run = record.dagster_run
+        system = system_of(run, project)
+        if system is not None:
+            message, remedy = _why(instance, run.run_id)
+            found[run.run_id] = Incident(
+                f"run:{run.run_id}", system, run.run_id, run.job_name, message, remedy
+            )
+    return found
+
+
+def system_of(run: dg.DagsterRun, project: Project) -> str | None:
+    """Whose run it is; None where it is none of ours (an instance may serve other projects as well)."""
+    named = run.tags.get(SYSTEM_TAG)
+    if named in project.systems:
+        return named
+    for key in run.asset_selection or ():
+        if key.path[0] in project.systems and len(key.path) > 1:
+            return key.path[0]
+    jobs = {job(name): name for name in project.systems for job in (naming.backup_job, naming.drill_job)}
+    return jobs.get(run.job_name)
+
+
+def _why(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
+    """What the first failed step said, and its remedy; else what is said of the run."""
+    entries = instance.all_logs(
+        run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    )
+    message, remedy = "", ""
+    for entry in entries:
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.is_step_failure:
+            data = event.step_failure_data
+            failure = data.user_failure_data
+            if failure is not None:
+                told: Mapping[str, dg.MetadataValue] = failure.metadata
+                remedy = str(told["remedy"].value) if "remedy" in told else ""
+                return failure.description or "", remedy
+            message = message or (data.error.message.strip() if data.error else "")
+        elif event.is_run_failure:
+            error = event.job_failure_data.error
+            message = message or (error.message.strip() if error else event.message or "")
+    return message or "the run failed", remedy
+
+
+@dataclass(slots=True)
+class _Evaluated:
+    by_run: dict[str, Incident] = field(default_factory=dict)
+    runless: list[Incident] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    failing: set[str] = field(default_factory=set)
+
+
+def _failed_checks(
+    instance: dg.DagsterInstance, project: Project, cursor: Cursor, now: datetime
+) -> _Evaluated:
+    found = _Evaluated(seen=dict(cursor.checks), failing=set(cursor.failing))
+    for system in project.systems:
+        for text in (*INLINE, *WATCHED):
+            _one_check(instance, system, text.name, now, found)
+    return found
+
+
+def _one_check(
+    instance: dg.DagsterInstance, system: str, name: str, now: datetime, found: _Evaluated
+) -> None:
+    key = dg.AssetCheckKey(naming.manifest_key(system), name)
+    label = f"{system}:{name}"
+    history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=_DEPTH)
+    for record in sorted(history, key=lambda record: record.id):
+        evaluation = record.evaluation
+        if record.id <= found.seen.get(label, 0) or evaluation is None:
+            continue
+        if record.run_id and not _is_over(instance, record.run_id):
+            return  # the run's own end decides whether this is one incident with it
+        found.seen[label] = record.id
+        fresh = now.timestamp() - record.create_timestamp <= LOOK_BACK.total_seconds()
+        known = label in found.failing
+        if evaluation.passed:
+            found.failing.discard(label)
+            continue
+        found.failing.add(label)
+        if not fresh or (known and evaluation.severity is dg.AssetCheckSeverity.WARN):
+            continue
+        failed = FailedCheck(
+            name, evaluation.severity.value.lower(), evaluation.description or "", _remedies(evaluation)
+        )
+        _file(instance, system, record.run_id, record.id, failed, found)
+
+
+def _file(
+    instance: dg.DagsterInstance,
+    system: str,
+    run_id: str,
+    number: int,
+    failed: FailedCheck,
+    found: _Evaluated,
+) -> None:
+    if not run_id:
+        identifier = f"check:{system}:{failed.name}:{number}"
+        found.runless.append(Incident(identifier, system, None, "watch", checks=(failed,)))
+        return
+    known = found.by_run.get(run_id)
+    if known is None:
+        run = instance.get_run_by_id(run_id)
+        known = Incident(f"checks:{run_id}", system, run_id, run.job_name if run else "")
+    found.by_run[run_id] = replace(known, checks=(*known.checks, failed))
+
+
+def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is None or run.is_finished
+
+
+def _remedies(evaluation: dg.AssetCheckEvaluation) -> tuple[str, ...]:
+    value = evaluation.metadata.get("findings")
+    if not isinstance(value, dg.TableMetadataValue):
+        return ()
+    found = [str(record.data.get("remedy") or "") for record in value.records]
+    return tuple(dict.fromkeys(text for text in found if text))[:3]

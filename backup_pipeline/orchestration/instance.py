@@ -1,0 +1,65 @@
+"""The Dagster home on this machine: one history for the CLI, the schedules and the UI.
+
+$DAGSTER_HOME where it is set (then its dagster.yaml is whatever it is: see deploy/), else `dagster` in the state
+folder, into which our dagster.yaml is written once and never again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+
+from backup_pipeline.errors import AlreadyExists, ConfigError
+from backup_pipeline.project import Project
+from backup_pipeline.stores.local import LocalStore
+
+VARIABLE = "DAGSTER_HOME"
+FILE_NAME = "dagster.yaml"
+#: What says where our code is, for the UI and the daemon.
+WORKSPACE = "workspace.yaml"
+
+
+def home(project: Project, environ: Mapping[str, str] | None = None) -> Path:
+    """The folder, made and furnished where it is ours to make."""
+    environ = os.environ if environ is None else environ
+    given = environ.get(VARIABLE)
+    if given:
+        folder = Path(given)
+        if not folder.is_absolute() or not folder.is_dir():
+            raise ConfigError(
+                f"{VARIABLE} is {given!r}, which is not an absolute path of a folder",
+                remedy=f"make that folder, or unset {VARIABLE} to use the one beside the configuration",
+            )
+        return folder
+    folder = project.settings.state_folder / "dagster"
+    if not (folder / FILE_NAME).exists():
+        with contextlib.suppress(AlreadyExists):  # another process was faster, with the same bytes
+            LocalStore(folder).put(FILE_NAME, template(FILE_NAME), overwrite=False)
+        # Our store writes what never changes, read-only; this file is for people to edit.
+        (folder / FILE_NAME).chmod(0o644)
+    return folder
+
+
+def open_instance(project: Project, environ: Mapping[str, str] | None = None) -> dg.DagsterInstance:
+    """The instance, for runs in this process; close it (it is a context manager).
+
+    Their output stays with this process: Dagster's log capture would take the terminal away from the progress
+    display, and start two processes a step to do so.
+    """
+    kept = {
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        }
+    }
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home(project, environ)), overrides=kept))
+
+
+def template(name: str) -> bytes:
+    return resources.files("backup_pipeline.orchestration").joinpath(name).read_bytes()

@@ -1,0 +1,125 @@
+"""What the steps are given: the project, and who listens to their progress.
+
+A resource is a plain object, so that a test or a launcher passes its own; nothing in it is opened, and no
+secret is looked up, before a step needs it.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import dagster as dg
+
+from backup_pipeline.config import redact
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.project import Project
+
+if TYPE_CHECKING:
+    from backup_pipeline.drill import DrillReport
+
+#: The key under which steps ask for it.
+KEY = "backups"
+
+
+class Judged(Protocol):
+    """The outcome of a check; see `asset_checks.Outcome`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def is_error(self) -> bool: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def findings(self) -> tuple[Finding, ...]: ...
+
+
+@dataclass
+class Kept:
+    """What the steps of a run in this process made, for whoever launched it."""
+
+    manifest: Manifest | None = None
+    outcomes: Sequence[Judged] = ()
+    drill: DrillReport | None = None
+
+
+@dataclass(frozen=True)
+class Backups:
+    project: Project
+    #: Who is told of progress; the run's log unless a launcher says otherwise.
+    listener: Listener | None = None
+    kept: Kept = field(default_factory=Kept)
+
+    def listen(self, log: dg.DagsterLogManager) -> Listener:
+        return self.listener or LogListener(log)
+
+
+@dataclass
+class LogListener:
+    """Progress as lines in the run's log. Every line is a row in Dagster's storage, so there are few."""
+
+    log: dg.DagsterLogManager
+    every_seconds: float = 15.0
+    _said_at: float = field(default_factory=time.monotonic)
+    _rows: int = 0
+    _bytes: int = 0
+
+    def __call__(self, advance: Advance) -> None:
+        self._rows += advance.rows
+        self._bytes += advance.bytes
+        if advance.note and advance.note != "reused":
+            self.log.warning(f"{advance.subject}: {advance.note}")
+        if time.monotonic() - self._said_at >= self.every_seconds:
+            self._said_at = time.monotonic()
+            self.log.info(
+                f"{advance.phase}: {self._rows:,} rows, {self._bytes / 2**20:,.0f} MiB so far ({advance.subject})"
+            )
+
+
+class StepFailure(dg.Failure):
+    """A failure as the graph records it. `original` is what happened, for a launcher in this process."""
+
+    def __init__(self, error: BaseException, description: str, metadata: dict[str, dg.MetadataValue]) -> None:
+        super().__init__(description=description, metadata=metadata, allow_retries=False)
+        self.original = error
+
+
+@contextmanager
+def failures_told(project: Project) -> Iterator[None]:
+    """Whatever goes wrong in a step becomes a failure with a remedy and without a secret.
+
+    Dagster stores the text and the traceback of an exception, and those of what caused it; a driver's message may
+    hold what it was given. So the chain is cut here, and what is kept of it is redacted.
+    """
+    secrets = project.settings.secrets
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except BackupError as error:
+        told: dict[str, dg.MetadataValue] = {"code": dg.MetadataValue.text(error.code)}
+        if error.remedy:
+            told["remedy"] = dg.MetadataValue.md(redact(error.remedy, secrets))
+        raise StepFailure(error, redact(error.message, secrets), told) from None
+    except Exception as error:  # noqa: BLE001 — it goes on, as a failure without secrets
+        text = redact("".join(traceback.format_exception(error)), secrets)
+        what = redact(f"{type(error).__name__}: {error}", secrets)
+        remedy = dg.MetadataValue.md(
+            "this is a fault of backup_pipeline: please report it with the traceback"
+        )
+        told = {
+            "code": dg.MetadataValue.text("internal"),
+            "remedy": remedy,
+            "traceback": dg.MetadataValue.md(f"```\n{text}\n```"),
+        }
+        raise StepFailure(error, what, told) from None

@@ -1,0 +1,42 @@
+"""When the jobs run: the configuration's cron lines, in the system's time zone, and running without a switch.
+
+A schedule in backup.yaml is a promise; one that waits for a click in a UI would be a backup that never ran. It can
+still be stopped there.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration.plan import SystemPlan
+from backup_pipeline.project import Project
+
+
+def schedules(project: Project, plan: SystemPlan) -> list[dg.ScheduleDefinition]:
+    settings, zone = project.system(plan.system), project.settings.zone_of(plan.system)
+    found = []
+    if settings.schedule is not None:
+        found.append(
+            dg.ScheduleDefinition(
+                name=f"{naming.backup_job(plan.system)}_schedule",
+                job_name=naming.backup_job(plan.system),
+                cron_schedule=settings.schedule,
+                execution_timezone=zone,
+                default_status=dg.DefaultScheduleStatus.RUNNING,
+                run_config={"ops": {naming.read_step(plan.system): {"config": {"kind": "scheduled"}}}},
+                description=f"Backs up {plan.system}: `{settings.schedule}` in {zone}.",
+            )
+        )
+    if settings.drill_schedule is not None:
+        found.append(
+            dg.ScheduleDefinition(
+                name=f"{naming.drill_job(plan.system)}_schedule",
+                job_name=naming.drill_job(plan.system),
+                cron_schedule=settings.drill_schedule,
+                execution_timezone=zone,
+                default_status=dg.DefaultScheduleStatus.RUNNING,
+                description=f"Proves the newest backup of {plan.system}: `{settings.drill_schedule}` in {zone}.",
+            )
+        )
+    return found

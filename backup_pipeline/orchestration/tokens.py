@@ -1,0 +1,79 @@
+"""How the two steps of a backup find each other, when they run in one run and when they do not.
+
+The draft of an export waits in the vault under the id of the run that read it. A run that is re-executed from the
+failure of its second step has another id; the ids of the runs that it descends from lead to the draft.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import cast, get_args
+
+import dagster as dg
+
+from backup_pipeline.errors import ConfigError, NotFound
+from backup_pipeline.model.manifest import Kind, Manifest
+from backup_pipeline.orchestration import naming
+from backup_pipeline.project import Project
+
+
+def kind(text: str) -> Kind:
+    known = get_args(Kind)
+    if text not in known:
+        raise ConfigError(f"{text!r} is not a kind of backup", remedy=f"one of: {', '.join(known)}")
+    return cast(Kind, text)
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def manifest_follows(context: dg.AssetExecutionContext, system: str) -> bool:
+    """Whether this run, as it was launched or narrowed, has the step that commits."""
+    key = naming.manifest_key(system)
+    steps = context.run.step_keys_to_execute
+    if steps is not None:
+        return key.to_python_identifier() in steps
+    return key in context.job_def.asset_layer.executable_asset_keys
+
+
+def commit_of_this_run(context: dg.AssetExecutionContext, project: Project, system: str) -> Manifest:
+    """Commit the draft of this run, or of the run that it was re-executed from."""
+    run = context.run
+    for token in dict.fromkeys((run.run_id, run.parent_run_id, run.root_run_id)):
+        if token is None:
+            continue
+        try:
+            return project.commit(system, token=token)
+        except NotFound:
+            done = _committed_by(context.instance, project, system, token)
+            if done is not None:
+                return project.vault.manifest(system, done)
+    raise NotFound(
+        f"this run has read nothing of {system}, so there is nothing to commit",
+        remedy=f"run the job {naming.backup_job(system)}, or select the tables together with the manifest",
+    )
+
+
+def backup_of_run(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, project: Project, system: str
+) -> str | None:
+    """The backup that a run, or the one that it was re-executed from, has committed."""
+    for token in dict.fromkeys((run.run_id, run.parent_run_id, run.root_run_id)):
+        done = token and _committed_by(instance, project, system, token)
+        if done:
+            return done
+    return None
+
+
+def _committed_by(instance: dg.DagsterInstance, project: Project, system: str, run_id: str) -> str | None:
+    """A run that was killed just after its commit left no draft: its backup is known by what it recorded."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+        made = entry.asset_materialization
+        if made is None or made.asset_key.path[0] != system:
+            continue
+        value = made.metadata.get("backup")
+        if value is not None and str(value.value) in project.vault.ids(system):
+            return str(value.value)
+    return None
