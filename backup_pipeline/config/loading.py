@@ -62,8 +62,7 @@ def load(
 
 
 def parse(text: str, *, name: str, base: Path, environ: Mapping[str, str]) -> Settings:
-    node, raw = _read(text, name)
-    problems = duplicates(node)
+    node, raw, problems = _read(text, name)
     if "base" in raw:
         problems.append(Problem(line_of(node, ("base",)), "base", "there is no such setting", "remove it"))
         del raw["base"]
@@ -84,10 +83,13 @@ def parse(text: str, *, name: str, base: Path, environ: Mapping[str, str]) -> Se
     return settings
 
 
-def _read(text: str, name: str) -> tuple[yaml.Node | None, dict[Any, Any]]:
+def _read(text: str, name: str) -> tuple[yaml.Node | None, dict[Any, Any], list[Problem]]:
+    """The tree (for its lines), the values, and the keys that stand twice."""
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
+        # Before construction, which mixes what `<<:` brings in with a mapping's own keys.
+        problems = duplicates(node)
         raw = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as error:
         raise refuse(name, [not_yaml(error, text)]) from None
@@ -97,7 +99,7 @@ def _read(text: str, name: str) -> tuple[yaml.Node | None, dict[Any, Any]]:
         raise refuse(
             name, [Problem(1, "", "the file holds no settings", "start with `vault:` and `systems:`")]
         )
-    return node, raw
+    return node, raw, problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ def line_of(node: yaml.Node | None, at: Key) -> int:
     line = 1
     for step in at:
         if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in _pairs(node) if k.value == str(step)), None)
+            # The last of equal keys is the one that counts: construction has put what `<<:` brings in first.
+            found = next(((k, v) for k, v in reversed(node.value) if k.value == str(step)), None)
             if found is None:
                 break
             line, node = found[0].start_mark.line + 1, found[1]
@@ -88,16 +89,6 @@ def line_of(node: yaml.Node | None, at: Key) -> int:
         else:
             break
     return line
-
-
-def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
-    """Keys and values, those that `<<:` brings in last."""
-    own = [(key, value) for key, value in node.value if key.tag != "tag:yaml.org,2002:merge"]
-    merged = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
-    for value in merged:
-        for one in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-            own += _pairs(one) if isinstance(one, yaml.MappingNode) else []
-    return own
 
 
 def duplicates(node: yaml.Node | None, at: Key = ()) -> list[Problem]:
