@@ -26,8 +26,9 @@ def plan_restore(
 
         return sqlite.plan(vault, manifest, target_url)
     from backup_pipeline.restore.postgres.plan import plan
+    from backup_pipeline.restore.postgres.target import Server
 
-    return plan(vault, manifest, target_url, create=create, jobs=jobs)
+    return plan(vault, manifest, Server.of(target_url), create=create, jobs=jobs)
 
 
 def restore(
@@ -47,9 +48,11 @@ def restore(
 
         return sqlite.restore(vault, manifest, target_url, listener=listener, dry_run=dry_run)
     from backup_pipeline.restore.postgres.run import restore as restore_postgres
+    from backup_pipeline.restore.postgres.target import Server
 
+    server = Server.of(target_url)
     return restore_postgres(
-        vault, manifest, target_url, create=create, jobs=jobs, listener=listener, dry_run=dry_run
+        vault, manifest, server, create=create, jobs=jobs, listener=listener, dry_run=dry_run
     )
 
 

@@ -17,7 +17,7 @@ from psycopg import pq, sql
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.restore.postgres.failure import explained, failure
-from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.statements import Statement, Token
 
 #: Roles that are words of the language.
@@ -217,6 +217,8 @@ class Runner:
     def run_all(self, statements: Iterable[Statement], section: str) -> None:
         for statement in statements:
             self.run(statement, section)
+        # The dump's head sets its own.
+        self.connection.execute("SET client_encoding = 'UTF8'")
 
     def run(self, statement: Statement, section: str) -> None:
         lowered = statement.text[:40].lower()
@@ -265,8 +267,12 @@ class Runner:
         except psycopg.Error as error:
             raise failure(error, f"{section}, line {statement.line}", statement.text) from error
 
-    def run_later(self) -> None:
+    def run_later(self, encoding: str) -> None:
         """The statements that change what was there before us."""
+        with speaking(self.connection, encoding):
+            self._run_later()
+
+    def _run_later(self) -> None:
         for role, statement in self.later:
             if role:
                 self.connection.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(role)))

@@ -15,6 +15,7 @@ from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.statements import Statement, split
+from backup_pipeline.sources.postgres.session import row_encoding
 from backup_pipeline.vault.vault import Vault
 
 
@@ -31,15 +32,16 @@ class Prepared:
 
     @property
     def encoding(self) -> str:
-        return self.schema.settings.get("encoding", "UTF8")
+        """In which the rows and the definitions are written."""
+        return row_encoding(self.schema.settings.get("encoding", "UTF8"))
 
 
-def plan(vault: Vault, manifest: Manifest, target_url: str, *, create: bool, jobs: int) -> RestorePlan:
-    return prepare(vault, manifest, target_url, create=create, jobs=jobs).plan
+def plan(vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int) -> RestorePlan:
+    return prepare(vault, manifest, server, create=create, jobs=jobs).plan
 
 
-def prepare(vault: Vault, manifest: Manifest, target_url: str, *, create: bool, jobs: int) -> Prepared:
-    server = replace(Server.of(target_url), application=f"backup_pipeline restore {secrets.token_hex(4)}")
+def prepare(vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int) -> Prepared:
+    server = replace(server, application=f"backup_pipeline restore {secrets.token_hex(4)}")
     schema = vault.schema(manifest)
     sections = {
         section.name: tuple(split(vault.content(section.object).decode("utf-8", "surrogateescape")))

@@ -17,7 +17,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.restore.postgres.definitions import raw, savepoint
 from backup_pipeline.restore.postgres.failure import failure
-from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.statements import Statement, Token
 
 Phase = Literal["index", "attach", "foreign key", "rest"]
@@ -156,9 +156,14 @@ class Schedule:
         return not any(self._shared.get(table) for table in make.exclusive)
 
 
-def make(connection: Connection, item: Make) -> tuple[Finding, ...]:
+def make(connection: Connection, item: Make, encoding: str) -> tuple[Finding, ...]:
     """Run one statement. A foreign key that the rows do not obey is made for all future rows, and reported as an
     error with examples: the source broke its own rule, and a database with its rows is worth more than none."""
+    with speaking(connection, encoding):
+        return _make(connection, item)
+
+
+def _make(connection: Connection, item: Make) -> tuple[Finding, ...]:
     text = item.statement.text
     if item.phase != "foreign key":
         connection.execute(

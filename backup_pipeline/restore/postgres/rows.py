@@ -16,7 +16,7 @@ from backup_pipeline.errors import Damaged, RestoreError
 from backup_pipeline.model.manifest import Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.restore.postgres.failure import failure
-from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.vault.vault import Vault
 
 #: Told of rows and bytes as they go in.
@@ -85,11 +85,16 @@ def copy_in(table: TableId, columns: Sequence[str]) -> sql.Composed:
     return sql.SQL("COPY {}{} FROM STDIN").format(table_name(table), listed if columns else sql.SQL(""))
 
 
-def load(connection: Connection, vault: Vault, piece: Piece, progress: Progress) -> None:
+def _encoded(statement: str, connection: Connection, encoding: str) -> bytes:
+    return statement.encode("utf-8" if encoding in ("UTF8", "SQL_ASCII") else connection.info.encoding)
+
+
+def load(connection: Connection, vault: Vault, piece: Piece, encoding: str, progress: Progress) -> None:
     """Inside a transaction of the caller's."""
+    text = copy_in(piece.table, piece.columns).as_string(connection)
     try:
-        with connection.cursor() as cursor:
-            with cursor.copy(copy_in(piece.table, piece.columns)) as copy:
+        with speaking(connection, encoding), connection.cursor() as cursor:
+            with cursor.copy(_encoded(text, connection, encoding)) as copy:
                 for block in vault.blocks(piece.object):
                     copy.write(block)
                     progress(piece.table, 0, len(block))

@@ -81,7 +81,7 @@ class Work:
 def restore(
     vault: Vault,
     manifest: Manifest,
-    target_url: str,
+    server: Server,
     *,
     create: bool,
     jobs: int,
@@ -89,7 +89,7 @@ def restore(
     dry_run: bool,
 ) -> RestoreResult:
     begin = time.monotonic()
-    prepared = prepare(vault, manifest, target_url, create=create, jobs=jobs)
+    prepared = prepare(vault, manifest, server, create=create, jobs=jobs)
     prepared.plan.raise_if_refused()
     work = Work(vault, manifest, prepared, listener, prepared.facts, dry_run)
     if dry_run and prepared.plan.create:
@@ -169,7 +169,7 @@ def _end_sessions(server: Server) -> None:
 def _fill(work: Work) -> None:
     with work.prepared.server.open() as connection:
         work.facts = Facts.of(connection)
-        prepare_session(connection, work.prepared.encoding)
+        prepare_session(connection)
         speed_up(connection)
         if work.dry_run or work.prepared.plan.one_transaction:
             _in_one_transaction(work, connection)
@@ -203,9 +203,9 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
             _define(work, runner)
             if small:
                 with work.timed("load"):
-                    prepare_session(connection, work.prepared.encoding)
+                    prepare_session(connection)
                     for piece in rows.pieces_of(work.manifest):
-                        rows.load(connection, work.vault, piece, work.moved)
+                        rows.load(connection, work.vault, piece, work.prepared.encoding, work.moved)
             else:
                 work.findings.append(
                     _not_proven("its rows are too many for one transaction; definitions were run")
@@ -214,7 +214,7 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
             for phase, name in (("index", "indexes"), ("attach", "indexes"), ("foreign key", "foreign keys")):
                 with work.timed(name):
                     for item in _phase(makes, phase):  # type: ignore[arg-type]
-                        work.findings += post_data.make(connection, item)
+                        work.findings += post_data.make(connection, item, work.prepared.encoding)
             with work.timed("rest"):
                 runner.run_all((item.statement for item in _phase(makes, "rest")), "post-data")
             _finish(work, connection, runner)
@@ -238,7 +238,7 @@ def _finish(work: Work, connection: Connection, runner: Runner) -> None:
         work.say("index", "sequences and materialized views")
         finish.refresh_views(connection, finish.populated_views(work.prepared.schema))
         finish.set_sequences(connection, work.manifest.sequences)
-        runner.run_later()
+        runner.run_later(work.prepared.encoding)
 
 
 # ── in parallel
@@ -267,7 +267,7 @@ def _in_parallel(work: Work, connection: Connection) -> None:
         with work.timed("indexes"):
             _make_all(work, pool, _phase(makes, "index"), "index")
             for item in _phase(makes, "attach"):
-                work.findings += post_data.make(connection, item)
+                work.findings += post_data.make(connection, item, work.prepared.encoding)
         with work.timed("analyze"):
             pool.run(_analyze_tasks(work), on_result=lambda _task, found: work.findings.extend(found))
         with work.timed("foreign keys"):

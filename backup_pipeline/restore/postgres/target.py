@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -13,7 +14,7 @@ from backup_pipeline.errors import ConfigError, RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.sources.postgres.connect import address, parse
-from backup_pipeline.sources.postgres.session import row_encoding, session_settings
+from backup_pipeline.sources.postgres.session import session_settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -92,22 +93,28 @@ def _no_such_database(error: psycopg.Error, name: str) -> bool:
     )
 
 
-def prepare_session(connection: Connection, encoding: str = "UTF8", *, reading: bool = False) -> None:
-    """The settings under which the rows were written out, so that they are read in alike.
-
-    `reading`: the session compares rows, and keeps what makes scans steady; one that builds indexes does without.
-    """
+def prepare_session(connection: Connection) -> None:
+    """The settings under which the rows were written out, so that they are read in alike; but not those that make
+    scans steady, for building indexes does without."""
     settings = session_settings(connection.info.server_version)
-    if not reading:
-        for name in ("max_parallel_workers_per_gather", "jit", "synchronize_seqscans"):
-            settings.pop(name, None)
-    settings |= {
-        "lock_timeout": "0",
-        "client_encoding": row_encoding(encoding),
-        "client_min_messages": "warning",
-    }
+    for name in ("max_parallel_workers_per_gather", "jit", "synchronize_seqscans"):
+        settings.pop(name, None)
+    settings |= {"lock_timeout": "0", "client_min_messages": "warning"}
     for name, value in settings.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+
+
+@contextmanager
+def speaking(connection: Connection, encoding: str) -> Iterator[None]:
+    """For the time of a dump's text or rows: they are in UTF-8 where that is exact, else in the encoding of the
+    database that was backed up. Names that we write ourselves are always UTF-8."""
+    if encoding == "UTF8":
+        yield
+        return
+    connection.execute("SELECT pg_catalog.set_config('client_encoding', %s, false)", (encoding,))
+    yield
+    # After an error the transaction's end does it.
+    connection.execute("SET client_encoding = 'UTF8'")
 
 
 # ── whether it is empty

@@ -25,6 +25,7 @@ _TELL = 4 * 1024 * 1024
 class Setup:
     server: Server
     vault: Vault
+    #: Of the rows and of the definitions: `row_encoding`.
     encoding: str
     #: A write-ahead log is not needed for a table that is emptied in the same transaction (wal_level = minimal).
     may_skip_log: bool
@@ -47,7 +48,7 @@ class Analyze:
 @contextmanager
 def session(setup: Setup) -> Iterator[Handle]:
     with setup.server.open() as connection:
-        prepare_session(connection, setup.encoding)
+        prepare_session(connection)
         speed_up(connection)
 
         def handle(task: object, tell: Tell) -> object:
@@ -55,7 +56,7 @@ def session(setup: Setup) -> Iterator[Handle]:
                 load(connection, setup, task, tell)
                 return ()
             if isinstance(task, Make):
-                return post_data.make(connection, task)
+                return post_data.make(connection, task, setup.encoding)
             assert isinstance(task, Analyze)
             return finish.analyze(connection, task.tables)
 
@@ -70,6 +71,9 @@ def speed_up(connection: Connection) -> None:
         "SELECT pg_catalog.set_config('maintenance_work_mem', greatest(pg_catalog.pg_size_bytes("
         "pg_catalog.current_setting('maintenance_work_mem')), 134217728)::text || 'B', false)"
     )
+    if connection.info.server_version >= 140000:
+        # A server that builds an index for a process that is gone would not notice before the end.
+        connection.execute("SET client_connection_check_interval = '2s'")
 
 
 def load(connection: Connection, setup: Setup, task: Load, tell: Tell) -> None:
@@ -87,4 +91,4 @@ def load(connection: Connection, setup: Setup, task: Load, tell: Tell) -> None:
             if setup.may_skip_log and piece.alone and piece.object.plain_size >= rows.BATCH // 2:
                 name = sql.Identifier(piece.table.schema, piece.table.name)
                 connection.execute(sql.SQL("TRUNCATE ONLY {}").format(name))
-            rows.load(connection, setup.vault, piece, progress)
+            rows.load(connection, setup.vault, piece, setup.encoding, progress)
