@@ -31,6 +31,8 @@ class Column:
     identity: str | None = None
     #: The expression of a generated column; its values are computed again, never exported.
     generated: str | None = None
+    #: Of a generated column: False for one that is computed when it is read (PostgreSQL 18, SQLite).
+    stored: bool = True
     collation: str | None = None
     comment: str | None = None
 

@@ -6,10 +6,10 @@ their own objects). Names of kinds are the catalog's one-letter codes; `inspect`
 
 from __future__ import annotations
 
-_OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 
-def _not_of_extension(catalog: str, column: str) -> str:
+def not_of_extension(catalog: str, column: str) -> str:
     return (
         f"NOT EXISTS (SELECT FROM pg_catalog.pg_depend x WHERE x.classid = 'pg_catalog.{catalog}'::pg_catalog.regclass"
         f" AND x.objid = {column} AND x.deptype = 'e')"
@@ -18,7 +18,7 @@ def _not_of_extension(catalog: str, column: str) -> str:
 
 _TABLES = f"""
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
+ WHERE {OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
 """
 
 #: What is locked. Extension members are in it, so that each can be named as left out.
@@ -40,7 +40,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurit
        pg_catalog.pg_get_expr(c.relpartbound, c.oid), pg_catalog.pg_get_partkeydef(c.oid), c.reloptions,
        c.relispartition, c.relforcerowsecurity,
        ARRAY(SELECT i.inhparent::bigint FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid ORDER BY i.inhseqno)
-{_TABLES} AND {_not_of_extension("pg_class", "c.oid")} ORDER BY 2, 3
+{_TABLES} AND {not_of_extension("pg_class", "c.oid")} ORDER BY 2, 3
 """
 
 #: Where the rows lie: for planning and for the unchanged rule, of every table at once.
@@ -66,7 +66,7 @@ SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a
   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
   LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace
- WHERE {_OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE {OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attrelid, a.attnum
 """
 
@@ -83,7 +83,7 @@ SELECT k.conrelid, k.conname, k.contype, pg_catalog.pg_get_constraintdef(k.oid),
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_catalog.pg_class fc ON fc.oid = k.confrelid
   LEFT JOIN pg_catalog.pg_namespace fn ON fn.oid = fc.relnamespace
- WHERE {_OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND k.contype IN ('p', 'u', 'f', 'c', 'x')
+ WHERE {OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND k.contype IN ('p', 'u', 'f', 'c', 'x')
  ORDER BY k.conrelid, k.conname
 """
 
@@ -94,7 +94,7 @@ SELECT i.indrelid, ic.relname, pg_catalog.pg_get_indexdef(i.indexrelid), i.indis
   JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
   JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
+ WHERE {OURS} AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
  ORDER BY i.indrelid, ic.relname
 """
 
@@ -112,7 +112,7 @@ SELECT n.nspname, c.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqstar
   LEFT JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
   LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
   LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
- WHERE {_OURS} AND c.relpersistence <> 't' AND {_not_of_extension("pg_class", "c.oid")}
+ WHERE {OURS} AND c.relpersistence <> 't' AND {not_of_extension("pg_class", "c.oid")}
  ORDER BY 1, 2
 """
 

@@ -1,12 +1,253 @@
-"""Can this database be backed up as it should be? Every missing right, every danger, each with what to do."""
+"""Can this database be backed up as it should be? Every missing right, every danger, each with what to do.
+
+Nothing is locked and nothing is waited for: a doctor may be called at noon on a busy server.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 
-from backup_pipeline.model.findings import Report
+from backup_pipeline.embedded import pg_dump_for
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.selection import Selection
+from backup_pipeline.sources.postgres import connect, reflection, rights, snapshot, unchanged
+from backup_pipeline.sources.postgres.inspect import inspect
+from backup_pipeline.sources.postgres.session import row_encoding
+
+OLDEST, NEWEST = 13, 18
+#: A transaction that is open for so long keeps VACUUM from its work, and our own snapshot is judged by it as well.
+_LONG_SECONDS = 3600
 
 
 def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) -> Report:
-    return Report(address)
+    started = time.monotonic()
+    findings: list[Finding] = []
+    counted: dict[str, int] = {}
+    try:
+        connection = connect.connect(parameters)
+    except BackupError as error:
+        findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
+        return Report(address, tuple(findings), counted, time.monotonic() - started)
+    try:
+        findings.extend(_pooler(connection))
+        snapshot.begin(connection)
+        found = rights.candidates(connection)
+        counted |= {"tables": len(found), "selected": len(rights.selected(found, selection))}
+        for look in (_version, _room, _standby, _state, _encoding, _large_objects, _activity):
+            findings.extend(look(connection))
+        findings.extend(_rights(connection, rights.selected(found, selection)))
+        findings.extend(_locks(connection, rights.selected(found, selection)))
+        findings.extend(_tables(connection, found, selection))
+        findings.extend(_definitions(connection))
+    except BackupError as error:
+        findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
+    finally:
+        connection.close()
+    return Report(address, tuple(findings), counted, time.monotonic() - started)
+
+
+def _version(connection: connect.Connection) -> Iterator[Finding]:
+    major = connection.server_version // 10000
+    if major < OLDEST:
+        yield Finding(
+            "error",
+            "server-too-old",
+            f"the server is PostgreSQL {major}; {OLDEST} to {NEWEST} are supported",
+            remedy="upgrade the server; until then use its own pg_dump",
+        )
+    elif major > NEWEST:
+        yield Finding(
+            "warning",
+            "server-too-new",
+            f"the server is PostgreSQL {major}, which this version was not tested with",
+            remedy="look for a newer backup-pipeline, and let a drill prove the backups",
+        )
+    elif major == OLDEST:
+        yield Finding(
+            "info", "one-chunk-a-table", f"PostgreSQL {OLDEST} cannot read ranges of a table: one chunk each"
+        )
+
+
+def _pooler(connection: connect.Connection) -> Iterator[Finding]:
+    """A pooler makes up the process id that it tells its clients."""
+    told = connection.info.backend_pid
+    (real,) = connect.row(connection, "SELECT pg_catalog.pg_backend_pid()")
+    if told != real:
+        yield Finding(
+            "warning",
+            "pooler",
+            "there is a connection pooler (pgbouncer or the like) between here and the server",
+            remedy="give the server's own address: a pooler may end a long transaction, and pg_dump needs a session",
+        )
+
+
+def _room(connection: connect.Connection) -> Iterator[Finding]:
+    free, limit = connect.row(
+        connection,
+        """SELECT pg_catalog.current_setting('max_connections')::int
+                  - pg_catalog.current_setting('superuser_reserved_connections')::int
+                  - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
+                  (SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = current_user)""",
+    )
+    if free < 4:
+        yield Finding(
+            "warning",
+            "few-connections",
+            f"only {max(free, 0)} more connections are free; a backup takes one, one for pg_dump and one a worker",
+            remedy="raise max_connections, or lower `workers`",
+        )
+    if 0 <= limit < 4:
+        yield Finding(
+            "warning",
+            "connection-limit",
+            f"the login may have {limit} connections at once; a backup takes one, one for pg_dump and one a worker",
+            remedy="ALTER ROLE … CONNECTION LIMIT -1, or set `workers: 1`",
+        )
+
+
+def _standby(connection: connect.Connection) -> Iterator[Finding]:
+    standby, delay, feedback = connect.row(
+        connection,
+        """SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('max_standby_streaming_delay'),
+                  pg_catalog.current_setting('hot_standby_feedback')""",
+    )
+    if standby and feedback != "on" and delay != "-1":
+        yield Finding(
+            "warning",
+            "standby",
+            f"this is a standby: a backup that takes longer than max_standby_streaming_delay ({delay}) may be cancelled",
+            remedy="set hot_standby_feedback = on, or max_standby_streaming_delay = -1, on the standby",
+        )
+
+
+def _state(connection: connect.Connection) -> Iterator[Finding]:
+    if not snapshot.may_identify(connection):
+        yield Finding(
+            "info",
+            "no-incremental",
+            "the server does not tell who it is (pg_control_system), so every backup reads everything",
+            remedy="GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system(), pg_catalog.pg_control_checkpoint() TO the login",
+        )
+
+
+def _encoding(connection: connect.Connection) -> Iterator[Finding]:
+    (encoding,) = connect.row(connection, "SELECT pg_catalog.current_setting('server_encoding')")
+    kept = row_encoding(encoding)
+    if kept != "UTF8":
+        yield Finding(
+            "info",
+            "encoding",
+            f"the rows are kept in the database's own encoding, {kept}, for not all of it is exact in UTF-8;"
+            " reading them into DuckDB or pandas needs that to be said",
+        )
+
+
+def _large_objects(connection: connect.Connection) -> Iterator[Finding]:
+    try:
+        snapshot.refuse_large_objects(connection, "refuse")
+    except BackupError as error:
+        yield Finding("error", "large-objects", error.message, remedy=error.remedy)
+
+
+def _rights(connection: connect.Connection, selected: list[rights.Candidate]) -> Iterator[Finding]:
+    grants = rights.missing_grants(connection, selected, rights.sequences(connection))
+    if grants:
+        yield Finding(
+            "error",
+            "missing-rights",
+            f"{len(grants)} right{'s are' if len(grants) != 1 else ' is'} missing",
+            remedy="\n".join(grants),
+            examples=tuple(str(c.id) for c in selected if not c.readable or c.filtered)[:20],
+        )
+
+
+def _locks(connection: connect.Connection, selected: list[rights.Candidate]) -> Iterator[Finding]:
+    said = snapshot.holders(connection, selected)
+    if said:
+        yield Finding(
+            "warning",
+            "locked",
+            f"a backup would have to wait now: {said}",
+            remedy="wait for that session or end it (SELECT pg_terminate_backend(pid))",
+        )
+
+
+def _activity(connection: connect.Connection) -> Iterator[Finding]:
+    (count,) = connect.row(
+        connection,
+        """SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
+            WHERE pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'
+              AND xact_start < pg_catalog.clock_timestamp() - %s * interval '1 second'""",
+        (_LONG_SECONDS,),
+    )
+    (prepared,) = connect.row(
+        connection,
+        """SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts
+            WHERE database = pg_catalog.current_database()
+              AND prepared < pg_catalog.clock_timestamp() - %s * interval '1 second'""",
+        (_LONG_SECONDS,),
+    )
+    if count or prepared:
+        yield Finding(
+            "warning",
+            "long-transactions",
+            f"{count} transactions and {prepared} prepared ones have been open for more than an hour: what they wrote is"
+            " in no backup until they commit, and rows written since they began are read again by every backup",
+            remedy="SELECT pid, xact_start, query FROM pg_stat_activity; SELECT * FROM pg_prepared_xacts",
+        )
+
+
+def _tables(
+    connection: connect.Connection, found: list[rights.Candidate], selection: Selection
+) -> Iterator[Finding]:
+    foreign = [str(c.id) for c in found if c.kind == "f"]
+    if foreign:
+        yield Finding(
+            "warning",
+            "foreign-tables",
+            f"{len(foreign)} foreign tables are left out: their rows live on other servers",
+            remedy="back those servers up as systems of their own",
+            examples=tuple(foreign[:20]),
+        )
+    configured = [str(c.id) for c in found if c.extension is not None and c.extension_config]
+    if configured:
+        yield Finding(
+            "warning",
+            "extension-tables",
+            "extensions keep tables in which users may have rows of their own; they are left out",
+            remedy="if you have added rows to them, keep those in a script that runs after a restore",
+            examples=tuple(configured[:20]),
+        )
+    types = unchanged.Types(connection)
+    inspection = inspect(connection)
+    taken = {c.oid for c in rights.selected(found, selection)}
+    unreliable = [
+        str(name)
+        for name, oid in inspection.oids.items()
+        if oid in taken
+        and any(types.unreliable(c.type_oid) for c in inspection.columns[oid] if not c.generated)
+    ]
+    if unreliable:
+        yield Finding(
+            "info",
+            "always-read",
+            "tables with columns whose text depends on the catalog (regclass and the like) are read in full every time",
+            examples=tuple(unreliable[:20]),
+        )
+    unlogged = [str(t.id) for t in inspection.schema.tables if t.unlogged and inspection.oids[t.id] in taken]
+    if unlogged:
+        yield Finding(
+            "info",
+            "unlogged-table",
+            "unlogged tables are backed up, but the server empties them after a crash",
+            examples=tuple(unlogged[:20]),
+        )
+
+
+def _definitions(connection: connect.Connection) -> Iterator[Finding]:
+    major = connection.server_version // 10000
+    program = pg_dump_for(major)
+    if program is None or not program.path.with_name("pg_restore").exists():
+        yield reflection.finding(inspect(connection).schema, major)

@@ -134,6 +134,7 @@ def _column(row: connect.Row) -> Column:
         identity=identity,
         # PostgreSQL 18 also has virtual ones ("v"); both are computed again and never exported.
         generated=expression if generated else None,
+        stored=generated != "v",
         collation=row[7],
         comment=row[8],
     )

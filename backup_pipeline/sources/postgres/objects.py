@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from backup_pipeline.model.schema import SchemaObject, TableId
-from backup_pipeline.sources.postgres import connect
-from backup_pipeline.sources.postgres.catalog import _OURS, _not_of_extension
+from backup_pipeline.sources.postgres import catalog, connect
+from backup_pipeline.sources.postgres.catalog import OURS
 
-_NOT_MEMBER = _not_of_extension
+_NOT_MEMBER = catalog.not_of_extension
 
 #: kind → a query of (schema, name, table's schema, table's name, definition).
 QUERIES: dict[str, str] = {
     "schema": f"""
 SELECT NULL, n.nspname, NULL, NULL, pg_catalog.format('CREATE SCHEMA %I;', n.nspname)
   FROM pg_catalog.pg_namespace n
- WHERE {_OURS} AND n.nspname <> 'public' AND {_NOT_MEMBER("pg_namespace", "n.oid")} ORDER BY 2
+ WHERE {OURS} AND n.nspname <> 'public' AND {_NOT_MEMBER("pg_namespace", "n.oid")} ORDER BY 2
 """,
     "extension": """
 SELECT n.nspname, e.extname, NULL, NULL,
@@ -33,7 +33,7 @@ SELECT n.nspname, t.typname, NULL, NULL,
          (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder)
             FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid))
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
- WHERE {_OURS} AND t.typtype = 'e' AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
+ WHERE {OURS} AND t.typtype = 'e' AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
 """,
     "domain": f"""
 SELECT n.nspname, t.typname, NULL, NULL,
@@ -48,7 +48,7 @@ SELECT n.nspname, t.typname, NULL, NULL,
                            || pg_catalog.pg_get_constraintdef(k.oid), '' ORDER BY k.conname)
                       FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'), '') || ';'
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
- WHERE {_OURS} AND t.typtype = 'd' AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
+ WHERE {OURS} AND t.typtype = 'd' AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
 """,
     "composite": f"""
 SELECT n.nspname, t.typname, NULL, NULL,
@@ -58,7 +58,7 @@ SELECT n.nspname, t.typname, NULL, NULL,
             FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
   JOIN pg_catalog.pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
- WHERE {_OURS} AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
+ WHERE {OURS} AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
 """,
     "range": f"""
 SELECT n.nspname, t.typname, NULL, NULL,
@@ -67,13 +67,28 @@ SELECT n.nspname, t.typname, NULL, NULL,
        || ');'
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
   JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
- WHERE {_OURS} AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
+ WHERE {OURS} AND {_NOT_MEMBER("pg_type", "t.oid")} ORDER BY t.oid
 """,
+    # The table is one whose row type, or whose rows, the function speaks of: it can only be made after that one.
     "function": f"""
-SELECT n.nspname, p.proname || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')', NULL, NULL,
+SELECT n.nspname, p.proname || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')', u.nspname, u.relname,
        pg_catalog.pg_get_functiondef(p.oid) || ';'
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
- WHERE {_OURS} AND p.prokind IN ('f', 'p', 'w') AND {_NOT_MEMBER("pg_proc", "p.oid")} ORDER BY p.oid
+  LEFT JOIN LATERAL (
+       SELECT un.nspname, uc.relname FROM pg_catalog.pg_depend d
+         LEFT JOIN pg_catalog.pg_type ut ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND ut.oid = d.refobjid
+         LEFT JOIN pg_catalog.pg_type ue ON ue.oid = ut.typelem AND ut.typtype = 'b'
+         JOIN pg_catalog.pg_class uc ON uc.relkind IN ('r', 'p', 'f', 'v', 'm') AND uc.oid = CASE
+              WHEN d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.refobjid
+              ELSE coalesce(nullif(ut.typrelid, 0), ue.typrelid) END
+         JOIN pg_catalog.pg_namespace un ON un.oid = uc.relnamespace
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
+        ORDER BY uc.relkind IN ('v', 'm') DESC LIMIT 1) u ON true
+ WHERE {OURS} AND p.prokind IN ('f', 'p', 'w') AND {_NOT_MEMBER("pg_proc", "p.oid")}
+   -- Constructors of range types are made with their type.
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend i WHERE i.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                      AND i.objid = p.oid AND i.deptype = 'i')
+ ORDER BY p.oid
 """,
     "view": f"""
 SELECT n.nspname, c.relname, NULL, NULL,
@@ -81,7 +96,7 @@ SELECT n.nspname, c.relname, NULL, NULL,
                          coalesce(' WITH (' || pg_catalog.array_to_string(c.reloptions, ', ') || ')', ''))
        || E'\\n' || pg_catalog.pg_get_viewdef(c.oid)
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND c.relkind = 'v' AND c.relpersistence <> 't' AND {_NOT_MEMBER("pg_class", "c.oid")} ORDER BY c.oid
+ WHERE {OURS} AND c.relkind = 'v' AND c.relpersistence <> 't' AND {_NOT_MEMBER("pg_class", "c.oid")} ORDER BY c.oid
 """,
     # WITH DATA or WITH NO DATA says whether it was populated, so that a restore knows which ones to refresh.
     "materialized view": f"""
@@ -90,19 +105,19 @@ SELECT n.nspname, c.relname, NULL, NULL,
        || pg_catalog.rtrim(pg_catalog.pg_get_viewdef(c.oid), ';')
        || CASE WHEN c.relispopulated THEN E'\\n  WITH DATA;' ELSE E'\\n  WITH NO DATA;' END
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND c.relkind = 'm' AND {_NOT_MEMBER("pg_class", "c.oid")} ORDER BY c.oid
+ WHERE {OURS} AND c.relkind = 'm' AND {_NOT_MEMBER("pg_class", "c.oid")} ORDER BY c.oid
 """,
     "statistics": f"""
 SELECT n.nspname, s.stxname, tn.nspname, c.relname, pg_catalog.pg_get_statisticsobjdef(s.oid) || ';'
   FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
   JOIN pg_catalog.pg_class c ON c.oid = s.stxrelid JOIN pg_catalog.pg_namespace tn ON tn.oid = c.relnamespace
- WHERE {_OURS} ORDER BY 1, 2
+ WHERE {OURS} ORDER BY 1, 2
 """,
     "rule": f"""
 SELECT n.nspname, r.rulename, n.nspname, c.relname, pg_catalog.pg_get_ruledef(r.oid)
   FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND r.rulename <> '_RETURN' AND {_NOT_MEMBER("pg_class", "c.oid")} ORDER BY 1, 4, 2
+ WHERE {OURS} AND r.rulename <> '_RETURN' AND {_NOT_MEMBER("pg_class", "c.oid")} ORDER BY 1, 4, 2
 """,
     "trigger": f"""
 SELECT n.nspname, g.tgname, n.nspname, c.relname, pg_catalog.pg_get_triggerdef(g.oid) || ';'
@@ -110,7 +125,7 @@ SELECT n.nspname, g.tgname, n.nspname, c.relname, pg_catalog.pg_get_triggerdef(g
             CASE g.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, g.tgname) END
   FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND NOT g.tgisinternal AND {_NOT_MEMBER("pg_class", "c.oid")}
+ WHERE {OURS} AND NOT g.tgisinternal AND {_NOT_MEMBER("pg_class", "c.oid")}
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass
                       AND d.objid = g.oid AND d.deptype IN ('P', 'S', 'I'))
  ORDER BY 1, 4, 2
@@ -125,7 +140,7 @@ SELECT n.nspname, p.polname, n.nspname, c.relname,
        || coalesce(' USING (' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', '')
        || coalesce(' WITH CHECK (' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')', '') || ';'
   FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE {_OURS} ORDER BY 1, 4, 2
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE {OURS} ORDER BY 1, 4, 2
 """,
 }
 
@@ -133,25 +148,25 @@ SELECT n.nspname, p.polname, n.nspname, c.relname,
 NAMED_ONLY: dict[str, str] = {
     "aggregate": f"""SELECT n.nspname, p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        WHERE {_OURS} AND p.prokind = 'a' AND {_NOT_MEMBER("pg_proc", "p.oid")}""",
+        WHERE {OURS} AND p.prokind = 'a' AND {_NOT_MEMBER("pg_proc", "p.oid")}""",
     "base type": f"""SELECT n.nspname, t.typname FROM pg_catalog.pg_type t
         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-        WHERE {_OURS} AND t.typtype = 'b' AND t.typelem = 0 AND {_NOT_MEMBER("pg_type", "t.oid")}""",
+        WHERE {OURS} AND t.typtype = 'b' AND t.typelem = 0 AND {_NOT_MEMBER("pg_type", "t.oid")}""",
     "collation": f"""SELECT n.nspname, c.collname FROM pg_catalog.pg_collation c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
-        WHERE {_OURS} AND {_NOT_MEMBER("pg_collation", "c.oid")}""",
+        WHERE {OURS} AND {_NOT_MEMBER("pg_collation", "c.oid")}""",
     "operator": f"""SELECT n.nspname, o.oid::pg_catalog.regoperator::text FROM pg_catalog.pg_operator o
         JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-        WHERE {_OURS} AND {_NOT_MEMBER("pg_operator", "o.oid")}""",
+        WHERE {OURS} AND {_NOT_MEMBER("pg_operator", "o.oid")}""",
     "operator class": f"""SELECT n.nspname, o.opcname FROM pg_catalog.pg_opclass o
         JOIN pg_catalog.pg_namespace n ON n.oid = o.opcnamespace
-        WHERE {_OURS} AND {_NOT_MEMBER("pg_opclass", "o.oid")}""",
+        WHERE {OURS} AND {_NOT_MEMBER("pg_opclass", "o.oid")}""",
     "text search configuration": f"""SELECT n.nspname, c.cfgname FROM pg_catalog.pg_ts_config c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
-        WHERE {_OURS} AND {_NOT_MEMBER("pg_ts_config", "c.oid")}""",
+        WHERE {OURS} AND {_NOT_MEMBER("pg_ts_config", "c.oid")}""",
     "text search dictionary": f"""SELECT n.nspname, c.dictname FROM pg_catalog.pg_ts_dict c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.dictnamespace
-        WHERE {_OURS} AND {_NOT_MEMBER("pg_ts_dict", "c.oid")}""",
+        WHERE {OURS} AND {_NOT_MEMBER("pg_ts_dict", "c.oid")}""",
     "cast": f"""SELECT NULL, pg_catalog.format_type(c.castsource, NULL) || ' as ' || pg_catalog.format_type(c.casttarget, NULL)
         FROM pg_catalog.pg_cast c WHERE c.oid >= 16384 AND {_NOT_MEMBER("pg_cast", "c.oid")}""",
     "event trigger": f"""SELECT NULL, e.evtname FROM pg_catalog.pg_event_trigger e
@@ -174,22 +189,22 @@ SELECT g.schema, g.name, g.kind, g.relation, g.target,
                CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.relkind IN ('r', 'p', 'f') AS relation,
                c.relacl AS acl, c.relowner AS owner, '' AS columns
           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE {_OURS} AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND c.relacl IS NOT NULL
+         WHERE {OURS} AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND c.relacl IS NOT NULL
            AND {_NOT_MEMBER("pg_class", "c.oid")}
         UNION ALL
         SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), 'TABLE', true,
                a.attacl, c.relowner, pg_catalog.format(' (%I)', a.attname)
           FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE {_OURS} AND a.attacl IS NOT NULL AND NOT a.attisdropped AND {_NOT_MEMBER("pg_class", "c.oid")}
+         WHERE {OURS} AND a.attacl IS NOT NULL AND NOT a.attisdropped AND {_NOT_MEMBER("pg_class", "c.oid")}
         UNION ALL
         SELECT n.nspname, p.proname, p.oid::pg_catalog.regprocedure::text,
                CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, false, p.proacl, p.proowner, ''
           FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-         WHERE {_OURS} AND p.proacl IS NOT NULL AND {_NOT_MEMBER("pg_proc", "p.oid")}
+         WHERE {OURS} AND p.proacl IS NOT NULL AND {_NOT_MEMBER("pg_proc", "p.oid")}
         UNION ALL
         SELECT NULL, n.nspname, pg_catalog.quote_ident(n.nspname), 'SCHEMA', false, n.nspacl, n.nspowner, ''
-          FROM pg_catalog.pg_namespace n WHERE {_OURS} AND n.nspacl IS NOT NULL
+          FROM pg_catalog.pg_namespace n WHERE {OURS} AND n.nspacl IS NOT NULL
        ) g, LATERAL pg_catalog.aclexplode(g.acl) x
  WHERE x.grantee <> g.owner
  GROUP BY 1, 2, 3, 4, 5, 6, x.is_grantable, x.grantee ORDER BY 3, 1, 2, 6
@@ -202,30 +217,61 @@ SELECT n.nspname, c.relname, pg_catalog.format('COMMENT ON %s %I.%I IS %L;',
          n.nspname, c.relname, d.description)
   FROM pg_catalog.pg_description d JOIN pg_catalog.pg_class c ON c.oid = d.objoid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+ WHERE {OURS} AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
    AND c.relkind IN ('v', 'm', 'S', 'i', 'I') AND {_NOT_MEMBER("pg_class", "c.oid")}
 UNION ALL
 SELECT n.nspname, t.typname, pg_catalog.format('COMMENT ON %s %I.%I IS %L;',
          CASE t.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, n.nspname, t.typname, d.description)
   FROM pg_catalog.pg_description d JOIN pg_catalog.pg_type t ON t.oid = d.objoid
   JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
- WHERE {_OURS} AND d.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND {_NOT_MEMBER("pg_type", "t.oid")}
+ WHERE {OURS} AND d.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND {_NOT_MEMBER("pg_type", "t.oid")}
 UNION ALL
 SELECT n.nspname, p.proname, pg_catalog.format('COMMENT ON %s %s IS %L;',
          CASE p.prokind WHEN 'p' THEN 'PROCEDURE' WHEN 'a' THEN 'AGGREGATE' ELSE 'FUNCTION' END,
          p.oid::pg_catalog.regprocedure::text, d.description)
   FROM pg_catalog.pg_description d JOIN pg_catalog.pg_proc p ON p.oid = d.objoid
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
- WHERE {_OURS} AND d.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND {_NOT_MEMBER("pg_proc", "p.oid")}
+ WHERE {OURS} AND d.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND {_NOT_MEMBER("pg_proc", "p.oid")}
 UNION ALL
 SELECT NULL, n.nspname, pg_catalog.format('COMMENT ON SCHEMA %I IS %L;', n.nspname, d.description)
   FROM pg_catalog.pg_description d JOIN pg_catalog.pg_namespace n ON n.oid = d.objoid
- WHERE {_OURS} AND n.nspname <> 'public' AND d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+ WHERE {OURS} AND n.nspname <> 'public' AND d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
 UNION ALL
 SELECT n.nspname, k.conname, pg_catalog.format('COMMENT ON CONSTRAINT %I ON %I.%I IS %L;', k.conname, n.nspname, c.relname, d.description)
   FROM pg_catalog.pg_description d JOIN pg_catalog.pg_constraint k ON k.oid = d.objoid
   JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE {_OURS} AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+ WHERE {OURS} AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+ORDER BY 1, 2, 3
+"""
+
+#: Owners of what the model has no place for, and what was taken from everybody.
+OWNERS = f"""
+SELECT NULL, n.nspname, pg_catalog.format('ALTER SCHEMA %I OWNER TO %I;', n.nspname, pg_catalog.pg_get_userbyid(n.nspowner)), 'owner'
+  FROM pg_catalog.pg_namespace n WHERE {OURS} AND n.nspname <> 'public'
+UNION ALL
+SELECT n.nspname, c.relname, pg_catalog.format('ALTER %s %I.%I OWNER TO %I;', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN
+         'MATERIALIZED VIEW' ELSE 'SEQUENCE' END, n.nspname, c.relname, pg_catalog.pg_get_userbyid(c.relowner)), 'owner'
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE {OURS} AND c.relkind IN ('v', 'm', 'S') AND c.relpersistence <> 't' AND {_NOT_MEMBER("pg_class", "c.oid")}
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                      AND d.objid = c.oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i'))
+UNION ALL
+SELECT n.nspname, t.typname, pg_catalog.format('ALTER TYPE %I.%I OWNER TO %I;', n.nspname, t.typname,
+         pg_catalog.pg_get_userbyid(t.typowner)), 'owner'
+  FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+  LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+ WHERE {OURS} AND (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c') AND {_NOT_MEMBER("pg_type", "t.oid")}
+UNION ALL
+SELECT n.nspname, p.proname, pg_catalog.format('ALTER ROUTINE %s OWNER TO %I;', p.oid::pg_catalog.regprocedure::text,
+         pg_catalog.pg_get_userbyid(p.proowner)), 'owner'
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+ WHERE {OURS} AND p.prokind IN ('f', 'p', 'w') AND {_NOT_MEMBER("pg_proc", "p.oid")}
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend i WHERE i.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                      AND i.objid = p.oid AND i.deptype = 'i')
+UNION ALL
+SELECT n.nspname, p.proname, pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC;', p.oid::pg_catalog.regprocedure::text), 'grant'
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+ WHERE {OURS} AND p.prokind IN ('f', 'p', 'w') AND p.proacl IS NOT NULL AND {_NOT_MEMBER("pg_proc", "p.oid")}
 ORDER BY 1, 2, 3
 """
 
@@ -244,6 +290,8 @@ def read_objects(connection: connect.Connection) -> tuple[list[SchemaObject], se
             found.append(SchemaObject(kind, name, "", schema))
     for schema, name, definition in connect.rows(connection, COMMENTS):
         found.append(SchemaObject("comment", name, definition, schema))
+    for schema, name, definition, kind in connect.rows(connection, OWNERS):
+        found.append(SchemaObject(kind, name, definition, schema))
     grants, roles = _grants(connect.rows(connection, GRANTS))
     return found + grants, roles
 

@@ -86,15 +86,16 @@ def _lock(connection: connect.Connection, tables: Sequence[Candidate], lock_time
         connect.run(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
     except psycopg2.errors.LockNotAvailable:
         connect.run(connection, "ROLLBACK")
+        waited_for = holders(connection, tables) or "which table it was is no longer to be seen"
         raise SourceUnavailable(
-            f"another session kept a lock for more than {lock_timeout:g} s: {_holders(connection, tables)}",
+            f"another session kept a lock for more than {lock_timeout:g} s: {waited_for}",
             remedy="wait for that session or end it (SELECT pg_terminate_backend(pid)), then run the backup again",
         ) from None
     except psycopg2.Error as error:
         raise connect.translated(error, "locking the tables", connection) from error
 
 
-def _holders(connection: connect.Connection, tables: Sequence[Candidate]) -> str:
+def holders(connection: connect.Connection, tables: Sequence[Candidate]) -> str:
     """Who holds or waits for an exclusive lock on one of these tables."""
     found = connect.rows(
         connection,
@@ -111,7 +112,7 @@ def _holders(connection: connect.Connection, tables: Sequence[Candidate]) -> str
         + (f" ({application or 'no name'}, {state or 'state unknown'})")
         for oid, pid, application, state, granted in found
     ]
-    return "; ".join(said[:5]) or "which table it was is no longer to be seen"
+    return "; ".join(said[:5])
 
 
 def _look(connection: connect.Connection, selection: Selection) -> Moment:
@@ -135,14 +136,19 @@ def _look(connection: connect.Connection, selection: Selection) -> Moment:
     )
 
 
-def _state(connection: connect.Connection) -> dict[str, str]:
-    """The identity of this snapshot; empty where the server does not let us know it (some hosted ones)."""
+def may_identify(connection: connect.Connection) -> bool:
+    """Some hosted servers do not let us know who they are."""
     (allowed,) = connect.row(
         connection,
         """SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
               AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')""",
     )
-    if not allowed:
+    return bool(allowed)
+
+
+def _state(connection: connect.Connection) -> dict[str, str]:
+    """The identity of this snapshot; empty when nothing can be built on it."""
+    if not may_identify(connection):
         return {}
     found = connect.row(
         connection,
