@@ -16,13 +16,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from backup_pipeline.checks.comparable import Comparison, Types
+from backup_pipeline.checks.comparable import Comparison, compare
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import ForeignKey, Schema, TableId
 from backup_pipeline.reading.columns import open_columns, schema_of
+from backup_pipeline.reading.types import Types
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.vault import Vault
 
@@ -115,7 +116,7 @@ def references(manifest: Manifest, schema: Schema) -> Iterator[Reference]:
             own = {column.name: column for column in table.columns}
             far = {column.name: column for column in parent.columns} if parent else {}
             comparisons = tuple(
-                types.compare(own[one], far[other])
+                compare(types, own[one], far[other])
                 for one, other in zip(key.columns, key.referenced, strict=True)
                 if one in own and other in far
             )
