@@ -31,8 +31,10 @@ class Server:
     application: str = "backup_pipeline"
 
     @classmethod
-    def of(cls, url: str) -> Server:
+    def of(cls, url: str, default: str = "") -> Server:
         parameters = parse(url)
+        if default:
+            parameters.setdefault("dbname", default)
         if not parameters.get("dbname"):
             raise ConfigError(
                 "the address of the target names no database",
@@ -74,9 +76,9 @@ class Server:
                 raise
 
     def maintenance(self) -> Connection:
-        """A session in a database that every server has, to create and drop others."""
+        """A session in a database that every server has (or in the one that was named), to create and drop others."""
         last: psycopg.Error | None = None
-        for name in ("postgres", "template1"):
+        for name in ("postgres", "template1", self.parameters.get("dbname", self.database)):
             try:
                 return self.with_database(name).connect()
             except psycopg.OperationalError as error:

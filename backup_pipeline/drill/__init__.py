@@ -1,0 +1,46 @@
+"""The drill: a real restore into a scratch database, compared with the backup row for row, and written to.
+
+`rows` finds what differs, `definitions` compares two schemas, `postgres` and `sqlite` are the engines. A drill makes
+its scratch database itself and drops it always; one that exists is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backup_pipeline.drill.report import DrillReport
+from backup_pipeline.errors import ConfigError
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.sources.opening import engine_of
+from backup_pipeline.vault.vault import Vault
+
+__all__ = ["DrillReport", "drill"]
+
+
+def drill(
+    vault: Vault,
+    manifest: Manifest,
+    *,
+    scratch_url: str | None = None,
+    invariants: Mapping[str, str] | None = None,
+    listener: Listener = silent,
+    jobs: int = 2,
+) -> DrillReport:
+    """`scratch_url`: a PostgreSQL server on which a database may be made (and is dropped again); without one, a
+    private server is started. `invariants`: name → SQL that must return no row."""
+    asked = dict(invariants or {})
+    if manifest.engine.name == "sqlite":
+        from backup_pipeline.drill.sqlite import drill as drill_sqlite
+
+        return drill_sqlite(vault, manifest, invariants=asked, listener=listener)
+    if scratch_url is not None and engine_of(scratch_url) != manifest.engine.name:
+        raise ConfigError(
+            f"the scratch server is {engine_of(scratch_url)}, and the backup is of a {manifest.engine.name} database",
+            remedy="give the address of a PostgreSQL server as `scratch`, or none",
+        )
+    from backup_pipeline.drill.postgres import drill as drill_postgres
+
+    return drill_postgres(
+        vault, manifest, scratch_url=scratch_url, invariants=asked, listener=listener, jobs=jobs
+    )

@@ -1,0 +1,217 @@
+"""Two schemas, compared: each difference a finding that names what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.schema import ForeignKey, Schema, SchemaObject, Table, TableId
+
+
+@dataclass(frozen=True, slots=True)
+class Lenience:
+    """What cannot be equal here, and why that is no difference."""
+
+    #: In the source, and not in the backup: their definitions may be missing, and what points to them.
+    left_out: frozenset[TableId] = frozenset()
+    #: Roles that the scratch server lacks: ownership and rights are then not compared.
+    roles_missing: bool = False
+    #: Another major version writes some definitions in other words.
+    other_version: bool = False
+
+
+def compare(expected: Schema, found: Schema, lenience: Lenience) -> tuple[Finding, ...]:
+    severity: Literal["error", "warning"] = "warning" if lenience.other_version else "error"
+    there = {table.id for table in found.tables}
+    absent = lenience.left_out - there
+    findings = list(_tables(expected, found, absent, lenience, severity))
+    findings += _sequences(expected, found, absent)
+    findings += _objects(expected, found, absent, lenience, severity)
+    return tuple(findings)
+
+
+def _tables(
+    expected: Schema,
+    found: Schema,
+    absent: frozenset[TableId],
+    lenience: Lenience,
+    severity: Literal["error", "warning"],
+) -> Iterator[Finding]:
+    ours = {table.id: table for table in expected.tables if table.id not in absent}
+    theirs = {table.id: table for table in found.tables}
+    for table in sorted(ours.keys() - theirs.keys()):
+        yield _missing("table", str(table), table)
+    for table in sorted(theirs.keys() - ours.keys()):
+        yield _surplus("table", str(table), table)
+    for table in sorted(ours.keys() & theirs.keys()):
+        yield from _one_table(ours[table], theirs[table], absent, lenience, severity)
+
+
+def _one_table(
+    ours: Table,
+    theirs: Table,
+    absent: frozenset[TableId],
+    lenience: Lenience,
+    severity: Literal["error", "warning"],
+) -> Iterator[Finding]:
+    a, b = canonical.plain(ours), canonical.plain(theirs)
+    for part in ("columns", "uniques", "foreign_keys", "checks", "indexes"):
+        mine, other = _named(a.pop(part, [])), _named(b.pop(part, []))
+        if part == "foreign_keys":
+            gone = {key.name for key in ours.foreign_keys if _points_to(key, absent)}
+            mine = {name: item for name, item in mine.items() if name not in gone}
+        yield from _parts(ours.id, _SINGULAR[part], mine, other, severity)
+    if lenience.roles_missing:
+        a.pop("owner", None)
+        b.pop("owner", None)
+    for key in sorted(a.keys() | b.keys()):
+        if a.get(key) != b.get(key):
+            yield _different(key.replace("_", " "), str(ours.id), a.get(key), b.get(key), severity, ours.id)
+
+
+_SINGULAR = {
+    "columns": "column",
+    "uniques": "unique constraint",
+    "foreign_keys": "foreign key",
+    "checks": "check",
+    "indexes": "index",
+}
+
+
+def _points_to(key: ForeignKey, tables: frozenset[TableId]) -> bool:
+    return key.references in tables
+
+
+def _named(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    # The place counts for columns: rows are written without their names.
+    return {item["name"]: {**item, "place": place} for place, item in enumerate(items)}
+
+
+def _parts(
+    table: TableId,
+    kind: str,
+    ours: Mapping[str, dict[str, Any]],
+    theirs: Mapping[str, dict[str, Any]],
+    severity: Literal["error", "warning"],
+) -> Iterator[Finding]:
+    for name in sorted(ours.keys() - theirs.keys()):
+        yield _missing(kind, f"{table}.{name}", table)
+    for name in sorted(theirs.keys() - ours.keys()):
+        yield _surplus(kind, f"{table}.{name}", table)
+    for name in sorted(ours.keys() & theirs.keys()):
+        a, b = dict(ours[name]), dict(theirs[name])
+        if kind != "column":
+            del a["place"], b["place"]
+        if a != b:
+            yield _different(kind, f"{table}.{name}", a, b, severity, table)
+
+
+def _sequences(expected: Schema, found: Schema, absent: frozenset[TableId]) -> Iterator[Finding]:
+    ours = {s.id: s for s in expected.sequences if s.owned_by not in absent}
+    theirs = {s.id: s for s in found.sequences}
+    yield from _sets("sequence", ours, theirs, "error", lambda key: str(key))
+
+
+def _objects(
+    expected: Schema,
+    found: Schema,
+    absent: frozenset[TableId],
+    lenience: Lenience,
+    severity: Literal["error", "warning"],
+) -> Iterator[Finding]:
+    skipped = _OF_ROLES if lenience.roles_missing else ()
+
+    def relevant(schema: Schema) -> dict[tuple[str, ...], SchemaObject]:
+        return {
+            # Of a right or a comment there can be several with one name; each is its own.
+            (
+                item.kind,
+                item.schema or "",
+                str(item.table or ""),
+                item.name,
+                item.definition if item.kind in _NAMELESS else "",
+            ): item
+            for item in schema.objects
+            if item.kind not in skipped and item.table not in absent
+        }
+
+    yield from _sets(
+        "object",
+        relevant(expected),
+        relevant(found),
+        severity,
+        _object_name,
+    )
+
+
+def _object_name(key: tuple[str, ...]) -> str:
+    kind, schema, table, name, definition = key
+    return f"{kind} {schema}{'.' if schema else ''}{name}{f' on {table}' if table else ''}" + (
+        f" ({definition})" if definition else ""
+    )
+
+
+_OF_ROLES = ("grant", "policy", "default privileges", "owner")
+_NAMELESS = ("grant", "comment", "owner")
+
+
+def _sets(
+    kind: str,
+    ours: Mapping[Any, object],
+    theirs: Mapping[Any, object],
+    severity: Literal["error", "warning"],
+    named: Callable[[Any], str],
+) -> Iterator[Finding]:
+    for key in sorted(ours.keys() - theirs.keys()):
+        yield _missing(kind, named(key))
+    for key in sorted(theirs.keys() - ours.keys()):
+        yield _surplus(kind, named(key))
+    for key in sorted(ours.keys() & theirs.keys()):
+        a, b = canonical.plain(ours[key]), canonical.plain(theirs[key])
+        if a != b:
+            yield _different(kind, named(key), a, b, severity)
+
+
+def _missing(kind: str, name: str, table: TableId | None = None) -> Finding:
+    return Finding(
+        "error",
+        "definition-missing",
+        f"the restored database has no {kind} {name}",
+        table=str(table) if table else None,
+    )
+
+
+def _surplus(kind: str, name: str, table: TableId | None = None) -> Finding:
+    return Finding(
+        "error",
+        "definition-surplus",
+        f"the restored database has a {kind} {name}, and the backup has not",
+        table=str(table) if table else None,
+    )
+
+
+def _different(
+    kind: str,
+    name: str,
+    ours: object,
+    theirs: object,
+    severity: Literal["error", "warning"],
+    table: TableId | None = None,
+) -> Finding:
+    return Finding(
+        severity,
+        "definition-differs",
+        f"the {kind} of {name} differs"
+        if table and kind not in _SINGULAR.values()
+        else f"{kind} {name} differs",
+        table=str(table) if table else None,
+        examples=(f"backup: {_short(ours)}", f"restored: {_short(theirs)}"),
+    )
+
+
+def _short(value: object) -> str:
+    text = canonical.encode(value).decode("utf-8", "replace").strip()
+    return text if len(text) <= 600 else text[:600] + "…"

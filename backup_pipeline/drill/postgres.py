@@ -1,0 +1,160 @@
+"""A PostgreSQL drill, from the scratch database to the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from backup_pipeline.drill import definitions
+from backup_pipeline.drill.definitions import Lenience
+from backup_pipeline.drill.postgres_rows import Compared, compare, open_session
+from backup_pipeline.drill.postgres_scratch import major_of, place, scratch_database
+from backup_pipeline.drill.postgres_writes import check_invariants, compare_sequences, prove_writes
+from backup_pipeline.drill.report import DrillReport
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.restore.plan import RestoreResult
+from backup_pipeline.restore.postgres.run import restore
+from backup_pipeline.restore.postgres.target import Server
+from backup_pipeline.sources.postgres.inspect import inspect
+from backup_pipeline.sources.postgres.session import row_encoding
+from backup_pipeline.vault.vault import Vault
+
+
+@dataclass
+class Drill:
+    """One drill under way."""
+
+    vault: Vault
+    manifest: Manifest
+    schema: Schema
+    listener: Listener
+    jobs: int
+    findings: list[Finding] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def drill(
+    vault: Vault,
+    manifest: Manifest,
+    *,
+    scratch_url: str | None,
+    invariants: Mapping[str, str],
+    listener: Listener,
+    jobs: int,
+    now: datetime | None = None,
+) -> DrillReport:
+    begin = time.monotonic()
+    work = Drill(vault, manifest, vault.schema(manifest), listener, jobs)
+    with place(manifest, scratch_url) as where:
+        moment = now or datetime.now(UTC)
+        with scratch_database(where, work.schema, moment) as (server, findings):
+            work.findings += findings
+            result = restore(
+                vault, manifest, server, create=False, jobs=jobs, listener=listener, dry_run=False
+            )
+            _prove(work, server, result, invariants)
+            version, address = result.plan.target_version, where.server.address
+    return DrillReport(
+        report=Report(
+            subject=f"{manifest.system} {manifest.id}",
+            findings=tuple(work.findings),
+            counted=work.counted,
+            seconds=time.monotonic() - begin,
+        ),
+        recovery_seconds=result.seconds["total"],
+        scratch=f"PostgreSQL {version} at {'a private server' if scratch_url is None else address}",
+        seconds={**result.seconds, **work.seconds},
+    )
+
+
+def _prove(work: Drill, server: Server, result: RestoreResult, invariants: Mapping[str, str]) -> None:
+    work.findings += result.findings
+    roles_missing = any(finding.code == "role-missing" for finding in result.findings)
+    left_out = frozenset(TableId(left.schema, left.name) for left in work.manifest.left_out)
+    lenience = Lenience(
+        left_out=left_out,
+        roles_missing=roles_missing,
+        other_version=major_of(result.plan.target_version) != major_of(work.manifest.engine.version),
+    )
+    absent = _definitions(work, server, lenience)
+    _rows(work, server)
+    _writes(work, server, invariants, absent)
+
+
+def _definitions(work: Drill, server: Server, lenience: Lenience) -> frozenset[TableId]:
+    """Compares the schemas; returns the tables that are not there, and need not be."""
+    begin = time.monotonic()
+    work.listener(Advance("compare", "definitions"))
+    connection = open_session(server)
+    try:
+        found = inspect(connection).schema
+    finally:
+        connection.close()
+    work.findings += definitions.compare(work.schema, found, lenience)
+    if lenience.roles_missing:
+        work.findings.append(
+            Finding(
+                "info",
+                "rights-not-compared",
+                "ownership and rights were not compared, because the scratch server lacks roles",
+                remedy="make them there; or leave out `scratch`: on a private server they are made by the drill",
+            )
+        )
+    work.counted |= {
+        "columns": sum(len(table.columns) for table in found.tables),
+        "constraints": sum(
+            len(t.foreign_keys) + len(t.uniques) + len(t.checks) + (t.primary_key is not None)
+            for t in found.tables
+        ),
+        "indexes": sum(len(table.indexes) for table in found.tables),
+        "definitions": len(found.objects),
+    }
+    work.seconds["compare definitions"] = time.monotonic() - begin
+    return lenience.left_out - {table.id for table in found.tables}
+
+
+def _rows(work: Drill, server: Server) -> None:
+    begin = time.monotonic()
+    encoding = row_encoding(work.schema.settings.get("encoding", "UTF8"))
+    outcome: Compared = compare(
+        work.vault, work.manifest, server, encoding, jobs=work.jobs, listener=work.listener
+    )
+    work.findings += outcome.findings
+    work.counted |= {"tables": outcome.tables, "rows": outcome.rows}
+    if outcome.rows == 0:
+        work.findings.append(
+            Finding(
+                "info",
+                "nothing-in-it",
+                f"the backup holds no row in its {outcome.tables} tables; that is what was restored",
+            )
+        )
+    work.seconds["compare rows"] = time.monotonic() - begin
+
+
+def _writes(work: Drill, server: Server, invariants: Mapping[str, str], absent: frozenset[TableId]) -> None:
+    begin = time.monotonic()
+    work.listener(Advance("compare", "sequences, invariants, writes"))
+    with server.open() as connection:
+        work.findings += compare_sequences(connection, work.manifest.sequences)
+        work.findings += check_invariants(connection, invariants)
+        written = prove_writes(connection, work.schema, absent)
+    work.findings += written.findings
+    proven = sum(written.how.values())
+    work.counted |= {
+        "sequences": len(work.manifest.sequences),
+        "invariants": len(invariants),
+        "writes": proven,
+    }
+    if proven:
+        ways = ", ".join(f"{count} by {way}" for way, count in sorted(written.how.items()))
+        work.findings.append(
+            Finding("info", "writes-work", f"numbers from sequences were tried for {proven} columns: {ways}")
+        )
+    work.seconds["write"] = time.monotonic() - begin
