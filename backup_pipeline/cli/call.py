@@ -49,6 +49,8 @@ class Call:
     secrets: list[str] = field(default_factory=list)
     #: What to say of the work when it is interrupted: what is true of it, looked up then.
     interrupted: Callable[[], str] = lambda: "nothing was changed"
+    #: Whether the interruption was a SIGTERM.
+    terminated: Callable[[], bool] = lambda: False
 
     @cached_property
     def project(self) -> Project:

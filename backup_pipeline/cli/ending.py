@@ -11,22 +11,17 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 
 from backup_pipeline.cli import document
 from backup_pipeline.cli.app import app
-from backup_pipeline.cli.call import Call, Job, Outcome, tell
+from backup_pipeline.cli.call import Call, Job, Outcome
 from backup_pipeline.errors import BackupError, InternalError, Interrupted, Terminated, UsageError
 
 #: What a shell sees of a program whose reader went away (`backup-pipeline list | head -1`).
 BROKEN_PIPE = 141
-
-
-class Terminate(KeyboardInterrupt):
-    """SIGTERM, on the path of Ctrl-C: everything that cleans up on one cleans up on the other."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +31,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     call = Call(
         json="--json" in own, quiet="-q" in own or "--quiet" in own, verbose="--verbose" in own or "-v" in own
     )
-    with _sigterm():
+    with _signals() as heard:
+        call.terminated = lambda: signal.SIGTERM in heard()
         try:
             return _run(words, call)
         except BrokenPipeError:
@@ -55,9 +51,10 @@ def _run(words: list[str], call: Call) -> int:
     except click.ClickException as error:
         return _fail(call, _usage(error))
     except (click.Abort, KeyboardInterrupt):
-        return _fail(call, Interrupted("interrupted"))
+        return _fail(call, _interruption(call))
     if not isinstance(job, Job):
         return int(job or 0)  # --help and --version are answered while the line is read
+    job.call.terminated = call.terminated
     return finish(job)
 
 
@@ -75,8 +72,8 @@ def finish(job: Job) -> int:
         return _fail(call, error)
     except click.ClickException as error:
         return _fail(call, _usage(error))
-    except KeyboardInterrupt as error:
-        return _fail(call, _interruption(call, error))
+    except KeyboardInterrupt:
+        return _fail(call, _interruption(call))
     except Exception as error:  # noqa: BLE001 - the outermost frame: here it becomes an error with a code, for people and for JSON
         return _fail(call, _internal(error))
 
@@ -131,8 +128,8 @@ def _usage(error: click.ClickException) -> UsageError:
     return UsageError(error.format_message(), remedy=remedy)
 
 
-def _interruption(call: Call, error: KeyboardInterrupt) -> Interrupted:
-    kind, word = (Terminated, "terminated") if isinstance(error, Terminate) else (Interrupted, "interrupted")
+def _interruption(call: Call) -> Interrupted:
+    kind, word = (Terminated, "terminated") if call.terminated() else (Interrupted, "interrupted")
     try:
         state = call.interrupted()
     except BackupError as unknown:
@@ -152,27 +149,39 @@ def _internal(error: Exception) -> InternalError:
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[None]:
-    """SIGTERM as an exception, so that sessions, workers and locks are let go of on the way out."""
+def _signals() -> Iterator[Callable[[], bytes]]:
+    """SIGTERM takes the path of Ctrl-C: what cleans up on one (sessions, workers, locks) cleans up on the other.
 
-    def raised(_: int, __: FrameType | None) -> None:
-        raise Terminate
+    Which of the two it was is read from the interpreter's own record of signals: Dagster puts handlers of its own
+    in, and turns both into one exception.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+
+    def heard() -> bytes:
+        with contextlib.suppress(BlockingIOError):
+            return os.read(reader, 4096)
+        return b""
 
     try:
-        before = signal.signal(signal.SIGTERM, raised)
-    except ValueError:  # not the main thread: whoever runs us there has a handler of their own
-        yield
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not the main thread: whoever runs us there has handlers of their own
+        os.close(reader)
+        os.close(writer)
+        yield lambda: b""
         return
+    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
-        yield
+        yield heard
     finally:
+        signal.set_wakeup_fd(woken)
         signal.signal(signal.SIGTERM, before)
+        os.close(reader)
+        os.close(writer)
 
 
 def _forget(stream: object) -> None:
     """The interpreter flushes stdout as it ends; with the reader gone that would be one more error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
-
-
-__all__ = ["BROKEN_PIPE", "Terminate", "finish", "run", "tell"]
