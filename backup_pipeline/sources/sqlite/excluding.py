@@ -19,7 +19,7 @@ from backup_pipeline.sources.sqlite.choosing import Choice
 from backup_pipeline.sources.sqlite.definitions import tokens_of
 from backup_pipeline.sources.sqlite.explaining import explained
 from backup_pipeline.sources.sqlite.inspection import settings
-from backup_pipeline.sources.sqlite.rows import quoted
+from backup_pipeline.sources.sqlite.rows import quoted, rowid_name
 
 
 def views_read(connection: sqlite3.Connection) -> dict[str, frozenset[str]]:
@@ -174,9 +174,12 @@ def hides_its_rowid(table: Table) -> bool:
     return "WITHOUT ROWID" not in table.options and not any(column.identity for column in table.columns)
 
 
-def _rowid_sums(connection: sqlite3.Connection, name: str) -> tuple[int, ...]:
-    sql = f"SELECT count(*), ifnull(min(rowid), 0), ifnull(max(rowid), 0), ifnull(sum(rowid % 1000003), 0) FROM main.{quoted(name)}"
-    result: tuple[int, ...] = connection.execute(sql).fetchone()
+def _rowid_sums(connection: sqlite3.Connection, table: str) -> tuple[int, ...]:
+    name = rowid_name(connection, table)
+    if name is None:
+        return ()  # no statement can ask for it, so nobody can miss it
+    sums = f"count(*), ifnull(min({name}), 0), ifnull(max({name}), 0), ifnull(sum({name} % 1000003), 0)"
+    result: tuple[int, ...] = connection.execute(f"SELECT {sums} FROM main.{quoted(table)}").fetchone()
     return result
 
 

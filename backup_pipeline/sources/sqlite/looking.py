@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backup_pipeline.errors import SourceError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.fingerprint import Fingerprint
 from backup_pipeline.model.schema import Table
 from backup_pipeline.sources.sqlite.explaining import explain, primary_code
-from backup_pipeline.sources.sqlite.rows import RowRange, fingerprint_table, quoted, reading_file
+from backup_pipeline.sources.sqlite.rows import (
+    RowRange,
+    fingerprint_table,
+    quoted,
+    reading_file,
+    rowid_name,
+)
 from backup_pipeline.sources.sqlite.soundness import Soundness, index_check
 from backup_pipeline.workers import Handle, Pool
 
@@ -69,43 +74,34 @@ def plan(path: Path, tables: Iterable[Table]) -> list[Task]:
             name = table.id.name
             if not table.columns:
                 continue  # a virtual table whose module is missing; the inspection has said so
-            if table.kind != "virtual" and (
-                table.indexes or table.uniques or "WITHOUT ROWID" in table.options
-            ):
-                tasks.append((_extent(connection, table), Task(name, indexes=True)))
-            if table.kind == "virtual" or "WITHOUT ROWID" in table.options:
-                tasks.append((_extent(connection, table), Task(name)))
-                continue
-            first, last = _rowids(connection, name)
-            for start in range(first, last + 1, _step(first, last)):
-                end = min(start + _step(first, last) - 1, last)
-                whole = (start, end) == (first, last)
-                tasks.append((end - start, Task(name, None if whole else RowRange(start, end))))
-            if last < first:
-                tasks.append((0, Task(name)))
+            rowids = _rowids(connection, table)
+            extent = ROWS_A_TASK if rowids is None else rowids.last - rowids.first + 1
+            if table.kind != "virtual" and (table.indexes or table.uniques or table.primary_key):
+                tasks.append((extent, Task(name, indexes=True)))
+            tasks += [(min(extent, ROWS_A_TASK), task) for task in _row_tasks(name, rowids)]
     return [task for _, task in sorted(tasks, key=lambda item: -item[0])]
 
 
-def _rowids(connection: sqlite3.Connection, name: str) -> tuple[int, int]:
-    try:
-        row = connection.execute(
-            f"SELECT (SELECT min(rowid) FROM main.{quoted(name)}), (SELECT max(rowid) FROM main.{quoted(name)})"
-        ).fetchone()
-    except sqlite3.OperationalError as error:
-        raise SourceError(f"main.{name}: {error}") from error
-    return (0, -1) if row[0] is None else (row[0], row[1])
+def _row_tasks(name: str, rowids: RowRange | None) -> Iterator[Task]:
+    if rowids is None or rowids.last - rowids.first < 2 * ROWS_A_TASK:
+        yield Task(name)
+        return
+    # Rowids may be sparse over 2**64: never more than 64 tasks a table.
+    step = max(ROWS_A_TASK, -(-(rowids.last - rowids.first + 1) // 64))
+    for first in range(rowids.first, rowids.last + 1, step):
+        yield Task(name, RowRange(first, min(first + step - 1, rowids.last)))
 
 
-def _step(first: int, last: int) -> int:
-    """Rowids may be sparse over 2**64: never more than 64 tasks a table."""
-    return max(ROWS_A_TASK, -(-(last - first + 1) // 64))
-
-
-def _extent(connection: sqlite3.Connection, table: Table) -> int:
-    if table.kind == "virtual" or "WITHOUT ROWID" in table.options:
-        return ROWS_A_TASK
-    first, last = _rowids(connection, table.id.name)
-    return last - first + 1
+def _rowids(connection: sqlite3.Connection, table: Table) -> RowRange | None:
+    """Between which rowids the rows are; None for tables that have no rowid, or whose rowid cannot be named."""
+    name = rowid_name(connection, table.id.name)
+    if table.kind == "virtual" or "WITHOUT ROWID" in table.options or name is None:
+        return None
+    where = f"main.{quoted(table.id.name)}"
+    first, last = connection.execute(
+        f"SELECT (SELECT min({name}) FROM {where}), (SELECT max({name}) FROM {where})"
+    ).fetchone()
+    return None if first is None else RowRange(first, last)
 
 
 def look_at(path: Path, tasks: Sequence[Task], workers: int, told: Told) -> None:

@@ -107,6 +107,13 @@ def columns_of(connection: sqlite3.Connection, table: str) -> tuple[RowColumn, .
     return tuple(RowColumn(name, declared or "") for name, declared, hidden in found if hidden == 0)
 
 
+def rowid_name(connection: sqlite3.Connection, table: str) -> str | None:
+    """What the rowid can be called: a column that is named `rowid` hides it. None: every one of its names is taken."""
+    taken = connection.execute("SELECT lower(name) FROM pragma_table_xinfo(?) WHERE pk <> 1", (table,))
+    names = {name for (name,) in taken.fetchall()}
+    return next((name for name in ("rowid", "_rowid_", "oid") if name not in names), None)
+
+
 def read_rows(path: Path, table: str, columns: Sequence[str] | None = None) -> Iterator[tuple[Value, ...]]:
     """Every row of a table, as SQLite stores it. Text that is not UTF-8 comes with surrogate escapes."""
     with reading_file(path) as connection:
@@ -163,7 +170,8 @@ def _fetched(
     if rows is None:
         cursor = connection.execute(sql)
     else:
-        cursor = connection.execute(f"{sql} WHERE rowid BETWEEN ? AND ?", (rows.first, rows.last))
+        where = f"WHERE {rowid_name(connection, table)} BETWEEN ? AND ?"
+        cursor = connection.execute(f"{sql} {where}", (rows.first, rows.last))
     size = 1
     while batch := cursor.fetchmany(size):
         yield batch
