@@ -11,8 +11,10 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import yaml
 from dagster._core.instance.ref import InstanceRef
 
 from backup_pipeline.errors import AlreadyExists, ConfigError
@@ -52,13 +54,29 @@ def open_instance(project: Project, environ: Mapping[str, str] | None = None) ->
     Their output stays with this process: Dagster's log capture would take the terminal away from the progress
     display, and start two processes a step to do so.
     """
-    kept = {
+    folder = home(project, environ)
+    overrides: dict[str, Any] = {
         "compute_logs": {
             "module": "dagster._core.storage.noop_compute_log_manager",
             "class": "NoOpComputeLogManager",
         }
     }
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home(project, environ)), overrides=kept))
+    if not _names_a_storage(folder):
+        overrides["storage"] = {
+            "custom": {
+                "module": "backup_pipeline.orchestration.local_storage",
+                "class": "LocalStorage",
+                "config": {"base_dir": str(folder)},
+            }
+        }
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=overrides))
+
+
+def _names_a_storage(folder: Path) -> bool:
+    """Whether dagster.yaml sends the history elsewhere (PostgreSQL): then that is where ours goes."""
+    file = folder / FILE_NAME
+    settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    return bool({"storage", "run_storage", "event_log_storage"} & (settings or {}).keys())
 
 
 def template(name: str) -> bytes:

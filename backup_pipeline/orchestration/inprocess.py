@@ -1,0 +1,204 @@
+"""A run in this process: its definitions, its selection, its quiet, and what becomes of its failures.
+
+`launch` is the door to this; it is apart because it is imported before Dagster is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from backup_pipeline.errors import BackupError, ConfigError, Incomplete, ProofFailed
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Listener
+from backup_pipeline.model.selection import matches
+from backup_pipeline.orchestration import naming, processes
+from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.orchestration.instance import open_instance
+from backup_pipeline.orchestration.jobs import SYSTEM_TAG
+from backup_pipeline.orchestration.launch import BackupRequest
+from backup_pipeline.orchestration.plan import SystemPlan, plan_of
+from backup_pipeline.orchestration.resources import KEY, Backups, Kept, StepFailure
+from backup_pipeline.project import Project
+
+if TYPE_CHECKING:
+    from backup_pipeline.drill import DrillReport
+
+#: The location's name in workspace.yaml: this is how the UI finds the runs of a job.
+_REPOSITORY_TAG = {".dagster/repository": "__repository__@backup_pipeline"}
+
+
+def backup(
+    project: Project,
+    system: str,
+    request: BackupRequest,
+    listener: Listener,
+    opened: Opened,
+) -> Manifest:
+    project.system(system)
+    if project.known_inventory(system) is None:
+        project.inventory(system)
+    only = request.only
+    selection = _selection(project, system, only) if only else None
+    config: dict[str, Any] = {
+        "kind": request.kind,
+        "full": request.full,
+        "pending": list(request.pending),
+        "only": list(only),
+    }
+    kept = Kept()
+    run = _Run(
+        naming.backup_job(system),
+        {"ops": {naming.read_step(system): {"config": config}}},
+        selection,
+        Backups(project, listener, kept),
+    )
+    _execute(project, system, run, opened)
+    if kept.manifest is None:
+        raise Incomplete(
+            f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
+        )
+    return kept.manifest
+
+
+def drill(
+    project: Project, system: str, identifier: str | None, listener: Listener, opened: Opened
+) -> DrillReport:
+    chosen = project.vault.resolve(system, identifier)
+    kept = Kept()
+    run = _Run(
+        naming.drill_job(system),
+        {"ops": {naming.drill_key(system).to_python_identifier(): {"config": {"backup": chosen}}}},
+        None,
+        Backups(project, listener, kept),
+    )
+    try:
+        _execute(project, system, run, opened)
+    except ProofFailed:
+        if kept.drill is None:
+            raise
+    if kept.drill is None:
+        raise Incomplete(
+            f"the drill of {system} ended without a result", remedy="look at the run in `backup-pipeline ui`"
+        )
+    return kept.drill
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Where a run is recorded; `close` is called when it is over."""
+
+    instance: dg.DagsterInstance
+    verbose: bool = False
+
+
+@contextmanager
+def opened(project: Project, instance: dg.DagsterInstance | None, *, verbose: bool) -> Iterator[Opened]:
+    """The given instance, or that of this machine."""
+    if instance is not None:
+        yield Opened(instance, verbose)
+        return
+    with open_instance(project) as found:
+        yield Opened(found, verbose)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    job: str
+    config: Mapping[str, Any]
+    selection: Sequence[dg.AssetKey] | None
+    backups: Backups
+
+
+def _selection(project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
+    """The assets of the named tables and groups; asks the database again where the graph does not know a name."""
+    found = _named(plan_of(project, system), project, system, only)
+    if found is None:
+        project.inventory(system)
+        found = _named(plan_of(project, system), project, system, only)
+    if found is None:
+        raise ConfigError(
+            f"{', '.join(only)}: not all of these are groups or tables of {system}",
+            remedy=f"groups: {', '.join(project.system(system).groups) or 'none'}; "
+            f"tables: `backup-pipeline inventory {system}`",
+        )
+    return [naming.schema_key(system), *found, naming.manifest_key(system)]
+
+
+def _named(plan: SystemPlan, project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey] | None:
+    keys: dict[dg.AssetKey, None] = {}
+    for name in only:
+        globs = project.system(system).groups.get(name, (name,))
+        hits = [
+            asset.key
+            for asset in plan.assets
+            if any(matches(glob, table.id) for table in asset.tables for glob in globs)
+        ]
+        if not hits:
+            return None
+        keys.update(dict.fromkeys(hits))
+    return list(keys)
+
+
+def _execute(project: Project, system: str, run: _Run, opened: Opened) -> None:
+    definitions = build_defs(
+        project,
+        systems=(system,),
+        resources={KEY: run.backups},
+        loggers=None if opened.verbose else {"console": _nowhere},
+    )
+    job = definitions.resolve_job_def(run.job)
+    with _quiet(opened.verbose):
+        processes.bury_the_dead(opened.instance)
+        try:
+            job.execute_in_process(
+                run_config={**run.config, **({} if opened.verbose else {"loggers": {"console": {}}})},
+                instance=opened.instance,
+                asset_selection=run.selection,
+                tags={SYSTEM_TAG: system, **_REPOSITORY_TAG, **processes.tags()},
+            )
+        except StepFailure as failure:
+            if isinstance(failure.original, BackupError):
+                raise failure.original from None
+            raise failure.original from failure
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+        except dg.DagsterAssetCheckFailedError:
+            raise _failed_check(run.backups.kept, system) from None
+
+
+def _failed_check(kept: Kept, system: str) -> ProofFailed:
+    bad = [outcome for outcome in kept.outcomes if not outcome.passed]
+    worst = next((outcome for outcome in bad if outcome.is_error), None)
+    made = f" The backup {kept.manifest.id} was committed." if kept.manifest else ""
+    if worst is None:
+        return ProofFailed(f"a check of the backup of {system} failed.{made}", remedy="look at it in the UI")
+    remedies = [finding.remedy for finding in worst.findings if finding.remedy]
+    return ProofFailed(f"{worst.name}: {worst.description}.{made}", remedy=remedies[0] if remedies else "")
+
+
+@dg.logger
+def _nowhere(_: dg.InitLoggerContext) -> logging.Logger:
+    """In the place of Dagster's console logger: the CLI has a progress display of its own."""
+    found = logging.getLogger("backup_pipeline.nowhere")
+    found.handlers = [logging.NullHandler()]
+    found.propagate = False
+    return found
+
+
+@contextmanager
+def _quiet(verbose: bool) -> Iterator[None]:
+    """What Dagster says outside of a run's log, below errors, is not for the terminal."""
+    logger = logging.getLogger("dagster")
+    before = logger.level
+    if not verbose:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
