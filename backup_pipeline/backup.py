@@ -27,8 +27,6 @@ from backup_pipeline.vault.vault import Vault
 
 #: A new snapshot makes these right: a server that restarts, a table that is altered under our hands.
 _PASSING = (SourceChanged, SourceUnavailable)
-#: Seconds to wait before the second, the third … attempt.
-PAUSES = (1.0, 3.0, 9.0)
 
 
 def now() -> datetime:
@@ -46,6 +44,8 @@ class Order:
     expected_empty: tuple[str, ...] = ()
     migrations: Migrations | None = None
     git_revision: str | None = None
+    #: Seconds to wait before the second, the third … attempt.
+    pauses: tuple[float, ...] = (1.0, 3.0, 9.0)
 
 
 def back_up(
@@ -94,11 +94,11 @@ def commit(vault: Vault, system: str, *, token: str, clock: Callable[[], datetim
 def _export_with_retries(
     vault: Vault, source: Source, order: Order, listener: Listener, clock: Callable[[], datetime]
 ) -> Manifest:
-    for attempt, pause in enumerate(PAUSES, start=2):
+    for attempt, pause in enumerate(order.pauses, start=2):
         try:
             return _export(vault, source, order, listener, clock)
         except _PASSING as error:
-            note = f"{error.message}; attempt {attempt} of {len(PAUSES) + 1} in {pause:.0f} s"
+            note = f"{error.message}; attempt {attempt} of {len(order.pauses) + 1} in {pause:.0f} s"
             listener(Advance("export", order.system, note=note))
             time.sleep(pause)
     return _export(vault, source, order, listener, clock)

@@ -182,11 +182,11 @@ class Project:
             self.inventory(system)
 
     def migrations(self, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
-        from backup_pipeline.migrations import migration_state
-
         settings = self.system(system).migrations
         if settings is None:
             return None
+        from backup_pipeline.migrations import migration_state
+
         applied = self.source(system).applied_migrations(settings.tool)
         state = migration_state(settings.tool, self.settings.resolve(settings.path), applied)
         return replace(state, pending=pending) if pending else state

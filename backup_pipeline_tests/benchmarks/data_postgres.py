@@ -12,8 +12,9 @@ CREATE TABLE wide (
 );
 INSERT INTO wide
 SELECT n, md5(n::text)::uuid, timestamptz '2020-01-01 UTC' + n * interval '1 minute', (n % 100000) / 100.0,
-       repeat(md5((n * 7)::text), 1 + (n % 5)::int), jsonb_build_object('k', n, 'words', md5((n * 3)::text)), n % 2 = 0,
-       (ARRAY['sad', 'ok', 'happy'])[1 + n % 3]::mood, ARRAY[md5((n % 1000)::text), 'x']
+       md5((n * 7)::text) || ' the order was sent to ' || md5((n * 11)::text),
+       jsonb_build_object('k', n, 'word', md5((n * 3)::text), 'seen', n % 1000, 'from', 'newsletter'), n % 2 = 0,
+       (ARRAY['sad', 'ok', 'happy'])[1 + n % 3]::mood, ARRAY[left(md5((n * 5)::text), 8), 'x']
 FROM generate_series(1, {rows}) AS n;
 """
 
