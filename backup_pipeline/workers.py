@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
-from backup_pipeline.errors import Incomplete
+from backup_pipeline.errors import BackupError, Incomplete
 
 #: Told by a handler while it works; handed to the parent's `on_news`.
 Tell = Callable[[Any], None]
@@ -48,12 +48,20 @@ class _Reply:
 class Pool:
     """`with Pool("package.module:factory", setup, 2) as pool: pool.run(tasks, on_result=…)`."""
 
-    def __init__(self, factory: str, setup: object, size: int) -> None:
+    def __init__(
+        self,
+        factory: str,
+        setup: object,
+        size: int,
+        *,
+        lost: Callable[[Any, str], BackupError] | None = None,
+    ) -> None:
+        """`lost(task, how)` makes the error for a worker that died; the task is None when it had none yet."""
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
         try:
             for _ in range(max(1, size)):
-                worker = _Worker(factory, setup)
+                worker = _Worker(factory, setup, lost or _lost)
                 self._workers.append(worker)
                 self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
         except BaseException:
@@ -124,16 +132,17 @@ class Pool:
 
     def close(self) -> None:
         """Idle workers end in order, busy ones at once. Closing twice does nothing."""
-        while self._workers:
-            worker = self._workers.pop()
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(worker.stdout)
-            worker.close()
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.end()
+        for worker in workers:
+            worker.wait()
         self._selector.close()
 
 
 class _Worker:
-    def __init__(self, factory: str, setup: object) -> None:
+    def __init__(self, factory: str, setup: object, lost: Callable[[Any, str], BackupError]) -> None:
+        self._make_error = lost
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "backup_pipeline.workers"],
@@ -164,11 +173,13 @@ class _Worker:
         assert isinstance(reply, _Reply)
         return reply
 
-    def close(self) -> None:
+    def end(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
         if self.task is not None or not self.ready:
             self.process.kill()
+
+    def wait(self) -> None:
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
@@ -182,13 +193,17 @@ class _Worker:
         except BrokenPipeError:
             raise self._lost() from None
 
-    def _lost(self) -> Incomplete:
+    def _lost(self) -> BackupError:
         code = self.process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return Incomplete(
-            f"a worker process {how} in the middle of its work",
-            remedy="see whether the machine ran out of memory, and run it again",
-        )
+        return self._make_error(self.task, how)
+
+
+def _lost(_task: Any, how: str) -> BackupError:
+    return Incomplete(
+        f"a worker process {how} in the middle of its work",
+        remedy="see whether the machine ran out of memory, and run it again",
+    )
 
 
 def _write_frame(stream: IO[bytes], value: Any) -> None:

@@ -24,6 +24,9 @@ def migrations(connection: connect.Connection, tool: str) -> tuple[str, ...] | N
         )
     name, query = _TOOLS[tool]
     with connect.explained(f"reading {name}", connection):
+        connect.run(
+            connection, "BEGIN READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL row_security = off"
+        )
         # Where the login's own search_path finds it, as the tool would; else wherever it is.
         found = connect.rows(
             connection,

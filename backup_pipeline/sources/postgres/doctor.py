@@ -31,11 +31,10 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
         findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
         return Report(address, tuple(findings), counted, time.monotonic() - started)
     try:
-        findings.extend(_pooler(connection))
         snapshot.begin(connection)
         found = rights.candidates(connection)
         counted |= {"tables": len(found), "selected": len(rights.selected(found, selection))}
-        for look in (_version, _room, _standby, _state, _encoding, _large_objects, _activity):
+        for look in (_version, _pooler, _room, _standby, _state, _encoding, _large_objects, _activity):
             findings.extend(look(connection))
         findings.extend(_rights(connection, rights.selected(found, selection)))
         findings.extend(_locks(connection, rights.selected(found, selection)))

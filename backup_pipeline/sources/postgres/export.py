@@ -7,10 +7,11 @@ larger one by worker processes; what a worker would have to queue for comes back
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.errors import Incomplete
+from backup_pipeline.errors import Incomplete, SourceError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Chunk, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
@@ -90,7 +91,7 @@ class Conductor:
         # Large ones first: the last one to finish is then a small one, and no worker waits long for another.
         tasks.sort(key=lambda task: (not task.witness, -_cost(task), task.number))
         if self.workers > 1 and sum(_cost(task) for task in tasks) >= IN_PROCESS_BYTES:
-            with Pool(FACTORY, self.session, min(self.workers, len(tasks))) as pool:
+            with Pool(FACTORY, self.session, min(self.workers, len(tasks)), lost=_lost) as pool:
                 self._perform(tasks, lambda todo, take: self._in_workers(pool, todo, take))
         else:
             self._perform(tasks, self._here)
@@ -199,6 +200,15 @@ class Meter:
         left = sum(self._weights.values())
         ratio = self._bytes / self._weight_done if self._weight_done else 1.0
         return self._bytes + int(left * min(ratio, 4.0))
+
+
+def _lost(task: Task | None, how: str) -> SourceError:
+    killed = how.endswith(f"signal {int(signal.SIGKILL)}")
+    return SourceError(
+        f"the worker process that was reading {task if task is not None else 'nothing yet'} {how}"
+        + (", most likely because memory ran out" if killed else ""),
+        remedy="lower `workers`, or give the machine more memory: a row takes about three times its size while it is read",
+    )
 
 
 def plain(task: Task) -> Task:

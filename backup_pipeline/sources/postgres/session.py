@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 SESSION_SETTINGS: Mapping[str, str] = {
+    # First: a role may have a timeout that even the settings below would not survive.
+    "statement_timeout": "0",
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
@@ -21,7 +23,6 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "quote_all_identifiers": "off",
     # Filtered rows would be a silent loss: with this off they are an error.
     "row_security": "off",
-    "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     # The same rows in the same order give the same object: a scan must begin at the first page and end at
     # the last, whoever else is scanning, and in one process.

@@ -59,8 +59,11 @@ def take(connection: connect.Connection, selection: Selection, lock_timeout: flo
     """Lock what is selected and take a snapshot that sees exactly that."""
     problem = ""
     for _ in range(_ATTEMPTS):
+        # A transaction of its own, so that the next one has not read anything when it locks.
+        begin(connection)
         before = rights.selected(rights.candidates(connection), selection)
         rights.require(connection, before, rights.sequences(connection))
+        connect.run(connection, "ROLLBACK")
         begin(connection, lock_timeout=lock_timeout)
         try:
             _lock(connection, before, lock_timeout)
@@ -86,6 +89,7 @@ def _lock(connection: connect.Connection, tables: Sequence[Candidate], lock_time
         connect.run(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
     except psycopg2.errors.LockNotAvailable:
         connect.run(connection, "ROLLBACK")
+        begin(connection)
         waited_for = holders(connection, tables) or "which table it was is no longer to be seen"
         raise SourceUnavailable(
             f"another session kept a lock for more than {lock_timeout:g} s: {waited_for}",
