@@ -108,6 +108,7 @@ def _export(
     vault: Vault, source: Source, order: Order, listener: Listener, clock: Callable[[], datetime]
 ) -> Manifest:
     started = clock()
+    vault.store.sweep()
     identifier = _free_id(vault, order.system, started)
     found = baselines.gather(vault, order.system)
     with source.snapshot(order.selection, order.options) as snapshot:

@@ -74,7 +74,9 @@ def _tell(
     from backup_pipeline.orchestration.launch import run_backup, run_drill
 
     shop.open_for_business()
-    say(f"1. A shop on PostgreSQL {server.major}: customers, orders, payments, and an audit log that nobody needs.")
+    say(
+        f"1. A shop on PostgreSQL {server.major}: customers, orders, payments, and an audit log that nobody needs."
+    )
 
     first = run_backup(project, "shop")
     say(f"2. First backup:  {_described(project, first)}")
@@ -88,8 +90,8 @@ def _tell(
 
     report = project.verify("shop")
     say(
-        f"4. Verified:      {report.counted.get('objects', 0)} objects read back,"
-        f" {len(report.errors)} errors"
+        f"4. Verified:      {report.counted['objects']} objects and {report.counted['rows']:,} rows read back,"
+        f" {report.counted['references']} foreign keys followed, {len(report.errors)} errors"
     )
     if not report.ok:
         raise ProofFailed("the vault does not verify", remedy="run `backup-pipeline verify shop`")
@@ -104,7 +106,7 @@ def _tell(
     result = project.restore("shop", "latest", target, create=True)
     again = Shop(target)
     restored = again.facts()
-    say(f"6. Restored to a new database in {result.seconds:.1f} s:")
+    say(f"6. Restored to a new database in {result.seconds['total']:.1f} s:")
     _table(say, before, broken, restored)
     if restored != before:
         raise ProofFailed("what came back is not what was there", remedy="this is a bug: please report it")
@@ -112,11 +114,17 @@ def _tell(
     say(f"   The first order after the restore got number {order}: the sequences are right, too.")
 
     drill = run_drill(project, "shop")
+    if not drill.report.ok:
+        raise ProofFailed(drill.report.errors[0].message, remedy="run `backup-pipeline drill shop`")
+    counted = drill.report.counted
     say(
-        f"7. Drill:         {drill.tables} tables, {drill.rows:,} rows compared one by one with the backup,"
-        f" recovered in {drill.recovery_seconds:.1f} s"
+        f"7. Drill:         {counted['tables']} tables, {counted['rows']:,} rows compared with the backup,"
+        f" {counted['sequences']} sequences, {counted['invariants']} invariant; recovered in {drill.recovery_seconds:.1f} s"
     )
-    say(f"   PROVEN         {project.show('shop').id}")
+    seconds = time.monotonic() - began
+    say(f"   PROVEN         {project.show('shop').id}   ({seconds:.0f} s for all of this)")
+    say("")
+    say(f"Look around: backup-pipeline --config {folder / 'backup.yaml'} list | show shop | status | ui")
     return Ending(
         folder=str(folder),
         before=before,
@@ -124,15 +132,17 @@ def _tell(
         restored=restored,
         first_new_order=order,
         recovery_seconds=drill.recovery_seconds,
-        tables_compared=drill.tables,
-        rows_compared=drill.rows,
-        seconds=time.monotonic() - began,
+        tables_compared=counted["tables"],
+        rows_compared=counted["rows"],
+        seconds=seconds,
     )
 
 
 def _described(project: Project, manifest: Manifest) -> str:
     line = project.listed(manifest.system, manifest.id)
-    reused = f", {line.reused_chunks} of {line.chunks} chunks unchanged and not read" if line.reused_chunks else ""
+    reused = (
+        f", {line.reused_chunks} of {line.chunks} chunks unchanged and not read" if line.reused_chunks else ""
+    )
     return (
         f"{line.tables} tables, {line.rows:,} rows, {line.bytes / 2**20:.1f} MiB"
         f" in {line.seconds:.1f} s{reused}"

@@ -1,4 +1,4 @@
-"""The contract of a store: six verbs over keys and bytes.
+"""The contract of a store: six verbs over keys and bytes, and a broom.
 
 Keys are relative paths with `/` between the parts (`objects/ab/abcd….tsv.zst`). What every store promises,
 and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them to:
@@ -74,6 +74,9 @@ class Store(Protocol):
         """`folders("shop/")` yields "2026-11-21T02-00-00-123Z" if there is a key below it."""
 
     def delete(self, key: str) -> None: ...
+
+    def sweep(self) -> int:
+        """Remove what killed writers left half-written; says how many. Never what a living one is writing."""
 
 
 def check_key(key: str) -> str:

@@ -129,7 +129,7 @@ class LocalStore:
         with explained(f"cannot delete {key} in {self.root}"), contextlib.suppress(FileNotFoundError):
             (self.root / check_key(key)).unlink()
 
-    def sweep_staging(self) -> int:
+    def sweep(self) -> int:
         """Remove what killed processes of this machine left half-written; says how many files."""
         removed = 0
         for path in self.staging().iterdir():

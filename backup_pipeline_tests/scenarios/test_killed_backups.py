@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 
 from backup_pipeline import config
 from backup_pipeline.project import Project
-from backup_pipeline_tests.harness.processes import run_for
+from backup_pipeline.stores.base import Stat
+from backup_pipeline.vault import layout
+from backup_pipeline_tests.harness.processes import kill_tree, run_for
 
 _BACKUP = "import sys; from backup_pipeline.project import Project; Project.load(sys.argv[1]).backup('shop')"
 
@@ -85,6 +88,7 @@ def _scenario(path: Path, times: int, change: object) -> None:
     assert project.verify("shop", "all").ok
     assert manifest.rows >= first.rows
     assert project.vault.interrupted("shop") == ()
+    assert list(project.vault.store.staging().iterdir()) == []
 
 
 def _postgres_change(url: str) -> object:
@@ -134,18 +138,34 @@ def test_a_sqlite_backup_survives_a_hundred_kills(sqlite_project: Path, tmp_path
     _scenario(sqlite_project, 100, _sqlite_change(tmp_path / "app.sqlite3"))
 
 
-def test_what_a_killed_first_run_had_finished_is_not_read_again(postgres_project: Path) -> None:
+def test_what_a_killed_first_run_had_finished_is_not_read_again(
+    postgres_project: Path, pg_database: str
+) -> None:
+    """The run is killed when its first note lies in the vault; the next one takes those chunks as they are."""
+    text = postgres_project.read_text(encoding="utf-8")
+    postgres_project.write_text(text.replace("chunk_size: 1MB", "chunk_size: 64KB"), encoding="utf-8")
     project = Project(config.load(postgres_project))
-    for seconds in (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0):
-        if not run_for(_argv(postgres_project), seconds):
-            pytest.skip("this machine finishes before it can be killed")
-        if list(project.vault.store.list("objects/")):
-            break
-    notes = [
-        stat
-        for name in project.vault.interrupted("shop")
-        for stat in project.vault.store.list(f"shop/{name}/")
-    ]
+    process = subprocess.Popen(
+        _argv(postgres_project),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not _notes(project):
+        assert process.poll() is None, (
+            "the backup ended without a note: there are too few chunks to be killed among"
+        )
+        time.sleep(0.002)
+    kill_tree(process)
+    assert project.list("shop") == ()
+    assert _notes(project)
     manifest = project.backup("shop")
     reused = sum(table.reused_chunks for table in manifest.tables)
-    assert reused > 0 or not notes
+    assert reused >= 32, f"only {reused} chunks were taken from the killed run"
+    assert project.verify("shop").ok
+
+
+def _notes(project: Project) -> list[Stat]:
+    store = project.vault.store
+    names = project.vault.interrupted("shop")
+    return [stat for name in names for stat in store.list(layout.journal_prefix("shop", name))]

@@ -40,7 +40,7 @@ def test_what_a_killed_process_staged_is_swept_and_what_a_living_one_staged_is_n
     store = LocalStore(tmp_path)
     mine = store.staging() / staging_name()
     mine.write_bytes(b"still being written")
-    assert store.sweep_staging() == 1
+    assert store.sweep() == 1
     assert list(store.staging().iterdir()) == [mine]
 
 
@@ -48,7 +48,7 @@ def test_a_file_of_another_machine_is_not_swept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     other = store.staging() / "another-host~999999~aa"
     other.write_bytes(b"x")
-    assert store.sweep_staging() == 0
+    assert store.sweep() == 0
     assert other.exists()
 
 
