@@ -44,7 +44,7 @@ def parse(url: str) -> dict[str, str]:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _PREFIXES:
         raise ConfigError(
-            f"{scheme[:40]!r} is not how a PostgreSQL address begins",
+            "this is not how a PostgreSQL address begins",  # not quoted: it may be anything, a password too
             remedy="write postgresql://user:password@host:5432/database",
         )
     try:

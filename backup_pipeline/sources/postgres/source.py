@@ -169,12 +169,13 @@ class PostgresSnapshot:
             self._moment.exported,
             self._moment.encoding,
             self._source.lock_timeout,
-            without=[
-                connect.quoted(self._connection, c.id.schema, c.id.name)
-                for c in self._moment.all
-                if not c.readable and c.extension is None
-            ],
+            without=[connect.quoted(self._connection, c.id.schema, c.id.name) for c in self._unreadable],
         )
+
+    @cached_property
+    def _unreadable(self) -> tuple[rights.Candidate, ...]:
+        """pg_dump locks what it describes, and a lock needs a right: left out of the definitions, with a finding."""
+        return tuple(c for c in self._moment.all if not c.readable and c.extension is None)
 
     def export(
         self,
@@ -237,6 +238,14 @@ class PostgresSnapshot:
                     f"{table.id} is unlogged: it is in this backup, but the server empties it after a crash",
                     table=str(table.id),
                 )
+        if self._unreadable and self._pg_dump is not None:
+            yield Finding(
+                "warning",
+                "ddl-incomplete",
+                f"the definitions of {len(self._unreadable)} tables that the login may not read are not in this backup",
+                remedy="GRANT SELECT on them; their rows stay out as long as `exclude` names them",
+                examples=tuple(str(candidate.id) for candidate in self._unreadable[:20]),
+            )
         if self._pg_dump is None:
             yield reflection.finding(self.schema, self._connection.server_version // 10000)
 
