@@ -7,18 +7,19 @@ content-defined chunks: rows that change at random touch 6 % of a database's pag
 - A segment whose bytes did not change is the previous backup's segment.
 - Of one that did, the changed blocks are stored as one more pack, and a map says where in which pack each
   run of blocks is. Which blocks changed is known from the digests of the blocks, kept beside the packs.
-- When too much changed, or when the map grew too long to be put together by hand, the segment is stored
-  whole again.
+- When too much changed, the segment is stored whole again.
 
-Rebuilding is in `images.py`. The same file and the same previous image always give the same objects.
+By hand, a line of a map is one `tail -c | head -c`, about a millisecond; a segment has 16,384 blocks at most, so
+even the longest map is put together in 20 seconds. Rebuilding is in `images.py`. The same file and the same previous image always give the same objects.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -41,12 +42,11 @@ DIGEST_SIZE = 32
 WORTH_SPLITTING = 1024 * 1024
 #: Above this share of changed blocks the segment is stored whole again.
 MOST_CHANGED = 0.25
-#: A run of blocks is one line of the map, and one `dd` when it is put together by hand. Measured: with 1 % of
-#: the rows changed at random a day, 2,048 lines are used up on the second day, this many on the sixth.
-LONGEST_MAP = 8192
 #: More packs than this are folded into two (the largest, and one with the rest), so that reading a segment stays
 #: a matter of a few objects.
 MOST_PACKS = 16
+#: Segments that are packed side by side: compressing is half of the work and leaves the interpreter's lock.
+AT_ONCE = 2
 
 
 def nothing(_: int) -> None:
@@ -77,24 +77,35 @@ def store_file(
     """Store the file at `path`, building on `previous` (the image that the backup `previous_id` holds).
 
     The file should not change meanwhile. Of one that does, the image is of what was read, as far as the file
-    went when it was opened: every digest fits its bytes all the same. Memory: one segment.
+    went when it was opened: every digest fits its bytes all the same. Memory: AT_ONCE segments.
     """
     usable = previous is not None and previous.block_size == block_size
     earlier = {segment.offset: segment for segment in previous.segments} if previous and usable else {}
-    whole, segments, offset = hashlib.sha256(), [], 0
-    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as second:
+    whole, offset = hashlib.sha256(), 0
+    segments: list[Segment] = []
+    pending: deque[Future[Segment]] = deque()
+
+    def finish() -> None:
+        segments.append(pending.popleft().result())
+        advanced(segments[-1].size)
+
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(AT_ONCE) as pool:
         length = os.fstat(file.fileno()).st_size
-        buffer = bytearray(min(SEGMENT, length))
-        while size := _fill(file, buffer, length - offset):
-            with memoryview(buffer)[:size] as view:
-                # The digest of the whole file costs as much as that of the segment: side by side.
-                waiting = second.submit(whole.update, view)
-                digest = hashlib.sha256(view).hexdigest()
-                cut = _Cut(writer, view, block_size)
-                segments.append(_store_segment(cut, offset, digest, earlier.get(offset), previous_id))
-                waiting.result()
+        buffers = [bytearray(min(SEGMENT, length)) for _ in range(min(AT_ONCE, -(-length // SEGMENT)))]
+        while offset < length:
+            if len(pending) == len(buffers):
+                finish()
+            buffer = buffers[offset // SEGMENT % len(buffers)]
+            size = _fill(file, buffer, length - offset)
+            if not size:
+                break
+            view = memoryview(buffer)[:size]
+            cut = _Cut(writer, view, block_size)
+            pending.append(pool.submit(_store_segment, cut, offset, earlier.get(offset), previous_id))
+            whole.update(view)
             offset += size
-            advanced(size)
+        while pending:
+            finish()
     return FileImage(name, offset, whole.hexdigest(), block_size, tuple(segments))
 
 
@@ -141,9 +152,8 @@ class _Cut:
         return [sha256(view[start : start + step]).digest() for start in range(0, self.size, step)]
 
 
-def _store_segment(
-    cut: _Cut, offset: int, digest: str, before: Segment | None, previous_id: str | None
-) -> Segment:
+def _store_segment(cut: _Cut, offset: int, before: Segment | None, previous_id: str | None) -> Segment:
+    digest = hashlib.sha256(cut.view).hexdigest()
     if before and not all(cut.writer.holds(reference) for reference in segment_objects(before)):
         before = None  # what is gone, or has another length, cannot be built on
     if before and (before.sha256, before.size) == (digest, cut.size):
@@ -180,12 +190,9 @@ def _store_delta(
     if not changed or len(changed) > MOST_CHANGED * cut.count:
         return None
     order = sorted(changed)
-    pieces = _pieces(cut, places, order, pack="")
-    if len(pieces) > LONGEST_MAP:
-        return None
     new = cut.writer.write((cut.block(index) for index in order), SUFFIX)
     packs[new.sha256] = new
-    pieces = [replace(piece, pack=new.sha256) if not piece.pack else piece for piece in pieces]
+    pieces = _pieces(cut, places, order, new.sha256)
     names = dict.fromkeys(piece.pack for piece in pieces)
     return tuple(packs[name] for name in names), pieces
 

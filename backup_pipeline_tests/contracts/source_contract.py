@@ -165,10 +165,10 @@ class SourceContract:
         assert live.backed_up_rows(vault, taken.export, "texts") == live.rows("texts")
 
     def test_an_empty_table_is_in_the_backup(self, live: Live, vault: Vault) -> None:
-        live.run("CREATE TABLE nothing (id integer PRIMARY KEY)")
+        live.run("CREATE TABLE hollow (id integer PRIMARY KEY)")
         taken = Taken(live, vault)
-        assert taken.entry("nothing").rows == 0
-        assert live.backed_up_rows(vault, taken.export, "nothing") == Counter()
+        assert taken.entry("hollow").rows == 0
+        assert live.backed_up_rows(vault, taken.export, "hollow") == Counter()
 
     def test_a_database_without_tables_is_read_too(self, live: Live, vault: Vault) -> None:
         taken = Taken(live, vault)

@@ -146,17 +146,6 @@ def test_a_segment_that_changed_much_is_stored_whole_again(writer: ObjectWriter,
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_a_map_stays_short_enough_to_follow(
-    writer: ObjectWriter, keep: Keep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blocks, "LONGEST_MAP", 5)
-    content = content_of(1, SMALL)
-    first = keep(content)
-    assert keep(changed_at(content, 3, 9), first).segments[0].map is not None
-    assert keep(changed_at(content, 3, 9, 20), first).segments[0].map is None
-
-
-@pytest.mark.usefixtures("small_segments")
 def test_many_small_changes_do_not_pile_up_packs(
     writer: ObjectWriter, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -291,15 +291,25 @@ def sequence_states(connection: sqlite3.Connection, tables: Iterable[TableId]) -
     return tuple(SequenceState(MAIN, name, int(seq or 0), True) for name, seq in rows if name in wanted)
 
 
-def definitions_text(connection: sqlite3.Connection) -> bytes:
-    """All of sqlite_schema as one script, in the order in which it can be run."""
+def definitions(connection: sqlite3.Connection) -> tuple[bytes, bytes]:
+    """All of sqlite_schema as two scripts: what rows need, and what comes after them. For people: the file itself
+    holds it too. Shadow tables are made by their virtual table, SQLite's own by SQLite."""
+    shadows = {entry.name for entry in list_tables(connection) if entry.kind == "shadow"}
     rows = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        "SELECT type, name, tbl_name, sql FROM sqlite_master"
+        " WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
         " ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'index' THEN 2 WHEN 'view' THEN 3 ELSE 4 END, rowid"
-    )
-    told = settings(connection)
-    head = "".join(f"-- {name}: {value}\n" for name, value in told.items())
-    return (head + "".join(f"\n{sql};\n" for (sql,) in rows.fetchall())).encode("utf-8", "surrogateescape")
+    ).fetchall()
+    before = "".join(f"-- {name}: {value}\n" for name, value in settings(connection).items())
+    after = ""
+    for kind, name, table, sql in rows:
+        if name in shadows or table in shadows:
+            before += f"\n-- made by its virtual table: {' '.join(sql.split())}\n"
+        elif kind == "table":
+            before += f"\n{sql};\n"
+        else:
+            after += f"{sql};\n\n"
+    return before.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape")
 
 
 def _quoted(name: str) -> str:

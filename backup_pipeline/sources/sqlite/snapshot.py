@@ -24,7 +24,7 @@ from backup_pipeline.sources.sqlite.definitions import VirtualSql, parse_virtual
 from backup_pipeline.sources.sqlite.excluding import views_read, without
 from backup_pipeline.sources.sqlite.explaining import explained
 from backup_pipeline.sources.sqlite.header import is_wal
-from backup_pipeline.sources.sqlite.inspection import definitions_text, inspect, sequence_states
+from backup_pipeline.sources.sqlite.inspection import definitions, inspect, sequence_states
 from backup_pipeline.sources.sqlite.opening import reading
 from backup_pipeline.sources.sqlite.rows import reading_file
 from backup_pipeline.sources.sqlite.scratch import Scratch
@@ -90,7 +90,7 @@ def _prepare(path: Path, copied: _Copied, selection: Selection, options: Options
     with explained(path), reading_file(copy) as connection:
         inspected = inspect(connection)
         choice = choice_of(connection, inspected.schema, selection)
-        text = definitions_text(connection)
+        before, after = definitions(connection)
     checked = soundness.quick_check(copy, (t.id.name for t in inspected.schema.tables if t.kind != "virtual"))
     soundness.refuse_damage(path, checked.damage)
     findings = [*inspected.findings, *checked.findings()]
@@ -114,7 +114,7 @@ def _prepare(path: Path, copied: _Copied, selection: Selection, options: Options
         schema=schema,
         selected=choice.selected,
         left_out=left_out,
-        definitions=text,
+        definitions=(before, after),
         findings=tuple(findings),
     )
 
@@ -144,7 +144,7 @@ class SqliteSnapshot:
     schema: Schema
     selected: tuple[TableId, ...]
     left_out: tuple[LeftOut, ...]
-    definitions: bytes
+    definitions: tuple[bytes, bytes]
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -161,7 +161,8 @@ class SqliteSnapshot:
         return {"sqlite": sqlite3.sqlite_version}
 
     def ddl(self) -> tuple[tuple[str, str, bytes], ...]:
-        return (("pre-data", "sqlite_schema", self.definitions),)
+        before, after = self.definitions
+        return (("pre-data", "sqlite_schema", before), ("post-data", "sqlite_schema", after))
 
     def export(
         self,
@@ -173,22 +174,45 @@ class SqliteSnapshot:
         listener: Listener = silent,
         journal: Callable[[TableEntry], None] = lambda _: None,
     ) -> Export:
-        """The file goes into the sink while the workers look at the tables. `baselines` and `journal` are for
-        sources that store table by table: blocks are recognised by their content."""
+        """The file goes into the sink while the workers look at the tables; with an earlier image to build on
+        it goes first, since a file that did not change need not be looked at again. `journal` is for sources that
+        store table by table: blocks are recognised by their content."""
         previous = None if self.options.full else previous_image
         gathered = looking.Gathered()
         with ThreadPoolExecutor(1) as side:
             storing = _Storing(self.name, self.stored.stat().st_size, listener)
-            image = side.submit(self._store, sink, previous, previous_id, storing.advanced)
-            self._look(gathered, listener, storing)
-            storing.wait(image)
-        soundness.refuse_damage(self.path, gathered.damage)
-        sizes = page_bytes(self.stored)
-        tables = tuple(self._entry(table, gathered, sizes) for table in self._tables())
+            waiting = side.submit(self._store, sink, previous, previous_id, storing.advanced)
+            if previous is None:
+                self._look(gathered, listener, storing)
+            storing.wait(waiting)
+            image = waiting.result()
+        tables = self._unchanged(image, previous, previous_id, baselines)
+        if tables is None:
+            if previous is not None:
+                self._look(gathered, listener, storing)
+            soundness.refuse_damage(self.path, gathered.damage)
+            sizes = page_bytes(self.stored)
+            tables = tuple(self._entry(table, gathered, sizes) for table in self._tables())
         with reading_file(self.stored) as connection:
             sequences = sequence_states(connection, self.selected)
         findings = dict.fromkeys((*self.findings, *gathered.notes, *self._uncounted(gathered)))
-        return Export(tables, sequences, image.result(), tuple(findings))
+        return Export(tables, sequences, image, tuple(findings))
+
+    def _unchanged(
+        self,
+        image: FileImage,
+        previous: FileImage | None,
+        previous_id: str | None,
+        baselines: Mapping[TableId, Baseline],
+    ) -> tuple[TableEntry, ...] | None:
+        """What was seen of the tables when the very same file was last stored; None when it has to be seen anew."""
+        if previous is None or previous_id is None or image.sha256 != previous.sha256:
+            return None
+        known = [baselines.get(identifier) for identifier in self.selected]
+        found = [
+            b.entry for b in known if b is not None and b.backup_id == previous_id and b.entry.fingerprint
+        ]
+        return tuple(found) if len(found) == len(self.selected) else None
 
     def _store(
         self, sink: Sink, previous: FileImage | None, previous_id: str | None, advanced: Callable[[int], None]
