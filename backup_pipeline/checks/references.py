@@ -23,6 +23,7 @@ from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import ForeignKey, Schema, TableId
 from backup_pipeline.reading.columns import open_columns, schema_of
+from backup_pipeline.reading.tables import leaves_of
 from backup_pipeline.reading.types import Types
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.vault import Vault
@@ -107,12 +108,12 @@ def references(manifest: Manifest, schema: Schema) -> Iterator[Reference]:
     entries = {entry.id: entry for entry in manifest.tables}
     ancestors = _ancestors(schema)
     for table in schema.tables:
-        children = [leaf for leaf in _leaves(schema, table.id) if leaf in entries]
+        children = [leaf for leaf in leaves_of(schema, table.id) if leaf in entries]
         for key in table.foreign_keys:
             if not children or _is_a_copy(schema, table.id, key, ancestors):
                 continue
             parent = schema.table(key.references)
-            leaves = _leaves(schema, key.references) if parent else (key.references,)
+            leaves = leaves_of(schema, key.references) if parent else (key.references,)
             own = {column.name: column for column in table.columns}
             far = {column.name: column for column in parent.columns} if parent else {}
             comparisons = tuple(
@@ -128,15 +129,6 @@ def references(manifest: Manifest, schema: Schema) -> Iterator[Reference]:
                 comparisons,
                 tuple(leaf for leaf in leaves if leaf not in entries),
             )
-
-
-def _leaves(schema: Schema, table: TableId) -> tuple[TableId, ...]:
-    """Where the rows of a table lie. Inherited tables are not part of it: a foreign key does not see them."""
-    found = schema.table(table)
-    if found is None or found.kind != "partitioned":
-        return (table,)
-    parts = [other.id for other in schema.tables if other.partition_of == table]
-    return tuple(leaf for part in parts for leaf in _leaves(schema, part))
 
 
 def _ancestors(schema: Schema) -> dict[TableId, tuple[TableId, ...]]:
