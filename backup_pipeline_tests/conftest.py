@@ -2,6 +2,7 @@
 
 from hypothesis import settings
 
+from backup_pipeline_tests.harness.backups import torture
 from backup_pipeline_tests.harness.engines import (
     make_pg_database,
     pg_database,
@@ -20,6 +21,7 @@ __all__ = [
     "pg_server",
     "pg_servers",
     "sqlite_file",
+    "torture",
 ]
 
 # Two shared cores: an example's wall time says nothing about the code.

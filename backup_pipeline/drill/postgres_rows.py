@@ -29,6 +29,9 @@ from backup_pipeline.workers import Handle, Pool, Tell
 FACTORY = f"{__name__}:session"
 #: Pages of one table that one worker reads at a time; a larger table is read by several.
 _PAGES = 8192
+_FEW_PAGES = 512
+#: Below this, workers would take longer to start than the work takes.
+_ALONE = 16 * 1024 * 1024
 #: Tables below this go to a worker together.
 _SMALL = 4 * 1024 * 1024
 
@@ -56,6 +59,8 @@ class Restored:
     columns: tuple[str, ...]
     first: int = 0
     end: int | None = None
+    #: Known to be short: gathered in one go, which needs no thread.
+    small: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ def _restored(connection: connect.Connection, encoding: str, part: Restored) -> 
     statement = text.encode(codec)
     if encoding != "UTF8":
         connect.run(connection, f"SET client_encoding = {connect.literal(connection, encoding)}")
-    yield from CopyOut(connection, statement, str(part.table)).blocks()
+    yield from CopyOut(connection, statement, str(part.table)).blocks(small=part.small)
     if encoding != "UTF8":
         connect.run(connection, "SET client_encoding = 'UTF8'")
 
@@ -156,7 +161,7 @@ def compare(
             if isinstance(news.part, Restored):
                 listener(Advance("compare", str(table), rows=news.rows, total_rows=manifest.rows))
 
-        if len(batches) <= 1 or jobs <= 1:
+        if jobs <= 1 or sum(entry.bytes for entry in manifest.tables) < _ALONE:
             for batch in batches:
                 for part in batch.parts:
                     told(batch, _print(connection, setup, part))
@@ -209,7 +214,7 @@ def _batches(manifest: Manifest, pages: dict[TableId, int], version: int) -> lis
 def _parts(entry: TableEntry, pages: int, version: int) -> list[Restored]:
     # Before version 14 every range would scan the whole table.
     if version < 140000 or pages <= _PAGES:
-        return [Restored(entry.id, entry.columns)]
+        return [Restored(entry.id, entry.columns, small=entry.bytes < _SMALL and pages < _FEW_PAGES)]
     starts = list(range(0, pages, _PAGES))
     ends: list[int | None] = [*starts[1:], None]
     return [Restored(entry.id, entry.columns, first, end) for first, end in zip(starts, ends, strict=True)]

@@ -152,7 +152,6 @@ _GLOBAL: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("pg_transform", "true"),
     ("pg_am", "true"),
     ("pg_default_acl", "true"),
-    ("pg_largeobject_metadata", "true"),
 )
 
 # Objects that initdb made have numbers below 16384.
@@ -166,6 +165,10 @@ _OBJECTS: LiteralString = " UNION ALL ".join(
     + [
         f"SELECT 'pg_catalog.{catalog}'::pg_catalog.regclass::oid, o.oid FROM pg_catalog.{catalog} o WHERE {condition}"
         for catalog, condition in _GLOBAL
+    ]
+    # The one kind of object that goes by another catalog's name.
+    + [
+        "SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass::oid, o.oid FROM pg_catalog.pg_largeobject_metadata o"
     ]
 )
 _FOUND: LiteralString = (
