@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 # Low to high. A module imports from the rows above its own, from its own row, and from itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "embedded", "workers"),
+    ("model", "embedded", "interruption", "workers"),
     ("stores",),
     ("vault",),
     ("config", "sources", "migrations"),

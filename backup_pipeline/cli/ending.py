@@ -10,11 +10,13 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
+from backup_pipeline import interruption
 from backup_pipeline.cli import document
 from backup_pipeline.cli.app import app
 from backup_pipeline.cli.call import Call, Job, Outcome
@@ -32,7 +34,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         json="--json" in own, quiet="-q" in own or "--quiet" in own, verbose="--verbose" in own or "-v" in own
     )
     with _signals() as heard:
-        call.terminated = lambda: signal.SIGTERM in heard()
+        call.terminated = lambda: signal.SIGTERM in heard
         try:
             return _run(words, call)
         except BrokenPipeError:
@@ -129,12 +131,12 @@ def _usage(error: click.ClickException) -> UsageError:
 
 
 def _interruption(call: Call) -> Interrupted:
-    kind, word = (Terminated, "terminated") if call.terminated() else (Interrupted, "interrupted")
+    kind = Terminated if call.terminated() else Interrupted
     try:
         state = call.interrupted()
     except BackupError as unknown:
         state = f"what it left behind cannot be seen: {unknown.message}"
-    return kind(f"{word}; {state}")
+    return kind(state, remedy="run it again when it suits")
 
 
 def _internal(error: Exception) -> InternalError:
@@ -149,36 +151,39 @@ def _internal(error: Exception) -> InternalError:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], bytes]]:
+def _signals() -> Iterator[set[int]]:
     """SIGTERM takes the path of Ctrl-C: what cleans up on one (sessions, workers, locks) cleans up on the other.
 
-    Which of the two it was is read from the interpreter's own record of signals: Dagster puts handlers of its own
-    in, and turns both into one exception.
+    The interpreter writes each signal to a pipe as it arrives, also while the main thread waits in C; a thread at
+    the other end cancels what is waited for. It also knows which signal it was: Dagster puts handlers of its own in,
+    and makes one exception of both.
     """
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-
-    def heard() -> bytes:
-        with contextlib.suppress(BlockingIOError):
-            return os.read(reader, 4096)
-        return b""
-
+    heard: set[int] = set()
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # not the main thread: whoever runs us there has handlers of their own
-        os.close(reader)
-        os.close(writer)
-        yield lambda: b""
+        yield heard
         return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def listen() -> None:
+        while data := os.read(reader, 1):
+            heard.update(data)
+            if data[0] in (signal.SIGINT, signal.SIGTERM):
+                interruption.cancel_all()
+
+    listener = threading.Thread(target=listen, daemon=True, name="signals")
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    listener.start()
     try:
         yield heard
     finally:
         signal.set_wakeup_fd(woken)
         signal.signal(signal.SIGTERM, before)
-        os.close(reader)
         os.close(writer)
+        listener.join()
+        os.close(reader)
 
 
 def _forget(stream: object) -> None:

@@ -36,6 +36,8 @@ _DOING: dict[Phase, str] = {
     "compare": "comparing",
     "copy": "copying",
 }
+#: Here a note says what is looked at; elsewhere it says that something happened: a retry, a restart.
+_LOOKING: tuple[Phase, ...] = ("verify", "compare")
 
 
 @dataclass
@@ -67,12 +69,15 @@ class Tally:
             self.steps += 1
             self.total_rows = step.total_rows if step.total_rows is not None else self.total_rows
             self.total_bytes = step.total_bytes if step.total_bytes is not None else self.total_bytes
+            subject = step.subject
             if step.note == "reused":
                 self.reused += 1
+            elif step.note and step.phase in _LOOKING:
+                subject = f"{step.subject}: {step.note}"
             elif step.note:
                 self.notes.append(f"{step.subject}: {step.note}")
-            self.seen.pop(step.subject, None)
-            self.seen[step.subject] = now
+            self.seen.pop(subject, None)
+            self.seen[subject] = now
 
     def _begin(self, phase: Phase, now: float) -> None:
         self.phase, self.began = phase, now

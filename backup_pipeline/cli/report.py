@@ -12,10 +12,7 @@ from backup_pipeline.model.findings import Report
 
 def show_report(page: Page, report: Report) -> None:
     page.heading(report.subject)
-    counted = [
-        f"{size(count)}" if what in ("bytes", "stored") else f"{number(count)} {what.replace('_', ' ')}"
-        for what, count in report.counted.items()
-    ]
+    counted = [counted_as_text(what, count) for what, count in report.counted.items()]
     if counted:
         page.line(f"looked at {', '.join(counted)} in {duration(report.seconds)}")
     page.findings(report.findings)
@@ -28,6 +25,14 @@ def show_report(page: Page, report: Report) -> None:
     page.verdict(
         report.ok, ("good" if report.ok else "NOT GOOD") + (f": {', '.join(words)}" if words else "")
     )
+
+
+def counted_as_text(what: str, count: int) -> str:
+    """ "plain_bytes" → "21.1 MiB plain", "tables" → "6 tables"."""
+    words = what.replace("_", " ").split()
+    if words[-1] == "bytes":
+        return " ".join([size(count), *words[:-1]])
+    return f"{number(count)} {' '.join(words).removesuffix('s') if count == 1 else ' '.join(words)}"
 
 
 def failure_of(report: Report, what: str) -> ProofFailed | None:

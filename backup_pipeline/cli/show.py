@@ -10,7 +10,8 @@ import click
 
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.page import Page, clean
+from backup_pipeline.cli.report import counted_as_text
 from backup_pipeline.cli.units import age, duration, number, plural, size, when
 from backup_pipeline.model.ids import moment_of, parse_timestamp
 from backup_pipeline.model.manifest import Manifest, Proof, TableEntry
@@ -121,9 +122,15 @@ def _rest(page: Page, manifest: Manifest) -> None:
     left_out(page, manifest)
     if manifest.sequences:
         page.heading("Sequences")
-        for sequence in manifest.sequences[:SHOWN]:
-            called = "" if sequence.is_called else " (not used yet)"
-            page.facts([(f"{sequence.schema}.{sequence.name}", f"{number(sequence.last_value)}{called}")])
+        page.facts(
+            [
+                (
+                    clean(f"{one.schema}.{one.name}"),
+                    f"{number(one.last_value)}{'' if one.is_called else ' (not used yet)'}",
+                )
+                for one in manifest.sequences[:SHOWN]
+            ]
+        )
         if len(manifest.sequences) > SHOWN:
             page.line(f"… and {len(manifest.sequences) - SHOWN} more (--json shows all)")
     if manifest.findings:
@@ -147,7 +154,7 @@ def _proofs(page: Page, proofs: Sequence[Proof]) -> None:
         page.line("none yet: `backup-pipeline drill` restores it for real and compares every row")
     for proof in proofs:
         at = parse_timestamp(proof.at)
-        counted = ", ".join(f"{number(count)} {what}" for what, count in proof.counted.items())
+        counted = ", ".join(counted_as_text(what, count) for what, count in proof.counted.items())
         errors = sum(1 for finding in proof.findings if finding.severity == "error")
         word = page.style("passed", "green") if proof.ok else page.style("FAILED", "red", bold=True)
         page.line(

@@ -97,7 +97,7 @@ def _system(page: Page, one: SystemStatus, now: datetime) -> None:
                 "newest full backup",
                 f"{latest.id}, {age(ago)}, {size(latest.bytes)}" if latest and ago else "none",
             ),
-            ("verified", _moment(latest.verified_at, zone, now) if latest else ""),
+            ("verified", _verified(one, zone, now)),
             ("proven by a drill", _proven(one, zone, now) if proven else "never"),
             ("backups", one.backups),
             ("next backup", _next(one.next_backup, zone, now)),
@@ -112,6 +112,14 @@ def _proven(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:
     assert one.proven is not None
     which = "" if one.latest and one.proven.id == one.latest.id else f", of {one.proven.id}"
     return _moment(one.proven.proven_at, zone, now) + which
+
+
+def _verified(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:
+    if one.latest is None:
+        return ""
+    if any(finding.code == "verify-failed" for finding in one.findings):
+        return "FAILED, see below"
+    return _moment(one.latest.verified_at, zone, now)
 
 
 def _moment(text: str | None, zone: ZoneInfo, now: datetime) -> str:

@@ -36,6 +36,8 @@ def share(part: float, whole: float) -> str:
 
 
 def duration(seconds: float) -> str:
+    if 0 < seconds < 0.0995:
+        return f"{max(1, round(seconds * 1000))} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:

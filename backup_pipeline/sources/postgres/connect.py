@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +11,9 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
+from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
 
+from backup_pipeline import interruption
 from backup_pipeline.errors import (
     ConfigError,
     NotSupported,
@@ -84,7 +86,15 @@ def connect(parameters: Mapping[str, str]) -> Connection:
     except psycopg2.Error as error:
         raise _cannot_connect(error, parameters) from error
     connection.autocommit = True
+    interruption.watch(connection, _cancel)
     return connection
+
+
+def _cancel(connection: Connection) -> None:
+    """Asked for from another thread, when the user interrupts: whatever the session waits for."""
+    with suppress(psycopg2.Error):
+        if not connection.closed and connection.info.transaction_status == TRANSACTION_STATUS_ACTIVE:
+            connection.cancel()
 
 
 def _cannot_connect(error: psycopg2.Error, parameters: Mapping[str, str]) -> SourceError:

@@ -1,0 +1,230 @@
+"""Documentation that cannot drift: what the code offers stands in docs/, and what docs/ pastes is what the code says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+import backup_pipeline
+from backup_pipeline import errors
+from backup_pipeline.cli.app import EXIT_CODES, VERBS, app
+from backup_pipeline.config import MigrationSettings, Settings, SystemSettings
+from backup_pipeline.errors import BackupError
+from backup_pipeline_tests.harness import paste_help
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "backup_pipeline"
+DOCS = ROOT / "docs"
+
+
+@cache
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def rows(name: str) -> dict[str, list[str]]:
+    """The first word of each table row → its cells."""
+    found = {}
+    for line in page(name).splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            found[cells[0].strip("` ")] = cells
+    return found
+
+
+def every(kind: type[BackupError]) -> Iterator[type[BackupError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from every(child)
+
+
+# ── commands
+
+
+def test_the_help_in_the_docs_is_the_help() -> None:
+    again = "run: python -m backup_pipeline_tests.harness.paste_help"
+    assert paste_help.pasted(page("COMMANDS.md")) == page("COMMANDS.md"), again
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_and_option_is_documented(verb: str) -> None:
+    assert f"\n## {verb}\n" in page("COMMANDS.md")
+    assert verb in paste_help.places(page("COMMANDS.md"))
+    command = app.get_command(click.Context(app), verb)
+    assert command is not None
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or parameter.show_default, f"{verb} {parameter.opts} has no help"
+            assert parameter.opts[-1] in page("COMMANDS.md")
+
+
+def test_the_python_api_is_documented() -> None:
+    text = page("COMMANDS.md").partition("## From Python")[2]
+    missing = [
+        n for n in backup_pipeline.__all__ if n not in ("__version__", "Project") and f"bp.{n}" not in text
+    ]
+    assert missing == []
+
+
+# ── settings
+
+
+@pytest.mark.parametrize("model", [Settings, SystemSettings, MigrationSettings])
+def test_every_setting_is_documented_with_its_default(model: type[Settings]) -> None:
+    headings = {
+        Settings: "Settings of the file",
+        SystemSettings: "Settings of a system",
+        MigrationSettings: "migrations",
+    }
+    level = "###" if model is MigrationSettings else "##"
+    section = page("CONFIGURATION.md").partition(f"\n{level} {headings[model]}\n")[2]
+    section = section.partition("\n## ")[0].partition("\n### ")[0]
+    documented = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
+    fields = {name: field for name, field in model.model_fields.items() if name != "base"}
+    assert documented.keys() == fields.keys()
+    for name, field in fields.items():
+        assert (documented[name] == "required") is field.is_required(), name
+        plain = field.default
+        if isinstance(plain, str | Path):
+            assert documented[name] == f"`{plain}`", name
+    assert documented.get("chunk_size", "`64MiB`") == "`64MiB`"
+
+
+def test_the_examples_in_the_configuration_page_load() -> None:
+    from backup_pipeline.config import parse
+
+    blocks = re.findall(r"```yaml\n(.*?)```", page("CONFIGURATION.md"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        settings = parse(block, name="docs", base=Path("/srv"), environ={})
+        assert "shop" in settings.systems
+
+
+# ── errors and findings
+
+
+@pytest.mark.parametrize("kind", list(every(BackupError)))
+def test_every_error_is_documented_with_its_codes(kind: type[BackupError]) -> None:
+    cells = rows("ERRORS.md")[kind.code]
+    assert cells[1] == str(kind.exit_code)
+    assert cells[2] == f"`{kind.__name__}`"
+    assert cells[3]
+
+
+def test_no_two_errors_share_a_code_and_each_is_in_the_tree() -> None:
+    kinds = list(every(BackupError))
+    assert len({kind.code for kind in kinds}) == len(kinds)
+    assert errors.__doc__ is not None
+    assert [kind.__name__ for kind in kinds if kind.__name__ not in errors.__doc__] == []
+
+
+def test_no_exit_code_is_documented_that_nothing_gives() -> None:
+    known = {kind.exit_code for kind in every(BackupError)} | {0}
+    assert set(EXIT_CODES) <= known
+
+
+def finding_codes() -> dict[str, str]:
+    """Every literal code of a Finding in the package → the file that makes it."""
+    found: dict[str, str] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Finding"
+            ):
+                given = {keyword.arg: keyword.value for keyword in node.keywords}
+                code = node.args[1] if len(node.args) > 1 else given.get("code")
+                for part in ast.walk(code) if code is not None else ():
+                    if isinstance(part, ast.Constant) and re.fullmatch(r"[a-z][a-z0-9-]+", str(part.value)):
+                        found[str(part.value)] = str(path.relative_to(PACKAGE))
+    return found
+
+
+def test_every_finding_is_documented() -> None:
+    text = page("ERRORS.md")
+    missing = {code: where for code, where in finding_codes().items() if f"`{code}`" not in text}
+    assert missing == {}
+
+
+# ── Dagster
+
+
+def literal_names(folder: Path, calls: set[str]) -> set[str]:
+    """The names in `name="…"` of the given calls and decorators, f-strings with their holes as `<…>`."""
+    found = set()
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "attr", getattr(node.func, "id", "")) in calls
+            ):
+                for keyword in node.keywords:
+                    if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                        found.add(str(keyword.value.value))
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["complete", "integrity", "row_counts", "foreign_keys", "schema_drift", "fresh", "proven"],
+)
+def test_every_check_of_the_graph_is_documented(name: str) -> None:
+    assert f"`{name}`" in page("DAGSTER.md")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "schema",
+        "tables/",
+        "manifest",
+        "drill",
+        "backup_<system>",
+        "drill_<system>",
+        "pending_migrations_<system>",
+        "failure_alert",
+    ],
+)
+def test_every_asset_job_and_sensor_is_documented(name: str) -> None:
+    assert name in page("DAGSTER.md")
+
+
+def test_names_in_the_code_of_the_graph_are_documented() -> None:
+    calls = {
+        "AssetCheckSpec",
+        "asset_check",
+        "sensor",
+        "run_failure_sensor",
+        "run_status_sensor",
+        "asset_sensor",
+    }
+    text = page("DAGSTER.md")
+    assert [
+        name for name in sorted(literal_names(PACKAGE / "orchestration", calls)) if name not in text
+    ] == []
+
+
+# ── links
+
+
+@pytest.mark.parametrize("path", sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")]), ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        other = path if not name else path.parent / name
+        assert other.exists(), f"{path.name} → {target}"
+        if anchor and other.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {
+                re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+            }
+            assert anchor in anchors, f"{path.name} → {target}"
