@@ -220,24 +220,26 @@ class Runner:
         # The dump's head sets its own.
         self.connection.execute("SET client_encoding = 'UTF8'")
 
-    def run(self, statement: Statement, section: str) -> None:
+    def decide(self, statement: Statement) -> Verdict:
+        """`judge`, and what follows from the statements before: what would have run as a role that is missing is
+        skipped with it."""
         lowered = statement.text[:40].lower()
         if lowered.startswith("reset session authorization"):
             skipped, self._silent_until_reset, self._as = self._silent_until_reset, False, ""
-            if not skipped:
-                execute(self.connection, statement, section)
-            return
+            return Verdict("skip", "exists") if skipped else RUN
         if self._silent_until_reset:
-            self._skip(Verdict("skip", "role-missing", self._as), statement)
-            return
+            return Verdict("skip", "role-missing", self._as)
         verdict = judge(statement, self.facts)
-        authorizes = lowered.startswith("set session authorization")
-        if authorizes:
-            self._as = verdict.subject or statement.tokens()[3].text
+        if lowered.startswith("set session authorization"):
+            self._as = verdict.subject or statement.tokens(4)[3].text.strip("'")
+            self._silent_until_reset = verdict.action == "skip"
+        return verdict
+
+    def run(self, statement: Statement, section: str) -> None:
+        verdict = self.decide(statement)
         if verdict.action == "later":
             self.later.append((self._as, statement))
         elif verdict.action == "skip":
-            self._silent_until_reset = authorizes
             self._skip(verdict, statement)
         elif verdict.action == "try":
             self._try(statement, section, verdict)

@@ -11,7 +11,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.restore.plan import SMALL, RestorePlan, SectionPlan, table_plans
-from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined, judge
+from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.statements import Statement, split
@@ -195,7 +195,7 @@ def _foresee(
     for statements in sections.values():
         for statement in statements:
             try:
-                verdict = judge(statement, facts)
+                verdict = runner.decide(statement)
             except BackupError as error:
                 lacking.setdefault(
                     error.message,
