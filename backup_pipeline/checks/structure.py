@@ -58,8 +58,11 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
     findings += _identity(manifest, system, identifier)
     findings += _recover(vault, manifest)
     findings += _references(manifest)
-    findings += [finding for table in manifest.tables for finding in _table(table)]
-    findings += _image(manifest.image) if manifest.image else ()
+    if manifest.image is not None:
+        findings += _image(manifest.image)
+    else:
+        sound = not any(finding.code == "object-name" for finding in findings)
+        findings += [finding for table in manifest.tables for finding in _table(table)] if sound else []
     schema = None
     if not any(finding.code == "object-name" for finding in findings):
         try:
@@ -203,16 +206,20 @@ def _references(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _table(table: TableEntry) -> Iterator[Finding]:
-    if table.rows < 0 or any(chunk.rows < 0 for chunk in table.chunks):
+    if any(chunk.rows < 0 for chunk in table.chunks):
         yield _error("row-count", f"{table.id} has a negative number of rows", table)
-    if table.chunks and sum(chunk.rows for chunk in table.chunks) != table.rows:
+    if sum(chunk.rows for chunk in table.chunks) != table.rows:
         yield _error(
             "row-count",
             f"{table.id}: its chunks hold {sum(chunk.rows for chunk in table.chunks):,} rows, "
             f"the manifest says {table.rows:,}",
             table,
         )
-    if table.chunks and sum(chunk.object.plain_size for chunk in table.chunks) != table.bytes:
+    if table.fingerprint != fingerprint_of_chunks(table):
+        yield _error(
+            "fingerprint", f"{table.id}: its fingerprint is not that of its columns and chunks", table
+        )
+    if sum(chunk.object.plain_size for chunk in table.chunks) != table.bytes:
         yield _error("byte-count", f"{table.id}: its chunks do not add up to {table.bytes:,} bytes", table)
     if len(set(table.columns)) != len(table.columns):
         yield _error("columns", f"{table.id} names a column twice", table)
@@ -224,6 +231,14 @@ def _table(table: TableEntry) -> Iterator[Finding]:
             yield _error("page-ranges", f"{table.id}: its chunks overlap or are out of order", table)
             break
         end = chunk.end_page
+
+
+def fingerprint_of_chunks(table: TableEntry) -> str:
+    """Rule R9 of FORMAT.md, computed anew."""
+    digest = hashlib.sha256("\n".join(table.columns).encode())
+    for chunk in table.chunks:
+        digest.update(bytes.fromhex(chunk.object.plain_sha256))
+    return digest.hexdigest()
 
 
 def _image(image: FileImage) -> Iterator[Finding]:

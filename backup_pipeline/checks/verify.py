@@ -8,6 +8,7 @@ key finds its row. What is wrong is a finding, never an exception; only a vault 
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -212,13 +213,15 @@ def _examine_image(
     images: dict[object, sqlite_image.Examined],
     listener: Listener,
 ) -> None:
-    tables = tuple(table.name for table in manifest.tables)
-    examined = images.get((image.sha256, tables))
-    if examined is None:
+    schema = case.opened.schema
+    names = {table.id for table in manifest.tables}
+    tables = [table for table in schema.tables if table.id in names] if schema else []
+    key = image.sha256, tuple(tables)
+    if key not in images:
         listener(Advance("verify", image.name, note="looking inside the database file"))
-        examined = images[image.sha256, tables] = sqlite_image.examine(vault, image, tables)
-    case.findings += sqlite_image.judge(manifest, examined)
-    case.counted.update(examined.counted)
+        images[key] = sqlite_image.examine(vault, image, tables, workers=os.cpu_count() or 1)
+    case.findings += sqlite_image.judge(manifest, images[key])
+    case.counted.update(images[key].counted)
 
 
 def _tables_of(finding: Finding) -> tuple[str, ...]:

@@ -135,19 +135,31 @@ def _fitting(value: object, kind: str) -> object:
 
 def _series(values: Sequence[object], declared: str, name: str) -> pd.Series[Any]:
     classes = {type(value) for value in values} - {type(None)}
-    if classes <= {int} and declared in ("INTEGER", "NUMERIC"):
+    # A column of no type (BLOB) or of any number (NUMERIC) takes that of its values, if they have one.
+    loose = declared in ("NUMERIC", "BLOB")
+    if (classes == {int} and (loose or declared == "INTEGER")) or (not classes and declared == "INTEGER"):
         return pd.Series(values, dtype="Int64")
-    if classes <= {float} and declared in ("REAL", "NUMERIC"):
+    if (
+        (classes == {float}
+        and (loose or declared == "REAL"))
+        or (not classes and declared in ("REAL", "NUMERIC"))
+    ):
         return pd.Series(values, dtype="Float64")
-    if classes <= {str} and declared == "TEXT" and not _has_surrogates(values):
+    if classes == {int, float} and loose and all(_is_exact(value) for value in values):
+        return pd.Series([None if value is None else float(str(value)) for value in values], dtype="Float64")
+    if classes <= {str} and (declared == "TEXT" or (loose and classes)) and not _has_surrogates(values):
         return pd.Series(values, dtype="string")
-    expected = {"BLOB": bytes, "NUMERIC": None}.get(declared)
-    if declared != "BLOB" or classes - {expected}:
+    if classes - {bytes} or (classes and not loose):
         names = ", ".join(sorted(kind.__name__ for kind in classes))
         warnings.warn(
             NotExact(f"{name} is declared {declared} and holds {names}: the column is object"), stacklevel=2
         )
     return pd.Series(values, dtype=object)
+
+
+def _is_exact(value: object) -> bool:
+    """Whether a number is the same one as a float."""
+    return not isinstance(value, int) or abs(value) <= 2**53
 
 
 def _has_surrogates(values: Sequence[object]) -> bool:
