@@ -2,8 +2,9 @@
 
 A damaged database copies without complaint, page by page, and every later backup of it is green: the day it is needed,
 none of them restores. So a copy that SQLite itself finds damaged is refused, loudly and with what it found.
-Rows that break a rule of the schema (a CHECK, a NOT NULL, a STRICT type) are not damage: they are in the database,
-a faithful copy has them, and they are reported.
+Rows that break a rule of the schema (a NOT NULL, a STRICT type) are not damage: they are in the database, a faithful
+copy has them, and they are reported. CHECKs are not evaluated: SQLite does so only on connections that may write, and
+then stumbles over every function that only the application has.
 
 `quick_check` looks at every page and row (1 s a GB); what it leaves out, whether every row is in every index,
 `integrity_check` does table by table (10 s a GB with two indexes), in the workers, while the file is being stored.
@@ -83,6 +84,18 @@ def index_check(path: Path, table: str) -> Soundness:
     """Everything about one table: also whether its indexes hold exactly its rows."""
     with reading_file(path) as connection:
         return _one_by_one(connection, "integrity_check", (table,))
+
+
+def full_check(path: Path, tables: Iterable[str]) -> Soundness:
+    """All that SQLite can say about a private file: for whoever has time, a verification or a restore."""
+    names = tuple(tables)
+    quick = quick_check(path, names)
+    with reading_file(path) as connection:
+        rules = _one_by_one(connection, "integrity_check", names)
+    damage = tuple(dict.fromkeys((*quick.damage, *rules.damage)))
+    return Soundness(
+        damage, {**quick.broken_rules, **rules.broken_rules}, {**quick.unchecked, **rules.unchecked}
+    )
 
 
 def _one_by_one(connection: sqlite3.Connection, pragma: str, tables: Iterable[str]) -> Soundness:
