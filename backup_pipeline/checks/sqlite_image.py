@@ -104,7 +104,7 @@ def _count(path: Path, tables: Sequence[Table], workers: int) -> tuple[Counted, 
             unreadable[task.table] = seen.unreadable
 
     # Indexes and rules were looked at by the integrity check.
-    tasks = [task for task in looking.plan(path, tables) if not task.rules]
+    tasks = [task for task in looking.plan(path, tables) if task == looking.Task(task.table, task.rows)]
     try:
         looking.look_at(path, tasks, workers, told)
     except BackupError as error:
