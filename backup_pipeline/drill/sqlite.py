@@ -27,6 +27,8 @@ _BLOCK = 1 << 20
 @dataclass
 class Drill:
     manifest: Manifest
+    #: Tables that the application writes to itself: not virtual ones, and not what those keep their rows in.
+    ordinary: frozenset[str]
     path: Path
     listener: Listener
     findings: list[Finding] = field(default_factory=list)
@@ -39,7 +41,10 @@ def drill(
     begin = time.monotonic()
     image = image_of(manifest)
     with Scratch.make(image.size) as scratch:
-        work = Drill(manifest, scratch.folder / "restored.db", listener)
+        ordinary = frozenset(
+            table.id.name for table in vault.schema(manifest).tables if table.kind == "table"
+        )
+        work = Drill(manifest, ordinary, scratch.folder / "restored.db", listener)
         write_image(
             vault.store,
             image,
@@ -165,7 +170,7 @@ def _write(work: Drill) -> None:
                 Finding("error", "write-fails", f"the restored file cannot be written to: {error}")
             )
             return
-        for table, key in _keyed(connection):
+        for table, key in _keyed(connection, work.ordinary):
             way, finding = _prove_write(connection, table, key)
             how[way] = how.get(way, 0) + 1
             work.findings += finding
@@ -180,14 +185,13 @@ def _write(work: Drill) -> None:
     )
 
 
-def _keyed(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+def _keyed(connection: sqlite3.Connection, ordinary: frozenset[str]) -> list[tuple[str, str]]:
     """(table, column) of every INTEGER PRIMARY KEY: SQLite numbers such rows itself."""
     found = []
-    names = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        " AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
-    ).fetchall()
+    names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
     for (name,) in names:
+        if name not in ordinary:
+            continue
         keys = connection.execute(
             "SELECT name, type FROM pragma_table_info(?) WHERE pk > 0", (name,)
         ).fetchall()
