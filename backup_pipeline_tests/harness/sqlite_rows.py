@@ -28,8 +28,15 @@ def run(path: Path, *statements: str) -> None:
 
 
 def new_database(path: Path, *pragmas: str) -> Path:
-    """A database without a table. VACUUM writes its first page: otherwise it would be an empty file."""
-    run(path, *(f"PRAGMA {pragma}" for pragma in pragmas), "VACUUM")
+    """A database without a table, but with its first page: otherwise it would be an empty file. The encoding is fixed
+    by the first table."""
+    run(path, *(f"PRAGMA {pragma}" for pragma in pragmas), "CREATE TABLE t (x)", "DROP TABLE t", "VACUUM")
+    with closing(connect(path)) as connection:
+        for pragma in pragmas:
+            name, _, wanted = pragma.partition(" = ")
+            found = connection.execute(f"PRAGMA {name}").fetchone()[0]
+            codes = {"FULL": 1, "INCREMENTAL": 2}
+            assert str(codes.get(wanted, wanted)).strip("'").lower() == str(found).lower(), pragma
     return path
 
 
