@@ -231,7 +231,8 @@ def play(folder: Path, seed: int, rounds: int) -> tuple[int, int]:
     rng = random.Random(seed)
     vault = make_vault(folder / "vault")
     reused = total = 0
-    with EmbeddedPostgres.create(settings={"autovacuum": "off"}) as server:
+    # A crash may not lose what was committed here: the test knows what it did.
+    with EmbeddedPostgres.create(settings={"autovacuum": "off", "synchronous_commit": "on"}) as server:
         world = World(server, folder, rng)
         history: list[dict[TableId, Baseline]] = [{}]
         told: list[str] = []
@@ -256,7 +257,7 @@ def test_an_incremental_backup_equals_the_live_database(tmp_path: Path, seed: in
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", range(100, 108))
+@pytest.mark.parametrize("seed", range(100, 106))
 def test_an_incremental_backup_equals_the_live_database_for_long(tmp_path: Path, seed: int) -> None:
     reused, total = play(tmp_path / "world", seed, rounds=120)
     assert reused > total // 10

@@ -19,10 +19,11 @@ from backup_pipeline.sources.postgres import connect
 
 SECTIONS = ("pre-data", "post-data")
 _END = b"-- PostgreSQL database dump complete"
-# Since August 2025 pg_dump wraps its text in \restrict … \unrestrict, so that a hostile server cannot smuggle psql
-# commands into a dump. A psql from before that stops at the unknown command, so the two lines are taken out, and
-# what they guard against is looked for by us: no other line may be a psql command (see `_runnable`).
-_RESTRICT = re.compile(rb"^\\(?:un)?restrict [A-Za-z0-9]+\n", re.MULTILINE)
+# Since August 2025 pg_dump begins its text with \restrict and ends it with \unrestrict, which make psql refuse its own
+# commands in between. A psql from before that stops at the unknown command, so both lines are taken out. What they
+# guard against (a hostile server that hides psql commands behind a line end in a name) such a pg_dump also prevents
+# at the root: it writes no line ends into its comments any more.
+_RESTRICT = re.compile(rb"\A((?:--[^\n]*\n|\n)*)\\restrict ([A-Za-z0-9]+)\n")
 
 
 def dump(
@@ -92,7 +93,8 @@ def _run(argv: list[str], name: str, env: Mapping[str, str]) -> bytes:
         return done.stdout
     last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
     text = f"{name} failed: {said[-2000:] or last}"
-    if "lock timeout" in said or "could not obtain lock" in said:
+    # pg_dump's --lock-wait-timeout is a statement timeout while it locks.
+    if "lock timeout" in said or "statement timeout" in said or "could not obtain lock" in said:
         raise SourceUnavailable(
             text, remedy="wait until the other session has finished, then run the backup again"
         )
@@ -120,4 +122,13 @@ def _render(program: Program, archive: Path, section: str) -> bytes:
             f"the output of pg_restore for {section} ends too early ({len(text)} bytes)",
             remedy="see whether the temporary folder is full",
         )
-    return _RESTRICT.sub(b"", text)
+    return unrestricted(text)
+
+
+def unrestricted(text: bytes) -> bytes:
+    """Only the pair that pg_dump put around its text: a function's body may hold lines that look the same."""
+    begun = _RESTRICT.match(text)
+    if begun is None:
+        return text
+    ending = re.compile(rb"\n\\unrestrict " + begun[2] + rb"\s*\Z")
+    return ending.sub(b"\n", begun[1] + text[begun.end() :])

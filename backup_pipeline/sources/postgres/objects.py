@@ -146,7 +146,8 @@ SELECT n.nspname, p.polname, n.nspname, c.relname,
 
 #: What is listed by name, and not rebuilt by `reflection`: (kind, query of schema, name).
 NAMED_ONLY: dict[str, str] = {
-    "aggregate": f"""SELECT n.nspname, p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p
+    "aggregate": f"""SELECT n.nspname, p.proname || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')'
+        FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
         WHERE {OURS} AND p.prokind = 'a' AND {_NOT_MEMBER("pg_proc", "p.oid")}""",
     "base type": f"""SELECT n.nspname, t.typname FROM pg_catalog.pg_type t
@@ -155,7 +156,8 @@ NAMED_ONLY: dict[str, str] = {
     "collation": f"""SELECT n.nspname, c.collname FROM pg_catalog.pg_collation c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
         WHERE {OURS} AND {_NOT_MEMBER("pg_collation", "c.oid")}""",
-    "operator": f"""SELECT n.nspname, o.oid::pg_catalog.regoperator::text FROM pg_catalog.pg_operator o
+    "operator": f"""SELECT n.nspname, o.oprname || '(' || pg_catalog.format_type(o.oprleft, NULL) || ', '
+          || pg_catalog.format_type(o.oprright, NULL) || ')' FROM pg_catalog.pg_operator o
         JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
         WHERE {OURS} AND {_NOT_MEMBER("pg_operator", "o.oid")}""",
     "operator class": f"""SELECT n.nspname, o.opcname FROM pg_catalog.pg_opclass o
