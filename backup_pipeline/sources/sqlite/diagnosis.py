@@ -15,6 +15,7 @@ from backup_pipeline.sources.sqlite.explaining import SALVAGE, explained
 from backup_pipeline.sources.sqlite.inspection import inspect
 from backup_pipeline.sources.sqlite.opening import Opened, reading
 from backup_pipeline.sources.sqlite.scratch import file_system_of, roomy_place
+from backup_pipeline.sources.sqlite.soundness import is_damage
 
 _NETWORK = (
     "nfs",
@@ -99,16 +100,18 @@ def _way(path: Path, opened: Opened) -> Iterator[Finding]:
 
 def _sound(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Every page and row is looked at; whether the indexes fit is checked by each backup, on its copy."""
-    lines = _tried(lambda: connection.execute(f"PRAGMA quick_check({_EXAMPLES + 1})").fetchall())
-    if isinstance(lines, sqlite3.DatabaseError):
-        yield Finding("warning", "not-checked", f"the database could not be checked for damage: {lines}")
-    elif lines != [("ok",)]:
+    found = _tried(lambda: connection.execute(f"PRAGMA quick_check({_EXAMPLES + 1})").fetchall())
+    if isinstance(found, sqlite3.DatabaseError) and not is_damage(found):
+        yield Finding("warning", "not-checked", f"the database could not be checked for damage: {found}")
+        return
+    lines = [str(found)] if isinstance(found, sqlite3.DatabaseError) else [str(line) for (line,) in found]
+    if lines != ["ok"]:
         yield Finding(
             "error",
             "damaged",
             "the database does not pass quick_check",
             remedy=SALVAGE,
-            examples=tuple(str(line) for (line,) in lines[:_EXAMPLES]),
+            examples=tuple(lines[:_EXAMPLES]),
         )
 
 

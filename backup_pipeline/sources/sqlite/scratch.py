@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -87,7 +88,8 @@ def file_system_of(path: Path) -> str:
     target, best, kind = path.resolve(), -1, ""
     for line in lines:
         mounted, _, rest = line.partition(" - ")
-        point = Path(mounted.split()[4].encode("latin-1", "replace").decode("unicode_escape"))
+        # A blank in a path is written as \040.
+        point = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), mounted.split()[4]))
         if (point == target or point in target.parents) and len(point.parts) >= best:
             best, kind = len(point.parts), rest.split()[0]
     return kind

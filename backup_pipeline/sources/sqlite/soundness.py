@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backup_pipeline.errors import SourceError
@@ -71,13 +71,16 @@ def refuse_damage(path: Path, lines: Iterable[str]) -> None:
 
 def quick_check(path: Path, tables: Iterable[str]) -> Soundness:
     """Every page and every row of a private file, but not whether the indexes fit."""
+    names = tuple(tables)
     with reading_file(path) as connection:
         try:
             return _judged(_lines(connection, "quick_check", _MOST_LINES))
-        except sqlite3.OperationalError as error:
-            if _is_damage(error):
-                return Soundness(damage=(str(error),))
-        return _one_by_one(connection, "quick_check", tables)
+        except sqlite3.DatabaseError as error:
+            # One table that cannot be looked at must not keep the others from being looked at.
+            judged = _one_by_one(connection, "quick_check", names)
+            if is_damage(error) and not judged.damage:
+                return replace(judged, damage=(str(error),))
+            return judged
 
 
 def index_check(path: Path, table: str) -> Soundness:
@@ -106,7 +109,7 @@ def _one_by_one(connection: sqlite3.Connection, pragma: str, tables: Iterable[st
         try:
             judged = _judged(_lines(connection, pragma, quoted(table)))
         except sqlite3.DatabaseError as error:
-            if _is_damage(error):
+            if is_damage(error):
                 damage.append(f"{table}: {error}")
             else:
                 unchecked[table] = str(error)
@@ -134,5 +137,5 @@ def _judged(lines: Iterable[str]) -> Soundness:
     return Soundness(tuple(damage), rules)
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: sqlite3.DatabaseError) -> bool:
     return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
