@@ -256,7 +256,6 @@ def _schema_spec(plan: SystemPlan, settings: SystemSettings) -> dg.AssetSpec:
         )
     return dg.AssetSpec(
         naming.schema_key(plan.system),
-        deps=[asset.live for asset in plan.assets],
         description=text,
         group_name=plan.system,
         kinds=_kinds(plan, "sql"),

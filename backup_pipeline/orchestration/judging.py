@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
+from backup_pipeline.checks.drift import drift
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.orchestration.asset_checks import Outcome
@@ -28,8 +30,11 @@ def judge_backup(backups: Backups, plan: SystemPlan, manifest: Manifest) -> tupl
     quick = line.bytes > FULL_LOOK_UP_TO
     report = project.verify(manifest.system, manifest.id, quick=quick)
     rows = tuple(finding for finding in report.findings if _about_rows(finding))
-    references = tuple(finding for finding in report.findings if _about_references(finding))
-    rest = tuple(f for f in report.findings if f not in rows and f not in references)
+    found = tuple(dict.fromkeys((*report.findings, *manifest.findings)))
+    references = tuple(finding for finding in found if _about_references(finding))
+    # That some tables are not in a partial backup was asked for: worth showing, no reason to wake anybody.
+    expected = tuple(f for f in references if manifest.scope == "partial" and f.severity == "warning")
+    rest = tuple(f for f in report.findings if f not in rows and not _about_references(f))
     before = previous_full(project, manifest)
     note = f"not read again, being over {FULL_LOOK_UP_TO // 2**20} MiB: `verify` and the drill do that"
     return (
@@ -49,9 +54,10 @@ def judge_backup(backups: Backups, plan: SystemPlan, manifest: Manifest) -> tupl
         ),
         Outcome(
             "foreign_keys",
-            references,
+            tuple(finding for finding in references if finding not in expected),
             {name: count for name, count in report.counted.items() if "reference" in name},
             good=f"the database vouches for them; {note}" if quick else "every reference finds its row",
+            notes=expected,
         ),
         _drift(project, manifest, before),
     )
@@ -86,7 +92,7 @@ def _complete(plan: SystemPlan, manifest: Manifest) -> Outcome:
         )
         for asset in gone
     )
-    own = tuple(finding for finding in manifest.findings if finding.code != "table-became-empty")
+    own = tuple(f for f in manifest.findings if f.code != "table-became-empty" and not _about_references(f))
     left_out = tuple(
         Finding("info", "left-out", f"the {one.kind} {one.schema}.{one.name} is not in it: {one.reason}")
         for one in manifest.left_out
@@ -145,7 +151,7 @@ def _drift(project: Project, manifest: Manifest, before: Manifest | None) -> Out
     began = time.monotonic()
     if before.schema.plain_sha256 == manifest.schema.plain_sha256:
         return Outcome("schema_drift", good=f"as in {before.id}", seconds=time.monotonic() - began)
-    from backup_pipeline.checks.drift import drift
-
     found = drift(project.vault.schema(before), project.vault.schema(manifest))
+    # An added column is worth no more than a word elsewhere; here it is what the check is for.
+    found = tuple(replace(one, severity="warning") if one.severity == "info" else one for one in found)
     return Outcome("schema_drift", found, good=f"as in {before.id}", seconds=time.monotonic() - began)

@@ -192,28 +192,22 @@ def findings_metadata(findings: Sequence[Finding], counted: Mapping[str, int], s
 def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
     order = {"error": 0, "warning": 1, "info": 2}
     shown = sorted(findings, key=lambda finding: order[finding.severity])[:MOST_FINDINGS]
+    lines = [
+        {
+            "severity": finding.severity,
+            "table": finding.table or "",
+            "what": finding.message,
+            "remedy": finding.remedy,
+            "examples": "; ".join(finding.examples[:3]),
+            "code": finding.code,
+        }
+        for finding in shown
+    ]
+    # A column in which nothing stands only makes the others narrow.
+    used = [name for name in lines[0] if any(line[name] for line in lines)] if lines else ["what"]
     return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
-                {
-                    "severity": finding.severity,
-                    "table": finding.table or "",
-                    "what": finding.message,
-                    "remedy": finding.remedy,
-                    "examples": "; ".join(finding.examples[:3]),
-                    "code": finding.code,
-                }
-            )
-            for finding in shown
-        ],
-        schema=_columns(
-            severity="string",
-            table="string",
-            what="string",
-            remedy="string",
-            examples="string",
-            code="string",
-        ),
+        [dg.TableRecord({name: line[name] for name in used}) for line in lines],
+        schema=_columns(**dict.fromkeys(used, "string")),
     )
 
 

@@ -13,8 +13,8 @@ import dagster as dg
 
 from backup_pipeline.vault.lock import born
 
-#: host:pid:start of the process that a run lives in.
-PROCESS_TAG = "backup_pipeline/process"
+#: host:pid:start of the process that a run lives in. Under `.dagster/` the UI does not show it.
+PROCESS_TAG = ".dagster/backup_pipeline_process"
 
 
 def tags() -> dict[str, str]:

@@ -1,0 +1,290 @@
+"""A backup as a run of the graph: what is recorded, what a selection means, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import AssetKey as Key
+
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.orchestration.metadata import bars
+from backup_pipeline.project import Project
+from backup_pipeline.vault import layout
+from backup_pipeline_tests.orchestration.conftest import Failure, Shop
+
+ORDERS = Key(["shop", "tables", "main.orders"])
+MANIFEST = naming.manifest_key("shop")
+CHECKS = {"complete", "integrity", "row_counts", "foreign_keys", "schema_drift", "fresh", "proven"}
+
+
+def recorded(instance: dg.DagsterInstance, key: Key) -> dict[str, Any]:
+    event = instance.get_latest_materialization_event(key)
+    assert event is not None, f"{key} was not recorded"
+    assert event.asset_materialization is not None
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {one.check_name: one for one in result.get_asset_check_evaluations()}
+
+
+def test_every_table_is_recorded_with_what_the_ui_shows(shop: Shop, instance: dg.DagsterInstance) -> None:
+    result = shop.run(instance)
+    assert result.success
+    (backup,) = shop.project.vault.ids("shop")
+    tables = {key for key in instance.all_asset_keys() if key.path[1] == "tables"}
+    assert len(tables) == 4
+    orders = recorded(instance, ORDERS)
+    assert orders["dagster/row_count"] == 3
+    assert orders["dagster/table_name"] == "main.orders"
+    assert orders["dagster/storage_kind"] == "sqlite"
+    assert orders["backup"] == backup
+    columns = {column.name: column for column in orders["dagster/column_schema"].columns}
+    assert list(columns) == ["id", "customer_id", "total"]
+    assert "references main.customers.id" in columns["customer_id"].constraints.other
+    assert not columns["customer_id"].constraints.nullable
+    manifest = recorded(instance, MANIFEST)
+    assert manifest["backup"] == backup
+    assert manifest["scope"] == "full"
+    assert manifest["tables"] == 4
+    assert manifest["dagster/row_count"] == 8
+    assert {"bytes", "stored_bytes", "ratio", "duration_seconds", "snapshot_at"} <= manifest.keys()
+    assert manifest["manifest"].endswith(f"/shop/{backup}/manifest.json")
+
+
+def test_the_version_of_a_table_changes_with_its_rows_only(shop: Shop, instance: dg.DagsterInstance) -> None:
+    def versions() -> dict[str, str]:
+        assert shop.run(instance).success
+        found = {}
+        for key in instance.all_asset_keys():
+            event = instance.get_latest_materialization_event(key)
+            if event is not None and key.path[1] == "tables":
+                assert event.asset_materialization is not None
+                found[key.path[2]] = event.asset_materialization.tags["dagster/data_version"]
+        return found
+
+    first = versions()
+    shop.sql("UPDATE orders SET total = 7 WHERE id = 10")
+    second = versions()
+    assert {name for name in first if first[name] != second[name]} == {"main.orders"}
+
+
+def test_all_seven_checks_are_evaluated(shop: Shop, instance: dg.DagsterInstance) -> None:
+    found = evaluations(shop.run(instance))
+    assert set(found) == CHECKS
+    failed = {name for name, one in found.items() if not one.passed}
+    assert failed == {"proven"}, "nothing was drilled yet; everything else is in order"
+    assert found["proven"].severity is dg.AssetCheckSeverity.WARN
+
+
+def test_some_tables_make_a_partial_backup_that_never_is_the_latest(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    assert shop.run(instance).success
+    full = shop.project.vault.resolve("shop", "latest")
+    result = shop.run(instance, select=["shop/schema", "shop/tables/main.orders", "shop/manifest"])
+    assert result.success
+    manifest = shop.project.vault.manifest("shop", shop.project.vault.ids("shop")[-1])
+    assert manifest.scope == "partial"
+    assert [str(table.id) for table in manifest.tables] == ["main.orders"]
+    assert shop.project.vault.resolve("shop", "latest") == full
+    assert recorded(instance, MANIFEST)["scope"].startswith("PARTIAL")
+    assert recorded(instance, ORDERS)["backup"] == manifest.id
+    customers = recorded(instance, Key(["shop", "tables", "main.customers"]))
+    assert customers["backup"] == full, "a table that was not selected is not recorded"
+    assert evaluations(result)["complete"].description.startswith("PARTIAL")
+
+
+def test_tables_without_the_manifest_are_committed_all_the_same(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    assert shop.run(instance, select=["shop/tables/main.orders", "shop/tables/main.customers"]).success
+    (backup,) = shop.project.vault.ids("shop")
+    assert len(shop.project.vault.manifest("shop", backup).tables) == 2
+    assert recorded(instance, MANIFEST)["backup"] == backup
+    assert list(shop.project.vault.store.list(layout.drafts_prefix("shop"))) == []
+
+
+@pytest.mark.parametrize("select", [["shop/manifest"], ["shop/schema"], ["shop/schema", "shop/manifest"]])
+def test_a_selection_that_would_be_no_backup_is_refused_with_the_remedy(
+    shop: Shop, instance: dg.DagsterInstance, said: Failure, select: list[str]
+) -> None:
+    result = shop.run(instance, select=select)
+    assert not result.success
+    assert shop.project.vault.ids("shop") == ()
+    assert "backup_shop" in said(result)
+
+
+def test_a_table_that_the_graph_does_not_know_is_backed_up_and_named(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    job = shop.job()
+    shop.sql("CREATE TABLE added (x); INSERT INTO added VALUES (1)")
+    result = job.execute_in_process(instance=instance)
+    (backup,) = shop.project.vault.ids("shop")
+    tables = [str(table.id) for table in shop.project.vault.manifest("shop", backup).tables]
+    assert "main.added" in tables
+    findings = evaluations(result)["complete"].metadata["findings"]
+    assert isinstance(findings, dg.TableMetadataValue)
+    assert [(r.data["code"], r.data["table"]) for r in findings.records] == [
+        ("not-in-the-graph", "main.added")
+    ]
+    assert Key(["shop", "tables", "main.added"]) in shop.job().asset_layer.executable_asset_keys
+
+
+def test_a_table_that_is_gone_fails_the_run_and_loses_no_backup(
+    shop: Shop, instance: dg.DagsterInstance, said: Failure
+) -> None:
+    shop.sql("DROP TABLE empty")
+    result = shop.run(instance)
+    assert not result.success
+    assert "main.empty" in said(result)
+    assert "dropped on purpose" in said(result)
+    (backup,) = shop.project.vault.ids("shop")
+    assert len(shop.project.vault.manifest("shop", backup).tables) == 3
+    # The inventory was renewed, so the next run is in order.
+    assert shop.run(instance).success
+
+
+def test_a_selected_table_that_is_gone_makes_no_backup(
+    shop: Shop, instance: dg.DagsterInstance, said: Failure
+) -> None:
+    shop.sql("DROP TABLE empty")
+    result = shop.run(instance, select=["shop/tables/main.empty", "shop/tables/main.orders", "shop/manifest"])
+    assert not result.success
+    assert "main.empty" in said(result)
+    assert shop.project.vault.ids("shop") == ()
+
+
+def test_what_is_excluded_is_named(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.configure('exclude: ["empty"]')
+    shop.project.inventory("shop")
+    found = evaluations(shop.run(instance))["complete"]
+    assert found.passed
+    assert "1 left out on purpose" in found.description
+    table = found.metadata["findings"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert "main.empty" in table.records[0].data["what"]
+
+
+def test_rows_that_are_gone_and_changed_definitions_are_warnings(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    assert shop.run(instance).success
+    shop.sql('DELETE FROM "order items"; ALTER TABLE orders ADD COLUMN note TEXT')
+    result = shop.run(instance)
+    assert result.success
+    found = evaluations(result)
+    for name in ("row_counts", "schema_drift"):
+        assert not found[name].passed, name
+        assert found[name].severity is dg.AssetCheckSeverity.WARN
+    assert "order items" in found["row_counts"].description
+    assert "note" in str(found["schema_drift"].metadata["findings"].value)
+
+
+def test_a_dangling_reference_fails_its_check(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.sql("INSERT INTO orders VALUES (99, 404, 0)")
+    found = evaluations(shop.run(instance))["foreign_keys"]
+    assert not found.passed
+    assert "404" in str(found.metadata["findings"].value)
+
+
+def test_a_damaged_backup_blocks_the_drill(shop: Shop, instance: dg.DagsterInstance) -> None:
+    class Damaging(Project):
+        """Between the commit and the checks, an object of the vault is lost."""
+
+        def commit(self, system: str, *, token: str) -> Manifest:
+            made = super().commit(system, token=token)
+            store = self.vault.store
+            store.delete(layout.object_key(made.objects()[-1]))
+            return made
+
+    defs = build_defs(Damaging(shop.project.settings))
+    job = defs.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    found = evaluations(result)
+    assert not found["integrity"].passed
+    assert found["integrity"].severity is dg.AssetCheckSeverity.ERROR
+    assert instance.get_latest_materialization_event(naming.drill_key("shop")) is None
+
+
+def test_a_failure_holds_a_remedy_and_no_secret(
+    shop: Shop, instance: dg.DagsterInstance, said: Failure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The module, not the function of the same name that the package offers.
+    monkeypatch.setattr(importlib.import_module("backup_pipeline.backup"), "PAUSES", ())
+    shop.config.write_text(
+        "vault: ./vault\nsystems:\n  shop:\n    database: postgresql://app:s3cr3t-w0rd@127.0.0.1:1/shop\n"
+    )
+    project = Project.load(shop.config)
+
+    class Leaking(Project):
+        def export(self, system: str, **_: object) -> Manifest:
+            url = self.url(system)
+            try:
+                raise RuntimeError(f"could not connect to {url}")
+            except RuntimeError as error:
+                raise ValueError("it failed, s3cr3t-w0rd") from error
+
+    for broken in (project, Leaking(project.settings)):
+        result = (
+            build_defs(broken)
+            .resolve_job_def("backup_shop")
+            .execute_in_process(instance=instance, raise_on_error=False)
+        )
+        assert not result.success
+        assert said(result).strip().partition("→")[2]
+        everything = "".join(repr(entry) for entry in instance.all_logs(result.run_id))
+        assert "s3cr3t-w0rd" not in everything
+    assert "traceback" in everything
+
+
+def test_the_drill_proves_the_newest_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
+    assert shop.run(instance).success
+    result = shop.run(instance, job="drill_shop")
+    assert result.success
+    found = recorded(instance, naming.drill_key("shop"))
+    assert found["backup"] == shop.project.vault.resolve("shop", "latest")
+    assert found["recovery_seconds"] > 0
+    assert {name: one.passed for name, one in evaluations(result).items()} == {"fresh": True, "proven": True}
+
+
+def test_backup_and_drill_in_one_run_drill_that_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
+    job = build_defs(shop.project).resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=instance).success
+    assert recorded(instance, naming.drill_key("shop"))["backup"] == recorded(instance, MANIFEST)["backup"]
+
+
+def test_many_tables_share_one_asset_a_schema(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.configure("table_assets: 3")
+    key = Key(["shop", "tables", "main"])
+    assert shop.run(instance).success
+    found = recorded(instance, key)
+    assert found["tables"] == 4
+    assert found["dagster/row_count"] == 8
+    names = {record.data["table"] for record in found["table_list"].records}
+    assert names == {"customers", "orders", "order items", "empty"}
+    # And a partial backup of that schema is all of its tables: a full one.
+    assert shop.run(instance, select=[key.to_user_string(), "shop/manifest"]).success
+    assert shop.project.show("shop").id == recorded(instance, MANIFEST)["backup"]
+
+
+def test_a_run_before_a_migration_says_so_in_its_manifest(shop: Shop, instance: dg.DagsterInstance) -> None:
+    assert shop.run(instance, config={"kind": "pre-migration", "full": True}).success
+    assert shop.project.show("shop").kind == "pre-migration"
+
+
+def test_the_size_is_shown_over_time(shop: Shop, instance: dg.DagsterInstance) -> None:
+    assert shop.run(instance).success
+    assert shop.run(instance).success
+    text = recorded(instance, MANIFEST)["size_over_time"]
+    assert all(backup in text for backup in shop.project.vault.ids("shop"))
+    assert bars([0, 0]) == "▁▁"
+    assert bars([10, 10]) == "██"
+    assert bars([0, 10]) == "▁█"
