@@ -128,6 +128,7 @@ def _export(
                 vault.writer,
                 baselines=found.tables,
                 previous_image=found.image,
+                previous_id=found.image_id,
                 listener=listener,
                 journal=notes.note,
             )

@@ -23,6 +23,8 @@ LOOK_BACK = 5
 class Found:
     tables: dict[TableId, Baseline] = field(default_factory=dict)
     image: FileImage | None = None
+    #: The backup that holds that image.
+    image_id: str | None = None
     #: Of the newest backup: the schema and the definitions are mostly the same again.
     schema: tuple[ObjectRef, ...] = ()
     ddl: tuple[ObjectRef, ...] = ()
@@ -42,9 +44,11 @@ def gather(vault: Vault, system: str) -> Found:
         if known is None or 2 * len(baseline.entry.chunks) >= len(known.entry.chunks):
             tables[baseline.entry.id] = baseline
     newest = manifests[0] if manifests else None
+    pictured = next((manifest for manifest in manifests if manifest.image), None)
     return Found(
         tables=tables,
-        image=next((manifest.image for manifest in manifests if manifest.image), None),
+        image=pictured.image if pictured else None,
+        image_id=pictured.id if pictured else None,
         schema=(newest.schema,) if newest else (),
         ddl=tuple(section.object for section in newest.ddl) if newest else (),
         newest=newest,

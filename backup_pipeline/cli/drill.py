@@ -48,6 +48,7 @@ def verb(call: Call, system: str, identifier: str | None, scratch: str | None, n
     def page(page: Page) -> None:
         show_report(page, result.report)
         if result.report.ok:
-            page.verdict(True, f"PROVEN: recovered in {duration(result.recovery_seconds)}")
+            where = f" ({result.scratch})" if result.scratch else ""
+            page.verdict(True, f"PROVEN: recovered in {duration(result.recovery_seconds)}{where}")
 
     return Outcome(result, page, failure_of(result.report, "the drill"), answer=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from backup_pipeline.cli import main
 
 #: The console script, without depending on where pip put it.
 PROGRAM = (sys.executable, "-c", "import sys; from backup_pipeline.cli import main; sys.exit(main())")
@@ -64,7 +68,16 @@ def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeou
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def good(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
-    ended = run(*arguments, cwd=cwd, env=env)
-    assert ended.code == 0, str(ended)
-    return ended
+def invoke(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
+    """The same within this process, where neither signals nor file descriptors matter."""
+    out, err = io.StringIO(), io.StringIO()
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environment(env))
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(arguments)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return Ended(code, out.getvalue(), err.getvalue())
