@@ -16,7 +16,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.fingerprint import Fingerprint
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.schema import Table
-from backup_pipeline.sources.sqlite import looking
+from backup_pipeline.sources.sqlite import looking, soundness
 from backup_pipeline.sources.sqlite.rows import quoted, reading_file
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.images import write_image
@@ -78,22 +78,21 @@ def examine(vault: Vault, image: FileImage, tables: Sequence[Table], workers: in
         except Damaged as error:
             return Examined(broken=error.message)
         try:
-            with reading_file(path) as connection:
-                integrity = _integrity(connection)
+            quick = soundness.quick_check(
+                path, [table.id.name for table in tables if table.kind != "virtual"]
+            )
+            counted, damage = _count(path, tables, workers)
         except sqlite3.DatabaseError as error:
             return Examined(broken=f"SQLite cannot open it: {error}")
-        counted = _count(path, tables, workers)
+        integrity = (*quick.damage, *damage)[:_MOST]
         with reading_file(path) as connection:
             return _references(connection, [table.id.name for table in tables], integrity, counted)
 
 
-def _integrity(connection: sqlite3.Connection) -> tuple[str, ...]:
-    said = tuple(str(row[0]) for row in connection.execute(f"PRAGMA main.integrity_check({_MOST})"))
-    return () if said == ("ok",) else said
-
-
-def _count(path: Path, tables: Sequence[Table], workers: int) -> tuple[Counted, ...]:
-    """As the backup did it: with worker processes, where the file is large enough for them."""
+def _count(path: Path, tables: Sequence[Table], workers: int) -> tuple[tuple[Counted, ...], tuple[str, ...]]:
+    """As the backup did it: with worker processes, where the file is large enough for them. Also what is wrong
+    with the indexes; rows that break a rule of the schema are not damage, and the manifest speaks of them."""
+    damage: list[str] = []
     found = dict.fromkeys((table.id.name for table in tables), Fingerprint())
     unreadable: dict[str, str] = {}
 
@@ -102,17 +101,17 @@ def _count(path: Path, tables: Sequence[Table], workers: int) -> tuple[Counted, 
             found[task.table] = found[task.table].combine(seen.fingerprint)
         if seen.unreadable is not None:
             unreadable[task.table] = seen.unreadable
+        damage.extend(seen.soundness.damage)
 
-    # Indexes and rules were looked at by the integrity check.
-    tasks = [task for task in looking.plan(path, tables) if task == looking.Task(task.table, task.rows)]
     try:
-        looking.look_at(path, tasks, workers, told)
+        looking.look_at(path, looking.plan(path, tables), workers, told)
     except BackupError as error:
-        return tuple(Counted(name, unreadable=error.message) for name in found)
-    return tuple(
+        return tuple(Counted(name, unreadable=error.message) for name in found), tuple(damage)
+    counted = tuple(
         Counted(name, value.rows, value.hexdigest(), unreadable.get(name, ""))
         for name, value in found.items()
     )
+    return counted, tuple(damage)
 
 
 def _references(

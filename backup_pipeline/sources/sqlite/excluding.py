@@ -49,10 +49,11 @@ def views_read(connection: sqlite3.Connection) -> dict[str, frozenset[str]]:
 
 
 def without(
-    copy: Path, target: Path, schema: Schema, choice: Choice
+    path: Path, copy: Path, target: Path, schema: Schema, choice: Choice
 ) -> tuple[tuple[LeftOut, ...], tuple[Finding, ...]]:
-    """Make `target` from `copy` (which is used up). Says what else had to go, and what now points nowhere."""
-    with explained(copy), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+    """Make `target` from `copy` (which is used up). Says what else had to go, and what now points nowhere. `path`:
+    the live database, for messages."""
+    with explained(path), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         before = settings(connection)
         # Nobody else sees this copy and nobody needs it after a crash; the rows that are left in its free pages do
         # not reach the target, into which VACUUM writes row by row.
@@ -71,9 +72,9 @@ def without(
         for name, _ in triggers:
             connection.execute(f"DROP TRIGGER main.{quoted(name)}")
         target.unlink(missing_ok=True)
-        connection.execute("VACUUM INTO ?", (str(target),))
+        _write_anew(connection, path, target)
     target.chmod(0o600)
-    with explained(target), closing(sqlite3.connect(target, isolation_level=None)) as connection:
+    with explained(path), closing(sqlite3.connect(target, isolation_level=None)) as connection:
         if before["journal_mode"] == "wal":
             connection.execute("PRAGMA journal_mode = WAL")
         after = settings(connection)
@@ -88,6 +89,19 @@ def without(
         for name, table in triggers
     )
     return gone, (*_dangling(schema, choice), *_lost(choice, gone), *_moved(moved))
+
+
+def _write_anew(connection: sqlite3.Connection, path: Path, target: Path) -> None:
+    try:
+        connection.execute("VACUUM INTO ?", (str(target),))
+    except sqlite3.OperationalError as error:
+        if not any(word in str(error) for word in ("no such", "unknown function")):
+            raise
+        raise NotSupported(
+            f"tables of {path} cannot be left out: {error}. Without what only the application defines, its indexes cannot "
+            "be written anew",
+            remedy="back up the whole database (no `exclude`, no `include`, no --only): that needs no index",
+        ) from error
 
 
 def _drop(connection: sqlite3.Connection, schema: Schema, choice: Choice) -> None:

@@ -98,7 +98,7 @@ def _prepare(path: Path, copied: _Copied, selection: Selection, options: Options
     stored = copy
     if choice.dropped:
         stored = copied.scratch.folder / "kept.db"
-        gone, notes = without(copy, stored, inspected.schema, choice)
+        gone, notes = without(path, copy, stored, inspected.schema, choice)
         left_out = (*left_out, *gone)
         findings += notes
         copy.unlink()
