@@ -8,6 +8,7 @@ The key columns go into a private DuckDB file (bounded memory, whatever the size
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -211,6 +212,7 @@ class _Keys:
         self._columns: dict[tuple[TableId, ...], dict[str, bool]] = {}
         self._left: Counter[tuple[TableId, ...]] = Counter()
         self._names: dict[tuple[TableId, ...], str] = {}
+        self._numbers = itertools.count()
         for reference in todo:
             numbers = [comparison.form == "integer" for comparison in reference.comparisons]
             for entries, names in _ends(reference):
@@ -233,7 +235,7 @@ class _Keys:
         """The name of the table that holds the keys of these leaves."""
         source = _source(entries)
         if source not in self._names:
-            name = f"k{len(self._names)}"
+            name = f"k{next(self._numbers)}"
             wanted = self._columns[source]
             columns = ", ".join(
                 f"c{number} {'BIGINT' if integer else 'BLOB'}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError  # not exported at the top
 
 from backup_pipeline.errors import BackupError, ConfigError, Incomplete, ProofFailed
 from backup_pipeline.model.manifest import Manifest
@@ -168,7 +169,7 @@ def _execute(project: Project, system: str, run: _Run, opened: Opened) -> None:
             raise failure.original from failure
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
-        except dg.DagsterAssetCheckFailedError:
+        except DagsterAssetCheckFailedError:
             raise _failed_check(run.backups.kept, system) from None
 
 
