@@ -106,14 +106,14 @@ class Vault:
         )
 
     def interrupted(self, system: str) -> tuple[str, ...]:
-        """Folders of runs that never wrote a manifest. One with a seal had a manifest once: it is not
+        """Folders of runs that never wrote a manifest. One with a seal or a proof had a manifest once: it is not
         interrupted but damaged, and `verify` says so."""
         files: dict[str, set[str]] = {}
         for stat in self.store.list(f"{system}/"):
             parts = stat.key.split("/")
             if len(parts) > 2 and is_backup_id(parts[1]):
                 files.setdefault(parts[1], set()).add(parts[2])
-        had_one = {"manifest.json", "manifest.json.sha256"}
+        had_one = {"manifest.json", "manifest.json.sha256", "proofs"}
         return tuple(sorted(name for name, held in files.items() if not held & had_one))
 
     def manifest_bytes(self, system: str, identifier: str) -> bytes:
