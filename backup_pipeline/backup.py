@@ -43,6 +43,8 @@ class Order:
     options: Options = field(default_factory=Options)
     expected_empty: tuple[str, ...] = ()
     migrations: Migrations | None = None
+    #: What was found before the source was asked, and belongs into the manifest.
+    findings: tuple[Finding, ...] = ()
     git_revision: str | None = None
     #: Seconds to wait before the second, the third … attempt.
     pauses: tuple[float, ...] = (1.0, 3.0, 9.0)
@@ -154,7 +156,7 @@ def _export(
             state=snapshot.state,
             migrations=order.migrations,
             git_revision=order.git_revision,
-            findings=(*exported.findings, *_emptied(order, exported, found)),
+            findings=(*order.findings, *exported.findings, *_emptied(order, exported, found)),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )
 

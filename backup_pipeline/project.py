@@ -17,7 +17,7 @@ from backup_pipeline import __version__, config, inventories, overview
 from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.errors import ConfigError, NotFound
-from backup_pipeline.model.findings import Report
+from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations, Proof
 from backup_pipeline.model.progress import Listener, silent
@@ -84,7 +84,11 @@ class Project:
         return inventories.load(self.settings.state_folder, system)
 
     def doctor(self, system: str) -> Report:
-        return self.source(system).diagnose(self.system(system).selection)
+        """Can the database be backed up as it should be, and its migrations be read?"""
+        report = self.source(system).diagnose(self.system(system).selection)
+        if not report.ok:
+            return report  # asking a database that does not answer again would only take longer
+        return replace(report, findings=(*report.findings, *self._known_migrations(system)[1]))
 
     def machine(self) -> Report:
         """Is this machine ready: the vault, its disk, the clock, the tools?"""
@@ -146,6 +150,7 @@ class Project:
         selection = chosen.selection
         if only:
             selection = replace(selection, only=frozenset(self._named_tables(system, only)))
+        state, findings = self._known_migrations(system, pending)
         return Order(
             system=system,
             kind=kind,
@@ -157,7 +162,8 @@ class Project:
                 large_objects=chosen.large_objects,
             ),
             expected_empty=chosen.expected_empty,
-            migrations=self.migrations(system, pending),
+            migrations=state,
+            findings=findings,
             git_revision=git_revision(self.settings.base),
         )
 
@@ -190,6 +196,19 @@ class Project:
         applied = self.source(system).applied_migrations(settings.tool)
         state = migration_state(settings.tool, self.settings.resolve(settings.path), applied)
         return replace(state, pending=pending) if pending else state
+
+    def _known_migrations(
+        self, system: str, pending: tuple[str, ...] = ()
+    ) -> tuple[Migrations | None, tuple[Finding, ...]]:
+        """A folder that moved is no reason for a night without a backup: it is said in the backup instead."""
+        try:
+            return self.migrations(system, pending), ()
+        except ConfigError as error:
+            settings = self.system(system).migrations
+            assert settings is not None
+            known = Migrations(settings.tool, pending=pending) if pending else None
+            finding = Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy)
+            return known, (finding,)
 
     # ── looking at backups
 

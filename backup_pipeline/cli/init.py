@@ -79,7 +79,7 @@ def verb(
         vault=_beside(Path(vault), path.parent) if vault else "./vault",
         inventory=inventory,
         migrations_tool=tool,
-        migrations_path=initial.migrations_folder(tool, path.parent),
+        migrations_path=_migrations(tool, path.parent, source),
     )
     _write(path, initial.text(seen))
     export = (f"export {variable}=…",) if variable and variable not in os.environ else ()
@@ -110,6 +110,20 @@ def _page(page: Page, started: Started, address: str) -> None:
 
 def _tool(source: Source) -> str:
     return next((tool for tool in TOOLS if source.applied_migrations(tool) is not None), "")
+
+
+def _migrations(tool: str, folder: Path, source: Source) -> str:
+    """The folder of migrations beside the file, if what is in it can be read."""
+    from backup_pipeline.migrations import migration_state
+
+    found = initial.migrations_folder(tool, folder)
+    if not found:
+        return ""
+    try:
+        migration_state(tool, folder / found, source.applied_migrations(tool))
+    except ConfigError:
+        return ""
+    return found
 
 
 def _absolute(url: str) -> str:

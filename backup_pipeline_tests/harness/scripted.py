@@ -100,6 +100,7 @@ class ScriptedSnapshot:
         *,
         baselines: Mapping[TableId, Baseline],
         previous_image: FileImage | None = None,
+        previous_id: str | None = None,
         listener: Listener = silent,
         journal: Callable[[TableEntry], None] = lambda _: None,
     ) -> Export:
