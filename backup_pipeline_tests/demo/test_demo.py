@@ -1,0 +1,59 @@
+"""The demo is the first thing that anybody runs: it must work, be honest, and fit on one screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline import config, demo
+from backup_pipeline.demo import story
+from backup_pipeline.errors import ConfigError, ProofFailed
+from backup_pipeline.project import Project
+
+
+@pytest.mark.server
+def test_the_demo_breaks_a_shop_and_brings_it_back(tmp_path: Path) -> None:
+    said: list[str] = []
+    ending = demo.run(tmp_path / "demo", say=said.append)
+    assert ending.restored == ending.before != ending.broken
+    assert ending.broken["payments"] == "no such table"
+    assert ending.tables_compared == 5
+    assert ending.rows_compared == 148_800
+    assert ending.first_new_order == 30_301
+    text = "\n".join(said)
+    assert len(text.splitlines()) <= 40, "the demo should fit on one screen"
+    assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 120
+    assert "PROVEN" in text
+
+    # What it leaves can be looked at: two backups, the second one proven, the first linked from it.
+    project = Project(config.load(tmp_path / "demo" / "backup.yaml"))
+    first, second = project.list("shop")
+    assert second.proven_at is not None
+    assert first.proven_at is None
+    assert project.show("shop").previous == project.vault.link("shop", first.id)
+
+
+def test_the_demo_does_not_touch_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="not empty"):
+        demo.run(tmp_path, say=print)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_the_demo_fails_when_what_came_back_is_not_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A demo that cannot fail proves nothing: here the restored shop loses an order behind its back."""
+    real = story.Shop.facts
+
+    def tampered(shop: story.Shop) -> dict[str, str]:
+        if shop.url.partition("?")[0].endswith("shop_restored"):
+            shop._run(["DELETE FROM payments WHERE id = 1"])
+        return real(shop)
+
+    monkeypatch.setattr(story.Shop, "facts", tampered)
+    with pytest.raises(ProofFailed, match="not what was there"):
+        demo.run(tmp_path / "demo", say=lambda _: None)
