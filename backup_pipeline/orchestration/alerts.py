@@ -15,7 +15,7 @@ import dagster as dg
 from backup_pipeline.config import redact
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.orchestration.incidents import Cursor, Incident, look
-from backup_pipeline.orchestration.resources import failures_told
+from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.project import Project
 
 #: A message is for reading on a telephone.
@@ -38,7 +38,7 @@ def failure_alert(project: Project) -> dg.SensorDefinition:
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = project.clock()
         cursor = Cursor.parse(context.cursor, now)
-        with failures_told(project):
+        with tick_failures_told(project):
             found = look(context.instance, project, cursor, now)
             return _tell(project, cursor, found.incidents, found.after)
 

@@ -191,12 +191,14 @@ def _one_check(
     label = f"{system}:{name}"
     history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=_DEPTH)
     for record in sorted(history, key=lambda record: record.id):
-        evaluation = record.evaluation
-        if record.id <= found.seen.get(label, 0) or evaluation is None:
+        if record.id <= found.seen.get(label, 0):
             continue
         if record.run_id and not _is_over(instance, record.run_id):
             return  # the run's own end decides whether this is one incident with it
         found.seen[label] = record.id
+        evaluation = record.evaluation
+        if not isinstance(evaluation, dg.AssetCheckEvaluation):
+            continue  # planned, and the run ended before it came to that
         fresh = now.timestamp() - record.create_timestamp <= LOOK_BACK.total_seconds()
         known = label in found.failing
         if evaluation.passed:

@@ -123,3 +123,15 @@ def failures_told(project: Project) -> Iterator[None]:
             "traceback": dg.MetadataValue.md(f"```\n{text}\n```"),
         }
         raise StepFailure(error, what, told) from None
+
+
+@contextmanager
+def tick_failures_told(project: Project) -> Iterator[None]:
+    """The same for a sensor's tick, which shows a text only: the remedy is part of it."""
+    try:
+        with failures_told(project):
+            yield
+    except StepFailure as failure:
+        remedy = failure.metadata.get("remedy")
+        text = f"{failure.description}\n→ {remedy.value}" if remedy else str(failure.description)
+        raise dg.Failure(text) from None

@@ -20,7 +20,7 @@ from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import judge_status
 from backup_pipeline.orchestration.jobs import SYSTEM_TAG
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import failures_told
+from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.tokens import digest_of
 from backup_pipeline.project import Project
 
@@ -113,7 +113,7 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
         "has not seen: once per set of them, and again when that backup failed.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with failures_told(project):
+        with tick_failures_told(project):
             state = project.migrations(system)
         now = project.clock()
         if state is None or not state.pending:
@@ -171,7 +171,7 @@ def watch(project: Project) -> dg.SensorDefinition:
     def sense(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         said = []
         for system in project.systems:
-            with failures_told(project):
+            with tick_failures_told(project):
                 outcomes = judge_status(project, system)
             for outcome in outcomes:
                 key = dg.AssetCheckKey(naming.manifest_key(system), outcome.name)
@@ -195,8 +195,12 @@ def watch(project: Project) -> dg.SensorDefinition:
 
 
 def is_news(instance: dg.DagsterInstance, key: dg.AssetCheckKey, passed: bool, now: datetime) -> bool:
-    history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=1)
-    if not history or history[0].evaluation is None:
+    history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=10)
+    # A record may be of a check that is only planned yet.
+    done = [record for record in history if isinstance(record.evaluation, dg.AssetCheckEvaluation)]
+    if not done:
         return True
-    age = now.timestamp() - history[0].create_timestamp
-    return history[0].evaluation.passed != passed or age > RECORD_AGAIN.total_seconds()
+    latest = max(done, key=lambda record: record.id)
+    assert isinstance(latest.evaluation, dg.AssetCheckEvaluation)
+    age = now.timestamp() - latest.create_timestamp
+    return latest.evaluation.passed != passed or age > RECORD_AGAIN.total_seconds()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from backup_pipeline.backup import Order
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.project import Project
 
@@ -23,6 +25,13 @@ INSERT INTO customers VALUES (1, 'Ada'), (2, 'Grace');
 INSERT INTO orders VALUES (10, 1, 9.5), (11, 2, 1.25), (12, 1, 3.0);
 INSERT INTO "order items" VALUES (10, 'tea'), (10, 'cup'), (11, 'tea');
 """
+
+
+class Impatient(Project):
+    """A source that does not answer is not asked again."""
+
+    def _order(self, *arguments: Any) -> Order:
+        return replace(super()._order(*arguments), pauses=())
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import dagster as dg
@@ -15,7 +14,7 @@ from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.metadata import bars
 from backup_pipeline.project import Project
 from backup_pipeline.vault import layout
-from backup_pipeline_tests.orchestration.conftest import Failure, Shop
+from backup_pipeline_tests.orchestration.conftest import Failure, Impatient, Shop
 
 ORDERS = Key(["shop", "tables", "main.orders"])
 MANIFEST = naming.manifest_key("shop")
@@ -215,14 +214,12 @@ def test_a_damaged_backup_blocks_the_drill(shop: Shop, instance: dg.DagsterInsta
 
 
 def test_a_failure_holds_a_remedy_and_no_secret(
-    shop: Shop, instance: dg.DagsterInstance, said: Failure, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, instance: dg.DagsterInstance, said: Failure
 ) -> None:
-    # The module, not the function of the same name that the package offers.
-    monkeypatch.setattr(importlib.import_module("backup_pipeline.backup"), "PAUSES", ())
     shop.config.write_text(
         "vault: ./vault\nsystems:\n  shop:\n    database: postgresql://app:s3cr3t-w0rd@127.0.0.1:1/shop\n"
     )
-    project = Project.load(shop.config)
+    project = Impatient.load(shop.config)
 
     class Leaking(Project):
         def export(self, system: str, **_: object) -> Manifest:

@@ -1,0 +1,286 @@
+"""Alerts to a real mail server and a real web server: once each, with a remedy and a link, and without a secret."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+from email.policy import default
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import dagster as dg
+import pytest
+from aiosmtpd.controller import Controller
+
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.project import Project
+from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
+
+# Apprise asks Python's own imghdr what kind a picture is.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+
+@dataclass
+class Mailbox:
+    port: int = 0
+    letters: list[Message] = field(default_factory=list)
+
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
+        self.letters.append(message_from_bytes(envelope.content, policy=default))
+        return "250 OK"
+
+    @property
+    def subjects(self) -> list[str]:
+        return [str(letter["Subject"]) for letter in self.letters]
+
+
+@dataclass
+class Hook:
+    port: int = 0
+    status: int = 200
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    made = Mailbox(free_port())
+    controller = Controller(made, hostname="127.0.0.1", port=made.port)
+    controller.start()
+    yield made
+    controller.stop()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if made.status == 200:
+                made.bodies.append(json.loads(body))
+            self.send_response(made.status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def mail(mailbox: Mailbox) -> str:
+    return f"mailto://127.0.0.1:{mailbox.port}?from=backup@example.com&to=ops@example.com&mode=insecure"
+
+
+@dataclass
+class Alerting:
+    """The sensor and its cursor."""
+
+    project: Project
+    instance: dg.DagsterInstance
+    cursor: str | None = None
+
+    def tick(self) -> str:
+        defs = build_defs(self.project)
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, repository_def=defs.get_repository_def()
+        ) as context:
+            result = defs.resolve_sensor_def("failure_alert").evaluate_tick(context)
+        self.cursor = result.cursor
+        return result.skip_message or ""
+
+
+def alerting(shop: Shop, instance: dg.DagsterInstance, *addresses: str, settings: str = "") -> Alerting:
+    project = shop.configure(
+        settings, top=f"alerts: {json.dumps(list(addresses))}\nui_url: https://dagster.example.com/"
+    )
+    return Alerting(project, instance)
+
+
+def fail(shop: Shop, instance: dg.DagsterInstance) -> str:
+    """A run that fails; its id."""
+
+    class Failing(Impatient):
+        def export(self, system: str, **_: object) -> Manifest:
+            return super().export(system, only=("nothing*",), token="x")
+
+    job = build_defs(Failing(shop.project.settings)).resolve_job_def("backup_shop")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    return result.run_id
+
+
+def test_a_failed_run_is_told_once_with_what_failed_the_remedy_and_a_link(
+    shop: Shop, instance: dg.DagsterInstance, mailbox: Mailbox, hook: Hook
+) -> None:
+    alerts = alerting(shop, instance, mail(mailbox), f"json://127.0.0.1:{hook.port}/alert")
+    assert alerts.tick() == "nothing failed since the last look"
+    run = fail(shop, instance)
+    assert alerts.tick() == "1 alerts sent"
+    assert alerts.tick() == "nothing failed since the last look"
+    assert mailbox.subjects == ["[backup] shop: backup_shop failed"]
+    text = mailbox.letters[0].get_body(("plain",)).get_content()  # type: ignore[attr-defined]
+    for said in ("shop", "nothing*", "Remedy:", "backup-pipeline inventory shop"):
+        assert said in text
+    assert f"https://dagster.example.com/runs/{run}" in text
+    (body,) = hook.bodies
+    assert body["title"] == "[backup] shop: backup_shop failed"
+    assert f"/runs/{run}" in body["message"]
+    # The next failure is another one.
+    fail(shop, instance)
+    assert alerts.tick() == "1 alerts sent"
+    assert len(mailbox.letters) == len(hook.bodies) == 2
+
+
+def test_a_failed_check_is_told_once_with_its_findings(
+    shop: Shop, instance: dg.DagsterInstance, hook: Hook
+) -> None:
+    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+    shop.sql("INSERT INTO orders VALUES (99, 404, 0)")
+    assert shop.run(instance).success
+    assert alerts.tick() == "1 alerts sent"
+    assert alerts.tick() == "nothing failed since the last look"
+    (body,) = hook.bodies
+    assert "foreign_keys" in body["title"]
+    assert "main.orders" in body["message"]
+    # One message for all that this run found; `proven` warns as well.
+    assert "proven (warn)" in body["message"]
+
+
+def test_a_check_that_goes_on_warning_is_told_when_it_begins_to(
+    shop: Shop, instance: dg.DagsterInstance, hook: Hook
+) -> None:
+    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+    for _ in range(3):
+        assert shop.run(instance).success
+        alerts.tick()
+    assert [body["title"] for body in hook.bodies] == ["[backup] shop: check proven warns"]
+    assert shop.run(instance, job="drill_shop").success
+    alerts.tick()
+    assert len(hook.bodies) == 1
+
+
+def test_a_blocking_check_and_the_run_that_it_fails_are_one_alert(
+    shop: Shop, instance: dg.DagsterInstance, hook: Hook
+) -> None:
+    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+
+    class Damaging(Project):
+        def commit(self, system: str, *, token: str) -> Manifest:
+            made = super().commit(system, token=token)
+            from backup_pipeline.vault import layout
+
+            self.vault.store.delete(layout.object_key(made.objects()[-1]))
+            return made
+
+    job = build_defs(Damaging(shop.project.settings)).resolve_job_def("backup_shop")
+    assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    assert alerts.tick() == "1 alerts sent"
+    assert "integrity (error)" in hook.bodies[0]["message"]
+    assert alerts.tick() == "nothing failed since the last look"
+    assert len(hook.bodies) == 1
+
+
+def test_an_address_that_does_not_answer_gets_it_later_and_the_others_not_again(
+    shop: Shop, instance: dg.DagsterInstance, mailbox: Mailbox, hook: Hook
+) -> None:
+    alerts = alerting(shop, instance, mail(mailbox), f"json://127.0.0.1:{hook.port}")
+    hook.status = 503
+    fail(shop, instance)
+    assert "could not be sent to 1 of 2 addresses" in alerts.tick()
+    assert "could not be sent" in alerts.tick()
+    assert len(mailbox.letters) == 1
+    assert hook.bodies == []
+    hook.status = 200
+    fail(shop, instance)
+    assert alerts.tick() == "2 alerts sent"
+    assert len(mailbox.letters) == len(hook.bodies) == 2
+    assert alerts.tick() == "nothing failed since the last look"
+
+
+def test_no_secret_leaves_by_an_alert(
+    shop: Shop, instance: dg.DagsterInstance, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "s3cr3t-w0rd-0f-the-database"
+    monkeypatch.setenv("DB", f"postgresql://app:{secret}@127.0.0.1:1/shop")
+    shop.config.write_text(
+        f"vault: ./vault\nalerts: ['json://127.0.0.1:{hook.port}']\n"
+        "systems:\n  shop: {database: '${env:DB}'}\n"
+    )
+    project = Impatient.load(shop.config)
+
+    class Leaking(Project):
+        def export(self, system: str, **_: object) -> Manifest:
+            raise ValueError(f"could not reach {self.url(system)} with {secret}")
+
+    job = build_defs(Leaking(project.settings)).resolve_job_def("backup_shop")
+    job.execute_in_process(instance=instance, raise_on_error=False)
+    alerts = Alerting(project, instance)
+    assert alerts.tick() == "1 alerts sent"
+    assert "could not reach" in hook.bodies[0]["message"]
+    assert secret not in json.dumps(hook.bodies) + str(alerts.cursor)
+
+
+def test_runs_of_other_projects_are_not_ours_to_tell(
+    shop: Shop, instance: dg.DagsterInstance, hook: Hook
+) -> None:
+    @dg.op
+    def breaks() -> None:
+        raise ValueError
+
+    @dg.job
+    def foreign() -> None:
+        breaks()
+
+    foreign.execute_in_process(instance=instance, raise_on_error=False)
+    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+    assert alerts.tick() == "nothing failed since the last look"
+
+
+def test_an_address_that_apprise_does_not_know_is_an_error_with_a_remedy(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    alerts = alerting(shop, instance, "nonsense://x")
+    fail(shop, instance)
+    with pytest.raises(dg.Failure, match="mailto://"):
+        alerts.tick()
+
+
+def test_a_backup_that_grows_old_is_told_although_nothing_runs(
+    shop: Shop, instance: dg.DagsterInstance, hook: Hook
+) -> None:
+    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}", settings="fresh_within: 1s")
+    project = alerts.project
+
+    def watch() -> str:
+        defs = build_defs(project)
+        with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
+            return defs.resolve_sensor_def("watch").evaluate_tick(context).skip_message or ""
+
+    assert "shop: fresh failed" in watch()
+    assert alerts.tick() == "2 alerts sent"
+    assert {"[backup] shop: check fresh failed", "[backup] shop: check proven failed"} == {
+        body["title"] for body in hook.bodies
+    }
+    assert "no full backup" in hook.bodies[0]["message"]
+    assert watch() == "nothing changed"
+    assert alerts.tick() == "nothing failed since the last look"
