@@ -113,14 +113,16 @@ class RowReader:
     def _check_utf8(self, block: bytes) -> None:
         if self._not_utf8_at is not None:
             return
+        begun = len(self._decoder.getstate()[0])
         try:
-            if not (block.isascii() and not self._decoder.getstate()[0]):
+            if begun or not block.isascii():
                 self._decoder.decode(block)
         except UnicodeDecodeError as error:
-            self._not_utf8_at = max(0, self._decoded + error.start)
+            self._not_utf8_at = self._decoded - begun + error.start
         self._decoded += len(block)
 
     def _utf8_at_the_end(self) -> int | None:
-        if self._not_utf8_at is None and self._decoder.getstate()[0]:
-            return self._decoded
+        begun = len(self._decoder.getstate()[0])
+        if self._not_utf8_at is None and begun:
+            return self._decoded - begun
         return self._not_utf8_at
