@@ -43,6 +43,10 @@ format: setup  ## let ruff fix and format everything
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: setup  ## paste every --help and the list of findings into docs/
+	@$(BIN)/python -m backup_pipeline_tests.harness.paste_help
+	@$(BIN)/python -m backup_pipeline_tests.harness.paste_findings
+
 bench: setup  ## the benchmarks, against pg_dump and pg_restore in the same run
 	@$(BIN)/python -m backup_pipeline_tests.benchmarks $(ARGS)
 
@@ -50,4 +54,4 @@ clean:  ## remove .venv, caches and build leftovers
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo ui test test-fast lint format bench clean
+.PHONY: help setup demo ui test test-fast lint format docs bench clean

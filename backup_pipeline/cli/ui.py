@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from backup_pipeline.cli.app import as_verb
@@ -24,10 +27,10 @@ from backup_pipeline.cli.call import Call, Outcome
 )
 def verb(call: Call, host: str, port: int) -> Outcome:
     """Ctrl-C ends both. The instance lies under the state folder, where `backup` and `drill` record, too ($DAGSTER_HOME names another)."""
+    from backup_pipeline.config import locate
     from backup_pipeline.orchestration.ui import serve
 
     call.interrupted = lambda: "the UI and the daemon have ended"
-    project = call.project
-    call.note(f"http://{host}:{port}")
-    serve(project, host, port)
+    file = locate(call.config, os.environ, Path.cwd())
+    serve(call.project, host, port, config=file, say=call.note)
     return Outcome({"host": host, "port": port}, lambda page: None, answer=False)
