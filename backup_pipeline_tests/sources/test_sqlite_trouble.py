@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import (
-    ConfigError,
     NotSupported,
     SourceError,
     SourceUnavailable,
@@ -25,7 +24,6 @@ from backup_pipeline.errors import (
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.base import Options
 from backup_pipeline.sources.sqlite import SqliteSource, read_rows
-from backup_pipeline.sources.sqlite.address import file_of
 from backup_pipeline.sources.sqlite.opening import reading
 from backup_pipeline.sources.sqlite.scratch import Scratch, roomy_place, sweep
 from backup_pipeline_tests.harness.engines import wait_for
@@ -416,97 +414,13 @@ def test_two_copies_do_not_meet(private_tmp: Path) -> None:
         assert sweep() == 0
 
 
-# ── addresses
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("sqlite:///app.db", "app.db"),
-        ("sqlite:////srv/data/app.db", "/srv/data/app.db"),
-        ("sqlite+pysqlite:////srv/app.db?timeout=5", "/srv/app.db"),
-        ("sqlite+aiosqlite:///./app.db", "app.db"),
-        ("sqlite3:///app.db", "app.db"),
-        ("/srv/with space/app #1.db", "/srv/with space/app #1.db"),
-        ("sqlite:////srv/100%.db", "/srv/100%.db"),
-        ("sqlite:///file:/srv/a%20b.db?mode=ro&uri=true", "/srv/a b.db"),
-        ("file:./dev.db", "dev.db"),
-        ("file:///srv/app.db?connection_limit=1", "/srv/app.db"),
-    ],
-)
-def test_an_address_names_a_file(url: str, path: str) -> None:
-    assert file_of(url) == Path(path)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "sqlite://",
-        "sqlite:///",
-        ":memory:",
-        "sqlite:///:memory:",
-        "",
-        "sqlite://host/app.db",
-        "sqlite://app.db",
-        "postgresql://x/y",
-    ],
-)
-def test_an_address_without_a_file_is_a_mistake(url: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        file_of(url)
-    assert "sqlite:////" in caught.value.remedy
-
-
-def test_sqlcipher_is_refused() -> None:
-    with pytest.raises(NotSupported):
-        file_of("sqlite+pysqlcipher://:secret@/app.db")
+def test_the_library_must_be_new_enough(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(NotSupported, match=r"3\.35"):
+        rows(database)
 
 
 def test_a_name_may_hold_anything(tmp_path: Path) -> None:
     path = new_database(tmp_path / "50% #1 ?mode=rw&x=ü'\".db")
     run(path, "CREATE TABLE t (x)", "INSERT INTO t VALUES (5)")
     assert rows(path) == [5]
-
-
-# ── the doctor
-
-
-def test_the_doctor_names_what_is_dangerous(database: Path) -> None:
-    run(
-        database,
-        "CREATE TABLE parent (id INTEGER PRIMARY KEY)",
-        "CREATE TABLE child (id INTEGER PRIMARY KEY, p REFERENCES parent)",
-        "INSERT INTO child VALUES (1, 99), (2, 98)",
-    )
-    database.chmod(0o666)
-    os.link(database, database.with_name("other-name.db"))
-    report = source(database).diagnose(Selection())
-    codes = {finding.code: finding for finding in report.findings}
-    assert codes.keys() >= {"dangling-reference", "writable-by-everybody", "hard-links", "writers-wait"}
-    assert codes["dangling-reference"].table == "main.child"
-    assert codes["dangling-reference"].examples == ("rowid 1", "rowid 2")
-    assert report.ok
-
-
-def test_the_doctor_says_what_a_backup_would_say(database: Path) -> None:
-    with closing(connect(database)) as holder:
-        holder.execute("BEGIN EXCLUSIVE")
-        (error,) = source(database).diagnose(Selection()).errors
-        assert error.code == "source-unavailable"
-        holder.execute("ROLLBACK")
-    assert source(database).diagnose(Selection(exclude=("*",))).findings[0].code == "nothing-selected"
-
-
-def test_rows_are_guessed_for_an_inventory(database: Path) -> None:
-    fill(database)
-    guess = {table.id.name: table.rows for table in source(database).inventory(Selection()).tables}
-    assert guess == {"t": 2, "big": 5000}
-    run(database, "DELETE FROM big WHERE id < 1001", "ANALYZE")
-    guess = {table.id.name: table.rows for table in source(database).inventory(Selection()).tables}
-    assert guess["big"] == 4000
-
-
-def test_the_library_must_be_new_enough(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
-    with pytest.raises(NotSupported, match=r"3\.35"):
-        rows(database)
