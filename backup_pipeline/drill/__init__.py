@@ -7,13 +7,16 @@ its scratch database itself and drops it always; one that exists is never touche
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from backup_pipeline.drill.report import DrillReport
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.sources.opening import engine_of
-from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.vault.vault import Vault
 
 __all__ = ["DrillReport", "drill"]
 

@@ -23,7 +23,8 @@ from backup_pipeline.restore.postgres.target import Server
 from backup_pipeline.sources.postgres import connect
 from backup_pipeline.sources.postgres.copyout import CopyOut
 from backup_pipeline.sources.postgres.session import session_settings
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.stores.base import Store
+from backup_pipeline.vault.objects import read_blocks
 from backup_pipeline.workers import Handle, Pool, Tell
 
 FACTORY = f"{__name__}:session"
@@ -39,7 +40,7 @@ _SMALL = 4 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Setup:
     server: Server
-    vault: Vault
+    store: Store
     encoding: str
 
 
@@ -117,7 +118,7 @@ def open_session(server: Server) -> connect.Connection:
 
 def read(connection: connect.Connection, setup: Setup, part: Stored | Restored) -> Iterable[bytes]:
     if isinstance(part, Stored):
-        return setup.vault.blocks(part.object)
+        return read_blocks(setup.store, part.object)
     return _restored(connection, setup.encoding, part)
 
 
@@ -145,9 +146,9 @@ def _copy_statement(connection: connect.Connection, part: Restored) -> str:
 
 
 def compare(
-    vault: Vault, manifest: Manifest, server: Server, encoding: str, *, jobs: int, listener: Listener
+    store: Store, manifest: Manifest, server: Server, encoding: str, *, jobs: int, listener: Listener
 ) -> Compared:
-    setup = Setup(server, vault, encoding)
+    setup = Setup(server, store, encoding)
     connection = open_session(server)
     try:
         batches = _batches(manifest, _pages(connection), connection.server_version)
@@ -236,7 +237,7 @@ def _judge(
         return
     whole = Restored(entry.id, entry.columns)
     found = differing_rows(
-        lambda: (block for chunk in entry.chunks for block in setup.vault.blocks(chunk.object)),
+        lambda: (block for chunk in entry.chunks for block in read_blocks(setup.store, chunk.object)),
         partial(_restored, connection, setup.encoding, whole),
     )
     what = f"{ours.rows} rows in the backup, {theirs.rows} in the restored database"

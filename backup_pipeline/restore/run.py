@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.restore.plan import RestorePlan, RestoreResult
 from backup_pipeline.sources.opening import engine_of
-from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    # Not loaded here, because a worker process that loads this package needs none of it.
+    from backup_pipeline.vault.vault import Vault
 
 _EXAMPLES = {
     "postgres": "postgresql://user@host/new_database --create",

@@ -74,7 +74,17 @@ class Verdict:
 RUN = Verdict()
 
 
+#: So many statements are sent at once: a round trip for each would take longer than most of them.
+_BATCH = 100
+#: How statements begin that are looked at closely; most of a dump does not.
+_LOOKED_AT = ("set", "comment", "security", "alter", "grant", "revoke")
+_CREATED = ("schema", "extension", "policy", "user", "event")
+
+
 def judge(statement: Statement, facts: Facts) -> Verdict:
+    begin = [token.text for token in statement.tokens(2)]
+    if begin[0] not in _LOOKED_AT and not (begin[0] == "create" and begin[1:] and begin[1] in _CREATED):
+        return RUN
     tokens = statement.tokens()
     first = tokens[0].text if tokens and tokens[0].kind == "word" else ""
     second = tokens[1].text if len(tokens) > 1 and tokens[1].kind == "word" else ""
@@ -215,8 +225,18 @@ class Runner:
     _silent_until_reset: bool = False
 
     def run_all(self, statements: Iterable[Statement], section: str) -> None:
+        batch: list[Statement] = []
         for statement in statements:
-            self.run(statement, section)
+            verdict = self.decide(statement)
+            together = verdict.action == "run" and not statement.text[:4].lower().startswith(("set ", "sele"))
+            if batch and (not together or len(batch) >= _BATCH):
+                self._run_together(batch, section)
+                batch = []
+            if together:
+                batch.append(statement)
+            else:
+                self._run(statement, verdict, section)
+        self._run_together(batch, section)
         # The dump's head sets its own.
         self.connection.execute("SET client_encoding = 'UTF8'")
 
@@ -235,8 +255,18 @@ class Runner:
             self._silent_until_reset = verdict.action == "skip"
         return verdict
 
-    def run(self, statement: Statement, section: str) -> None:
-        verdict = self.decide(statement)
+    def _run_together(self, statements: list[Statement], section: str) -> None:
+        """In one round trip. Which one failed is found by running them again, one by one."""
+        try:
+            with savepoint(self.connection):
+                self.connection.execute(raw(";\n".join(statement.text for statement in statements)))
+        except psycopg.Error:
+            if self.connection.broken:
+                raise
+            for statement in statements:
+                execute(self.connection, statement, section)
+
+    def _run(self, statement: Statement, verdict: Verdict, section: str) -> None:
         if verdict.action == "later":
             self.later.append((self._as, statement))
         elif verdict.action == "skip":

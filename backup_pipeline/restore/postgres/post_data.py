@@ -49,7 +49,7 @@ def sort_out(
 ) -> list[Make]:
     """Each statement with its phase, in the dump's order. Partitions count as their root: what is made on the root
     locks them all."""
-    roots = _roots(schema)
+    roots = roots_of(schema)
     made_here: set[TableId] = set()
     tablespace = ""
     found = []
@@ -116,7 +116,7 @@ def _relation_made(tokens: list[Token]) -> set[TableId]:
     return {qualified(tokens, words.index("view") + 1)[0]} if "view" in words else set()
 
 
-def _roots(schema: Schema) -> dict[TableId, TableId]:
+def roots_of(schema: Schema) -> dict[TableId, TableId]:
     parents = {table.id: table.partition_of for table in schema.tables if table.partition_of}
 
     def root(table: TableId) -> TableId:
@@ -132,6 +132,8 @@ class Schedule:
     """Hands out what can begin now, given what is under way. Exclusive work first: it blocks the most."""
 
     waiting: list[Make]
+    #: Rows that are still to come, by table.
+    blocked: Mapping[TableId, int] = field(default_factory=dict)
     _shared: dict[TableId, int] = field(default_factory=dict)
     _exclusive: set[TableId] = field(default_factory=set)
 
@@ -150,7 +152,13 @@ class Schedule:
         for table in make.shared:
             self._shared[table] -= 1
 
+    @property
+    def idle(self) -> bool:
+        return not self._exclusive and not any(self._shared.values())
+
     def _free(self, make: Make) -> bool:
+        if any(self.blocked.get(table) for table in (*make.shared, *make.exclusive)):
+            return False
         if any(table in self._exclusive for table in (*make.shared, *make.exclusive)):
             return False
         return not any(self._shared.get(table) for table in make.exclusive)

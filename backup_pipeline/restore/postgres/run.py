@@ -7,9 +7,11 @@ remembers what was there before and removes the rest when it fails, for whatever
 from __future__ import annotations
 
 import time
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
@@ -22,6 +24,7 @@ from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare
 from backup_pipeline.restore.postgres.post_data import Make, Schedule
+from backup_pipeline.restore.postgres.rows import Load
 from backup_pipeline.restore.postgres.target import (
     Connection,
     Server,
@@ -66,8 +69,14 @@ class Work:
     def moved(self, table: TableId, count: int, size: int) -> None:
         self.rows += count
         self.bytes += size
-        plan = self.prepared.plan
-        self.listener(Advance("load", str(table), count, size, total_rows=plan.rows, total_bytes=plan.bytes))
+        total_rows, total_bytes = self.totals
+        self.listener(
+            Advance("load", str(table), count, size, total_rows=total_rows, total_bytes=total_bytes)
+        )
+
+    @cached_property
+    def totals(self) -> tuple[int, int]:
+        return self.prepared.plan.rows, self.prepared.plan.bytes
 
     def say(self, phase: Phase, subject: str) -> None:
         self.listener(Advance(phase, subject))
@@ -205,7 +214,7 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
                 with work.timed("load"):
                     prepare_session(connection)
                     for piece in rows.pieces_of(work.manifest):
-                        rows.load(connection, work.vault, piece, work.prepared.encoding, work.moved)
+                        rows.load(connection, work.vault.store, piece, work.prepared.encoding, work.moved)
             else:
                 work.findings.append(
                     _not_proven("its rows are too many for one transaction; definitions were run")
@@ -248,7 +257,7 @@ def _in_parallel(work: Work, connection: Connection) -> None:
     runner = Runner(connection, work.facts)
     setup = Setup(
         server=work.prepared.server,
-        vault=work.vault,
+        store=work.vault.store,
         encoding=work.prepared.encoding,
         may_skip_log=_log_is_minimal(connection),
     )
@@ -257,21 +266,13 @@ def _in_parallel(work: Work, connection: Connection) -> None:
             if locks_fit(work.facts, work.prepared.sections):
                 stack.enter_context(connection.transaction())
             _define(work, runner)
-        with work.timed("load"):
-            pool.run(
-                rows.loads(rows.pieces_of(work.manifest)),
-                on_result=lambda _task, _result: None,
-                on_news=lambda _task, news: _heard(work, news),
-            )
         makes = _makes(work)
-        with work.timed("indexes"):
-            _make_all(work, pool, _phase(makes, "index"), "index")
+        with work.timed("rows and indexes"):
+            _fill_tables(work, pool, _phase(makes, "index"))
             for item in _phase(makes, "attach"):
                 work.findings += post_data.make(connection, item, work.prepared.encoding)
-        with work.timed("analyze"):
-            pool.run(_analyze_tasks(work), on_result=lambda _task, found: work.findings.extend(found))
         with work.timed("foreign keys"):
-            _make_all(work, pool, _phase(makes, "foreign key"), "index")
+            _make_all(work, pool, _phase(makes, "foreign key"))
     if work.rows != work.manifest.rows:
         raise RestoreError(
             f"{work.rows} rows were loaded, and the manifest says {work.manifest.rows}",
@@ -292,13 +293,41 @@ def _heard(work: Work, news: object) -> None:
     work.moved(news.table, news.rows, news.bytes)
 
 
-def _make_all(work: Work, pool: Pool, makes: Sequence[Make], phase: Phase) -> None:
-    schedule = Schedule([replace(item, statement=item.statement) for item in makes])
+def _fill_tables(work: Work, pool: Pool, makes: Sequence[Make]) -> None:
+    """The rows first; an index as soon as the rows of its table are in and a worker has nothing to load."""
+    loads = deque(rows.loads(rows.pieces_of(work.manifest)))
+    roots = post_data.roots_of(work.prepared.schema)
+    pending = Counter(roots.get(piece.table, piece.table) for task in loads for piece in task.pieces)
+    schedule = Schedule(list(makes), blocked=pending)
+    statistics = deque(_analyze_tasks(work))
+
+    def pick() -> Load | Make | Analyze | None:
+        if loads:
+            return loads.popleft()
+        make = schedule.pick()
+        if make is not None or schedule.waiting or +pending:
+            return make
+        # Statistics of expressions need their indexes; the last of them may still be under way elsewhere.
+        return statistics.popleft() if statistics and schedule.idle else None
+
+    def done(task: Load | Make | Analyze, found: tuple[Finding, ...]) -> None:
+        work.findings.extend(found)
+        if isinstance(task, Load):
+            pending.subtract(roots.get(piece.table, piece.table) for piece in task.pieces)
+        elif isinstance(task, Make):
+            schedule.done(task)
+            work.say("index", task.statement.text.partition("\n")[0][:100])
+
+    pool.schedule(pick, on_result=done, on_news=lambda _task, news: _heard(work, news))
+
+
+def _make_all(work: Work, pool: Pool, makes: Sequence[Make]) -> None:
+    schedule = Schedule(list(makes))
 
     def done(item: Make, found: tuple[Finding, ...]) -> None:
         schedule.done(item)
         work.findings.extend(found)
-        work.say(phase, item.statement.text.partition("\n")[0][:100])
+        work.say("index", item.statement.text.partition("\n")[0][:100])
 
     pool.schedule(schedule.pick, on_result=done)
 
@@ -309,7 +338,7 @@ def _analyze_tasks(work: Work) -> list[Analyze]:
     tables = sorted(work.analyzed, key=lambda table: -sizes.get(table, 0))
     big = [Analyze((table,)) for table in tables if sizes.get(table, 0) >= rows.BATCH]
     small = [table for table in tables if sizes.get(table, 0) < rows.BATCH]
-    return big + [Analyze(tuple(small[at : at + 100])) for at in range(0, len(small), 100)]
+    return big + [Analyze(tuple(small[at : at + 50])) for at in range(0, len(small), 50)]
 
 
 def _log_is_minimal(connection: Connection) -> bool:
