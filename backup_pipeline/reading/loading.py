@@ -173,8 +173,9 @@ def _choose(
                 notes.append(f"{rows.id}.{column.name} is read as DOUBLE: its values do not fit a DECIMAL")
             return expression
     if column.base in _DUCKDB or column.base == "numeric" or column.is_array:
+        text = "JSON text" if column.is_array else "text"
         notes.append(
-            f"{rows.id}.{column.name} is read as text: DuckDB has no {column.full} for all its values"
+            f"{rows.id}.{column.name} is read as {text}: DuckDB has no {column.full} for all its values"
         )
     return staged
 
