@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import zstandard
 
@@ -153,7 +153,7 @@ def unpacked(stored: Measured, size: int = READ_SIZE) -> Iterator[bytes]:
     memory that this takes must not depend on what it finds. Reads the stream to its end; bytes behind the packed ones
     are taken for more of them, and so cannot hide."""
     reader = zstandard.ZstdDecompressor().stream_reader(
-        stored, read_size=READ_SIZE, read_across_frames=True, closefd=False
+        cast(BinaryIO, stored), read_size=READ_SIZE, read_across_frames=True, closefd=False
     )
     while block := reader.read(size):
         yield block
