@@ -22,7 +22,7 @@ import psycopg2
 from backup_pipeline.errors import Incomplete, SourceError
 from backup_pipeline.sources.postgres import connect
 
-_BLOCK = 256 * 1024
+_BLOCK = 512 * 1024
 #: No more than this is asked of a sink at once, however long a row is.
 _SLICE = 1024 * 1024
 _QUEUED = 4

@@ -16,10 +16,10 @@ A few unchanged chunks are read all the same, at every backup, and compared: the
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from backup_pipeline.model import canonical
 from backup_pipeline.sources.base import Baseline
 from backup_pipeline.sources.postgres import catalog, connect
 from backup_pipeline.sources.postgres.inspect import RawColumn
@@ -128,7 +128,8 @@ def table_state(storage: Storage, columns: Iterable[RawColumn], types: Types) ->
 
 
 def _digest(value: object) -> str:
-    return hashlib.sha256(canonical.encode(value)).hexdigest()
+    # Plain json and not model.canonical: worker processes import this file, and pydantic takes longer than they do.
+    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()
 
 
 def trusted(now: Mapping[str, str], state: Mapping[str, str], earlier: Baseline | None) -> int | None:

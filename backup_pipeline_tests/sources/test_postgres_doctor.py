@@ -1,0 +1,83 @@
+"""The doctor sees what stands in a backup's way before the night does, and says what to do about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.selection import Selection
+from backup_pipeline.sources.postgres import PostgresSource
+from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.contracts.source_contract import Taken
+from backup_pipeline_tests.harness.postgres_rows import LivePostgres, run
+
+
+def found(url: str) -> dict[str, Finding]:
+    return {finding.code: finding for finding in PostgresSource(url).diagnose(Selection()).findings}
+
+
+@pytest.fixture
+def limited(pg_server: EmbeddedPostgres) -> Iterator[str]:
+    role = f"limited_{os.getpid()}"
+    run(pg_server.url(), f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 2")
+    yield role
+    run(pg_server.url(), f"DROP ROLE {role}")
+
+
+def test_a_healthy_database_gives_no_finding_at_all(pg_major_database: str) -> None:
+    run(pg_major_database, "CREATE TABLE t (id int PRIMARY KEY)")
+    assert found(pg_major_database) == {}
+
+
+def test_a_login_with_few_connections_is_warned_of(pg_database: str, limited: str) -> None:
+    url = pg_database.replace("postgresql://postgres@", f"postgresql://{limited}@")
+    assert "2 connections" in found(url)["connection-limit"].message
+
+
+def test_a_server_that_hides_its_identity_is_backed_up_in_full_each_time(
+    pg_database: str, limited: str, tmp_path: Path
+) -> None:
+    run(
+        pg_database,
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+        "CREATE TABLE t (id int)",
+        "INSERT INTO t VALUES (1)",
+        f"GRANT SELECT ON t TO {limited}",
+    )
+    url = pg_database.replace("postgresql://postgres@", f"postgresql://{limited}@")
+    try:
+        assert "GRANT EXECUTE" in found(url)["no-incremental"].remedy
+        (tmp_path / "vault").mkdir()
+        vault = Vault(LocalStore(tmp_path / "vault"))
+        first = Taken(LivePostgres(url), vault)
+        assert first.state == {}
+        assert Taken(LivePostgres(url), vault, baselines=first.baselines("one")).entry("t").reused_chunks == 0
+    finally:
+        run(pg_database, f"DROP OWNED BY {limited}")
+
+
+def test_tables_with_a_catch_are_named(pg_database: str) -> None:
+    run(pg_database, "CREATE TABLE names (c regclass)", "CREATE UNLOGGED TABLE fleeting (id int)")
+    codes = found(pg_database)
+    assert codes["always-read"].examples == ("public.names",)
+    assert codes["unlogged-table"].examples == ("public.fleeting",)
+    assert {finding.severity for finding in codes.values()} == {"info"}
+
+
+def test_a_server_that_is_too_old_is_an_error(pg_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_pipeline.sources.postgres.doctor.OLDEST", 99)
+    assert found(pg_database)["server-too-old"].severity == "error"
+
+
+def test_the_doctor_waits_for_nobody(pg_database: str) -> None:
+    run(pg_database, "CREATE TABLE t (id int)")
+    live = LivePostgres(pg_database)
+    with live.writer() as other:
+        other.run("LOCK TABLE t")
+        assert "public.t is locked by process" in found(pg_database)["locked"].message
