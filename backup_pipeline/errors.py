@@ -22,6 +22,7 @@
     ├── ServerFailed           a throw-away database server did not start
     ├── NotProtected           `status`: a system has no fresh, proven, whole backup
     ├── NotReady               `doctor`: something stands in the way of the next backup
+    ├── HistoryUnavailable     the Dagster instance cannot be opened; the commands then go on without it
     ├── Interrupted            Ctrl-C
     │   └── Terminated         … or SIGTERM
     └── InternalError          a defect of this package: whatever else was raised
@@ -140,6 +141,10 @@ class NotProtected(BackupError):
 
 class NotReady(BackupError):
     code, exit_code, http_status = "not-ready", 14, 500
+
+
+class HistoryUnavailable(BackupError):
+    code, exit_code, http_status = "history-unavailable", 15, 503
 
 
 class Interrupted(BackupError):

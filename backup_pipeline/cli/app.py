@@ -147,6 +147,7 @@ EXIT_CODES = {
     12: "a throw-away database server did not start",
     13: "status: a system is not protected",
     14: "doctor: something stands in the way",
+    15: "the Dagster instance cannot be opened",
     70: "a defect of backup-pipeline",
     130: "Ctrl-C (143: SIGTERM)",
 }

@@ -9,9 +9,10 @@ import click
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import left_out
 from backup_pipeline.cli.units import duration, number, plural, share, size
-from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.overview import Listed
 
@@ -59,22 +60,33 @@ def verb(call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, 
     began = project.clock()
     call.interrupted = lambda: _left_behind(project, system, began)
     with call.progress(f"backup of {system}") as listener:
-        if no_record:
-            manifest = project.backup(system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
-        else:
+
+        def directly() -> Manifest:
+            return project.backup(system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
+
+        def in_the_instance() -> Manifest:
             from backup_pipeline.orchestration.launch import run_backup
 
-            manifest = run_backup(
-                project, system, kind=cast(Kind, kind), full=full, only=only, listener=listener
-            )
+            return run_backup(project, system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
+
+        def unless_it_is_made() -> Manifest:
+            made = _made_since(project, system, began)
+            return project.show(system, made[-1]) if made else directly()
+
+        manifest = directly() if no_record else recorded(call, in_the_instance, otherwise=unless_it_is_made)
     line = project.listed(system, manifest.id)
     data = {"backup": line, "left_out": manifest.left_out, "findings": manifest.findings}
     return Outcome(data, lambda page: _page(page, manifest, line), answer=False)
 
 
+def _made_since(project: Project, system: str, began: datetime) -> list[str]:
+    first = backup_id(began)
+    return [one for one in project.vault.ids(system) if one >= first]
+
+
 def _left_behind(project: Project, system: str, began: datetime) -> str:
     """An interruption can come after the commit: then there is a backup, and it is said."""
-    made = [one for one in project.vault.ids(system) if moment_of(one) >= began.replace(microsecond=0)]
+    made = _made_since(project, system, began)
     if made:
         return f"the backup {made[-1]} had been committed by then, and is whole"
     return "no backup was made; chunks that were finished are re-used by the next run"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.report import failure_of, show_report
 from backup_pipeline.cli.units import duration
+
+if TYPE_CHECKING:
+    from backup_pipeline.drill import DrillReport
 
 
 @as_verb(
@@ -38,12 +44,18 @@ def verb(call: Call, system: str, identifier: str | None, scratch: str | None, n
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
     project = call.project
     with call.progress(f"drill of {system}") as listener:
-        if no_record or scratch or system not in project.systems:
-            result = project.drill(system, identifier, scratch=scratch, listener=listener)
-        else:
+
+        def directly() -> DrillReport:
+            return project.drill(system, identifier, scratch=scratch, listener=listener)
+
+        def in_the_instance() -> DrillReport:
             from backup_pipeline.orchestration.launch import run_drill
 
-            result = run_drill(project, system, identifier, listener=listener)
+            return run_drill(project, system, identifier, listener=listener)
+
+        # The graph knows the systems of the configuration, and drills where that says.
+        alone = no_record or scratch is not None or system not in project.systems
+        result = directly() if alone else recorded(call, in_the_instance, otherwise=directly)
 
     def page(page: Page) -> None:
         show_report(page, result.report)

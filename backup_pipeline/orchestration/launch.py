@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backup_pipeline.errors import HistoryUnavailable
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.project import Project
@@ -52,7 +53,8 @@ def run_backup(
         with _collector_at_rest():
             from backup_pipeline.orchestration import inprocess
 
-            opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
+            with _explained():
+                opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
         return inprocess.backup(project, system, request, listener, opened)
 
 
@@ -70,8 +72,22 @@ def run_drill(
         with _collector_at_rest():
             from backup_pipeline.orchestration import inprocess
 
-            opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
+            with _explained():
+                opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
         return inprocess.drill(project, system, identifier, listener, opened)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Whatever keeps the instance from opening (a broken dagster.yaml, a read-only folder, a database that is down)
+    is one thing to whoever wants to back up: no history. The commands go on without."""
+    try:
+        yield
+    except Exception as error:
+        raise HistoryUnavailable(
+            f"the Dagster instance cannot be opened: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            remedy="mend its dagster.yaml or the folder it lies in; $DAGSTER_HOME names another",
+        ) from error
 
 
 @contextmanager

@@ -293,3 +293,35 @@ def test_every_verb_with_json_says_what_is_wrong_with_the_configuration(shop: Fo
         ended = shop.run(verb, *needs.get(verb, without.get(verb, ["shop"])), "--json")
         assert (ended.code, ended.error["code"]) == (2, "config"), verb
         assert "did you mean systems?" in str(ended.error), verb
+
+
+def break_the_instance(folder: Folder, how: str) -> dict[str, str]:
+    home = folder.path / ".backup-pipeline" / "dagster"
+    if how == "home":
+        return {"DAGSTER_HOME": "/nowhere/at/all"}
+    home.mkdir(parents=True, exist_ok=True)
+    if how == "yaml":
+        (home / "dagster.yaml").write_text("garbage: [")
+    else:
+        (home / "history").mkdir()
+        (home / "history" / "runs.db").write_text("this is no database " * 500)
+    return {}
+
+
+@pytest.mark.parametrize("how", ["home", "yaml", "database"])
+def test_a_history_that_cannot_be_kept_does_not_keep_a_backup_from_being_made(how: str, shop: Folder) -> None:
+    env = break_the_instance(shop, how)
+    ended = shop.run("backup", "shop", "--json", "--quiet", **env)
+    assert ended.code == 0, str(ended)
+    assert ended.stderr.startswith("warning: ")
+    assert len(shop.good("list", "--json").data["backups"]) == 1
+    assert shop.run("drill", "shop", "--json", **env).code == 0
+
+
+def test_a_recorded_backup_is_the_same_backup(shop: Folder) -> None:
+    ended = shop.run("backup", "shop", "--json", "--kind", "scheduled")
+    assert ended.code == 0, str(ended)
+    assert ended.stderr == ""
+    assert ended.data["backup"]["kind"] == "scheduled"
+    assert (shop.path / ".backup-pipeline" / "dagster").is_dir()
+    assert shop.run("drill", "shop", "--json").code == 0

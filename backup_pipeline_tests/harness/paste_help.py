@@ -22,14 +22,19 @@ _PASTED = re.compile(r"<!-- help: ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def help_of(name: str) -> str:
-    top = click.Context(app, info_name=ALL, terminal_width=WIDTH, max_content_width=WIDTH)
+    top = _context(app, ALL)
     if name == ALL:
         return app.get_help(top)
     command = app.get_command(top, name)
     if command is None:
         raise LookupError(f"{PAGE.name} asks for the help of {name!r}, which is no verb")
-    below = click.Context(command, info_name=name, parent=top, terminal_width=WIDTH, max_content_width=WIDTH)
-    return command.get_help(below)
+    return command.get_help(_context(command, name, top))
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    """As the command line makes it, but for the width of the terminal."""
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def pasted(text: str) -> str:

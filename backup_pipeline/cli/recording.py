@@ -1,0 +1,30 @@
+"""Runs are recorded in the Dagster instance; a history that cannot be kept must not keep a backup from being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from backup_pipeline.cli.call import Call
+from backup_pipeline.errors import BackupError, HistoryUnavailable
+
+T = TypeVar("T")
+
+
+def recorded(call: Call, run: Callable[[], T], *, otherwise: Callable[[], T]) -> T:
+    """`run` in the instance; with a warning `otherwise`, where the instance is the trouble.
+
+    Errors of ours are about the work and not about its recording. Anything else came from the instance (its
+    database is locked, its disk is full) or is a defect, which the second way would then show as its own.
+    """
+    try:
+        return run()
+    except HistoryUnavailable as error:
+        call.say(f"warning: not recorded: {error.message}", "yellow")
+        call.say(f"→ {error.remedy}")
+    except BackupError:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above: whatever it is, a backup is worth another way
+        first = (str(error).splitlines() or [""])[0]
+        call.say(f"warning: recording failed, going on without: {type(error).__name__}: {first}", "yellow")
+    return otherwise()
