@@ -272,6 +272,34 @@ def test_what_an_extension_brings_is_left_out_by_name(pg_database: str, vault: V
     assert made == {("extension", "vector")}
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(include=("events",)),
+        Selection(only=frozenset({TableId("public", "events")})),
+        Selection(exclude=("other",)),
+    ],
+)
+def test_who_names_a_partitioned_table_gets_its_partitions(
+    pg_database: str, vault: Vault, selection: Selection
+) -> None:
+    run(
+        pg_database,
+        "CREATE TABLE events (id int, city text) PARTITION BY RANGE (id)",
+        "CREATE TABLE low PARTITION OF events FOR VALUES FROM (0) TO (10) PARTITION BY LIST (city)",
+        "CREATE TABLE low_all PARTITION OF low DEFAULT",
+        "CREATE TABLE high PARTITION OF events DEFAULT",
+        "CREATE TABLE other (id int)",
+        "INSERT INTO events VALUES (1, 'x'), (20, 'y')",
+    )
+    taken = Taken(LivePostgres(pg_database), vault, selection)
+    assert {entry.name: entry.rows for entry in taken.export.tables} == {"low_all": 1, "high": 1}
+    assert [item.name for item in taken.left_out] == ["other"]
+    none = Taken(LivePostgres(pg_database), vault, Selection(exclude=("events",)))
+    assert [entry.name for entry in none.export.tables] == ["other"]
+    assert {item.name for item in none.left_out} == {"high", "low_all"}
+
+
 # ── encodings
 
 

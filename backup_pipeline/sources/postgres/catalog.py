@@ -30,7 +30,10 @@ SELECT c.oid, n.nspname, c.relname, c.relkind,
          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass),
        c.oid = ANY (SELECT pg_catalog.unnest(extconfig) FROM pg_catalog.pg_extension),
-       pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       CASE WHEN c.relispartition THEN
+            ARRAY(SELECT relid::oid::bigint FROM pg_catalog.pg_partition_ancestors(c.oid) relid WHERE relid::oid <> c.oid)
+            ELSE '{{}}'::bigint[] END
 {_TABLES} ORDER BY 2, 3
 """
 

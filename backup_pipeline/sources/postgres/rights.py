@@ -25,13 +25,31 @@ class Candidate:
     #: The extension says that its users keep rows of their own in it.
     extension_config: bool
     schema_usable: bool
+    #: Of a partition: the partitioned tables that it is a part of.
+    roots: tuple[TableId, ...] = ()
 
     def reason_to_leave_out(self, selection: Selection) -> str | None:
         if self.kind == "f":
             return "a foreign table: its rows live on another server, back them up there"
         if self.extension is not None:
             return f"belongs to the extension {self.extension}, which makes it and fills it"
-        return selection.reason_to_leave_out(self.id)
+        return _reason(selection, (self.id, *self.roots))
+
+
+def _reason(selection: Selection, names: Sequence[TableId]) -> str | None:
+    """Who names a partitioned table means its rows, and those are in its partitions: each goes by all of its names."""
+    excluding, including = Selection(exclude=selection.exclude), Selection(include=selection.include)
+    for name in names:
+        reason = excluding.reason_to_leave_out(name)
+        if reason is not None:
+            return reason
+    if all(including.reason_to_leave_out(name) is not None for name in names):
+        return including.reason_to_leave_out(names[0])
+    asked = Selection(only=selection.only)
+    return next(
+        (None for name in names if asked.reason_to_leave_out(name) is None),
+        asked.reason_to_leave_out(names[0]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +63,19 @@ class SequenceRight:
 def candidates(connection: connect.Connection) -> list[Candidate]:
     with connect.explained("listing the tables", connection):
         found = connect.rows(connection, catalog.CANDIDATES)
+    names = {row[0]: TableId(row[1], row[2]) for row in found}
     return [
-        Candidate(row[0], TableId(row[1], row[2]), row[3], row[4], row[5], row[6], row[7], row[8])
+        Candidate(
+            oid=row[0],
+            id=names[row[0]],
+            kind=row[3],
+            readable=row[4],
+            filtered=row[5],
+            extension=row[6],
+            extension_config=row[7],
+            schema_usable=row[8],
+            roots=tuple(names[oid] for oid in row[9] if oid in names),
+        )
         for row in found
     ]
 
