@@ -83,7 +83,9 @@ class Page:
             table = (
                 f"{clean(finding.table)}: " if finding.table and finding.table not in finding.message else ""
             )
-            self.line(f"{word} {clean(finding.code)}: {table}{clean(finding.message)}")
+            # Drivers break their messages into lines; here one finding is one line.
+            message = clean(re.sub(r"\s*\n\s*", " ", finding.message))
+            self.line(f"{word} {clean(finding.code)}: {table}{message}")
             for example in finding.examples[:5]:
                 self.line(f"        {clean(example)}")
             if len(finding.examples) > 5:
