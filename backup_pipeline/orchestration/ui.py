@@ -120,7 +120,10 @@ def _child(name: str, command: Sequence[str], log: Path, environment: Mapping[st
 
 
 def _environment(project: Project, config: Path | None) -> dict[str, str]:
-    file = config or project.settings.base / FILE_NAME
+    # As `Project.load` found it: named, else by the environment, else in the folder.
+    file = config or Path(os.environ.get(VARIABLE) or project.settings.base / FILE_NAME)
+    if file.is_dir():
+        file = file / FILE_NAME
     if not file.is_file():
         raise ConfigError(
             f"there is no configuration at {file}", remedy=f"name it with --config or ${VARIABLE}"

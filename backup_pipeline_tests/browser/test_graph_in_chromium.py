@@ -1,0 +1,153 @@
+"""The graph as people see it: a headless Chromium opens the UI, runs a backup there, and reads what it shows.
+
+The screenshots land in the test's temporary folder, or where $BACKUP_SCREENSHOTS names one; those in docs/images
+were taken by this test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from backup_pipeline.demo.shop_postgres import Shop
+from backup_pipeline.orchestration.ui import serve
+from backup_pipeline.project import Project
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.server]
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+)
+CHECKS = ("complete", "integrity", "row_counts", "foreign_keys", "schema_drift", "fresh", "proven")
+
+
+@dataclass(frozen=True)
+class Ui:
+    address: str
+    project: Project
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    return found
+
+
+@pytest.fixture
+def ui(pg_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ui]:
+    """The demo's shop on PostgreSQL, inventoried, never backed up, behind the UI."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    Shop(pg_database).open_for_business()
+    monkeypatch.setenv("DATABASE_URL", pg_database)
+    (tmp_path / "backup.yaml").write_text(
+        "vault: ./vault\nsystems:\n  shop:\n    database: ${env:DATABASE_URL}\n"
+        '    schedule: "0 2 * * *"\n    drill_schedule: "0 4 * * 0"\n    timezone: Europe/Berlin\n'
+        "    owners: [team:platform]\n    groups: {money: [orders, order_items, payments]}\n"
+    )
+    monkeypatch.setenv("BACKUP_CONFIG", str(tmp_path / "backup.yaml"))
+    project = Project.load(tmp_path / "backup.yaml")
+    project.inventory("shop")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    up, stop = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        served = threads.submit(serve, project, port=port, stop=stop, say=lambda _: up.set())
+        served.add_done_callback(lambda _: up.set())
+        try:
+            assert up.wait(120)
+            if not served.done():
+                yield Ui(f"http://127.0.0.1:{port}", project)
+        finally:
+            stop.set()
+        served.result(60)
+
+
+@pytest.fixture
+def page(chromium: str, tmp_path: Path) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=chromium,
+            headless=True,
+            args=list(ARGUMENTS),
+            viewport={"width": 1440, "height": 900},
+        )
+        context.set_default_timeout(60_000)
+        yield context.pages[0] if context.pages else context.new_page()
+        context.close()
+
+
+@pytest.mark.timeout(600)
+def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: Path) -> None:
+    shots = Path(os.environ.get("BACKUP_SCREENSHOTS") or tmp_path / "screenshots")
+    shots.mkdir(parents=True, exist_ok=True)
+    group = f"{ui.address}/locations/backup_pipeline/asset-groups/shop"
+
+    # The graph, before anything ran.
+    page.goto(group)
+    for name in ("manifest", "drill", "schema", "public.orders"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    page.screenshot(path=shots / "graph-new.png")
+
+    # Backup and drill, from the graph's own button.
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_text("Launched run").first.wait_for()
+    page.goto(f"{ui.address}/runs")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=180_000)
+    page.screenshot(path=shots / "runs.png")
+    (backup,) = ui.project.vault.ids("shop")
+    assert ui.project.listed("shop", backup).proven_at is not None
+
+    page.set_viewport_size({"width": 1440, "height": 1440})  # all of the graph at once
+    page.goto(group)
+    expect(page.get_by_text("Materialized").first).to_be_visible()
+    page.wait_for_timeout(3000)  # the nodes fill one after the other
+    whole = {"x": 240, "y": 0, "width": 1200, "height": 1320}  # without the navigation
+    page.screenshot(path=shots / "graph.png", clip=whole)  # type: ignore[arg-type]
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+    # A table: its rows and columns.
+    page.goto(f"{ui.address}/assets/shop/tables/public.orders")
+    rows = next(table.rows for table in ui.project.show("shop").tables if table.name == "orders")
+    expect(page.get_by_text("Row count").first).to_be_visible()
+    expect(page.get_by_text(f"{rows:,}", exact=True).first).to_be_visible()
+    expect(page.get_by_text("customer_id", exact=True).first).to_be_visible()
+    expect(page.get_by_text("references public.customers.id").first).to_be_visible()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=shots / "table.png")
+
+    # The manifest and its checks.
+    page.goto(f"{ui.address}/assets/shop/manifest")
+    expect(page.get_by_text(backup).first).to_be_visible()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=shots / "manifest.png")
+    page.goto(f"{ui.address}/assets/shop/manifest?view=checks")
+    for name in CHECKS:
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Succeeded")).to_have_count(len(CHECKS))
+    page.screenshot(path=shots / "checks.png")
+
+    page.goto(f"{ui.address}/automation")
+    expect(page.get_by_text("backup_shop_schedule").first).to_be_visible()
+    page.wait_for_timeout(1000)
+    page.screenshot(path=shots / "automation.png")

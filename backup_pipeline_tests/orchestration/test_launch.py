@@ -1,0 +1,179 @@
+"""Runs in the process of the CLI: the same history, the original errors, and silence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from backup_pipeline.errors import ConfigError, Incomplete, ProofFailed, SourceUnavailable, VaultBusy
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Advance
+from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration.instance import home, open_instance
+from backup_pipeline.orchestration.launch import run_backup, run_drill
+from backup_pipeline.orchestration.processes import PROCESS_TAG, bury_the_dead
+from backup_pipeline.project import Project
+from backup_pipeline.vault import layout, lock
+from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
+
+
+@pytest.fixture(autouse=True)
+def no_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+def test_a_backup_and_a_drill_are_in_the_history_of_this_machine(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[Advance] = []
+    manifest = run_backup(shop.project, "shop", listener=heard.append)
+    assert shop.project.vault.ids("shop") == (manifest.id,)
+    report = run_drill(shop.project, "shop")
+    assert report.report.ok
+    assert heard
+    assert capfd.readouterr() == ("", ""), "Dagster's lines are not for the terminal"
+    # What the UI would read: its own classes, on the same files.
+    with dg.DagsterInstance.from_config(str(home(shop.project))) as instance:
+        runs = instance.get_runs()
+        assert [run.job_name for run in runs] == ["drill_shop", "backup_shop"]
+        assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+        event = instance.get_latest_materialization_event(naming.manifest_key("shop"))
+        assert event is not None
+        assert event.run_id == runs[1].run_id
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.metadata["backup"].value == manifest.id
+        check = dg.AssetCheckKey(naming.manifest_key("shop"), "proven")
+        history = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
+        passed = [
+            one.evaluation.passed for one in history if isinstance(one.evaluation, dg.AssetCheckEvaluation)
+        ]
+        assert passed == [True, False]
+        # And a run of the daemon's lands beside them.
+        assert shop.run(instance).success
+        assert len(instance.get_runs()) == 3
+    settings = (shop.project.settings.state_folder / "dagster" / "dagster.yaml").read_text()
+    assert "telemetry" in settings
+
+
+def test_names_make_a_partial_backup_also_of_a_table_that_is_new(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    shop.configure("groups: {people: [customers]}")
+    shop.sql("CREATE TABLE added (x)")
+    manifest = run_backup(shop.project, "shop", only=("people", "added"), instance=instance)
+    assert manifest.scope == "partial"
+    assert sorted(table.name for table in manifest.tables) == ["added", "customers"]
+    with pytest.raises(ConfigError, match="nonsense"):
+        run_backup(shop.project, "shop", only=("nonsense",), instance=instance)
+
+
+def test_one_table_of_many_is_still_one_table(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.configure("table_assets: 1")
+    manifest = run_backup(shop.project, "shop", only=("orders",), instance=instance)
+    assert [table.name for table in manifest.tables] == ["orders"]
+    assert manifest.scope == "partial"
+
+
+def test_a_system_that_was_never_looked_at_is_looked_at_first(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    (shop.project.settings.state_folder / "inventory" / "shop.json").unlink()
+    run_backup(shop.project, "shop", instance=instance)
+    assert dg.AssetKey(["shop", "tables", "main.orders"]) in instance.all_asset_keys()
+
+
+def test_an_error_is_raised_as_it_happened_and_recorded(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.project.vault.prepare()
+    with lock.hold(shop.project.vault.store, "shop", "a test"), pytest.raises(VaultBusy, match="a test"):
+        run_backup(shop.project, "shop", instance=instance)
+    shop.config.write_text("vault: ./vault\nsystems:\n  shop: {database: 'postgresql://x@127.0.0.1:1/x'}\n")
+    with pytest.raises(SourceUnavailable):
+        run_backup(Impatient.load(shop.config), "shop", instance=instance)
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE] * 2
+
+
+def test_a_failed_blocking_check_is_an_error_that_names_the_backup(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    class Damaging(Project):
+        def commit(self, system: str, *, token: str) -> Manifest:
+            made = super().commit(system, token=token)
+            self.vault.store.delete(layout.object_key(made.objects()[-1]))
+            return made
+
+    with pytest.raises(ProofFailed, match="integrity") as caught:
+        run_backup(Damaging(shop.project.settings), "shop", instance=instance)
+    (backup,) = shop.project.vault.ids("shop")
+    assert backup in caught.value.message
+    assert caught.value.remedy
+
+
+def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.sql("DROP TABLE empty")
+    with pytest.raises(Incomplete, match=r"main\.empty"):
+        run_backup(shop.project, "shop", instance=instance)
+    assert len(shop.project.vault.ids("shop")) == 1
+
+
+def test_a_drill_that_finds_a_difference_is_a_report(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.configure("invariants: {nobody_buys: 'SELECT id FROM orders'}")
+    run_backup(shop.project, "shop", instance=instance)
+    result = run_drill(shop.project, "shop", instance=instance)
+    assert not result.report.ok
+    assert [run.status for run in instance.get_runs()] == [
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.SUCCESS,
+    ]
+
+
+def test_ctrl_c_ends_the_run_and_is_recorded(shop: Shop, instance: dg.DagsterInstance) -> None:
+    def press(_: Advance) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_backup(shop.project, "shop", listener=press, instance=instance)
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert shop.project.vault.ids("shop") == ()
+
+
+def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Shop) -> None:
+    code = (
+        "import os, sys\n"
+        "from backup_pipeline.project import Project\n"
+        "from backup_pipeline.orchestration.launch import run_backup\n"
+        "run_backup(Project.load(sys.argv[1]), 'shop', listener=lambda advance: os.kill(os.getpid(), 9))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(shop.config)], check=False)
+    assert done.returncode == -9
+    with open_instance(shop.project, {}) as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.STARTED
+        assert str(os.getpid()) not in run.tags[PROCESS_TAG]
+        assert bury_the_dead(instance) == 1
+        assert bury_the_dead(instance) == 0
+        assert instance.get_runs()[0].status is dg.DagsterRunStatus.FAILURE
+        # A run that is alive (this process) stays.
+        run_backup(shop.project, "shop", instance=instance)
+        assert instance.get_runs()[0].status is dg.DagsterRunStatus.SUCCESS
+
+
+def test_dagster_home_names_another_instance(shop: Shop, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    assert home(shop.project, {"DAGSTER_HOME": str(folder)}) == folder
+    assert (folder / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+    with pytest.raises(ConfigError, match="DAGSTER_HOME"):
+        home(shop.project, {"DAGSTER_HOME": "relative"})
+
+
+def test_the_settings_of_the_instance_are_written_once_and_stay_the_users(shop: Shop) -> None:
+    file = home(shop.project, {}) / "dagster.yaml"
+    file.write_text("telemetry: {enabled: false}\n# mine\n")
+    assert home(shop.project, {}) == file.parent
+    assert "# mine" in file.read_text()

@@ -1,0 +1,122 @@
+"""The three processes of the UI: they come up, load the graph, and end with the one that started them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.errors import ConfigError, ServerFailed
+from backup_pipeline.orchestration.ui import serve
+from backup_pipeline_tests.harness.engines import wait_for
+from backup_pipeline_tests.orchestration.conftest import Shop
+
+QUERY = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+  jobs { name } schedules { name scheduleState { status } } sensors { name sensorState { status } } } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } } }"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+BROKEN = """{ workspaceOrError { ... on Workspace { locationEntries {
+  locationOrLoadError { ... on PythonError { errorChain { error { message } } } } } } } }"""
+
+
+def ask(port: int, query: str = QUERY) -> dict[str, object]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql",
+        json.dumps({"query": query}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return dict(json.loads(answer.read())["data"])
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found |= {int(child)} | descendants(int(child))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, number: signal.Signals) -> None:
+    shop.configure('schedule: "0 2 * * *"')
+    port = free_port()
+    code = (
+        "import sys\nfrom backup_pipeline.project import Project\nfrom backup_pipeline.orchestration.ui import serve\n"
+        "serve(Project.load(sys.argv[1]), port=int(sys.argv[2]))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(shop.config), str(port)],
+        env={**environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        # As from a script that is not a terminal's, where `dagster dev` ignored both signals.
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+        (repository,) = ask(port)["repositoriesOrError"]["nodes"]  # type: ignore[index]
+        assert {job["name"] for job in repository["jobs"]} >= {"backup_shop", "drill_shop"}
+        assert [one["scheduleState"]["status"] for one in repository["schedules"]] == ["RUNNING"]
+        below = descendants(process.pid)
+        assert len(below) >= 3
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_graph_that_does_not_load_is_shown_with_its_remedy(shop: Shop, tmp_path: Path) -> None:
+    """The UI comes up, so that the person who broke the configuration sees what is wrong."""
+    project = shop.project
+    shop.config.write_text("vault: ./vault\nsystems: {shop: {databse: x}}\n")
+    stop, port = threading.Event(), free_port()
+    said: list[str] = []
+
+    def announced(_: str) -> None:
+        said.append(json.dumps(ask(port, BROKEN)))
+        stop.set()
+
+    serve(project, port=port, say=announced, stop=stop)
+    assert "databse" in said[0]
+    assert "did you mean" in said[0]
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(shop: Shop) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="cannot listen"):
+            serve(shop.project, port=taken.getsockname()[1])
+
+
+def test_a_configuration_elsewhere_has_to_be_named(shop: Shop) -> None:
+    project = shop.project
+    shop.config.rename(shop.folder / "other.yaml")
+    with pytest.raises(ConfigError, match="--config"):
+        serve(project, port=free_port())
+
+
+def test_a_child_that_ends_is_said_with_its_last_words(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ServerFailed, match="code process ended with 1"):
+        serve(shop.project, port=free_port())
