@@ -59,7 +59,8 @@ class Server:
             "client_encoding": "UTF8",
         }
         parameters["dbname"] = self.database
-        return psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
+        # Prepared statements do not survive a pooler between here and the server.
+        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
 
     def open(self) -> Connection:
         with explained(f"{self.address} cannot be reached"):
