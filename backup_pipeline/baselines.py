@@ -44,7 +44,8 @@ def gather(vault: Vault, system: str) -> Found:
         if known is None or 2 * len(baseline.entry.chunks) >= len(known.entry.chunks):
             tables[baseline.entry.id] = baseline
     newest = manifests[0] if manifests else None
-    pictured = next((manifest for manifest in manifests if manifest.image), None)
+    # A partial backup's file is a smaller one, of other pages: it is built on only where there is nothing better.
+    pictured = next((manifest for manifest in sorted(manifests, key=_partial) if manifest.image), None)
     return Found(
         tables=tables,
         image=pictured.image if pictured else None,
@@ -53,6 +54,10 @@ def gather(vault: Vault, system: str) -> Found:
         ddl=tuple(section.object for section in newest.ddl) if newest else (),
         newest=newest,
     )
+
+
+def _partial(manifest: Manifest) -> bool:
+    return manifest.scope == "partial"
 
 
 def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
