@@ -13,8 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from backup_pipeline.checks import chain, references, sqlite_image, structure
+from backup_pipeline.checks import chain, sqlite_image, structure
 from backup_pipeline.checks.integrity import Job, Seen, Use, judge, look_at_all, uses
 from backup_pipeline.checks.vault_itself import look_at_the_vault
 from backup_pipeline.errors import NotFound
@@ -23,6 +24,9 @@ from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.checks.references import Memory
 
 
 def verify(
@@ -71,6 +75,8 @@ class _Case:
     uses: tuple[Use, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
+    #: No object of it is damaged.
+    whole: bool = True
     seconds: float = 0.0
 
 
@@ -85,8 +91,13 @@ def _verify(
     seen = _look(vault, cases, quick=quick, listener=listener)
     for case in cases:
         for use in case.uses:
-            case.findings += judge(use, seen[_key(use)])
+            found = list(judge(use, seen[_key(use)]))
+            case.findings += found
+            case.whole = case.whole and not found
     if not quick:
+        # DuckDB and Arrow: a quick look should not have to load them.
+        from backup_pipeline.checks import references
+
         memory = references.Memory()
         images: dict[object, sqlite_image.Examined] = {}
         for case in cases:
@@ -183,7 +194,7 @@ def _look(
 def _look_inside(
     vault: Vault,
     case: _Case,
-    memory: references.Memory,
+    memory: Memory,
     images: dict[object, sqlite_image.Examined],
     listener: Listener,
 ) -> None:
@@ -196,9 +207,11 @@ def _look_inside(
         name for finding in case.findings if finding.severity == "error" for name in _tables_of(finding)
     )
     if manifest.image is not None:
-        if not hurt:
+        if case.whole:
             _examine_image(vault, case, manifest, manifest.image, images, listener)
     else:
+        from backup_pipeline.checks import references
+
         outcome = references.check(vault, manifest, schema, hurt=hurt, memory=memory, listener=listener)
         case.findings += outcome.findings
         case.counted.update(outcome.counted)

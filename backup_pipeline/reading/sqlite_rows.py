@@ -139,10 +139,8 @@ def _series(values: Sequence[object], declared: str, name: str) -> pd.Series[Any
     loose = declared in ("NUMERIC", "BLOB")
     if (classes == {int} and (loose or declared == "INTEGER")) or (not classes and declared == "INTEGER"):
         return pd.Series(values, dtype="Int64")
-    if (
-        (classes == {float}
-        and (loose or declared == "REAL"))
-        or (not classes and declared in ("REAL", "NUMERIC"))
+    if (classes == {float} and (loose or declared == "REAL")) or (
+        not classes and declared in ("REAL", "NUMERIC")
     ):
         return pd.Series(values, dtype="Float64")
     if classes == {int, float} and loose and all(_is_exact(value) for value in values):

@@ -48,7 +48,9 @@ def sqlite_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows = [(None, n % 99, bytes([n % 251]) * 700) for n in range(2500 if night == 0 else 40)]
             connection.executemany("INSERT INTO orders VALUES (?, ?, ?)", rows)
             connection.commit()
-            back_up(vault, SqliteSource(f"sqlite:///{database}"), Order("shop", selection=Selection()))
+            made = back_up(vault, SqliteSource(f"sqlite:///{database}"), Order("shop", selection=Selection()))
+    assert made.image is not None
+    assert any(segment.map for segment in made.image.segments), "maps and digests are to be damaged as well"
     assert verify_all(vault, "shop").findings == ()
     return folder
 

@@ -217,7 +217,7 @@ def test_the_same_data_is_joined_once(vault: Vault, monkeypatch: pytest.MonkeyPa
         opened.append(1)
         return inner(*args, **more)
 
-    monkeypatch.setattr("backup_pipeline.checks.references.open_columns", counting)
+    monkeypatch.setattr("backup_pipeline.checks.joining.open_columns", counting)
     report = verify_all(vault, "shop")
     (finding,) = dangling(report)
     assert "3 backups" in finding.message
@@ -241,6 +241,40 @@ def test_a_key_beside_a_very_long_value_is_read(vault: Vault, monkeypatch: pytes
     )
     (finding,) = dangling(report_on(vault, *made))
     assert finding.examples == ("(p) = (8)",)
+
+
+def test_many_keys_are_joined_some_at_a_time(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_pipeline.checks.joining._AT_ONCE", 7)
+    children = b"".join(b"%d\t%d.0\n" % (n, n) for n in range(1, 100)) + b"\\N\t1\n5\t\\N\n"
+    parents = table(
+        "parents",
+        {"a": "integer", "b": "numeric"},
+        b"".join(b"%d\t%d\n" % (n, n) for n in range(1, 90)),
+        key=("a", "b"),
+    )
+    for match, count in (("SIMPLE", 10), ("FULL", 12)):
+        key = foreign_key("x y", "parents", "a b", match=match)
+        made = table("children", {"x": "integer", "y": "numeric"}, children, key=(), references=[key])
+        (finding,) = dangling(report_on(vault, parents, made))
+        assert f" {count} rows" in finding.message
+        assert len(finding.examples) == 5
+
+
+def test_tables_that_many_keys_share_are_not_mixed_up(vault: Vault) -> None:
+    """Loaded, dropped and loaded again under other names."""
+    one = table("one", {"id": "integer"}, b"1\n")
+    two = table("two", {"id": "integer"}, b"2\n")
+    made = [
+        table(
+            name,
+            {"a": "integer", "b": "integer"},
+            b"1\t2\n",
+            key=(),
+            references=[foreign_key("a", "one"), foreign_key("b", "two")],
+        )
+        for name in ("c", "d", "e")
+    ]
+    assert report_on(vault, one, two, *made).findings == ()
 
 
 # ── a real database
