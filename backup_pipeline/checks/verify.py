@@ -55,7 +55,8 @@ def verify_all(vault: Vault, system: str, *, quick: bool = False, listener: List
 def verify_each(
     vault: Vault, system: str, *, quick: bool = False, listener: Listener = silent
 ) -> tuple[tuple[str, Report], ...]:
-    """Like `verify_all`, one report a backup. `counted` counts a shared object with the first that names it."""
+    """Like `verify_all`, one report a backup. Objects and bytes are counted with the first backup that names them,
+    rows with each."""
     found = set(vault.ids(system))
     # A folder whose manifest is gone is no backup any more; it must not go unseen for that.
     found |= {
@@ -91,7 +92,10 @@ def _verify(
     seen = _look(vault, cases, quick=quick, listener=listener)
     for case in cases:
         for use in case.uses:
-            found = list(judge(use, seen[_key(use)]))
+            outcome = seen[_key(use)]
+            if use.rows is not None and outcome.rows is not None:
+                case.counted["rows"] += outcome.rows.rows
+            found = list(judge(use, outcome))
             case.findings += found
             case.whole = case.whole and not found
     if not quick:
@@ -177,8 +181,6 @@ def _look(
         case.counted["objects"] += 1
         case.counted["bytes"] += seen.size
         case.counted["plain_bytes"] += seen.plain_size
-        if seen.rows is not None:
-            case.counted["rows"] += seen.rows.rows
         listener(
             Advance(
                 "verify",
