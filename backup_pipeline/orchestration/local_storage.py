@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite import create_db_conn_string
+from dagster._core.storage.sqlite_storage import (
+    DagsterSqliteStorage,
+    _event_logs_directory,
+    _runs_directory,
+    _schedule_directory,
+)
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
@@ -60,6 +68,27 @@ class _EventLog(SqliteEventLogStorage):
             with _at_ease(engine) as connection, connection.begin():
                 yield connection
 
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        """A run's file is born with the tables of the index: Dagster would load all its migrations to make them."""
+        index = self.path_for_shard(INDEX_SHARD_NAME)
+        if for_index_shard or not Path(index).exists():
+            super()._initdb(engine, for_index_shard)
+            return
+        with _at_ease(engine) as connection:
+            if connection.execute(text("SELECT 1 FROM sqlite_master")).first() is None:
+                connection.rollback()
+                connection.connection.executescript(self._born_as(index))
+
+    def _born_as(self, index: str) -> str:
+        with self._engines.of(self.conn_string_for_shard(INDEX_SHARD_NAME)).connect() as connection:
+            made = connection.execute(
+                text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
+            ).scalars()
+            statements = sorted(made, key=lambda one: not one.startswith("CREATE TABLE"))
+            versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+            stamped = [f"INSERT INTO alembic_version VALUES ('{version}')" for version in versions]
+        return ";\n".join(["PRAGMA journal_mode=WAL", "BEGIN", *statements, *stamped, "COMMIT;"])
+
     def dispose(self) -> None:
         super().dispose()
         self._engines.close()
@@ -94,8 +123,18 @@ class LocalStorage(DagsterSqliteStorage):
     """Put in the place of Dagster's by `instance.open_instance`, never written into a dagster.yaml."""
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
-        super().__init__(base_dir, inst_data)
-        self._event_log_storage.dispose()
-        self._run_storage.dispose()
-        self._event_log_storage = _EventLog(self._event_log_storage._base_dir)
-        self._run_storage = _Runs(self._run_storage._conn_string)
+        runs, schedules = _runs_directory(base_dir), _schedule_directory(base_dir)
+        if not (Path(runs, "runs.db").exists() and Path(schedules, "schedules.db").exists()):
+            # The first run on this machine: Dagster makes its files.
+            DagsterSqliteStorage(base_dir).dispose()
+        self.base_dir = base_dir
+        self._run_storage = _Runs(create_db_conn_string(runs, "runs"))
+        self._event_log_storage = _EventLog(_event_logs_directory(base_dir))
+        self._schedule_storage = SqliteScheduleStorage(create_db_conn_string(schedules, "schedules"))
+        self._inst_data = inst_data
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> LocalStorage:
+        # The parent names its own class here.
+        return cls.from_local(inst_data=inst_data, **config_value)

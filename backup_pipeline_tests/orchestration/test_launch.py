@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -177,3 +179,25 @@ def test_the_settings_of_the_instance_are_written_once_and_stay_the_users(shop: 
     file.write_text("telemetry: {enabled: false}\n# mine\n")
     assert home(shop.project, {}) == file.parent
     assert "# mine" in file.read_text()
+
+
+def test_the_files_are_those_that_dagster_would_have_made(shop: Shop) -> None:
+    def tables(file: Path) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(file)) as connection:
+            made = connection.execute(
+                "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+            ).fetchall()
+            return [*made, *connection.execute("SELECT * FROM alembic_version")]
+
+    folder = home(shop.project, {})
+    run_backup(shop.project, "shop")
+    with dg.DagsterInstance.from_config(str(folder)) as theirs:
+        (ours,) = theirs.get_runs()
+        made_by_dagster = shop.run(theirs).run_id
+        assert [entry.dagster_event_type for entry in theirs.all_logs(ours.run_id)].count(
+            dg.DagsterEventType.ASSET_MATERIALIZATION
+        ) == 6
+    shards = folder / "history" / "runs"
+    assert tables(shards / f"{ours.run_id}.db") == tables(shards / f"{made_by_dagster}.db")
+    with closing(sqlite3.connect(shards / f"{ours.run_id}.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
