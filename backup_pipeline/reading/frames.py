@@ -133,8 +133,10 @@ def _series(chunked: Any, types: Types, column: Column, name: str) -> pd.Series[
     chunked = pa.chunked_array([unescaped(chunk) for chunk in chunked.chunks], type=pa.binary())
     labels = types.labels(column)
     if labels is not None:
-        kind = pd.CategoricalDtype(list(labels), ordered=True)
-        return pd.Series(_objects(chunked, str), dtype=kind)
+        values = _objects(chunked, str)
+        # A label that the schema does not know would silently become NULL.
+        known = dict.fromkeys((*labels, *(value for value in values if value is not None)))
+        return pd.Series(values, dtype=pd.CategoricalDtype(list(known), ordered=True))
     convert = converter(types, column)
     if base in _MOMENTS:
         return _moments(chunked, _MOMENTS[base], convert, name)

@@ -19,6 +19,10 @@ _DOMAIN = re.compile(
 )
 
 
+#: As quote_literal writes them: E in front, and backslashes twice, where there is one.
+_LITERAL = re.compile(r"(E?)'((?:[^']|'')*)'")
+
+
 @dataclass(frozen=True)
 class Types:
     schema: Schema
@@ -68,8 +72,8 @@ class Types:
         for item in self.schema.objects:
             if item.kind == "enum":
                 labels = tuple(
-                    text.replace("''", "'")
-                    for text in re.findall(r"'((?:[^']|'')*)'", item.definition.partition(" AS ENUM ")[2])
+                    _literal(prefix, text)
+                    for prefix, text in _LITERAL.findall(item.definition.partition(" AS ENUM ")[2])
                 )
                 found.update(dict.fromkeys(_spellings(item.schema, item.name), labels))
         return found
@@ -82,6 +86,11 @@ def _bare(name: str) -> str:
         head, quote, tail = name.rpartition('"')
         return head + quote + re.sub(r"\([^)]*\)", "", tail)
     return re.sub(r"\([^)]*\)", "", name)
+
+
+def _literal(prefix: str, text: str) -> str:
+    text = text.replace("''", "'")
+    return text.replace("\\\\", "\\") if prefix else text
 
 
 def _spellings(schema: str | None, name: str) -> tuple[str, ...]:

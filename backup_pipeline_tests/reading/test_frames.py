@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from backup_pipeline.backup import Order, back_up
 from backup_pipeline.errors import ConfigError, Damaged, NotFound
 from backup_pipeline.model.manifest import LeftOut, Manifest
+from backup_pipeline.model.schema import Schema, SchemaObject
 from backup_pipeline.reading import NotExact, read_table, rows_of
 from backup_pipeline.reading.values import interval, parse_array, unescape
 from backup_pipeline.sources.postgres import PostgresSource
@@ -320,3 +321,15 @@ def test_many_chunks_come_in_order(vault: Vault) -> None:
     chunks = [b"".join(lines(5000)), b"5000\tx\n", b"".join(lines(7))]
     made = back_up_by_hand(vault, [table("t", {"id": "integer", "v": "text"}, *chunks)])
     assert read_table(vault, made, "t")["id"].tolist() == [*range(5001), *range(7)]
+
+
+def test_the_labels_of_an_enum_are_read_as_they_are_quoted(vault: Vault) -> None:
+    definition = r"CREATE TYPE public.odd AS ENUM ('it''s', E'back\\slash', 'a, b', E'\\''q''', '');"
+    odd = SchemaObject("enum", "odd", definition, "public")
+    text = rb"back\\slash||\N|a, b|\\'q'|unknown|".replace(b"|", b"\n")
+    rows = table("t", {"a": "public.odd"}, text, key=())
+    made = back_up_by_hand(vault, [rows], schema=Schema("postgres", (rows.table,), objects=(odd,)))
+    column = read_table(vault, made, "t")["a"]
+    assert list(column.cat.categories) == ["it's", r"back\slash", "a, b", r"\'q'", "", "unknown"]
+    assert column.tolist()[:2] == [r"back\slash", ""]
+    assert column.isna().tolist() == [False, False, True, False, False, False]
