@@ -53,7 +53,7 @@ class SystemSettings(Strict):
     #: Tables that may be empty without a word; any other table that was full and is empty now is a finding.
     expected_empty: tuple[Glob, ...] = ()
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
-    chunk_size: Size = 64 * 1024 * 1024
+    chunk_size: Size = 16 * 1024 * 1024
     #: Above so many tables the graph shows one asset a schema.
     table_assets: Annotated[int, Field(ge=0)] = 200
     large_objects: Literal["refuse", "exclude"] = "refuse"

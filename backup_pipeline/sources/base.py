@@ -60,7 +60,7 @@ class Sink(Protocol):
 class Options:
     workers: int = 2
     #: How much heap one chunk covers.
-    chunk_bytes: int = 64 * 1024 * 1024
+    chunk_bytes: int = 16 * 1024 * 1024
     #: Read everything, recognise nothing as unchanged.
     full: bool = False
     #: "refuse": a database with large objects is NotSupported · "exclude": left out and named in every report

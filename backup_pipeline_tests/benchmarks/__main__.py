@@ -50,12 +50,14 @@ def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
         if "verify" in only:
             lines += cases.verify(bench, "whole database", whole)
         bench.server.drop_database("whole")
-    if only & {"export", "again"}:
+    if only & {"export", "again", "restore"}:
         print("making one big table …", flush=True)
         wide = bench.server.create_database("wide")
         data.wide(wide, int(2_000_000 * scale))
         if "export" in only:
             lines += cases.export(bench, "one big table", wide, one_table=True)
+        if "restore" in only:
+            lines += cases.restore(bench, "one big table", wide)
         if "again" in only:
             lines += cases.again(bench, "one big table", wide)
         bench.server.drop_database("wide")
