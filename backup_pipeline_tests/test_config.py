@@ -44,7 +44,7 @@ def test_the_smallest_file_is_enough() -> None:
     settings = parse(SMALLEST, DATABASE_URL="sqlite:///shop.db")
     shop = settings.system("shop")
     assert shop.url == "sqlite:///shop.db"
-    assert (shop.chunk_size, shop.proven_within, settings.zone_of("shop")) == (64 * 2**20, 35 * 86400, "UTC")
+    assert (shop.chunk_size, shop.proven_within, settings.zone_of("shop")) == (16 * 2**20, 35 * 86400, "UTC")
 
 
 def test_paths_start_at_the_file_and_not_at_the_current_folder(tmp_path: Path) -> None:
