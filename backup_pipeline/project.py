@@ -7,6 +7,7 @@ cannot come to differ. Nothing is opened until a method needs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -32,6 +33,7 @@ from backup_pipeline.vault.vault import Vault
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backup_pipeline import reading
     from backup_pipeline.drill import DrillReport
     from backup_pipeline.restore import RestorePlan, RestoreResult
 
@@ -251,11 +253,18 @@ class Project:
         """Look at one backup (or `all`) and remember the outcome beside it."""
         from backup_pipeline.checks.verify import verify, verify_all
 
+        kind = "verify-quick" if quick else "verify"
         if identifier == "all":
-            return verify_all(self.vault, system, quick=quick, listener=listener)
+            return verify_all(
+                self.vault,
+                system,
+                quick=quick,
+                listener=listener,
+                each=lambda name, found: self._remember(system, name, kind, found),
+            )
         chosen = self.vault.resolve(system, identifier)
         report = verify(self.vault, system, chosen, quick=quick, listener=listener)
-        self._remember(system, chosen, "verify-quick" if quick else "verify", report)
+        self._remember(system, chosen, kind, report)
         return report
 
     def drill(
@@ -343,6 +352,14 @@ class Project:
         from backup_pipeline.reading import read_table
 
         return read_table(self.vault, self.show(system, identifier), table)
+
+    def querying(
+        self, system: str, identifier: str | None, sql: str
+    ) -> AbstractContextManager[reading.Answer]:
+        """The answer as it is made, a batch at a time."""
+        from backup_pipeline.reading import running
+
+        return running(self.vault, self.show(system, identifier), sql)
 
     def query(self, system: str, identifier: str | None, sql: str) -> pd.DataFrame:
         from backup_pipeline.reading import query

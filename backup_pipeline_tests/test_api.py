@@ -44,6 +44,14 @@ def test_the_whole_way_from_python(configuration: Path) -> None:
         bp.show("nothing", config=project)
 
 
+def test_looking_at_all_backups_is_remembered_with_each(configuration: Path) -> None:
+    for _ in range(2):
+        bp.backup("shop", config=configuration)
+    assert [line.verified_at for line in bp.list_backups("shop", config=configuration)] == [None, None]
+    assert bp.verify("shop", "all", config=configuration).ok
+    assert all(line.verified_at for line in bp.list_backups("shop", config=configuration))
+
+
 def test_importing_it_loads_nothing_and_takes_no_time() -> None:
     code = (
         "import sys, time\nbegan = time.perf_counter()\nimport backup_pipeline\n"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,16 @@ def verify(
     return report
 
 
-def verify_all(vault: Vault, system: str, *, quick: bool = False, listener: Listener = silent) -> Report:
-    """Look at every backup of a system. What several backups share is read once."""
+def verify_all(
+    vault: Vault,
+    system: str,
+    *,
+    quick: bool = False,
+    listener: Listener = silent,
+    each: Callable[[str, Report], None] = lambda _id, _report: None,
+) -> Report:
+    """Look at every backup of a system. What several backups share is read once. `each` is told what was found of
+    every single one."""
     started = time.monotonic()
     reports = list(verify_each(vault, system, quick=quick, listener=listener))
     if not reports:
@@ -47,8 +55,9 @@ def verify_all(vault: Vault, system: str, *, quick: bool = False, listener: List
             remedy=f"`backup-pipeline backup {system}` makes one",
         )
     counted: Counter[str] = Counter()
-    for _, report in reports:
+    for identifier, report in reports:
         counted.update(report.counted)
+        each(identifier, report)
     return Report(f"{system} (all)", _merged(reports), dict(counted), seconds=time.monotonic() - started)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
+import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,10 +16,11 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import plural
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from backup_pipeline.reading import Answer
 
 #: A person reads so many; a file takes all.
 LIMIT = 100
+_NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL")
 
 
 @as_verb(
@@ -45,45 +47,36 @@ def verb(call: Call, system: str, identifier: str, sql: str, shape: str, limit: 
     call.interrupted = lambda: "a query changes nothing"
     if shape == "json":
         call.json = True
-    found = call.project.query(system, identifier, sql)
-    if limit is None:
-        limit = LIMIT if shape == "table" and not call.json else 0
-    shown = found.head(limit) if limit else found
-    columns = [str(name) for name in found.columns]
-    rows = [[_value(value) for value in row] for row in shown.itertuples(index=False, name=None)]
-    if len(shown) < len(found):
-        call.note(f"{len(shown):,} of {plural(len(found), 'row')} shown; --limit 0 shows all")
-    data = {"columns": columns, "rows": rows, "total_rows": len(found), "truncated": len(shown) < len(found)}
-    return Outcome(data, lambda page: _page(page, columns, rows, shown, shape))
+    with call.project.querying(system, identifier, sql) as answer:
+        if shape == "csv" and not call.json:
+            return _stream(call, answer, limit)
+        if limit is None:
+            limit = 0 if call.json else LIMIT
+        numeric = [index for index, kind in enumerate(answer.types) if _NUMBERS.match(kind)]
+        found = (tuple(map(plain, row)) for row in answer.rows())
+        rows = list(itertools.islice(found, limit or None))
+        total = len(rows) + sum(1 for _ in found)
+    if len(rows) < total:
+        call.note(f"{len(rows):,} of {plural(total, 'row')} shown; --limit 0 shows all")
+    columns = list(answer.columns)
+    data = {"columns": columns, "rows": rows, "total_rows": total, "truncated": len(rows) < total}
+    return Outcome(data, lambda page: _page(page, columns, rows, numeric))
 
 
-def _page(page: Page, columns: list[str], rows: list[list[Any]], shown: pd.DataFrame, shape: str) -> None:
-    if shape == "csv":
-        # The csv module and not pandas: it writes what the values are, and no index, no rounding.
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(["" if value is None else _text(value) for value in row] for row in rows)
-        page.line(text.getvalue().rstrip("\n"))
-        return
-    numeric = [index for index, kind in enumerate(shown.dtypes) if getattr(kind, "kind", "") in "iuf"]
-    page.table(
-        columns, [["∅" if value is None else _text(value) for value in row] for row in rows], right=numeric
-    )
+def _stream(call: Call, answer: Answer, limit: int | None) -> Outcome:
+    """As the rows come: a table of any size passes through without being held."""
+    # The csv module and not pandas: it writes what the values are, and no index, no rounding.
+    writer = csv.writer(call.stdout, lineterminator="\n")
+    writer.writerow(answer.columns)
+    for row in itertools.islice(answer.rows(), limit or None):
+        writer.writerow(["" if value is None else _text(plain(value)) for value in row])
+    call.stdout.flush()
+    return Outcome({}, lambda page: None)
 
 
-def _value(value: Any) -> Any:
-    """pandas' several nothings are one None; its own scalars are Python's."""
-    import pandas as pd
-
-    if pd.api.types.is_scalar(value) and pd.isna(value):
-        # NaN in a float column may be a real NaN or a NULL; DuckDB gives masked types where it can tell.
-        return None
-    if hasattr(value, "item"):
-        value = value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
-    if isinstance(value, pd.Timestamp | pd.Timedelta):
-        value = value.isoformat()
-    return plain(value)
+def _page(page: Page, columns: list[str], rows: list[tuple[Any, ...]], numeric: list[int]) -> None:
+    shown = [["∅" if value is None else _text(value) for value in row] for row in rows]
+    page.table(columns, shown, right=numeric)
 
 
 def _text(value: Any) -> str:
