@@ -123,7 +123,11 @@ def _read(
         backups.kept.manifest = manifest
         _commit_was_here(context, backups.project, manifest)
     if missing:
-        _tables_are_gone(backups.project, manifest, missing, token=context.run.run_id)
+        if commits:
+            # The step that would commit is not reached any more.
+            manifest = backups.project.commit(system, token=context.run.run_id)
+            _commit_was_here(context, backups.project, manifest)
+        _tables_are_gone(backups.project, manifest, missing)
 
 
 def _only(plan: SystemPlan, chosen: Sequence[TableAsset], config: ReadConfig) -> tuple[str, ...]:
@@ -154,28 +158,23 @@ def _table_result(asset: TableAsset, manifest: Manifest, schema: Schema) -> dg.M
     return dg.MaterializeResult(asset_key=asset.key, metadata=metadata, data_version=version)
 
 
-def _tables_are_gone(project: Project, manifest: Manifest, missing: list[str], *, token: str) -> None:
+def _tables_are_gone(project: Project, manifest: Manifest, missing: list[str]) -> None:
     """The database has fewer tables than the graph. What there is must not stay without a backup for that, and
     nobody must miss it: the backup is committed, the graph's list is renewed, and the run fails."""
-    committed = project.commit(manifest.system, token=token) if _is_draft(project, manifest) else manifest
     project.inventory(manifest.system)
     raise Incomplete(
         f"{len(missing)} tables of the graph are not in the database any more: {', '.join(missing[:10])}. "
-        f"What there is was backed up ({committed.id})",
+        f"What there is was backed up ({manifest.id})",
         remedy="if they were dropped on purpose, reload the definitions (in the UI: Deployment → Reload): the list of "
         f"tables was renewed. If not: `backup-pipeline list {manifest.system}` shows the backups that have them",
     )
 
 
-def _is_draft(project: Project, manifest: Manifest) -> bool:
-    return manifest.id not in project.vault.ids(manifest.system)
-
-
 def _commit_was_here(context: dg.AssetExecutionContext, project: Project, manifest: Manifest) -> None:
-    """The manifest's asset is not part of this run: its history must name this backup all the same."""
-    context.log.info(
-        f"{naming.manifest_key(manifest.system).to_user_string()} is not part of this run: this step committed the backup"
-    )
+    """The manifest's own step is not part of this run, or is not reached: its history must name this backup all
+    the same."""
+    key = naming.manifest_key(manifest.system).to_user_string()
+    context.log.info(f"this step committed the backup, because that of {key} does not")
     context.log_event(
         dg.AssetMaterialization(
             naming.manifest_key(manifest.system),

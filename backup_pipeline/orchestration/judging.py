@@ -34,11 +34,13 @@ def judge_backup(backups: Backups, plan: SystemPlan, manifest: Manifest) -> tupl
     references = tuple(finding for finding in found if _about_references(finding))
     # That some tables are not in a partial backup was asked for: worth showing, no reason to wake anybody.
     expected = tuple(f for f in references if manifest.scope == "partial" and f.severity == "warning")
-    rest = tuple(f for f in report.findings if f not in rows and not _about_references(f))
+    # Against the schema of the snapshot: the graph may know a table that is younger than this backup.
+    missing = tuple(finding for finding in report.findings if finding.code == "table-missing")
+    rest = tuple(f for f in report.findings if f not in (*rows, *missing) and not _about_references(f))
     before = previous_full(project, manifest)
     note = f"not read again, being over {FULL_LOOK_UP_TO // 2**20} MiB: `verify` and the drill do that"
     return (
-        _complete(plan, manifest),
+        _complete(plan, manifest, missing),
         Outcome(
             "integrity",
             rest,
@@ -80,18 +82,7 @@ def previous_full(project: Project, manifest: Manifest) -> Manifest | None:
     return None
 
 
-def _complete(plan: SystemPlan, manifest: Manifest) -> Outcome:
-    # That nothing selected is missing was held when the draft was made; here it is held against the graph as well.
-    gone = () if manifest.scope == "partial" else plan.gone(manifest)
-    missing = tuple(
-        Finding(
-            "error",
-            "table-missing",
-            f"{asset.title} is in the graph and not in the backup",
-            table=asset.title,
-        )
-        for asset in gone
-    )
+def _complete(plan: SystemPlan, manifest: Manifest, missing: tuple[Finding, ...]) -> Outcome:
     own = tuple(f for f in manifest.findings if f.code != "table-became-empty" and not _about_references(f))
     left_out = tuple(
         Finding("info", "left-out", f"the {one.kind} {one.schema}.{one.name} is not in it: {one.reason}")

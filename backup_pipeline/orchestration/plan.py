@@ -64,11 +64,6 @@ class SystemPlan:
         chosen = set(keys)
         return tuple(asset for asset in self.assets if asset.key in chosen)
 
-    def gone(self, manifest: Manifest) -> tuple[TableAsset, ...]:
-        """Assets for which a full backup found nothing: their tables were dropped or renamed."""
-        there = [table.id for table in manifest.tables]
-        return tuple(asset for asset in self.assets if not any(asset.holds(table) for table in there))
-
     def unknown(self, manifest: Manifest) -> tuple[TableId, ...]:
         """Tables that were backed up and have no asset yet."""
         if not self.inventoried:

@@ -146,6 +146,7 @@ def test_a_table_that_is_gone_fails_the_run_and_loses_no_backup(
     assert "dropped on purpose" in said(result)
     (backup,) = shop.project.vault.ids("shop")
     assert len(shop.project.vault.manifest("shop", backup).tables) == 3
+    assert recorded(instance, MANIFEST)["backup"] == backup
     # The inventory was renewed, so the next run is in order.
     assert shop.run(instance).success
 

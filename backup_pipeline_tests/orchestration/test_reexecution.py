@@ -43,14 +43,19 @@ def second_job() -> dg.JobDefinition:
 
 
 @pytest.mark.parametrize("fault", [Busy, Killed])
+@pytest.mark.parametrize("grown", [False, True], ids=["as-it-was", "with-a-new-table"])
 def test_a_backup_is_finished_from_its_failure(
-    shop: Shop, fault: type[Project], monkeypatch: pytest.MonkeyPatch
+    shop: Shop, fault: type[Project], grown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BACKUP_CONFIG", str(shop.config))
     monkeypatch.setattr(f"{__name__}.FAULTS", [fault])
     with open_instance(shop.project, {}) as instance:
         first = dg.execute_job(dg.reconstructable(first_job), instance=instance)
         assert not first.success
+        if grown:
+            # The graph has another table by now.
+            shop.sql("CREATE TABLE added (x)")
+            shop.project.inventory("shop")
         options = dg.ReexecutionOptions.from_failure(first.run_id, instance)
         second = dg.execute_job(
             dg.reconstructable(second_job), instance=instance, reexecution_options=options
