@@ -25,7 +25,9 @@ TOP_LEVEL = {
     "backup_pipeline",
     "backup_pipeline_tests",
     "constraints.txt",
+    "dagster.yaml",
     "pyproject.toml",
+    "workspace.yaml",
 }
 # Also welcome; nothing else is without a decision.
 OPTIONAL = {".github", "deploy", "docs", "examples"}
@@ -52,6 +54,11 @@ def tracked() -> tuple[Path, ...]:
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
     ).stdout
     return tuple(path for name in listed.split("\0") if name and (path := ROOT / name).exists())
+
+
+@pytest.mark.parametrize("name", ["dagster.yaml", "workspace.yaml"])
+def test_the_files_of_the_top_level_are_those_that_the_product_writes(name: str) -> None:
+    assert (ROOT / name).read_bytes() == (ROOT / "backup_pipeline" / "orchestration" / name).read_bytes()
 
 
 def test_the_top_level_is_what_it_should_be() -> None:
