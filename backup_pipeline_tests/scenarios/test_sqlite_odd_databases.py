@@ -61,7 +61,15 @@ def wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
 
 
-@pytest.mark.parametrize("oddity", [missing_module, broken_rules, own_functions, dangling, wal])
+def never_used(path: Path) -> None:
+    """What Django makes of every model: AUTOINCREMENT, which SQLite notes with the first row only."""
+    with closing(connect(path)) as connection:
+        connection.execute("CREATE TABLE auth_group (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT)")
+        connection.execute("CREATE TABLE auth_user (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT)")
+        connection.execute("INSERT INTO auth_user (name) VALUES ('a')")
+
+
+@pytest.mark.parametrize("oddity", [missing_module, broken_rules, own_functions, dangling, wal, never_used])
 @pytest.mark.parametrize("exclude", [(), ("secret",)], ids=["whole", "without a table"])
 def test_an_odd_database_goes_all_the_way(tmp_path: Path, oddity: object, exclude: tuple[str, ...]) -> None:
     path = new_database(tmp_path / "app.db")

@@ -282,13 +282,16 @@ def _objects(connection: sqlite3.Connection) -> Iterable[SchemaObject]:
         yield SchemaObject(kind, name, sql or "", schema=MAIN, table=on)
 
 
-def sequence_states(connection: sqlite3.Connection, tables: Iterable[TableId]) -> tuple[SequenceState, ...]:
-    """Where AUTOINCREMENT has got to."""
-    wanted = {table.name for table in tables}
+def sequence_states(
+    connection: sqlite3.Connection, sequences: Iterable[Sequence]
+) -> tuple[SequenceState, ...]:
+    """Where AUTOINCREMENT has got to. SQLite notes it with the first row: a table that never had one stands at 0."""
     rows: list[tuple[str, int]] = []
     with contextlib.suppress(sqlite3.OperationalError):  # no AUTOINCREMENT anywhere: no such table
-        rows = connection.execute("SELECT name, seq FROM main.sqlite_sequence ORDER BY name").fetchall()
-    return tuple(SequenceState(MAIN, name, int(seq or 0), True) for name, seq in rows if name in wanted)
+        rows = connection.execute("SELECT name, seq FROM main.sqlite_sequence").fetchall()
+    noted = {name: int(seq or 0) for name, seq in rows}
+    names = sorted(sequence.id.name for sequence in sequences)
+    return tuple(SequenceState(MAIN, name, noted.get(name, 0), name in noted) for name in names)
 
 
 def definitions(connection: sqlite3.Connection) -> tuple[bytes, bytes]:

@@ -194,7 +194,8 @@ class SqliteSnapshot:
             sizes = page_bytes(self.stored)
             tables = tuple(self._entry(table, gathered, sizes) for table in self._tables())
         with reading_file(self.stored) as connection:
-            sequences = sequence_states(connection, self.selected)
+            taken = set(self.selected)
+            sequences = sequence_states(connection, (s for s in self.schema.sequences if s.id in taken))
         findings = dict.fromkeys((*self.findings, *gathered.notes, *self._uncounted(gathered)))
         return Export(tables, sequences, image, tuple(findings))
 
