@@ -250,7 +250,8 @@ def _sha256_rate() -> float:
 
 def tiny(bench: Bench, url: str) -> list[Line]:
     config = bench.config("tiny", url)
-    command = [sys.executable, "-m", "backup_pipeline.cli", "--config", str(config), "backup", "shop"]
+    console_script = Path(sys.executable).with_name("backup-pipeline")
+    command = [str(console_script), "--config", str(config), "backup", "shop"]
     found = interleaved(
         [
             Command("tiny: backup (recorded)", command),

@@ -16,7 +16,7 @@ from typing import Any
 from backup_pipeline.cli import main
 
 #: The console script, without depending on where pip put it.
-PROGRAM = (sys.executable, "-c", "import sys; from backup_pipeline.cli import main; sys.exit(main())")
+PROGRAM = (sys.executable, "-c", "from backup_pipeline.cli import program; program()")
 
 
 @dataclass(frozen=True, slots=True)
