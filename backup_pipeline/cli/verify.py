@@ -14,7 +14,9 @@ from backup_pipeline.cli.report import failure_of, show_report
     system_argument(),
     backup_argument("[ID|latest|all]"),
     click.Option(
-        ["--quick"], is_flag=True, help="The stored bytes only: there, as long as they should be, with the right SHA-256."
+        ["--quick"],
+        is_flag=True,
+        help="The stored bytes only: there, as long as they should be, with the right SHA-256.",
     ),
     examples="""
     backup-pipeline verify shop
