@@ -1,0 +1,114 @@
+"""Writes one golden vault: `python -m backup_pipeline_tests.golden.make format-1`. Refuses to write over one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+import psycopg
+
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.project import Project
+
+HERE = Path(__file__).parent
+
+POSTGRES = r"""
+CREATE TYPE mood AS ENUM ('ok', 'it''s fine', 'back\slash');
+CREATE TABLE people (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, born date, feeling mood,
+    balance numeric(12, 2), tags text[], extra jsonb, photo bytea, seen timestamptz,
+    upper_name text GENERATED ALWAYS AS (upper(name)) STORED
+);
+INSERT INTO people (name, born, feeling, balance, tags, extra, photo, seen) VALUES
+    ('Ada', '1815-12-10', 'ok', 12.50, '{a,"b c",NULL}', '{"k": [1, 2]}', '\x00ff', '2026-11-21 02:00:00+00'),
+    (E'tab\there\nline\\.\n', NULL, 'it''s fine', NULL, '{{1,2},{3,4}}', NULL, '', 'infinity'),
+    (E'\\N', '0044-03-15 BC', 'back\slash', 'NaN', '{}', '"\\N"', NULL, '-infinity');
+CREATE TABLE "odd ""name"", ü" (person bigint REFERENCES people, "select" real, PRIMARY KEY (person));
+INSERT INTO "odd ""name"", ü" VALUES (1, 1.5), (2, 'NaN'), (3, '-Infinity');
+CREATE TABLE nothing_in_it (id serial PRIMARY KEY);
+CREATE TABLE no_columns ();
+INSERT INTO no_columns DEFAULT VALUES;
+CREATE TABLE measured (at date NOT NULL, value int) PARTITION BY RANGE (at);
+CREATE TABLE measured_2026 PARTITION OF measured FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+INSERT INTO measured VALUES ('2026-05-01', 5), ('2026-06-01', 6);
+CREATE VIEW rich AS SELECT name FROM people WHERE balance > 10;
+"""
+
+SQLITE = """
+CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, anything);
+INSERT INTO people (name, anything) VALUES ('Ada', 1), ('Grace', 1.0), ('tab	here', '1'), (NULL, x'00ff');
+CREATE TABLE pairs (a TEXT, b INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID;
+INSERT INTO pairs VALUES ('x', 1), ('x', 2);
+CREATE TABLE notes (person INTEGER REFERENCES people, note TEXT);
+INSERT INTO notes VALUES (1, 'first'), (1, 'second');
+"""
+
+
+def main() -> None:
+    target = HERE / sys.argv[1]
+    if target.exists():
+        sys.exit(f"{target} is there, and a golden vault is never written again")
+    with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres.create() as server:
+        url = server.create_database("golden")
+        with psycopg.connect(url) as connection:
+            connection.execute(POSTGRES.encode())
+        file = Path(folder) / "app.sqlite3"
+        with sqlite3.connect(file) as live:
+            live.executescript(SQLITE)
+        live.close()
+        config = Path(folder) / "backup.yaml"
+        config.write_text(
+            f"vault: {target}/vault\nsystems:\n"
+            f"  app:\n    database: sqlite:///{file}\n"
+            f"  shop:\n    database: {url}\n",
+            encoding="utf-8",
+        )
+        project = Project.load(config)
+        for system in project.systems:
+            project.backup(system)
+            _one_more_row(system, url, file)
+            project.backup(system)
+            project.drill(system)
+        for system in project.systems:
+            (target / f"{system}.json").write_text(
+                json.dumps(expected(project, system), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+
+
+def _one_more_row(system: str, url: str, file: Path) -> None:
+    statement = "INSERT INTO people (name) VALUES ('Katherine')"
+    if system == "shop":
+        with psycopg.connect(url) as connection:
+            connection.execute(statement.encode())
+        return
+    with sqlite3.connect(file) as live:
+        live.execute(statement)
+    live.close()
+
+
+def expected(project: Project, system: str) -> dict[str, dict[str, list[list[str]]]]:
+    """Backup → table → rows, as text."""
+    from backup_pipeline.reading import rows_of
+
+    found: dict[str, dict[str, list[list[str]]]] = {}
+    for identifier in project.vault.ids(system):
+        manifest = project.vault.manifest(system, identifier)
+        found[identifier] = {
+            str(table.id): [
+                [repr(value) for value in row]
+                for row in rows_of(project.vault, manifest, f'"{table.schema}"."{_quoted(table.name)}"')
+            ]
+            for table in manifest.tables
+        }
+    return found
+
+
+def _quoted(name: str) -> str:
+    return name.replace('"', '""')
+
+
+if __name__ == "__main__":
+    main()

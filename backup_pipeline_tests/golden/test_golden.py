@@ -1,0 +1,54 @@
+"""What earlier versions stored is read, verified and restored by this one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.config import parse
+from backup_pipeline.project import Project
+from backup_pipeline_tests.golden.make import HERE, expected
+
+VAULTS = sorted(path for path in HERE.iterdir() if (path / "vault").is_dir())
+
+
+@pytest.fixture(params=VAULTS, ids=lambda path: path.name)
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Project]:
+    """A copy: looking at a backup is remembered beside it, and these are never written again."""
+    source: Path = request.param
+    shutil.copytree(source / "vault", tmp_path / "vault")
+    text = "vault: ./vault\nsystems:\n  shop:\n    database: postgresql:///gone\n  app:\n    database: sqlite:///gone.db\n"
+    return source, Project(parse(text, name="golden", base=tmp_path, environ={}))
+
+
+def test_there_is_a_golden_vault_of_every_format() -> None:
+    from backup_pipeline.model.manifest import FORMAT
+
+    assert {path.name for path in VAULTS} >= {f"format-{number}" for number in range(1, FORMAT + 1)}
+
+
+@pytest.mark.parametrize("system", ["shop", "app"])
+def test_every_value_is_read_as_it_was(golden: tuple[Path, Project], system: str) -> None:
+    source, project = golden
+    was = json.loads((source / f"{system}.json").read_text(encoding="utf-8"))
+    assert len(was) == 2
+    assert expected(project, system) == was
+
+
+@pytest.mark.parametrize("system", ["shop", "app"])
+def test_it_verifies_and_is_still_proven(golden: tuple[Path, Project], system: str) -> None:
+    _, project = golden
+    assert project.verify(system, "all").findings == ()
+    assert project.list(system)[-1].proven_at is not None
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("system", ["shop", "app"])
+def test_it_restores(golden: tuple[Path, Project], system: str) -> None:
+    _, project = golden
+    report = project.drill(system).report
+    assert report.errors == ()
+    assert report.counted["rows"] > 0
