@@ -20,8 +20,9 @@ def save(folder: Path, system: str, inventory: Inventory) -> None:
 
 
 def load(folder: Path, system: str) -> Inventory | None:
+    """None where there is none, or none that can be read: it is asked for again."""
     path = folder / "inventory" / f"{system}.json"
     try:
         return canonical.decode(Inventory, path.read_bytes(), what=str(path))
-    except (FileNotFoundError, Damaged):
+    except (OSError, Damaged):
         return None

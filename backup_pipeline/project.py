@@ -14,13 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup_pipeline import __version__, config, inventories, overview
+from backup_pipeline import config, inventories, overview
 from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
-from backup_pipeline.errors import ConfigError, NotFound
+from backup_pipeline.errors import ConfigError, Damaged, RestoreError, VaultError
 from backup_pipeline.model.findings import Finding, Report
-from backup_pipeline.model.ids import timestamp
-from backup_pipeline.model.manifest import Kind, Manifest, Migrations, Proof
+from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
@@ -76,9 +75,19 @@ class Project:
     # ── looking at what is there
 
     def inventory(self, system: str) -> Inventory:
-        """Ask the database, and remember the answer for the graph."""
+        """Ask the database, and remember the answer for the graph. Not to be able to remember it is no reason to
+        fail, least of all after a backup."""
         found = self.source(system).inventory(self.system(system).selection)
-        inventories.save(self.settings.state_folder, system, found)
+        try:
+            inventories.save(self.settings.state_folder, system, found)
+        except VaultError as error:
+            finding = Finding(
+                "warning",
+                "inventory-not-kept",
+                f"the state folder {self.settings.state_folder} cannot be written: {error.message}",
+                remedy="set `state:` to a folder of the user that runs backups",
+            )
+            return replace(found, findings=(*found.findings, finding))
         return found
 
     def known_inventory(self, system: str) -> Inventory | None:
@@ -255,17 +264,20 @@ class Project:
 
         kind = "verify-quick" if quick else "verify"
         if identifier == "all":
-            return verify_all(
+            unkept: dict[Finding, None] = {}
+            report = verify_all(
                 self.vault,
                 system,
                 quick=quick,
                 listener=listener,
-                each=lambda name, found: self._remember(system, name, kind, found),
+                each=lambda name, found: unkept.update(
+                    dict.fromkeys(self._remember(system, name, kind, found))
+                ),
             )
+            return replace(report, findings=(*report.findings, *unkept))
         chosen = self.vault.resolve(system, identifier)
         report = verify(self.vault, system, chosen, quick=quick, listener=listener)
-        self._remember(system, chosen, kind, report)
-        return report
+        return replace(report, findings=(*report.findings, *self._remember(system, chosen, kind, report)))
 
     def drill(
         self,
@@ -280,35 +292,32 @@ class Project:
         chosen = self.vault.resolve(system, identifier)
         settings = self.system(system)
         given = scratch or (settings.scratch.get() if settings.scratch else None)
-        result = drill(
-            self.vault,
-            self.vault.manifest(system, chosen),
-            scratch_url=given,
-            invariants=dict(settings.invariants),
-            listener=listener,
-            jobs=settings.jobs,
-        )
-        self._remember(system, chosen, "drill", result.report, seconds=result.recovery_seconds)
-        return result
+        try:
+            result = drill(
+                self.vault,
+                self.vault.manifest(system, chosen),
+                scratch_url=given,
+                invariants=dict(settings.invariants),
+                listener=listener,
+                jobs=settings.jobs,
+            )
+        except (Damaged, RestoreError) as error:
+            # It could not be brought back: no proof that it once could holds any more. On a server that was
+            # given, what failed may be the server.
+            if given is None or isinstance(error, Damaged):
+                finding = Finding("error", error.code, error.message, remedy=error.remedy)
+                self._remember(system, chosen, "drill", Report(f"{system} {chosen}", (finding,)))
+            raise
+        unkept = self._remember(system, chosen, "drill", result.report, seconds=result.recovery_seconds)
+        report = replace(result.report, findings=(*result.report.findings, *unkept))
+        return replace(result, report=report)
 
     def _remember(
         self, system: str, identifier: str, kind: str, report: Report, *, seconds: float | None = None
-    ) -> None:
-        try:
-            digest = self.vault.link(system, identifier).sha256
-        except NotFound:
-            return  # there is no manifest: nothing to remember a proof of
-        proof = Proof(
-            kind=kind,
-            at=timestamp(self.clock()),
-            ok=report.ok,
-            seconds=report.seconds if seconds is None else seconds,
-            findings=report.findings,
-            counted=report.counted,
-            manifest_sha256=digest,
-            tools={"backup_pipeline": __version__},
-        )
-        self.vault.remember(system, identifier, proof)
+    ) -> tuple[Finding, ...]:
+        from backup_pipeline.checks.remembering import remember
+
+        return remember(self.vault, system, identifier, kind, report, now=self.clock(), seconds=seconds)
 
     # ── bringing back
 

@@ -10,6 +10,7 @@ Traps of Dagster that shaped this (each was measured):
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import dagster as dg
@@ -17,7 +18,7 @@ import dagster as dg
 from backup_pipeline import __version__
 from backup_pipeline.checks.freshness import deadline
 from backup_pipeline.config import SystemSettings
-from backup_pipeline.errors import ConfigError, Incomplete
+from backup_pipeline.errors import ConfigError, Damaged, Incomplete
 from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.orchestration import naming, tokens
@@ -32,7 +33,7 @@ from backup_pipeline.orchestration.metadata import (
 )
 from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.resources import KEY, Backups, failures_told
-from backup_pipeline.project import Project
+from backup_pipeline.project import Listed, Project
 
 #: How many earlier backups the size is shown of.
 HISTORY = 20
@@ -222,10 +223,16 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
 def _manifest_metadata(project: Project, manifest: Manifest) -> Metadata:
     system = manifest.system
     ids = [identifier for identifier in project.vault.ids(system) if identifier <= manifest.id][-HISTORY:]
-    lines = [project.listed(system, identifier) for identifier in ids]
-    history = [line for line in lines if line.scope == manifest.scope]
+    history = [line for line in _readable(project, system, ids) if line.scope == manifest.scope]
     where = f"{project.vault.store.address}/{system}/{manifest.id}/manifest.json"
-    return manifest_metadata(manifest, lines[-1], where, history)
+    return manifest_metadata(manifest, project.listed(system, manifest.id), where, history)
+
+
+def _readable(project: Project, system: str, ids: Sequence[str]) -> Iterator[Listed]:
+    """A backup does not fail because an older one is damaged: `status` and `verify` name that one."""
+    for identifier in ids:
+        with suppress(Damaged):
+            yield project.listed(system, identifier)
 
 
 def _schema_metadata(manifest: Manifest, schema: Schema, plan: SystemPlan) -> Metadata:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from backup_pipeline.checks.drift import drift
+from backup_pipeline.errors import Damaged
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.orchestration.asset_checks import Outcome
@@ -76,7 +77,10 @@ def _about_references(finding: Finding) -> bool:
 def previous_full(project: Project, manifest: Manifest) -> Manifest | None:
     for identifier in reversed(project.vault.ids(manifest.system)):
         if identifier < manifest.id:
-            found = project.vault.manifest(manifest.system, identifier)
+            try:
+                found = project.vault.manifest(manifest.system, identifier)
+            except Damaged:
+                continue  # `status` and `verify` name it; a good backup does not fail for the one before it
             if found.scope == "full":
                 return found
     return None

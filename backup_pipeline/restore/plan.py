@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from backup_pipeline.errors import RestoreError, TargetNotEmpty
+from backup_pipeline.errors import BackupError, Damaged, RestoreError, TargetNotEmpty
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 
+if TYPE_CHECKING:
+    # Not loaded here, because a worker process that loads this package needs none of it.
+    from backup_pipeline.vault.vault import Vault
+
+#: What speaks against the backup, and not against the target.
+_DAMAGE = ("object-missing", "row-count")
+_SHOWN = 10
 #: Below this, everything is loaded in one transaction on one connection: workers would take longer to start.
 SMALL = 32 * 1024 * 1024
 
@@ -70,7 +78,11 @@ class RestorePlan:
 
     def raise_if_refused(self) -> None:
         for finding in self.refused:
-            kind = TargetNotEmpty if finding.code == TargetNotEmpty.code else RestoreError
+            kind: type[BackupError] = RestoreError
+            if finding.code == TargetNotEmpty.code:
+                kind = TargetNotEmpty
+            elif finding.code in _DAMAGE:
+                kind = Damaged
             raise kind(finding.message, remedy=finding.remedy)
 
 
@@ -85,6 +97,27 @@ class RestoreResult:
     #: By phase: definitions, load, indexes, foreign keys, rest, finish … and total.
     seconds: dict[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+
+
+def missing_objects(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
+    """Before a byte is written: is every object there, and as long as it should be?"""
+    missing = [reference for reference in manifest.objects() if not vault.writer.holds(reference)]
+    if not missing:
+        return
+    lost = {reference.sha256 for reference in missing}
+    hurt = [str(t.id) for t in manifest.tables if any(chunk.object.sha256 in lost for chunk in t.chunks)]
+    others = len(missing) - len({c.object.sha256 for t in manifest.tables for c in t.chunks} & lost)
+    parts = [*hurt[:_SHOWN], *([f"{len(hurt) - _SHOWN} more tables"] if len(hurt) > _SHOWN else [])]
+    parts += ["the file itself" if manifest.image else "the definitions"] if others else []
+    what = "1 object" if len(missing) == 1 else f"{len(missing)} objects"
+    yield Finding(
+        "error",
+        "object-missing",
+        f"{what} of {manifest.system} {manifest.id} missing in the vault, or of another length: {', '.join(parts)}",
+        remedy=f"`backup-pipeline verify {manifest.system} all` says which backups are whole: restore one of them, or "
+        "fetch the objects from another copy of the vault",
+        examples=tuple(reference.sha256 + reference.suffix for reference in missing[:_SHOWN]),
+    )
 
 
 def table_plans(manifest: Manifest, without_rows: tuple[TableId, ...] = ()) -> tuple[TablePlan, ...]:

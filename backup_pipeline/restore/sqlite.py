@@ -17,7 +17,7 @@ from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener
-from backup_pipeline.restore.plan import RestorePlan, RestoreResult, table_plans
+from backup_pipeline.restore.plan import RestorePlan, RestoreResult, missing_objects, table_plans
 from backup_pipeline.sources.sqlite import soundness
 from backup_pipeline.sources.sqlite.address import file_of
 from backup_pipeline.sources.sqlite.rows import quoted, reading_file
@@ -106,15 +106,7 @@ def companions(path: Path) -> tuple[Path, ...]:
 
 
 def _refused(vault: Vault, manifest: Manifest, target: Path) -> Iterator[Finding]:
-    missing = [reference for reference in manifest.objects() if not vault.writer.holds(reference)]
-    if missing:
-        yield Finding(
-            "error",
-            "object-missing",
-            f"{len(missing)} objects of the backup are missing in the vault or have another length",
-            remedy="`verify` names them; fetch them from a copy, or restore another backup",
-            examples=tuple(reference.sha256 + reference.suffix for reference in missing[:_SHOWN]),
-        )
+    yield from missing_objects(vault, manifest)
     if not target.parent.is_dir():
         yield Finding(
             "error",

@@ -122,6 +122,13 @@ def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: 
     assert len(shop.project.vault.ids("shop")) == 1
 
 
+def test_a_damaged_backup_does_not_fail_the_next_one(shop: Shop, instance: dg.DagsterInstance) -> None:
+    first = run_backup(shop.project, "shop", instance=instance)
+    (shop.folder / "vault" / layout.manifest_key("shop", first.id)).write_bytes(b"")
+    second = run_backup(shop.project, "shop", instance=instance)
+    assert shop.project.vault.resolve("shop", "latest") == second.id
+
+
 def test_a_drill_that_finds_a_difference_is_a_report(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure("invariants: {nobody_buys: 'SELECT id FROM orders'}")
     run_backup(shop.project, "shop", instance=instance)

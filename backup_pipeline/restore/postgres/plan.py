@@ -10,11 +10,12 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Schema, TableId
-from backup_pipeline.restore.plan import SMALL, RestorePlan, SectionPlan, table_plans
+from backup_pipeline.restore.plan import SMALL, RestorePlan, SectionPlan, missing_objects, table_plans
 from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.statements import Statement, split
+from backup_pipeline.sources.postgres import versions
 from backup_pipeline.sources.postgres.session import row_encoding
 from backup_pipeline.vault.vault import Vault
 
@@ -53,6 +54,8 @@ def prepare(vault: Vault, manifest: Manifest, server: Server, *, create: bool, j
         version = connection.info.server_version
         facts = Facts.of(connection)
         findings = list(_differences(manifest, schema, connection, exists))
+        for finding in versions.outside(version):
+            (refused if finding.severity == "error" else findings).append(finding)
         if exists:
             there = what_is_there(connection)
             if there:
@@ -105,22 +108,14 @@ def _holes(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
             f"the backup {manifest.id} holds no definitions, only rows",
             remedy="restore a full backup",
         )
-    missing = [reference for reference in manifest.objects() if not vault.writer.holds(reference)]
-    if missing:
-        yield Finding(
-            "error",
-            "object-missing",
-            f"{len(missing)} objects of the backup are missing in the vault or have another length",
-            remedy="`verify` names their tables; fetch them from a copy, or restore another backup",
-            examples=tuple(reference.sha256 + reference.suffix for reference in missing[:10]),
-        )
+    yield from missing_objects(vault, manifest)
     for entry in manifest.tables:
         if entry.rows != sum(chunk.rows for chunk in entry.chunks):
             yield Finding(
                 "error",
                 "row-count",
-                f"the manifest contradicts itself: {entry.rows} rows, but its chunks hold "
-                f"{sum(chunk.rows for chunk in entry.chunks)}",
+                f"the manifest contradicts itself: {entry.id} has {entry.rows:,} rows, and its chunks hold "
+                f"{sum(chunk.rows for chunk in entry.chunks):,}",
                 table=str(entry.id),
                 remedy="restore another backup",
             )

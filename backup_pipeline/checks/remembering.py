@@ -1,0 +1,53 @@
+"""Keeping the outcome of a verification or a drill beside the backup that it is about."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from backup_pipeline import __version__
+from backup_pipeline.errors import NotFound, VaultError
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.ids import timestamp
+from backup_pipeline.model.manifest import Proof
+from backup_pipeline.vault.vault import Vault
+
+
+def remember(
+    vault: Vault,
+    system: str,
+    identifier: str,
+    kind: str,
+    report: Report,
+    *,
+    now: datetime,
+    seconds: float | None = None,
+) -> tuple[Finding, ...]:
+    """A vault that can only be read (a snapshot of it, a disk that is full) is no reason to keep the outcome from
+    whoever asked: that it was not kept is a finding."""
+    try:
+        digest = vault.link(system, identifier).sha256
+    except NotFound:
+        return ()  # there is no manifest: nothing to remember a proof of
+    proof = Proof(
+        kind=kind,
+        at=timestamp(now),
+        ok=report.ok,
+        seconds=report.seconds if seconds is None else seconds,
+        findings=report.findings,
+        counted=report.counted,
+        manifest_sha256=digest,
+        tools={"backup_pipeline": __version__},
+    )
+    try:
+        vault.remember(system, identifier, proof)
+    except VaultError as error:
+        what = "drill" if kind == "drill" else "verification"
+        return (
+            Finding(
+                "warning",
+                "not-remembered",
+                f"the outcome of this {what} could not be kept beside the backup: {error.message}",
+                remedy=error.remedy,
+            ),
+        )
+    return ()

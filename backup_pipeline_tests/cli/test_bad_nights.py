@@ -1,0 +1,77 @@
+"""What is said, and what is still true, when something is already broken: a vault that was hurt, a folder that cannot
+be written, a pattern with a typing error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backup_pipeline_tests.cli.conftest import Folder
+
+
+def lose_the_rows(folder: Folder) -> None:
+    for path in (folder.path / "vault" / "objects").rglob("*.blocks.zst"):
+        path.unlink()
+
+
+def backup_folder(folder: Folder, identifier: str) -> Path:
+    return folder.path / "vault" / "shop" / identifier
+
+
+def codes(folder: Folder, *arguments: str) -> set[str]:
+    document = folder.run(*arguments, "--json").document
+    systems = document["data"]["systems"]
+    return {finding["code"] for one in systems for finding in one["findings"]}
+
+
+def test_a_drill_that_cannot_restore_takes_the_proof_away(shop: Folder) -> None:
+    shop.backup()
+    shop.good("drill", "shop", "--no-record")
+    assert "protected" in shop.good("status").stdout
+    lose_the_rows(shop)
+    ended = shop.run("drill", "shop", "--no-record", "--json")
+    assert (ended.code, ended.error["code"]) == (7, "damaged")
+    assert {"drill-failed", "never-proven"} <= codes(shop, "status")
+    assert shop.good("list", "--json").data["backups"][0]["proven_at"] is None
+
+
+def test_a_restore_of_what_is_not_whole_says_what_is_lost_and_writes_nothing(shop: Folder) -> None:
+    shop.backup()
+    lose_the_rows(shop)
+    for extra in ([], ["--dry-run"]):
+        ended = shop.run("restore", "shop", "--to", "sqlite:///again.db", *extra, "--json")
+        assert (ended.code, ended.error["code"]) == (7, "damaged")
+        assert "the file itself" in ended.error["message"]
+        assert "verify shop all" in ended.error["remedy"]
+    assert not (shop.path / "again.db").exists()
+
+
+def test_a_restore_names_the_tables_whose_rows_are_lost(pg_shop: Folder) -> None:
+    pg_shop.backup()
+    chunks = pg_shop.good("show", "shop", "--json").data["manifest"]["tables"]
+    (orders,) = [table for table in chunks if table["name"] == "orders"]
+    digest = orders["chunks"][0]["object"]["sha256"]
+    (path,) = (pg_shop.path / "vault" / "objects").rglob(f"{digest}*")
+    path.unlink()
+    ended = pg_shop.run("restore", "shop", "--to", pg_shop.restored, "--create", "--json")
+    assert (ended.code, ended.error["code"]) == (7, "damaged")
+    assert "1 object" in ended.error["message"]
+    assert ended.error["message"].endswith(": public.orders")
+
+
+def test_a_vault_that_can_only_be_read_is_verified_and_drilled_all_the_same(shop: Folder) -> None:
+    identifier = shop.backup()
+    # Stands in the way of every proof, for root as well.
+    (backup_folder(shop, identifier) / "proofs").write_text("")
+    for arguments in (["verify", "shop"], ["verify", "shop", "all"], ["drill", "shop", "--no-record"]):
+        data = shop.good(*arguments, "--json").data
+        found = (data.get("report") or data)["findings"]
+        assert "not-remembered" in {finding["code"] for finding in found}, arguments
+
+
+def test_a_state_folder_that_cannot_be_written_keeps_nobody_from_anything(shop: Folder) -> None:
+    config = shop.path / "backup.yaml"
+    (shop.path / "in the way").write_text("")
+    config.write_text(config.read_text() + "state: ./in the way\n")
+    data = shop.good("inventory", "shop", "--json").data
+    assert [finding["code"] for finding in data["findings"]] == ["inventory-not-kept"]
+    shop.backup()
