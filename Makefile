@@ -9,11 +9,13 @@ STAMP := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 # Test workers; one for each of the two cores that every machine has.
 JOBS ?= 2
+# For `make test-versions`: 13 14 15 17 when nothing is given; any other that is on this machine may be named.
+MAJORS ?=
 # Extra arguments, as in: make test ARGS="-k embedded -x"
 ARGS ?=
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 setup: $(STAMP)  ## make .venv with the pinned packages (PYTHON=python3.12 to choose the interpreter)
 
@@ -33,6 +35,9 @@ test: setup  ## every test
 
 test-fast: setup  ## the tests without the slow and the browser ones
 	@$(PYTEST) -n $(JOBS) -m "not slow and not browser" $(ARGS)
+
+test-versions: setup  ## the PostgreSQL tests on majors that are fetched with npm (MAJORS="13 14 15 17")
+	@$(BIN)/python -m backup_pipeline_tests.harness.more_servers $(MAJORS) -- -n $(JOBS) $(ARGS)
 
 lint: setup  ## ruff, the formatter in check mode, mypy
 	@$(BIN)/ruff check .
@@ -54,4 +59,4 @@ clean:  ## remove .venv, caches and build leftovers
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo ui test test-fast lint format docs bench clean
+.PHONY: help setup demo ui test test-fast test-versions lint format docs bench clean

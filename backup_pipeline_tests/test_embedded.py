@@ -19,7 +19,9 @@ import sqlalchemy
 from backup_pipeline import embedded
 from backup_pipeline.embedded import EmbeddedPostgres, Program, account, programs
 from backup_pipeline.errors import ServerFailed, ToolMissing
-from backup_pipeline_tests.harness.engines import MAJORS, wait_for
+from backup_pipeline.sources.postgres import versions
+from backup_pipeline_tests.harness.engines import MAJORS, NEWEST, wait_for
+from backup_pipeline_tests.harness.more_servers import PINNED
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run servers as somebody else")
@@ -69,6 +71,10 @@ def test_the_wheel_is_found_without_importing_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
     assert {16, 18} <= set(MAJORS)
+
+
+def test_every_supported_major_can_be_run_by_the_tests() -> None:
+    assert set(range(versions.OLDEST, versions.NEWEST + 1)) <= {*PINNED, 16, 18}
 
 
 def test_pg_dump_is_the_nearest_that_is_not_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +158,7 @@ def test_rows_survive_an_orderly_restart_and_a_crash() -> None:
 
 
 def test_over_tcp_a_password_is_asked_for() -> None:
-    with EmbeddedPostgres.create(tcp=True) as server:
+    with EmbeddedPostgres.create(major=NEWEST, tcp=True) as server:
         assert "127.0.0.1" in server.url()
         assert scalar(server.url(), "SELECT inet_server_addr() IS NOT NULL")
         assert server.password is not None

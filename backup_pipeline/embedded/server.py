@@ -106,7 +106,11 @@ class EmbeddedPostgres:
             cleanup.callback(server.stop, "immediate")
             server.start()
             if password:
-                server._sql("ALTER ROLE postgres PASSWORD :'password'", password=password)
+                # Before version 14 the default is MD5, and our pg_hba.conf asks for SCRAM.
+                server._sql(
+                    "SET password_encryption = 'scram-sha-256'; ALTER ROLE postgres PASSWORD :'password'",
+                    password=password,
+                )
             cleanup.pop_all()
         return server
 

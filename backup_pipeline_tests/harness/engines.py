@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +20,15 @@ import pytest
 from backup_pipeline import embedded
 from backup_pipeline.embedded import EmbeddedPostgres
 
+#: Set by `make test-versions` (more_servers.py): every test that can choose its server takes this major.
+MAJOR_VARIABLE = "BACKUP_PIPELINE_TEST_MAJOR"
+_ONLY = tuple(int(major) for major in os.environ.get(MAJOR_VARIABLE, "").split())
 #: Every major version that can be run on this machine, oldest first.
 MAJORS: tuple[int, ...] = tuple(sorted(embedded.servers()))
 #: The two ends of it: what passes on both usually passes between them.
-ENDS: tuple[int, ...] = tuple(dict.fromkeys(MAJORS[:1] + MAJORS[-1:]))
+ENDS: tuple[int, ...] = _ONLY or tuple(dict.fromkeys(MAJORS[:1] + MAJORS[-1:]))
+#: The major of `pg_server`, for tests that need a server to themselves.
+NEWEST: int | None = ENDS[-1] if ENDS else None
 
 _database_numbers = itertools.count(1)
 
@@ -73,7 +79,8 @@ def pg_servers() -> Iterator[Servers]:
 @pytest.fixture(scope="session")
 def pg_server(pg_servers: Servers) -> EmbeddedPostgres:
     """A running server of the newest major version. Do not stop it: other tests use it."""
-    return pg_servers[MAJORS[-1]]
+    assert NEWEST is not None
+    return pg_servers[NEWEST]
 
 
 @pytest.fixture(scope="session", params=ENDS, ids=lambda major: f"pg{major}")

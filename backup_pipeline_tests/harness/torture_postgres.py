@@ -37,7 +37,8 @@ AWKWARD_TEXTS = (
     "x" * 100_000,
 )
 
-_ROLES = """
+#: Roles live outside a database: another server needs them before this one is restored to it.
+ROLES = """
 DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'torture_owner') THEN CREATE ROLE torture_owner; END IF;
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'torture_reader') THEN CREATE ROLE torture_reader; END IF;
@@ -228,7 +229,7 @@ def torture_sql(major: int) -> str:
     """The whole database as one script of plain statements, for any client that sends several at once."""
     shapes = _SHAPES.replace("{long_name}", LONG_NAME)
     texts = ", ".join("(" + _quote(text) + ")" for text in AWKWARD_TEXTS)
-    parts = ["SET search_path = public; SET check_function_bodies = on;", _ROLES, _TYPES, _VALUES]
+    parts = ["SET search_path = public; SET check_function_bodies = on;", ROLES, _TYPES, _VALUES]
     parts += [f"INSERT INTO texts (t) VALUES {texts};", shapes, _RELATIONS, _NOTICE, _OBJECTS]
     parts += [
         _SINCE_14 if major >= 14 else "",

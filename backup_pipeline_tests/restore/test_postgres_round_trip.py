@@ -10,8 +10,8 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.restore import plan_restore, restore
 from backup_pipeline.restore.postgres import plan as postgres_plan
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, rows_of, run_sql, schema_of
-from backup_pipeline_tests.harness.engines import MAJORS, MakePgDatabase, Servers
-from backup_pipeline_tests.harness.torture_postgres import INSERTS
+from backup_pipeline_tests.harness.engines import ENDS, MAJORS, MakePgDatabase, Servers
+from backup_pipeline_tests.harness.torture_postgres import INSERTS, ROLES, torture_sql
 
 
 @pytest.fixture(params=[True, False], ids=["one transaction", "parallel"])
@@ -93,17 +93,20 @@ def test_text_in_an_encoding_that_utf8_does_not_hold_exactly_comes_back_byte_for
 def test_a_backup_of_an_older_major_version_restores_to_a_newer_one(
     pg_servers: Servers, make_pg_database: MakePgDatabase, tmp_path: Path
 ) -> None:
-    if len(MAJORS) < 2:
+    if ENDS[0] == MAJORS[-1]:
         pytest.skip("only one major version on this machine")
-    source = make_pg_database("older", server=pg_servers[MAJORS[0]])
-    run_sql(
-        source, "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, x text); INSERT INTO t (x) VALUES ('a')"
-    )
+    source = make_pg_database("older", server=pg_servers[ENDS[0]])
+    # Not every server can hold XML, so a copy on another one may fail for that alone.
+    run_sql(source, torture_sql(ENDS[0]) + "DROP TABLE IF EXISTS markup;")
     backed = backed_up(source, tmp_path / "vault")
     target = make_pg_database("newer", server=pg_servers[MAJORS[-1]])
+    run_sql(target, ROLES)
     result = restore(backed.vault, backed.manifest, target)
     assert rows_of(target) == rows_of(source)
-    assert [finding.code for finding in result.findings] == ["newer-server"]
+    assert "newer-server" in {finding.code for finding in result.findings}
+    assert [finding for finding in result.findings if finding.severity == "error"] == []
+    for insert in INSERTS:
+        run_sql(target, insert)
 
 
 def test_a_materialized_view_that_was_not_populated_stays_so(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Options
 from backup_pipeline.stores.local import LocalStore
@@ -37,7 +38,7 @@ def move_money(url: str, stop: threading.Event, seed: int, moved: Counter[int]) 
 
 
 def test_ten_backups_while_money_moves_all_sum_to_the_same(
-    pg_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pg_server: EmbeddedPostgres, pg_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup_pipeline.sources.postgres.export.IN_PROCESS_BYTES", 0)
     (tmp_path / "vault").mkdir()
@@ -66,7 +67,7 @@ def test_ten_backups_while_money_moves_all_sum_to_the_same(
                 options=Options(workers=2, chunk_bytes=32 * 1024),
                 baselines=taken.baselines(str(number)) if taken else {},
             )
-            assert len(taken.entry("checking").chunks) > 2
+            assert len(taken.entry("checking").chunks) > 2 or pg_server.major < 14
             sums = {
                 table: sum(
                     int(line.split("\t")[1]) * count

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.errors import NotSupported
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.postgres import PostgresSource
+from backup_pipeline.sources.base import Options
+from backup_pipeline.sources.postgres import PostgresSource, versions
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken
@@ -30,9 +32,13 @@ def limited(pg_server: EmbeddedPostgres) -> Iterator[str]:
     run(pg_server.url(), f"DROP ROLE {role}")
 
 
-def test_a_healthy_database_gives_no_finding_at_all(pg_major_database: str) -> None:
+def test_a_healthy_database_gives_no_finding_at_all(
+    pg_major_server: EmbeddedPostgres, pg_major_database: str
+) -> None:
     run(pg_major_database, "CREATE TABLE t (id int PRIMARY KEY)")
-    assert found(pg_major_database) == {}
+    # The oldest supported version lacks something; that is said, and is no reason to worry.
+    expected = {"one-chunk-a-table": "info"} if pg_major_server.major == 13 else {}
+    assert {code: finding.severity for code, finding in found(pg_major_database).items()} == expected
 
 
 def test_a_login_with_few_connections_is_warned_of(pg_database: str, limited: str) -> None:
@@ -70,9 +76,30 @@ def test_tables_with_a_catch_are_named(pg_database: str) -> None:
     assert {finding.severity for finding in codes.values()} == {"info"}
 
 
-def test_a_server_that_is_too_old_is_an_error(pg_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backup_pipeline.sources.postgres.doctor.OLDEST", 99)
-    assert found(pg_database)["server-too-old"].severity == "error"
+def test_a_server_that_is_too_old_is_an_error_and_is_not_backed_up(
+    pg_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "OLDEST", 99)
+    assert {code: finding.severity for code, finding in found(pg_database).items()} == {
+        "server-too-old": "error"
+    }
+    with (
+        pytest.raises(NotSupported, match="99 to 18 are supported"),
+        PostgresSource(pg_database).snapshot(Selection(), Options()),
+    ):
+        raise AssertionError("a snapshot was taken")
+    with pytest.raises(NotSupported, match="99 to 18 are supported"):
+        PostgresSource(pg_database).inventory(Selection())
+
+
+def test_a_server_that_is_newer_than_what_was_tested_is_a_warning_in_every_backup(
+    pg_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "NEWEST", 12)
+    assert found(pg_database)["server-too-new"].severity == "warning"
+    (tmp_path / "vault").mkdir()
+    taken = Taken(LivePostgres(pg_database), Vault(LocalStore(tmp_path / "vault")))
+    assert [finding.code for finding in taken.export.findings] == ["server-too-new"]
 
 
 def test_the_doctor_waits_for_nobody(pg_database: str) -> None:

@@ -153,7 +153,11 @@ def fill(url: str, rows: int = 20_000) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_big_table_is_read_in_chunks_that_hold_every_row_once(
-    pg_major_database: str, vault: Vault, workers: int, monkeypatch: pytest.MonkeyPatch
+    pg_major_server: EmbeddedPostgres,
+    pg_major_database: str,
+    vault: Vault,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("backup_pipeline.sources.postgres.export.IN_PROCESS_BYTES", 0)
     fill(pg_major_database)
@@ -161,7 +165,8 @@ def test_a_big_table_is_read_in_chunks_that_hold_every_row_once(
         LivePostgres(pg_major_database), vault, options=Options(workers=workers, chunk_bytes=256 * 1024)
     )
     chunks = taken.entry("big").chunks
-    assert len(chunks) > 5
+    # Before PostgreSQL 14 a range of pages cannot be read without reading the whole table.
+    assert len(chunks) > 5 if pg_major_server.major >= 14 else len(chunks) == 1
     assert chunks[0].first_page == 0
     assert [chunk.end_page for chunk in chunks] == [*(chunk.first_page for chunk in chunks[1:]), None]
     assert_all_rows(pg_major_database, vault, taken)
@@ -254,22 +259,24 @@ def test_temporary_tables_of_others_are_none_of_our_business(pg_database: str, v
 
 
 def test_what_an_extension_brings_is_left_out_by_name(pg_database: str, vault: Vault) -> None:
-    if not ask(pg_database, "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
-        pytest.skip("this server has no extension to try it with")
+    # The wheel's servers have one of them, all others the other.
+    query = "SELECT max(name) FROM pg_available_extensions WHERE name IN ('vector', 'hstore')"
+    ((extension,),) = ask(pg_database, query)
+    value = {"vector": "[1,2,3.5]", "hstore": "a=>1,b=>NULL"}[extension]
     run(
         pg_database,
-        "CREATE EXTENSION vector",
-        "CREATE TABLE items (id int, v vector(3))",
-        "INSERT INTO items VALUES (1, '[1,2,3.5]')",
+        f"CREATE EXTENSION {extension}",
+        f"CREATE TABLE items (id int, v {extension})",
+        f"INSERT INTO items VALUES (1, '{value}')",
         "CREATE TABLE owned (id int)",
-        "ALTER EXTENSION vector ADD TABLE owned",
+        f"ALTER EXTENSION {extension} ADD TABLE owned",
     )
     taken = Taken(LivePostgres(pg_database), vault)
-    assert [(item.name, "vector" in item.reason) for item in taken.left_out] == [("owned", True)]
+    assert [(item.name, extension in item.reason) for item in taken.left_out] == [("owned", True)]
     assert_all_rows(pg_database, vault, taken)
     assert taken.entry("items").state
     made = {(item.kind, item.name) for item in taken.schema.objects if item.kind != "grant"}
-    assert made == {("extension", "vector")}
+    assert made == {("extension", extension)}
 
 
 @pytest.mark.parametrize(

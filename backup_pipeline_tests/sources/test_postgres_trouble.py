@@ -30,7 +30,7 @@ from backup_pipeline.sources.postgres import PostgresSource
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken
-from backup_pipeline_tests.harness.engines import wait_for
+from backup_pipeline_tests.harness.engines import NEWEST, wait_for
 from backup_pipeline_tests.harness.postgres_rows import LivePostgres, ask, run, session
 
 
@@ -307,7 +307,7 @@ def test_a_killed_session_is_worth_another_try(pg_database: str, tmp_path: Path,
 
 
 def test_a_server_that_restarts_is_worth_another_try(tmp_path: Path) -> None:
-    with EmbeddedPostgres.create() as server:
+    with EmbeddedPostgres.create(major=NEWEST) as server:
         url = server.create_database("restarted")
         with reading(url, tmp_path) as (failed, _):
             server.restart("immediate")
@@ -395,7 +395,7 @@ def test_a_wrong_address_is_a_mistake_in_the_configuration_and_stays_secret(url:
 
 
 def test_a_password_is_in_no_message_and_in_no_repr(tmp_path: Path) -> None:
-    with EmbeddedPostgres.create(tcp=True) as server:
+    with EmbeddedPostgres.create(major=NEWEST, tcp=True) as server:
         url = server.url()
         assert server.password
         wrong = PostgresSource(url.replace(server.password, "hunter2-wrong"))

@@ -26,6 +26,7 @@ from backup_pipeline.sources.postgres import unchanged
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken
+from backup_pipeline_tests.harness.engines import NEWEST
 from backup_pipeline_tests.harness.postgres_rows import (
     LivePostgres,
     ask,
@@ -37,6 +38,7 @@ from backup_pipeline_tests.harness.postgres_rows import (
 
 TABLES = ("log", "state", "orders")
 CHUNK = Options(workers=1, chunk_bytes=8 * 8192)
+LEAST_OF_USE = 10 if (NEWEST or 14) >= 14 else 25  # before, any change of a table is a change of all
 
 
 def make_vault(folder: Path) -> Vault:
@@ -232,7 +234,8 @@ def play(folder: Path, seed: int, rounds: int) -> tuple[int, int]:
     vault = make_vault(folder / "vault")
     reused = total = 0
     # A crash may not lose what was committed here: the test knows what it did.
-    with EmbeddedPostgres.create(settings={"autovacuum": "off", "synchronous_commit": "on"}) as server:
+    settings = {"autovacuum": "off", "synchronous_commit": "on"}
+    with EmbeddedPostgres.create(major=NEWEST, settings=settings) as server:
         world = World(server, folder, rng)
         history: list[dict[TableId, Baseline]] = [{}]
         told: list[str] = []
@@ -252,7 +255,7 @@ def play(folder: Path, seed: int, rounds: int) -> tuple[int, int]:
 @pytest.mark.parametrize("seed", [11, 12])
 def test_an_incremental_backup_equals_the_live_database(tmp_path: Path, seed: int) -> None:
     reused, total = play(tmp_path / "world", seed, rounds=25)
-    assert reused > total // 10, "the rule must also be of use"
+    assert reused > total // LEAST_OF_USE, "the rule must also be of use"
 
 
 @pytest.mark.slow
@@ -260,7 +263,7 @@ def test_an_incremental_backup_equals_the_live_database(tmp_path: Path, seed: in
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_an_incremental_backup_equals_the_live_database_for_long(tmp_path: Path, seed: int) -> None:
     reused, total = play(tmp_path / "world", seed, rounds=120)
-    assert reused > total // 10
+    assert reused > total // LEAST_OF_USE
 
 
 # ── single promises
@@ -268,7 +271,7 @@ def test_an_incremental_backup_equals_the_live_database_for_long(tmp_path: Path,
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres.create(settings={"autovacuum": "off"}) as server:
+    with EmbeddedPostgres.create(major=NEWEST, settings={"autovacuum": "off"}) as server:
         yield server
 
 
@@ -326,10 +329,10 @@ def test_an_untouched_table_is_not_read_but_for_the_witness(
     pg_major_server: EmbeddedPostgres, pg_major_database: str, vault: Vault
 ) -> None:
     live = filled(pg_major_database)
+    run(pg_major_database, *(f"CREATE TABLE t{n} AS SELECT {n} AS n" for n in range(4)))
     first = Taken(live, vault, options=CHUNK)
     again = Taken(live, vault, options=CHUNK, baselines=first.baselines("first"))
-    chunks = again.entry("t").chunks
-    assert len(chunks) > 4
+    chunks = [chunk for entry in again.export.tables for chunk in entry.chunks]
     assert [chunk.reused_from for chunk in chunks].count("first") == len(chunks) - 1
     assert again.entry("t").fingerprint == first.entry("t").fingerprint
 

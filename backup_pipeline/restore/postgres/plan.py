@@ -15,6 +15,7 @@ from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.statements import Statement, split
+from backup_pipeline.sources.postgres import versions
 from backup_pipeline.sources.postgres.session import row_encoding
 from backup_pipeline.vault.vault import Vault
 
@@ -53,6 +54,8 @@ def prepare(vault: Vault, manifest: Manifest, server: Server, *, create: bool, j
         version = connection.info.server_version
         facts = Facts.of(connection)
         findings = list(_differences(manifest, schema, connection, exists))
+        for finding in versions.outside(version):
+            (refused if finding.severity == "error" else findings).append(finding)
         if exists:
             there = what_is_there(connection)
             if there:

@@ -12,11 +12,11 @@ from backup_pipeline.embedded import pg_dump_for
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.postgres import connect, reflection, rights, snapshot, unchanged
+from backup_pipeline.sources.postgres import connect, reflection, rights, snapshot, unchanged, versions
 from backup_pipeline.sources.postgres.inspect import inspect
+from backup_pipeline.sources.postgres.plan import RANGES_SINCE
 from backup_pipeline.sources.postgres.session import row_encoding
 
-OLDEST, NEWEST = 13, 18
 #: A transaction that is open for so long keeps VACUUM from its work, and our own snapshot is judged by it as well.
 _LONG_SECONDS = 3600
 
@@ -31,10 +31,14 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
         findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
         return Report(address, tuple(findings), counted, time.monotonic() - started)
     try:
+        findings.extend(versions.outside(connection.server_version))
+        if any(finding.severity == "error" for finding in findings):
+            # Nothing more can be asked of a server that does not know the questions.
+            return Report(address, tuple(findings), counted, time.monotonic() - started)
         snapshot.begin(connection)
         found = rights.candidates(connection)
         counted |= {"tables": len(found), "selected": len(rights.selected(found, selection))}
-        for look in (_version, _pooler, _room, _standby, _state, _encoding, _large_objects, _activity):
+        for look in (_ranges, _pooler, _room, _standby, _state, _encoding, _large_objects, _activity):
             findings.extend(look(connection))
         findings.extend(_rights(connection, rights.selected(found, selection)))
         findings.extend(_locks(connection, rights.selected(found, selection)))
@@ -47,25 +51,13 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
     return Report(address, tuple(findings), counted, time.monotonic() - started)
 
 
-def _version(connection: connect.Connection) -> Iterator[Finding]:
-    major = connection.server_version // 10000
-    if major < OLDEST:
+def _ranges(connection: connect.Connection) -> Iterator[Finding]:
+    if connection.server_version < RANGES_SINCE:
         yield Finding(
-            "error",
-            "server-too-old",
-            f"the server is PostgreSQL {major}; {OLDEST} to {NEWEST} are supported",
-            remedy="upgrade the server; until then use its own pg_dump",
-        )
-    elif major > NEWEST:
-        yield Finding(
-            "warning",
-            "server-too-new",
-            f"the server is PostgreSQL {major}, which this version was not tested with",
-            remedy="look for a newer backup-pipeline, and let a drill prove the backups",
-        )
-    elif major == OLDEST:
-        yield Finding(
-            "info", "one-chunk-a-table", f"PostgreSQL {OLDEST} cannot read ranges of a table: one chunk each"
+            "info",
+            "one-chunk-a-table",
+            f"PostgreSQL {connection.server_version // 10000} cannot read ranges of a table: each is one chunk, which one"
+            " worker reads, and which is stored anew when any of its rows changed",
         )
 
 

@@ -18,6 +18,8 @@ from backup_pipeline.sources.postgres import connect
 _FINEST = 64
 #: pg_am's own oid of the access method `heap`: only of that one do we know what a ctid means.
 HEAP = 2
+#: From here on a server reads a range of ctids without reading the whole table.
+RANGES_SINCE = 140000
 #: The whole answer of such a table fits in a buffer.
 SMALL = 256 * 1024
 
@@ -130,7 +132,7 @@ def table_tasks(
     pages = -(-storage.heap // page_size)
     cuts: list[tuple[int, int | None]] = [(0, None)]
     per_chunk = chunk_pages(storage, chunk_bytes, page_size, earlier)
-    if connection.server_version >= 140000 and storage.access_method == HEAP:
+    if connection.server_version >= RANGES_SINCE and storage.access_method == HEAP:
         cuts = ranges(pages, per_chunk)
     columns = ", ".join(connect.quoted(connection, name) for name in table.exported_columns)
     known = _known(earlier)

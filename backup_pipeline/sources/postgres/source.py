@@ -28,6 +28,7 @@ from backup_pipeline.sources.postgres import (
     rights,
     snapshot,
     unchanged,
+    versions,
 )
 from backup_pipeline.sources.postgres.export import Conductor, TablePlan, plan_tables
 from backup_pipeline.sources.postgres.inspect import Inspection, inspect
@@ -59,6 +60,7 @@ class PostgresSource:
     @contextmanager
     def snapshot(self, selection: Selection, options: Options) -> Iterator[PostgresSnapshot]:
         with self._connection() as connection:
+            versions.require(connection.server_version)
             moment = snapshot.take(connection, selection, self.lock_timeout)
             yield PostgresSnapshot(self, connection, moment, selection, options)
 
@@ -73,6 +75,7 @@ class PostgresSource:
 
     def inventory(self, selection: Selection) -> Inventory:
         with self._connection() as connection:
+            versions.require(connection.server_version)
             snapshot.begin(connection)
             return _inventory(connection, selection)
 
@@ -230,6 +233,7 @@ class PostgresSnapshot:
         return _sequence_states(self._connection)
 
     def _findings(self) -> Iterator[Finding]:
+        yield from versions.outside(self._connection.server_version)
         for table in self.schema.tables:
             if table.unlogged and table.id in set(self.selected):
                 yield Finding(

@@ -1,0 +1,37 @@
+"""Which servers are supported, and what is said of the others: here, so that backup, doctor and restore say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backup_pipeline.errors import NotSupported
+from backup_pipeline.model.findings import Finding
+
+OLDEST, NEWEST = 13, 18
+
+
+def outside(server_version: int) -> Iterator[Finding]:
+    """What is to be said of a server of this version (`160014`) because of its age alone."""
+    # Before version 10 the first two digits were the major version; all of them are too old.
+    major = server_version // 10000
+    if major < OLDEST:
+        yield Finding(
+            "error",
+            "server-too-old",
+            f"the server is PostgreSQL {major}; {OLDEST} to {NEWEST} are supported",
+            remedy="upgrade the server; until then use its own pg_dump and pg_restore",
+        )
+    elif major > NEWEST:
+        yield Finding(
+            "warning",
+            "server-too-new",
+            f"the server is PostgreSQL {major}, which this version was not tested with",
+            remedy="look for a newer backup-pipeline, and let a drill prove the backups",
+        )
+
+
+def require(server_version: int) -> None:
+    """An older server lacks what the rules rely on: that is said, before a query fails that nobody understands."""
+    for finding in outside(server_version):
+        if finding.severity == "error":
+            raise NotSupported(finding.message, remedy=finding.remedy)
