@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import DdlSection, Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.model.selection import Selection, matches
+from backup_pipeline.model.selection import Selection, idle_patterns, matches
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.vault import journal, layout, lock, recover
 from backup_pipeline.vault.vault import Vault
@@ -156,7 +156,12 @@ def _export(
             state=snapshot.state,
             migrations=order.migrations,
             git_revision=order.git_revision,
-            findings=(*order.findings, *exported.findings, *_emptied(order, exported, found)),
+            findings=(
+                *order.findings,
+                *_idle(order, snapshot),
+                *exported.findings,
+                *_emptied(order, exported, found),
+            ),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )
 
@@ -202,6 +207,11 @@ def _refuse_less_than_asked(snapshot: Snapshot, exported: Export) -> None:
             f"{len(missing)} of {len(snapshot.selected)} tables were not exported: {', '.join(missing[:10])}",
             remedy="nothing was committed; run it again, and report this if it happens twice",
         )
+
+
+def _idle(order: Order, snapshot: Snapshot) -> Iterator[Finding]:
+    settings = {"include": order.selection.include, "exclude": order.selection.exclude}
+    yield from idle_patterns(settings, (table.id for table in snapshot.schema.tables))
 
 
 def _emptied(order: Order, exported: Export, found: baselines.Found) -> tuple[Finding, ...]:

@@ -5,6 +5,7 @@ Read from the vault alone, so both work while the database is gone, which is whe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -130,11 +131,13 @@ def status(vault: Vault, system: str, settings: SystemSettings, *, zone: str, no
         latest_at=moment_of(latest.id) if latest else None,
         proven_at=proven.proven_at if proven else None,
         now=now,
+        system=system,
     )
     failed = _failed(vault.proofs(system, latest.id), latest) if latest else ()
     damaged = tuple(
         Finding("error", "damaged", f"{line.id}: {line.why}", remedy=line.remedy) for line in broken
     )
+    seen = _of_the_newest(vault, latest) if latest else ()
     return SystemStatus(
         system=system,
         latest=latest,
@@ -142,11 +145,38 @@ def status(vault: Vault, system: str, settings: SystemSettings, *, zone: str, no
         backups=len(whole) + len(broken),
         proven=proven,
         fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in judged),
-        findings=(*damaged, *failed, *judged),
+        findings=(*_beheaded(vault, system), *damaged, *failed, *seen, *judged),
         next_backup=upcoming(settings.schedule),
         next_drill=upcoming(settings.drill_schedule),
         zone=zone,
     )
+
+
+def _beheaded(vault: Vault, system: str) -> Iterator[Finding]:
+    """Whoever deletes a manifest takes a backup out of every list: this is where it is missed."""
+    for identifier in vault.beheaded(system):
+        yield Finding(
+            "error",
+            "manifest-missing",
+            f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
+            remedy="restore the folder of this backup from another copy of the vault; if it was deleted on purpose, "
+            "delete the whole folder",
+        )
+
+
+def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
+    """What makes the newest backup another one than people think: it was edited, or a table came out empty."""
+    if not vault.seal_holds(line.system, line.id):
+        yield Finding(
+            "error",
+            "seal-broken",
+            f"the manifest of {line.id} is not the one that was sealed: it was altered since",
+            remedy=f"`backup-pipeline verify {line.system} all` says which backups are as they were written; restore "
+            "this one's folder from another copy of the vault",
+        )
+    for finding in vault.manifest(line.system, line.id).findings:
+        if finding.code == "table-became-empty":
+            yield finding
 
 
 def _failed(proofs: tuple[Proof, ...], line: Listed) -> tuple[Finding, ...]:

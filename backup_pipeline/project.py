@@ -22,7 +22,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.model.selection import matches
+from backup_pipeline.model.selection import idle_patterns, matches
 from backup_pipeline.overview import Broken, Listed, SystemStatus
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
@@ -96,10 +96,13 @@ class Project:
 
     def doctor(self, system: str) -> Report:
         """Can the database be backed up as it should be, and its migrations be read?"""
-        report = self.source(system).diagnose(self.system(system).selection)
+        chosen = self.system(system)
+        report = self.source(system).diagnose(chosen.selection)
         if not report.ok:
             return report  # asking a database that does not answer again would only take longer
-        return replace(report, findings=(*report.findings, *self._known_migrations(system)[1]))
+        tables = (table.id for table in self.source(system).inventory(chosen.selection).tables)
+        idle = idle_patterns(chosen.patterns, tables)
+        return replace(report, findings=(*report.findings, *idle, *self._known_migrations(system)[1]))
 
     def machine(self) -> Report:
         """Is this machine ready: the vault, its disk, the clock, the tools?"""

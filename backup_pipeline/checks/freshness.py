@@ -44,12 +44,18 @@ def judge(
     latest_at: datetime | None,
     proven_at: str | None,
     now: datetime,
+    system: str = "SYSTEM",
 ) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     limit = deadline(settings, zone, now)
     if latest_at is None:
         findings.append(
-            Finding("error", "no-backup", "there is no full backup", remedy="run `backup-pipeline backup`")
+            Finding(
+                "error",
+                "no-backup",
+                "there is no full backup",
+                remedy=f"run `backup-pipeline backup {system}`",
+            )
         )
     elif limit is not None and (now - latest_at).total_seconds() > limit:
         findings.append(
@@ -61,12 +67,15 @@ def judge(
             )
         )
     if latest_at is not None:
-        findings.extend(_proof(settings, proven_at, now))
+        findings.extend(_proof(settings, proven_at, now, system))
     return tuple(findings)
 
 
-def _proof(settings: SystemSettings, proven_at: str | None, now: datetime) -> tuple[Finding, ...]:
-    remedy = "run `backup-pipeline drill`, or set `drill_schedule:`"
+def _proof(
+    settings: SystemSettings, proven_at: str | None, now: datetime, system: str
+) -> tuple[Finding, ...]:
+    schedule = "see why `drill_schedule:` did not run" if settings.drill_schedule else "set `drill_schedule:`"
+    remedy = f"run `backup-pipeline drill {system}`, and {schedule}"
     if proven_at is None:
         return (Finding("warning", "never-proven", "no backup has been proven by a drill", remedy=remedy),)
     age = now.astimezone(UTC) - parse_timestamp(proven_at)

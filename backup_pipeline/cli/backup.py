@@ -107,4 +107,6 @@ def _page(page: Page, manifest: Manifest, line: Listed) -> None:
     if manifest.findings:
         page.heading("Findings")
         page.findings(manifest.findings)
-    page.line(f"→ backup-pipeline drill {line.system}    proves it by a restore")
+    # Without an id, a drill takes the newest full one, and that is not this one.
+    which = line.system if line.scope == "full" else f"{line.system} {line.id}"
+    page.line(f"→ backup-pipeline drill {which}    proves it by a restore")

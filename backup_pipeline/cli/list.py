@@ -63,7 +63,10 @@ def verb(call: Call, system: str | None) -> Outcome:
     if listing.damaged:
         failure = Damaged(
             f"{plural(len(listing.damaged), 'backup')} cannot be read: {', '.join(b.id for b in listing.damaged)}",
-            remedy="`backup-pipeline verify SYSTEM all` says what is left of them",
+            remedy="; ".join(
+                f"`backup-pipeline verify {name} all`" for name in sorted({b.system for b in listing.damaged})
+            )
+            + " says which backups are whole",
         )
     return Outcome(listing, page, failure)
 

@@ -49,7 +49,7 @@ def verb(call: Call, system: str, identifier: str | None, tables: bool, raw: boo
         _head(page, manifest, line)
         _tables(page, manifest, every=tables)
         _rest(page, manifest)
-        _proofs(page, proofs)
+        _proofs(page, line, proofs)
 
     return Outcome(data, page)
 
@@ -148,10 +148,12 @@ def left_out(page: Page, manifest: Manifest) -> None:
         )
 
 
-def _proofs(page: Page, proofs: Sequence[Proof]) -> None:
+def _proofs(page: Page, line: Listed, proofs: Sequence[Proof]) -> None:
     page.heading("Proofs")
     if not proofs:
-        page.line("none yet: `backup-pipeline drill` restores it for real and compares every row")
+        page.line(
+            f"none yet: `backup-pipeline drill {line.system} {line.id}` restores it for real and compares every row"
+        )
     for proof in proofs:
         at = parse_timestamp(proof.at)
         counted = ", ".join(counted_as_text(what, count) for what, count in proof.counted.items())

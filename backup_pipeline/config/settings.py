@@ -75,6 +75,16 @@ class SystemSettings(Strict):
         return self.database.get()
 
     @property
+    def patterns(self) -> dict[str, tuple[str, ...]]:
+        """Setting → its table patterns, of all settings that have some."""
+        return {
+            "include": tuple(self.include),
+            "exclude": tuple(self.exclude),
+            "expected_empty": tuple(self.expected_empty),
+            **{f"groups: {name}": tuple(globs) for name, globs in self.groups.items()},
+        }
+
+    @property
     def selection(self) -> Selection:
         return Selection(self.include, self.exclude, groups=dict(self.groups))
 

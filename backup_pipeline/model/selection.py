@@ -5,9 +5,11 @@ Globs match `schema.table`, or the bare table name in any schema: `orders`, `pub
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import TableId
 
 
@@ -39,6 +41,21 @@ class Selection:
             name: tuple(str(table) for table in tables if any(matches(glob, table) for glob in globs))
             for name, globs in self.groups.items()
         }
+
+
+def idle_patterns(settings: Mapping[str, Iterable[str]], tables: Iterable[TableId]) -> Iterator[Finding]:
+    """Patterns that match no table. One with a typing error under `include` leaves a table out of every backup, one
+    under `exclude` takes in what was to stay out, and both look like success."""
+    known = tuple(tables)
+    for setting, globs in settings.items():
+        for glob in globs:
+            if not any(matches(glob, table) for table in known):
+                yield Finding(
+                    "warning",
+                    "pattern-without-table",
+                    f"`{setting}: {glob}` matches no table of the database",
+                    remedy="correct or remove it; `backup-pipeline inventory` shows the names that there are",
+                )
 
 
 def matches(glob: str, table: TableId) -> bool:

@@ -215,7 +215,10 @@ def _sqlite(manifest: Manifest, image: FileImage) -> Iterator[str]:
     yield "## 1. Say where"
     yield "Go to the vault (the folder that holds `vault.json`), and name a file that does not exist."
     yield fenced("bash", "cd /path/to/the/vault\nOUT=/path/to/new.db")
-    yield fenced("bash", '[ ! -e "$OUT" ] || { echo "$OUT exists: name another file"; exit 1; }')
+    # Without `exit`: pasted into a terminal, it would close it. Without a name, no later step can write.
+    yield fenced(
+        "bash", '[ ! -e "$OUT" ] || { echo "$OUT exists: name another file, and start again"; OUT=; false; }'
+    )
     yield "## 2. Check that nothing is damaged"
     yield (
         "Every file is compared with its SHA-256. No output means that all is well. If a file is named as FAILED,"

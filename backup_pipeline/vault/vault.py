@@ -26,6 +26,9 @@ from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.objects import ObjectWriter, read_blocks, read_bytes
 
+#: Written after a manifest: where one of them is, there was one.
+_TRACES = frozenset({"manifest.json.sha256", "proofs"})
+
 
 @dataclass(frozen=True, slots=True)
 class VaultInfo:
@@ -108,13 +111,27 @@ class Vault:
     def interrupted(self, system: str) -> tuple[str, ...]:
         """Folders of runs that never wrote a manifest. One with a seal or a proof had a manifest once: it is not
         interrupted but damaged, and `verify` says so."""
+        had_one = {"manifest.json", *_TRACES}
+        return tuple(sorted(name for name, held in self._held(system).items() if not held & had_one))
+
+    def beheaded(self, system: str) -> tuple[str, ...]:
+        """Folders of backups whose manifest is gone: a seal or a proof says that there was one."""
+        return tuple(
+            sorted(
+                name
+                for name, held in self._held(system).items()
+                if "manifest.json" not in held and held & _TRACES
+            )
+        )
+
+    def _held(self, system: str) -> dict[str, set[str]]:
+        """Backup id → what lies in its folder."""
         files: dict[str, set[str]] = {}
         for stat in self.store.list(f"{system}/"):
             parts = stat.key.split("/")
             if len(parts) > 2 and is_backup_id(parts[1]):
                 files.setdefault(parts[1], set()).add(parts[2])
-        had_one = {"manifest.json", "manifest.json.sha256", "proofs"}
-        return tuple(sorted(name for name, held in files.items() if not held & had_one))
+        return files
 
     def manifest_bytes(self, system: str, identifier: str) -> bytes:
         try:
@@ -189,6 +206,15 @@ class Vault:
 
     def is_sealed(self, system: str, identifier: str) -> bool:
         return self.store.stat(layout.seal_key(system, identifier)) is not None
+
+    def seal_holds(self, system: str, identifier: str) -> bool:
+        """False where the manifest is another one than that which was sealed. One without a seal is not broken: its
+        writer was stopped right before."""
+        try:
+            line = read_all(self.store, layout.seal_key(system, identifier))
+        except NotFound:
+            return True
+        return line.split()[:1] == [self.link(system, identifier).sha256.encode()]
 
     # ── proofs
 

@@ -3,7 +3,10 @@ be written, a pattern with a typing error."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from backup_pipeline_tests.cli.conftest import Folder
 
@@ -21,6 +24,11 @@ def codes(folder: Folder, *arguments: str) -> set[str]:
     document = folder.run(*arguments, "--json").document
     systems = document["data"]["systems"]
     return {finding["code"] for one in systems for finding in one["findings"]}
+
+
+def with_user(url: str, user: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def test_a_drill_that_cannot_restore_takes_the_proof_away(shop: Folder) -> None:
@@ -75,3 +83,62 @@ def test_a_state_folder_that_cannot_be_written_keeps_nobody_from_anything(shop: 
     data = shop.good("inventory", "shop", "--json").data
     assert [finding["code"] for finding in data["findings"]] == ["inventory-not-kept"]
     shop.backup()
+
+
+def test_a_manifest_that_was_deleted_or_edited_is_missed_by_status(shop: Folder) -> None:
+    first = shop.backup()
+    second = shop.backup()
+    shop.good("drill", "shop", "--no-record")
+    assert shop.good("status", "--json").data["protected"]
+    manifest = backup_folder(shop, second) / "manifest.json"
+    written = manifest.read_bytes()
+    manifest.chmod(0o644)
+    manifest.write_bytes(written.replace(b'"rows":3', b'"rows":4'))
+    assert "seal-broken" in codes(shop, "status")
+    manifest.write_bytes(written)
+    assert shop.good("status", "--json").data["protected"]
+    manifest.unlink()
+    assert "manifest-missing" in codes(shop, "status")
+    assert shop.good("list", "--json").data["backups"][-1]["id"] == first
+
+
+def test_a_table_that_came_out_empty_is_in_the_status(shop: Folder) -> None:
+    shop.backup()
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection, connection:
+        connection.execute("DELETE FROM orders")
+    shop.backup()
+    ended = shop.run("status")
+    assert ended.code == 13
+    assert "table-became-empty: main.orders" in ended.stdout.replace("[main.orders]", "")
+
+
+def test_a_pattern_that_matches_nothing_is_pointed_out(shop: Folder) -> None:
+    config = shop.path / "backup.yaml"
+    text = config.read_text().replace("exclude: [audit_log]", "exclude: [audit_log, audit_lgo]")
+    config.write_text(text + '      typed: ["ordres"]\n    expected_empty: [nothing_*]\n')
+    said = shop.good("backup", "shop", "--no-record").stdout
+    assert "`exclude: audit_lgo` matches no table" in said
+    found = shop.good("doctor", "shop", "--json").data["systems"]["shop"]["findings"]
+    idle = {finding["message"] for finding in found if finding["code"] == "pattern-without-table"}
+    assert len(idle) == 3
+    assert any("groups: typed: ordres" in message for message in idle)
+    assert any("expected_empty: nothing_*" in message for message in idle)
+
+
+def test_what_to_run_next_can_be_pasted(shop: Folder) -> None:
+    assert "run `backup-pipeline backup shop`" in shop.run("status").stdout
+    shop.backup()
+    assert "run `backup-pipeline drill shop`" in shop.run("status").stdout
+    partial = shop.good("backup", "shop", "--only", "sales", "--no-record").stdout
+    identifier = shop.good("list", "--json").data["backups"][-1]["id"]
+    assert f"backup-pipeline drill shop {identifier} " in partial
+    (backup_folder(shop, identifier) / "manifest.json").chmod(0o644)
+    (backup_folder(shop, identifier) / "manifest.json").write_bytes(b"")
+    assert "`backup-pipeline verify shop all`" in shop.run("list").stderr
+
+
+def test_a_refused_login_of_a_target_is_not_called_a_server_that_is_down(pg_shop: Folder) -> None:
+    pg_shop.backup()
+    ended = pg_shop.run("restore", "shop", "--to", with_user(pg_shop.restored, "nobody_here"), "--json")
+    assert (ended.code, ended.error["code"]) == (9, "restore")
+    assert "check the user" in ended.error["remedy"]

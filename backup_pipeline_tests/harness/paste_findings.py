@@ -37,6 +37,7 @@ MAKERS = {
     "checks/machine.py": "doctor",
     "cli/doctor.py": "doctor",
     "drill/": "drill",
+    "model/selection.py": "backup, doctor",
     "restore/": "restore",
     "sources/": "backup, doctor",
     "sources/postgres/doctor.py": "doctor",

@@ -208,6 +208,15 @@ def test_a_sqlite_file_that_exists_is_not_written_over(sqlite_file: MakeSqliteFi
     out.write_bytes(b"precious")
     assert recover_sqlite(backed, out, tmp_path).returncode != 0
     assert out.read_bytes() == b"precious"
+    # Nor by somebody who pastes step by step, whose terminal stays open to be read.
+    text = (backed.folder / layout.recover_key("shop", backed.manifest.id)).read_text()
+    script = [f"cd '{backed.folder}'; OUT='{out}'", *commands(text)[1:], "echo still here"]
+    bash = shutil.which("bash")
+    assert bash
+    pasted = subprocess.run([bash], input="\n".join(script), capture_output=True, text=True)
+    assert "name another file" in pasted.stdout
+    assert pasted.stdout.endswith("still here\n")
+    assert out.read_bytes() == b"precious"
 
 
 def test_the_settings_are_those_of_the_source() -> None:

@@ -20,6 +20,8 @@ _REMEDIES = {
     "55006": "end the other sessions in that database",
 }
 
+_REFUSED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "role ")
+
 
 @contextmanager
 def explained(doing: str, statement: str = "") -> Iterator[None]:
@@ -42,6 +44,9 @@ def failure(error: psycopg.Error, doing: str, statement: str = "") -> RestoreErr
 
 def _by_class(error: psycopg.Error) -> str:
     state = error.sqlstate or ""
+    # libpq gives no SQLSTATE for a login that was refused, so the server's words have to do.
+    if not state and any(sign in str(error) for sign in _REFUSED):
+        return "check the user, the password and the server's pg_hba.conf"
     if state.startswith(("08", "57")) or (not state and isinstance(error, psycopg.OperationalError)):
         return "check that the server runs and can be reached, and restore again"
     if state.startswith("23"):
