@@ -7,7 +7,7 @@ cannot come to differ. Nothing is opened until a method needs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from backup_pipeline import config, inventories, overview
 from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
-from backup_pipeline.errors import ConfigError, Damaged, RestoreError, VaultError
+from backup_pipeline.errors import ConfigError, Damaged, RestoreError, SourceError, VaultError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
@@ -75,8 +75,7 @@ class Project:
     # ── looking at what is there
 
     def inventory(self, system: str) -> Inventory:
-        """Ask the database, and remember the answer for the graph. Not to be able to remember it is no reason to
-        fail, least of all after a backup."""
+        """Ask the database, and remember the answer for the graph; where it cannot be kept, that is a finding."""
         found = self.source(system).inventory(self.system(system).selection)
         try:
             inventories.save(self.settings.state_folder, system, found)
@@ -100,7 +99,10 @@ class Project:
         report = self.source(system).diagnose(chosen.selection)
         if not report.ok:
             return report  # asking a database that does not answer again would only take longer
-        tables = (table.id for table in self.source(system).inventory(chosen.selection).tables)
+        try:
+            tables = [table.id for table in self.source(system).inventory(chosen.selection).tables]
+        except SourceError:
+            return report  # a lock is in the way: the report names it
         idle = idle_patterns(chosen.patterns, tables)
         return replace(report, findings=(*report.findings, *idle, *self._known_migrations(system)[1]))
 
@@ -196,10 +198,11 @@ class Project:
             yield from found
 
     def _remember_tables(self, system: str, manifest: Manifest) -> None:
-        """A table that appeared since the last look joins the graph."""
+        """A table that appeared since the last look joins the graph. A backup that was made does not fail for it."""
         known = self.known_inventory(system)
         if known is None or not {t.id for t in manifest.tables} <= {t.id for t in known.tables}:
-            self.inventory(system)
+            with suppress(SourceError):
+                self.inventory(system)
 
     def migrations(self, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
         settings = self.system(system).migrations

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from backup_pipeline.errors import Damaged
 from backup_pipeline.model.schema import Column
 from backup_pipeline.reading.frames import arrow_columns, decode, unescaped
 from backup_pipeline.reading.tables import Rows
@@ -117,13 +118,19 @@ def load(
         return ()
     made = ", ".join(f"c{number} {_staged(column)}" for number, column in enumerate(columns))
     connection.execute(f"CREATE TABLE staging ({made})")
+    damage: list[Damaged] = []
     reader = pa.RecordBatchReader.from_batches(
         pa.schema([(f"c{number}", _arriving(column)) for number, column in enumerate(columns)]),
-        _batches(vault, rows, columns),
+        _batches(vault, rows, columns, damage),
     )
     connection.register("arriving", reader)
     try:
         connection.execute("INSERT INTO staging SELECT * FROM arriving")
+    except duckdb.Error:
+        # What is raised while DuckDB reads comes back as an error of DuckDB, as if the SQL were wrong.
+        if damage:
+            raise damage[0] from None
+        raise
     finally:
         connection.unregister("arriving")
     notes: list[str] = []
@@ -151,11 +158,15 @@ def _arriving(column: Incoming) -> Any:
     return pa.string() if column.arrow == pa.binary() else column.arrow
 
 
-def _batches(vault: Vault, rows: Rows, columns: list[Incoming]) -> Iterator[Any]:
+def _batches(vault: Vault, rows: Rows, columns: list[Incoming], damage: list[Damaged]) -> Iterator[Any]:
     kinds = [column.arrow for column in columns]
-    for arrays in arrow_columns(vault, rows, kinds):
-        prepared = [column.prepared(array) for column, array in zip(columns, arrays, strict=True)]
-        yield pa.RecordBatch.from_arrays(prepared, names=[f"c{number}" for number in range(len(columns))])
+    try:
+        for arrays in arrow_columns(vault, rows, kinds):
+            prepared = [column.prepared(array) for column, array in zip(columns, arrays, strict=True)]
+            yield pa.RecordBatch.from_arrays(prepared, names=[f"c{number}" for number in range(len(columns))])
+    except Damaged as error:
+        damage.append(Damaged(f"{rows.id}: {error.message}", remedy=error.remedy))
+        raise
 
 
 def _choose(

@@ -90,7 +90,7 @@ class InventoryTable:
     id: TableId
     kind: str
     columns: int
-    #: An estimate from statistics: no table is counted for an inventory.
+    #: An estimate from statistics: no table is counted for an inventory. Negative where nobody knows.
     rows: int
     bytes: int
     #: Why the selection leaves it out; None when it is taken.

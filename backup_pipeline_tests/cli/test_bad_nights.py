@@ -12,7 +12,8 @@ from backup_pipeline_tests.cli.conftest import Folder
 
 
 def lose_the_rows(folder: Folder) -> None:
-    for path in (folder.path / "vault" / "objects").rglob("*.blocks.zst"):
+    objects = folder.path / "vault" / "objects"
+    for path in [*objects.rglob("*.blocks.zst"), *objects.rglob("*.tsv.zst")]:
         path.unlink()
 
 
@@ -64,6 +65,14 @@ def test_a_restore_names_the_tables_whose_rows_are_lost(pg_shop: Folder) -> None
     assert (ended.code, ended.error["code"]) == (7, "damaged")
     assert "1 object" in ended.error["message"]
     assert ended.error["message"].endswith(": public.orders")
+
+
+def test_a_query_of_lost_rows_is_not_called_wrong_sql(pg_shop: Folder) -> None:
+    pg_shop.backup()
+    lose_the_rows(pg_shop)
+    ended = pg_shop.run("query", "shop", "latest", "select count(*) from orders", "--json")
+    assert (ended.code, ended.error["code"]) == (7, "damaged")
+    assert ended.error["message"].startswith("public.orders: ")
 
 
 def test_a_vault_that_can_only_be_read_is_verified_and_drilled_all_the_same(shop: Folder) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.errors import NotSupported
+from backup_pipeline.errors import NotSupported, SourceUnavailable
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.base import Options
-from backup_pipeline.sources.postgres import PostgresSource, versions
+from backup_pipeline.sources.postgres import PostgresSource, doctor, versions
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken
@@ -103,8 +104,35 @@ def test_a_server_that_is_newer_than_what_was_tested_is_a_warning_in_every_backu
 
 
 def test_the_doctor_waits_for_nobody(pg_database: str) -> None:
-    run(pg_database, "CREATE TABLE t (id int)")
+    # To show a default or a check, the catalog's functions lock their table.
+    run(pg_database, "CREATE TABLE t (id int DEFAULT 1 CHECK (id > 0))")
     live = LivePostgres(pg_database)
     with live.writer() as other:
         other.run("LOCK TABLE t")
+        began = time.monotonic()
         assert "public.t is locked by process" in found(pg_database)["locked"].message
+        assert time.monotonic() - began < doctor.PATIENCE
+
+
+def test_an_inventory_does_not_wait_for_ever_either(
+    pg_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "PATIENCE", 0.5)
+    run(pg_database, "CREATE TABLE t (id int DEFAULT 1)")
+    with LivePostgres(pg_database).writer() as other:
+        other.run("LOCK TABLE t")
+        with pytest.raises(SourceUnavailable, match="lock timeout"):
+            PostgresSource(pg_database).inventory(Selection())
+
+
+def test_a_partitioned_table_counts_by_its_partitions_and_unknown_rows_are_not_called_none(
+    pg_database: str,
+) -> None:
+    run(pg_database, "CREATE TABLE p (id int) PARTITION BY RANGE (id)")
+    run(pg_database, "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9)")
+    run(pg_database, "INSERT INTO p VALUES (1)")
+    source = PostgresSource(pg_database)
+    counted = source.diagnose(Selection()).counted
+    assert (counted["tables"], counted["selected"]) == (1, 1)
+    guess = {table.id.name: table.rows for table in source.inventory(Selection()).tables}
+    assert guess["p1"] < 0

@@ -19,6 +19,8 @@ from backup_pipeline.sources.postgres.session import row_encoding
 
 #: A transaction that is open for so long keeps VACUUM from its work, and our own snapshot is judged by it as well.
 _LONG_SECONDS = 3600
+#: How long a look at the definitions waits for another session's lock: pg_get_expr and the like take locks, too.
+PATIENCE = 5.0
 
 
 def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) -> Report:
@@ -35,15 +37,19 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
         if any(finding.severity == "error" for finding in findings):
             # Nothing more can be asked of a server that does not know the questions.
             return Report(address, tuple(findings), counted, time.monotonic() - started)
-        snapshot.begin(connection)
+        snapshot.begin(connection, lock_timeout=PATIENCE)
         found = rights.candidates(connection)
-        counted |= {"tables": len(found), "selected": len(rights.selected(found, selection))}
+        # A partitioned root holds no rows: its partitions do, and are counted.
+        holding = sum(1 for candidate in found if candidate.kind != "p")
+        counted |= {"tables": holding, "selected": len(rights.selected(found, selection))}
         for look in (_ranges, _pooler, _room, _standby, _state, _encoding, _large_objects, _activity):
             findings.extend(look(connection))
         findings.extend(_rights(connection, rights.selected(found, selection)))
-        findings.extend(_locks(connection, rights.selected(found, selection)))
-        findings.extend(_tables(connection, found, selection))
-        findings.extend(_definitions(connection))
+        locks = tuple(_locks(connection, found))
+        findings.extend(locks)
+        if not locks:  # else the catalog's functions would wait for that session
+            findings.extend(_tables(connection, found, selection))
+            findings.extend(_definitions(connection))
     except BackupError as error:
         findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
     finally:
@@ -154,14 +160,15 @@ def _rights(connection: connect.Connection, selected: list[rights.Candidate]) ->
         )
 
 
-def _locks(connection: connect.Connection, selected: list[rights.Candidate]) -> Iterator[Finding]:
-    said = snapshot.holders(connection, selected)
+def _locks(connection: connect.Connection, tables: list[rights.Candidate]) -> Iterator[Finding]:
+    said = snapshot.holders(connection, tables)
     if said:
         yield Finding(
             "warning",
             "locked",
             f"a backup would have to wait now: {said}",
-            remedy="wait for that session or end it (SELECT pg_terminate_backend(pid))",
+            remedy="wait for that session or end it (SELECT pg_terminate_backend(pid)), then run the doctor again: it has "
+            "not looked at the definitions",
         )
 
 

@@ -76,7 +76,7 @@ class PostgresSource:
     def inventory(self, selection: Selection) -> Inventory:
         with self._connection() as connection:
             versions.require(connection.server_version)
-            snapshot.begin(connection)
+            snapshot.begin(connection, lock_timeout=doctor.PATIENCE)
             return _inventory(connection, selection)
 
     def diagnose(self, selection: Selection) -> Report:
@@ -299,7 +299,7 @@ def _inventory(connection: connect.Connection, selection: Selection) -> Inventor
                 id=candidate.id,
                 kind=table.kind if table else "table",
                 columns=len(table.columns) if table else 0,
-                rows=max(held.rows, 0),
+                rows=held.rows,
                 bytes=held.heap + held.toast,
                 left_out=candidate.reason_to_leave_out(selection),
             )
