@@ -66,6 +66,19 @@ def test_the_definitions_make_an_equal_database(
         assert kept in text
 
 
+def test_a_newer_pg_dump_writes_nothing_that_the_server_does_not_know(
+    pg_major_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = embedded.find_programs("pg_dump")[-1]
+    monkeypatch.setattr("backup_pipeline.sources.postgres.source.pg_dump_for", lambda _: newest)
+    one, other = make_pg_database(server=pg_major_server), make_pg_database(server=pg_major_server)
+    run(one, torture_sql(pg_major_server.major))
+    made = definitions(one)
+    assert made[0][1] == ddl.made_by(newest)
+    apply(other, made)
+    assert (b"SET transaction_timeout" in made[0][2]) is (pg_major_server.major >= 17)
+
+
 def test_no_line_is_a_command_that_an_older_psql_does_not_know(
     pg_server: EmbeddedPostgres, pg_database: str
 ) -> None:
@@ -99,10 +112,10 @@ def test_a_truncated_definition_is_never_taken_for_a_whole_one(tmp_path: Path) -
         (folder / name).chmod(0o755)
     program = embedded.Program((18, 0), folder / "pg_dump")
     with pytest.raises(SourceError, match="ends too early"):
-        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0)
+        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0, server_version=180000)
     (folder / "pg_dump").write_text("#!/bin/sh\necho 'out of luck' >&2; exit 1\n")
     with pytest.raises(SourceError, match="out of luck"):
-        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0)
+        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0, server_version=180000)
 
 
 def test_the_password_is_in_the_childs_environment_and_on_no_command_line() -> None:

@@ -25,6 +25,10 @@ _END = b"-- PostgreSQL database dump complete"
 # at the root: it writes no line ends into its comments any more.
 _RESTRICT = re.compile(rb"\A((?:--[^\n]*\n|\n)*)\\restrict ([A-Za-z0-9]+)\n")
 
+# A pg_dump of version 17 or newer begins with this whatever the server is, and an older one knows no such setting:
+# with psql, as RECOVER.md has it, the first statements would fail on the very server that was backed up.
+_TRANSACTION_TIMEOUT = re.compile(rb"\A((?:--[^\n]*\n|\n|SET [^\n]*\n)*?)SET transaction_timeout = 0;\n")
+
 
 def dump(
     program: Program,
@@ -33,6 +37,8 @@ def dump(
     encoding: str,
     lock_timeout: float,
     without: Sequence[str] = (),
+    *,
+    server_version: int,
 ) -> tuple[tuple[str, str, bytes], ...]:
     """(section, made by, SQL) of everything but the tables named in `without` (quoted patterns)."""
     with tempfile.TemporaryDirectory(prefix="bp-ddl-") as folder:
@@ -51,7 +57,8 @@ def dump(
             f"--dbname={conninfo(parameters)}",
         ]
         _run(argv, "pg_dump", environment(parameters))
-        return tuple((name, made_by(program), _render(program, archive, name)) for name in SECTIONS)
+        sections = ((name, _render(program, archive, name)) for name in SECTIONS)
+        return tuple((name, made_by(program), for_server(text, server_version)) for name, text in sections)
 
 
 def made_by(program: Program) -> str:
@@ -123,6 +130,11 @@ def _render(program: Program, archive: Path, section: str) -> bytes:
             remedy="see whether the temporary folder is full",
         )
     return unrestricted(text)
+
+
+def for_server(text: bytes, server_version: int) -> bytes:
+    """Without what the server itself would not take. Only the settings above the definitions are touched."""
+    return text if server_version >= 170000 else _TRANSACTION_TIMEOUT.sub(rb"\1", text, count=1)
 
 
 def unrestricted(text: bytes) -> bytes:

@@ -173,6 +173,7 @@ class PostgresSnapshot:
             self._moment.encoding,
             self._source.lock_timeout,
             without=[connect.quoted(self._connection, c.id.schema, c.id.name) for c in self._unreadable],
+            server_version=self._connection.server_version,
         )
 
     @cached_property
