@@ -194,7 +194,8 @@ def _free_id(vault: Vault, system: str, moment: datetime) -> str:
     if newest > identifier:
         raise AlreadyExists(
             f"the newest backup of {system} is from {newest}, which is later than the clock of this machine",
-            remedy="set the clock right; a backup must not be filed before an older one",
+            remedy="set the clock right: a backup is never filed before an older one. If the clock is right and was wrong "
+            f"when that backup was made, move the folder {system}/{newest} out of the vault",
         )
     return identifier
 

@@ -65,7 +65,10 @@ def system_name(database: str, folder: Path) -> str:
 
 
 def database_name(url: str) -> str:
-    return urlsplit(url).path.lstrip("/") or urlsplit(url).username or ""
+    try:
+        return urlsplit(url).path.lstrip("/") or urlsplit(url).username or ""
+    except ValueError:
+        return ""  # a "[" in a password: whoever connects says what is wrong with the address
 
 
 def without_password(url: str, system: str, environ: Sequence[tuple[str, str]]) -> tuple[str, str]:

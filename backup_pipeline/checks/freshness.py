@@ -13,6 +13,8 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
 
 DAY = 86400.0
+#: Two machines' clocks may differ by so much.
+AHEAD = 300.0
 
 
 def deadline(settings: SystemSettings, zone: str, now: datetime) -> float | None:
@@ -55,6 +57,17 @@ def judge(
                 "no-backup",
                 "there is no full backup",
                 remedy=f"run `backup-pipeline backup {system}`",
+            )
+        )
+    elif (latest_at - now).total_seconds() > AHEAD:
+        findings.append(
+            Finding(
+                "error",
+                "from-the-future",
+                f"the newest full backup is of {latest_at:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M}: until then no "
+                "backup can be made, and how old the newest one is is not known",
+                remedy="set this machine's clock right; if it was wrong when that backup was made, move its folder out of "
+                "the vault",
             )
         )
     elif limit is not None and (now - latest_at).total_seconds() > limit:

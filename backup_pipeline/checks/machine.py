@@ -125,7 +125,8 @@ def _clock(newest: str | None, now: datetime) -> Iterator[Finding]:
             "error",
             "clock-behind",
             f"the newest backup is {newest}, which is later than this machine's clock ({now:%Y-%m-%d %H:%M:%SZ})",
-            remedy="set the clock right: a backup is never filed before an older one",
+            remedy="set the clock right: a backup is never filed before an older one. If the clock is right and was wrong "
+            "when that backup was made, move its folder out of the vault",
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.sources.base import Source
 
@@ -13,7 +11,9 @@ SQLITE = ("sqlite",)
 
 def engine_of(url: str) -> str:
     """postgres or sqlite. `postgresql+psycopg2://` is what SQLAlchemy applications write."""
-    scheme = urlsplit(url).scheme.partition("+")[0].lower()
+    # Not by urlsplit: it stumbles over a "[" in a password.
+    beginning, separator, _ = url.partition("://")
+    scheme = beginning.partition("+")[0].lower() if separator else ""
     if scheme in POSTGRES:
         return "postgres"
     if scheme in SQLITE:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from backup_pipeline.project import Project
 from backup_pipeline_tests.cli.conftest import Folder
 
 
@@ -151,3 +153,18 @@ def test_a_refused_login_of_a_target_is_not_called_a_server_that_is_down(pg_shop
     ended = pg_shop.run("restore", "shop", "--to", with_user(pg_shop.restored, "nobody_here"), "--json")
     assert (ended.code, ended.error["code"]) == (9, "restore")
     assert "check the user" in ended.error["remedy"]
+
+
+def test_a_backup_from_the_future_does_not_look_like_a_fresh_one(shop: Folder) -> None:
+    project = Project.load(shop.path / "backup.yaml", environ={})
+    project.clock = lambda: datetime.now(UTC) + timedelta(days=900)
+    identifier = project.backup("shop").id
+    assert "from-the-future" in codes(shop, "status")
+    ended = shop.run("backup", "shop", "--no-record", "--json")
+    assert (ended.code, ended.error["code"]) == (5, "already-exists")
+    assert f"shop/{identifier}" in ended.error["remedy"]
+    # What it says to do works.
+    backup_folder(shop, identifier).rename(shop.path / "away")
+    shop.backup()
+    assert "from-the-future" not in codes(shop, "status")
+    shop.good("verify", "shop", "all")

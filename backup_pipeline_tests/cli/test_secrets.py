@@ -49,6 +49,28 @@ def test_no_verb_shows_the_password_of_a_database_that_does_not_answer(written: 
     no_files_hold(tmp_path, besides={"backup.yaml", "url"})
 
 
+@pytest.mark.parametrize("before", ["p@", "p/", "12/", "p#", "p?", "p?a/", "p%", "[", "p:", "p&a="])
+def test_a_password_that_should_have_been_encoded_is_not_taken_for_a_host(
+    before: str, tmp_path: Path
+) -> None:
+    """libpq reads such an address in ways of its own, and parts of the password as things that are shown."""
+    url = f"postgresql://app:{before}{MARKER}@127.0.0.1:1/shop"
+    (tmp_path / "backup.yaml").write_text(
+        "vault: ./vault\nsystems:\n  shop:\n    database: ${env:SHOP_URL}\n"
+    )
+    folder = Folder(tmp_path, {"SHOP_URL": url})
+    tried = {
+        "doctor": [],
+        "inventory": ["shop"],
+        "restore": ["shop", "--to", url],
+        "init": ["--database", url, "--output", "n.yaml"],
+    }
+    for verb, arguments in tried.items():
+        ended = folder.run(verb, *arguments, "--verbose")
+        assert MARKER not in ended.stdout + ended.stderr, verb
+        assert ended.code in (2, 3, 4, 14), str(ended)
+
+
 def test_a_backup_that_fails_does_not_show_it_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The retries are real; only the waiting between them is not.
     monkeypatch.setattr("time.sleep", lambda _: None)

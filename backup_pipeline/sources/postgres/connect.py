@@ -49,14 +49,19 @@ def parse(url: str) -> dict[str, str]:
             "this is not how a PostgreSQL address begins",  # not quoted: it may be anything, a password too
             remedy="write postgresql://user:password@host:5432/database",
         )
+    unreadable = ConfigError(
+        "the PostgreSQL address cannot be read",
+        remedy="percent-encode special characters in the password (@ is %40, / is %2F, # is %23)",
+    )
+    # libpq takes what stands behind the first @ or / of a password for the host or the database, and we would show it.
+    authority, _, path = rest.partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path:
+        raise unreadable
     try:
         # libpq is the judge of its own format. Its message may quote the address, password and all: not passed on.
         found: dict[str, str] = psycopg2.extensions.parse_dsn(f"postgresql://{rest}")
     except psycopg2.Error:
-        raise ConfigError(
-            "the PostgreSQL address cannot be read",
-            remedy="percent-encode special characters in the password (@ is %40, / is %2F, # is %23)",
-        ) from None
+        raise unreadable from None
     return found
 
 
