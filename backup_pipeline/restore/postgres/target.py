@@ -204,7 +204,7 @@ def not_empty(server: Server, things: tuple[Thing, ...]) -> Finding:
         "error",
         "target-not-empty",
         f"{server.address} is not empty: it holds {shown}{more}",
-        remedy="name a database that does not exist and give --create, or drop or empty this one",
+        remedy="nothing was changed; restore beside it: name a database that does not exist and give --create",
         examples=tuple(f"{thing.kind} {thing.identity}" for thing in things[:20]),
     )
 
