@@ -25,7 +25,10 @@ def program() -> NoReturn:
     """The console script. It ends without the interpreter's own farewell: taking apart half a million objects that
     Dagster made takes half a second (measured), and the system takes back all of it at once anyway. Whatever has
     to be ended (workers, servers, locks, temporary files) has been, by the blocks that began it."""
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = 130  # before there was anything to interrupt: the program was still being loaded
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -129,6 +129,12 @@ def require(
     if filtered:
         problems.append(f"row-level security would hide rows of {_some(filtered)}")
     grants = missing_grants(connection, tables, sequences)
+    if unreadable and connection.server_version >= 140000:
+        (user,) = connect.row(connection, "SELECT current_user")
+        role = connect.quoted(connection, user)
+        grants.append(
+            f"-- or once for all tables, those that come later too: GRANT pg_read_all_data TO {role};"
+        )
     raise PermissionMissing(
         "; ".join(problems),
         remedy="as an owner or superuser, run:\n" + "\n".join(grants) + "\nor exclude these tables",
