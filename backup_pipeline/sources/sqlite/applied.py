@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 
-from backup_pipeline.errors import ConfigError
-
-#: tool → (table, query)
-_TOOLS = {
-    "alembic": ("alembic_version", "SELECT version_num FROM main.alembic_version ORDER BY version_num"),
-    "django": ("django_migrations", "SELECT app || '.' || name FROM main.django_migrations ORDER BY id"),
-    "prisma": (
-        "_prisma_migrations",
-        "SELECT migration_name FROM main._prisma_migrations WHERE finished_at IS NOT NULL"
-        " AND rolled_back_at IS NULL ORDER BY started_at, migration_name",
-    ),
-}
+from backup_pipeline.sources.bookkeeping import of_tool
+from backup_pipeline.sources.sqlite.rows import quoted
 
 
 def migrations(connection: sqlite3.Connection, tool: str) -> tuple[str, ...] | None:
-    if tool not in _TOOLS:
-        raise ConfigError(
-            f"{tool!r} is no migration tool known here", remedy=f"use one of {', '.join(sorted(_TOOLS))}"
-        )
-    table, query = _TOOLS[tool]
+    book = of_tool(tool)
     known = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = ?", (table,)
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = ?", (book.table,)
     )
     if known.fetchone() is None:
         return None
+    query = book.query.format(table=f"main.{quoted(book.table)}")
     return tuple(str(value) for (value,) in connection.execute(query))
