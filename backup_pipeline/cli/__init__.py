@@ -33,5 +33,6 @@ def program() -> NoReturn:
         try:
             stream.flush()
         except OSError:
-            code = code or 1  # the reader is gone, or the disk is full: not everything was said
+            if stream is sys.stdout:  # a log whose reader is gone takes nothing away from the work
+                code = code or 1  # the answer did not arrive: the reader is gone, or the disk is full
     os._exit(code)
