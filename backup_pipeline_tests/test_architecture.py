@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 # Low to high. A module imports from the rows above its own, from its own row, and from itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "embedded", "interruption", "workers"),
+    ("model", "embedded", "interruption", "workers", "accounts"),
     ("stores",),
     ("vault",),
     ("config", "sources", "migrations"),
@@ -41,8 +41,11 @@ FACADE_AT_IMPORT = {"errors", "model"}
 # Library → parts of the path (folders, and the file's name without .py), one of which must be there.
 CONFINED: dict[str, tuple[str, ...]] = {
     "dagster*": ("orchestration/", "definitions.py"),
-    "boto3": ("stores/s3.py",),
-    "botocore": ("stores/s3.py",),
+    "boto3": ("accounts/aws.py", "stores/s3", "sources/files/bucket.py"),
+    "botocore": ("accounts/aws.py", "stores/s3", "sources/files/bucket.py"),
+    "asyncssh": ("stores/sftp",),
+    "dropbox": ("accounts/dropbox.py", "stores/dropbox", "sources/files/dropbox"),
+    "pyrage": ("vault/crypto",),
     "psycopg*": ("postgres",),
     "asyncpg": ("postgres",),
     "sqlite3": ("sqlite",),

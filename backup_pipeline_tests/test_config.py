@@ -51,7 +51,7 @@ def test_paths_start_at_the_file_and_not_at_the_current_folder(tmp_path: Path) -
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "backup.yaml").write_text(system(""))
     settings = config.load(tmp_path / "etc" / "backup.yaml", environ={})
-    assert settings.resolve(settings.vault) == tmp_path / "etc" / "v"
+    assert settings.resolve(settings.vault.url) == tmp_path / "etc" / "v"
     assert settings.state_folder == tmp_path / "etc" / ".backup-pipeline"
     assert settings.resolve("/elsewhere") == Path("/elsewhere")
 
@@ -147,7 +147,7 @@ def test_a_missing_vault_scratch_and_alert_fail_when_they_are_used() -> None:
     )
     scratch = settings.system("shop").scratch
     assert scratch is not None
-    for late, line in ((settings.vault, 1), (settings.alerts[0], 2), (scratch, 6)):
+    for late, line in ((settings.vault.url, 1), (settings.alerts[0], 2), (scratch, 6)):
         with pytest.raises(ConfigError, match=f"line {line}: "):
             late.get()
 

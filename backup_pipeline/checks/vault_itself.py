@@ -15,7 +15,9 @@ from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault, VaultInfo
 
 #: Digests of the FORMAT.md of earlier releases: a vault keeps the one with which it was made.
-EARLIER_DESCRIPTIONS: frozenset[str] = frozenset()
+EARLIER_DESCRIPTIONS: frozenset[str] = frozenset(
+    {"f039651145d0ac3b99747d65261bcf21fe221ac9616b791604c1435c91a1ff53"}  # 0.1: databases only
+)
 
 _REMEDY = "copy it from another copy of the vault, or from a new vault made by the same version"
 

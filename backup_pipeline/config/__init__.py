@@ -12,17 +12,28 @@ from typing import TYPE_CHECKING, Any
 from backup_pipeline.config.redaction import redact, safe_url
 
 if TYPE_CHECKING:
+    from backup_pipeline.config.encrypting import EncryptionSettings
+    from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
     from backup_pipeline.config.loading import FILE_NAME, VARIABLE, load, locate, parse
     from backup_pipeline.config.references import Deferred, Secret
     from backup_pipeline.config.settings import MigrationSettings, Settings, SystemSettings
+    from backup_pipeline.config.storing import LifecycleSettings, StoreSettings
+    from backup_pipeline.config.trees import FilesSettings, ReferenceSettings
 
 __all__ = [
     "FILE_NAME",
     "VARIABLE",
     "Deferred",
+    "EncryptionSettings",
+    "FilesSettings",
+    "LifecycleSettings",
     "MigrationSettings",
+    "ReferenceSettings",
+    "RetentionSettings",
+    "ScrubSettings",
     "Secret",
     "Settings",
+    "StoreSettings",
     "SystemSettings",
     "load",
     "locate",
@@ -34,6 +45,10 @@ __all__ = [
 _PARTS = {
     "loading": ("FILE_NAME", "VARIABLE", "load", "locate", "parse"),
     "references": ("Deferred", "Secret"),
+    "encrypting": ("EncryptionSettings",),
+    "keeping": ("RetentionSettings", "ScrubSettings"),
+    "storing": ("LifecycleSettings", "StoreSettings"),
+    "trees": ("FilesSettings", "ReferenceSettings"),
     "settings": ("MigrationSettings", "Settings", "SystemSettings"),
 }
 

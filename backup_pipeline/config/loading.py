@@ -139,9 +139,32 @@ class _Filler:
         return kind(resolved.text, resolved.values) if resolved.text else resolved.text
 
 
+#: Settings whose values are never shown, wherever they stand.
+_SECRETS = frozenset(
+    {
+        "access_key_id",
+        "app_secret",
+        "identity",
+        "password",
+        "refresh_token",
+        "secret_access_key",
+        "session_token",
+        "token",
+    }
+)
+_ADDRESSES = frozenset({"url", "endpoint", "path", "bucket"})
+
+
 def _kind_at(at: Key) -> type[Deferred] | None:
     """The settings that are only needed when something is opened."""
-    if at == ("vault",):
+    last = at[-1] if at else None
+    store = at[:1] in (("vault",), ("copies",))
+    tree = len(at) == 5 and at[0] == "systems" and at[2] == "files"
+    if at == ("vault",) or (len(at) == 2 and at[0] == "copies"):
+        return Deferred
+    if (store or tree or at[:1] == ("encryption",)) and last in _SECRETS:
+        return Secret
+    if (store or tree) and last in _ADDRESSES:
         return Deferred
     if len(at) == 2 and at[0] == "alerts":
         return SecretToken

@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from backup_pipeline.config.encrypting import EncryptionSettings
+from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
+from backup_pipeline.config.storing import StoreSettings
+from backup_pipeline.config.strict import Strict
+from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.config.values import (
+    CopyName,
     Cron,
     Duration,
     Glob,
@@ -21,16 +27,11 @@ from backup_pipeline.config.values import (
     SystemName,
     TagKey,
     TagValue,
+    TreeName,
     Zone,
 )
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model.selection import Selection
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
-    )
 
 
 class MigrationSettings(Strict):
@@ -44,6 +45,12 @@ class SystemSettings(Strict):
     """One application that is protected."""
 
     database: Secret
+    #: Name → a file tree that belongs to the same recovery point.
+    files: Mapping[TreeName, FilesSettings] = Field(default_factory=dict)
+    #: The copies that this system's backups go to; all of them unless some are named.
+    copies: tuple[str, ...] | None = None
+    #: Instead of the retention of the whole file.
+    retention: RetentionSettings | None = None
     schedule: Cron | None = None
     drill_schedule: Cron | None = None
     timezone: Zone | None = None
@@ -94,13 +101,19 @@ class SystemSettings(Strict):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (*self.database.parts, *(self.scratch.parts if self.scratch else ()))
+        trees = [secret for tree in self.files.values() for secret in tree.secrets]
+        return (*self.database.parts, *(self.scratch.parts if self.scratch else ()), *trees)
 
 
 class Settings(Strict):
     """The whole file."""
 
-    vault: Deferred
+    vault: StoreSettings
+    #: Name → another store that every backup is replicated to.
+    copies: Mapping[CopyName, StoreSettings] = Field(default_factory=dict)
+    encryption: EncryptionSettings | None = None
+    retention: RetentionSettings | None = None
+    scrub: ScrubSettings = ScrubSettings()
     systems: Mapping[SystemName, SystemSettings]
     timezone: Zone = "UTC"
     #: Where this machine keeps what can be rebuilt: inventories, the Dagster instance, caches.
@@ -112,21 +125,40 @@ class Settings(Strict):
     #: The folder that relative paths start from: that of the file.
     base: Path = Field(default=Path(), exclude=True)
 
-    @field_validator("vault")
-    @classmethod
-    def _a_folder(cls, value: Deferred) -> Deferred:
-        if value.problem is None and "://" in value.get():
-            raise ValueError(
-                "a vault is a folder in this version; write its path, relative to this file or absolute"
-            )
-        return value
-
     @field_validator("systems")
     @classmethod
     def _some(cls, value: Mapping[str, SystemSettings]) -> Mapping[str, SystemSettings]:
         if not value:
             raise ValueError("there is no system in it: name one, with a `database:`")
         return value
+
+    @model_validator(mode="after")
+    def _copies_are_there(self) -> Settings:
+        for system, settings in self.systems.items():
+            for name in settings.copies or ():
+                if name not in self.copies:
+                    known = ", ".join(self.copies) or "none"
+                    raise ValueError(f"systems.{system}.copies names {name!r}; `copies:` has: {known}")
+        return self
+
+    def copies_of(self, system: str) -> tuple[str, ...]:
+        """The names of the copies that a system's backups go to."""
+        chosen = self.systems[system].copies if system in self.systems else None
+        return tuple(self.copies) if chosen is None else chosen
+
+    def retention_of(self, system: str) -> RetentionSettings | None:
+        own = self.systems[system].retention if system in self.systems else None
+        return own or self.retention
+
+    def copy_settings(self, name: str) -> StoreSettings:
+        if name not in self.copies:
+            near = difflib.get_close_matches(name, self.copies, n=1)
+            raise NotFound(
+                f"there is no copy {name!r} in the configuration",
+                remedy=(f"did you mean {near[0]}? " if near else "")
+                + f"it has: {', '.join(self.copies) or 'none; name some under `copies:`'}",
+            )
+        return self.copies[name]
 
     def system(self, name: str) -> SystemSettings:
         if name not in self.systems:
@@ -152,4 +184,6 @@ class Settings(Strict):
         """What `redact` must hide, whatever it came from."""
         found = [secret for system in self.systems.values() for secret in system.secrets]
         found += [part for alert in self.alerts for part in alert.parts]
+        found += [part for store in (self.vault, *self.copies.values()) for part in store.secrets]
+        found += self.encryption.secrets if self.encryption else ()
         return tuple(dict.fromkeys(found))

@@ -17,6 +17,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:\S+")
 _TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
 _TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _GROUP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
@@ -94,6 +95,14 @@ def _group(value: str) -> str:
     return value
 
 
+def _plain_name(value: str) -> str:
+    if not _PLAIN_NAME.fullmatch(value):
+        raise ValueError(
+            f"{value!r} cannot be a name here: a lower-case letter, then letters, digits or _ (40)"
+        )
+    return value
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 Duration = Annotated[int, BeforeValidator(_duration), Field(gt=0)]
 Cron = Annotated[str, AfterValidator(_cron)]
@@ -103,5 +112,9 @@ TagKey = Annotated[str, AfterValidator(_tag_key)]
 TagValue = Annotated[str, AfterValidator(_tag_value)]
 SystemName = Annotated[str, AfterValidator(_system)]
 GroupName = Annotated[str, AfterValidator(_group)]
+#: Of a file tree: it becomes part of an asset's name.
+TreeName = Annotated[str, AfterValidator(_plain_name)]
+#: Of a copy: the same.
+CopyName = Annotated[str, AfterValidator(_plain_name)]
 #: `orders`, `public.*`: matched against `schema.table` and the bare name.
 Glob = Annotated[str, Field(min_length=1)]

@@ -22,6 +22,8 @@ class Finding:
     table: str | None = None
     remedy: str = ""
     examples: tuple[str, ...] = ()
+    #: `media`, where the finding is about one file tree.
+    tree: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class ObjectRef:
     suffix: str
     plain_sha256: str
     plain_size: int
+    #: Encrypted: which set of recipients can open it (`vault.crypto`); empty where anybody can.
+    recipients: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,37 @@ class FileImage:
     sha256: str
     block_size: int
     segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileTree:
+    """One file tree at this recovery point: a list of files, and the packs that hold their contents."""
+
+    name: str
+    #: local | bucket | dropbox
+    kind: str
+    #: Where it was read; never a secret.
+    address: str
+    #: One line an entry, sorted by path: see `model.files`.
+    listing: ObjectRef
+    files: int
+    #: Of all files; what two hard links share is counted once.
+    bytes: int
+    folders: int = 0
+    links: int = 0
+    #: Every pack that an entry of the listing names, in the order in which it numbers them.
+    packs: tuple[ObjectRef, ...] = ()
+    #: What the block-wise stored big files of the listing need besides.
+    blocks: tuple[ObjectRef, ...] = ()
+    #: Contents that this backup was the first to store.
+    new_files: int = 0
+    new_bytes: int = 0
+    #: Files that could not be taken as they were asked for: each is a finding as well.
+    missed: int = 0
+    #: SHA-256 over the listing's paths, types, modes and digests: the same when nothing changed.
+    fingerprint: str = ""
+    #: When every file was last hashed, and not recognised by its size and times.
+    hashed_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +199,7 @@ class Manifest:
     tables: tuple[TableEntry, ...]
     ddl: tuple[DdlSection, ...] = ()
     image: FileImage | None = None
+    files: tuple[FileTree, ...] = ()
     sequences: tuple[SequenceState, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     #: Group name → the tables of this backup that belong to it.
@@ -188,6 +222,20 @@ class Manifest:
     def rows(self) -> int:
         return sum(table.rows for table in self.tables)
 
+    @property
+    def bytes(self) -> int:
+        """Of the rows or the database file, and of all file trees; plain."""
+        database = self.image.size if self.image else sum(table.bytes for table in self.tables)
+        return database + sum(tree.bytes for tree in self.files)
+
+    @property
+    def degraded(self) -> bool:
+        """Something that was asked for could not be taken, and is named in the findings."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def tree(self, name: str) -> FileTree | None:
+        return next((tree for tree in self.files if tree.name == name), None)
+
     def objects(self) -> tuple[ObjectRef, ...]:
         """Every object that this backup needs, each once."""
         found: dict[str, ObjectRef] = {}
@@ -207,6 +255,10 @@ class Manifest:
                 add(pack)
             add(segment.map)
             add(segment.digests)
+        for tree in self.files:
+            add(tree.listing)
+            for reference in (*tree.packs, *tree.blocks):
+                add(reference)
         return tuple(found.values())
 
 

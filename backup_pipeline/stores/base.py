@@ -46,6 +46,8 @@ class Features:
     moves_staged_files: bool = False
     #: Reading a range does not read the rest.
     ranged_get: bool = True
+    #: A `stat` costs about as little as a system call. Where it is a request, whoever asks for many keys lists.
+    cheap_stat: bool = True
 
 
 class Store(Protocol):

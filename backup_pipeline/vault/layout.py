@@ -9,6 +9,16 @@ VAULT = "vault.json"
 #: The description of the format, for whoever finds this folder in ten years.
 FORMAT = "FORMAT.md"
 OBJECTS = "objects/"
+#: Keys that come and go while people work (fnmatch): no store may lock them against deletion.
+MUTABLE = (
+    "*/lock.json",
+    "*/drafts/*",
+    "*/journal/*",
+    "*/proofs/*",
+    "*/pin.json",
+    "garbage.json",
+    "scrub.json",
+)
 
 
 def object_key(reference: ObjectRef) -> str:
@@ -59,6 +69,26 @@ def journal_prefix(system: str, identifier: str) -> str:
 def draft_key(system: str, token: str) -> str:
     """shop/drafts/5f0c….json — an export that is not committed yet, handed from one step to the next"""
     return f"{system}/drafts/{token}.json"
+
+
+def outline_key(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/outline.json — in an encrypted vault: what may be known without a key"""
+    return f"{system}/{identifier}/outline.json"
+
+
+def pin_key(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/pin.json — somebody wants this one kept, and why"""
+    return f"{system}/{identifier}/pin.json"
+
+
+def forgotten_key(system: str, identifier: str) -> str:
+    """shop/forgotten/2026-11-21T02-00-00-123Z.json — a backup that was removed on purpose"""
+    return f"{system}/forgotten/{identifier}.json"
+
+
+def forgotten_prefix(system: str) -> str:
+    """shop/forgotten/"""
+    return f"{system}/forgotten/"
 
 
 def drafts_prefix(system: str) -> str:

@@ -21,6 +21,7 @@ from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id, is_backup_id, parse_timestamp
 from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof
+from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout
@@ -154,6 +155,10 @@ class Vault:
 
     def link(self, system: str, identifier: str) -> Link:
         return Link(identifier, hashlib.sha256(self.manifest_bytes(system, identifier)).hexdigest())
+
+    def outline(self, system: str, identifier: str) -> Outline:
+        """What may be known of a backup without a key; see `model.outline`."""
+        return outline_of(self.manifest(system, identifier), self.link(system, identifier).sha256)
 
     def resolve(self, system: str, identifier: str | None) -> str:
         """`latest` (or nothing) is the newest full backup; a partial one has to be named."""

@@ -147,7 +147,7 @@ def test_paths_of_the_command_line_become_paths_of_the_file(shop: Folder) -> Non
         "init", "--database", "sqlite:///shop.db", "--vault", "here/vault", "--output", "etc/backup.yaml"
     )
     settings = config.load(shop.path / "etc" / "backup.yaml", environ={})
-    assert settings.resolve(settings.vault) == shop.path / "here" / "vault"
+    assert settings.resolve(settings.vault.url) == shop.path / "here" / "vault"
     assert settings.system("shop").url == f"sqlite:///{shop.path}/shop.db"
     shop.good("--config", "etc/backup.yaml", "backup", "shop", "--no-record")
 

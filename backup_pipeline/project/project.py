@@ -24,9 +24,9 @@ from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import idle_patterns, matches
 from backup_pipeline.overview import Broken, Listed, SystemStatus
+from backup_pipeline.project import stores
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
-from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ class Project:
 
     @cached_property
     def vault(self) -> Vault:
-        return Vault(LocalStore(self.settings.resolve(self.settings.vault)))
+        return stores.open_vault(self.settings)
+
+    def copy(self, name: str) -> Vault:
+        """One of the vault's copies: a vault like it."""
+        return stores.open_copy(self.settings, name)
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -114,7 +118,7 @@ class Project:
         newest = (identifier for name in self.systems for identifier in self.vault.ids(name)[-1:])
         return inspect_machine(
             self.vault.store,
-            self.settings.resolve(self.settings.vault),
+            Path(self.vault.store.address),
             self.settings.state_folder,
             Expected(sum(one.bytes for one in known if one), max(newest, default=None)),
             now=self.clock(),

@@ -1,0 +1,167 @@
+"""`vault:` and the entries of `copies:`: an address alone, or an address with what opening it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from backup_pipeline.config.references import Deferred, Secret
+from backup_pipeline.config.strict import Strict
+from backup_pipeline.config.values import Duration, Size
+from backup_pipeline.stores.options import StoreOptions
+
+#: Which settings mean something for which kind of store.
+_ONLY = {
+    "s3": frozenset(
+        {
+            "endpoint",
+            "region",
+            "profile",
+            "access_key_id",
+            "secret_access_key",
+            "session_token",
+            "storage_class",
+            "server_side_encryption",
+            "kms_key_id",
+            "object_lock_days",
+            "lifecycle",
+        }
+    ),
+    "sftp": frozenset({"password", "key_file", "known_hosts"}),
+    "dropbox": frozenset({"token", "refresh_token", "app_key", "app_secret", "select_user", "namespace"}),
+}
+_EVERYWHERE = frozenset({"url", "max_rate", "max_attempts", "within"})
+
+
+class LifecycleSettings(Strict):
+    """What the bucket itself does with objects as they age; set up by `bucket setup`."""
+
+    #: Class → days after which an object moves to it.
+    glacier_ir_after_days: Annotated[int, Field(ge=1)] | None = None
+    glacier_after_days: Annotated[int, Field(ge=1)] | None = None
+    deep_archive_after_days: Annotated[int, Field(ge=1)] | None = None
+    abort_uploads_after_days: Annotated[int, Field(ge=1)] = 7
+    #: In a bucket with versions: how long what was deleted or overwritten can still be brought back.
+    old_versions_days: Annotated[int, Field(ge=1)] = 30
+
+
+class StoreSettings(Strict):
+    #: /srv/vault · s3://bucket/prefix · sftp://user@host/path · dropbox:///FOLDER
+    url: Deferred
+    max_rate: Size | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=50)] = 6
+    #: Of a copy: a backup older than this that is not there is late.
+    within: Duration = 86400
+    # S3
+    endpoint: Deferred | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: Secret | None = None
+    secret_access_key: Secret | None = None
+    session_token: Secret | None = None
+    storage_class: (
+        Literal[
+            "STANDARD",
+            "STANDARD_IA",
+            "ONEZONE_IA",
+            "INTELLIGENT_TIERING",
+            "GLACIER_IR",
+            "GLACIER",
+            "DEEP_ARCHIVE",
+        ]
+        | None
+    ) = None
+    server_side_encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key_id: str | None = None
+    object_lock_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    lifecycle: LifecycleSettings = LifecycleSettings()
+    # SFTP
+    password: Secret | None = None
+    key_file: Path | None = None
+    known_hosts: Path | None = None
+    # Dropbox
+    token: Secret | None = None
+    refresh_token: Secret | None = None
+    app_key: str | None = None
+    app_secret: Secret | None = None
+    select_user: str | None = None
+    namespace: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_address_alone(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping | StoreSettings) else {"url": value}
+
+    @model_validator(mode="after")
+    def _fits_the_address(self) -> StoreSettings:
+        if self.url.problem is not None:
+            return self
+        kind = self.scheme
+        if kind not in ("folder", *_ONLY):
+            raise ValueError(
+                f"{kind}:// is not a kind of store; "
+                "use a folder, s3://bucket/prefix, sftp://user@host/path or dropbox:///FOLDER"
+            )
+        strange = sorted(self.model_fields_set - _EVERYWHERE - _ONLY.get(kind, frozenset()))
+        if strange:
+            raise ValueError(f"{', '.join(strange)} means nothing for a store of the kind {kind}")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        before, separator, _ = self.url.get().partition("://")
+        return before.lower() if separator else "folder"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        found = (
+            self.access_key_id,
+            self.secret_access_key,
+            self.session_token,
+            self.password,
+            self.token,
+            self.refresh_token,
+            self.app_secret,
+        )
+        return tuple(part for secret in found if secret is not None for part in secret.parts)
+
+    def options(self, base: Path, staging: Path, mutable: tuple[str, ...] = ()) -> StoreOptions:
+        """Everything that it refers to, resolved: raises ConfigError where something is not there."""
+        url = self.url.get()
+        return StoreOptions(
+            url=str((base / Path(url).expanduser()).resolve()) if self.scheme == "folder" else url,
+            staging=staging,
+            max_rate=self.max_rate,
+            max_attempts=self.max_attempts,
+            mutable=mutable,
+            endpoint=_text(self.endpoint),
+            region=self.region,
+            profile=self.profile,
+            access_key_id=_text(self.access_key_id),
+            secret_access_key=_text(self.secret_access_key),
+            session_token=_text(self.session_token),
+            storage_class=self.storage_class,
+            server_side_encryption=self.server_side_encryption,
+            kms_key_id=self.kms_key_id,
+            object_lock_days=self.object_lock_days,
+            password=_text(self.password),
+            key_file=_path(base, self.key_file),
+            known_hosts=_path(base, self.known_hosts),
+            token=_text(self.token),
+            refresh_token=_text(self.refresh_token),
+            app_key=self.app_key,
+            app_secret=_text(self.app_secret),
+            select_user=self.select_user,
+            namespace=self.namespace,
+        )
+
+
+def _text(value: Deferred | None) -> str | None:
+    return None if value is None else value.get()
+
+
+def _path(base: Path, value: Path | None) -> Path | None:
+    return None if value is None else (base / value.expanduser()).resolve()

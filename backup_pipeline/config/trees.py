@@ -1,0 +1,111 @@
+"""`files:` of a system: the file trees that share its recovery points, and what its rows say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from backup_pipeline.config.references import Deferred, Secret
+from backup_pipeline.config.strict import Strict
+from backup_pipeline.config.values import Duration, Glob, Size
+
+#: How the value of a column names a file.
+ReferenceKind = Literal["path", "url", "key", "json"]
+
+
+class ReferenceSettings(Strict):
+    """A column whose values name files of the tree."""
+
+    #: path: relative to the tree, as a Django FileField writes it · url: `base` and a path · key: of a bucket, with
+    #: or without its prefix · json: an array of paths, or of objects that have one under `field`
+    kind: ReferenceKind = "path"
+    #: What stands before the path in each value; it is taken off. `https://cdn.example.com/media/`
+    base: str = ""
+    #: json: the name under which an object holds the path.
+    field: str = ""
+    #: Columns of the same table (`table.column`) that say what the file should be.
+    sha256: str | None = None
+    size: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+class FilesSettings(Strict):
+    #: A local folder …
+    path: Deferred | None = None
+    #: … or single files and patterns, from the folder of this configuration …
+    paths: tuple[Glob, ...] = ()
+    #: … or s3://bucket/prefix …
+    bucket: Deferred | None = None
+    #: … or a folder of Dropbox.
+    dropbox: str | None = None
+    include: tuple[Glob, ...] = ()
+    exclude: tuple[Glob, ...] = ()
+    #: `table.column` → how it names files; `sha256` and `size` → the columns that say what the file should be.
+    refs: Mapping[str, ReferenceSettings] = Field(default_factory=dict)
+    #: file_policy: what a file of this tree may be.
+    max_size: Size | None = None
+    types: tuple[str, ...] = ()
+    #: ignore: files that no row names are not worth a word (thumbnails, caches)
+    orphans: Literal["report", "ignore"] = "report"
+    #: Every file is read again, whatever its times say, when the last time is longer ago than this.
+    rehash_after: Duration = 30 * 86400
+    # bucket
+    endpoint: Deferred | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: Secret | None = None
+    secret_access_key: Secret | None = None
+    # dropbox
+    namespace: str | None = None
+    select_user: str | None = None
+    token: Secret | None = None
+    refresh_token: Secret | None = None
+    app_key: str | None = None
+    app_secret: Secret | None = None
+
+    @field_validator("refs", mode="before")
+    @classmethod
+    def _said_once_for_a_table(cls, value: Any) -> Any:
+        """`sha256: orders.checksum` beside `orders.file: path` is said of every reference of that table."""
+        if not isinstance(value, Mapping):
+            return value
+        said = {name: column for name, column in value.items() if name in ("sha256", "size")}
+        found = {}
+        for column, reference in value.items():
+            if column in said:
+                continue
+            if "." not in str(column):
+                raise ValueError(f"{column!r} is not table.column")
+            plain = {"kind": reference} if isinstance(reference, str) else reference
+            table = str(column).rpartition(".")[0]
+            own = {name: other for name, other in said.items() if str(other).rpartition(".")[0] == table}
+            found[column] = {**own, **plain} if isinstance(plain, Mapping) else plain
+        tables = {str(column).rpartition(".")[0] for column in found}
+        for name, other in said.items():
+            if str(other).rpartition(".")[0] not in tables:
+                raise ValueError(f"{name}: {other} is of a table of which no reference is named")
+        return found
+
+    @model_validator(mode="after")
+    def _one_place(self) -> FilesSettings:
+        places = [self.path is not None, bool(self.paths), self.bucket is not None, self.dropbox is not None]
+        if sum(places) != 1:
+            raise ValueError("a file tree is one of path, paths, bucket or dropbox")
+        return self
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        found = (
+            self.access_key_id,
+            self.secret_access_key,
+            self.token,
+            self.refresh_token,
+            self.app_secret,
+        )
+        return tuple(part for secret in found if secret is not None for part in secret.parts)

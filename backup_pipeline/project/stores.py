@@ -1,0 +1,25 @@
+"""From what the configuration says to stores and vaults that can be used: the vault itself, and its copies."""
+
+from __future__ import annotations
+
+from backup_pipeline.config import Settings, StoreSettings
+from backup_pipeline.stores.opening import open_store
+from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault
+
+
+def open_vault(settings: Settings) -> Vault:
+    return _open(settings, settings.vault)
+
+
+def open_copy(settings: Settings, name: str) -> Vault:
+    return _open(settings, settings.copy_settings(name))
+
+
+def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
+    return store.options(settings.base, settings.state_folder / "staging", layout.MUTABLE)
+
+
+def _open(settings: Settings, store: StoreSettings) -> Vault:
+    return Vault(open_store(options_of(settings, store)))

@@ -1,0 +1,1 @@
+"""File trees as sources: local folders, prefixes of a bucket, Dropbox folders."""

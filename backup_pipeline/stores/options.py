@@ -1,0 +1,57 @@
+"""Everything that opening a store can need, in one plain value: what `vault:` and `copies:` say, resolved.
+
+It is frozen and can be pickled, so that a store can be opened again in a worker process. Which options belong to
+which kind of store is checked where the configuration is read, not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    #: /srv/vault · s3://bucket/prefix · sftp://user@host:22/path · dropbox:///FOLDER
+    url: str
+    #: A local folder in which files are made before they are sent. A folder store has one of its own.
+    staging: Path
+    #: Bytes a second, sending and fetching together; None: as fast as it goes.
+    max_rate: int | None = None
+    #: How often one request is tried before the store counts as unavailable.
+    max_attempts: int = 6
+    #: Patterns (fnmatch) of keys that come and go: they are never locked against deletion.
+    mutable: tuple[str, ...] = ()
+
+    # ── S3
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    storage_class: str | None = None
+    #: AES256 | aws:kms
+    server_side_encryption: str | None = None
+    kms_key_id: str | None = None
+    object_lock_days: int | None = None
+
+    # ── SFTP
+    password: str | None = field(default=None, repr=False)
+    key_file: Path | None = None
+    known_hosts: Path | None = None
+
+    # ── Dropbox
+    token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    app_key: str | None = None
+    app_secret: str | None = field(default=None, repr=False)
+    #: The team member (dbmid:…) to act as, and the namespace in which paths begin.
+    select_user: str | None = None
+    namespace: str | None = None
+
+    @property
+    def scheme(self) -> str:
+        """folder | s3 | sftp | dropbox | whatever else stands before ://"""
+        before, separator, _ = self.url.partition("://")
+        return before.lower() if separator else "folder"
