@@ -114,6 +114,85 @@ systems:
     assert fine.system("b").url == "sqlite:///b.db"
 
 
+# ── stores, files, keys, retention
+
+
+def test_a_store_is_an_address_or_an_address_with_what_opening_it_needs(tmp_path: Path) -> None:
+    text = """\
+vault: ./v
+copies:
+  disk: /mnt/usb/backups
+  off_site:
+    url: s3://bucket/prefix
+    endpoint: ${env:ENDPOINT}
+    access_key_id: ${env:KEY}
+    secret_access_key: ${env:SECRET}
+    storage_class: GLACIER_IR
+    max_rate: 20MB
+    within: 2d
+systems:
+  shop: {database: sqlite:///x}
+"""
+    settings = parse(text, tmp_path, ENDPOINT="https://s3.example", KEY="AKIAEXAMPLE", SECRET="very secret")
+    assert settings.vault.options(tmp_path, tmp_path / "s").url == str(tmp_path / "v")
+    off_site = settings.copies["off_site"]
+    options = off_site.options(tmp_path, tmp_path / "s", ("*/lock.json",))
+    assert (options.scheme, options.endpoint, options.max_rate) == ("s3", "https://s3.example", 20 * 2**20)
+    assert (options.secret_access_key, options.mutable) == ("very secret", ("*/lock.json",))
+    assert "very secret" not in repr(options)
+    assert "very secret" not in repr(settings)
+    assert {"AKIAEXAMPLE", "very secret"} <= set(settings.secrets)
+    assert settings.copies_of("shop") == ("disk", "off_site")
+    assert off_site.within == 2 * 86400
+
+
+def test_a_missing_secret_of_a_copy_fails_when_the_copy_is_opened() -> None:
+    settings = parse("copies: {away: {url: s3://b, secret_access_key: '${env:S}'}}\n" + system(""))
+    with pytest.raises(ConfigError, match=r"copies\.away\.secret_access_key: the environment variable S"):
+        settings.copies["away"].options(Path(), Path())
+
+
+def test_references_of_a_tree_share_what_is_said_once_for_their_table() -> None:
+    tree = """\
+files:
+      media:
+        path: /srv/media
+        refs:
+          orders_orderfile.file: path
+          orders_orderfile.preview: {kind: url, base: "https://cdn.example/"}
+          sha256: orders_orderfile.checksum
+          public.notes.attachments: {kind: json, field: path}
+"""
+    refs = parse(system(tree)).system("shop").files["media"].refs
+    assert refs["orders_orderfile.file"].sha256 == "orders_orderfile.checksum"
+    assert refs["orders_orderfile.preview"].base == "https://cdn.example/"
+    assert refs["public.notes.attachments"].sha256 is None
+    assert refs["public.notes.attachments"].field == "path"
+
+
+def test_an_identity_is_a_secret_and_not_needed_to_read_the_file(tmp_path: Path) -> None:
+    recipient = "age1" + "q" * 58
+    text = f"encryption: {{recipients: [{recipient}], identity: '${{file:key}}'}}\n" + system("")
+    settings = parse(text, tmp_path)
+    assert settings.encryption is not None
+    assert settings.encryption.recipients == (recipient,)
+    assert settings.encryption.identity is not None
+    with pytest.raises(ConfigError, match=r"encryption\.identity: cannot read"):
+        settings.encryption.identity.get()
+    (tmp_path / "key").write_text("AGE-SECRET-KEY-1EXAMPLE")
+    assert "AGE-SECRET-KEY-1EXAMPLE" not in repr(parse(text, tmp_path))
+
+
+def test_a_system_may_keep_its_backups_differently() -> None:
+    settings = parse("retention: {daily: 30}\n" + system("retention: {last: 3, same_day: replace}"))
+    own = settings.retention_of("shop")
+    assert own is not None
+    assert (own.last, own.daily, own.same_day) == (3, 0, "replace")
+    shared = settings.retention_of("gone")
+    assert shared is not None
+    assert shared.daily == 30
+
+
 # ── references
 
 
@@ -201,14 +280,37 @@ def test_a_doubled_dollar_is_a_dollar() -> None:
         (system("drill-schedule: x"), "did you mean drill_schedule?"),
         (system("vault: x"), "`vault` stands at the top"),
         ("schedule: x\n" + system(""), "`schedule` belongs to a system: put it under systems.<name>"),
-        (system("frobnicate: 1"), "the settings here are: chunk_size, database"),
+        (system("frobnicate: 1"), "the settings here are: chunk_size, copies, database"),
         (system("migrations: {tool: alembic, path: x, folder: y}"), "the settings here are: path, tool"),
         ("systems:\n  shop:\n    database: sqlite:///x\n", "vault: this setting is missing"),
         ("vault: v\n", "systems: this setting is missing"),
         ("vault: v\nsystems: {}\n", "there is no system in it"),
         ("vault: v\nsystems:\n  shop:\n", "line 3: systems.shop: settings are wanted here"),
         ("vault: v\nsystems:\n  shop:\n    schedule: x\n", "systems.shop.database: this setting is missing"),
-        ("vault: s3://bucket/x\n" + system("")[len("vault: v\n") :], "a vault is a folder in this version"),
+        ("vault: gs://bucket/x\n" + system("")[len("vault: v\n") :], "gs:// is not a kind of store"),
+        (
+            "vault: {url: /srv/v, region: eu-central-1}\n" + system("")[len("vault: v\n") :],
+            "line 1: vault: region means nothing for a store of the kind folder",
+        ),
+        ("copies: {away: {url: s3://b, endpont: x}}\n" + system(""), "copies.away.endpont: there is no such"),
+        ("copies: {away: {url: s3://b, endpont: x}}\n" + system(""), "did you mean endpoint?"),
+        ("copies: {Off-Site: s3://b}\n" + system(""), "a lower-case letter, then letters, digits or _"),
+        (system("copies: [elsewhere]"), "systems.shop.copies names 'elsewhere'"),
+        (system("files: {media: {}}"), "a file tree is one of path, paths, bucket or dropbox"),
+        (
+            system("files: {media: {path: /m, bucket: s3://b}}"),
+            "a file tree is one of path, paths, bucket or dropbox",
+        ),
+        (system("files: {media: {path: /m, refs: {file: path}}}"), "'file' is not table.column"),
+        (
+            system("files: {media: {path: /m, refs: {a.file: path, sha256: b.sum}}}"),
+            "sha256: b.sum is of a table of which no reference is named",
+        ),
+        (system("files: {media: {path: /m, max_siz: 1}}"), "did you mean max_size?"),
+        ("encryption: {recipients: [age1nonsense]}\n" + system(""), "not the public key of an age identity"),
+        ("encryption: {recipients: []}\n" + system(""), "encryption.recipients"),
+        ("retention: {min_age_days: 30}\n" + system(""), "it keeps nothing"),
+        (system("retention: {dayly: 3, last: 1}"), "did you mean daily?"),
         ("", "the file holds no settings"),
         ("- a\n", "the file holds no settings"),
         ("base: x\n" + system(""), "base: there is no such setting"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import yaml
+from pydantic import BaseModel
 
-from backup_pipeline.config.settings import MigrationSettings, Settings, SystemSettings
+from backup_pipeline.config.settings import Settings, SystemSettings
 from backup_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ _ALIASES = {
     "cron": "schedule", "tz": "timezone", "time_zone": "timezone", "tables": "include", "only": "include",
     "ignore": "exclude", "skip": "exclude", "jobs": "workers", "parallel": "workers", "threads": "workers",
     "notify": "alerts", "notifications": "alerts", "store": "vault", "target": "vault", "destination": "vault",
-    "system": "systems", "assertions": "invariants", "chunk": "chunk_size", "owner": "owners",
+    "system": "systems", "media": "files", "copy": "copies", "replicas": "copies", "age": "recipients",
+    "keep": "retention", "prune": "retention", "assertions": "invariants", "chunk": "chunk_size", "owner": "owners",
 }  # fmt: skip
 
 _SAID = {
@@ -151,14 +153,14 @@ def _inner(step: object) -> bool:
 
 def suggestion(at: Key) -> str:
     """What may have been meant by a key that is none."""
-    key, model = str(at[-1]), _model_at(at)
+    key, model = str(at[-1]), _model_at(at[:-1])
     known = [name for name in model.model_fields if name != "base"]
     elsewhere = Settings if model is SystemSettings else SystemSettings
     near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     alias = _ALIASES.get(key.lower())
     if near or alias in known:
         return f"did you mean {near[0] if near else alias}?"
-    if model is not MigrationSettings and key in elsewhere.model_fields and key != "base":
+    if model in (Settings, SystemSettings) and key in elsewhere.model_fields and key != "base":
         place = (
             "belongs to a system: put it under systems.<name>" if model is Settings else "stands at the top"
         )
@@ -166,7 +168,30 @@ def suggestion(at: Key) -> str:
     return f"the settings here are: {', '.join(sorted(known))}"
 
 
-def _model_at(at: Key) -> type[Settings] | type[SystemSettings] | type[MigrationSettings]:
-    if at[0] != "systems" or len(at) < 3:
-        return Settings
-    return MigrationSettings if "migrations" in at[2:-1] else SystemSettings
+def _model_at(at: Key) -> type[BaseModel]:
+    """The part of the settings that a key belongs to."""
+    model: type[BaseModel] = Settings
+    inner: object = None
+    for step in at:
+        # A name that people choose (of a system, a copy, a file tree) leads to what all of them are.
+        if inner is not None:
+            found, inner = _model_in(inner), None
+        elif str(step) in model.model_fields:
+            annotation = model.model_fields[str(step)].annotation
+            found = None if _is_mapping(annotation) else _model_in(annotation)
+            inner = annotation if _is_mapping(annotation) else None
+        else:
+            break
+        model = found or model
+    return model
+
+
+def _is_mapping(annotation: object) -> bool:
+    return get_origin(annotation) is Mapping
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that stands somewhere in an annotation, as in `Mapping[str, FilesSettings] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
