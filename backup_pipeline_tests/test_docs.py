@@ -9,11 +9,24 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel
 
 import backup_pipeline
 from backup_pipeline import errors
 from backup_pipeline.cli.app import EXIT_CODES, VERBS, app
-from backup_pipeline.config import MigrationSettings, Settings, SystemSettings
+from backup_pipeline.config import (
+    EncryptionSettings,
+    FilesSettings,
+    LifecycleSettings,
+    MigrationSettings,
+    ReferenceSettings,
+    RetentionSettings,
+    ScrubSettings,
+    Settings,
+    StoreSettings,
+    SystemSettings,
+)
+from backup_pipeline.config.strict import Strict
 from backup_pipeline.errors import BackupError
 from backup_pipeline_tests.harness import paste_findings, paste_help
 
@@ -74,23 +87,37 @@ def test_the_python_api_is_documented() -> None:
 # ── settings
 
 
-@pytest.mark.parametrize("model", [Settings, SystemSettings, MigrationSettings])
-def test_every_setting_is_documented_with_its_default(model: type[Settings]) -> None:
-    headings = {
-        Settings: "Settings of the file",
-        SystemSettings: "Settings of a system",
-        MigrationSettings: "migrations",
-    }
-    level = "###" if model is MigrationSettings else "##"
-    section = page("CONFIGURATION.md").partition(f"\n{level} {headings[model]}\n")[2]
+SECTIONS: dict[type[BaseModel], str] = {
+    Settings: "## Settings of the file",
+    SystemSettings: "## Settings of a system",
+    FilesSettings: "### files",
+    ReferenceSettings: "### refs",
+    MigrationSettings: "### migrations",
+    StoreSettings: "## Stores",
+    LifecycleSettings: "### lifecycle",
+    EncryptionSettings: "## Encryption",
+    RetentionSettings: "## Retention",
+    ScrubSettings: "## Scrub",
+}
+
+
+def test_every_part_of_the_settings_has_its_section() -> None:
+    assert set(Strict.__subclasses__()) == set(SECTIONS)
+
+
+@pytest.mark.parametrize("model", SECTIONS)
+def test_every_setting_is_documented_with_its_default(model: type[BaseModel]) -> None:
+    section = page("CONFIGURATION.md").partition(f"\n{SECTIONS[model]}\n")[2]
     section = section.partition("\n## ")[0].partition("\n### ")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
-    fields = {name: field for name, field in model.model_fields.items() if name != "base"}
+    fields = {name: field for name, field in model.model_fields.items() if not field.exclude}
     assert documented.keys() == fields.keys()
     for name, field in fields.items():
         assert (documented[name] == "required") is field.is_required(), name
         plain = field.default
-        if isinstance(plain, str | Path):
+        if isinstance(plain, str | Path) and plain:
+            assert documented[name] == f"`{plain}`", name
+        if type(plain) is int and plain < 1000:
             assert documented[name] == f"`{plain}`", name
         if name == "chunk_size":
             assert documented[name] == f"`{plain // 2**20}MiB`"

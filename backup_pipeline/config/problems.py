@@ -154,7 +154,7 @@ def _inner(step: object) -> bool:
 def suggestion(at: Key) -> str:
     """What may have been meant by a key that is none."""
     key, model = str(at[-1]), _model_at(at[:-1])
-    known = [name for name in model.model_fields if name != "base"]
+    known = [name for name, field in model.model_fields.items() if not field.exclude]
     elsewhere = Settings if model is SystemSettings else SystemSettings
     near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     alias = _ALIASES.get(key.lower())
