@@ -30,7 +30,7 @@ class Listed:
     scope: str
     tables: int
     rows: int
-    #: Plain bytes of the rows or of the file.
+    #: Plain bytes of the rows or of the database file, and of all file trees.
     bytes: int
     #: Bytes of the objects that it names, shared ones included.
     stored: int
@@ -43,6 +43,10 @@ class Listed:
     verified_at: str | None = None
     findings: int = 0
     left_out: int = 0
+    #: In all its file trees.
+    files: int = 0
+    #: Something that was asked for could not be taken; its findings say what.
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def listed(vault: Vault, system: str, identifier: str) -> Listed:
         scope=manifest.scope,
         tables=len(manifest.tables),
         rows=manifest.rows,
-        bytes=manifest.image.size if manifest.image else sum(table.bytes for table in manifest.tables),
+        bytes=manifest.bytes,
         stored=sum(reference.size for reference in manifest.objects()),
         seconds=_seconds(manifest.started_at, manifest.finished_at),
         chunks=len(parts),
@@ -98,6 +102,8 @@ def listed(vault: Vault, system: str, identifier: str) -> Listed:
         verified_at=_last(proofs, "verify"),
         findings=len(manifest.findings),
         left_out=len(manifest.left_out),
+        files=sum(tree.files for tree in manifest.files),
+        degraded=manifest.degraded,
     )
 
 

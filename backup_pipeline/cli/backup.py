@@ -10,7 +10,7 @@ from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
-from backup_pipeline.cli.show import left_out
+from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Kind, Manifest
@@ -95,14 +95,15 @@ def _left_behind(project: Project, system: str, began: datetime) -> str:
 def _page(page: Page, manifest: Manifest, line: Listed) -> None:
     page.heading(f"{line.system} {line.id}")
     page.line(
-        f"{line.kind}, {line.scope}: {plural(line.tables, 'table')}, {plural(line.rows, 'row')},"
-        f" {size(line.bytes)} in {duration(line.seconds)}"
+        f"{line.kind}, {line.scope}{', DEGRADED' if line.degraded else ''}: {content(line)}"
+        f" in {duration(line.seconds)}"
     )
     if line.chunks:
         page.line(
             f"{size(line.stored)} in the vault; {number(line.reused_chunks)} of {plural(line.chunks, 'chunk')}"
             f" unchanged and not read again ({share(line.reused_chunks, line.chunks)})"
         )
+    trees(page, manifest)
     left_out(page, manifest)
     if manifest.findings:
         page.heading("Findings")

@@ -73,6 +73,8 @@ def verb(call: Call, system: str | None) -> Outcome:
 
 def _row(line: Listed) -> tuple[str, ...]:
     notes = [plural(line.left_out, "left out", "left out")] if line.left_out else []
+    notes += [plural(line.files, "file")] if line.files else []
+    notes += ["DEGRADED"] if line.degraded else []
     notes += [plural(line.findings, "finding")] if line.findings else []
     return (
         line.id,

@@ -80,9 +80,8 @@ class Page:
     def findings(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             word = self.style(f"{_WORDS[finding.severity]:<5}", _COLOURS[finding.severity], bold=True)
-            table = (
-                f"{clean(finding.table)}: " if finding.table and finding.table not in finding.message else ""
-            )
+            about = finding.table or finding.tree
+            table = f"{clean(about)}: " if about and about not in finding.message else ""
             # Drivers break their messages into lines; here one finding is one line.
             message = clean(re.sub(r"\s*\n\s*", " ", finding.message))
             self.line(f"{word} {clean(finding.code)}: {table}{message}")

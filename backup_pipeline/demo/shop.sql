@@ -41,6 +41,15 @@ CREATE TABLE payments (
     paid_at timestamptz NOT NULL
 );
 
+-- Filled by the demo itself, one row a picture that lies in the media folder.
+CREATE TABLE product_images (
+    id bigserial PRIMARY KEY,
+    product_id integer NOT NULL REFERENCES products ON DELETE CASCADE,
+    file text NOT NULL UNIQUE,
+    checksum text NOT NULL,
+    bytes integer NOT NULL
+);
+
 CREATE TABLE audit_log (
     id bigserial PRIMARY KEY,
     at timestamptz NOT NULL,

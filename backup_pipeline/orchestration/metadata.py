@@ -195,7 +195,7 @@ def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
     lines = [
         {
             "severity": finding.severity,
-            "table": finding.table or "",
+            "about": finding.table or finding.tree or "",
             "what": finding.message,
             "remedy": finding.remedy,
             "examples": "; ".join(finding.examples[:3]),

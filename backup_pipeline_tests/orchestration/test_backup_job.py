@@ -130,7 +130,7 @@ def test_a_table_that_the_graph_does_not_know_is_backed_up_and_named(
     assert "main.added" in tables
     findings = evaluations(result)["complete"].metadata["findings"]
     assert isinstance(findings, dg.TableMetadataValue)
-    assert [(r.data["code"], r.data["table"]) for r in findings.records] == [
+    assert [(r.data["code"], r.data["about"]) for r in findings.records] == [
         ("not-in-the-graph", "main.added")
     ]
     assert Key(["shop", "tables", "main.added"]) in shop.job().asset_layer.executable_asset_keys
