@@ -30,7 +30,7 @@ ui: setup  ## the Dagster UI over this folder's backup.yaml
 	@$(BIN)/backup-pipeline ui
 
 test: setup  ## every test
-	@.ci/chromium
+	@.ci/programs
 	@$(PYTEST) -n $(JOBS) $(ARGS)
 
 test-fast: setup  ## the tests without the slow and the browser ones
