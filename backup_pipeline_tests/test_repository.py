@@ -67,7 +67,7 @@ def test_the_top_level_is_what_it_should_be() -> None:
     assert present - TOP_LEVEL - OPTIONAL == set(), "unexpected"
 
 
-@pytest.mark.parametrize("name", ["run", "bootstrap", "chromium"])
+@pytest.mark.parametrize("name", ["run", "bootstrap", "programs"])
 def test_ci_scripts_are_executable(name: str) -> None:
     script = ROOT / ".ci" / name
     assert os.access(script, os.X_OK)
