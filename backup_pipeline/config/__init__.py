@@ -1,6 +1,6 @@
 """backup.yaml → frozen, typed settings. Nothing is read at import; no setting is reached any other way.
 
-`settings` says what there is, `loading` reads the file, `references` puts `${env:…}` and `${file:…}` in,
+`settings` says what there is, `loading` reads the file, `references` puts `${env:…}`, `${file:…}` and `${aws-secret:…}` in,
 `problems` says what is wrong with a file, `redaction` keeps secrets out of everything that is shown. The parts
 load when they are asked for: a worker process that only redacts need not pay for the rest.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backup_pipeline.config.loading import FILE_NAME, VARIABLE, load, locate, parse
     from backup_pipeline.config.references import Deferred, Secret
     from backup_pipeline.config.settings import MigrationSettings, Settings, SystemSettings
-    from backup_pipeline.config.storing import LifecycleSettings, StoreSettings
+    from backup_pipeline.config.storing import LifecycleSettings, PrunerSettings, StoreSettings
     from backup_pipeline.config.trees import FilesSettings, ReferenceSettings
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "FilesSettings",
     "LifecycleSettings",
     "MigrationSettings",
+    "PrunerSettings",
     "ReferenceSettings",
     "RetentionSettings",
     "ScrubSettings",
@@ -47,7 +48,7 @@ _PARTS = {
     "references": ("Deferred", "Secret"),
     "encrypting": ("EncryptionSettings",),
     "keeping": ("RetentionSettings", "ScrubSettings"),
-    "storing": ("LifecycleSettings", "StoreSettings"),
+    "storing": ("LifecycleSettings", "PrunerSettings", "StoreSettings"),
     "trees": ("FilesSettings", "ReferenceSettings"),
     "settings": ("MigrationSettings", "Settings", "SystemSettings"),
 }

@@ -21,7 +21,15 @@ from backup_pipeline.config.problems import (
     not_yaml,
     refuse,
 )
-from backup_pipeline.config.references import BrokenReference, Deferred, Secret, SecretToken, resolve
+from backup_pipeline.config.references import (
+    BrokenReference,
+    Deferred,
+    Resolved,
+    Secret,
+    SecretToken,
+    is_remote,
+    resolve,
+)
 from backup_pipeline.config.settings import Settings
 from backup_pipeline.errors import ConfigError
 
@@ -120,6 +128,8 @@ class _Filler:
         if not isinstance(value, str):
             return value
         kind = _kind_at(at)
+        if is_remote(value):
+            return self._later(value, at, kind)
         try:
             resolved = resolve(value, self.variables, self.base)
         except BrokenReference as broken:
@@ -137,6 +147,37 @@ class _Filler:
             )
             return kind(value, problem=refuse(self.name, [empty]))
         return kind(resolved.text, resolved.values) if resolved.text else resolved.text
+
+    def _later(self, value: str, at: Key, kind: type[Deferred] | None) -> Deferred | str:
+        line, key = line_of(self.node, at), dotted(at)
+        if kind is None:
+            said = "a secret of AWS can only stand where an address or a secret is wanted"
+            self.problems.append(Problem(line, key, said, "write the value here, or ${env:NAME}"))
+            return value
+        return kind(value, later=_Asked(value, self.variables, self.base, self.name, line, key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Puts the values of a text in when it is used. Where it stood is part of what can go wrong."""
+
+    text: str
+    variables: Mapping[str, str]
+    base: Path
+    name: str
+    line: int
+    key: str
+
+    def __call__(self) -> Resolved:
+        try:
+            found = resolve(self.text, self.variables, self.base)
+        except BrokenReference as broken:
+            raise refuse(self.name, [Problem(self.line, self.key, broken.said, broken.remedy)]) from broken
+        if not found.text:
+            raise refuse(
+                self.name, [Problem(self.line, self.key, "what it refers to is empty", "give it a value")]
+            )
+        return found
 
 
 #: Settings whose values are never shown, wherever they stand.

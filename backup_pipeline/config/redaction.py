@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 HIDDEN = "***"
 #: Shorter ones would blot out half of every sentence; the patterns below still find them in URLs.
@@ -15,10 +15,21 @@ _ASSIGNED = re.compile(r"(?i)((?:password|passwd|sslpassword|secret|token|key)=)
 _QUERY_SECRETS = frozenset({"password", "passwd", "sslpassword", "secret", "token", "key"})
 
 
+#: Secrets that became known after the configuration was read. For the whole process: whoever shows something was
+#: given a list of secrets before these were in it.
+_learnt: set[str] = set()
+
+
+def learn(secrets: Iterable[str]) -> None:
+    """From now on `redact` hides these as well, in every spelling that a URL has for them."""
+    for secret in secrets:
+        _learnt.update((secret, quote(secret, safe="")))
+
+
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Text without the passwords of URLs in it, and without the given secrets."""
     # Longest first: a secret that begins with another one must not leave its end behind.
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in sorted({*secrets, *_learnt}, key=len, reverse=True):
         if len(secret) >= SHORTEST:
             text = text.replace(secret, HIDDEN)
     text = _IN_URL.sub(rf"\1:{HIDDEN}@", text)

@@ -1,29 +1,33 @@
-"""`${env:NAME}` and `${file:PATH}`: values that are not written into the file.
+"""`${env:NAME}`, `${file:PATH}` and `${aws-secret:NAME#KEY}`: values that are not written into the file.
 
 Two kinds of settings. What shapes the work (tables, schedules, groups …) is needed as soon as the file is read, and
 a variable that is not set is then an error. What is only needed when something is opened (the vault, a
 database, a scratch server, an alert's address) is `Deferred`: the error is raised when it is used, so that the
 graph loads, `list` lists and one system can be backed up while the password of another one is not there.
+
+A secret of AWS is always of the second kind, and is asked for when it is used: reading a configuration connects to nothing.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
-from backup_pipeline.config.redaction import HIDDEN, passwords_in
+from backup_pipeline.config.redaction import HIDDEN, learn, passwords_in
 from backup_pipeline.errors import ConfigError
 
 # "$${" is how a value that really holds "${" is written.
 _REFERENCE = re.compile(r"\$(\$)\{|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REMOTE = "aws-secret"
 
 
 class BrokenReference(Exception):
@@ -44,6 +48,15 @@ class Resolved:
     values: tuple[str, ...] = ()
 
 
+#: Gives the value of a text whose references have to be asked for; raises ConfigError.
+Later: TypeAlias = Callable[[], Resolved]
+
+
+def is_remote(text: str) -> bool:
+    """Whether putting the values in takes a request to somebody."""
+    return any(match[2] and _kind(match[2]) == _REMOTE for match in _REFERENCE.finditer(text))
+
+
 def resolve(text: str, environ: Mapping[str, str], base: Path) -> Resolved:
     values: list[str] = []
 
@@ -52,9 +65,17 @@ def resolve(text: str, environ: Mapping[str, str], base: Path) -> Resolved:
             return "${"
         value = _value(match[2], environ, base)
         values.append(value)
+        if _kind(match[2]) == _REMOTE and "#" in match[2] and "://" in text[: match.start()]:
+            # A password that AWS made up holds what means something else in a URL, and changes by itself: nobody
+            # could write it as %40 in time.
+            return quote(value, safe="")
         return value
 
     return Resolved(_REFERENCE.sub(one, text), tuple(values))
+
+
+def _kind(body: str) -> str:
+    return body.partition(":")[0].strip()
 
 
 def _value(body: str, environ: Mapping[str, str], base: Path) -> str:
@@ -77,27 +98,67 @@ def _value(body: str, environ: Mapping[str, str], base: Path) -> str:
             raise BrokenReference(
                 f"cannot read {path}: {why}", "make that file, readable only by you"
             ) from error
-    meant = f"${{env:{body}}}" if _NAME.fullmatch(body) else "${env:NAME} or ${file:PATH}"
+    if kind == _REMOTE and colon:
+        return _secret(what)
+    meant = (
+        f"${{env:{body}}}"
+        if _NAME.fullmatch(body)
+        else "${env:NAME} , ${file:PATH} or ${aws-secret:NAME#KEY}"
+    )
     said = f"${{{body}}} is not a reference"
     raise BrokenReference(said, f"write {meant} (and $${{ for a plain ${{)", misspelt=True)
+
+
+def _secret(what: str) -> str:
+    if not what.partition("#")[0].strip():
+        raise BrokenReference(
+            f"${{{_REMOTE}:{what}}} names no secret", f"write ${{{_REMOTE}:NAME#KEY}}", misspelt=True
+        )
+    # Imported here: boto3 costs half a second, and few configurations ask AWS for anything.
+    from backup_pipeline.accounts import aws_secrets
+
+    try:
+        return aws_secrets.shared.value(aws_secrets.SecretName.parse(what))
+    except aws_secrets.NoSecret as error:
+        raise BrokenReference(error.said, error.remedy) from error
 
 
 class Deferred:
     """The text of a setting that is only needed when it is used, or why there is none."""
 
-    __slots__ = ("_problem", "_text", "_values")
+    __slots__ = ("_later", "_problem", "_text", "_values")
 
     def __init__(
-        self, text: str, values: tuple[str, ...] = (), *, problem: ConfigError | None = None
+        self,
+        text: str,
+        values: tuple[str, ...] = (),
+        *,
+        problem: ConfigError | None = None,
+        later: Later | None = None,
     ) -> None:
         self._text = text
         self._values = values
         self._problem = problem
+        self._later = later
 
     def get(self) -> str:
         if self._problem is not None:
             raise self._problem
-        return self._text
+        if self._later is None:
+            return self._text
+        # Asked for each time, and kept where it is asked: a secret may be rotated while this process lives.
+        found = self._later()
+        learn((*found.values, *self._hidden(found.text, found.values)))
+        return found.text
+
+    @property
+    def is_asked_later(self) -> bool:
+        """Nobody knows the text yet: what is checked when a file is read cannot be checked of it."""
+        return self._later is not None
+
+    def _hidden(self, text: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        """What must not be shown of a text. An address may be."""
+        return ()
 
     @property
     def problem(self) -> ConfigError | None:
@@ -140,9 +201,12 @@ class Secret(Deferred):
     @property
     def parts(self) -> tuple[str, ...]:
         """What must not be shown: the passwords of a URL; of anything else, all of it."""
-        if self._problem is not None:
-            return ()
-        return passwords_in(self._text)
+        if self._problem is not None or self._later is not None:
+            return ()  # what is asked for later is learnt by `redact` then
+        return self._hidden(self._text, self._values)
+
+    def _hidden(self, text: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        return passwords_in(text)
 
     def __str__(self) -> str:
         return HIDDEN
@@ -153,11 +217,8 @@ class SecretToken(Secret):
 
     __slots__ = ()
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        if self._problem is not None:
-            return ()
-        pieces = re.split(r"[/@:?&=]+", self._text.partition("://")[2] or self._text)
+    def _hidden(self, text: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        pieces = re.split(r"[/@:?&=]+", text.partition("://")[2] or text)
         # A host name or a user is no secret, but which piece is what depends on the service.
         long = [piece for piece in pieces if len(piece) >= 12 and "." not in piece]
-        return tuple(dict.fromkeys([*passwords_in(self._text), self._text, *self._values, *long]))
+        return tuple(dict.fromkeys([*passwords_in(text), text, *values, *long]))

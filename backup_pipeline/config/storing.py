@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ _ONLY = {
             "kms_key_id",
             "object_lock_days",
             "lifecycle",
+            "pruner",
         }
     ),
     "sftp": frozenset({"password", "key_file", "known_hosts"}),
@@ -46,6 +48,48 @@ class LifecycleSettings(Strict):
     abort_uploads_after_days: Annotated[int, Field(ge=1)] = 7
     #: In a bucket with versions: how long what was deleted or overwritten can still be brought back.
     old_versions_days: Annotated[int, Field(ge=1)] = 30
+
+    @property
+    def transitions(self) -> tuple[tuple[str, int], ...]:
+        """(class, days), from the warmest to the coldest."""
+        found = (
+            ("GLACIER_IR", self.glacier_ir_after_days),
+            ("GLACIER", self.glacier_after_days),
+            ("DEEP_ARCHIVE", self.deep_archive_after_days),
+        )
+        return tuple((name, days) for name, days in found if days is not None)
+
+    @model_validator(mode="after")
+    def _gets_colder(self) -> LifecycleSettings:
+        days = [days for _, days in self.transitions]
+        if days != sorted(set(days)):
+            raise ValueError(
+                "objects only ever move to a colder class: glacier_ir_after_days, glacier_after_days and "
+                "deep_archive_after_days must grow in this order"
+            )
+        return self
+
+
+class PrunerSettings(Strict):
+    """Credentials that only `prune` uses: the writer's may then be unable to delete a backup."""
+
+    profile: str | None = None
+    access_key_id: Secret | None = None
+    secret_access_key: Secret | None = None
+    session_token: Secret | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> PrunerSettings:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key belong together: set both")
+        if self.profile is None and self.access_key_id is None:
+            raise ValueError("name a profile, or access_key_id and secret_access_key")
+        return self
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        found = (self.access_key_id, self.secret_access_key, self.session_token)
+        return tuple(part for secret in found if secret is not None for part in secret.parts)
 
 
 class StoreSettings(Strict):
@@ -78,6 +122,8 @@ class StoreSettings(Strict):
     kms_key_id: str | None = None
     object_lock_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     lifecycle: LifecycleSettings = LifecycleSettings()
+    #: Who deletes: nobody but `prune` has these.
+    pruner: PrunerSettings | None = None
     # SFTP
     password: Secret | None = None
     key_file: Path | None = None
@@ -97,7 +143,7 @@ class StoreSettings(Strict):
 
     @model_validator(mode="after")
     def _fits_the_address(self) -> StoreSettings:
-        if self.url.problem is not None:
+        if self.url.problem is not None or self.url.is_asked_later:
             return self
         kind = self.scheme
         if kind not in ("folder", *_ONLY):
@@ -126,7 +172,8 @@ class StoreSettings(Strict):
             self.refresh_token,
             self.app_secret,
         )
-        return tuple(part for secret in found if secret is not None for part in secret.parts)
+        own = tuple(part for secret in found if secret is not None for part in secret.parts)
+        return (*own, *(self.pruner.secrets if self.pruner else ()))
 
     def options(self, base: Path, staging: Path, mutable: tuple[str, ...] = ()) -> StoreOptions:
         """Everything that it refers to, resolved: raises ConfigError where something is not there."""
@@ -156,6 +203,19 @@ class StoreSettings(Strict):
             app_secret=_text(self.app_secret),
             select_user=self.select_user,
             namespace=self.namespace,
+        )
+
+    def pruning_options(self, base: Path, staging: Path, mutable: tuple[str, ...] = ()) -> StoreOptions:
+        """The same store with the credentials of `pruner:`, where there are some."""
+        found = self.options(base, staging, mutable)
+        if self.pruner is None:
+            return found
+        return replace(
+            found,
+            profile=self.pruner.profile,
+            access_key_id=_text(self.pruner.access_key_id),
+            secret_access_key=_text(self.pruner.secret_access_key),
+            session_token=_text(self.pruner.session_token),
         )
 
 

@@ -28,6 +28,8 @@ class ReferenceSettings(Strict):
     #: Columns of the same table (`table.column`) that say what the file should be.
     sha256: str | None = None
     size: str | None = None
+    #: How bad it is when a value names no file, or a file that is not what the row says.
+    missing: Literal["error", "warning"] = "error"
 
     @model_validator(mode="before")
     @classmethod

@@ -17,6 +17,13 @@ def open_copy(settings: Settings, name: str) -> Vault:
     return _open(settings, settings.copy_settings(name))
 
 
+def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault:
+    """The vault, or a copy, with the credentials that may delete (`pruner:`); the ordinary ones where there are none."""
+    store = settings.vault if copy is None else settings.copy_settings(copy)
+    staging = settings.state_folder / "staging"
+    return Vault(open_store(store.pruning_options(settings.base, staging, layout.MUTABLE)))
+
+
 def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
     return store.options(settings.base, settings.state_folder / "staging", layout.MUTABLE)
 
