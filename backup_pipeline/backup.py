@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from backup_pipeline import __version__, baselines
-from backup_pipeline.errors import AlreadyExists, Incomplete, SourceChanged, SourceUnavailable
+from backup_pipeline.errors import (
+    AlreadyExists,
+    Incomplete,
+    SourceChanged,
+    SourceUnavailable,
+    StoreChanged,
+)
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
@@ -23,6 +29,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, matches
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.vault import journal, layout, lock, recover
+from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
 #: A new snapshot makes these right: a server that restarts, a table that is altered under our hands.
@@ -60,9 +67,25 @@ def back_up(
 ) -> Manifest:
     vault.prepare()
     with lock.hold(vault.store, order.system, f"backup of {order.system}") as held:
-        draft = _export_with_retries(vault, source, order, listener, clock)
-        held.confirm()
-        return _commit(vault, draft, clock)
+        try:
+            return _back_up(vault, source, order, held, listener, clock)
+        except StoreChanged as error:
+            # What prune took meanwhile is read again; the rest is known from the notes of the first attempt.
+            listener(Advance("export", order.system, note=f"{error.message}; read again"))
+            return _back_up(vault, source, order, held, listener, clock)
+
+
+def _back_up(
+    vault: Vault,
+    source: Source,
+    order: Order,
+    held: lock.Held,
+    listener: Listener,
+    clock: Callable[[], datetime],
+) -> Manifest:
+    draft = _export_with_retries(vault, source, order, listener, clock)
+    held.confirm()
+    return _commit(vault, held, draft, clock)
 
 
 def export(
@@ -84,11 +107,11 @@ def export(
 
 def commit(vault: Vault, system: str, *, token: str, clock: Callable[[], datetime] = now) -> Manifest:
     """The second half. Running it twice commits once."""
-    with lock.hold(vault.store, system, f"commit of {system}"):
+    with lock.hold(vault.store, system, f"commit of {system}") as held:
         draft = vault.draft(system, token)
         if draft.id in vault.ids(system):
             return vault.manifest(system, draft.id)
-        manifest = _commit(vault, draft, clock)
+        manifest = _commit(vault, held, draft, clock)
         vault.store.delete(layout.draft_key(system, token))
         return manifest
 
@@ -166,7 +189,7 @@ def _export(
         )
 
 
-def _commit(vault: Vault, draft: Manifest, clock: Callable[[], datetime]) -> Manifest:
+def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], datetime]) -> Manifest:
     """RECOVER.md, manifest, seal; and then the traces of runs that never got here."""
     earlier = vault.ids(draft.system)
     for identifier in earlier[-1:]:
@@ -178,7 +201,8 @@ def _commit(vault: Vault, draft: Manifest, clock: Callable[[], datetime]) -> Man
     )
     text = recover.recover_text(manifest, vault.schema(manifest))
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
-    vault.commit(manifest, text)
+    with committing(vault.store, held, manifest.objects()):
+        vault.commit(manifest, text)
     journal.remove(vault.store, draft.system, draft.id)
     vault.forget_interrupted(draft.system, before=draft.id)
     return manifest

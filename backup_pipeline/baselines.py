@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from backup_pipeline.errors import Damaged
+from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Baseline
@@ -64,8 +64,8 @@ def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
     for identifier in reversed(vault.ids(system)[-LOOK_BACK:]):
         try:
             yield vault.manifest(system, identifier)
-        except Damaged:
-            continue  # `verify` names it; a new backup just does not build on it
+        except (Damaged, NotFound):
+            continue  # `verify` names it, or prune just took it; a new backup just does not build on it
 
 
 def _unfinished(vault: Vault, system: str, *, after: str) -> Iterable[Baseline]:

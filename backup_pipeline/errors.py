@@ -12,6 +12,8 @@
     ├── VaultError             the vault cannot be read or written
     │   ├── AlreadyExists      a conditional create found something there
     │   ├── StoreUnavailable   the store does not answer (worth another try)
+    │   ├── StoreChanged       objects that a backup builds on went away (a new run makes it right)
+    │   ├── NotThawed          an object lies in an archive and has to be thawed before it can be read
     │   └── VaultBusy          another backup of the same system is running
     ├── Damaged                stored bytes are not what the manifest says
     ├── Incomplete             less was produced than was asked for
@@ -98,9 +100,25 @@ class VaultError(BackupError):
 class AlreadyExists(VaultError):
     code, http_status = "already-exists", 409
 
+    #: The store knows that what is there is not what was to be put.
+    differs = False
+
 
 class StoreUnavailable(VaultError):
     code, http_status = "store-unavailable", 503
+
+    #: Seconds that the store asked us to wait before we try again.
+    retry_after: float | None = None
+    #: A part of the work was done: trying again goes on from there, and is no repetition.
+    progressed = False
+
+
+class NotThawed(VaultError):
+    code, http_status = "not-thawed", 409
+
+
+class StoreChanged(VaultError):
+    code, http_status = "store-changed", 409
 
 
 class VaultBusy(VaultError):

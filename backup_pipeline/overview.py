@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import Damaged
+from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Proof
@@ -116,6 +116,8 @@ def survey(vault: Vault, system: str) -> tuple[tuple[Listed, ...], tuple[Broken,
             whole.append(listed(vault, system, identifier))
         except Damaged as error:
             broken.append(Broken(system, identifier, error.message, error.remedy))
+        except NotFound:
+            continue  # prune took it between our two looks
     return tuple(whole), tuple(broken)
 
 

@@ -9,6 +9,12 @@ VAULT = "vault.json"
 #: The description of the format, for whoever finds this folder in ten years.
 FORMAT = "FORMAT.md"
 OBJECTS = "objects/"
+#: Somebody is pruning: only one does at a time.
+PRUNE_LOCK = "lock.json"
+#: Objects that nothing names: since when, and which of them are being deleted at this moment.
+GARBAGE = "garbage.json"
+#: What was read back, and when.
+SCRUB = "scrub.json"
 #: Keys that come and go while people work (fnmatch): no store may lock them against deletion.
 MUTABLE = (
     "*/lock.json",
@@ -16,6 +22,9 @@ MUTABLE = (
     "*/journal/*",
     "*/proofs/*",
     "*/pin.json",
+    "*/newest.json",
+    "*/accepted.json",
+    "lock.json",
     "garbage.json",
     "scrub.json",
 )
@@ -89,6 +98,16 @@ def forgotten_key(system: str, identifier: str) -> str:
 def forgotten_prefix(system: str) -> str:
     """shop/forgotten/"""
     return f"{system}/forgotten/"
+
+
+def newest_key(system: str) -> str:
+    """shop/newest.json — which backup was written last: a newest one that is gone is missed"""
+    return f"{system}/newest.json"
+
+
+def accepted_key(system: str) -> str:
+    """shop/accepted.json — up to here somebody has looked at an anomaly and found it right"""
+    return f"{system}/accepted.json"
 
 
 def drafts_prefix(system: str) -> str:

@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +36,16 @@ class Holder:
     what: str
     since: str
     renewed: str
+    #: The holder is about to write a manifest: whoever deletes objects waits (see `vault.committing`).
+    committing: bool = False
+
+
+@dataclass
+class _Ours:
+    """What we last wrote into our lock. The thread that renews it and the one that works both write it."""
+
+    holder: Holder
+    guard: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,17 @@ class Held:
     store: Store
     key: str
     token: str
+    _ours: _Ours | None = None
+
+    def announce_commit(self, committing: bool) -> None:
+        """Say in the lock itself that a manifest is about to be written, or that it was."""
+        if self._ours is None:
+            return
+        with self._ours.guard:
+            self.confirm()
+            holder = replace(self._ours.holder, committing=committing)
+            self.store.put(self.key, canonical.encode(holder), overwrite=True)
+            self._ours.holder = holder
 
     def confirm(self) -> None:
         """Before the point of no return: two processes that took over one stale lock both thought they won."""
@@ -60,17 +81,25 @@ def hold(
     store: Store, system: str, what: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Iterator[Held]:
     """Hold the lock of a system, or raise VaultBusy with who holds it."""
-    key = layout.lock_key(system)
+    with hold_key(store, layout.lock_key(system), what, now=now) as held:
+        yield held
+
+
+@contextmanager
+def hold_key(
+    store: Store, key: str, what: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Iterator[Held]:
     moment = timestamp(now())
     holder = Holder(
         secrets.token_hex(8), socket.gethostname(), os.getpid(), born(os.getpid()), what, moment, moment
     )
     _take(store, key, holder, now)
     done = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(store, key, holder, done, now), daemon=True)
+    ours = _Ours(holder)
+    renewer = threading.Thread(target=_renew, args=(store, key, ours, done, now), daemon=True)
     renewer.start()
     try:
-        yield Held(store, key, holder.token)
+        yield Held(store, key, holder.token, ours)
     finally:
         done.set()
         renewer.join()
@@ -120,16 +149,13 @@ def _read(store: Store, key: str) -> str | None:
     return None if holder is None else holder.token
 
 
-def _renew(
-    store: Store, key: str, holder: Holder, done: threading.Event, now: Callable[[], datetime]
-) -> None:
+def _renew(store: Store, key: str, ours: _Ours, done: threading.Event, now: Callable[[], datetime]) -> None:
     while not done.wait(RENEW):
-        fresh = Holder(
-            holder.token, holder.host, holder.pid, holder.born, holder.what, holder.since, timestamp(now())
-        )
         try:
-            if _read(store, key) == holder.token:
-                store.put(key, canonical.encode(fresh), overwrite=True)
+            with ours.guard:
+                if _read(store, key) == ours.holder.token:
+                    ours.holder = replace(ours.holder, renewed=timestamp(now()))
+                    store.put(key, canonical.encode(ours.holder), overwrite=True)
         except BackupError:
             continue  # a store that does not answer now may answer before the lock is stale
 

@@ -4,6 +4,7 @@
 2. RECOVER.md
 3. manifest.json — the commit point: before it there is no backup, after it there is one
 4. manifest.json.sha256 — the seal: from now on a missing or edited manifest is noticed
+5. newest.json, beside the backups of the system — from now on a missing folder is noticed, too
 
 A process may be killed anywhere in this list. Before 3, the objects are kept for the next run and nothing is
 listed. Between 3 and 4 the backup is whole; the next run of the system seals it.
@@ -24,7 +25,7 @@ from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Pr
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import Store, read_all
-from backup_pipeline.vault import layout
+from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.objects import ObjectWriter, read_blocks, read_bytes
 
 #: Written after a manifest: where one of them is, there was one.
@@ -111,19 +112,20 @@ class Vault:
 
     def interrupted(self, system: str) -> tuple[str, ...]:
         """Folders of runs that never wrote a manifest. One with a seal or a proof had a manifest once: it is not
-        interrupted but damaged, and `verify` says so."""
+        interrupted but damaged, and `verify` says so; unless it was forgotten on purpose."""
         had_one = {"manifest.json", *_TRACES}
         return tuple(sorted(name for name, held in self._held(system).items() if not held & had_one))
 
     def beheaded(self, system: str) -> tuple[str, ...]:
-        """Folders of backups whose manifest is gone: a seal or a proof says that there was one."""
-        return tuple(
-            sorted(
-                name
-                for name, held in self._held(system).items()
-                if "manifest.json" not in held and held & _TRACES
-            )
-        )
+        """Folders of backups whose manifest is gone: a seal or a proof says that there was one. What prune has
+        forgotten and not yet swept away is not among them."""
+        found = [
+            name
+            for name, held in self._held(system).items()
+            if "manifest.json" not in held and held & _TRACES
+        ]
+        forgotten = set(keeping.forgotten_ids(self.store, system)) if found else set()
+        return tuple(sorted(set(found) - forgotten))
 
     def _held(self, system: str) -> dict[str, set[str]]:
         """Backup id → what lies in its folder."""
@@ -180,6 +182,7 @@ class Vault:
         self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
         self.store.put(layout.manifest_key(manifest.system, manifest.id), data)
         self.seal(manifest.system, manifest.id)
+        keeping.set_newest(self.store, manifest.system, self.link(manifest.system, manifest.id))
 
     def draft(self, system: str, token: str) -> Manifest:
         """An export that waits for its commit."""

@@ -1,0 +1,86 @@
+"""What a vault remembers of keeping and forgetting: pins, what was removed on purpose, what nothing names any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backup_pipeline.model.manifest import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Somebody wants this backup kept, whatever the rules say."""
+
+    at: str
+    by: str = ""
+    reason: str = ""
+    format: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A backup that was removed on purpose. It takes the place of the manifest in the history."""
+
+    system: str
+    id: str
+    #: Of the manifest as it lay in the store; "" where it was gone or unreadable already.
+    manifest_sha256: str
+    at: str
+    #: prune · forget · repair …, and why.
+    why: str
+    by: str = ""
+    previous: Link | None = None
+    format: int = 1
+
+    @property
+    def link(self) -> Link:
+        return Link(self.id, self.manifest_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """Which backup of a system was written last."""
+
+    id: str
+    manifest_sha256: str
+    format: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Up to this backup, somebody has looked at the sizes and found them right."""
+
+    id: str
+    at: str
+    by: str = ""
+    format: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Objects that nothing names."""
+
+    #: When prune last looked.
+    at: str = ""
+    #: Since when nothing names them → the names of the objects, without folder.
+    marked: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Being deleted now, by the holder of the lock at the top of the vault.
+    condemned: tuple[str, ...] = ()
+    format: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """One of the 256 parts of the objects, as it was last read back."""
+
+    at: str
+    objects: int = 0
+    bytes: int = 0
+    damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubState:
+    #: First two hexadecimal digits → when that part was read, and what was found.
+    parts: dict[str, Scrubbed] = field(default_factory=dict)
+    format: int = 1

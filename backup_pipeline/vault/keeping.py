@@ -1,0 +1,120 @@
+"""Pins, and what was forgotten on purpose: small files beside the backups, readable without a key.
+
+A backup is forgotten in this order, and a process may be killed anywhere in it: the record of it under `forgotten/`, the
+manifest (from here on it is no backup any more), everything else in its folder. A folder without a manifest that has
+such a record is rubbish and no damage; the next prune sweeps it away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.model import canonical
+from backup_pipeline.model.ids import is_backup_id
+from backup_pipeline.model.keeping import Accepted, Forgotten, Newest, Pin
+from backup_pipeline.model.manifest import Link
+from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.vault import layout
+
+#: What begins so is the manifest of a backup, whatever was done to its bytes; its seals are not.
+_MANIFEST = "manifest.json"
+_SEAL = ".sha256"
+
+# ── pins
+
+
+def pin(store: Store, system: str, identifier: str, made: Pin) -> None:
+    store.put(layout.pin_key(system, identifier), canonical.encode(made), overwrite=True)
+
+
+def unpin(store: Store, system: str, identifier: str) -> None:
+    store.delete(layout.pin_key(system, identifier))
+
+
+def pin_of(store: Store, system: str, identifier: str) -> Pin | None:
+    """A pin that cannot be read is a pin all the same."""
+    key = layout.pin_key(system, identifier)
+    try:
+        return canonical.decode(Pin, read_all(store, key), what=key)
+    except NotFound:
+        return None
+    except Damaged:
+        return Pin(at="", reason="the pin itself cannot be read")
+
+
+# ── what was forgotten
+
+
+def forgotten_ids(store: Store, system: str) -> tuple[str, ...]:
+    names = (
+        stat.key.rpartition("/")[2].removesuffix(".json")
+        for stat in store.list(layout.forgotten_prefix(system))
+    )
+    return tuple(sorted(name for name in names if is_backup_id(name)))
+
+
+def forgotten(store: Store, system: str, identifier: str) -> Forgotten | None:
+    """None where there is no record, and where it cannot be read: then the gap it should explain is a gap."""
+    key = layout.forgotten_key(system, identifier)
+    try:
+        found = canonical.decode(Forgotten, read_all(store, key), what=key)
+    except (NotFound, Damaged):
+        return None
+    return found if (found.system, found.id) == (system, identifier) else None
+
+
+def write_forgotten(store: Store, record: Forgotten) -> None:
+    key = layout.forgotten_key(record.system, record.id)
+    store.put(key, canonical.encode(record), overwrite=True)
+
+
+def take_back_forgotten(store: Store, system: str, identifier: str) -> None:
+    store.delete(layout.forgotten_key(system, identifier))
+
+
+def keys_of(store: Store, system: str, identifier: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the folder of a backup: its manifest (one key, or none any more), and everything else."""
+    manifest: list[str] = []
+    rest: list[str] = []
+    prefix = layout.backup_prefix(system, identifier)
+    for stat in store.list(prefix):
+        name = stat.key.removeprefix(prefix)
+        is_manifest = name.startswith(_MANIFEST) and not name.endswith(_SEAL)
+        (manifest if is_manifest else rest).append(stat.key)
+    return tuple(sorted(manifest)), tuple(sorted(rest))
+
+
+def leftovers(store: Store, system: str, identifiers: Iterable[str]) -> tuple[str, ...]:
+    """Folders of forgotten backups that a killed prune did not sweep away."""
+    records = set(forgotten_ids(store, system))
+    here = {name for name in store.folders(f"{system}/") if name in records}
+    return tuple(sorted(here - set(identifiers)))
+
+
+# ── the newest backup, and what was accepted
+
+
+def set_newest(store: Store, system: str, link: Link) -> None:
+    store.put(layout.newest_key(system), canonical.encode(Newest(link.id, link.sha256)), overwrite=True)
+
+
+def newest(store: Store, system: str) -> Newest | None:
+    key = layout.newest_key(system)
+    try:
+        return canonical.decode(Newest, read_all(store, key), what=key)
+    except NotFound:
+        return None
+
+
+def accept(store: Store, system: str, accepted: Accepted) -> None:
+    store.put(layout.accepted_key(system), canonical.encode(accepted), overwrite=True)
+
+
+def accepted(store: Store, system: str) -> str:
+    """The newest backup whose size somebody has looked at; "" when nobody did."""
+    key = layout.accepted_key(system)
+    try:
+        return canonical.decode(Accepted, read_all(store, key), what=key).id
+    except (NotFound, Damaged):
+        return ""
