@@ -16,6 +16,7 @@ from backup_pipeline.model.manifest import (
     Chunk,
     DdlSection,
     Engine,
+    FileTree,
     LeftOut,
     Manifest,
     SequenceState,
@@ -113,6 +114,7 @@ def back_up_by_hand(
     left_out: Sequence[LeftOut] = (),
     schema: Schema | None = None,
     unlisted: Sequence[Table] = (),
+    files: Sequence[FileTree] = (),
 ) -> Manifest:
     """Write everything in the order of rule V7. `unlisted`: tables of the schema that the manifest does not hold."""
     made = schema or Schema("postgres", tables=(*(one.table for one in tables), *unlisted))
@@ -135,6 +137,7 @@ def back_up_by_hand(
         ),
         sequences=tuple(SequenceState(s.id.schema, s.id.name, 7, is_called=True) for s in made.sequences),
         left_out=tuple(left_out),
+        files=tuple(files),
         recover_sha256=hashlib.sha256(recover.encode()).hexdigest(),
         previous=vault.link(system, earlier[-1]) if earlier else None,
     )

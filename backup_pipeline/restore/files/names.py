@@ -1,0 +1,83 @@
+"""Which paths a listing may hold, whoever wrote it: a backup may come from a store that nobody should have to trust.
+
+A listing is sorted by the bytes of its paths, so that one entry is inside of another which is no folder shows while it
+streams by. Nothing here touches a disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+from backup_pipeline.errors import Damaged
+from backup_pipeline.model.files import FileEntry
+
+#: What Linux takes for one name.
+LONGEST_NAME = 255
+_REMEDY = (
+    "nothing was written. A backup made by backup-pipeline holds no such entry: somebody else changed or made it; "
+    "restore another one, and look at who can write to the vault"
+)
+
+
+def why_hostile(path: str) -> str:
+    """Why nobody should write to this path below a folder; empty when he may."""
+    if not path:
+        return "it is empty"
+    if "\0" in path:
+        return "it holds a NUL"
+    if path.startswith("/"):
+        return "it is absolute"
+    for part in path.split("/"):
+        if part in ("", "."):
+            return "it holds an empty part or a single dot"
+        if part == "..":
+            return "it leads upwards"
+    return ""
+
+
+def too_long(path: str) -> bool:
+    """A bucket may hold such a key; no Linux file system takes it as a name."""
+    return len(path) > LONGEST_NAME and any(len(os.fsencode(part)) > LONGEST_NAME for part in path.split("/"))
+
+
+def leads_out(path: str, target: str) -> bool:
+    """Whether a link at `path` points to something outside of its tree (by its text: nothing is followed)."""
+    if target.startswith("/"):
+        return True
+    depth = path.count("/")
+    for part in target.split("/"):
+        if part == "..":
+            depth -= 1
+            if depth < 0:
+                return True
+        elif part not in ("", "."):
+            depth += 1
+    return False
+
+
+def checked(entries: Iterable[FileEntry], *, what: str) -> Iterator[FileEntry]:
+    """The same entries; Damaged at the first one that is not in its place or that nobody should write."""
+    last = b""
+    first = True
+    # Entries that are no folders and whose path begins all that came since: what lies "in" one of them is hostile.
+    above: list[FileEntry] = []
+    for entry in entries:
+        why = why_hostile(entry.path)
+        key = entry.sort_key
+        if not why and not first and key <= last:
+            why = "it is there twice" if key == last else "the listing is not sorted"
+        while above and not entry.path.startswith(above[-1].path):
+            above.pop()
+        if not why and any(entry.path[len(one.path)] == "/" for one in above if one.path != entry.path):
+            why = "it lies in what is not a folder"
+        if not why and entry.type == "link" and (not entry.target or "\0" in entry.target):
+            why = "it is a link to nothing"
+        if not why and entry.type == "hardlink" and why_hostile(entry.target):
+            why = f"it shares a hostile path: {why_hostile(entry.target)}"
+        if why:
+            raise Damaged(f"{what} names {entry.path!r}: {why}", remedy=_REMEDY)
+        if entry.type != "folder":
+            above.append(entry)
+        last, first = key, False
+        yield entry
