@@ -6,12 +6,13 @@ predecessor that was removed on purpose is not a break: `forgotten` says which o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.keeping import Forgotten, Newest
 from backup_pipeline.model.manifest import Link
 
 REMEDY = (
@@ -31,6 +32,77 @@ def previous_of(data: bytes) -> Link | None:
 @dataclass(frozen=True, slots=True)
 class _Linked:
     previous: Link | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The records of forgotten backups between a manifest and the next one below it that is there."""
+
+    #: As the one above each of them names it.
+    passed: frozenset[Link] = frozenset()
+    #: Where it ends: a manifest that is there; None where the history began with a forgotten one.
+    end: Link | None = None
+    #: What is neither there nor recorded, below a record.
+    gap: Link | None = None
+
+
+def bridge(
+    previous: Link | None, digests: Mapping[str, str], record: Callable[[str], Forgotten | None]
+) -> Bridge:
+    """Walk down from `previous` over what was forgotten on purpose. Reads records only where a manifest is gone."""
+    passed: set[Link] = set()
+    link = previous
+    while link is not None and link.id not in digests:
+        found = record(link.id)
+        if found is None or found.manifest_sha256 not in ("", link.sha256):
+            return Bridge(frozenset(passed), None, link if passed else None)
+        passed.add(link)
+        if found.previous is not None and found.previous.id >= link.id:
+            return Bridge(frozenset(passed), None, found.previous)
+        link = found.previous
+    return Bridge(frozenset(passed), link)
+
+
+def judge_bridge(identifier: str, crossed: Bridge, digests: Mapping[str, str]) -> Iterator[Finding]:
+    """What is behind the forgotten ones that a manifest follows."""
+    if not crossed.passed:
+        return
+    lowest = min(link.id for link in crossed.passed)
+    if crossed.gap is not None:
+        yield _broken(f"follows forgotten ones down to {lowest}, and {crossed.gap.id} before that is missing")
+        return
+    if crossed.end is not None and digests[crossed.end.id] != crossed.end.sha256:
+        yield _broken(
+            f"follows, over forgotten ones, another {crossed.end.id} than the one in the vault: that one was altered"
+        )
+    below = crossed.end.id if crossed.end else ""
+    if between := [other for other in digests if below < other < lowest]:
+        yield _broken(
+            f"follows forgotten ones down to {lowest}, and {max(between)} is not among those before it"
+        )
+
+
+def judge_newest(
+    newest: Newest | None, digests: Mapping[str, str], forgotten: Callable[[str], bool]
+) -> Iterator[Finding]:
+    """Whoever takes away the newest backup, folder and all, leaves nothing behind that would miss it: but for this."""
+    if newest is None:
+        return
+    if newest.id not in digests:
+        if not forgotten(newest.id):
+            yield Finding(
+                "error",
+                "newest-missing",
+                f"{newest.id} was written last, and it is gone without a record that it was forgotten",
+                remedy="restore the folder of this backup from another copy of the vault; `forget` records that it is gone",
+            )
+    elif digests[newest.id] and digests[newest.id] != newest.manifest_sha256:
+        yield Finding(
+            "error",
+            "newest-altered",
+            f"the manifest of {newest.id} is not the one that was written last under that name",
+            remedy=REMEDY,
+        )
 
 
 def judge_link(

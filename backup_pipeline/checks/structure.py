@@ -19,7 +19,7 @@ from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import FORMAT, FileImage, Manifest, TableEntry
 from backup_pipeline.model.schema import Schema, Table, TableId
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.vault import layout
+from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -76,7 +76,9 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
 
 
 def had_a_manifest(vault: Vault, system: str, identifier: str) -> bool:
-    """Seals and proofs are only ever written beside a manifest."""
+    """Seals and proofs are only ever written beside a manifest; what was forgotten on purpose has none any more."""
+    if keeping.forgotten(vault.store, system, identifier) is not None:
+        return False
     if vault.is_sealed(system, identifier):
         return True
     return any(True for _ in vault.store.list(layout.proofs_prefix(system, identifier)))

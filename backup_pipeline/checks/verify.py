@@ -11,18 +11,21 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.checks import chain, sqlite_image, structure
 from backup_pipeline.checks.integrity import Job, Seen, Use, judge, look_at_all, uses
 from backup_pipeline.checks.vault_itself import look_at_the_vault
-from backup_pipeline.errors import NotFound
+from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import is_backup_id
+from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.vault import keeping
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -94,7 +97,7 @@ def _verify(
     vault: Vault, system: str, identifiers: tuple[str, ...], *, quick: bool, listener: Listener
 ) -> tuple[tuple[str, Report], ...]:
     started = time.monotonic()
-    cases = [_open(vault, system, identifier) for identifier in identifiers]
+    cases = _open_each(vault, system, identifiers)
     if cases:
         cases[-1].findings += look_at_the_vault(vault)
     _check_chain(vault, system, cases)
@@ -130,6 +133,18 @@ def _verify(
     )
 
 
+def _open_each(vault: Vault, system: str, identifiers: tuple[str, ...]) -> list[_Case]:
+    cases = []
+    for identifier in identifiers:
+        try:
+            cases.append(_open(vault, system, identifier))
+        except NotFound:
+            if len(identifiers) == 1:
+                raise
+            continue  # prune took it since the list was made
+    return cases
+
+
 def _open(vault: Vault, system: str, identifier: str) -> _Case:
     opened = structure.open_backup(vault, system, identifier)
     case = _Case(identifier, opened, findings=list(opened.findings))
@@ -143,23 +158,53 @@ def _open(vault: Vault, system: str, identifier: str) -> _Case:
     return case
 
 
-def _check_chain(vault: Vault, system: str, cases: Iterable[_Case]) -> None:
+def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
     known = {case.id: case.opened for case in cases}
     identifiers = vault.ids(system)
     digests = dict.fromkeys(identifiers, "")
     digests.update((name, opened.sha256) for name, opened in known.items() if opened.sha256)
-    for opened in known.values():
-        link = opened.manifest.previous if opened.manifest else None
-        if link is not None and digests.get(link.id) == "":
-            digests[link.id] = vault.link(system, link.id).sha256
+
+    def record(identifier: str) -> Forgotten | None:
+        return keeping.forgotten(vault.store, system, identifier)
+
+    def digest(identifier: str) -> None:
+        """Of a manifest that is not looked at itself; prune may have taken it since."""
+        if digests.get(identifier) == "":
+            try:
+                digests[identifier] = vault.link(system, identifier).sha256
+            except NotFound:
+                del digests[identifier]
+
     for case in cases:
         manifest = case.opened.manifest
         if manifest is not None:
-            case.findings += chain.judge_link(case.id, manifest.previous, digests)
+            link = manifest.previous
+            if link is not None:
+                digest(link.id)
+            crossed = chain.bridge(link, digests, record)
+            if crossed.end is not None:
+                digest(crossed.end.id)
+            case.findings += chain.judge_link(case.id, link, digests, crossed.passed)
+            case.findings += chain.judge_bridge(case.id, crossed, digests)
         _, above = chain.neighbours(identifiers, case.id)
         if above is not None and above not in known and case.opened.sha256:
-            link = chain.previous_of(vault.manifest_bytes(system, above))
-            case.findings += chain.judge_link_above(case.id, case.opened.sha256, above, link)
+            with suppress(NotFound):  # as above
+                link = chain.previous_of(vault.manifest_bytes(system, above))
+                case.findings += chain.judge_link_above(case.id, case.opened.sha256, above, link)
+    if cases and cases[-1].id == max(digests, default=cases[-1].id):
+        # What is missed would be newer than this one.
+        cases[-1].findings += _missed(vault, system, digests)
+
+
+def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        newest = keeping.newest(vault.store, system)
+    except Damaged as error:
+        yield Finding("error", "newest-unreadable", error.message, remedy="the next backup writes it anew")
+        return
+    yield from chain.judge_newest(
+        newest, digests, lambda name: keeping.forgotten(vault.store, system, name) is not None
+    )
 
 
 def _key(use: Use) -> tuple[str, str]:

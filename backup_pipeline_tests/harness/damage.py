@@ -158,8 +158,10 @@ def _insert(data: bytes, chance: random.Random) -> bytes:
 
 
 def _delete(vault: _Vault, chance: random.Random) -> Damage:
-    # A missing seal alone is what a run leaves that was killed right after its manifest: a warning, no damage.
-    path = chance.choice([path for path in vault.files if path.name != "manifest.json.sha256"])
+    # A missing seal alone is what a run leaves that was killed right after its manifest: a warning, no damage. And a
+    # vault of an earlier version has no newest.json.
+    spared = ("manifest.json.sha256", "newest.json")
+    path = chance.choice([path for path in vault.files if path.name not in spared])
     key = path.relative_to(vault.folder)
     return Damage(f"delete {key}", lambda folder: (folder / key).unlink(), vault.tables_of(path))
 
