@@ -100,8 +100,8 @@ class VaultError(BackupError):
 class AlreadyExists(VaultError):
     code, http_status = "already-exists", 409
 
-    #: The store knows that what is there is not what was to be put.
-    differs = False
+    #: Whether what is there is something else than what was to be put; None where the store does not know.
+    differs: bool | None = None
 
 
 class StoreUnavailable(VaultError):

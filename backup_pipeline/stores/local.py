@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.stores.base import Features, Stat, check_key
-from backup_pipeline.stores.staging import alive, explained, host, staging_name
+from backup_pipeline.stores.staging import explained, staging_name, sweep_folder
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,7 @@ class LocalStore:
 
     def sweep(self) -> int:
         """Remove what killed processes of this machine left half-written; says how many files."""
-        removed = 0
-        for path in self.staging().iterdir():
-            maker, _, rest = path.name.partition("~")
-            pid = rest.partition("~")[0]
-            if maker == host() and pid.isdigit() and not alive(int(pid)):
-                path.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        return sweep_folder(self.staging())
 
 
 def _sync(path: Path) -> None:

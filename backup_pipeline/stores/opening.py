@@ -8,6 +8,7 @@ from backup_pipeline.errors import ConfigError
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.stores.retrying import Patience, RetryingStore
 
 SCHEMES = ("folder", "s3", "sftp", "dropbox")
 
@@ -17,6 +18,11 @@ def open_store(options: StoreOptions) -> Store:
     does not need it half a second."""
     if options.scheme == "folder":
         return LocalStore(Path(options.url))
+    patience = Patience(attempts=options.max_attempts)
+    if options.scheme == "s3":
+        from backup_pipeline.stores.s3 import S3Store
+
+        return RetryingStore(S3Store(options), patience)
     raise ConfigError(
         f"{options.scheme}:// is not a kind of store",
         remedy="use the path of a folder, s3://bucket/prefix, sftp://user@host/path or dropbox:///FOLDER",

@@ -6,8 +6,10 @@ which kind of store is checked where the configuration is read, not here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class StoreOptions:
     max_attempts: int = 6
     #: Patterns (fnmatch) of keys that come and go: they are never locked against deletion.
     mutable: tuple[str, ...] = ()
+    #: Patterns of the keys that are large and rarely read: only they go into `storage_class`.
+    archivable: tuple[str, ...] = ()
 
     # ── S3
     endpoint: str | None = None
@@ -35,6 +39,11 @@ class StoreOptions:
     server_side_encryption: str | None = None
     kms_key_id: str | None = None
     object_lock_days: int | None = None
+    #: GOVERNANCE: whoever has s3:BypassGovernanceRetention may delete earlier · COMPLIANCE: nobody may.
+    object_lock_mode: str = "GOVERNANCE"
+    #: Service → client, from whoever has clients already (a Dagster resource): used instead of the keys above. It has
+    #: to be picklable where worker processes open the store again.
+    clients: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
 
     # ── SFTP
     password: str | None = field(default=None, repr=False)

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from backup_pipeline.errors import StoreUnavailable, VaultError
 
@@ -32,6 +33,18 @@ def alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def sweep_folder(folder: Path) -> int:
+    """Remove what killed processes of this machine left half-written; says how many files."""
+    removed = 0
+    for path in folder.iterdir():
+        maker, _, rest = path.name.partition("~")
+        pid = rest.partition("~")[0]
+        if maker == host() and pid.isdigit() and not alive(int(pid)):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
 
 
 @contextmanager

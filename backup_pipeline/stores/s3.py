@@ -1,0 +1,359 @@
+"""A bucket as a store: AWS S3, R2, Ceph, rclone, and whatever else speaks the protocol.
+
+Servers differ in what they check, so nothing is taken for granted:
+
+- `put` creates with If-None-Match where the server honours it, which is asked once by trying (`features`). Where it
+  does not, the key is looked for before, and what is there is read back after.
+- Bytes are checked on the wire: AWS compares a SHA-256 of the request, the others an MD5. What the server says that it
+  stored (its ETag) is compared with what was sent; where an ETag says nothing, the object is read back.
+- An object carries the SHA-256 that it was meant to have. One that is provably something else is a write of ours that
+  arrived damaged: the next `put` of that content replaces it.
+- Large files go in parts of one size, a few at once, and a broken upload goes on where it stopped (`s3_uploading`).
+- A stream or a listing that breaks can be asked again and goes on (`s3_reading`); the asking is done by `retrying`.
+
+Keys below `tmp/` are nobody's: they are never listed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+from backup_pipeline.accounts.aws import AwsAccess, Failure, client, failures, is_aws
+from backup_pipeline.errors import (
+    AlreadyExists,
+    ConfigError,
+    NotFound,
+    NotThawed,
+    StoreUnavailable,
+    VaultError,
+)
+from backup_pipeline.stores.base import Features, Stat, check_key
+from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.stores.pacing import Pace, pace_of
+from backup_pipeline.stores.s3_content import Content
+from backup_pipeline.stores.s3_reading import Pages, Stream, empty
+from backup_pipeline.stores.s3_uploading import Upload, abort_stale
+from backup_pipeline.stores.staging import sweep_folder
+
+#: Every part of an upload but the last has this size (R2 insists on equal ones), and S3 allows 10,000 of them.
+PART = 16 * 1024 * 1024
+LEAST_PART = 5 * 1024 * 1024
+MOST_PARTS = 10_000
+#: Looking costs less than sending this much in vain.
+LOOK_FIRST = 1024 * 1024
+#: Uploads in which nothing happened for so long are nobody's any more.
+STALE_UPLOAD = timedelta(days=1)
+#: How often content that arrives damaged is sent again.
+DAMAGED_TRIES = 3
+#: Says what the object was meant to be.
+MEANT = "sha256"
+PROBE = "tmp/create-once"
+
+_asked: dict[tuple[int, str, str | None], bool] = {}
+_asking = threading.Lock()
+
+
+class _AskedFeatures(Features):
+    """Whether a create is conditional is only known by trying, and tried only when somebody wants to know."""
+
+    __slots__ = ("_ask",)
+    _ask: Callable[[], bool]
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        object.__setattr__(self, "_ask", ask)
+        for name, value in (("moves_staged_files", False), ("ranged_get", True), ("cheap_stat", False)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def conditional_create(self) -> bool:
+        return self._ask()
+
+
+@dataclass(frozen=True)
+class S3Store:
+    options: StoreOptions
+
+    @property
+    def features(self) -> Features:
+        return _AskedFeatures(self._creates_once)
+
+    @property
+    def address(self) -> str:
+        where = f" at {self.options.endpoint}" if self.options.endpoint else ""
+        return f"{self.options.url.rstrip('/')}{where}"
+
+    @property
+    def bucket(self) -> str:
+        bucket = self.options.url.partition("://")[2].partition("/")[0]
+        if not bucket:
+            raise ConfigError(f"{self.options.url} names no bucket", remedy="write it as s3://BUCKET/PREFIX")
+        return bucket
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every key: empty, or with a slash at its end."""
+        path = self.options.url.partition("://")[2].partition("/")[2].strip("/")
+        return f"{path}/" if path else ""
+
+    @property
+    def access(self) -> AwsAccess:
+        options = self.options
+        return AwsAccess(
+            endpoint=options.endpoint,
+            region=options.region,
+            profile=options.profile,
+            access_key_id=options.access_key_id,
+            secret_access_key=options.secret_access_key,
+            session_token=options.session_token,
+            clients=options.clients,
+        )
+
+    @property
+    def client(self) -> Any:
+        return client(self.access)
+
+    @property
+    def _pace(self) -> Pace:
+        return pace_of(self.options)
+
+    def staging(self) -> Path:
+        self.options.staging.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.options.staging
+
+    # ── writing
+
+    def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        check_key(key)
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        content = Content.of(data, self._part_size(size))
+        if not overwrite:
+            looks = size > LOOK_FIRST or not self.features.conditional_create
+            overwrite = looks and self._replaceable(key, content)
+        for _ in range(DAMAGED_TRIES):
+            try:
+                etag, proven = self._send(key, content, overwrite=overwrite)
+            except AlreadyExists:
+                overwrite = self._replaceable(key, content)
+                if not overwrite:
+                    continue  # deleted since
+                etag, proven = self._send(key, content, overwrite=True)
+            if proven or self._arrived(key, content, etag, overwrite=overwrite):
+                return
+            overwrite = True
+        self._take_back(key)
+        raise VaultError(
+            f"{key}: what arrives at {self.address} is not what was sent, {DAMAGED_TRIES} times in a row",
+            remedy="something on the way alters bytes (a proxy, a faulty network card): do not trust it",
+        )
+
+    def _part_size(self, size: int) -> int:
+        part = self._pace.piece(PART, LEAST_PART)
+        smallest = -(-size // MOST_PARTS)
+        return max(part, -(-smallest // (1024 * 1024)) * 1024 * 1024)
+
+    def _send(self, key: str, content: Content, *, overwrite: bool) -> tuple[str, bool]:
+        """The ETag that the server gave, and whether it has compared a SHA-256 of the bytes itself."""
+        aws = is_aws(self._connected())
+        extra = {**self._attributes(key), "Metadata": {MEANT: content.sha256}}
+        once = {} if overwrite or not self.features.conditional_create else {"IfNoneMatch": "*"}
+        upload = Upload(self.client, self.bucket, self.prefix + key, content, self._pace, checksums=aws)
+        try:
+            with failures(self._failed(f"cannot write {key}")):
+                answer = upload.whole(extra | once) if content.single else upload.in_parts(extra, once)
+        except StoreUnavailable as error:
+            error.progressed = upload.progressed
+            raise
+        return str(answer.get("ETag", "")).strip('"'), aws and content.proven_by(answer)
+
+    def _attributes(self, key: str) -> dict[str, Any]:
+        options, found = self.options, dict[str, Any]()
+        if options.storage_class and _matches(key, options.archivable):
+            found["StorageClass"] = options.storage_class
+        if options.server_side_encryption:
+            found["ServerSideEncryption"] = options.server_side_encryption
+        if options.kms_key_id:
+            found["SSEKMSKeyId"] = options.kms_key_id
+        if options.object_lock_days and not key.startswith("tmp/") and not _matches(key, options.mutable):
+            found["ObjectLockMode"] = options.object_lock_mode
+            found["ObjectLockRetainUntilDate"] = datetime.now(UTC) + timedelta(days=options.object_lock_days)
+        return found
+
+    def _replaceable(self, key: str, content: Content) -> bool:
+        """False where nothing is there; True where a damaged write of this very content is; else AlreadyExists."""
+        head = self._head(key)
+        if head is None:
+            return False
+        judged = content.judge(head)
+        if judged == "other" and head.get("Metadata", {}).get(MEANT) == content.sha256:
+            return True
+        error = AlreadyExists(f"{key} is already in {self.address}")
+        error.differs = {"same": False, "other": True, "unknown": None}[judged]
+        raise error
+
+    def _arrived(self, key: str, content: Content, etag: str, *, overwrite: bool) -> bool:
+        """Whether what lies there is what was sent. A server without conditional creates may hold another's."""
+        if content.judge_etag(etag) == "same" and (overwrite or self.features.conditional_create):
+            return True
+        head = self._head(key)
+        judged: Literal["same", "other", "unknown"] = "other" if head is None else content.judge(head)
+        if judged == "unknown":
+            judged = "same" if self._reads_back(key, content) else "other"
+        if judged == "same":
+            return True
+        meant = (head or {}).get("Metadata", {}).get(MEANT, content.sha256)
+        if not overwrite and meant != content.sha256:
+            error = AlreadyExists(f"another writer put {key} into {self.address} at the same moment")
+            error.differs = True
+            raise error
+        return False
+
+    def _reads_back(self, key: str, content: Content) -> bool:
+        with self.get(key) as stream:
+            return content.equals(stream)
+
+    def _take_back(self, key: str) -> None:
+        try:
+            self.delete(key)
+        except VaultError as error:
+            raise VaultError(
+                f"{key} lies damaged in {self.address} and cannot be taken away: {error.message}",
+                remedy="something on the way alters bytes; then `verify` and `repair`",
+            ) from error
+
+    def delete(self, key: str) -> None:
+        with failures(self._failed(f"cannot delete {key}")):
+            self._connected().delete_object(Bucket=self.bucket, Key=self.prefix + check_key(key))
+
+    def sweep(self) -> int:
+        """Uploads that nobody goes on with, and what killed processes left in the staging folder."""
+        removed = sweep_folder(self.staging())
+        try:
+            with failures(self._failed("cannot look for broken uploads")):
+                before = datetime.now(UTC) - STALE_UPLOAD
+                return removed + abort_stale(self._connected(), self.bucket, self.prefix, before)
+        except StoreUnavailable:
+            raise
+        except (VaultError, NotFound):
+            return removed  # without the right to, or where the server cannot: the bucket's lifecycle does it
+
+    # ── reading
+
+    def get(
+        self, key: str, *, offset: int = 0, length: int | None = None
+    ) -> AbstractContextManager[BinaryIO]:
+        check_key(key)
+        if length is not None and length <= 0:
+            if self._head(key) is None:
+                raise self._failed("")(Failure("missing", key))
+            return closing(cast(BinaryIO, empty()))
+        stream = Stream(
+            self._connected(),
+            self.bucket,
+            self.prefix + key,
+            offset,
+            length,
+            pace=self._pace,
+            raised=self._failed(f"cannot read {key}"),
+            meant=MEANT,
+        )
+        stream.open()
+        return closing(cast(BinaryIO, stream))
+
+    def stat(self, key: str) -> Stat | None:
+        head = self._head(check_key(key))
+        return None if head is None else Stat(key, head["ContentLength"], head["LastModified"])
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        with failures(self._failed(f"cannot look at {key}")):
+            try:
+                found: dict[str, Any] = self._connected().head_object(
+                    Bucket=self.bucket, Key=self.prefix + key
+                )
+            except self.client.exceptions.ClientError as error:
+                if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
+                    return None
+                raise
+        return found
+
+    def list(self, prefix: str = "") -> Iterator[Stat]:
+        return self._pages(prefix, self._stats)
+
+    def folders(self, prefix: str = "") -> Iterator[str]:
+        return self._pages(prefix, lambda page: self._parts(page, prefix), Delimiter="/")
+
+    def _pages(self, prefix: str, taken: Callable[[dict[str, Any]], Iterator[Any]], **more: str) -> Pages:
+        asked = {"Bucket": self.bucket, "Prefix": self.prefix + prefix, **more}
+        return Pages(self._connected(), asked, taken, self._failed(f"cannot list {prefix or 'the store'}"))
+
+    def _stats(self, page: dict[str, Any]) -> Iterator[Stat]:
+        for found in page.get("Contents", ()):
+            key = found["Key"].removeprefix(self.prefix)
+            # Consoles mark folders by empty objects whose keys end with a slash.
+            if not key.startswith("tmp/") and not key.endswith("/") and key:
+                yield Stat(key, found["Size"], found["LastModified"])
+
+    def _parts(self, page: dict[str, Any], prefix: str) -> Iterator[str]:
+        for found in page.get("CommonPrefixes", ()):
+            name = found["Prefix"].removeprefix(self.prefix + prefix).rstrip("/")
+            if name and (prefix or name != "tmp"):
+                yield name
+
+    # ── the server
+
+    def _connected(self) -> Any:
+        with failures(self._failed("cannot sign in")):
+            return self.client
+
+    def _creates_once(self) -> bool:
+        """Whether the server honours If-None-Match: a key that is there must not be created a second time."""
+        key = (os.getpid(), self.options.url, self.options.endpoint)
+        with _asking:
+            if key not in _asked:
+                _asked[key] = self._ask()
+            return _asked[key]
+
+    def _ask(self) -> bool:
+        text = b"Written by backup-pipeline to learn whether this store lets a key be created twice.\n"
+        for _ in range(2):
+            try:
+                with failures(self._failed("cannot write")):
+                    self._connected().put_object(
+                        Bucket=self.bucket, Key=self.prefix + PROBE, Body=text, IfNoneMatch="*"
+                    )
+            except AlreadyExists:
+                return True
+            except StoreUnavailable:
+                raise
+            except VaultError:
+                return False
+        return False
+
+    def _failed(self, what: str) -> Callable[[Failure], Exception]:
+        def raised(failure: Failure) -> Exception:
+            message = f"{what} in {self.address}: {failure.message}"
+            if failure.kind == "missing":
+                return NotFound(f"{what} in {self.address}: it is not there")
+            if failure.kind == "exists":
+                return AlreadyExists(message)
+            if failure.kind == "frozen":
+                remedy = "ask for the thaw with --thaw; it takes minutes to days, by the class of the archive"
+                return NotThawed(f"{what} in {self.address}: it lies in an archive", remedy=remedy)
+            if failure.kind == "busy":
+                busy = StoreUnavailable(message)
+                busy.retry_after = failure.retry_after
+                return busy
+            return VaultError(message, remedy=failure.remedy)
+
+        return raised
+
+
+def _matches(key: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
