@@ -12,17 +12,20 @@ from backup_pipeline_tests.harness.engines import (
     pg_servers,
     sqlite_file,
 )
+from backup_pipeline_tests.harness.sftp_server import openssh, rclone_sftp
 from backup_pipeline_tests.harness.stores import moto_server, rclone_server, s3_server, strict_moto_server
 
 __all__ = [
     "make_pg_database",
     "moto_server",
+    "openssh",
     "pg_database",
     "pg_major_database",
     "pg_major_server",
     "pg_server",
     "pg_servers",
     "rclone_server",
+    "rclone_sftp",
     "s3_server",
     "sqlite_file",
     "strict_moto_server",
