@@ -26,6 +26,7 @@ VERBS = {
     "drill": "Prove a backup: restore it into a scratch database and compare every row.",
     "restore": "Restore a backup into an empty or new database.",
     "query": "Run SQL over the tables of a backup without restoring it.",
+    "bucket": "Make the bucket of the vault, or of a copy, what a bucket of backups should be.",
     "ui": "Start the Dagster UI and the daemon that runs the schedules.",
     "demo": "Protect a small shop, break it, and bring it back.",
 }
@@ -146,7 +147,7 @@ EXIT_CODES = {
     11: "a program is missing",
     12: "a throw-away database server did not start",
     13: "status: a system is not protected",
-    14: "doctor: something stands in the way",
+    14: "doctor, bucket: something stands in the way",
     15: "the Dagster instance cannot be opened",
     70: "a defect of backup-pipeline",
     130: "Ctrl-C (143: SIGTERM)",

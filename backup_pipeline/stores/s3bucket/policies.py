@@ -22,7 +22,7 @@ TLS_ONLY = "BackupPipelineTlsOnly"
 #: Never overwritten by a writer.
 _ONCE = ("objects/*", "*/manifest.json", "*/manifest.json.sha256", "*/outline.json", "*/forgotten/*")
 #: What the pruner writes beside what it deletes.
-_PRUNER_WRITES = ("*/forgotten/*", "*/lock.json", "garbage.json")
+_PRUNER_WRITES = ("*/forgotten/*", "*/accepted.json", "*/lock.json", "lock.json", "garbage.json")
 
 
 def tls_statement(wanted: Wanted) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def writer(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
     if wanted.object_lock_days is not None:
         puts.append("s3:PutObjectRetention")
     return _policy(
-        _listing(wanted),
+        *_listing(wanted),
         _allow("Read", ["s3:GetObject"], _keys(wanted, "*")),
         _allow("Add", puts, _keys(wanted, "*")),
         _allow("RemoveWorkingFiles", ["s3:DeleteObject"], _keys(wanted, *mutable)),
@@ -91,7 +91,7 @@ def writer(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
 def pruner(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
     del mutable  # it may delete everything below the prefix
     return _policy(
-        _listing(wanted),
+        *_listing(wanted),
         _allow("Read", ["s3:GetObject"], _keys(wanted, "*")),
         _allow("Remove", ["s3:DeleteObject"], _keys(wanted, "*")),
         _allow("RecordWhatIsRemoved", ["s3:PutObject"], _keys(wanted, *_PRUNER_WRITES)),
@@ -101,7 +101,7 @@ def pruner(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
 
 def reader(wanted: Wanted) -> dict[str, Any]:
     return _policy(
-        _listing(wanted),
+        *_listing(wanted),
         _allow("Read", ["s3:GetObject"], _keys(wanted, "*")),
         _allow("Thaw", ["s3:RestoreObject"], _keys(wanted, wanted.freezable + "*")),
         *_kms(wanted, "kms:Decrypt"),
@@ -133,12 +133,13 @@ def _keys(wanted: Wanted, *patterns: str) -> list[str]:
     return [f"{wanted.arn}/{wanted.prefix}{pattern}" for pattern in patterns]
 
 
-def _listing(wanted: Wanted) -> dict[str, Any]:
-    """Listing is a right on the bucket, narrowed to the prefix. Without it, a missing key is AccessDenied."""
-    made = _allow("List", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], [wanted.arn])
+def _listing(wanted: Wanted) -> list[dict[str, Any]]:
+    """Listing is a right on the bucket, narrowed to the prefix. Whoever may not list is told AccessDenied of every
+    key that is not there, and asking for a key gives no prefix: hence IfExists."""
+    made = _allow("List", ["s3:ListBucket"], [wanted.arn])
     if wanted.prefix:
-        made["Condition"] = {"StringLike": {"s3:prefix": [f"{wanted.prefix}*"]}}
-    return made
+        made["Condition"] = {"StringLikeIfExists": {"s3:prefix": [f"{wanted.prefix}*"]}}
+    return [made, _allow("SeeUploads", ["s3:ListBucketMultipartUploads"], [wanted.arn])]
 
 
 def _kms(wanted: Wanted, *actions: str) -> list[dict[str, Any]]:

@@ -1,0 +1,106 @@
+"""`bucket`: make the bucket of the vault, or of a copy, what a bucket of backups should be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.app import as_verb
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page, clean
+from backup_pipeline.cli.units import plural
+from backup_pipeline.errors import NotReady
+
+if TYPE_CHECKING:
+    from backup_pipeline.project.buckets import BucketPlan
+
+_WORDS = {
+    "right": ("ok", "green"),
+    "change": ("change", "yellow"),
+    "done": ("done", "green"),
+    "not-offered": ("-", None),
+    "stuck": ("STUCK", "red"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    dry_run: bool
+    plan: BucketPlan
+
+
+@as_verb(
+    "bucket",
+    click.Argument(["deed"], type=click.Choice(["setup"])),
+    click.Argument(["name"], metavar="vault|COPY"),
+    click.Option(["--dry-run"], is_flag=True, help="Show the plan and the IAM policies, and change nothing."),
+    click.Option(["--policies"], is_flag=True, help="Show the IAM policies alone; no server is asked."),
+    click.Option(
+        ["--profile"],
+        metavar="NAME",
+        help="Sign in with this profile of ~/.aws: it takes more rights than the store's own credentials should have.",
+    ),
+    examples="""
+    backup-pipeline bucket setup vault --dry-run
+    backup-pipeline bucket setup off_site --profile admin
+    backup-pipeline bucket setup off_site --policies --json | jq .data.plan.policies.writer > writer.json
+    """,
+)
+def verb(call: Call, deed: str, name: str, dry_run: bool, policies: bool, profile: str | None) -> Outcome:
+    """Create the bucket of the vault or of a COPY, or bring an existing one into order.
+
+    Versions, no public access, TLS only, encryption at rest, the lifecycle of `lifecycle:`, and object lock where
+    `object_lock_days` is set. What is right stays as it is, and so does every statement and rule that is not ours;
+    run again, it changes nothing. What the server does not offer is said and left out. The policies are the least that
+    each role needs: a writer that adds and cannot delete, a pruner, a reader, and whoever runs this. Exit code 14 when
+    something could not be made right.
+    """
+    del deed
+    from backup_pipeline.project import buckets
+
+    project = call.project
+    call.interrupted = lambda: "what was set up until then stays; run again, it goes on"
+    if policies:
+        plan = buckets.bucket_policies(project, name)
+    elif dry_run:
+        plan = buckets.plan_bucket(project, name, profile=profile)
+    else:
+        plan = buckets.set_up_bucket(project, name, profile=profile)
+
+    def page(page: Page) -> None:
+        if not policies:
+            _steps(page, plan)
+        if policies or dry_run:
+            _policies(page, plan)
+
+    failure = None
+    if plan.stuck:
+        failure = NotReady(
+            f"{plural(len(plan.stuck), 'thing')} about the bucket {plan.bucket} cannot be made right from here",
+            remedy="each of them says what to do",
+        )
+    return Outcome(Shown(dry_run or policies, plan), page, failure, answer=dry_run or policies)
+
+
+def _steps(page: Page, plan: BucketPlan) -> None:
+    where = f" at {plan.endpoint}" if plan.endpoint else f" in {plan.region}" if plan.region else ""
+    page.heading(f"{plan.name}: s3://{plan.bucket}/{plan.prefix}{where}")
+    for step in plan.steps:
+        word, colour = _WORDS[step.state]
+        page.line(f"{page.style(f'{word:<7}', colour, bold=True)}{step.part:<15}{clean(step.said)}")
+        if step.remedy:
+            page.line(f"{'':7}→ {clean(step.remedy)}")
+
+
+def _policies(page: Page, plan: BucketPlan) -> None:
+    if plan.endpoint is not None:
+        page.line()
+        page.line(
+            "These policies are AWS's. Another provider has its own way to the same (R2: an API token for this bucket alone)."
+        )
+    for role, policy in plan.policies.items():
+        page.heading(f"IAM policy: {role}")
+        page.line(json.dumps(policy, indent=2))
