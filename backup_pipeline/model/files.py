@@ -52,6 +52,8 @@ class FileEntry:
     gid: int | None = None
     #: What tells a later backup that the content is the same without reading it: ctime_ns, inode, etag, hash …
     state: dict[str, str] | None = None
+    #: What the content is, by its bytes (`sources.files.media`), where the tree has a policy that asks; empty: not looked at.
+    media: str = ""
 
     @property
     def sort_key(self) -> bytes:
