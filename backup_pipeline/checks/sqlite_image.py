@@ -74,7 +74,7 @@ def examine(vault: Vault, image: FileImage, tables: Sequence[Table], workers: in
     with Scratch.make(image.size) as scratch:
         path = scratch.folder / "image.sqlite3"
         try:
-            write_image(vault.store, image, path)
+            write_image(vault.objects, image, path)
         except Damaged as error:
             return Examined(broken=error.message)
         try:

@@ -123,7 +123,7 @@ def _rows(work: Drill, server: Server) -> None:
     begin = time.monotonic()
     encoding = row_encoding(work.schema.settings.get("encoding", "UTF8"))
     outcome: Compared = compare(
-        work.vault.store, work.manifest, server, encoding, jobs=work.jobs, listener=work.listener
+        work.vault.objects, work.manifest, server, encoding, jobs=work.jobs, listener=work.listener
     )
     work.findings += outcome.findings
     work.counted |= {"tables": outcome.tables, "rows": outcome.rows}

@@ -23,8 +23,7 @@ from backup_pipeline.restore.postgres.target import Server
 from backup_pipeline.sources.postgres import connect
 from backup_pipeline.sources.postgres.copyout import CopyOut
 from backup_pipeline.sources.postgres.session import session_settings
-from backup_pipeline.stores.base import Store
-from backup_pipeline.vault.objects import read_blocks
+from backup_pipeline.vault.objects import Objects, read_blocks
 from backup_pipeline.workers import Handle, Pool, Tell
 
 FACTORY = f"{__name__}:session"
@@ -40,7 +39,7 @@ _SMALL = 4 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Setup:
     server: Server
-    store: Store
+    objects: Objects
     encoding: str
 
 
@@ -118,7 +117,7 @@ def open_session(server: Server) -> connect.Connection:
 
 def read(connection: connect.Connection, setup: Setup, part: Stored | Restored) -> Iterable[bytes]:
     if isinstance(part, Stored):
-        return read_blocks(setup.store, part.object)
+        return read_blocks(setup.objects, part.object)
     return _restored(connection, setup.encoding, part)
 
 
@@ -146,9 +145,9 @@ def _copy_statement(connection: connect.Connection, part: Restored) -> str:
 
 
 def compare(
-    store: Store, manifest: Manifest, server: Server, encoding: str, *, jobs: int, listener: Listener
+    objects: Objects, manifest: Manifest, server: Server, encoding: str, *, jobs: int, listener: Listener
 ) -> Compared:
-    setup = Setup(server, store, encoding)
+    setup = Setup(server, objects, encoding)
     connection = open_session(server)
     try:
         batches = _batches(manifest, _pages(connection), connection.server_version)
@@ -237,7 +236,7 @@ def _judge(
         return
     whole = Restored(entry.id, entry.columns)
     found = differing_rows(
-        lambda: (block for chunk in entry.chunks for block in read_blocks(setup.store, chunk.object)),
+        lambda: (block for chunk in entry.chunks for block in read_blocks(setup.objects, chunk.object)),
         partial(_restored, connection, setup.encoding, whole),
     )
     what = f"{ours.rows} rows in the backup, {theirs.rows} in the restored database"

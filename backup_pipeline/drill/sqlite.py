@@ -46,7 +46,7 @@ def drill(
         )
         work = Drill(manifest, ordinary, scratch.folder / "restored.db", listener)
         write_image(
-            vault.store,
+            vault.objects,
             image,
             work.path,
             lambda size: listener(Advance("load", image.name, bytes=size, total_bytes=image.size)),

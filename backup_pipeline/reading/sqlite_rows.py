@@ -29,7 +29,7 @@ def rebuilt(vault: Vault, image: FileImage) -> Iterator[Path]:
     """The database file, for as long as it is needed."""
     with Scratch.make(image.size) as scratch:
         path = scratch.folder / "image.sqlite3"
-        write_image(vault.store, image, path)
+        write_image(vault.objects, image, path)
         try:
             yield path
         except sqlite3.DatabaseError as error:

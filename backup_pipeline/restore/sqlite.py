@@ -66,7 +66,7 @@ def restore(
     scratch = target.with_name(f".{target.name}.restoring-{secrets.token_hex(4)}")
     try:
         write_image(
-            vault.store,
+            vault.objects,
             image,
             scratch,
             lambda size: listener(Advance("load", target.name, bytes=size, total_bytes=image.size)),

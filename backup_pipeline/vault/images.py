@@ -9,12 +9,11 @@ from pathlib import Path
 
 from backup_pipeline.errors import Damaged, RestoreError
 from backup_pipeline.model.manifest import FileImage, Segment
-from backup_pipeline.stores.base import Store
 from backup_pipeline.vault.blocks import nothing, pieces_of
-from backup_pipeline.vault.objects import READ_SIZE, read_blocks, read_bytes
+from backup_pipeline.vault.objects import READ_SIZE, Readable, read_blocks, read_bytes
 
 
-def read_image(store: Store, image: FileImage) -> Iterator[bytes]:
+def read_image(source: Readable, image: FileImage) -> Iterator[bytes]:
     """The file, a block at a time. What was read is only known to be right when the last block is out: a
     difference in an object, a segment or the whole raises Damaged then. Memory: one segment."""
     whole, offset = hashlib.sha256(), 0
@@ -22,7 +21,7 @@ def read_image(store: Store, image: FileImage) -> Iterator[bytes]:
         if segment.offset != offset:
             raise _damaged(image, segment, f"it should begin at {offset}: the list of segments has a hole")
         digest, size = hashlib.sha256(), 0
-        for block in _segment_blocks(store, segment):
+        for block in _segment_blocks(source, segment):
             digest.update(block)
             whole.update(block)
             size += len(block)
@@ -39,29 +38,29 @@ def read_image(store: Store, image: FileImage) -> Iterator[bytes]:
         )
 
 
-def _segment_blocks(store: Store, segment: Segment) -> Iterator[bytes]:
+def _segment_blocks(source: Readable, segment: Segment) -> Iterator[bytes]:
     if segment.map is None:
         pieces_of(segment, lambda _: b"")
-        yield from read_blocks(store, segment.packs[0])
+        yield from read_blocks(source, segment.packs[0])
     else:
-        with memoryview(_assembled(store, segment)) as view:
+        with memoryview(_assembled(source, segment)) as view:
             for start in range(0, len(view), READ_SIZE):
                 yield bytes(view[start : start + READ_SIZE])
 
 
-def _assembled(store: Store, segment: Segment) -> bytearray:
+def _assembled(source: Readable, segment: Segment) -> bytearray:
     """Each pack is read once, from its start to its end, and what the map wants of it goes to its place."""
     out = bytearray(segment.size)
     wanted: dict[str, list[tuple[int, int, int]]] = {pack.sha256: [] for pack in segment.packs}
     at = 0
-    for piece in pieces_of(segment, lambda reference: read_bytes(store, reference)):
+    for piece in pieces_of(segment, lambda reference: read_bytes(source, reference)):
         wanted[piece.pack].append((piece.offset, piece.offset + piece.size, at))
         at += piece.size
     for pack in segment.packs:
         begin = 0
         # A map of ours never goes backwards in a pack; one that does is read all the same.
         pieces = sorted(wanted[pack.sha256])
-        for block in read_blocks(store, pack):
+        for block in read_blocks(source, pack):
             end = begin + len(block)
             while pieces and pieces[0][1] <= begin:
                 pieces.pop(0)
@@ -76,7 +75,7 @@ def _assembled(store: Store, segment: Segment) -> bytearray:
 
 
 def write_image(
-    store: Store, image: FileImage, path: Path, advanced: Callable[[int], None] = nothing
+    source: Readable, image: FileImage, path: Path, advanced: Callable[[int], None] = nothing
 ) -> None:
     """Make the file at `path` (which must not exist), durable and readable by its owner only. When anything
     is not as the manifest says, Damaged is raised and no file is left."""
@@ -90,7 +89,7 @@ def write_image(
         raise RestoreError(f"cannot write {path}: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            for block in read_image(store, image):
+            for block in read_image(source, image):
                 _write_all(file.fileno(), block)
                 advanced(len(block))
             os.fsync(file.fileno())

@@ -29,6 +29,21 @@ READ_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
+class Objects:
+    """Where objects lie, and what is needed to open them. It can be pickled into a worker process."""
+
+    store: Store
+
+
+#: A plain vault's objects need nothing but the store that they lie in.
+Readable = Store | Objects
+
+
+def objects_of(source: Readable) -> Objects:
+    return source if isinstance(source, Objects) else Objects(source)
+
+
+@dataclass(frozen=True)
 class ObjectWriter:
     """A `Sink`: plain bytes in, an object in the store out. It can be pickled into a worker process."""
 
@@ -167,10 +182,11 @@ def stored_digest(store: Store, reference: ObjectRef) -> tuple[str, int]:
     return stored.sha256, stored.size
 
 
-def read_blocks(store: Store, reference: ObjectRef, size: int = READ_SIZE) -> Iterator[bytes]:
+def read_blocks(source: Readable, reference: ObjectRef, size: int = READ_SIZE) -> Iterator[bytes]:
     """The plain content, a block at a time. What was read is only known to be right when the last block
     is out: a difference in length or digest, of the stored or of the plain bytes, raises Damaged then."""
     plain, plain_size = hashlib.sha256(), 0
+    store = objects_of(source).store
     try:
         with store.get(layout.object_key(reference)) as stream:
             stored = Measured(stream)
@@ -190,8 +206,8 @@ def read_blocks(store: Store, reference: ObjectRef, size: int = READ_SIZE) -> It
         raise damaged(reference, "its content is not what the manifest says")
 
 
-def read_bytes(store: Store, reference: ObjectRef) -> bytes:
-    return b"".join(read_blocks(store, reference))
+def read_bytes(source: Readable, reference: ObjectRef) -> bytes:
+    return b"".join(read_blocks(source, reference))
 
 
 def damaged(reference: ObjectRef, why: str) -> Damaged:

@@ -26,7 +26,7 @@ from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import keeping, layout
-from backup_pipeline.vault.objects import ObjectWriter, read_blocks, read_bytes
+from backup_pipeline.vault.objects import Objects, ObjectWriter, read_blocks, read_bytes
 
 #: Written after a manifest: where one of them is, there was one.
 _TRACES = frozenset({"manifest.json.sha256", "proofs"})
@@ -82,11 +82,16 @@ class Vault:
 
     # ── content
 
+    @cached_property
+    def objects(self) -> Objects:
+        """What reads objects in worker processes too: the store, and what opens them."""
+        return Objects(self.store)
+
     def blocks(self, reference: ObjectRef) -> Iterator[bytes]:
-        return read_blocks(self.store, reference)
+        return read_blocks(self.objects, reference)
 
     def content(self, reference: ObjectRef) -> bytes:
-        return read_bytes(self.store, reference)
+        return read_bytes(self.objects, reference)
 
     def schema(self, manifest: Manifest) -> Schema:
         return canonical.decode(

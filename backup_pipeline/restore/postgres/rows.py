@@ -17,8 +17,7 @@ from backup_pipeline.model.manifest import Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.restore.postgres.failure import failure
 from backup_pipeline.restore.postgres.target import Connection, speaking
-from backup_pipeline.stores.base import Store
-from backup_pipeline.vault.objects import read_blocks
+from backup_pipeline.vault.objects import Objects, read_blocks
 
 #: Told of rows and bytes as they go in.
 Progress = Callable[[TableId, int, int], None]
@@ -90,13 +89,13 @@ def _encoded(statement: str, connection: Connection, encoding: str) -> bytes:
     return statement.encode("utf-8" if encoding in ("UTF8", "SQL_ASCII") else connection.info.encoding)
 
 
-def load(connection: Connection, store: Store, piece: Piece, encoding: str, progress: Progress) -> None:
+def load(connection: Connection, objects: Objects, piece: Piece, encoding: str, progress: Progress) -> None:
     """Inside a transaction of the caller's."""
     text = copy_in(piece.table, piece.columns).as_string(connection)
     try:
         with speaking(connection, encoding), connection.cursor() as cursor:
             with cursor.copy(_encoded(text, connection, encoding)) as copy:
-                for block in read_blocks(store, piece.object):
+                for block in read_blocks(objects, piece.object):
                     copy.write(block)
                     progress(piece.table, 0, len(block))
             loaded = cursor.rowcount

@@ -214,7 +214,7 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
                 with work.timed("load"):
                     prepare_session(connection)
                     for piece in rows.pieces_of(work.manifest):
-                        rows.load(connection, work.vault.store, piece, work.prepared.encoding, work.moved)
+                        rows.load(connection, work.vault.objects, piece, work.prepared.encoding, work.moved)
             else:
                 work.findings.append(
                     _not_proven("its rows are too many for one transaction; definitions were run")
@@ -257,7 +257,7 @@ def _in_parallel(work: Work, connection: Connection) -> None:
     runner = Runner(connection, work.facts)
     setup = Setup(
         server=work.prepared.server,
-        store=work.vault.store,
+        objects=work.vault.objects,
         encoding=work.prepared.encoding,
         may_skip_log=_log_is_minimal(connection),
     )

@@ -13,7 +13,7 @@ from backup_pipeline.restore.postgres import finish, post_data, rows
 from backup_pipeline.restore.postgres.post_data import Make
 from backup_pipeline.restore.postgres.rows import Load
 from backup_pipeline.restore.postgres.target import Connection, Server, prepare_session
-from backup_pipeline.stores.base import Store
+from backup_pipeline.vault.objects import Objects
 from backup_pipeline.workers import Handle, Tell
 
 FACTORY = f"{__name__}:session"
@@ -24,7 +24,7 @@ _TELL = 4 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Setup:
     server: Server
-    store: Store
+    objects: Objects
     #: Of the rows and of the definitions: `row_encoding`.
     encoding: str
     #: A write-ahead log is not needed for a table that is emptied in the same transaction (wal_level = minimal).
@@ -91,4 +91,4 @@ def load(connection: Connection, setup: Setup, task: Load, tell: Tell) -> None:
             if setup.may_skip_log and piece.alone and piece.object.plain_size >= rows.BATCH // 2:
                 name = sql.Identifier(piece.table.schema, piece.table.name)
                 connection.execute(sql.SQL("TRUNCATE ONLY {}").format(name))
-            rows.load(connection, setup.store, piece, setup.encoding, progress)
+            rows.load(connection, setup.objects, piece, setup.encoding, progress)
