@@ -13,6 +13,7 @@
     │   ├── AlreadyExists      a conditional create found something there
     │   ├── StoreUnavailable   the store does not answer (worth another try)
     │   ├── StoreChanged       objects that a backup builds on went away (a new run makes it right)
+    │   ├── NotAllowed             the store refuses for want of a right, or because it is locked against it
     │   ├── NotThawed          an object lies in an archive and has to be thawed before it can be read
     │   └── VaultBusy          another backup of the same system is running
     ├── Damaged                stored bytes are not what the manifest says
@@ -111,6 +112,10 @@ class StoreUnavailable(VaultError):
     retry_after: float | None = None
     #: A part of the work was done: trying again goes on from there, and is no repetition.
     progressed = False
+
+
+class NotAllowed(VaultError):
+    code, http_status = "not-allowed", 502
 
 
 class NotThawed(VaultError):

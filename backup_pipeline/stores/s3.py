@@ -30,6 +30,7 @@ from backup_pipeline.accounts.aws import AwsAccess, Failure, client, failures, i
 from backup_pipeline.errors import (
     AlreadyExists,
     ConfigError,
+    NotAllowed,
     NotFound,
     NotThawed,
     StoreUnavailable,
@@ -350,7 +351,8 @@ class S3Store:
                 busy = StoreUnavailable(message)
                 busy.retry_after = failure.retry_after
                 return busy
-            return VaultError(message, remedy=failure.remedy)
+            kind = NotAllowed if failure.kind == "denied" else VaultError
+            return kind(message, remedy=failure.remedy)
 
         return raised
 

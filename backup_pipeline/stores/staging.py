@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backup_pipeline.errors import StoreUnavailable, VaultError
+from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -58,7 +58,7 @@ def explained(what: str) -> Iterator[None]:
         if error.errno in _FULL:
             raise VaultError(f"{what}: the disk is full", remedy="free space, then run it again") from error
         if error.errno in _FORBIDDEN:
-            raise VaultError(
+            raise NotAllowed(
                 f"{what}: {error.strerror}", remedy="let the user that runs backups write to the vault"
             ) from error
         raise StoreUnavailable(f"{what}: {error.strerror or error}") from error

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 
-from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, NotFound
+from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, NotAllowed, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id, is_backup_id, parse_timestamp
 from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof
@@ -210,7 +211,10 @@ class Vault:
         for identifier in self.interrupted(system):
             if identifier < before and identifier not in waiting:
                 for stat in list(self.store.list(layout.backup_prefix(system, identifier))):
-                    self.store.delete(stat.key)
+                    # Who backs up may be allowed to add only (`bucket setup`): then a RECOVER.md stays, which means nothing
+                    # without its manifest, until `prune` comes by.
+                    with suppress(NotAllowed):
+                        self.store.delete(stat.key)
 
     def seal(self, system: str, identifier: str) -> None:
         data = self.manifest_bytes(system, identifier)
