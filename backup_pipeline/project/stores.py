@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backup_pipeline.config import Settings, StoreSettings
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
@@ -25,7 +27,8 @@ def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault
 
 
 def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
-    return store.options(settings.base, settings.state_folder / "staging", layout.MUTABLE)
+    found = store.options(settings.base, settings.state_folder / "staging", layout.MUTABLE)
+    return replace(found, archivable=layout.ARCHIVABLE)
 
 
 def _open(settings: Settings, store: StoreSettings) -> Vault:

@@ -29,6 +29,14 @@ MUTABLE = (
     "scrub.json",
 )
 
+#: Rows, blocks and packs: large, and read for a restore only. What a listing or the next backup reads (manifests,
+#: schemas, maps, digests, listings) stays where it can be read at once. Encrypted objects end with .age.
+ARCHIVABLE = tuple(
+    f"{OBJECTS}*{suffix}{end}"
+    for suffix in (".tsv.zst", ".blocks.zst", ".tar", ".tar.zst")
+    for end in ("", ".age")
+)
+
 
 def object_key(reference: ObjectRef) -> str:
     """objects/9f/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.tsv.zst"""

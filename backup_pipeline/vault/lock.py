@@ -2,21 +2,37 @@
 
 The lock is a key that only one writer can create. Its holder renews it; one that was not renewed for
 `STALE` seconds, or whose process on this very machine is gone, is taken over.
+
+Where the store cannot say which of two creates came first (`features.conditional_create`), a lock is only held when it
+still stands a moment after it was written: of two writers, the one whose lock was written over has lost. What is
+left is a writer whose request took longer than that moment; `confirm`, before the commit, is for that one.
+
+Where we may write and not delete (as a backup host should), a lock is given back by writing that it is nobody's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backup_pipeline.errors import AlreadyExists, BackupError, Damaged, NotFound, VaultBusy
+from backup_pipeline.errors import (
+    AlreadyExists,
+    BackupError,
+    Damaged,
+    NotFound,
+    StoreUnavailable,
+    VaultBusy,
+    VaultError,
+)
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.stores.base import Store, read_all
@@ -24,6 +40,9 @@ from backup_pipeline.vault import layout
 
 RENEW = 30.0
 STALE = 300.0
+#: How long a lock has to stand before it is ours, where creates are not conditional.
+SETTLE = 1.0
+_NEVER = "1970-01-01T00:00:00.000000Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +122,60 @@ def hold_key(
     finally:
         done.set()
         renewer.join()
-        if _read(store, key) == holder.token:
-            store.delete(key)
+        # A lock that cannot be given back is stale in a few minutes. The work is done: it must not look failed.
+        with contextlib.suppress(VaultError):
+            if _read(store, key) == holder.token:
+                _release(store, key)
+
+
+def _release(store: Store, key: str) -> None:
+    try:
+        store.delete(key)
+    except StoreUnavailable:
+        raise
+    except VaultError:
+        nobody = Holder("", "", 0, "", "nothing", _NEVER, _NEVER)
+        store.put(key, canonical.encode(nobody), overwrite=True)
 
 
 def _take(store: Store, key: str, holder: Holder, now: Callable[[], datetime]) -> None:
     for _ in range(5):
         try:
             store.put(key, canonical.encode(holder))
-            return
+            if store.features.conditional_create or _stands(store, key, holder):
+                return
         except AlreadyExists:
             other = current(store, key)
             if other is None:
                 continue  # released between our two looks
+            if other.token == holder.token:
+                return  # the answer to our put was lost on the way
             if not is_stale(other, now()):
                 raise VaultBusy(
                     f"{other.what} is running since {other.since} on {other.host} (process {other.pid})",
                     remedy="wait for it; a lock whose process died is taken over "
                     f"at once on the same machine, and after {STALE / 60:.0f} minutes elsewhere",
                 ) from None
-            if _read(store, key) == other.token:
-                store.delete(key)
+            if _read(store, key) == other.token and _replace(store, key, holder):
+                return
     raise VaultBusy("the lock keeps changing hands", remedy="run it again in a minute")
+
+
+def _replace(store: Store, key: str, holder: Holder) -> bool:
+    """Take the place of a lock that is stale; whether it is ours with that, or has to be created now."""
+    try:
+        store.delete(key)
+        return False
+    except StoreUnavailable:
+        raise
+    except VaultError:  # we may write here, and not delete
+        store.put(key, canonical.encode(holder), overwrite=True)
+        return _stands(store, key, holder)
+
+
+def _stands(store: Store, key: str, holder: Holder) -> bool:
+    time.sleep(SETTLE)
+    return _read(store, key) == holder.token
 
 
 def current(store: Store, key: str) -> Holder | None:
@@ -133,7 +184,7 @@ def current(store: Store, key: str) -> Holder | None:
     except NotFound:
         return None
     except Damaged:
-        return Holder("", "", 0, "", "something unreadable", "", "1970-01-01T00:00:00.000000Z")
+        return Holder("", "", 0, "", "something unreadable", "", _NEVER)
 
 
 def is_stale(holder: Holder, now: datetime) -> bool:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from backup_pipeline.errors import VaultBusy
+from backup_pipeline.errors import AlreadyExists, VaultBusy, VaultError
+from backup_pipeline.stores.base import Features
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout, lock
 
@@ -82,3 +87,66 @@ def test_a_damaged_lock_does_not_block_for_ever(store: LocalStore) -> None:
     store.put(layout.lock_key("shop"), b"\x00garbage")
     with lock.hold(store, "shop", "b"):
         pass
+
+
+@dataclass(frozen=True)
+class _Careless(LocalStore):
+    """A store that looks before it writes, and has no other way to know, as behind `rclone serve s3`."""
+
+    @property
+    def features(self) -> Features:
+        return Features(conditional_create=False)
+
+    def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        if not overwrite and self.stat(key) is not None:
+            raise AlreadyExists(key)
+        time.sleep(0.2)
+        super().put(key, data, overwrite=True)
+
+
+@dataclass(frozen=True)
+class _WithoutDelete(LocalStore):
+    """What a backup host should be able to do: write, and not delete."""
+
+    def delete(self, key: str) -> None:
+        raise VaultError("AccessDenied")
+
+
+def test_of_two_that_create_a_lock_at_once_one_holds_it_where_creates_are_not_conditional(
+    tmp_path: Path,
+) -> None:
+    store = _Careless(tmp_path)
+    held: list[str] = []
+    both = threading.Barrier(2)
+
+    def take(what: str) -> None:
+        both.wait()
+        with contextlib.suppress(VaultBusy), lock.hold(store, "shop", what):
+            held.append(what)
+            time.sleep(2 * lock.SETTLE)
+
+    threads = [threading.Thread(target=take, args=(what,)) for what in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+
+
+def test_a_lock_is_given_back_and_taken_again_by_who_may_not_delete(tmp_path: Path) -> None:
+    store = _WithoutDelete(tmp_path)
+    for _ in range(2):
+        with lock.hold(store, "shop", "a"):
+            with pytest.raises(VaultBusy), lock.hold(LocalStore(tmp_path), "shop", "b"):
+                pass
+    found = lock.current(store, layout.lock_key("shop"))
+    assert found is not None
+    assert lock.is_stale(found, datetime.now(UTC))
+
+
+def test_a_lock_that_cannot_be_given_back_does_not_fail_the_work_that_is_done(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    with lock.hold(store, "shop", "a"):
+        key = store.root / layout.lock_key("shop")
+        key.unlink()
+        key.mkdir()  # what reads it now gets an error of the store
