@@ -1,0 +1,191 @@
+"""Everything that a prune has to know before it may remove anything: the backups of all systems, and what they name.
+
+Needs no key. An object counts as named by its digest alone: a different suffix is no reason to delete it.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.model.manifest import Link, Manifest
+from backup_pipeline.model.outline import Outline
+from backup_pipeline.retention.policy import Candidate
+from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault.vault import Vault
+
+#: (system, id) → why this backup must not be touched; "" when it may.
+Locked = Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A backup that could be read."""
+
+    candidate: Candidate
+    manifest_sha256: str
+    previous: Link | None
+    #: Bytes of the objects that it names, shared ones included.
+    stored: int
+    #: Numbers of these objects in the census.
+    objects: array[int]
+
+    @property
+    def id(self) -> str:
+        return self.candidate.id
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Was a backup, and nobody can say what it names: while there is one, no object may be deleted."""
+
+    system: str
+    id: str
+    why: str
+
+
+@dataclass
+class Census:
+    systems: dict[str, tuple[Known, ...]] = field(default_factory=dict)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    #: Digest → its number; and the sizes by number.
+    numbers: dict[bytes, int] = field(default_factory=dict)
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+
+    def number(self, sha256: str, size: int) -> int:
+        digest = bytes.fromhex(sha256)
+        found = self.numbers.setdefault(digest, len(self.sizes))
+        if found == len(self.sizes):
+            self.sizes.append(size)
+        return found
+
+    def named_by(self, chosen: Callable[[str, str], bool]) -> bytearray:
+        """1 for each object, by number, that one of the chosen backups names."""
+        flags = bytearray(len(self.sizes))
+        for system, backups in self.systems.items():
+            for known in backups:
+                if chosen(system, known.id):
+                    for number in known.objects:
+                        flags[number] = 1
+        return flags
+
+    def names(self, sha256: str) -> bool:
+        return bytes.fromhex(sha256) in self.numbers
+
+
+def systems_of(store: Store) -> tuple[str, ...]:
+    """Every folder that may be a system's, whether or not it holds a whole backup."""
+    return tuple(sorted(name for name in store.folders() if f"{name}/" != layout.OBJECTS))
+
+
+def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
+    census = Census()
+    for system in systems_of(vault.store):
+        found = []
+        for identifier in vault.ids(system):
+            try:
+                found.append(_known(vault, census, system, identifier, locked))
+            except Damaged as error:
+                census.unreadable.append(Unreadable(system, identifier, error.message))
+            except NotFound:
+                continue  # somebody else is removing it at this moment
+        census.systems[system] = tuple(found)
+        census.unreadable += _lost(vault, system)
+    return census
+
+
+def _lost(vault: Vault, system: str) -> Iterator[Unreadable]:
+    """Backups that are not there any more, and that nobody has said should not be."""
+    beheaded = vault.beheaded(system)
+    for identifier in beheaded:
+        yield Unreadable(system, identifier, "its manifest is gone")
+    try:
+        newest = keeping.newest(vault.store, system)
+    except Damaged:
+        return  # `verify` says so; the next backup writes it anew
+    if newest is None or newest.id in beheaded or newest.id in vault.ids(system):
+        return
+    if keeping.forgotten(vault.store, system, newest.id) is None:
+        yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
+
+
+def _known(vault: Vault, census: Census, system: str, identifier: str, locked: Locked) -> Known:
+    outline = vault.outline(system, identifier)
+    manifest = readable(vault, system, identifier)
+    pin = keeping.pin_of(vault.store, system, identifier)
+    return Known(
+        candidate_of(
+            outline,
+            manifest,
+            proven=_proven(vault, system, identifier),
+            pinned=None if pin is None else pin.reason,
+            locked=locked(system, identifier),
+        ),
+        outline.manifest_sha256,
+        outline.previous,
+        outline.stored,
+        array("q", [census.number(one.sha256, one.size) for one in outline.objects]),
+    )
+
+
+def readable(vault: Vault, system: str, identifier: str) -> Manifest | None:
+    """The manifest, where it can be read without a key that is not here."""
+    return vault.manifest(system, identifier)
+
+
+def candidate_of(
+    outline: Outline, manifest: Manifest | None, *, proven: bool, pinned: str | None, locked: str = ""
+) -> Candidate:
+    migrations = manifest.migrations if manifest else None
+    return Candidate(
+        id=outline.id,
+        kind=outline.kind,
+        scope=outline.scope,
+        degraded=outline.degraded,
+        bytes=outline.bytes,
+        objects=len(outline.objects),
+        rows=manifest.rows if manifest else None,
+        proven=proven,
+        pinned=pinned,
+        locked=locked,
+        pending=frozenset(migrations.pending) if migrations else None,
+    )
+
+
+def _proven(vault: Vault, system: str, identifier: str) -> bool:
+    """The last drill of it passed: an earlier proof is taken back by a later failure."""
+    drills = [proof for proof in vault.proofs(system, identifier) if proof.kind == "drill"]
+    return bool(drills) and drills[-1].ok
+
+
+# ── what is under way
+
+
+def named_by_work(store: Store, system: str) -> Iterator[str]:
+    """Digests of objects that drafts and journals name: they may be in the next manifest. Whatever form these have, an
+    object in them is a JSON object with a `sha256` and a `suffix`."""
+    for stat in store.list(f"{system}/"):
+        parts = stat.key.split("/")
+        if parts[1] != "drafts" and parts[2:3] != ["journal"]:
+            continue
+        try:
+            loaded = json.loads(read_all(store, stat.key))
+        except (NotFound, ValueError):
+            continue  # committed meanwhile; or a note that its reader passes over as well
+        yield from _digests(loaded)
+
+
+def _digests(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        digest = node.get("sha256")
+        if isinstance(digest, str) and len(digest) == 64:
+            yield digest
+        for item in node.values():
+            yield from _digests(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _digests(item)

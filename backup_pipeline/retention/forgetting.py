@@ -1,0 +1,143 @@
+"""Removing one backup, in an order in which the process may be killed anywhere; see `vault.keeping`."""
+
+from __future__ import annotations
+
+import pwd
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from os import getuid
+
+from backup_pipeline.errors import StoreUnavailable, VaultError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import backup_id, timestamp
+from backup_pipeline.model.keeping import Forgotten
+from backup_pipeline.model.manifest import Link
+from backup_pipeline.stores.base import Store
+from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault.vault import Vault
+
+#: An export that nobody committed in this time never will be, and a killed run that nobody repeated never will be.
+ABANDONED = timedelta(days=7)
+#: After so many refusals in a row nothing more of that kind is tried.
+ENOUGH = 20
+
+
+def who() -> str:
+    """Who did it, for the records: user@host."""
+    try:
+        user = pwd.getpwuid(getuid()).pw_name
+    except KeyError:
+        user = str(getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+@dataclass
+class Denied:
+    """Deletions that the store refused: rights that are missing, or a lock on the object. Counted by what it is about."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+    remedies: dict[str, str] = field(default_factory=dict)
+    in_a_row: dict[str, int] = field(default_factory=dict)
+
+    def note(self, what: str, error: VaultError) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+        self.in_a_row[what] = self.in_a_row.get(what, 0) + 1
+        self.first.setdefault(what, error.message)
+        self.remedies.setdefault(what, error.remedy)
+
+    def went_well(self, what: str) -> None:
+        self.in_a_row[what] = 0
+
+    def hopeless(self, what: str) -> bool:
+        return self.in_a_row.get(what, 0) >= ENOUGH
+
+    def findings(self) -> Iterable[Finding]:
+        for what, count in self.counts.items():
+            yield Finding(
+                "error",
+                "delete-refused",
+                f"the store refused to delete {count:,} {what}, the first time with: {self.first[what]}",
+                remedy=self.remedies[what]
+                or "let the user that prunes delete them, or wait until their lock ends; what was refused is tried "
+                "again by the next prune",
+            )
+
+
+def delete(store: Store, key: str, what: str, denied: Denied) -> bool:
+    """False where the store refuses; a store that does not answer is an error."""
+    try:
+        store.delete(key)
+    except StoreUnavailable:
+        raise
+    except VaultError as error:
+        denied.note(what, error)
+        return False
+    denied.went_well(what)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A backup that goes, and what its record will say."""
+
+    system: str
+    id: str
+    manifest_sha256: str
+    previous: Link | None
+    why: str
+
+
+def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despite_pin: bool = False) -> bool:
+    """The record, the manifest, the rest. False where it stays: its manifest could not be deleted, or somebody
+    pinned it meanwhile."""
+    store, system, identifier = vault.store, doomed.system, doomed.id
+    keeping.write_forgotten(
+        store,
+        Forgotten(
+            system=system,
+            id=identifier,
+            manifest_sha256=doomed.manifest_sha256,
+            at=timestamp(now),
+            why=doomed.why,
+            by=who(),
+            previous=doomed.previous,
+        ),
+    )
+    pinned = not despite_pin and keeping.pin_of(store, system, identifier) is not None
+    manifest, rest = keeping.keys_of(store, system, identifier)
+    if pinned or not all(delete(store, key, "manifests", denied) for key in manifest):
+        # It is still a backup. A record of it would do no harm, but would be a lie.
+        delete(store, layout.forgotten_key(system, identifier), "records", denied)
+        return False
+    for key in rest:
+        delete(store, key, "files beside manifests", denied)
+    return True
+
+
+def finish(vault: Vault, system: str, denied: Denied) -> tuple[str, ...]:
+    """Sweep away what a killed prune left of backups that were forgotten."""
+    here = vault.ids(system)
+    left = keeping.leftovers(vault.store, system, here)
+    for identifier in left:
+        for key in keeping.keys_of(vault.store, system, identifier)[1]:
+            delete(vault.store, key, "files beside manifests", denied)
+    # A prune was killed between the record and the manifest: what is still a backup was not forgotten.
+    for identifier in set(keeping.forgotten_ids(vault.store, system)) & set(here):
+        delete(vault.store, layout.forgotten_key(system, identifier), "records", denied)
+    return left
+
+
+def sweep_abandoned(vault: Vault, system: str, now: datetime, denied: Denied) -> int:
+    """Exports that nobody committed, and notes of killed runs that nobody repeated. Not while somebody works."""
+    holder = lock.current(vault.store, layout.lock_key(system))
+    if holder is not None and not lock.is_stale(holder, datetime.now(UTC)):
+        return 0
+    removed = 0
+    for stat in list(vault.store.list(layout.drafts_prefix(system))):
+        if now - stat.modified > ABANDONED:
+            removed += delete(vault.store, stat.key, "drafts", denied)
+    vault.forget_interrupted(system, before=backup_id(now - ABANDONED))
+    return removed

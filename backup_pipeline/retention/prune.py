@@ -1,0 +1,295 @@
+"""`prune`: what is kept and why, what goes, and the going. One prune of a vault at a time, beside any number of backups.
+
+1. take the census: every backup of every system, whatever the configuration knows
+2. decide, system by system; a system whose backups have collapsed, or whose clock is not to be trusted, is left alone
+3. forget: record, manifest, the rest (`forgetting`)
+4. mark what nothing names, and delete what was unnamed for the grace time (`sweep`)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
+from backup_pipeline.model.keeping import Accepted
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.retention import census as counting
+from backup_pipeline.retention import sweep as sweeping
+from backup_pipeline.retention.anomalies import SILENT, Anomaly, anomalies
+from backup_pipeline.retention.census import Census, Known, Locked
+from backup_pipeline.retention.forgetting import Denied, Doomed, finish, forget, sweep_abandoned, who
+from backup_pipeline.retention.policy import Decision, decide
+from backup_pipeline.retention.sweep import Swept, Volume
+from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault.committing import read_garbage
+from backup_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says of one system."""
+
+    policy: RetentionSettings
+    zone: str = "UTC"
+    #: Without a full backup for so long, something is wrong with the clock or with the backups.
+    silent_after: timedelta = SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One backup, and what becomes of it."""
+
+    system: str
+    id: str
+    kind: str
+    scope: str
+    age_seconds: float
+    #: Plain bytes; and the bytes of its objects, shared ones included.
+    bytes: int
+    stored: int
+    keep: bool
+    reasons: tuple[str, ...]
+    #: It is on the list of what is never removed.
+    protected: bool = False
+    pinned: bool = False
+    #: Bytes that only this one names: what forgetting it alone would free.
+    own: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SystemPlan:
+    system: str
+    backups: tuple[Planned, ...]
+    #: There is a `retention:` for it; without one everything stays.
+    rules: bool = True
+    #: Why nothing is forgotten at all.
+    frozen: tuple[Anomaly, ...] = ()
+
+    @property
+    def forgotten(self) -> tuple[Planned, ...]:
+        return tuple(one for one in self.backups if not one.keep)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    address: str
+    dry_run: bool
+    systems: tuple[SystemPlan, ...]
+    #: Backups that are gone now (none in a dry run).
+    forgotten: tuple[str, ...] = ()
+    #: What is freed at once, what becomes free when the grace time is over, and when the first of that is.
+    freed: Volume = Volume()
+    waiting: Volume = Volume()
+    #: Of what waits: what would go now if no backup were running.
+    spared: Volume = Volume()
+    next_at: str | None = None
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def frozen(self) -> tuple[SystemPlan, ...]:
+        return tuple(one for one in self.systems if one.frozen)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A prune under way."""
+
+    vault: Vault
+    rules: Mapping[str, Rules]
+    chosen: frozenset[str] | None
+    now: datetime
+    despite_anomaly: bool
+    locked: Locked
+    denied: Denied = field(default_factory=Denied)
+
+
+def prune(
+    vault: Vault,
+    rules: Mapping[str, Rules],
+    *,
+    systems: Iterable[str] | None = None,
+    grace: timedelta,
+    now: datetime,
+    dry_run: bool = False,
+    despite_anomaly: bool = False,
+    locked: Locked = lambda _system, _id: "",
+    listener: Listener = silent,
+) -> PruneReport:
+    """`rules`: of the systems that have some. `systems`: forget backups of these only; objects are the whole vault's."""
+    began = time.monotonic()
+    chosen = None if systems is None else frozenset(systems)
+    work = _Work(vault, rules, chosen, now, despite_anomaly, locked)
+    if dry_run:
+        census, plans = _plan(work)
+        stays = census.named_by(_staying(plans))
+        swept = sweeping.sweep(vault, census, stays, grace=grace, now=now, held=None, denied=work.denied)
+        return _report(work, plans, (), swept, began, dry_run=True)
+    with lock.hold_key(vault.store, layout.PRUNE_LOCK, "prune") as held:
+        census, plans = _plan(work)
+        _accept(work, plans)
+        gone = _forget(work, census, plans, listener)
+        for system in census.systems:
+            finish(vault, system, work.denied)
+            sweep_abandoned(vault, system, now, work.denied)
+        stays = census.named_by(lambda system, name: (system, name) not in gone)
+        listener(Advance("verify", "objects", note="looking for what nothing names"))
+        swept = sweeping.sweep(vault, census, stays, grace=grace, now=now, held=held, denied=work.denied)
+    return _report(work, plans, sorted(gone), swept, began, dry_run=False)
+
+
+def _plan(work: _Work) -> tuple[Census, tuple[SystemPlan, ...]]:
+    census = counting.take(work.vault, work.locked)
+    garbage = read_garbage(work.vault.store)
+    last_seen = parse_timestamp(garbage.at) if garbage.at else None
+    users = _users(census)
+    plans = tuple(
+        _plan_system(work, census, system, known, last_seen, users)
+        for system, known in census.systems.items()
+        if known
+    )
+    return census, plans
+
+
+def _plan_system(
+    work: _Work,
+    census: Census,
+    system: str,
+    known: tuple[Known, ...],
+    last_seen: datetime | None,
+    users: bytearray,
+) -> SystemPlan:
+    candidates = [one.candidate for one in known]
+    chosen = work.chosen is None or system in work.chosen
+    rules = work.rules.get(system) if chosen else None
+    frozen: tuple[Anomaly, ...] = ()
+    if rules is None:
+        why = "there is no `retention:` for it" if chosen else "another system was chosen"
+        decisions = tuple(Decision(one.id, True, (why,)) for one in known)
+    else:
+        decisions = decide(candidates, rules.policy, rules.zone, work.now)
+        frozen = anomalies(
+            candidates,
+            work.now,
+            accepted=keeping.accepted(work.vault.store, system),
+            last_seen=last_seen,
+            silent_after=rules.silent_after,
+        )
+        if frozen and not work.despite_anomaly:
+            decisions = tuple(
+                one if one.keep else Decision(one.id, True, ("frozen: see the findings",))
+                for one in decisions
+            )
+    planned = tuple(
+        Planned(
+            system=system,
+            id=one.id,
+            kind=one.candidate.kind,
+            scope=one.candidate.scope,
+            age_seconds=(work.now - moment_of(one.id)).total_seconds(),
+            bytes=one.candidate.bytes,
+            stored=one.stored,
+            keep=decision.keep,
+            reasons=decision.reasons,
+            protected=decision.protected,
+            pinned=one.candidate.pinned is not None,
+            own=sum(census.sizes[number] for number in set(one.objects) if users[number] == 1),
+        )
+        for one, decision in zip(known, decisions, strict=True)
+    )
+    return SystemPlan(system, planned, rules is not None or not chosen, frozen)
+
+
+def _users(census: Census) -> bytearray:
+    """How many backups name each object; 2 stands for more."""
+    users = bytearray(len(census.sizes))
+    for backups in census.systems.values():
+        for known in backups:
+            for number in set(known.objects):
+                users[number] = min(2, users[number] + 1)
+    return users
+
+
+def _staying(plans: Iterable[SystemPlan]) -> Callable[[str, str], bool]:
+    going = {(one.system, one.id) for plan in plans for one in plan.forgotten}
+    return lambda system, name: (system, name) not in going
+
+
+def _accept(work: _Work, plans: Iterable[SystemPlan]) -> None:
+    """Whoever prunes despite an anomaly has looked at it: it is not brought up again."""
+    for plan in plans:
+        if plan.frozen and work.despite_anomaly:
+            accepted = Accepted(plan.backups[-1].id, timestamp(work.now), who())
+            keeping.accept(work.vault.store, plan.system, accepted)
+
+
+def _forget(
+    work: _Work, census: Census, plans: Iterable[SystemPlan], listener: Listener
+) -> set[tuple[str, str]]:
+    gone = set()
+    known = {(system, one.id): one for system, backups in census.systems.items() for one in backups}
+    for plan in plans:
+        for one in plan.forgotten:
+            if work.denied.hopeless("manifests"):
+                return gone
+            listener(Advance("verify", plan.system, note=f"forgetting {one.id}"))
+            held = known[plan.system, one.id]
+            doomed = Doomed(
+                plan.system, one.id, held.manifest_sha256, held.previous, f"prune: {', '.join(one.reasons)}"
+            )
+            if forget(work.vault, doomed, now=work.now, denied=work.denied):
+                gone.add((plan.system, one.id))
+    return gone
+
+
+def _report(
+    work: _Work,
+    plans: tuple[SystemPlan, ...],
+    gone: Iterable[tuple[str, str]],
+    swept: Swept,
+    began: float,
+    *,
+    dry_run: bool,
+) -> PruneReport:
+    return PruneReport(
+        address=work.vault.store.address,
+        dry_run=dry_run,
+        systems=tuple(plan for plan in plans if work.chosen is None or plan.system in work.chosen),
+        forgotten=tuple(f"{system} {name}" for system, name in gone),
+        freed=swept.deleted,
+        waiting=swept.waiting,
+        spared=swept.spared,
+        next_at=timestamp(swept.next_at) if swept.next_at else None,
+        findings=tuple(_findings(work, plans, swept)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _findings(work: _Work, plans: Iterable[SystemPlan], swept: Swept) -> Iterable[Finding]:
+    for plan in plans:
+        for anomaly in plan.frozen:
+            if work.despite_anomaly:
+                yield Finding(
+                    "info", "anomaly-accepted", f"{plan.system}: {anomaly.message}; pruned all the same"
+                )
+                continue
+            yield Finding(
+                "error",
+                "prune-frozen",
+                f"nothing of {plan.system} is forgotten: {anomaly.message}",
+                remedy=f"look at the newest backups (`backup-pipeline list {plan.system}`). If they are what they should be: "
+                f"`backup-pipeline prune {plan.system} --despite-anomaly`, once",
+            )
+    yield from swept.findings
+    yield from work.denied.findings()
+    if swept.foreign:
+        yield Finding(
+            "info",
+            "foreign-object",
+            f"{swept.foreign:,} files under objects/ do not have the name of an object; they are left alone",
+        )
