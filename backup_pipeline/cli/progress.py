@@ -35,6 +35,7 @@ _DOING: dict[Phase, str] = {
     "index": "indexing",
     "compare": "comparing",
     "copy": "copying",
+    "thaw": "waiting for the thaw",
 }
 #: Here a note says what is looked at; elsewhere it says that something happened: a retry, a restart.
 _LOOKING: tuple[Phase, ...] = ("verify", "compare")

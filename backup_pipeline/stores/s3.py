@@ -189,7 +189,7 @@ class S3Store:
 
     def _replaceable(self, key: str, content: Content) -> bool:
         """False where nothing is there; True where a damaged write of this very content is; else AlreadyExists."""
-        head = self._head(key)
+        head = self.head(key)
         if head is None:
             return False
         judged = content.judge(head)
@@ -203,7 +203,7 @@ class S3Store:
         """Whether what lies there is what was sent. A server without conditional creates may hold another's."""
         if content.judge_etag(etag) == "same" and (overwrite or self.features.conditional_create):
             return True
-        head = self._head(key)
+        head = self.head(key)
         judged: Literal["same", "other", "unknown"] = "other" if head is None else content.judge(head)
         if judged == "unknown":
             judged = "same" if self._reads_back(key, content) else "other"
@@ -252,7 +252,7 @@ class S3Store:
     ) -> AbstractContextManager[BinaryIO]:
         check_key(key)
         if length is not None and length <= 0:
-            if self._head(key) is None:
+            if self.head(key) is None:
                 raise self._failed("")(Failure("missing", key))
             return closing(cast(BinaryIO, empty()))
         stream = Stream(
@@ -269,10 +269,10 @@ class S3Store:
         return closing(cast(BinaryIO, stream))
 
     def stat(self, key: str) -> Stat | None:
-        head = self._head(check_key(key))
+        head = self.head(check_key(key))
         return None if head is None else Stat(key, head["ContentLength"], head["LastModified"])
 
-    def _head(self, key: str) -> dict[str, Any] | None:
+    def head(self, key: str) -> dict[str, Any] | None:
         with failures(self._failed(f"cannot look at {key}")):
             try:
                 found: dict[str, Any] = self._connected().head_object(

@@ -1,0 +1,131 @@
+"""Before a backup is read: are all of its objects readable, and if not, what has to be done about it?
+
+Objects that a bucket's lifecycle has moved to an archive cannot be read before somebody asks for their thaw, which takes
+minutes to days and costs money. So nothing is thawed unless it is asked for, and whoever does not ask is told how
+much it would be and how long it would take, before anything was written anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from backup_pipeline.errors import ConfigError, NotThawed
+from backup_pipeline.model.manifest import ObjectRef
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.stores.thawing import TIERS, Frozen, Thawing, Tier, thawing_of
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault
+
+#: How long what was thawed can be read: long enough for a restore that takes a weekend.
+DAYS = 7
+#: A thaw that ends sooner than this is asked to last longer: it must not end in the middle of a restore.
+LEAST_LEFT = timedelta(days=1)
+#: Seconds between two looks whether it is there.
+PAUSES: dict[Tier, float] = {"expedited": 20.0, "standard": 300.0, "bulk": 300.0}
+THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """What is thawed how fast, and who waits."""
+
+    tier: Tier
+    days: int = DAYS
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def ensure_readable(
+    vault: Vault,
+    references: Iterable[ObjectRef],
+    thaw: Thaw | None = None,
+    *,
+    what: str = "the backup",
+    listener: Listener = silent,
+) -> tuple[Frozen, ...]:
+    """Returns when every object can be read: what had to be thawed for it. Without `thaw`, raises NotThawed where
+    something would have to be. An interruption while it waits loses nothing: what was asked for stays asked for."""
+    thawing = thawing_of(vault.store)
+    if thawing is None:
+        return ()
+    keys = sorted({layout.object_key(reference) for reference in references})
+    found = thawing.look(keys) if keys else ()
+    if thaw is None:
+        waiting = tuple(one for one in found if one.state != "thawed")
+        if waiting:
+            raise not_thawed(what, waiting)
+        return ()
+    needed = tuple(one for one in found if not _lasts(one, thaw))
+    _refuse_unknown(needed, thaw.tier)
+    _ask(thawing, needed, thaw)
+    unreadable = tuple(one for one in needed if one.state != "thawed")
+    _wait(thawing, unreadable, thaw, listener)
+    return needed
+
+
+def _lasts(one: Frozen, thaw: Thaw) -> bool:
+    return one.state == "thawed" and (one.until is None or one.until - thaw.now() >= LEAST_LEFT)
+
+
+def _refuse_unknown(frozen: Sequence[Frozen], tier: Tier) -> None:
+    unable = [one for one in frozen if one.state != "thawing" and one.hours(tier) is None]
+    if unable:
+        raise ConfigError(
+            f"{len(unable):,} objects lie in {unable[0].archive}, which knows no {tier} thaw",
+            remedy="; ".join(_choices(unable)),
+        )
+
+
+def _ask(thawing: Thawing, frozen: Sequence[Frozen], thaw: Thaw) -> None:
+    asked = [one for one in frozen if one.state != "thawing"]
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="thaw") as pool:
+        list(pool.map(lambda one: thawing.ask(one, thaw.tier, thaw.days), asked))
+
+
+def _wait(thawing: Thawing, frozen: Sequence[Frozen], thaw: Thaw, listener: Listener) -> None:
+    left = {one.key: one for one in frozen}
+    total = sum(one.size for one in frozen)
+    began = thaw.now()
+    while left:
+        still = {one.key: one for one in thawing.look(sorted(left)) if one.state != "thawed"}
+        for key in left.keys() - still.keys():
+            listener(Advance("thaw", key, bytes=left[key].size, total_bytes=total))
+        left = still
+        if left:
+            most = max(one.hours(thaw.tier) or 0.0 for one in left.values())
+            note = f"{len(left):,} objects to go, {_hours(most)} after the request at most; asked {began:%H:%M} UTC"
+            listener(Advance("thaw", "waiting for the archive", total_bytes=total, note=note))
+            thaw.sleep(PAUSES[thaw.tier])
+
+
+def not_thawed(what: str, frozen: Sequence[Frozen]) -> NotThawed:
+    """How much, how long, and how to ask."""
+    archives = ", ".join(sorted({one.archive for one in frozen}))
+    under_way = [one for one in frozen if one.state == "thawing"]
+    waiting = f"; the thaw of {len(under_way):,} of them is under way" if under_way else ""
+    amount = sum(one.size for one in frozen) / 2**30
+    return NotThawed(
+        f"{what}: {len(frozen):,} objects ({amount:,.2f} GiB) lie in an archive ({archives}) and cannot be read "
+        f"before they are thawed{waiting}",
+        remedy="run it again with --thaw and the tier; it waits and then goes on:\n"
+        + "\n".join(_choices(frozen))
+        + "\nwhat is thawed is billed by the GiB and by the object, bulk being the cheapest",
+    )
+
+
+def _choices(frozen: Sequence[Frozen]) -> list[str]:
+    found = []
+    for tier in TIERS:
+        hours = [one.hours(tier) for one in frozen]
+        known = [one for one in hours if one is not None]
+        if len(known) == len(hours):
+            found.append(f"--thaw {tier}: within {_hours(max(known))}")
+    return found
+
+
+def _hours(hours: float) -> str:
+    return f"{hours * 60:.0f} minutes" if hours < 1 else f"{hours:.0f} hours"
