@@ -13,6 +13,7 @@ from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, Table
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Baseline
 from backup_pipeline.vault import journal
+from backup_pipeline.vault.committing import missing
 from backup_pipeline.vault.vault import Vault
 
 #: A table that none of the last so many backups holds is read anew; looking further costs more than it saves.
@@ -33,12 +34,17 @@ class Found:
 
 def gather(vault: Vault, system: str) -> Found:
     manifests = list(_newest(vault, system))
+    unfinished = list(_unfinished(vault, system, after=manifests[0].id if manifests else ""))
+    entries = [entry for manifest in manifests for entry in manifest.tables]
+    held = _Held(vault, (*entries, *(baseline.entry for baseline in unfinished)))
     tables: dict[TableId, Baseline] = {}
     for manifest in manifests:
         for entry in manifest.tables:
-            if entry.id not in tables and _whole(vault, entry):
+            if entry.id not in tables and held.whole(entry):
                 tables[entry.id] = Baseline(manifest.id, manifest.state, entry)
-    for baseline in _unfinished(vault, system, after=manifests[0].id if manifests else ""):
+    for baseline in unfinished:
+        if not held.whole(baseline.entry):
+            continue
         known = tables.get(baseline.entry.id)
         # A run that was killed early knows little of a table; it must not displace one that knows it all.
         if known is None or 2 * len(baseline.entry.chunks) >= len(known.entry.chunks):
@@ -76,9 +82,20 @@ def _unfinished(vault: Vault, system: str, *, after: str) -> Iterable[Baseline]:
             except Damaged:
                 continue  # notes of a killed run are a convenience: the tables are read again instead
             for entry in tables.values():
-                if _whole(vault, entry):
-                    yield Baseline(identifier, state, entry)
+                yield Baseline(identifier, state, entry)
 
 
-def _whole(vault: Vault, entry: TableEntry) -> bool:
-    return all(vault.writer.holds(chunk.object) for chunk in entry.chunks)
+class _Held:
+    """Which tables' chunks are all there. Where a look costs a request, one listing answers for many chunks."""
+
+    def __init__(self, vault: Vault, entries: Iterable[TableEntry]) -> None:
+        self._vault = vault
+        self._gone: set[str] | None = None
+        if not vault.store.features.cheap_stat:
+            objects = {chunk.object.sha256: chunk.object for entry in entries for chunk in entry.chunks}
+            self._gone = {one.sha256 for one in missing(vault.store, objects.values())}
+
+    def whole(self, entry: TableEntry) -> bool:
+        if self._gone is None:
+            return all(self._vault.writer.holds(chunk.object) for chunk in entry.chunks)
+        return not any(chunk.object.sha256 in self._gone for chunk in entry.chunks)

@@ -6,6 +6,7 @@ write. A vault that is not there yet is not made: that is the first backup's wor
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backup_pipeline.errors import BackupError
+from backup_pipeline.errors import BackupError, NotAllowed
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.stores.base import Store, read_all
@@ -23,6 +24,8 @@ from backup_pipeline.vault import layout
 
 #: Seconds by which the clock of the vault's file system may differ: ids and locks are told by the clock.
 SKEW = 60.0
+#: A few packs of 128 MiB and the chunks of as many workers are in the making at once.
+STAGING = 2 * 2**30
 #: What people need to recover without us, as RECOVER.md says it.
 TOOLS = {"zstd": "apt-get install zstd", "sha256sum": "apt-get install coreutils"}
 
@@ -35,12 +38,17 @@ class Expected:
     newest: str | None = None
 
 
-def inspect_machine(store: Store, folder: Path, state: Path, expected: Expected, *, now: datetime) -> Report:
-    """`folder` is where the vault lies, `state` what this machine keeps for itself."""
+def inspect_machine(
+    store: Store, folder: Path | None, state: Path, expected: Expected, *, now: datetime
+) -> Report:
+    """`folder` is where the vault lies (None: not on a disk of ours), `state` what this machine keeps for itself."""
     began = time.monotonic()
+    if folder is None:
+        vault = (*_far_vault(store, now), *_staging(state))
+    else:
+        vault = (*_vault(store, folder, now), *_space(folder, expected.bytes))
     findings = (
-        *_vault(store, folder, now),
-        *_space(folder, expected.bytes),
+        *vault,
         *_clock(expected.newest, now),
         *_state(state),
         *_tools(),
@@ -79,13 +87,50 @@ def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
     yield from _probe(store, now)
 
 
+def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
+    """A bucket, a server: whether it lets us in, and what it promises."""
+    try:
+        known = store.stat(layout.VAULT) is not None
+        foreign = None if known else next(iter(store.list()), None)
+        once = store.features.conditional_create
+    except BackupError as error:
+        yield Finding("error", "vault-unreachable", error.message, remedy=error.remedy)
+        return
+    if foreign is not None:
+        message = f"{store.address} is not empty and is not a vault (it holds {foreign.key})"
+        remedy = "name another bucket or another prefix as `vault:`"
+        yield Finding("error", "vault-foreign", message, remedy=remedy)
+        return
+    if not known:
+        message = f"{store.address} holds no vault yet: the first backup makes it"
+        yield Finding("info", "vault-new", message)
+    if not once:
+        message = f"{store.address} cannot create a key only once: two writers are told apart by reading back"
+        remedy = "let one host write to it, or use a server that honours If-None-Match (AWS, R2)"
+        yield Finding("info", "creates-not-conditional", message, remedy=remedy)
+    yield from _probe(store, now)
+
+
+def _staging(state: Path) -> Iterator[Finding]:
+    """What goes to a store elsewhere is made here first."""
+    place = next(parent for parent in (state, *state.parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free < STAGING:
+        message = f"{place} has {free / 2**30:.1f} GiB free: objects are made there before they are sent"
+        remedy = "make room, or set `state:` to a folder on another disk"
+        yield Finding("warning", "staging-low", message, remedy=remedy)
+
+
 def _probe(store: Store, now: datetime) -> Iterator[Finding]:
-    key = f"tmp/doctor-{secrets.token_hex(8)}"
+    # Who may not delete leaves the probe: then it is better always the same.
+    near = store.features.moves_staged_files
+    key = f"tmp/doctor-{secrets.token_hex(8)}" if near else "tmp/doctor"
     data = secrets.token_bytes(4096)
     try:
-        store.put(key, data)
+        store.put(key, data, overwrite=not near)
         back, stat = read_all(store, key), store.stat(key)
-        store.delete(key)
+        with contextlib.suppress(*(() if near else (NotAllowed,))):
+            store.delete(key)
     except BackupError as error:
         yield Finding("error", "vault-not-writable", error.message, remedy=error.remedy)
         return

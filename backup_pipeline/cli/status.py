@@ -14,6 +14,8 @@ from backup_pipeline.cli.units import age, plural, size, when
 from backup_pipeline.errors import NotProtected
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.overview import SystemStatus
+from backup_pipeline.stores.base import Store
+from backup_pipeline.stores.opening import folder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def verb(call: Call, system: str | None) -> Outcome:
     project = call.project
     systems = (project.status_of(system),) if system else project.status()
     bad = [one for one in systems if not one.protected]
-    screen = Screen(not bad, systems, _disk(project.vault.store.address))
+    screen = Screen(not bad, systems, _disk(project.vault.store))
 
     def page(page: Page) -> None:
         for one in systems:
@@ -72,11 +74,13 @@ def _with_protected(screen: Screen) -> dict[str, object]:
     return {"protected": screen.protected, "systems": systems, "vault": screen.vault}
 
 
-def _disk(address: str) -> Disk:
+def _disk(store: Store) -> Disk:
+    """A bucket has no end that could be asked for."""
+    folder = folder_of(store)
     try:
-        return Disk(address, shutil.disk_usage(address).free)
+        return Disk(store.address, None if folder is None else shutil.disk_usage(folder).free)
     except OSError:
-        return Disk(address, None)
+        return Disk(store.address, None)
 
 
 def _system(page: Page, one: SystemStatus, now: datetime) -> None:

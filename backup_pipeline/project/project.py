@@ -113,12 +113,13 @@ class Project:
     def machine(self) -> Report:
         """Is this machine ready: the vault, its disk, the clock, the tools?"""
         from backup_pipeline.checks.machine import Expected, inspect_machine
+        from backup_pipeline.stores.opening import folder_of
 
         known = [self.known_inventory(name) for name in self.systems]
         newest = (identifier for name in self.systems for identifier in self.vault.ids(name)[-1:])
         return inspect_machine(
             self.vault.store,
-            Path(self.vault.store.address),
+            folder_of(self.vault.store),
             self.settings.state_folder,
             Expected(sum(one.bytes for one in known if one), max(newest, default=None)),
             now=self.clock(),

@@ -13,6 +13,11 @@ from backup_pipeline.stores.retrying import Patience, RetryingStore
 SCHEMES = ("folder", "s3", "sftp", "dropbox")
 
 
+def folder_of(store: Store) -> Path | None:
+    """Where a store is a folder of this machine, or one that is mounted here: it has a disk with a free space."""
+    return store.root if isinstance(store, LocalStore) else None
+
+
 def open_store(options: StoreOptions) -> Store:
     """Nothing is connected to until the first request. Imports are here because each library costs a command that
     does not need it half a second."""
@@ -23,6 +28,14 @@ def open_store(options: StoreOptions) -> Store:
         from backup_pipeline.stores.s3 import S3Store
 
         return RetryingStore(S3Store(options), patience)
+    if options.scheme == "sftp":
+        from backup_pipeline.stores.sftp import SftpStore
+
+        return RetryingStore(SftpStore(options), patience)
+    if options.scheme == "dropbox":
+        from backup_pipeline.stores.dropbox import DropboxStore
+
+        return RetryingStore(DropboxStore(options), patience)
     raise ConfigError(
         f"{options.scheme}:// is not a kind of store",
         remedy="use the path of a folder, s3://bucket/prefix, sftp://user@host/path or dropbox:///FOLDER",

@@ -108,6 +108,9 @@ class Vault:
 
     def ids(self, system: str) -> tuple[str, ...]:
         """The backups of a system, oldest first. Only what has a manifest is a backup."""
+        if not self.store.features.cheap_stat:
+            held = self._held(system)
+            return tuple(sorted(name for name, files in held.items() if "manifest.json" in files))
         return tuple(
             sorted(
                 name
