@@ -1,0 +1,81 @@
+"""Two places that should hold the same backups: what one of them lacks, has more of, or has otherwise.
+
+By listing alone, but for the manifests: lengths are compared, and no object is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from backup_pipeline.copies import folders
+from backup_pipeline.copies.replicate import kept_no_longer
+from backup_pipeline.copies.transfer import Item, items
+from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.stores.base import Store
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    system: str
+    #: Backups that the copy should hold and does not.
+    missing: tuple[str, ...] = ()
+    #: Backups that only the copy holds: they are not in the vault any more, or never were.
+    extra: tuple[str, ...] = ()
+    #: Backups that the copy's own retention has removed.
+    forgotten: tuple[str, ...] = ()
+    #: Backups whose manifest is another one there.
+    differing: tuple[str, ...] = ()
+    #: Objects of the backups that both hold: not there, or of another length.
+    objects_missing: tuple[str, ...] = ()
+    objects_differing: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """The copy holds all that it should. What it holds beyond that does no harm."""
+        return not (self.missing or self.differing or self.objects_missing or self.objects_differing)
+
+
+def compare(vault: Vault, copy: Vault, system: str) -> Comparison:
+    listed = vault.ids(system)
+    there = folders.look(copy.store, system)
+    both = [identifier for identifier in listed if identifier in there.ids]
+    absent = [identifier for identifier in listed if identifier not in there.ids]
+    forgotten = tuple(identifier for identifier in absent if kept_no_longer(copy, there, identifier))
+    needed: dict[Item, None] = {}
+    differing = []
+    for identifier in both:
+        try:
+            outline = vault.outline(system, identifier)
+            if copy.link(system, identifier).sha256 != outline.manifest_sha256:
+                differing.append(identifier)
+        except NotFound:
+            continue  # one of the two has just forgotten it
+        except Damaged:
+            differing.append(identifier)
+            continue
+        needed.update(dict.fromkeys(items(outline.objects)))
+    gone, other = lengths(copy.store, needed)
+    return Comparison(
+        system,
+        missing=tuple(identifier for identifier in absent if identifier not in forgotten),
+        extra=tuple(identifier for identifier in there.ids if identifier not in listed),
+        forgotten=forgotten,
+        differing=tuple(differing),
+        objects_missing=tuple(item.key for item in gone),
+        objects_differing=tuple(item.key for item in other),
+    )
+
+
+def lengths(store: Store, needed: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Those that are not there, and those that are there and not as long as they should be."""
+    wanted = tuple(needed)
+    if store.features.cheap_stat:
+        sizes = {stat.key: stat.size for item in wanted if (stat := store.stat(item.key)) is not None}
+    else:
+        sizes = {stat.key: stat.size for stat in store.list(layout.OBJECTS)} if wanted else {}
+    gone = tuple(item for item in wanted if item.key not in sizes)
+    other = tuple(item for item in wanted if sizes.get(item.key, item.size) != item.size)
+    return gone, other

@@ -1,0 +1,106 @@
+"""What lies in the folder of a system, by one listing: which backups, and which files each of them has.
+
+Names are told apart by what they are for and not by how they are packed, so that the same code copies plain and
+encrypted backups: `manifest.json` and `manifest.json.age` are both the commit point.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from backup_pipeline.model.ids import is_backup_id
+from backup_pipeline.stores.base import Store
+from backup_pipeline.vault import layout
+
+_MANIFEST = re.compile(r"manifest\.json(\.age)?")
+_SEAL = re.compile(r"manifest\.json(\.age)?\.sha256")
+_WORKING = ("journal/",)
+PROOFS = "proofs/"
+#: Proves that the content can be brought back, wherever its bytes are. Others are about the bytes of one place.
+DRILL = "proofs/drill-"
+
+
+def is_manifest(name: str) -> bool:
+    return _MANIFEST.fullmatch(name) is not None
+
+
+def is_seal(name: str) -> bool:
+    return _SEAL.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One backup's: name → size, as `RECOVER.md`, `proofs/drill-….json`."""
+
+    id: str
+    files: Mapping[str, int]
+
+    @property
+    def manifest(self) -> str | None:
+        return next((name for name in self.files if is_manifest(name)), None)
+
+    @property
+    def seal(self) -> str | None:
+        return next((name for name in self.files if is_seal(name)), None)
+
+    @property
+    def is_backup(self) -> bool:
+        return self.manifest is not None
+
+    def before_the_manifest(self) -> Iterator[str]:
+        """RECOVER.md, the outline, a pin, and whatever a later version puts beside them."""
+        for name in sorted(self.files):
+            working = name.startswith(_WORKING) or name.startswith(PROOFS)
+            if not working and not is_manifest(name) and not is_seal(name):
+                yield name
+
+    def drills(self) -> Iterator[str]:
+        yield from sorted(name for name in self.files if name.startswith(DRILL))
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFolder:
+    system: str
+    folders: Mapping[str, Folder] = field(default_factory=dict)
+    #: Ids of backups that were removed on purpose.
+    forgotten: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Only what has a manifest is a backup."""
+        return tuple(sorted(name for name, folder in self.folders.items() if folder.is_backup))
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Folders that never had a manifest: a seal or a proof would say that there was one."""
+        return tuple(
+            sorted(
+                name
+                for name, folder in self.folders.items()
+                if not folder.is_backup
+                and folder.seal is None
+                and not any(held.startswith(PROOFS) for held in folder.files)
+            )
+        )
+
+    def folder(self, identifier: str) -> Folder:
+        return self.folders.get(identifier) or Folder(identifier, {})
+
+
+def look(store: Store, system: str) -> SystemFolder:
+    """One listing, whatever the number of backups."""
+    files: dict[str, dict[str, int]] = {}
+    forgotten: set[str] = set()
+    above = layout.forgotten_prefix(system)
+    for stat in store.list(f"{system}/"):
+        if stat.key.startswith(above):
+            forgotten.add(stat.key.removeprefix(above).removesuffix(".json"))
+            continue
+        identifier, _, name = stat.key.removeprefix(f"{system}/").partition("/")
+        if name and is_backup_id(identifier):
+            files.setdefault(identifier, {})[name] = stat.size
+    return SystemFolder(
+        system, {name: Folder(name, held) for name, held in files.items()}, frozenset(forgotten)
+    )

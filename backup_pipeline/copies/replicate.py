@@ -1,0 +1,378 @@
+"""Replication: what a vault holds and a copy does not, brought over so that the copy never lists what is not whole.
+
+The order is the vault's own (FORMAT.md V5): objects, RECOVER.md and what else lies beside it, the manifest, the seal; and
+then what speaks of a backup that is there: the drills that proved it, and which one is the newest. A process may be killed anywhere in
+it. What it had brought over by then is found again by the next run, and nothing of it is listed.
+
+Only bytes travel: nothing is decrypted, nothing packed anew. What is damaged at the source is named and left there.
+Replication never removes a backup or an object; what the copy need not keep any more is for `prune` to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from backup_pipeline.copies import folders, transfer
+from backup_pipeline.copies.folders import Folder, SystemFolder
+from backup_pipeline.copies.places import prepare, same_place
+from backup_pipeline.copies.transfer import Item, Unreadable
+from backup_pipeline.errors import ConfigError, Damaged, NotFound, StoreChanged, VaultError
+from backup_pipeline.model.findings import Finding, Severity
+from backup_pipeline.model.ids import timestamp
+from backup_pipeline.model.keeping import Forgotten
+from backup_pipeline.model.manifest import Link
+from backup_pipeline.model.outline import Outline
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.stores.base import read_all
+from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault.committing import committing
+from backup_pipeline.vault.vault import Vault
+
+#: Why a copy's history leads over a backup that it was never given. One that its own retention removed has another why.
+NOT_COPIED = "not copied here"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    system: str
+    source: str
+    target: str
+    #: The backups that are listed there now and were not before.
+    copied: tuple[str, ...] = ()
+    #: Those that were there already, of the ones that were asked for.
+    present: int = 0
+    #: Asked for, and not there now: the findings say why.
+    refused: tuple[str, ...] = ()
+    #: What was sent …
+    objects: int = 0
+    bytes: int = 0
+    #: … and what the new backups need and was there already.
+    skipped: int = 0
+    skipped_bytes: int = 0
+    seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second."""
+        return self.bytes / self.seconds if self.seconds > 0 else 0.0
+
+
+def replicate(
+    source: Vault,
+    target: Vault,
+    system: str,
+    ids: Sequence[str] | None = None,
+    *,
+    listener: Listener = silent,
+) -> CopyReport:
+    """Bring over what is asked for (all that the source lists, unless named) and is not there yet."""
+    if same_place(source, target):
+        raise ConfigError(
+            f"{source.store.address} is the place that it would be copied to",
+            remedy="a copy lies somewhere else: give it another address under `copies:`",
+        )
+    prepare(source, target)
+    target.store.sweep()
+    with lock.hold(target.store, system, f"copy of {system}") as held:
+        return _Run(source, target, system, held, listener).all(ids)
+
+
+@dataclass
+class _Run:
+    """One replication under way."""
+
+    source: Vault
+    target: Vault
+    system: str
+    held: lock.Held
+    listener: Listener
+    findings: list[Finding] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    #: The backups that are listed at the target.
+    known: set[str] = field(default_factory=set)
+    #: Objects that are known to be damaged at the source → why.
+    damaged: dict[Item, str] = field(default_factory=dict)
+    #: Objects that are at the target; None until somebody asks, and never for a store that answers at once.
+    sizes: dict[str, int] | None = None
+    sent: list[Item] = field(default_factory=list)
+    skipped: list[Item] = field(default_factory=list)
+    told: int = 0
+
+    def all(self, ids: Sequence[str] | None) -> CopyReport:
+        began = time.monotonic()
+        # In this order: what is committed meanwhile is left to the next run, and not half-known to this one.
+        listed = self.source.ids(self.system)
+        here, there = (folders.look(vault.store, self.system) for vault in (self.source, self.target))
+        self.known = set(there.ids)
+        wanted = listed if ids is None else tuple(sorted(dict.fromkeys(ids)))
+        for identifier in wanted:
+            if identifier not in listed:
+                self.source.manifest_bytes(self.system, identifier)  # raises, and says which there are
+        if ids is None:
+            wanted = tuple(name for name in wanted if not self._forgotten_there(there, name))
+        new = [identifier for identifier in wanted if identifier not in there.ids]
+        for identifier in new:
+            self._backup(here.folder(identifier), there.folder(identifier))
+        for identifier in there.ids:
+            if here.folder(identifier).is_backup:
+                self._beside(here.folder(identifier), there.folder(identifier))
+        self._history(here, there)
+        self._sweep(there, keep=frozenset(listed))
+        return CopyReport(
+            system=self.system,
+            source=self.source.store.address,
+            target=self.target.store.address,
+            copied=tuple(self.copied),
+            present=len(wanted) - len(new),
+            refused=tuple(self.refused),
+            objects=len(self.sent),
+            bytes=sum(item.size for item in self.sent),
+            skipped=len(self.skipped),
+            skipped_bytes=sum(item.size for item in self.skipped),
+            seconds=time.monotonic() - began,
+            findings=tuple(self.findings),
+        )
+
+    def _forgotten_there(self, there: SystemFolder, identifier: str) -> bool:
+        """Removed from the copy by its own retention: it is not brought back unless it is named."""
+        return identifier not in there.ids and kept_no_longer(self.target, there, identifier)
+
+    # ── one backup
+
+    def _backup(self, here: Folder, there: Folder) -> None:
+        try:
+            outline, manifest = self._sound(here)
+        except NotFound:
+            self._say("info", "forgotten-meanwhile", f"{here.id} was forgotten while the copy ran")
+            return
+        except (Damaged, Unreadable) as error:
+            why = error.message if isinstance(error, Damaged) else f"its manifest: {error}"
+            self._refuse(here.id, None, why)
+            return
+        for last in (False, True):
+            hurt = self._objects(outline)
+            if hurt:
+                self._hurt(outline, hurt)
+                return
+            for name in here.before_the_manifest():
+                self._file(here, there, name, manifest)
+            try:
+                with committing(self.target.store, self.held, outline.objects):
+                    self.target.store.put(self._key(here.id, here.manifest or ""), manifest)
+            except StoreChanged:
+                # A prune of the copy took what nothing there named yet: once more, with a fresh look.
+                self.sizes = None
+                if last:
+                    raise
+            else:
+                break
+        self.known.add(here.id)
+        self.copied.append(here.id)
+        if here.seal is not None:
+            self._file(here, there, here.seal)
+        for name in here.drills():
+            self._file(here, there, name)
+        self._bridge(outline.previous)
+        self._newest(here.id, outline)
+
+    def _sound(self, here: Folder) -> tuple[Outline, bytes]:
+        """What the backup needs, and its manifest, after a look at whether that is the one that was sealed."""
+        outline = self.source.outline(self.system, here.id)
+        if here.manifest is None:
+            raise Damaged(f"the manifest of {here.id} has no name that this version knows")
+        manifest = self._bytes(here.id, here.manifest)
+        digest = hashlib.sha256(manifest).hexdigest()
+        if digest != outline.manifest_sha256 or not self.source.seal_holds(self.system, here.id):
+            raise Damaged(f"the manifest of {here.id} is not the one that was sealed: it was altered since")
+        return outline, manifest
+
+    def _hurt(self, outline: Outline, hurt: list[tuple[Item, str]]) -> None:
+        if outline.id not in self.source.ids(self.system):
+            self._say("info", "forgotten-meanwhile", f"{outline.id} was forgotten while the copy ran")
+            return
+        named = ", ".join(f"object {item.name}: {why}" for item, why in hurt[:3])
+        more = f" and {len(hurt) - 3} more" if len(hurt) > 3 else ""
+        self._refuse(outline.id, outline.previous, f"{named}{more}")
+
+    def _objects(self, outline: Outline) -> list[tuple[Item, str]]:
+        """Send what is not there. What is damaged at the source, and why; the others are sent all the same."""
+        needed = transfer.items(outline.objects)
+        missing = [item for item in needed if not self._there(item)]
+        known = [(item, self.damaged[item]) for item in missing if item in self.damaged]
+        wanted = [item for item in missing if item not in self.damaged]
+        total = self.told + sum(item.size for item in wanted)
+
+        def moved(count: int, subject: str) -> None:
+            self.told += count
+            self.listener(Advance("copy", f"{outline.id} {subject}", bytes=count, total_bytes=total))
+
+        for outcome in transfer.send(self.source.store, self.target.store, wanted, moved=moved):
+            if outcome.why:
+                self.damaged[outcome.item] = outcome.why
+                known.append((outcome.item, outcome.why))
+                continue
+            self.sent.append(outcome.item)
+            if self.sizes is not None:
+                self.sizes[outcome.item.key] = outcome.item.size
+        absent = frozenset(missing)
+        self.skipped += (item for item in needed if item not in absent)
+        return known
+
+    def _there(self, item: Item) -> bool:
+        if self.target.store.features.cheap_stat:
+            stat = self.target.store.stat(item.key)
+            return stat is not None and stat.size == item.size
+        if self.sizes is None:
+            self.sizes = {stat.key: stat.size for stat in self.target.store.list(layout.OBJECTS)}
+        return self.sizes.get(item.key) == item.size
+
+    # ── the small files
+
+    def _key(self, identifier: str, name: str) -> str:
+        return layout.backup_prefix(self.system, identifier) + name
+
+    def _bytes(self, identifier: str, name: str) -> bytes:
+        return b"".join(transfer.blocks(self.source.store, self._key(identifier, name)))
+
+    def _file(self, here: Folder, there: Folder, name: str, manifest: bytes | None = None) -> None:
+        if there.files.get(name) == here.files[name]:
+            return
+        try:
+            data = self._bytes(here.id, name)
+        except Unreadable as error:
+            self._say("warning", "not-copied-beside", f"{name} of {here.id} was not copied: {error}")
+            return
+        if manifest is not None and name == "RECOVER.md" and not _is_named(data, manifest):
+            # Commands that somebody would run by hand on a bad day: not these. The data itself is worth copying.
+            self._say(
+                "warning",
+                "not-copied-beside",
+                f"RECOVER.md of {here.id} is not the one that was written, and was not copied",
+                f"`backup-pipeline repair {self.system}` brings it back where another place has it",
+            )
+            return
+        self.target.store.put(self._key(here.id, name), data, overwrite=True)
+
+    def _beside(self, here: Folder, there: Folder) -> None:
+        """A backup that both have: what the copy has not been told of yet. Nothing that is there is replaced."""
+        if here.manifest is None or there.files.get(here.manifest) != here.files[here.manifest]:
+            self._say(
+                "error",
+                "copy-differs",
+                f"the manifest of {here.id} is another one there: one of the two was altered",
+                f"`backup-pipeline repair {self.system}` finds out which, and heals it",
+            )
+            return
+        names = [*here.before_the_manifest(), *([here.seal] if here.seal else []), *here.drills()]
+        for name in names:
+            if name not in there.files:
+                self._file(here, there, name, self._manifest_for(here, name))
+
+    def _manifest_for(self, here: Folder, name: str) -> bytes | None:
+        if name != "RECOVER.md" or here.manifest is None:
+            return None
+        try:
+            return self._bytes(here.id, here.manifest)
+        except Unreadable:
+            return None
+
+    # ── the history
+
+    def _bridge(self, previous: Link | None) -> None:
+        """The history of the copy leads over what it was not given: a gap that is explained is no break."""
+        link = previous
+        while link is not None and link.id not in self.known:
+            if keeping.forgotten(self.target.store, self.system, link.id) is not None:
+                return
+            record = keeping.forgotten(self.source.store, self.system, link.id)
+            if record is None:
+                try:
+                    before = self.source.outline(self.system, link.id).previous
+                except (NotFound, Damaged):
+                    return  # a gap of the source, too: `verify` names it there
+                record = Forgotten(
+                    self.system,
+                    link.id,
+                    link.sha256,
+                    timestamp(datetime.now(UTC)),
+                    NOT_COPIED,
+                    previous=before,
+                )
+            keeping.write_forgotten(self.target.store, record)
+            link = record.previous
+
+    def _history(self, here: SystemFolder, there: SystemFolder) -> None:
+        """What was removed on purpose from the source, so that the copy's history holds without it as well."""
+        for identifier in sorted(here.forgotten - there.forgotten - self.known):
+            record = keeping.forgotten(self.source.store, self.system, identifier)
+            if record is not None:
+                keeping.write_forgotten(self.target.store, record)
+        accepted = keeping.accepted(self.source.store, self.system)
+        if accepted > keeping.accepted(self.target.store, self.system):
+            data = read_all(self.source.store, layout.accepted_key(self.system))
+            self.target.store.put(layout.accepted_key(self.system), data, overwrite=True)
+
+    def _newest(self, identifier: str, outline: Outline) -> None:
+        try:
+            known = keeping.newest(self.target.store, self.system)
+        except Damaged:
+            known = None
+        if known is None or known.id <= identifier:
+            keeping.set_newest(self.target.store, self.system, Link(identifier, outline.manifest_sha256))
+
+    # ── what cannot be copied, and what interrupted copies left
+
+    def _refuse(self, identifier: str, previous: Link | None, why: str) -> None:
+        self.refused.append(identifier)
+        self._say(
+            "error",
+            "not-copied",
+            f"{identifier} was not copied: {why}",
+            f"`backup-pipeline repair {self.system}` heals it where another place has the right bytes; "
+            f"`backup-pipeline verify {self.system} all` says what is hurt",
+        )
+        if previous is not None:
+            self._bridge(previous)
+
+    def _sweep(self, there: SystemFolder, keep: frozenset[str]) -> None:
+        """Folders that a killed copy began, of backups that the source has forgotten since."""
+        for identifier in there.unfinished:
+            if identifier in keep:
+                continue
+            try:
+                for name in there.folder(identifier).files:
+                    self.target.store.delete(self._key(identifier, name))
+            except VaultError as error:
+                self._say("info", "trace-left", f"what a killed copy left of {identifier}: {error.message}")
+
+    def _say(self, severity: Severity, code: str, message: str, remedy: str = "") -> None:
+        self.findings.append(Finding(severity, code, message, remedy=remedy))
+
+
+def kept_no_longer(target: Vault, there: SystemFolder, identifier: str) -> bool:
+    """Whether a copy has removed a backup on purpose, and was not merely never given it."""
+    if identifier not in there.forgotten:
+        return False
+    record = keeping.forgotten(target.store, there.system, identifier)
+    return record is not None and record.why != NOT_COPIED
+
+
+def _is_named(recover: bytes, manifest: bytes) -> bool:
+    """Whether a RECOVER.md is the one that a plain manifest names. An encrypted one cannot be asked without a key."""
+    try:
+        held = json.loads(manifest)
+    except ValueError:
+        return True
+    digest = held.get("recover_sha256") if isinstance(held, dict) else None
+    return digest is None or digest == hashlib.sha256(recover).hexdigest()
