@@ -185,7 +185,7 @@ def _entry(data: dict[str, Any]) -> FileEntry:
     return entry
 
 
-def _is_right(entry: FileEntry) -> bool:
+def _is_right(entry: Any) -> bool:
     place = entry.place
     return (
         entry.path.__class__ is str
@@ -204,7 +204,7 @@ def _is_right(entry: FileEntry) -> bool:
     )
 
 
-def _is_place(place: Place) -> bool:
+def _is_place(place: Any) -> bool:
     return (
         place.pack.__class__ is int
         and place.offset.__class__ is int
