@@ -16,6 +16,7 @@
     │   ├── NotAllowed             the store refuses for want of a right, or because it is locked against it
     │   ├── NotThawed          an object lies in an archive and has to be thawed before it can be read
     │   └── VaultBusy          another backup of the same system is running
+    ├── KeyMissing             it is encrypted, and what would open it is not here
     ├── Damaged                stored bytes are not what the manifest says
     ├── Incomplete             less was produced than was asked for
     ├── RestoreError           the restore did not happen; the target is as it was
@@ -168,6 +169,10 @@ class NotReady(BackupError):
 
 class HistoryUnavailable(BackupError):
     code, exit_code, http_status = "history-unavailable", 15, 503
+
+
+class KeyMissing(BackupError):
+    code, exit_code, http_status = "key-missing", 16, 409
 
 
 class Interrupted(BackupError):

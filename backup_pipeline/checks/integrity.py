@@ -16,12 +16,11 @@ from dataclasses import dataclass
 import zstandard
 
 from backup_pipeline.checks.rowtext import RowFacts, RowReader
-from backup_pipeline.errors import NotFound, StoreUnavailable
+from backup_pipeline.errors import Damaged, KeyMissing, NotFound, StoreUnavailable
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest, ObjectRef
-from backup_pipeline.stores.base import Store
 from backup_pipeline.vault import layout
-from backup_pipeline.vault.objects import Measured, unpacked
+from backup_pipeline.vault.objects import Measured, Objects, Readable, objects_of, opened, unpacked
 
 #: Hashing and unpacking release the interpreter's lock. More threads than this only make a disk seek.
 THREADS = 4
@@ -46,6 +45,8 @@ class Seen:
     plain_size: int = 0
     plain_sha256: str = ""
     rows: RowFacts | None = None
+    #: It is encrypted to others than the identity that is here.
+    key_missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +92,17 @@ def uses(manifest: Manifest) -> Iterator[Use]:
                     yield Use(reference, f"{role} {what}", held)
 
 
-def look(store: Store, reference: ObjectRef, *, unpack: bool, rows: bool = False) -> Seen:
+def look(source: Readable, reference: ObjectRef, *, unpack: bool, rows: bool = False) -> Seen:
     """Read an object to its end, once."""
+    objects = objects_of(source)
+    store = objects.store
     try:
         with store.get(layout.object_key(reference)) as stream:
             stored = Measured(stream)
             if not unpack:
                 stored.drain()
                 return Seen(size=stored.size, sha256=stored.sha256)
-            return _unpack(stored, RowReader() if rows else None)
+            return _unpack(objects, reference, stored, RowReader() if rows else None)
     except NotFound:
         return Seen(unreadable="missing")
     except OSError as error:
@@ -110,16 +113,21 @@ def look(store: Store, reference: ObjectRef, *, unpack: bool, rows: bool = False
         return Seen(unreadable=error.message)
 
 
-def _unpack(stored: Measured, reader: RowReader | None) -> Seen:
-    plain, plain_size, broken = hashlib.sha256(), 0, ""
+def _unpack(objects: Objects, reference: ObjectRef, stored: Measured, reader: RowReader | None) -> Seen:
+    plain, plain_size, broken, key_missing = hashlib.sha256(), 0, "", ""
     try:
-        for block in unpacked(stored):
-            plain.update(block)
-            plain_size += len(block)
-            if reader is not None:
-                reader.feed(block)
+        with opened(objects, reference, stored) as packed:
+            for block in unpacked(packed, reference.suffix):
+                plain.update(block)
+                plain_size += len(block)
+                if reader is not None:
+                    reader.feed(block)
     except zstandard.ZstdError as error:
-        broken = str(error)
+        broken = f"does not decompress: {error}"
+    except Damaged as error:
+        broken = error.message.removeprefix("it ")
+    except KeyMissing as error:
+        key_missing = error.message
     stored.drain()
     return Seen(
         size=stored.size,
@@ -128,7 +136,8 @@ def _unpack(stored: Measured, reader: RowReader | None) -> Seen:
         broken=broken,
         plain_size=plain_size,
         plain_sha256=plain.hexdigest(),
-        rows=None if reader is None or broken else reader.facts(),
+        rows=None if reader is None or broken or key_missing else reader.facts(),
+        key_missing=key_missing,
     )
 
 
@@ -139,16 +148,16 @@ class Job:
 
 
 def look_at_all(
-    store: Store, jobs: Iterable[Job], *, unpack: bool, threads: int = 0
+    source: Readable, jobs: Iterable[Job], *, unpack: bool, threads: int = 0
 ) -> Iterator[tuple[Job, Seen]]:
     """In parallel; in the order in which they are done. A handful at a time, so that stopping stops."""
     threads = threads or min(THREADS, os.cpu_count() or 1)
     waiting: dict[Future[Seen], Job] = {}
-    source = iter(jobs)
+    todo = iter(jobs)
     with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
         while True:
-            while len(waiting) < 2 * threads and (job := next(source, None)) is not None:
-                waiting[pool.submit(look, store, job.reference, unpack=unpack, rows=job.rows)] = job
+            while len(waiting) < 2 * threads and (job := next(todo, None)) is not None:
+                waiting[pool.submit(look, source, job.reference, unpack=unpack, rows=job.rows)] = job
             if not waiting:
                 return
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -187,7 +196,9 @@ def _bytes(reference: ObjectRef, seen: Seen, name: str) -> Iterator[tuple[str, s
     elif seen.sha256 != reference.sha256:
         yield "object-altered", f"{name}: its bytes are not those of its name"
     elif seen.broken:
-        yield "object-broken", f"{name} does not decompress: {seen.broken}"
+        yield "object-broken", f"{name} {seen.broken}"
+    elif seen.key_missing:
+        yield "key-missing", f"{name} cannot be opened: {seen.key_missing}"
     elif seen.unpacked and seen.plain_size != reference.plain_size:
         yield (
             "content-length",

@@ -228,7 +228,7 @@ def _look(
     ]
     total = sum(job.reference.size for job in jobs)
     found: dict[tuple[str, str], Seen] = {}
-    for job, seen in look_at_all(vault.store, jobs, unpack=not quick):
+    for job, seen in look_at_all(vault.objects, jobs, unpack=not quick):
         key = job.reference.sha256, job.reference.suffix
         found[key] = seen
         case, use = first[key]

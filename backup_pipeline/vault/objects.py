@@ -13,19 +13,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, Self, cast
 
 import zstandard
 
-from backup_pipeline.errors import AlreadyExists, Damaged, NotFound
+from backup_pipeline.errors import AlreadyExists, BackupError, Damaged, KeyMissing, NotFound
 from backup_pipeline.model.manifest import FileImage, ObjectRef
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.staging import explained, staging_name
 from backup_pipeline.vault import blocks, layout
+from backup_pipeline.vault.crypto import Encryptor, Keys, decrypted
+from backup_pipeline.vault.known import REMEMBERED, Known
 
 #: Measured: level 1 keeps up with a server's COPY on one core, level 3 does not, and saves a quarter more.
 LEVEL = 1
 READ_SIZE = 1 << 20
+ZST = ".zst"
+#: Behind everything else that was done to the content: first packed, then encrypted.
+AGE = ".age"
+#: For whoever reads an encrypted object without any configuration of keys.
+NO_KEYS = Keys(())
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,10 @@ class Objects:
     """Where objects lie, and what is needed to open them. It can be pickled into a worker process."""
 
     store: Store
+    #: None: nothing here is encrypted.
+    keys: Keys | None = None
+    #: What this host remembers of an encrypted vault that it cannot open.
+    known: Known | None = None
 
 
 #: A plain vault's objects need nothing but the store that they lie in.
@@ -49,6 +60,9 @@ class ObjectWriter:
 
     store: Store
     level: int = LEVEL
+    #: Encrypt to these; the suffix then gets `.age`.
+    keys: Keys | None = None
+    known: Known | None = None
 
     def write(self, blocks: Iterable[bytes], suffix: str, known: Sequence[ObjectRef] = ()) -> ObjectRef:
         staged = self.store.staging() / staging_name()
@@ -56,6 +70,8 @@ class ObjectWriter:
             reference = self._stage(blocks, suffix, staged)
             for other in known:
                 if self._same_content(reference, other):
+                    if self.known is not None:
+                        self.known.rename(reference.sha256, other.sha256)
                     return other
             self._put(reference, staged)
             return reference
@@ -76,9 +92,18 @@ class ObjectWriter:
     ) -> FileImage:
         return blocks.store_file(self, path, name, block_size, previous, previous_id, advanced)
 
+    @property
+    def objects(self) -> Objects:
+        """What was stored earlier, for reading it."""
+        return Objects(self.store, self.keys, self.known)
+
     def read(self, reference: ObjectRef) -> bytes:
-        """A small object that was stored earlier: what new content is compared with."""
-        return read_bytes(self.store, reference)
+        """A small object that was stored earlier: what new content is compared with. Raises Damaged where it cannot
+        be had, for want of a key as well: what cannot be compared with is stored anew."""
+        try:
+            return read_bytes(self.objects, reference)
+        except KeyMissing as error:
+            raise Damaged(error.message, remedy=error.remedy) from error
 
     def holds(self, reference: ObjectRef) -> bool:
         """Whether an object can be relied on without writing it again: there, and as long as it should be."""
@@ -86,28 +111,38 @@ class ObjectWriter:
         return stat is not None and stat.size == reference.size
 
     def _stage(self, blocks: Iterable[bytes], suffix: str, staged: Path) -> ObjectRef:
-        plain, stored = hashlib.sha256(), hashlib.sha256()
-        plain_size = stored_size = 0
-        packer = zstandard.ZstdCompressor(level=self.level, write_checksum=True).compressobj()
-        what = f"cannot write an object in {self.store.address}"
+        plain, plain_size = hashlib.sha256(), 0
+        pack = _packer(suffix, self.level)
         with contextlib.ExitStack() as stack:
-            with explained(what):
-                # Unbuffered: what a full disk refuses is refused by the write, not by the close.
-                file = stack.enter_context(staged.open("xb", buffering=0))
+            out = stack.enter_context(_Out(staged, f"cannot write an object in {self.store.address}"))
+            lock = stack.enter_context(Encryptor(self.keys, out.write)) if self.keys else None
+            remembers = self.keys is not None and suffix in REMEMBERED
+            kept = stack.enter_context(self.known.keeping()) if self.known and remembers else None
+            sink = lock.write if lock else out.write
 
-            def out(packed: bytes) -> int:
-                stored.update(packed)
-                with explained(what):
-                    _write_all(file, packed)
-                return len(packed)
+            def put(packed: bytes) -> None:
+                if packed:
+                    sink(packed)
+                    if kept is not None:
+                        kept.file.write(packed)
 
             for block in blocks:
                 plain.update(block)
                 plain_size += len(block)
-                if packed := packer.compress(block):
-                    stored_size += out(packed)
-            stored_size += out(packer.flush())
-        return ObjectRef(stored.hexdigest(), stored_size, suffix, plain.hexdigest(), plain_size)
+                put(pack.compress(block))
+            put(pack.flush())
+            if lock is not None:
+                lock.finish()
+            if kept is not None:
+                kept.name = out.sha256
+        return ObjectRef(
+            out.sha256,
+            out.size,
+            suffix + (AGE if self.keys else ""),
+            plain.hexdigest(),
+            plain_size,
+            recipients=self.keys.fingerprint if self.keys else "",
+        )
 
     def _same_content(self, new: ObjectRef, other: ObjectRef) -> bool:
         return (
@@ -121,9 +156,9 @@ class ObjectWriter:
         key = layout.object_key(reference)
         try:
             self.store.put(key, staged)
-        except AlreadyExists:
+        except AlreadyExists as error:
             # The same bytes are there already, or something damaged bears their name: then heal it.
-            if self.store.features.moves_staged_files and not self._intact(reference):
+            if error.differs or (error.differs is None and not self._intact(reference)):
                 self.store.put(key, staged, overwrite=True)
 
     def _intact(self, reference: ObjectRef) -> bool:
@@ -138,6 +173,55 @@ def _write_all(file: RawIOBase, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0 :]
+
+
+class _Out:
+    """The staged file, and what was written to it. Unbuffered: what a full disk refuses is refused by the write, not by
+    the close."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._what = what
+        self._digest = hashlib.sha256()
+        self.size = 0
+        with explained(what):
+            self._file = path.open("xb", buffering=0)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        self._digest.update(data)
+        with explained(self._what):
+            _write_all(self._file, data)
+        self.size += len(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+class _Packer(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class _AsIs:
+    """For what does not shrink: its suffix does not end in `.zst`."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _packer(suffix: str, level: int) -> _Packer:
+    if suffix.endswith(ZST):
+        return zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj()
+    return _AsIs()
 
 
 class Measured:
@@ -163,14 +247,29 @@ class Measured:
             pass
 
 
-def unpacked(stored: Measured, size: int = READ_SIZE) -> Iterator[bytes]:
+class Stream(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@contextlib.contextmanager
+def opened(objects: Objects, reference: ObjectRef, stored: Measured) -> Iterator[Stream]:
+    """The stored bytes, decrypted where they are encrypted."""
+    if not reference.suffix.endswith(AGE):
+        yield stored
+        return
+    with decrypted(objects.keys or NO_KEYS, cast(BinaryIO, stored)) as stream:
+        yield stream
+
+
+def unpacked(stream: Stream, suffix: str = ZST, size: int = READ_SIZE) -> Iterator[bytes]:
     """What is packed in a stream, in blocks of at most `size`: 15 KB can hold a value of 500 MB, so the
     memory that this takes must not depend on what it finds. Reads the stream to its end; bytes behind the packed ones
     are taken for more of them, and so cannot hide."""
-    reader = zstandard.ZstdDecompressor().stream_reader(
-        cast(BinaryIO, stored), read_size=READ_SIZE, read_across_frames=True, closefd=False
-    )
-    while block := reader.read(size):
+    if suffix.removesuffix(AGE).endswith(ZST):
+        stream = zstandard.ZstdDecompressor().stream_reader(
+            cast(BinaryIO, stream), read_size=READ_SIZE, read_across_frames=True, closefd=False
+        )
+    while block := stream.read(size):
         yield block
 
 
@@ -185,25 +284,72 @@ def stored_digest(store: Store, reference: ObjectRef) -> tuple[str, int]:
 def read_blocks(source: Readable, reference: ObjectRef, size: int = READ_SIZE) -> Iterator[bytes]:
     """The plain content, a block at a time. What was read is only known to be right when the last block
     is out: a difference in length or digest, of the stored or of the plain bytes, raises Damaged then."""
+    objects = objects_of(source)
+    if reference.suffix.endswith(AGE) and objects.keys and not objects.keys.can_open and objects.known:
+        yield from _known_blocks(objects.keys, objects.known, reference, size)
+        return
     plain, plain_size = hashlib.sha256(), 0
-    store = objects_of(source).store
     try:
-        with store.get(layout.object_key(reference)) as stream:
+        with objects.store.get(layout.object_key(reference)) as stream:
             stored = Measured(stream)
-            for block in unpacked(stored, size):
-                plain.update(block)
-                plain_size += len(block)
-                yield block
-    except zstandard.ZstdError as error:
-        raise damaged(reference, f"it does not decompress ({error})") from error
+            try:
+                with opened(objects, reference, stored) as packed:
+                    for block in unpacked(packed, reference.suffix, size):
+                        plain.update(block)
+                        plain_size += len(block)
+                        yield block
+            except (zstandard.ZstdError, Damaged, KeyMissing) as error:
+                raise _unopened(reference, stored, error) from error
     except NotFound as error:
         raise damaged(reference, "it is missing") from error
+    _check_stored(reference, stored)
+    if plain_size != reference.plain_size or plain.hexdigest() != reference.plain_sha256:
+        raise damaged(reference, "its content is not what the manifest says")
+
+
+def _unopened(reference: ObjectRef, stored: Measured, error: Exception) -> BackupError:
+    """Of what cannot be opened: bytes that are not those of its name explain more than the wrong key that they look like."""
+    if not isinstance(error, zstandard.ZstdError):
+        stored.drain()
+        try:
+            _check_stored(reference, stored)
+        except Damaged as better:
+            return better
+    if isinstance(error, KeyMissing):
+        return error
+    if isinstance(error, Damaged):
+        return damaged(reference, error.message)
+    return damaged(reference, f"it does not decompress ({error})")
+
+
+def _check_stored(reference: ObjectRef, stored: Measured) -> None:
     if stored.size != reference.size:
         raise damaged(reference, f"it is {stored.size} bytes long and not {reference.size}")
     if stored.sha256 != reference.sha256:
         raise damaged(reference, "its bytes are not those of its name")
-    if plain_size != reference.plain_size or plain.hexdigest() != reference.plain_sha256:
-        raise damaged(reference, "its content is not what the manifest says")
+
+
+def _known_blocks(keys: Keys, known: Known, reference: ObjectRef, size: int) -> Iterator[bytes]:
+    """From what this host remembers, where it cannot open the vault."""
+    file = known.open(reference.sha256)
+    if file is None:
+        keys.secret()
+        raise damaged(reference, "it is encrypted, and this host does not remember it")
+    plain, plain_size, broken = hashlib.sha256(), 0, ""
+    with file:
+        try:
+            for block in unpacked(file, reference.suffix, size):
+                plain.update(block)
+                plain_size += len(block)
+                yield block
+        except zstandard.ZstdError as error:
+            broken = str(error)
+    if broken or plain_size != reference.plain_size or plain.hexdigest() != reference.plain_sha256:
+        known.drop(reference.sha256)
+        raise Damaged(
+            f"what {known.folder} holds of object {reference.sha256[:12]}…{reference.suffix} was altered",
+            remedy="it was thrown away, and nothing was built on it: run it again",
+        )
 
 
 def read_bytes(source: Readable, reference: ObjectRef) -> bytes:
