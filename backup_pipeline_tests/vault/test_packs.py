@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
@@ -142,9 +141,9 @@ def test_what_is_aborted_leaves_nothing(store: LocalStore, writer: ObjectWriter)
 
 def test_the_error_of_the_writing_thread_reaches_who_fills_the_pack(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "vault")
+    Path(store.address).mkdir()
     builder = packs.PackBuilder(ObjectWriter(store), packs.STORED_PACK_SUFFIX)
-    shutil.rmtree(store.address)
-    Path(store.address).write_text("in the way")
+    (Path(store.address) / "objects").write_text("in the way")
     with pytest.raises(VaultError):
         _fill(builder)
     builder.abort()
