@@ -48,6 +48,9 @@ def _refused(failure: aws.Failure, wanted: Wanted, step: Step) -> Step:
         raise raised(failure, wanted.bucket)
     if failure.code in _REFUSALS:
         return Step(step.part, "stuck", f"refused ({failure.message}): {step.said}", _REFUSALS[failure.code])
+    if failure.code in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+        # The server does not know what was asked about the bucket (`?versioning`), and took it for a CreateBucket.
+        return Step(step.part, "not-offered", f"not offered by this server: {step.said}")
     found = meaning(failure, wanted.bucket)
     if isinstance(found, Unknown) and found.why == "denied":
         return Step(

@@ -29,6 +29,12 @@ _NOT_OFFERED = frozenset(
     {"405", "501", "MethodNotAllowed", "NotImplemented", "NotSupported", "UnsupportedOperation"}
 )
 
+_REMEDIES = {
+    "BucketAlreadyExists": "the names of buckets are shared with the whole world, and this one is taken: choose another",
+    "BucketAlreadyOwnedByYou": "it was made since we looked: run it again",
+    "TooManyBuckets": "remove a bucket, or ask AWS for more",
+}
+
 
 class _Said(Exception):
     def __init__(self, failure: aws.Failure) -> None:
@@ -46,9 +52,10 @@ def asked(call: Callable[..., Any], **arguments: Any) -> Any:
 
 
 def raised(failure: aws.Failure, bucket: str) -> VaultError:
-    kind = StoreUnavailable if failure.kind == "busy" else VaultError
-    return kind(
-        f"the bucket {bucket}: {failure.message}", remedy=failure.remedy or "run it again in a minute"
+    busy = failure.kind == "busy"
+    remedy = failure.remedy or ("run it again in a minute" if busy else _REMEDIES.get(failure.code, ""))
+    return (StoreUnavailable if busy else VaultError)(
+        f"the bucket {bucket}: {failure.message}", remedy=remedy
     )
 
 
@@ -84,13 +91,21 @@ def look(client: Any, bucket: str) -> Current:
         exists=True,
         versioning=ask(client.get_bucket_versioning, "Status"),
         public_access=ask(client.get_public_access_block, "PublicAccessBlockConfiguration"),
-        policy=json.loads(policy) if isinstance(policy, str) else policy,
+        policy=_parsed(policy) if isinstance(policy, str) else policy,
         encryption=encryption[0].get("ApplyServerSideEncryptionByDefault")
         if isinstance(encryption, list)
         else encryption,
         lifecycle=lifecycle if isinstance(lifecycle, Unknown) else tuple(lifecycle or ()),
         object_lock=ask(client.get_object_lock_configuration, "ObjectLockConfiguration"),
     )
+
+
+def _parsed(policy: str) -> Any:
+    try:
+        return json.loads(policy)
+    except ValueError:
+        # A server that does not know `?policy` lists the bucket instead.
+        return Unknown("not-offered", "what came is no policy")
 
 
 def _exists(client: Any, bucket: str) -> bool:
