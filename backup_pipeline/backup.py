@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from backup_pipeline import __version__, baselines
 from backup_pipeline.errors import (
     AlreadyExists,
     Incomplete,
+    NotAllowed,
     SourceChanged,
     SourceUnavailable,
     StoreChanged,
@@ -204,7 +206,9 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     with committing(vault.store, held, manifest.objects()):
         vault.commit(manifest, text)
     journal.remove(vault.store, draft.system, draft.id)
-    vault.forget_interrupted(draft.system, before=draft.id)
+    # A host that may add and not delete leaves what killed runs left to `prune`.
+    with suppress(NotAllowed):
+        vault.forget_interrupted(draft.system, before=draft.id)
     return manifest
 
 

@@ -135,9 +135,11 @@ def sweep_abandoned(vault: Vault, system: str, now: datetime, denied: Denied) ->
     holder = lock.current(vault.store, layout.lock_key(system))
     if holder is not None and not lock.is_stale(holder, datetime.now(UTC)):
         return 0
-    removed = 0
-    for stat in list(vault.store.list(layout.drafts_prefix(system))):
-        if now - stat.modified > ABANDONED:
-            removed += delete(vault.store, stat.key, "drafts", denied)
-    vault.forget_interrupted(system, before=backup_id(now - ABANDONED))
-    return removed
+    drafts = list(vault.store.list(layout.drafts_prefix(system)))
+    old = [stat.key for stat in drafts if now - stat.modified > ABANDONED]
+    if len(old) == len(drafts):
+        forgotten = set(keeping.forgotten_ids(vault.store, system))
+        for identifier in set(vault.interrupted(system)) - forgotten:
+            if identifier < backup_id(now - ABANDONED):
+                old += [stat.key for stat in vault.store.list(layout.backup_prefix(system, identifier))]
+    return sum(delete(vault.store, key, "files of killed runs", denied) for key in old)

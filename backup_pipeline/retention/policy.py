@@ -21,6 +21,16 @@ from backup_pipeline.model.manifest import Kind, Scope
 
 #: A pre-migration backup whose migrations cannot be read (no key, or nobody wrote them down) stays so long.
 UNKNOWN_DEPLOY = timedelta(days=90)
+#: What no rule can take away, by a name that a command line can say.
+PROMISES = {
+    "newest": "the newest full backup (and the newest of all)",
+    "newest-whole": "the newest full backup that is not degraded",
+    "proven": "the newest full backup that a drill has proven",
+    "pre-migration": "made before a migration, until a backup is there that saw it applied",
+    "pinned": "somebody pinned it",
+    "locked": "in use, or needed elsewhere",
+    "imported": "it came from another system's backups",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +74,8 @@ class Decision:
     id: str
     keep: bool
     reasons: tuple[str, ...]
-    #: It is on the list of what is never removed, whatever the rules say.
-    protected: bool = False
+    #: Why it is on the list of what is never removed, whatever the rules say: keys of PROMISES.
+    promises: tuple[str, ...] = ()
 
 
 def decide(
@@ -79,13 +89,13 @@ def decide(
     dense = _dense_from(slots)
     decisions = []
     for one in ordered:
-        promises = protected.get(one.id, ())
-        reasons = [*promises, *(reason for reason, _ in slots.get(one.id, ()))]
+        promises = protected.get(one.id, {})
+        reasons = [*promises.values(), *(reason for reason, _ in slots.get(one.id, ()))]
         if one.id not in replaced:
             reasons += _by_age(one, policy, now)
             reasons += _narrow(one, ordered, dense)
         if reasons:
-            decisions.append(Decision(one.id, True, tuple(reasons), bool(promises)))
+            decisions.append(Decision(one.id, True, tuple(reasons), tuple(promises)))
         else:
             decisions.append(Decision(one.id, False, (_why_not(one, replaced),)))
     return tuple(decisions)
@@ -93,32 +103,32 @@ def decide(
 
 def _protected(
     ordered: Sequence[Candidate], policy: RetentionSettings, now: datetime
-) -> dict[str, tuple[str, ...]]:
-    """Id → the promises that keep it. None of them depends on a rule."""
-    found: dict[str, list[str]] = {}
+) -> dict[str, dict[str, str]]:
+    """Id → the promises that keep it, each with what is said of it. None of them depends on a rule."""
+    found: dict[str, dict[str, str]] = {}
 
-    def promise(one: Candidate | None, reason: str) -> None:
+    def promise(one: Candidate | None, name: str, reason: str) -> None:
         if one is not None:
-            found.setdefault(one.id, []).append(reason)
+            found.setdefault(one.id, {}).setdefault(name, reason)
 
-    promise(_newest(ordered, lambda one: one.full), "the newest full backup")
+    promise(_newest(ordered, lambda one: one.full), "newest", "the newest full backup")
     whole = _newest(ordered, lambda one: one.whole)
     if whole is not None and whole.id not in found:
-        promise(whole, "the newest full backup that is not degraded")
+        promise(whole, "newest-whole", "the newest full backup that is not degraded")
     if ordered and not ordered[-1].full:
         # The history hangs on it: the next backup names it as the one before.
-        promise(ordered[-1], "the newest backup")
-    promise(_newest(ordered, lambda one: one.full and one.proven), "the newest proven backup")
+        promise(ordered[-1], "newest", "the newest backup")
+    promise(_newest(ordered, lambda one: one.full and one.proven), "proven", "the newest proven backup")
     for one in ordered:
         if one.pinned is not None or one.id in policy.pin:
-            promise(one, f"pinned: {one.pinned}" if one.pinned else "pinned")
+            promise(one, "pinned", f"pinned: {one.pinned}" if one.pinned else "pinned")
         if one.locked:
-            promise(one, one.locked)
+            promise(one, "locked", one.locked)
         if one.kind == "imported":
-            promise(one, "imported: it goes by `forget` only")
+            promise(one, "imported", "imported: it goes by `forget` only")
         if one.kind == "pre-migration" and (reason := _before_its_deploy(one, ordered, now)):
-            promise(one, reason)
-    return {name: tuple(reasons) for name, reasons in found.items()}
+            promise(one, "pre-migration", reason)
+    return found
 
 
 def _newest(ordered: Sequence[Candidate], wanted: Callable[[Candidate], bool]) -> Candidate | None:

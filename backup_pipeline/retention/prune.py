@@ -24,7 +24,7 @@ from backup_pipeline.retention.anomalies import SILENT, Anomaly, anomalies
 from backup_pipeline.retention.census import Census, Known, Locked
 from backup_pipeline.retention.forgetting import Denied, Doomed, finish, forget, sweep_abandoned, who
 from backup_pipeline.retention.policy import Decision, decide
-from backup_pipeline.retention.sweep import Swept, Volume
+from backup_pipeline.retention.sweep import NOTHING, Swept, Volume
 from backup_pipeline.vault import keeping, layout, lock
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
@@ -54,8 +54,8 @@ class Planned:
     stored: int
     keep: bool
     reasons: tuple[str, ...]
-    #: It is on the list of what is never removed.
-    protected: bool = False
+    #: Why it is on the list of what is never removed; see `policy.PROMISES`.
+    promises: tuple[str, ...] = ()
     pinned: bool = False
     #: Bytes that only this one names: what forgetting it alone would free.
     own: int = 0
@@ -83,10 +83,10 @@ class PruneReport:
     #: Backups that are gone now (none in a dry run).
     forgotten: tuple[str, ...] = ()
     #: What is freed at once, what becomes free when the grace time is over, and when the first of that is.
-    freed: Volume = Volume()
-    waiting: Volume = Volume()
+    freed: Volume = NOTHING
+    waiting: Volume = NOTHING
     #: Of what waits: what would go now if no backup were running.
-    spared: Volume = Volume()
+    spared: Volume = NOTHING
     next_at: str | None = None
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
@@ -133,10 +133,10 @@ def prune(
     with lock.hold_key(vault.store, layout.PRUNE_LOCK, "prune") as held:
         census, plans = _plan(work)
         _accept(work, plans)
-        gone = _forget(work, census, plans, listener)
         for system in census.systems:
             finish(vault, system, work.denied)
             sweep_abandoned(vault, system, now, work.denied)
+        gone = _forget(work, census, plans, listener)
         stays = census.named_by(lambda system, name: (system, name) not in gone)
         listener(Advance("verify", "objects", note="looking for what nothing names"))
         swept = sweeping.sweep(vault, census, stays, grace=grace, now=now, held=held, denied=work.denied)
@@ -196,7 +196,7 @@ def _plan_system(
             stored=one.stored,
             keep=decision.keep,
             reasons=decision.reasons,
-            protected=decision.protected,
+            promises=decision.promises,
             pinned=one.candidate.pinned is not None,
             own=sum(census.sizes[number] for number in set(one.objects) if users[number] == 1),
         )
@@ -231,7 +231,7 @@ def _accept(work: _Work, plans: Iterable[SystemPlan]) -> None:
 def _forget(
     work: _Work, census: Census, plans: Iterable[SystemPlan], listener: Listener
 ) -> set[tuple[str, str]]:
-    gone = set()
+    gone: set[tuple[str, str]] = set()
     known = {(system, one.id): one for system, backups in census.systems.items() for one in backups}
     for plan in plans:
         for one in plan.forgotten:

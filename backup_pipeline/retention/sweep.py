@@ -45,12 +45,15 @@ class Volume:
         return Volume(self.objects + other.objects, self.bytes + other.bytes)
 
 
+NOTHING = Volume()
+
+
 @dataclass
 class Swept:
-    deleted: Volume = Volume()
+    deleted: Volume = NOTHING
     #: Unnamed, and not for long enough; or spared for somebody who is at work.
-    waiting: Volume = Volume()
-    spared: Volume = Volume()
+    waiting: Volume = NOTHING
+    spared: Volume = NOTHING
     #: When the first of those that wait can go.
     next_at: datetime | None = None
     foreign: int = 0

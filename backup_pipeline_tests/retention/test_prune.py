@@ -1,0 +1,420 @@
+"""Pruning a vault: what goes, in which order, what is deleted when, and what makes it stop."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.checks.verify import verify, verify_all
+from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.errors import ConfigError, NotFound, StoreUnavailable, VaultBusy, VaultError
+from backup_pipeline.model import canonical
+from backup_pipeline.model.ids import backup_id
+from backup_pipeline.model.keeping import Garbage, Pin
+from backup_pipeline.model.manifest import ObjectRef, Proof
+from backup_pipeline.retention.byhand import forget_one, pin, unpin
+from backup_pipeline.retention.prune import PruneReport, Rules, prune
+from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.vault import journal, keeping, layout, lock
+from backup_pipeline.vault.committing import committing, read_garbage
+from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.harness.handmade import (
+    back_up_by_hand,
+    identifier_of,
+    shop,
+    shop_vault,
+    table,
+)
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+ONE = {"shop": Rules(RetentionSettings(last=1))}
+TWO = {"shop": Rules(RetentionSettings(last=2))}
+
+
+def pruned(
+    vault: Vault, rules: dict[str, Rules] = ONE, *, hours: float = 0, grace: float = 24, **more: object
+) -> PruneReport:
+    return prune(vault, rules, grace=timedelta(hours=grace), now=NOW + timedelta(hours=hours), **more)  # type: ignore[arg-type]
+
+
+def objects(vault: Vault) -> set[str]:
+    return {stat.key.rpartition("/")[2] for stat in vault.store.list(layout.OBJECTS)}
+
+
+def named(vault: Vault) -> set[str]:
+    return {
+        one.sha256 + one.suffix
+        for system in vault.systems()
+        for name in vault.ids(system)
+        for one in vault.manifest(system, name).objects()
+    }
+
+
+def only_in(vault: Vault, night: int, *others: int) -> set[str]:
+    def names(number: int) -> set[str]:
+        return {one.sha256 + one.suffix for one in vault.manifest("shop", identifier_of(number)).objects()}
+
+    return names(night) - set().union(*(names(other) for other in others))
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    """Four nights of the shop."""
+    return shop_vault(tmp_path / "vault", nights=4)
+
+
+@pytest.mark.rule("K2", "K3", "C5")
+def test_what_is_forgotten_leaves_a_record_and_a_history_that_holds(vault: Vault) -> None:
+    digests = {name: vault.link("shop", name) for name in vault.ids("shop")}
+    report = pruned(vault, TWO)
+    assert report.forgotten == (f"shop {identifier_of(1)}", f"shop {identifier_of(2)}")
+    assert vault.ids("shop") == (identifier_of(3), identifier_of(4))
+    for night in (1, 2):
+        name = identifier_of(night)
+        record = keeping.forgotten(vault.store, "shop", name)
+        assert record is not None
+        assert record.link == digests[name]
+        assert record.previous == (digests[identifier_of(1)] if night == 2 else None)
+        assert record.why == "prune: no rule wants it"
+        assert "@" in record.by
+        assert not list(vault.store.list(layout.backup_prefix("shop", name)))
+        with pytest.raises(NotFound):
+            verify(vault, "shop", name)
+    assert verify_all(vault, "shop").findings == ()
+    # A backup that is taken away by hand is no forgotten one.
+    vault.store.delete(layout.forgotten_key("shop", identifier_of(2)))
+    assert [one.code for one in verify_all(vault, "shop", quick=True).findings] == ["chain-broken"]
+
+
+@pytest.mark.rule("C5")
+def test_what_is_missing_behind_a_forgotten_backup_is_noticed(vault: Vault) -> None:
+    forget_one(vault, "shop", identifier_of(3), why="", now=NOW)
+    assert verify_all(vault, "shop", quick=True).ok
+    for stat in list(vault.store.list(layout.backup_prefix("shop", identifier_of(2)))):
+        vault.store.delete(stat.key)
+    (finding,) = verify(vault, "shop", identifier_of(4), quick=True).findings
+    assert finding.code == "chain-broken"
+    assert identifier_of(2) in finding.message
+
+
+def test_a_dry_run_says_it_all_and_changes_nothing(vault: Vault) -> None:
+    before = {stat.key: stat.modified for stat in vault.store.list()}
+    report = pruned(vault, dry_run=True)
+    assert {stat.key: stat.modified for stat in vault.store.list()} == before
+    (plan,) = report.systems
+    assert [one.keep for one in plan.backups] == [False, False, False, True]
+    assert plan.backups[-1].promises == ("newest",)
+    assert report.forgotten == ()
+    assert (report.freed.objects, report.waiting.objects) == (0, len(objects(vault) - only_in(vault, 4)))
+    assert all(one.own > 0 for one in plan.backups)
+
+
+@pytest.mark.rule("K5", "O5")
+def test_objects_go_after_the_grace_time_and_those_that_are_named_stay(vault: Vault) -> None:
+    keep = {one.sha256 + one.suffix for one in vault.manifest("shop", identifier_of(4)).objects()}
+    everything = objects(vault)
+    first = pruned(vault)
+    assert objects(vault) == everything
+    assert first.freed.objects == 0
+    assert first.waiting.objects == len(everything - keep)
+    assert first.next_at == "2026-11-22T12:00:00.000000Z"
+    marks = json.loads((Path(vault.store.address) / "garbage.json").read_bytes())["marked"]
+    assert marks == {"2026-11-21T12:00:00.000000Z": sorted(everything - keep)}
+    assert pruned(vault, hours=23.9).freed.objects == 0
+    second = pruned(vault, hours=24)
+    assert second.freed == first.waiting
+    assert objects(vault) == keep
+    assert verify_all(vault, "shop").findings == ()
+    assert read_garbage(vault.store) == Garbage("2026-11-22T12:00:00.000000Z")
+
+
+def test_an_object_that_is_named_again_begins_its_grace_anew(vault: Vault) -> None:
+    pruned(vault)
+    # The first night's rows come back, in the very same bytes, and are forgotten again at once.
+    back_up_by_hand(vault, shop(1), 5)
+    again = {one.sha256 + one.suffix for one in vault.manifest("shop", identifier_of(5)).objects()}
+    forget_one(
+        vault, "shop", identifier_of(5), why="a mistake", now=NOW + timedelta(hours=23), force=["newest"]
+    )
+    pruned(vault, hours=24.5)
+    assert again <= objects(vault)
+    pruned(vault, hours=60)
+    assert objects(vault) == named(vault)
+
+
+def test_what_another_system_names_stays(tmp_path: Path) -> None:
+    vault = shop_vault(tmp_path / "vault", nights=3)
+    back_up_by_hand(vault, shop(1), 1, system="office")
+    pruned(vault, grace=0)
+    assert vault.ids("office") == (identifier_of(1),)
+    assert verify_all(vault, "office").findings == ()
+    assert objects(vault) == named(vault)
+
+
+def test_what_drafts_and_journals_name_stays_until_they_are_abandoned(vault: Vault) -> None:
+    real = datetime.now(UTC)
+    waits = vault.writer.write_bytes(b"1\twaits for its commit\n", ".tsv.zst")
+    noted = vault.writer.write_bytes(b"1\tof a killed run\n", ".tsv.zst")
+    nobody = vault.writer.write_bytes(b"1\tnobody's\n", ".tsv.zst")
+    manifest = vault.manifest("shop", identifier_of(4))
+    draft = replace(
+        manifest,
+        id=backup_id(real),
+        tables=(replace(manifest.tables[0], chunks=(replace(manifest.tables[0].chunks[0], object=waits),)),),
+    )
+    vault.store.put(layout.draft_key("shop", "token"), canonical.encode(draft))
+    notes = journal.Journal(vault.store, "shop", backup_id(real - timedelta(minutes=1)), {})
+    notes.note(replace(manifest.tables[0], chunks=(replace(manifest.tables[0].chunks[0], object=noted),)))
+    notes.flush()
+
+    def there(reference: ObjectRef) -> bool:
+        return vault.writer.holds(reference)
+
+    prune(vault, {}, grace=timedelta(0), now=real)
+    assert (there(waits), there(noted), there(nobody)) == (True, True, False)
+    prune(vault, {}, grace=timedelta(0), now=real + timedelta(days=8))
+    assert (there(waits), there(noted)) == (False, False)
+    assert not list(vault.store.list("shop/drafts/"))
+
+
+# ── what makes it stop
+
+
+def test_a_collapse_freezes_the_system_until_somebody_accepts_it(vault: Vault) -> None:
+    tiny = (table("customers", {"id": "integer"}, b"1\n"),)
+    back_up_by_hand(vault, tiny, 5)
+    report = pruned(vault)
+    assert report.forgotten == ()
+    assert [one.code for one in report.findings] == ["prune-frozen"]
+    assert "--despite-anomaly" in report.findings[0].remedy
+    assert len(vault.ids("shop")) == 5
+    report = pruned(vault, despite_anomaly=True)
+    assert len(report.forgotten) == 4
+    back_up_by_hand(vault, tiny, 6)
+    assert [one.code for one in pruned(vault).findings] == []
+
+
+@pytest.mark.rule("K8")
+def test_what_was_accepted_stands_in_the_vault(vault: Vault) -> None:
+    back_up_by_hand(vault, (table("customers", {"id": "integer"}, b"1\n"),), 5)
+    assert pruned(vault).forgotten == ()
+    pruned(vault, despite_anomaly=True)
+    assert keeping.accepted(vault.store, "shop") == identifier_of(5)
+    held = json.loads((Path(vault.store.address) / "shop/accepted.json").read_bytes())
+    assert held["id"] == identifier_of(5)
+
+
+def test_a_clock_that_was_set_back_freezes(vault: Vault) -> None:
+    pruned(vault, {})
+    report = pruned(vault, hours=-48)
+    assert [one.code for one in report.findings] == ["prune-frozen"]
+    assert len(vault.ids("shop")) == 4
+
+
+@pytest.mark.rule("K5")
+def test_while_a_manifest_is_damaged_or_missing_no_object_is_deleted(vault: Vault) -> None:
+    everything = objects(vault)
+    broken = Path(vault.store.address) / layout.manifest_key("shop", identifier_of(1))
+    whole = broken.read_bytes()
+    broken.unlink()
+    report = pruned(vault, grace=0)
+    assert [one.code for one in report.findings] == ["prune-blind"]
+    assert objects(vault) == everything
+    assert vault.ids("shop") == (identifier_of(4),)
+    broken.write_bytes(whole[:-20])
+    assert [one.code for one in pruned(vault, grace=0).findings] == ["prune-blind"]
+    forget_one(vault, "shop", identifier_of(1), why="damaged", now=NOW)
+    assert pruned(vault, grace=0).findings == ()
+    assert objects(vault) == named(vault)
+    assert verify_all(vault, "shop").ok
+
+
+@pytest.mark.rule("K4", "K5")
+def test_a_newest_backup_that_was_taken_away_is_missed_and_its_objects_stay(vault: Vault) -> None:
+    assert verify_all(vault, "shop", quick=True).ok
+    everything = objects(vault)
+    for stat in list(vault.store.list(layout.backup_prefix("shop", identifier_of(4)))):
+        vault.store.delete(stat.key)
+    (finding,) = verify(vault, "shop", vault.resolve("shop", None), quick=True).findings
+    assert finding.code == "newest-missing"
+    assert [one.code for one in pruned(vault, grace=0).findings] == ["prune-blind"]
+    assert objects(vault) == everything
+    forget_one(vault, "shop", identifier_of(4), why="it was on purpose", now=NOW)
+    assert verify(vault, "shop", vault.resolve("shop", None), quick=True).findings == ()
+    assert pruned(vault, grace=0).findings == ()
+
+
+class _Guarded(LocalStore):
+    """A bucket whose rights, or locks, refuse some deletions."""
+
+    refused: tuple[str, ...] = ()
+
+    def delete(self, key: str) -> None:
+        if any(part in key for part in self.refused):
+            raise VaultError(f"cannot delete {key}: access denied")
+        super().delete(key)
+
+
+def test_refused_deletions_are_counted_and_leave_everything_consistent(vault: Vault) -> None:
+    guarded = Vault(_Guarded(Path(vault.store.address)))
+    _Guarded.refused = ("manifest.json",)
+    try:
+        report = pruned(guarded)
+        assert report.forgotten == ()
+        assert [(one.code, one.severity) for one in report.findings] == [("delete-refused", "error")]
+        assert "3 manifests" in report.findings[0].message
+        assert keeping.forgotten_ids(vault.store, "shop") == ()
+        assert verify_all(vault, "shop").findings == ()
+        _Guarded.refused = ("objects/", "RECOVER.md")
+        report = pruned(guarded, grace=0)
+        assert len(report.forgotten) == 3
+        assert {one.message.split(",")[0] for one in report.findings} == {
+            "the store refused to delete 3 files beside manifests",
+            f"the store refused to delete {report.waiting.objects} objects",
+        }
+        assert verify_all(vault, "shop").findings == ()
+    finally:
+        _Guarded.refused = ()
+    assert pruned(guarded, grace=0, hours=1).findings == ()
+    assert objects(vault) == named(vault)
+    assert not list(vault.store.list(layout.backup_prefix("shop", identifier_of(1))))
+
+
+def test_a_store_that_stops_answering_ends_the_prune_and_the_next_one_goes_on(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    inner = LocalStore.delete
+
+    def failing(self: LocalStore, key: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise StoreUnavailable("the share is gone")
+        inner(self, key)
+
+    monkeypatch.setattr(LocalStore, "delete", failing)
+    with pytest.raises(StoreUnavailable):
+        pruned(vault, grace=0)
+    assert verify_all(vault, "shop").ok
+    pruned(vault, grace=0)
+    assert vault.ids("shop") == (identifier_of(4),)
+    assert objects(vault) == named(vault)
+    assert verify_all(vault, "shop").findings == ()
+
+
+# ── beside others
+
+
+@pytest.mark.rule("K6")
+def test_one_prune_at_a_time(vault: Vault) -> None:
+    with lock.hold_key(vault.store, layout.PRUNE_LOCK, "prune"), pytest.raises(VaultBusy):
+        pruned(vault)
+    assert len(vault.ids("shop")) == 4
+
+
+@pytest.mark.rule("K5")
+def test_what_a_running_backup_may_still_want_is_spared(vault: Vault) -> None:
+    """It began before the objects lost their last name: it may have planned to name them again."""
+    real = datetime.now(UTC)
+    with lock.hold(vault.store, "office", "backup of office"):
+        prune(vault, ONE, grace=timedelta(0), now=real)
+        report = prune(vault, ONE, grace=timedelta(0), now=real + timedelta(seconds=2))
+        assert report.freed.objects == 0
+        assert report.spared.objects == report.waiting.objects > 0
+    report = prune(vault, ONE, grace=timedelta(0), now=real + timedelta(seconds=4))
+    assert report.freed.objects > 0
+    assert objects(vault) == named(vault)
+
+
+@pytest.mark.rule("K1")
+def test_a_pinned_backup_stays_and_goes_when_it_is_unpinned(vault: Vault) -> None:
+    pin(vault, "shop", identifier_of(1), "the audit", NOW)
+    report = pruned(vault)
+    assert [one.pinned for one in report.systems[0].backups] == [True, False, False, False]
+    assert vault.ids("shop") == (identifier_of(1), identifier_of(4))
+    vault.store.put(layout.pin_key("shop", identifier_of(1)), b"unreadable", overwrite=True)
+    assert pruned(vault).forgotten == ()
+    held = unpin(vault, "shop", identifier_of(1))
+    assert held == Pin(at="", reason="the pin itself cannot be read")
+    assert len(pruned(vault).forgotten) == 1
+    with pytest.raises(NotFound):
+        pin(vault, "shop", identifier_of(1), "", NOW)
+
+
+def test_forget_refuses_what_is_never_removed_and_says_how_to_insist(vault: Vault) -> None:
+    identifier = identifier_of(4)
+    pin(vault, "shop", identifier, "keep", NOW)
+    vault.remember(
+        "shop",
+        identifier,
+        Proof(
+            "drill",
+            "2026-11-05T02:00:00.000000Z",
+            True,
+            1.0,
+            manifest_sha256=vault.link("shop", identifier).sha256,
+        ),
+    )
+    with pytest.raises(ConfigError) as caught:
+        forget_one(vault, "shop", identifier, why="", now=NOW, force=["newest"])
+    assert "the newest proven backup; pinned: keep" in caught.value.message
+    assert "--force newest --force proven --force pinned" in caught.value.remedy
+    with pytest.raises(ConfigError, match="not a promise"):
+        forget_one(vault, "shop", identifier, why="", now=NOW, force=["everything"])
+    done = forget_one(vault, "shop", identifier, why="", now=NOW, force=["newest", "proven", "pinned"])
+    assert done.own > 0
+    assert vault.ids("shop")[-1] == identifier_of(3)
+    assert verify_all(vault, "shop").findings == ()
+
+
+def test_a_copy_of_a_forgotten_backup_may_come_back(vault: Vault) -> None:
+    """What is there is a backup, whatever was recorded once; the next prune takes the record away, or the backup."""
+    record = keeping.write_forgotten
+    pruned(vault, TWO)
+    held = keeping.forgotten(vault.store, "shop", identifier_of(2))
+    assert held is not None
+    del record
+    made = back_up_by_hand(vault, shop(9), 9)
+    keeping.write_forgotten(vault.store, replace(held, id=made.id))
+    assert verify_all(vault, "shop").ok
+    pruned(vault, {})
+    assert keeping.forgotten(vault.store, "shop", made.id) is None
+    assert verify_all(vault, "shop").findings == ()
+
+
+# ── the protocol of committing
+
+
+@pytest.mark.rule("K6")
+def test_a_commit_announces_itself_and_prune_waits_for_it(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backup_pipeline.retention import sweep
+
+    monkeypatch.setattr(sweep, "PATIENCE", 0.3)
+    old = vault.writer.write_bytes(b"nobody's\n", ".tsv.zst")
+    pruned(vault, {}, grace=24)
+    with lock.hold(vault.store, "office", "backup of office") as held:
+        with committing(vault.store, held, [old]):
+            current = lock.current(vault.store, layout.lock_key("office"))
+            assert current is not None
+            assert current.committing
+            # The mark is older than the lock by far, in the times that this test pretends.
+            _marked_long_ago(vault, old)
+            assert pruned(vault, {}, hours=48).freed.objects == 0
+            assert vault.writer.holds(old)
+        current = lock.current(vault.store, layout.lock_key("office"))
+        assert current is not None
+        assert not current.committing
+        assert pruned(vault, {}, hours=48).freed.objects == 1
+
+
+def _marked_long_ago(vault: Vault, *references: ObjectRef) -> None:
+    names = tuple(sorted(one.sha256 + one.suffix for one in references))
+    garbage = Garbage("2026-01-01T00:00:00.000000Z", {"2026-01-01T00:00:00.000000Z": names})
+    vault.store.put(layout.GARBAGE, canonical.encode(garbage), overwrite=True)
