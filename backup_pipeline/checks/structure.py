@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from backup_pipeline.errors import BackupError, Damaged, NotFound
+from backup_pipeline.errors import BackupError, Damaged, NotFound, NotThawed
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
@@ -67,6 +67,8 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
     if not any(finding.code == "object-name" for finding in findings):
         try:
             schema = vault.schema(manifest)
+        except NotThawed:
+            schema = None  # said with the objects that lie in an archive
         except BackupError as error:
             message = f"the schema cannot be read: {error.message}"
             findings.append(Finding("error", "schema-unreadable", message, remedy=FROM_COPY))

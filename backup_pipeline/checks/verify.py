@@ -90,6 +90,8 @@ class _Case:
     counted: Counter[str] = field(default_factory=Counter)
     #: No object of it is damaged.
     whole: bool = True
+    #: Of its objects that lie in an archive and were not read: how long each is.
+    frozen: dict[tuple[str, str], int] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -109,7 +111,11 @@ def _verify(
                 case.counted["rows"] += outcome.rows.rows
             found = list(judge(use, outcome))
             case.findings += found
-            case.whole = case.whole and not found
+            case.whole = case.whole and not found and not outcome.frozen
+            if outcome.frozen:
+                case.frozen[_key(use)] = use.reference.size
+        if case.frozen:
+            case.findings.append(_not_read(system, case))
     if not quick:
         # DuckDB and Arrow: a quick look should not have to load them.
         from backup_pipeline.checks import references
@@ -130,6 +136,18 @@ def _verify(
             ),
         )
         for case in cases
+    )
+
+
+def _not_read(system: str, case: _Case) -> Finding:
+    """An archive is where somebody wanted them: worth knowing, no fault."""
+    case.counted["frozen_objects"] = len(case.frozen)
+    return Finding(
+        "info",
+        "objects-frozen",
+        f"{len(case.frozen):,} objects ({sum(case.frozen.values()) / 2**20:,.0f} MiB) lie in an archive: they are there and as "
+        "long as they should be, and were not read",
+        remedy=f"backup-pipeline verify {system} {case.id} --thaw bulk    reads them too, days later and for a fee",
     )
 
 
@@ -256,7 +274,7 @@ def _look_inside(
 ) -> None:
     """What the rows say. Only of what is whole: rows of a damaged object would be a second, misleading finding."""
     manifest, schema = case.opened.manifest, case.opened.schema
-    if manifest is None or schema is None:
+    if manifest is None or schema is None or case.frozen:
         return
     started = time.monotonic()
     hurt = frozenset(
