@@ -103,7 +103,7 @@ def export(
     vault.prepare()
     with lock.hold(vault.store, order.system, f"export of {order.system}"):
         draft = _export_with_retries(vault, source, order, listener, clock)
-        vault.store.put(layout.draft_key(order.system, token), canonical.encode(draft), overwrite=True)
+        vault.notes.put(layout.draft_key(order.system, token), canonical.encode(draft), overwrite=True)
         return draft
 
 
@@ -114,7 +114,7 @@ def commit(vault: Vault, system: str, *, token: str, clock: Callable[[], datetim
         if draft.id in vault.ids(system):
             return vault.manifest(system, draft.id)
         manifest = _commit(vault, held, draft, clock)
-        vault.store.delete(layout.draft_key(system, token))
+        vault.notes.delete(layout.draft_key(system, token))
         return manifest
 
 
@@ -144,7 +144,7 @@ def _export(
                 f"no table of {order.system} is selected: there is nothing to back up",
                 remedy="look at `include`, `exclude` and --only; `backup-pipeline inventory` shows what there is",
             )
-        notes = journal.Journal(vault.store, order.system, identifier, snapshot.state)
+        notes = journal.Journal(vault.notes, order.system, identifier, snapshot.state)
         try:
             schema = vault.writer.write_bytes(canonical.encode(snapshot.schema), ".json.zst", found.schema)
             sections = tuple(
@@ -205,10 +205,11 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     with committing(vault.store, held, manifest.objects()):
         vault.commit(manifest, text)
-    journal.remove(vault.store, draft.system, draft.id)
+    journal.remove(vault.notes, draft.system, draft.id)
     # A host that may add and not delete leaves what killed runs left to `prune`.
     with suppress(NotAllowed):
         vault.forget_interrupted(draft.system, before=draft.id)
+    vault.forget_known()
     return manifest
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.errors import Damaged, KeyMissing, NotFound
 from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Baseline
@@ -72,13 +72,15 @@ def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
             yield vault.manifest(system, identifier)
         except (Damaged, NotFound):
             continue  # `verify` names it, or prune just took it; a new backup just does not build on it
+        except KeyMissing:
+            continue  # this host has only public keys and does not remember it: what it holds is read anew
 
 
 def _unfinished(vault: Vault, system: str, *, after: str) -> Iterable[Baseline]:
     for identifier in vault.interrupted(system):
         if identifier > after:
             try:
-                state, tables = journal.read(vault.store, system, identifier)
+                state, tables = journal.read(vault.notes, system, identifier)
             except Damaged:
                 continue  # notes of a killed run are a convenience: the tables are read again instead
             for entry in tables.values():

@@ -32,6 +32,11 @@ class ObjectRef:
     #: Encrypted: which set of recipients can open it (`vault.crypto`); empty where anybody can.
     recipients: str = ""
 
+    @property
+    def packing(self) -> str:
+        """The suffix without what encryption adds to it: what the content is."""
+        return self.suffix.removesuffix(".age")
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

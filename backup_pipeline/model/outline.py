@@ -38,6 +38,8 @@ class Outline:
     #: What was wrong with it when it was made, counted: an error makes it degraded.
     errors: int = 0
     warnings: int = 0
+    #: Of the plain manifest: what a host without the key remembers of it is compared with this.
+    content_sha256: str = ""
     format: int = 1
 
     @property
@@ -49,7 +51,7 @@ class Outline:
         return self.errors > 0
 
 
-def outline_of(manifest: Manifest, manifest_sha256: str) -> Outline:
+def outline_of(manifest: Manifest, manifest_sha256: str, content_sha256: str = "") -> Outline:
     return Outline(
         system=manifest.system,
         id=manifest.id,
@@ -64,4 +66,5 @@ def outline_of(manifest: Manifest, manifest_sha256: str) -> Outline:
         previous=manifest.previous,
         errors=sum(1 for finding in manifest.findings if finding.severity == "error"),
         warnings=sum(1 for finding in manifest.findings if finding.severity == "warning"),
+        content_sha256=content_sha256,
     )

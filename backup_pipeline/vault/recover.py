@@ -38,6 +38,34 @@ def recover_text(manifest: Manifest, schema: Schema) -> str:
     return "\n\n".join([*_head(manifest), *steps]) + "\n"
 
 
+def hidden_text(system: str, identifier: str) -> str:
+    """What lies in the open beside the backup of an encrypted vault. It names nothing that is in it."""
+    return f"""# Recover {system}, backup {identifier}
+
+This backup is encrypted with age (<https://age-encryption.org>). You need the key file (a text that holds a line
+beginning with `AGE-SECRET-KEY-1`; there may be a paper copy of it, with a QR code) and the programs `age`, `zstd`
+and `sha256sum`. Whoever set up the backups knows where the key is kept; it is not in this vault.
+
+## 1. Is everything as it was written?
+
+This needs no key. No output means that all is well.
+
+```bash
+sha256sum --quiet -c manifest.json.age.sha256
+```
+
+## 2. Read how to go on
+
+The commands for this very backup are in `RECOVER.md.age`. Write them where nobody else can read them:
+
+```bash
+age -d -i /path/to/key.txt RECOVER.md.age > ~/RECOVER.md
+```
+
+Then open `~/RECOVER.md` and follow it.
+"""
+
+
 def _head(manifest: Manifest) -> Iterator[str]:
     size = f"{len(manifest.tables)} tables, {manifest.rows} rows"
     yield f"# Recover {manifest.system}, backup {manifest.id}"

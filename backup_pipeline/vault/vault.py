@@ -6,6 +6,9 @@
 4. manifest.json.sha256 — the seal: from now on a missing or edited manifest is noticed
 5. newest.json, beside the backups of the system — from now on a missing folder is noticed, too
 
+In an encrypted vault RECOVER.md and the manifest have `.age` behind their names, and before the manifest come a
+RECOVER.md that only says how to open the other one, and outline.json: what may be known without a key.
+
 A process may be killed anywhere in this list. Before 3, the objects are kept for the next run and nothing is
 listed. Between 3 and 4 the backup is whole; the next run of the system seals it.
 """
@@ -15,22 +18,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
+from pathlib import Path
 
-from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, NotAllowed, NotFound
+from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, KeyMissing, NotAllowed, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id, is_backup_id, parse_timestamp
-from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof
+from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof, Scope
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import Store, read_all
-from backup_pipeline.vault import keeping, layout
-from backup_pipeline.vault.objects import Objects, ObjectWriter, read_blocks, read_bytes
+from backup_pipeline.stores.opening import open_store
+from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.vault import crypto, hidden, keeping, layout
+from backup_pipeline.vault.crypto import Keys
+from backup_pipeline.vault.known import Known
+from backup_pipeline.vault.objects import AGE, Objects, ObjectWriter, read_blocks, read_bytes
 
 #: Written after a manifest: where one of them is, there was one.
-_TRACES = frozenset({"manifest.json.sha256", "proofs"})
+_TRACES = frozenset({"manifest.json.sha256", "manifest.json.age.sha256", "proofs"})
+_MANIFESTS = frozenset({"manifest.json", "manifest.json.age"})
+#: Of so many of the newest backups of each system a host remembers what it cannot read back.
+_REMEMBER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +50,80 @@ class VaultInfo:
 
     product: str = ""
     format: int = 0
+    #: "age", or nothing where everybody can read everything.
+    encryption: str = ""
 
 
 @dataclass(frozen=True)
 class Vault:
     store: Store
+    #: Given where everything in it is encrypted; None where nothing is.
+    keys: Keys | None = None
+    #: The folder in which this host remembers what it cannot read back from an encrypted vault.
+    local: Path | None = None
 
     # ── the vault itself
+
+    @cached_property
+    def encrypted(self) -> bool:
+        """Raises ConfigError where the vault and the configuration disagree: one of them is not what its owner thinks."""
+        try:
+            info = canonical.decode(VaultInfo, read_all(self.store, layout.VAULT), what=layout.VAULT)
+        except (NotFound, Damaged):
+            return self.keys is not None  # not made yet; or `verify` says what is wrong with it
+        self._agree(info)
+        return self.keys is not None
+
+    def _agree(self, info: VaultInfo) -> None:
+        if info.encryption == self.info.encryption:
+            return
+        if info.encryption == "age":
+            raise ConfigError(
+                f"{self.store.address} is an encrypted vault, and the configuration has no `encryption:`",
+                remedy="name the recipients under `encryption:` (and the identity, to read it); a vault that is not "
+                "encrypted begins in an empty folder",
+            )
+        if self.keys is not None and not info.encryption:
+            raise ConfigError(
+                f"{self.store.address} is a vault that is not encrypted, and the configuration asks for encryption",
+                remedy="name an empty or new folder as `vault:`; keep the old one, and a configuration without "
+                "`encryption:` for it, until nothing in it is needed any more",
+            )
+        raise ConfigError(
+            f"{self.store.address} is encrypted in a way that this version does not know ({info.encryption})",
+            remedy="use a version of backup-pipeline that knows it",
+        )
+
+    @property
+    def info(self) -> VaultInfo:
+        """What `vault.json` should say."""
+        return VaultInfo("backup_pipeline", FORMAT, "age" if self.keys else "")
+
+    def need_identity(self) -> None:
+        """Before work that has to read what is encrypted: raise at once what would be in its way."""
+        if self.encrypted and self.keys is not None:
+            self.keys.secret()
+
+    @property
+    def can_open(self) -> bool:
+        return not self.encrypted or (self.keys is not None and self.keys.can_open)
+
+    @property
+    def known(self) -> Known | None:
+        return Known(self.local) if self.keys and self.local else None
+
+    @cached_property
+    def notes(self) -> Store:
+        """Where drafts and journals lie: a host that has only public keys could not read its own in the vault."""
+        if not self.encrypted:
+            return self.store
+        if self.known is None:
+            raise ConfigError(
+                "an encrypted vault needs a local folder for what its writer has to remember",
+                remedy="name one as `state:`",
+            )
+        self.known.prepare()
+        return open_store(StoreOptions(url=str(self.known.notes), staging=self.known.notes))
 
     def prepare(self) -> None:
         """Make sure that this is a vault that we can write; an empty store becomes one."""
@@ -53,13 +131,14 @@ class Vault:
             info = canonical.decode(VaultInfo, read_all(self.store, layout.VAULT), what=layout.VAULT)
         except NotFound:
             self._refuse_a_foreign_folder()
-            info = VaultInfo(product="backup_pipeline", format=FORMAT)
+            info = self.info
             self._put_once(layout.VAULT, canonical.encode(info))
         if info.format != FORMAT:
             raise ConfigError(
                 f"{self.store.address} holds a vault of format {info.format}; this version writes format {FORMAT}",
                 remedy="use a version of backup-pipeline that knows that format, or another vault",
             )
+        self._agree(info)
         text = resources.files("backup_pipeline.vault").joinpath("FORMAT.md").read_bytes()
         self._put_once(layout.FORMAT, text)
 
@@ -79,14 +158,14 @@ class Vault:
 
     @cached_property
     def writer(self) -> ObjectWriter:
-        return ObjectWriter(self.store)
+        return ObjectWriter(self.store, keys=self.keys, known=self.known)
 
     # ── content
 
     @cached_property
     def objects(self) -> Objects:
         """What reads objects in worker processes too: the store, and what opens them."""
-        return Objects(self.store)
+        return Objects(self.store, self.keys, self.known)
 
     def blocks(self, reference: ObjectRef) -> Iterator[bytes]:
         return read_blocks(self.objects, reference)
@@ -115,23 +194,21 @@ class Vault:
             sorted(
                 name
                 for name in self.store.folders(f"{system}/")
-                if is_backup_id(name) and self.store.stat(layout.manifest_key(system, name)) is not None
+                if is_backup_id(name) and self.store.stat(self.manifest_key(system, name)) is not None
             )
         )
 
     def interrupted(self, system: str) -> tuple[str, ...]:
         """Folders of runs that never wrote a manifest. One with a seal or a proof had a manifest once: it is not
         interrupted but damaged, and `verify` says so; unless it was forgotten on purpose."""
-        had_one = {"manifest.json", *_TRACES}
+        had_one = _MANIFESTS | _TRACES
         return tuple(sorted(name for name, held in self._held(system).items() if not held & had_one))
 
     def beheaded(self, system: str) -> tuple[str, ...]:
         """Folders of backups whose manifest is gone: a seal or a proof says that there was one. What prune has
         forgotten and not yet swept away is not among them."""
         found = [
-            name
-            for name, held in self._held(system).items()
-            if "manifest.json" not in held and held & _TRACES
+            name for name, held in self._held(system).items() if not held & _MANIFESTS and held & _TRACES
         ]
         forgotten = set(keeping.forgotten_ids(self.store, system)) if found else set()
         return tuple(sorted(set(found) - forgotten))
@@ -139,20 +216,39 @@ class Vault:
     def _held(self, system: str) -> dict[str, set[str]]:
         """Backup id → what lies in its folder."""
         files: dict[str, set[str]] = {}
-        for stat in self.store.list(f"{system}/"):
-            parts = stat.key.split("/")
-            if len(parts) > 2 and is_backup_id(parts[1]):
-                files.setdefault(parts[1], set()).add(parts[2])
+        for store in self._both:
+            for stat in store.list(f"{system}/"):
+                parts = stat.key.split("/")
+                if len(parts) > 2 and is_backup_id(parts[1]):
+                    files.setdefault(parts[1], set()).add(parts[2])
         return files
 
-    def manifest_bytes(self, system: str, identifier: str) -> bytes:
+    @property
+    def _both(self) -> tuple[Store, ...]:
+        """The vault, and the notes of its writer where they lie elsewhere."""
+        local = self.encrypted and self.known is not None
+        return (self.store, self.notes) if local else (self.store,)
+
+    def manifest_key(self, system: str, identifier: str) -> str:
+        return layout.manifest_key(system, identifier) + (AGE if self.encrypted else "")
+
+    def seal_key(self, system: str, identifier: str) -> str:
+        return self.manifest_key(system, identifier) + ".sha256"
+
+    def stored_manifest(self, system: str, identifier: str) -> bytes:
+        """As it lies in the store."""
         try:
-            return read_all(self.store, layout.manifest_key(system, identifier))
+            return read_all(self.store, self.manifest_key(system, identifier))
         except NotFound:
             raise NotFound(
                 f"there is no backup {identifier} of {system} in {self.store.address}",
                 remedy=f"`backup-pipeline list {system}` shows those that there are",
             ) from None
+
+    def manifest_bytes(self, system: str, identifier: str) -> bytes:
+        """What it says. Raises KeyMissing where it is encrypted, and neither opened nor remembered here."""
+        data = self.stored_manifest(system, identifier)
+        return hidden.open_manifest(self, system, identifier, data) if self.encrypted else data
 
     def manifest(self, system: str, identifier: str) -> Manifest:
         data = self.manifest_bytes(system, identifier)
@@ -165,31 +261,48 @@ class Vault:
         return manifest
 
     def link(self, system: str, identifier: str) -> Link:
-        return Link(identifier, hashlib.sha256(self.manifest_bytes(system, identifier)).hexdigest())
+        return Link(identifier, hashlib.sha256(self.stored_manifest(system, identifier)).hexdigest())
 
     def outline(self, system: str, identifier: str) -> Outline:
         """What may be known of a backup without a key; see `model.outline`."""
+        if self.encrypted:
+            return hidden.read_outline(self, system, identifier)
         return outline_of(self.manifest(system, identifier), self.link(system, identifier).sha256)
+
+    def recover_text(self, system: str, identifier: str) -> bytes:
+        """RECOVER.md with the commands for this very backup."""
+        key = layout.recover_key(system, identifier)
+        if not self.encrypted:
+            return read_all(self.store, key)
+        assert self.keys is not None
+        return crypto.decrypt(self.keys, read_all(self.store, key + AGE))
 
     def resolve(self, system: str, identifier: str | None) -> str:
         """`latest` (or nothing) is the newest full backup; a partial one has to be named."""
         if identifier in (None, "", "latest"):
             for candidate in reversed(self.ids(system)):
-                if self.manifest(system, candidate).scope == "full":
+                if self._scope(system, candidate) == "full":
                     return candidate
             raise NotFound(
                 f"there is no full backup of {system} in {self.store.address}",
                 remedy=f"`backup-pipeline backup {system}` makes one",
             )
         assert identifier is not None
-        self.manifest_bytes(system, identifier)
+        self.stored_manifest(system, identifier)
         return identifier
+
+    def _scope(self, system: str, identifier: str) -> Scope:
+        one = self.outline if self.encrypted else self.manifest
+        return one(system, identifier).scope
 
     def commit(self, manifest: Manifest, recover: str) -> None:
         """Make a backup of what lies in the vault: steps 2 to 4 at the top of this file."""
         data = canonical.encode(manifest)
-        self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
-        self.store.put(layout.manifest_key(manifest.system, manifest.id), data)
+        if self.encrypted:
+            data = hidden.put_before_manifest(self, manifest, data, recover)
+        else:
+            self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
+        self.store.put(self.manifest_key(manifest.system, manifest.id), data)
         self.seal(manifest.system, manifest.id)
         keeping.set_newest(self.store, manifest.system, self.link(manifest.system, manifest.id))
 
@@ -197,7 +310,7 @@ class Vault:
         """An export that waits for its commit."""
         key = layout.draft_key(system, token)
         try:
-            return canonical.decode(Manifest, read_all(self.store, key), what=key)
+            return canonical.decode(Manifest, read_all(self.notes, key), what=key)
         except NotFound:
             raise NotFound(
                 f"there is no finished export of {system} to commit",
@@ -208,30 +321,38 @@ class Vault:
         """Remove the traces of runs that were killed. Their objects stay until nothing names them and `prune`
         comes by. A run whose draft still waits for its commit was not killed."""
         waiting = {
-            canonical.decode(Manifest, read_all(self.store, stat.key), what=stat.key).id
-            for stat in self.store.list(layout.drafts_prefix(system))
+            canonical.decode(Manifest, read_all(self.notes, stat.key), what=stat.key).id
+            for stat in self.notes.list(layout.drafts_prefix(system))
         }
         for identifier in self.interrupted(system):
             if identifier < before and identifier not in waiting:
-                for stat in list(self.store.list(layout.backup_prefix(system, identifier))):
-                    # Who backs up may be allowed to add only (`bucket setup`): then a RECOVER.md stays, which means nothing
-                    # without its manifest, until `prune` comes by.
-                    with suppress(NotAllowed):
-                        self.store.delete(stat.key)
+                for store in self._both:
+                    for stat in list(store.list(layout.backup_prefix(system, identifier))):
+                        # Who backs up may be allowed to add only (`bucket setup`): then a RECOVER.md stays, which means
+                        # nothing without its manifest, until `prune` comes by.
+                        with suppress(NotAllowed):
+                            store.delete(stat.key)
+
+    def forget_known(self) -> None:
+        """Let go of what this host remembers and no recent backup needs any more."""
+        if self.encrypted and self.known is not None:
+            hidden.tidy(self, self.known, _REMEMBER)
 
     def seal(self, system: str, identifier: str) -> None:
-        data = self.manifest_bytes(system, identifier)
-        line = f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
-        self._put_once(layout.seal_key(system, identifier), line.encode())
+        data = self.stored_manifest(system, identifier)
+        text = f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
+        if self.encrypted:
+            text = hidden.seal_text(self, system, identifier, data)
+        self._put_once(self.seal_key(system, identifier), text.encode())
 
     def is_sealed(self, system: str, identifier: str) -> bool:
-        return self.store.stat(layout.seal_key(system, identifier)) is not None
+        return self.store.stat(self.seal_key(system, identifier)) is not None
 
     def seal_holds(self, system: str, identifier: str) -> bool:
         """False where the manifest is another one than that which was sealed. One without a seal is not broken: its
         writer was stopped right before."""
         try:
-            line = read_all(self.store, layout.seal_key(system, identifier))
+            line = read_all(self.store, self.seal_key(system, identifier))
         except NotFound:
             return True
         return line.split()[:1] == [self.link(system, identifier).sha256.encode()]
@@ -240,13 +361,26 @@ class Vault:
 
     def remember(self, system: str, identifier: str, proof: Proof) -> None:
         key = layout.proof_key(system, identifier, proof.kind, backup_id(parse_timestamp(proof.at)))
+        if self.encrypted:
+            assert self.keys is not None
+            self.store.put(key + AGE, crypto.encrypt(self.keys, canonical.encode(proof)), overwrite=True)
+            proof = replace(proof, findings=(), counted={})
         self.store.put(key, canonical.encode(proof), overwrite=True)
 
     def proofs(self, system: str, identifier: str) -> tuple[Proof, ...]:
-        """What was proven about this backup, oldest first. Proofs of another manifest do not count."""
+        """What was proven about this backup, oldest first. Proofs of another manifest do not count. Without the key,
+        what was found is not known, only whether all was well."""
         digest = self.link(system, identifier).sha256
-        found = [
-            canonical.decode(Proof, read_all(self.store, stat.key), what=stat.key)
-            for stat in self.store.list(layout.proofs_prefix(system, identifier))
-        ]
+        keys = [stat.key for stat in self.store.list(layout.proofs_prefix(system, identifier))]
+        found = [self._proof(key, key + AGE in keys) for key in keys if not key.endswith(AGE)]
         return tuple(sorted((p for p in found if p.manifest_sha256 == digest), key=lambda proof: proof.at))
+
+    def _proof(self, key: str, has_more: bool) -> Proof:
+        told = canonical.decode(Proof, read_all(self.store, key), what=key)
+        if has_more and self.keys is not None and self.keys.can_open:
+            try:
+                data = crypto.decrypt(self.keys, read_all(self.store, key + AGE))
+                return canonical.decode(Proof, data, what=key + AGE)
+            except (Damaged, KeyMissing, NotFound):
+                return told  # the plain part is what counts; the rest is for people
+        return told
