@@ -17,6 +17,7 @@
     │   ├── NotThawed          an object lies in an archive and has to be thawed before it can be read
     │   └── VaultBusy          another backup of the same system is running
     ├── KeyMissing             it is encrypted, and what would open it is not here
+    ├── CopyFailed             a copy does not hold what it should; the backup itself is not touched by that
     ├── Damaged                stored bytes are not what the manifest says
     ├── Incomplete             less was produced than was asked for
     ├── RestoreError           the restore did not happen; the target is as it was
@@ -27,6 +28,7 @@
     ├── NotProtected           `status`: a system has no fresh, proven, whole backup
     ├── NotReady               `doctor`: something stands in the way of the next backup
     ├── HistoryUnavailable     the Dagster instance cannot be opened; the commands then go on without it
+    ├── NotPruned              `prune`: something was in the way of forgetting, and was left as it is
     ├── Interrupted            Ctrl-C
     │   └── Terminated         … or SIGTERM
     └── InternalError          a defect of this package: whatever else was raised
@@ -173,6 +175,14 @@ class HistoryUnavailable(BackupError):
 
 class KeyMissing(BackupError):
     code, exit_code, http_status = "key-missing", 16, 409
+
+
+class CopyFailed(BackupError):
+    code, exit_code, http_status = "copy-failed", 17, 502
+
+
+class NotPruned(BackupError):
+    code, exit_code, http_status = "not-pruned", 18, 409
 
 
 class Interrupted(BackupError):

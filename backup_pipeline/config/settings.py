@@ -134,6 +134,8 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _copies_are_there(self) -> Settings:
+        if "vault" in self.copies:
+            raise ValueError("copies.vault: a copy needs another name; `vault` is what the vault itself is called")
         for system, settings in self.systems.items():
             for name in settings.copies or ():
                 if name not in self.copies:

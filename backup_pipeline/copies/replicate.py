@@ -253,7 +253,7 @@ class _Run:
         except Unreadable as error:
             self._say("warning", "not-copied-beside", f"{name} of {here.id} was not copied: {error}")
             return
-        if manifest is not None and name == "RECOVER.md" and not _is_named(data, manifest):
+        if manifest is not None and name == "RECOVER.md" and not names_recover(manifest, data):
             # Commands that somebody would run by hand on a bad day: not these. The data itself is worth copying.
             self._say(
                 "warning",
@@ -368,7 +368,7 @@ def kept_no_longer(target: Vault, there: SystemFolder, identifier: str) -> bool:
     return record is not None and record.why != NOT_COPIED
 
 
-def _is_named(recover: bytes, manifest: bytes) -> bool:
+def names_recover(manifest: bytes, recover: bytes) -> bool:
     """Whether a RECOVER.md is the one that a plain manifest names. An encrypted one cannot be asked without a key."""
     try:
         held = json.loads(manifest)

@@ -94,6 +94,8 @@ class _Work:
         return count
 
 
+#: Told of bytes that moved, and of what is under way.
+Told = Callable[[int, str], None]
 #: What is done with one object; raises Unreadable where its bytes are not to be had.
 Deed = Callable[[Item, Callable[[int], None]], None]
 
@@ -103,7 +105,7 @@ def send(
     target: Store,
     wanted: Iterable[Item],
     *,
-    moved: Callable[[int, str], None],
+    moved: Told,
     replace: bool = False,
 ) -> Iterator[Outcome]:
     """In the order in which they arrive. `moved` is told of bytes as they go, in this thread. `replace`: what is there
@@ -116,7 +118,7 @@ def send(
     yield from _each(one, wanted, threads_for(source, target), moved)
 
 
-def examine(store: Store, wanted: Iterable[Item], *, moved: Callable[[int, str], None]) -> Iterator[Outcome]:
+def examine(store: Store, wanted: Iterable[Item], *, moved: Told) -> Iterator[Outcome]:
     """Read objects to their end: whether their bytes are those of their names."""
 
     def one(item: Item, advance: Callable[[int], None]) -> None:
@@ -129,9 +131,7 @@ def threads_for(*stores: Store) -> int:
     return THREADS_LOCAL if all(store.features.cheap_stat for store in stores) else THREADS_REMOTE
 
 
-def _each(
-    deed: Deed, wanted: Iterable[Item], threads: int, moved: Callable[[int, str], None]
-) -> Iterator[Outcome]:
+def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iterator[Outcome]:
     work = _Work(threading.Event(), threading.Lock())
     waiting: dict[Future[str], Item] = {}
     left = iter(wanted)

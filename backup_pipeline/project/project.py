@@ -41,10 +41,16 @@ __all__ = ["Broken", "Listed", "Project", "SystemStatus", "git_revision"]
 
 class Project:
     def __init__(
-        self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        place: str | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
+        #: Where its backups are read: a copy's name; None: the vault itself.
+        self.place = place
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> Project:
@@ -52,7 +58,12 @@ class Project:
 
     @cached_property
     def vault(self) -> Vault:
-        return stores.open_vault(self.settings)
+        return stores.open_place(self.settings, self.place)
+
+    def at(self, place: str | None) -> Project:
+        """The same project, reading its backups in a copy: everything that reads works when the vault is gone."""
+        place = None if place == stores.VAULT else place
+        return self if place == self.place else type(self)(self.settings, clock=self.clock, place=place)
 
     def copy(self, name: str) -> Vault:
         """One of the vault's copies: a vault like it."""

@@ -11,12 +11,27 @@ from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
 
+#: What the vault is called where a copy is called by its name.
+VAULT = "vault"
+
+
+def open_place(settings: Settings, name: str | None) -> Vault:
+    """The vault, or a copy by its name: the one way in which a verb comes to the place that it was told."""
+    return open_vault(settings) if name in (None, VAULT) else open_copy(settings, str(name))
+
+
 def open_vault(settings: Settings) -> Vault:
     return _open(settings, settings.vault)
 
 
 def open_copy(settings: Settings, name: str) -> Vault:
     return _open(settings, settings.copy_settings(name))
+
+
+def open_for_a_look(settings: Settings, name: str) -> Vault:
+    """A copy of which somebody who waits wants to know something: one that does not answer is given up soon."""
+    options = options_of(settings, settings.copy_settings(name))
+    return Vault(open_store(replace(options, max_attempts=min(2, options.max_attempts))))
 
 
 def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault:

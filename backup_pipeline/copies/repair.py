@@ -1,0 +1,263 @@
+"""Healing one place from others: what is lost or damaged there is brought back from a place that has the right bytes.
+
+Right is what can be shown to be right: an object's bytes are those of its name; a manifest is the one that was sealed, and the
+one that the next manifest of the history names. What nobody can show is left as it is and named. A good one is never
+overwritten, and what was written is read back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from backup_pipeline.copies import beside, folders, transfer
+from backup_pipeline.copies.compare import lengths
+from backup_pipeline.copies.folders import SystemFolder
+from backup_pipeline.copies.replicate import kept_no_longer, replicate
+from backup_pipeline.copies.transfer import Item, Outcome, Unreadable
+from backup_pipeline.errors import Damaged, NotFound, StoreUnavailable
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.stores.base import read_all
+from backup_pipeline.vault import layout, lock
+from backup_pipeline.vault.vault import Vault
+
+#: What the vault is called among the places.
+VAULT = "vault"
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    #: The key that is right again.
+    key: str
+    #: What was wrong with it.
+    why: str
+    #: The place that the right bytes came from.
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    system: str
+    place: str
+    #: Nothing was written: this is what would be healed.
+    dry_run: bool = False
+    healed: tuple[Healed, ...] = ()
+    #: Whole backups that were gone, and were brought back.
+    brought_back: tuple[str, ...] = ()
+    backups: int = 0
+    objects: int = 0
+    #: Bytes that were read to find what is damaged; 0 after a quick look.
+    bytes: int = 0
+    seconds: float = 0.0
+    #: What could not be healed.
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+def repair(
+    vault: Vault,
+    others: Sequence[tuple[str, Vault]],
+    system: str,
+    *,
+    place: str,
+    quick: bool = False,
+    dry_run: bool = False,
+    listener: Listener = silent,
+) -> RepairReport:
+    """Look at all of a system in one place, by reading every byte (`quick`: by lengths alone), and heal it."""
+    began = time.monotonic()
+    run = _Run(vault, system, place, dry_run, quick, listener)
+    run.reach(others)
+    run.top()
+    run.whole_backups()
+    if dry_run:
+        run.folders()
+        run.contents()
+    else:
+        with lock.hold(vault.store, system, f"repair of {system}"):
+            run.folders()
+            run.contents()
+    return replace(run.report(), seconds=time.monotonic() - began)
+
+
+@dataclass
+class _Run:
+    vault: Vault
+    system: str
+    place: str
+    dry_run: bool
+    quick: bool
+    listener: Listener
+    others: list[tuple[str, Vault, SystemFolder]] = field(default_factory=list)
+    healed: list[Healed] = field(default_factory=list)
+    brought_back: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    backups: int = 0
+    objects: int = 0
+    read: int = 0
+
+    def reach(self, others: Sequence[tuple[str, Vault]]) -> None:
+        for name, other in others:
+            try:
+                self.others.append((name, other, folders.look(other.store, self.system)))
+            except StoreUnavailable as error:
+                self.findings.append(
+                    Finding("warning", "copy-unreachable", f"{name}: {error.message}", remedy=error.remedy)
+                )
+
+    def top(self) -> None:
+        """What says that this is a vault."""
+        for key in (layout.VAULT, layout.FORMAT):
+            if self.vault.store.stat(key) is not None:
+                continue
+            for name, other, _ in self.others:
+                try:
+                    data = read_all(other.store, key)
+                except NotFound:
+                    continue
+                if not self.dry_run:
+                    self.vault.store.put(key, data)
+                self.healed.append(Healed(key, "it was missing", name))
+                break
+
+    def whole_backups(self) -> None:
+        """Backups of which nothing is left here, though nobody removed them on purpose."""
+        here = folders.look(self.vault.store, self.system)
+        # What the vault has removed on purpose, a copy need not be given.
+        removed = {one for one in here.forgotten if kept_no_longer(self.vault, here, one)}
+        for name, other, there in self.others:
+            if name == VAULT:
+                removed |= {one for one in there.forgotten if kept_no_longer(other, there, one)}
+        gone: dict[str, str] = {}
+        for name, _, there in self.others:
+            for identifier in there.ids:
+                # One that left a seal or a proof is healed file by file, like every other.
+                if identifier not in {*here.ids, *_beheaded(here)} and identifier not in removed:
+                    gone.setdefault(identifier, name)
+        for name, other, _ in self.others:
+            wanted = sorted(identifier for identifier, source in gone.items() if source == name)
+            if not wanted:
+                continue
+            if self.dry_run:
+                self.brought_back += wanted
+                continue
+            report = replicate(other, self.vault, self.system, wanted, listener=self.listener)
+            self.brought_back += report.copied
+            self.findings += (finding for finding in report.findings if finding.code != "copy-differs")
+
+    def folders(self) -> None:
+        here = folders.look(self.vault.store, self.system)
+        identifiers = sorted({*here.ids, *_beheaded(here)})
+        self.backups = len(identifiers) + (len(self.brought_back) if self.dry_run else 0)
+        healer = beside.Healer(self.vault, self.system, tuple(self.others), self.dry_run)
+        for identifier in identifiers:
+            for change in healer.backup(here, identifier, identifiers):
+                self.healed.append(Healed(change.key, change.why, change.source))
+        self.findings += healer.findings
+
+    def contents(self) -> None:
+        """Objects: each once, whoever names it."""
+        hurt_by: dict[Item, list[str]] = {}
+        for identifier in self.vault.ids(self.system):
+            try:
+                outline = self.vault.outline(self.system, identifier)
+            except (NotFound, Damaged):
+                continue  # it could not be healed, and was named
+            for item in transfer.items(outline.objects):
+                hurt_by.setdefault(item, []).append(identifier)
+        self.objects = len(hurt_by)
+        bad = self._bad(tuple(hurt_by))
+        found = dict(bad)
+        for name, other, _ in self.others:
+            if bad:
+                self._from(name, other, bad)
+        for item, why in bad.items():
+            self.findings.append(
+                Finding(
+                    "error",
+                    "not-healed",
+                    f"object {item.name}: {found[item]}, and no place that was asked has the right bytes; it belongs to "
+                    + ", ".join(hurt_by[item][:3])
+                    + (f" and {len(hurt_by[item]) - 3} more" if len(hurt_by[item]) > 3 else "")
+                    + (f" ({why})" if why != found[item] else ""),
+                    remedy=f"`backup-pipeline backup {self.system} --full` stores it anew where the data has not changed; "
+                    "other backups may be whole: `verify all`",
+                    examples=tuple(hurt_by[item]),
+                )
+            )
+
+    def _bad(self, every: Sequence[Item]) -> dict[Item, str]:
+        gone, other = lengths(self.vault.store, every)
+        bad = dict.fromkeys(gone, "it is missing")
+        bad.update((item, f"it is not {item.size:,} bytes long") for item in other)
+        if self.quick:
+            return bad
+        rest = [item for item in every if item not in bad]
+        total = sum(item.size for item in rest)
+
+        def moved(count: int, subject: str) -> None:
+            self.read += count
+            self.listener(Advance("verify", subject, bytes=count, total_bytes=total))
+
+        outcomes = transfer.examine(self.vault.store, rest, moved=moved)
+        bad.update((outcome.item, outcome.why) for outcome in outcomes if outcome.why)
+        return bad
+
+    def _from(self, name: str, other: Vault, bad: dict[Item, str]) -> None:
+        """Heal what one other place has the right bytes of; what was healed is taken out of `bad`."""
+        gone, _ = lengths(other.store, bad)
+        wanted = [item for item in bad if item not in gone]
+        total = sum(item.size for item in wanted)
+
+        def moved(count: int, subject: str) -> None:
+            self.listener(Advance("copy", subject, bytes=count, total_bytes=total))
+
+        for outcome in self._outcomes(other, wanted, moved):
+            item = outcome.item
+            if outcome.why:
+                self.findings.append(
+                    Finding("warning", "also-damaged", f"object {item.name} in {name}: {outcome.why}")
+                )
+                continue
+            if not self.dry_run and not self._arrived(item):
+                bad[item] = "it was written anew and did not read back right"
+                continue
+            self.healed.append(Healed(item.key, bad.pop(item), name))
+
+    def _outcomes(self, other: Vault, wanted: Sequence[Item], moved: transfer.Told) -> Iterable[Outcome]:
+        if self.dry_run:
+            return transfer.examine(other.store, wanted, moved=moved)
+        return transfer.send(other.store, self.vault.store, wanted, moved=moved, replace=True)
+
+    def _arrived(self, item: Item) -> bool:
+        try:
+            return transfer.digest_of(self.vault.store, item.key) == (item.sha256, item.size)
+        except Unreadable:
+            return False
+
+    def report(self) -> RepairReport:
+        return RepairReport(
+            self.system,
+            self.place,
+            self.dry_run,
+            tuple(self.healed),
+            tuple(self.brought_back),
+            self.backups,
+            self.objects,
+            self.read,
+            findings=tuple(self.findings),
+        )
+
+
+def _beheaded(here: SystemFolder) -> tuple[str, ...]:
+    """A seal or a proof is there and the manifest is not, and nobody forgot it on purpose."""
+    return tuple(
+        name
+        for name, folder in here.folders.items()
+        if not folder.is_backup and name not in here.unfinished and name not in here.forgotten
+    )

@@ -1,0 +1,226 @@
+"""Copies, for whoever has a Project: bringing them up to date, looking at them, and healing one place from another.
+
+A place is the vault (`vault`) or a copy by its name. Whatever reads can be pointed at a place by `Project.at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backup_pipeline.copies.compare import Comparison, compare
+from backup_pipeline.copies.repair import RepairReport, repair
+from backup_pipeline.copies.replicate import CopyReport, replicate
+from backup_pipeline.copies.standing import Standing, standing
+from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound, StoreUnavailable
+from backup_pipeline.model.findings import Report
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.project import reading_back, stores
+from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
+
+VAULT = stores.VAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One copy of one system: what was brought over, or why nothing could be."""
+
+    name: str
+    system: str
+    report: CopyReport | None = None
+    error: BackupError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None and self.report is not None and self.report.ok
+
+
+def copies_of(project: Project, system: str, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The copies that a system goes to; those that are named, where some are."""
+    for name in names:
+        if name != VAULT:
+            project.settings.copy_settings(name)
+    if names:
+        return tuple(dict.fromkeys(names))
+    found = project.settings.copies_of(system)
+    if not found:
+        raise ConfigError(
+            f"{system} has no copies",
+            remedy="name another store under `copies:`, as in `copies: {offsite: /mnt/offsite/vault}`",
+        )
+    return found
+
+
+def copy(
+    project: Project,
+    system: str,
+    identifier: str | None = None,
+    *,
+    source: str = VAULT,
+    target: str,
+    listener: Listener = silent,
+) -> CopyReport:
+    """Bring one place up to date from another: one backup (or `latest`), or all that it lacks. Raises what stands in
+    the way of all of it; what is wrong with single backups is in the report."""
+    origin = stores.open_place(project.settings, source)
+    ids = None if identifier in (None, "all") else (origin.resolve(system, identifier),)
+    if ids is None and not origin.ids(system):
+        raise NotFound(
+            f"there is no backup of {system} in {origin.store.address}",
+            remedy="`backup-pipeline list` shows the backups that there are, `list --copy NAME` those of a copy",
+        )
+    return replicate(origin, stores.open_place(project.settings, target), system, ids, listener=listener)
+
+
+def copy_to_all(
+    project: Project,
+    system: str,
+    identifier: str | None = None,
+    *,
+    source: str = VAULT,
+    names: Sequence[str] = (),
+    listener: Listener = silent,
+    each: Callable[[Copied], None] = lambda _: None,
+) -> tuple[Copied, ...]:
+    """Every copy of a system, one after the other. One that fails does not keep the others from being made."""
+    done = []
+    for name in copies_of(project, system, names):
+        if name == source:
+            continue
+        try:
+            one = Copied(
+                name,
+                system,
+                copy(project, system, identifier, source=source, target=name, listener=listener),
+            )
+        except NotFound:
+            raise
+        except BackupError as error:
+            one = Copied(name, system, error=error)
+        each(one)
+        done.append(one)
+    return tuple(done)
+
+
+def failure_of(done: Sequence[Copied], *, made: str = "") -> CopyFailed | None:
+    """What to tell somebody who waits for an exit code. `made`: the backup that was committed before."""
+    bad = [one for one in done if not one.ok]
+    if not bad:
+        return None
+    first = bad[0]
+    which = ", ".join(dict.fromkeys(one.name for one in bad))
+    many = "the copies" if len({one.name for one in bad}) > 1 else "the copy"
+    message = f"{many} {which} could not be brought up to date: {_why(first)}"
+    if made:
+        message = f"the backup {made} was committed and is whole, but {message}"
+    return CopyFailed(message, remedy=_remedy(first))
+
+
+def _why(one: Copied) -> str:
+    if one.error is not None:
+        return one.error.message
+    assert one.report is not None
+    errors = [finding for finding in one.report.findings if finding.severity == "error"]
+    return errors[0].message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+
+
+def _remedy(one: Copied) -> str:
+    again = f"`backup-pipeline copy {one.system} --to {one.name}` goes on from there"
+    if one.error is not None:
+        return f"{one.error.remedy}; then {again}" if one.error.remedy else again
+    assert one.report is not None
+    return next((f.remedy for f in one.report.findings if f.severity == "error" and f.remedy), again)
+
+
+def standings(project: Project, system: str) -> tuple[Standing, ...]:
+    """How far each copy of a system is behind. A store that does not answer is told of, not waited for."""
+    return tuple(standing_of(project, system, name) for name in project.settings.copies_of(system))
+
+
+def standing_of(project: Project, system: str, name: str) -> Standing:
+    within = float(project.settings.copy_settings(name).within)
+    try:
+        target = stores.open_for_a_look(project.settings, name)
+        return standing(project.vault, target, system, name=name, within=within, now=project.clock())
+    except BackupError as error:
+        return Standing(name, system, within, unreachable=error.message, remedy=error.remedy)
+
+
+def compare_with(project: Project, system: str, name: str) -> Comparison:
+    return compare(project.vault, project.copy(name), system)
+
+
+def verify_copy(
+    project: Project,
+    system: str,
+    identifier: str | None = None,
+    *,
+    name: str,
+    percent: float = 0.0,
+    listener: Listener = silent,
+) -> Report:
+    """`percent` of the bytes are read back: another part at each look, until all were read. 100: everything, unpacked and judged
+    as `verify` does it in the vault, and remembered in the copy."""
+    there = project.at(name)
+    if percent >= 100:
+        return there.verify(system, identifier or "all", listener=listener)
+    chosen = there.vault.ids(system)
+    if identifier not in (None, "all"):
+        chosen = (there.vault.resolve(system, identifier),)
+    if not chosen:
+        raise NotFound(
+            f"there is no backup of {system} in {there.vault.store.address}",
+            remedy=f"`backup-pipeline copy {system} --to {name}` brings them over",
+        )
+    return reading_back.look(
+        project, there.vault, system, chosen, name=name, percent=percent, listener=listener
+    )
+
+
+def repair_place(
+    project: Project,
+    system: str,
+    *,
+    place: str = VAULT,
+    sources: Sequence[str] = (),
+    quick: bool = False,
+    dry_run: bool = False,
+    listener: Listener = silent,
+) -> RepairReport:
+    """Heal the vault, or a copy, from the other places that hold this system."""
+    names = list(sources) or [name for name in (VAULT, *project.settings.copies_of(system)) if name != place]
+    if place in names:
+        raise ConfigError(f"{place} cannot be healed from itself", remedy="name another place with --from")
+    if not names:
+        raise ConfigError(
+            f"there is no other place that {system} could be healed from",
+            remedy="name another store under `copies:`; until then, a `backup --full` stores anew what has not changed",
+        )
+    others: list[tuple[str, Vault]] = [(name, stores.open_place(project.settings, name)) for name in names]
+    return repair(
+        stores.open_place(project.settings, place),
+        others,
+        system,
+        place=place,
+        quick=quick,
+        dry_run=dry_run,
+        listener=listener,
+    )
+
+
+@contextmanager
+def pointed_at_copies(project: Project, system: str, place: str | None) -> Iterator[None]:
+    """A vault that is gone is no reason to look for a backup's name: the copies are where to look."""
+    try:
+        yield
+    except (NotFound, StoreUnavailable) as error:
+        names = () if place else project.settings.copies_of(system)
+        if not names:
+            raise
+        hint = " or ".join(f"--from {name}" for name in names)
+        raise type(error)(error.message, remedy=f"{error.remedy}; a copy may have it: {hint}") from error
