@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol, Self, cast
 
 import zstandard
 
-from backup_pipeline.errors import AlreadyExists, BackupError, Damaged, KeyMissing, NotFound
+from backup_pipeline.errors import AlreadyExists, BackupError, Damaged, KeyMissing, NotFound, NotThawed
 from backup_pipeline.model.manifest import FileImage, ObjectRef
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.staging import explained, staging_name
@@ -99,10 +99,11 @@ class ObjectWriter:
 
     def read(self, reference: ObjectRef) -> bytes:
         """A small object that was stored earlier: what new content is compared with. Raises Damaged where it cannot
-        be had, for want of a key as well: what cannot be compared with is stored anew."""
+        be had, for want of a key as well, or because it lies in an archive: what cannot be compared with is stored
+        anew."""
         try:
             return read_bytes(self.objects, reference)
-        except KeyMissing as error:
+        except (KeyMissing, NotThawed) as error:
             raise Damaged(error.message, remedy=error.remedy) from error
 
     def holds(self, reference: ObjectRef) -> bool:

@@ -129,7 +129,9 @@ def test_two_vaults_in_one_bucket_keep_each_other_s_rules() -> None:
 
 def test_only_objects_are_ever_frozen() -> None:
     (rule,) = [rule for rule in lifecycle.rules(WANTED) if "Transitions" in rule]
-    assert rule["Filter"] == {"Prefix": "backups/objects/"}
+    assert rule["Filter"] == {"And": {"Prefix": "backups/objects/", "ObjectSizeGreaterThan": lifecycle.SMALL}}
+    (other,) = [one for one in lifecycle.rules(replace(WANTED, endpoint="https://x")) if "Transitions" in one]
+    assert other["Filter"] == {"Prefix": "backups/objects/"}
     assert not [rule for rule in lifecycle.rules(WANTED) if "Days" in rule.get("Expiration", {})]
 
 

@@ -1,8 +1,8 @@
 """The rules by which a bucket moves, aborts and expires by itself. Ours are known by their IDs; all others stay.
 
 Only what lies under `objects/` is ever moved to another class. Manifests, seals, outlines and proofs must be readable
-at once: without them nobody knows what to thaw. (AWS moves nothing below 128 KiB unless it is told to, so that the
-small objects, a schema for example, stay readable as well; other servers may move them.)
+at once: without them nobody knows what to thaw. On AWS small objects stay where they are, too: the next backup reads
+some of them (a schema, the digests of a file's blocks), and in an archive each costs more than it saves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from backup_pipeline.stores.s3bucket.wanted import Document, Wanted
 _OURS = "backup-pipeline"
 #: Classes from which nothing can be read before it was asked for.
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")
+#: Bytes; what is not larger is not moved.
+SMALL = 1024 * 1024
 
 
 def rule_id(wanted: Wanted, what: str) -> str:
@@ -30,7 +32,7 @@ def rules(wanted: Wanted) -> tuple[dict[str, Any], ...]:
             {
                 "ID": rule_id(wanted, "old objects"),
                 "Status": "Enabled",
-                "Filter": {"Prefix": wanted.prefix + wanted.freezable},
+                "Filter": _freezable(wanted),
                 "Transitions": [{"Days": days, "StorageClass": name} for name, days in life.transitions],
             }
         )
@@ -52,6 +54,13 @@ def rules(wanted: Wanted) -> tuple[dict[str, Any], ...]:
         }
     )
     return tuple(found)
+
+
+def _freezable(wanted: Wanted) -> dict[str, Any]:
+    prefix = wanted.prefix + wanted.freezable
+    if wanted.endpoint is not None:
+        return {"Prefix": prefix}  # few other servers know rules by size
+    return {"And": {"Prefix": prefix, "ObjectSizeGreaterThan": SMALL}}
 
 
 def merged(current: tuple[Document, ...], wanted: Wanted) -> tuple[Document, ...]:
