@@ -52,7 +52,7 @@ docs: setup  ## paste every --help and the list of findings into docs/
 	@$(BIN)/python -m backup_pipeline_tests.harness.paste_help
 	@$(BIN)/python -m backup_pipeline_tests.harness.paste_findings
 
-bench: setup  ## the benchmarks, against pg_dump and pg_restore in the same run
+bench: setup  ## the benchmarks, against pg_dump, restic and borg in the same run
 	@$(BIN)/python -m backup_pipeline_tests.benchmarks $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers

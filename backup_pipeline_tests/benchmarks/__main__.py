@@ -1,21 +1,30 @@
-"""`python -m backup_pipeline_tests.benchmarks [--scale 0.2] [--runs 3] [--only export,again,…]`"""
+"""`python -m backup_pipeline_tests.benchmarks [--scale 0.2] [--runs 3] [--only export,again,…]`
+
+RESULTS.md has a part for databases and one for files; a run writes the parts that it measured anew and leaves the
+others as they are.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline_tests.benchmarks import cases_media, data_media
 from backup_pipeline_tests.benchmarks import cases_postgres as cases
 from backup_pipeline_tests.benchmarks import data_postgres as data
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-CASES = ("export", "again", "restore", "verify", "tiny")
+DATABASES = ("export", "again", "restore", "verify", "tiny")
+FILES = ("small", "large")
+CASES = (*DATABASES, *FILES)
+HEAD = "# Benchmark results\n\nWritten by `make bench`; each part says when and where.\n"
 
 
 def main() -> None:
@@ -26,15 +35,42 @@ def main() -> None:
     parser.add_argument("--major", type=int, help="PostgreSQL's major version; the newest unless set")
     parser.add_argument("--no-write", action="store_true", help="print, and leave RESULTS.md alone")
     chosen = parser.parse_args()
+    only = set(chosen.only.split(","))
+    parts = _parts(RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "")
+    if only & set(DATABASES):
+        parts["Databases"] = _databases(chosen, only)
+    if only & set(FILES):
+        parts["Files"] = _files(chosen, only)
+    text = HEAD + "".join(f"\n## {name}\n\n{part.strip()}\n" for name, part in parts.items())
+    print(text)
+    if not chosen.no_write:
+        RESULTS.write_text(text, encoding="utf-8")
+
+
+def _parts(text: str) -> dict[str, str]:
+    """Heading → what stands below it."""
+    found = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)[1:]
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def _databases(chosen: argparse.Namespace, only: set[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="bp-bench-") as folder:
         settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "on", "wal_level": "replica"}
         with EmbeddedPostgres.create(major=chosen.major, settings=settings) as server:
             bench = cases.Bench(server, Path(folder), chosen.runs)
-            lines = _run(bench, chosen.scale, set(chosen.only.split(",")))
-            text = _report(lines, chosen, server.major)
-    print(text)
-    if not chosen.no_write:
-        RESULTS.write_text(text, encoding="utf-8")
+            return _report(_run(bench, chosen.scale, only), chosen, f"PostgreSQL {server.major}")
+
+
+def _files(chosen: argparse.Namespace, only: set[str]) -> str:
+    lines: list[cases.Line] = []
+    for name, shape in (
+        ("small", data_media.small(chosen.scale)),
+        ("large", data_media.large(chosen.scale)),
+    ):
+        if name in only:
+            with tempfile.TemporaryDirectory(prefix="bp-bench-") as folder:
+                lines += cases_media.media(cases_media.MediaBench(Path(folder), chosen.runs, shape))
+    return _report(lines, chosen, cases_media.versions())
 
 
 def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
@@ -68,14 +104,13 @@ def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
     return lines
 
 
-def _report(lines: Sequence[cases.Line], chosen: argparse.Namespace, major: int) -> str:
+def _report(lines: Sequence[cases.Line], chosen: argparse.Namespace, peers: str) -> str:
     rows = "\n".join(
         f"| {line.work} | {line.ours} | {line.peer} | {line.ratio} | {line.reach} | {line.memory} |"
         for line in lines
     )
     return (
-        "# Benchmark results\n\n"
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: PostgreSQL {major}, {os.cpu_count()} cores shared by client and server,\n"
+        f"{datetime.now(UTC):%Y-%m-%d}: {peers}, {os.cpu_count()} cores shared by everything that ran,\n"
         f"{platform.machine()}, Python {platform.python_version()}, scale {chosen.scale:g}, medians of {chosen.runs} interleaved runs,\n"
         "whole processes from start to end, warm cache. Memory is the peak of the whole process tree.\n\n"
         "| work | ours | peer | ratio | reach | memory |\n|---|---|---|---|---|---|\n" + rows + "\n"
