@@ -1,0 +1,118 @@
+"""What a restore of files would do, before it does anything; and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backup_pipeline.errors import BackupError, Damaged, RestoreError, TargetNotEmpty
+from backup_pipeline.model.findings import Finding
+
+#: What speaks against the backup, and not against the target.
+_DAMAGE = ("object-missing",)
+EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOrder:
+    """Which files, and how."""
+
+    #: Names of trees; empty: all of the backup.
+    trees: tuple[str, ...] = ()
+    #: Of the paths in a tree; empty: all.
+    globs: tuple[str, ...] = ()
+    #: Only what the rows of the same backup name.
+    only_referenced: bool = False
+    #: Replace files that differ.
+    overwrite: bool = False
+    #: Leave files that differ as they are.
+    leave: bool = False
+    #: Keep what is replaced beside it.
+    keep: bool = True
+    #: Owner and group as they were; root only.
+    owner: bool = False
+    #: Make links that lead out of the tree, too.
+    outside_links: bool = False
+    #: Bring back what can be brought back of a damaged backup.
+    salvage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TreePlan:
+    tree: str
+    #: Where it goes.
+    folder: str
+    #: Files and links that are not there, and what they weigh.
+    create: int = 0
+    create_bytes: int = 0
+    #: They are there already, byte for byte.
+    equal: int = 0
+    #: There is another content under their name: replaced, left or refused, as it was ordered.
+    differs: int = 0
+    differs_bytes: int = 0
+    folders: int = 0
+    #: Not chosen by a pattern, or by a row.
+    left_out: int = 0
+    #: A few of each, for people: "create" | "equal" | "differs" → paths.
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesPlan:
+    system: str
+    backup_id: str
+    target: str
+    order: FilesOrder
+    trees: tuple[TreePlan, ...]
+    #: Bytes that the target's file system has left; None where it does not say.
+    free_bytes: int | None = None
+    #: What will not be as it was.
+    findings: tuple[Finding, ...] = ()
+    #: Why it would not be done; the restore raises the first of them.
+    refused: tuple[Finding, ...] = ()
+
+    @property
+    def create(self) -> int:
+        return sum(tree.create for tree in self.trees)
+
+    @property
+    def create_bytes(self) -> int:
+        return sum(tree.create_bytes for tree in self.trees)
+
+    @property
+    def equal(self) -> int:
+        return sum(tree.equal for tree in self.trees)
+
+    @property
+    def differs(self) -> int:
+        return sum(tree.differs for tree in self.trees)
+
+    @property
+    def replaced_bytes(self) -> int:
+        return sum(tree.differs_bytes for tree in self.trees) if self.order.overwrite else 0
+
+    def raise_if_refused(self) -> None:
+        for finding in self.refused:
+            kind: type[BackupError] = RestoreError
+            if finding.code == TargetNotEmpty.code:
+                kind = TargetNotEmpty
+            elif finding.code in _DAMAGE:
+                kind = Damaged
+            raise kind(finding.message, remedy=finding.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesResult:
+    plan: FilesPlan
+    #: Written, by this run.
+    files: int
+    bytes: int
+    links: int
+    folders: int
+    #: Old files that were kept beside the new ones.
+    kept: int = 0
+    seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)
