@@ -46,8 +46,12 @@ class Address:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
-            raise ConfigError(f"the address of the SFTP store is not one: {error}") from None
+        except ValueError:
+            # What urlsplit says would show a password with a / in it.
+            raise ConfigError(
+                "the address of the SFTP store is not one",
+                remedy="write sftp://user@host:22/srv/backups; a password goes into `password`",
+            ) from None
         path = unquote(parts.path).rstrip("/")
         if not parts.hostname or not parts.path:
             raise ConfigError(
@@ -206,7 +210,9 @@ async def _connect(options: StoreOptions) -> Session:
     except BaseException:
         connection.abort()
         raise
-    return Session(connection, client)
+    # Known to insist on order; that saves the seconds which it takes to find out.
+    version = str(connection.get_extra_info("server_version", ""))
+    return Session(connection, client, in_order="rclone" in version)
 
 
 def known_hosts(options: StoreOptions) -> list[str]:

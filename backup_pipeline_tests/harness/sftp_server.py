@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline_tests.benchmarks.measure import tree
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+#: Of rclone's server; OpenSSH's takes keys only.
+PASSWORD = "pa ss:w@rd/ö"
 RCLONE = str(Path(sys.executable).parent / "rclone")
 
 
@@ -42,6 +45,8 @@ class SftpServer:
     folder: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    #: sshd reads it as the user who signs in, who need not be allowed into our folder.
+    admitted: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="sftp-test-")))
 
     @property
     def user(self) -> str:
@@ -66,7 +71,9 @@ class SftpServer:
         for key, name in ((host, "host"), (client, "client")):
             key.write_private_key(self.folder / name)
             (self.folder / name).chmod(0o600)
-        client.write_public_key(self.folder / "authorized_keys")
+        host.write_public_key(self.folder / "host.pub")
+        client.write_public_key(self.admitted / "authorized_keys")
+        self.admitted.chmod(0o755)
         line = host.export_public_key().decode().strip()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {line}\n")
 
@@ -75,12 +82,12 @@ class SftpServer:
         if self.kind == "rclone":
             return [
                 *(RCLONE, "serve", "sftp", str(self.served), "--addr", f"127.0.0.1:{self.port}"),
-                *("--key", str(self.folder / "host"), "--user", self.user, "--pass", "pa ss:wörd"),
-                *("--authorized-keys", str(self.folder / "authorized_keys"), "--config", os.devnull),
+                *("--key", str(self.folder / "host"), "--user", self.user, "--pass", PASSWORD),
+                *("--authorized-keys", str(self.admitted / "authorized_keys"), "--config", os.devnull),
             ]
         settings = {
             "ListenAddress": "127.0.0.1",
-            "AuthorizedKeysFile": str(self.folder / "authorized_keys"),
+            "AuthorizedKeysFile": str(self.admitted / "authorized_keys"),
             "StrictModes": "no",
             "UsePAM": "no",
             "PidFile": "none",
@@ -159,6 +166,7 @@ def _server(kind: str, folder: Path) -> Iterator[SftpServer]:
         yield server
     finally:
         server.stop()
+        shutil.rmtree(server.admitted)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
+import asyncssh
 import pytest
 
-from backup_pipeline.stores.base import Store
+from backup_pipeline.errors import AlreadyExists, BackupError, ConfigError, StoreUnavailable, VaultError
+from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.sftp import SftpStore
+from backup_pipeline.stores.sftp_session import Address, reactor
 from backup_pipeline_tests.contracts.store_contract import StoreContract
-from backup_pipeline_tests.harness.sftp_server import SftpServer
+from backup_pipeline_tests.harness.sftp_server import PASSWORD, SftpServer
 
 
 class TestOpenSsh(StoreContract):
@@ -28,3 +42,314 @@ class TestRclone(StoreContract):
 
     def test_it_does_not_claim_to_create_conditionally(self, store: Store) -> None:
         assert not store.features.conditional_create
+
+
+# ── broken connections
+
+#: Big enough to be continued, and slow enough to be cut while it is on its way.
+BIG = os.urandom(1 << 20) * 24
+RATE = 12 << 20
+
+
+def partials(folder: Path) -> list[Path]:
+    return [path for path in (folder / "tmp").glob("*~*~*~*") if path.is_file()]
+
+
+def cut_when_half(server: SftpServer, folder: Path) -> threading.Thread:
+    def wait() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError):
+                if any(path.stat().st_size >= len(BIG) // 2 for path in partials(folder)):
+                    break
+            time.sleep(0.005)
+        server.cut()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    path = tmp_path / "big"
+    path.write_bytes(BIG)
+    return path
+
+
+def test_an_upload_that_broke_off_is_listed_nowhere_and_continued(
+    openssh: SftpServer, tmp_path: Path, big: Path
+) -> None:
+    folder = openssh.fresh()
+    store = SftpStore(openssh.options(folder, tmp_path / "staging", max_rate=RATE))
+    cutter = cut_when_half(openssh, folder)
+    with pytest.raises(StoreUnavailable):
+        store.put("objects/big", big)
+    cutter.join()
+    assert list(store.list()) == []
+    assert store.stat("objects/big") is None
+    (part,) = partials(folder)
+    node, arrived = part.stat().st_ino, part.stat().st_size
+    assert 0 < arrived < len(BIG)
+    # What arrived out of order, or wrong, is not built upon.
+    with part.open("r+b") as file:
+        file.seek(arrived - 1000)
+        file.write(b"wrong" * 20)
+    store.put("objects/big", big)
+    assert (folder / "objects/big").stat().st_ino == node
+    assert read_all(store, "objects/big") == BIG
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_retried_upload_and_download_survive_cuts(openssh: SftpServer, tmp_path: Path, big: Path) -> None:
+    folder = openssh.fresh()
+    store = open_store(openssh.options(folder, tmp_path / "staging", max_rate=RATE))
+    cutter = cut_when_half(openssh, folder)
+    store.put("objects/big", big)
+    cutter.join()
+    with store.get("objects/big") as stream:
+        first = stream.read(5 << 20)
+        assert openssh.cut() > 0
+        assert first + stream.read() == BIG
+
+
+def test_a_download_that_breaks_off_is_an_error_and_no_short_file(
+    openssh: SftpServer, tmp_path: Path, big: Path
+) -> None:
+    store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging"))
+    store.put("objects/big", big)
+    with store.get("objects/big") as stream:
+        stream.read(1)
+        openssh.cut()
+        with pytest.raises(StoreUnavailable):
+            stream.read()
+
+
+def test_a_server_that_was_restarted_is_found_again(openssh: SftpServer, tmp_path: Path) -> None:
+    store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging"))
+    store.put("k", b"x")
+    openssh.stop()
+    try:
+        with pytest.raises(StoreUnavailable):
+            store.stat("k")
+    finally:
+        openssh.start()
+    assert read_all(store, "k") == b"x"
+
+
+def test_what_a_killed_process_was_sending_is_continued_by_the_next_or_swept(
+    openssh: SftpServer, tmp_path: Path, big: Path
+) -> None:
+    folder = openssh.fresh()
+    options = openssh.options(folder, tmp_path / "staging", max_rate=RATE)
+    code = (
+        "import pickle, sys; from pathlib import Path; from backup_pipeline.stores.opening import open_store; "
+        "open_store(pickle.loads(sys.stdin.buffer.read())).put('objects/big', Path(sys.argv[1]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(big)], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(pickle.dumps(options))
+    process.stdin.close()
+    while not any(path.stat().st_size >= len(BIG) // 3 for path in partials(folder)):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    (part,) = partials(folder)
+    node = part.stat().st_ino
+    # A small one of a dead process is nobody's; one of another machine is not ours to judge.
+    maker, _, _, mark = part.name.split("~")
+    (folder / "tmp" / f"{maker}~{process.pid}~aa").write_bytes(b"half")
+    (folder / "tmp" / f"elsewhere~{process.pid}~bb").write_bytes(b"half")
+    old = folder / "tmp" / f"{maker}~{process.pid}~cc~{mark}"
+    old.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    store = SftpStore(options)
+    assert store.sweep() == 2
+    store.put("objects/big", big)
+    assert (folder / "objects/big").stat().st_ino == node
+    assert read_all(store, "objects/big") == BIG
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_a_full_disk_on_the_server_is_said_and_leaves_nothing(openssh: SftpServer, tmp_path: Path) -> None:
+    folder = openssh.fresh()
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        store = SftpStore(openssh.options(folder, tmp_path / "staging"))
+        store.put("small", b"x")
+        with pytest.raises(VaultError, match="disk is full") as caught:
+            store.put("objects/big", BIG)
+        assert not isinstance(caught.value, StoreUnavailable)
+        assert "free space" in caught.value.remedy
+        assert {stat.key for stat in store.list()} == {"small"}
+        assert list((folder / "tmp").iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("known", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_server_that_insists_on_order_gets_a_big_file_all_the_same(
+    rclone_sftp: SftpServer, tmp_path: Path, known: bool
+) -> None:
+    store = SftpStore(rclone_sftp.options(rclone_sftp.fresh(), tmp_path / "staging"))
+    assert not store.features.conditional_create
+    session = reactor().sessions[store.options]
+    assert session.in_order
+    session.in_order = known
+    store.put("objects/big", BIG[: 10 << 20])
+    assert session.in_order
+    assert read_all(store, "objects/big") == BIG[: 10 << 20]
+
+
+# ── what is kept, and how
+
+
+def test_what_is_stored_is_read_only_and_leaves_nothing_beside_it(
+    openssh: SftpServer, tmp_path: Path
+) -> None:
+    folder = openssh.fresh()
+    store = SftpStore(openssh.options(folder, tmp_path / "staging"))
+    store.put("objects/x", b"x")
+    store.put("objects/x", b"y", overwrite=True)
+    with pytest.raises(AlreadyExists):
+        store.put("objects/x", b"z")
+    assert (folder / "objects/x").stat().st_mode & 0o777 == 0o444
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_folder_that_was_deleted_under_our_hands_is_made_again(openssh: SftpServer, tmp_path: Path) -> None:
+    folder = openssh.fresh()
+    store = SftpStore(openssh.options(folder, tmp_path / "staging"))
+    store.put("a/b", b"x")
+    shutil.rmtree(folder)
+    store.put("a/b", b"again")
+    assert read_all(store, "a/b") == b"again"
+
+
+def test_a_link_to_a_file_is_the_file_and_one_to_a_folder_is_not_followed(
+    openssh: SftpServer, tmp_path: Path
+) -> None:
+    folder = openssh.fresh()
+    store = SftpStore(openssh.options(folder, tmp_path / "staging"))
+    store.put("real/x", b"x")
+    (folder / "real/link").symlink_to("x")
+    (folder / "round").symlink_to(".")
+    (folder / "real/dangling").symlink_to("nowhere")
+    assert {stat.key for stat in store.list()} == {"real/x", "real/link"}
+
+
+def test_the_rate_is_kept(openssh: SftpServer, tmp_path: Path) -> None:
+    store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging", max_rate=1 << 20))
+    began = time.monotonic()
+    store.put("x", bytes(2 << 20))
+    assert time.monotonic() - began > 1.2
+
+
+# ── who may come in
+
+
+def test_an_unknown_host_is_refused_with_its_fingerprint(openssh: SftpServer, tmp_path: Path) -> None:
+    nobody = tmp_path / "known_hosts"
+    nobody.write_text("")
+    store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging", known_hosts=nobody))
+    key = asyncssh.read_public_key(openssh.folder / "host.pub")
+    with pytest.raises(VaultError, match="not known") as caught:
+        store.put("k", b"x")
+    assert key.get_fingerprint() in caught.value.message
+    assert f"ssh-keyscan -p {openssh.port} 127.0.0.1 >> {nobody}" in caught.value.remedy
+
+
+def test_a_host_with_another_key_is_refused_as_such(openssh: SftpServer, tmp_path: Path) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    hosts = tmp_path / "known_hosts"
+    hosts.write_text(f"[127.0.0.1]:{openssh.port} {other}")
+    store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging", known_hosts=hosts))
+    with pytest.raises(VaultError, match="is not the one in") as caught:
+        store.put("k", b"x")
+    assert "ssh-keygen -R" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "remedy"),
+    [
+        ("key", "does not let us in", "authorized_keys"),
+        ("no key", "does not exist", "key_file"),
+        ("passphrase", "cannot be used", "ssh-agent"),
+        ("no hosts", "does not exist", "ssh-keyscan"),
+    ],
+)
+def test_what_keeps_us_out_is_said_at_once(
+    openssh: SftpServer, tmp_path: Path, wrong: str, message: str, remedy: str
+) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    more: dict[str, object] = {"key_file": tmp_path / "key"}
+    if wrong == "no hosts":
+        more = {"known_hosts": tmp_path / "nothing"}
+    elif wrong != "no key":
+        secret = "secret" if wrong == "passphrase" else None
+        (tmp_path / "key").write_bytes(key.export_private_key("pkcs8-pem", passphrase=secret))
+    store = open_store(openssh.options(openssh.fresh(), tmp_path / "staging", **more))
+    began = time.monotonic()
+    with pytest.raises(BackupError, match=message) as caught:
+        store.put("k", b"x")
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert remedy in caught.value.remedy
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to sign in as somebody else")
+def test_a_folder_that_may_not_be_written_is_said_at_once(openssh: SftpServer, tmp_path: Path) -> None:
+    options = openssh.options(openssh.fresh(), tmp_path / "staging")
+    options = replace(options, url=options.url.replace("//root@", "//nobody@"))
+    store = open_store(options)
+    with pytest.raises(VaultError, match="ermission denied") as caught:
+        store.put("k", b"x")
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert "write" in caught.value.remedy
+
+
+def test_a_password_opens_and_is_never_shown(rclone_sftp: SftpServer, tmp_path: Path) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(tmp_path / "stranger")
+    given = rclone_sftp.options(
+        rclone_sftp.fresh(), tmp_path / "staging", key_file=tmp_path / "stranger", password=PASSWORD
+    )
+    store = SftpStore(given)
+    store.put("k", b"x")
+    assert read_all(store, "k") == b"x"
+    user = rclone_sftp.user
+    url = given.url.replace(f"{user}@", f"{user}:{quote(PASSWORD, safe='')}@")
+    inside = SftpStore(replace(given, url=url, password=None))
+    assert read_all(inside, "k") == b"x"
+    assert PASSWORD not in inside.address
+    with pytest.raises(VaultError) as caught:
+        SftpStore(replace(given, password="wrong-secret")).put("k2", b"x")
+    assert "wrong-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "shown"),
+    [
+        ("sftp://me@host:2222/srv/backups/", "/srv/backups", "sftp://me@host:2222/srv/backups"),
+        ("sftp://host/~/backups", "backups", "sftp://host/~/backups"),
+        ("sftp://host/", "", "sftp://host/"),
+        ("sftp://me:geheim@[::1]:22/a%20b", "/a b", "sftp://me@[::1]:22/a b"),
+    ],
+)
+def test_addresses(url: str, path: str, shown: str) -> None:
+    address = Address.of(url)
+    assert (address.path, str(address)) == (path, shown)
+
+
+@pytest.mark.parametrize(
+    "url", ["sftp://host", "sftp:///folder", "sftp://host:port/x", "sftp://me:gehe/im@host/x"]
+)
+def test_an_address_that_is_none_is_an_error_of_the_configuration(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Address.of(url)
+    assert "gehe" not in str(caught.value)

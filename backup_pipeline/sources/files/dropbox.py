@@ -1,0 +1,272 @@
+"""A folder of Dropbox as a file tree: of an account, or of a team (namespace and the member to act as).
+
+Dropbox lists in no order and tells no upper from lower case, so the listing is sorted here, and every folder is called
+by the name that Dropbox shows for the folder itself. What has no bytes of its own (Paper, Google documents) is named as
+trouble: an export is a rendering and no copy.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from io import BufferedReader, RawIOBase
+from pathlib import Path
+from time import perf_counter
+from typing import IO, Any, BinaryIO
+
+from backup_pipeline.accounts.dropbox import (
+    Complaint,
+    ContentHash,
+    DropboxAccess,
+    client,
+    complaint,
+    failures,
+)
+from backup_pipeline.errors import PermissionMissing, SourceError, SourceUnavailable
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.sources.files.base import Found, Trouble, Unreadable, Vanished
+from backup_pipeline.sources.files.sorting import Sorter
+
+PAGE = 2000
+READ_SIZE = 1 << 20
+#: Reasons to give up one file, and not the tree.
+_OF_THE_FILE = {"restricted_content", "locked", "unsupported_content_type", "unsupported_file"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """An entry as it came in, before the names of its folders are known."""
+
+    #: Below the tree's own folder, in lower case and as shown.
+    lower: tuple[str, ...]
+    shown: tuple[str, ...]
+    #: What it is, with a path that is still to come; None: it went away again.
+    item: Found | Trouble | None
+
+
+@dataclass(frozen=True)
+class DropboxSource:
+    access: DropboxAccess
+    #: "/Team Folder/Projects"; "" is all that the account or the namespace has.
+    folder: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    #: Where large listings are sorted; None: where temporary files go.
+    scratch: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        return "dropbox"
+
+    @property
+    def address(self) -> str:
+        inside = "" if self.access.namespace is None else f" (namespace {self.access.namespace})"
+        return f"dropbox://{self._root or '/'}{inside}"
+
+    @property
+    def _root(self) -> str:
+        path = self.folder.strip("/")
+        return f"/{path}" if path else ""
+
+    @property
+    def _client(self) -> Any:
+        return client(self.access, patient=True)
+
+    def entries(self) -> Iterator[Found | Trouble]:
+        """In two passes: only when all folders were seen is it known how each of them is written."""
+        folders: dict[tuple[str, ...], str] = {}
+        with tempfile.TemporaryFile(dir=self.scratch) as spool, Sorter(self.scratch) as sorter:
+            for entry in self._listed(folders):
+                pickle.dump(entry, spool, pickle.HIGHEST_PROTOCOL)
+            spool.seek(0)
+            for entry in _unpickled(spool):
+                path = _path_of(entry, folders)
+                if path and self._wanted(path):
+                    sorter.add(path, None if entry.item is None else replace(entry.item, path=path))
+            yield from sorter
+
+    def _listed(self, folders: dict[tuple[str, ...], str]) -> Iterator[_Listed]:
+        above = len(self._root.split("/")) if self._root else 1
+        for entry in self._pages():
+            lower, shown = entry.path_lower.split("/")[above:], entry.path_display.split("/")[above:]
+            listed = _Listed(tuple(lower), tuple(shown), _item_of(entry))
+            if isinstance(listed.item, Found) and listed.item.type == "folder" and lower:
+                folders[listed.lower] = entry.name
+            yield listed
+
+    def _pages(self) -> Iterator[Any]:
+        cursor = None
+        while True:
+            try:
+                if cursor is None:
+                    page = self._client.files_list_folder(self._root, recursive=True, limit=PAGE)
+                else:
+                    page = self._client.files_list_folder_continue(cursor)
+            except failures() as error:
+                raise self._of_the_tree(complaint(error)) from error
+            yield from page.entries
+            if not page.has_more:
+                return
+            cursor = page.cursor
+
+    def _wanted(self, path: str) -> bool:
+        if self.include and not any(fnmatchcase(path, glob) for glob in self.include):
+            return False
+        parts = path.split("/")
+        above = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        return not any(fnmatchcase(one, glob) for glob in self.exclude for one in above)
+
+    @contextmanager
+    def open(self, found: Found) -> Iterator[BinaryIO]:
+        what = f"cannot read {found.path} of {self.address}"
+        try:
+            metadata, response = self._client.files_download(self._full(found.path))
+        except failures() as error:
+            raise self._of_the_file(what, complaint(error)) from error
+        body = _Body(response, metadata.size, metadata.content_hash, what, self)
+        with BufferedReader(body, READ_SIZE) as stream:
+            yield stream
+
+    def settled(self, found: Found) -> Found | None:
+        from dropbox.files import DeletedMetadata
+
+        try:
+            entry = self._client.files_get_metadata(self._full(found.path))
+        except failures() as error:
+            said = complaint(error)
+            if said.kind == "missing":
+                return None
+            raise self._of_the_file(f"cannot look at {found.path} of {self.address}", said) from error
+        item = None if isinstance(entry, DeletedMetadata) else _item_of(entry)
+        return replace(item, path=found.path) if isinstance(item, Found) else None
+
+    def diagnose(self) -> Report:
+        began, findings, first = perf_counter(), [], 0
+        if self.access.token and not self.access.refresh_token:
+            findings.append(
+                Finding(
+                    "warning",
+                    "dropbox-token-ends",
+                    "an access token of Dropbox ends after four hours: no backup at night will have it",
+                    remedy="set refresh_token and app_key instead of token",
+                )
+            )
+        try:
+            first = len(self._client.files_list_folder(self._root, limit=PAGE).entries)
+        except failures() as error:
+            raised = self._of_the_tree(complaint(error))
+            findings.append(Finding("error", "tree-unreachable", raised.message, remedy=raised.remedy))
+        return Report(self.address, tuple(findings), {"entries": first}, perf_counter() - began)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _of_the_tree(self, said: Complaint) -> SourceError:
+        message = f"cannot list {self.address}: {said.message}"
+        if said.kind == "again":
+            return SourceUnavailable(message, remedy=said.remedy)
+        if "missing_scope" in said.tags or "route_access_denied" in said.tags:
+            return PermissionMissing(message, remedy=said.remedy)
+        if said.kind == "missing":
+            return SourceError(
+                message,
+                remedy="check the path; a team folder needs `namespace` and `select_user`, and an app with a folder "
+                "of its own sees nothing else",
+            )
+        return SourceError(message, remedy=said.remedy)
+
+    def _of_the_file(self, what: str, said: Complaint) -> SourceError:
+        message = f"{what}: {said.message}"
+        if said.kind == "missing":
+            return Vanished(message)
+        if said.kind == "again":
+            return SourceUnavailable(message, remedy=said.remedy)
+        if _OF_THE_FILE & set(said.tags):
+            return Unreadable(message, remedy=said.remedy)
+        return SourceError(message, remedy=said.remedy)
+
+
+def _item_of(entry: Any) -> Found | Trouble | None:
+    from dropbox.files import FileMetadata, FolderMetadata
+
+    if isinstance(entry, FolderMetadata):
+        return Found("", "folder")
+    if not isinstance(entry, FileMetadata):
+        return None
+    modified = _nanoseconds(entry.client_modified)
+    if entry.symlink_info is not None:
+        return Found(
+            "", "link", mtime_ns=modified, target=entry.symlink_info.target, state={"rev": entry.rev}
+        )
+    if not entry.is_downloadable:
+        how = entry.export_info.export_as if entry.export_info is not None else None
+        hint = f"Dropbox only exports it, as {how}" if how else "Dropbox does not give it out"
+        return Trouble(
+            "",
+            "file-not-downloadable",
+            f"it has no bytes of its own: {hint}. Export it by hand, or exclude it",
+        )
+    state = {"hash": entry.content_hash or "", "rev": entry.rev}
+    return Found("", "file", size=entry.size, mtime_ns=modified, state=state)
+
+
+def _nanoseconds(moment: datetime) -> int:
+    """Dropbox writes whole seconds of UTC, and the SDK leaves the zone out."""
+    return int(moment.replace(tzinfo=UTC).timestamp()) * 10**9
+
+
+def _path_of(entry: _Listed, folders: dict[tuple[str, ...], str]) -> str:
+    """Of the last part, Dropbox promises that it is shown as it was written; of those above it, each folder says."""
+    if not entry.lower:
+        return ""
+    above = [folders.get(entry.lower[:depth], entry.shown[depth - 1]) for depth in range(1, len(entry.lower))]
+    return "/".join([*above, entry.shown[-1]])
+
+
+def _unpickled(spool: IO[bytes]) -> Iterator[_Listed]:
+    while True:
+        try:
+            yield pickle.load(spool)
+        except EOFError:
+            return
+
+
+class _Body(RawIOBase):
+    """A content as it comes, held against its length and Dropbox's own hash of it."""
+
+    def __init__(
+        self, response: Any, size: int, content_hash: str | None, what: str, source: DropboxSource
+    ) -> None:
+        self._response, self._left, self._expected = response, size, content_hash
+        self._what, self._source = what, source
+        self._digest = ContentHash()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        if not self._left or not view:
+            return 0
+        try:
+            data: bytes = self._response.raw.read(min(len(view), self._left), decode_content=False)
+        except failures() as error:
+            raise self._source._of_the_file(self._what, complaint(error)) from error
+        if not data:
+            raise SourceUnavailable(f"{self._what}: the answer ended early")
+        self._digest.update(data)
+        self._left -= len(data)
+        if not self._left and self._expected and self._digest.hexdigest() != self._expected:
+            raise SourceUnavailable(f"{self._what}: the bytes that came are not those that Dropbox holds")
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._response.close()
