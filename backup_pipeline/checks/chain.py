@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from backup_pipeline.errors import Damaged
-from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.keeping import Forgotten, Newest
 from backup_pipeline.model.manifest import Link
@@ -19,19 +17,6 @@ REMEDY = (
     "compare with another copy of the vault: either a backup was removed or edited, or this one was; "
     "`verify all` shows which ones still hold"
 )
-
-
-def previous_of(data: bytes) -> Link | None:
-    """The link in a manifest, whatever else is in it. None also where it cannot be read: that is that one's trouble."""
-    try:
-        return canonical.decode(_Linked, data, what="a manifest").previous
-    except Damaged:
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Linked:
-    previous: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)

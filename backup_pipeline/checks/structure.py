@@ -12,18 +12,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from backup_pipeline.errors import BackupError, Damaged, NotFound, NotThawed
+from backup_pipeline.checks import sealed
+from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound, NotThawed
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.model.manifest import FORMAT, FileImage, Manifest, TableEntry
+from backup_pipeline.model.manifest import FORMAT, FileImage, Link, Manifest, TableEntry
+from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema, Table, TableId
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_SUFFIX = re.compile(r"(\.[a-z0-9]+)*\.zst")
+_SUFFIX = re.compile(r"(\.[a-z0-9]+)+(\.age)?")
 
 FROM_COPY = "restore the folder of this backup from another copy of the vault, or use another backup"
 NOT_EDITED = "a manifest is never edited: " + FROM_COPY
@@ -37,24 +39,41 @@ class Opened:
     sha256: str = ""
     schema: Schema | None = None
     findings: tuple[Finding, ...] = ()
+    #: Of an encrypted backup: what may be known without a key.
+    outline: Outline | None = None
+
+    @property
+    def previous(self) -> Link | None:
+        known = self.manifest or self.outline
+        return known.previous if known else None
 
 
 def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
     """Everything that can be said without reading rows. Raises NotFound when there never was such a backup."""
     try:
-        data = vault.manifest_bytes(system, identifier)
+        stored = vault.stored_manifest(system, identifier)
     except NotFound:
         if not had_a_manifest(vault, system, identifier):
             raise
         return Opened(findings=(_missing(identifier),))
-    digest = hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256(stored).hexdigest()
     findings = [*_seal(vault, system, identifier, digest), *_proofs(vault, system, identifier, digest)]
+    outline = None
+    if vault.encrypted:
+        outline, wrong = sealed.open_outline(vault, system, identifier, digest)
+        findings += wrong
     try:
+        data = vault.manifest_bytes(system, identifier)
         manifest = vault.manifest(system, identifier)
     except Damaged as error:
         findings.append(Finding("error", "manifest-unreadable", error.message, remedy=FROM_COPY))
-        return Opened(sha256=digest, findings=tuple(findings))
+        return Opened(sha256=digest, findings=tuple(findings), outline=outline)
+    except KeyMissing:
+        findings.append(sealed.NOT_OPENED)
+        return Opened(sha256=digest, findings=tuple(findings), outline=outline)
     findings += _canonical(manifest, data)
+    if outline is not None:
+        findings += sealed.compare(outline, outline_of(manifest, digest, hashlib.sha256(data).hexdigest()))
     findings += _identity(manifest, system, identifier)
     findings += _recover(vault, manifest)
     findings += _references(manifest)
@@ -74,7 +93,7 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
             findings.append(Finding("error", "schema-unreadable", message, remedy=FROM_COPY))
     if schema is not None:
         findings += _agreement(manifest, schema)
-    return Opened(manifest, digest, schema, tuple(findings))
+    return Opened(manifest, digest, schema, tuple(findings), outline)
 
 
 def had_a_manifest(vault: Vault, system: str, identifier: str) -> bool:
@@ -97,7 +116,7 @@ def _missing(identifier: str) -> Finding:
 
 def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:
     try:
-        line = read_all(vault.store, layout.seal_key(system, identifier))
+        line = read_all(vault.store, vault.seal_key(system, identifier))
     except NotFound:
         yield Finding(
             "warning",
@@ -106,7 +125,9 @@ def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[F
             remedy="the next backup of this system seals it",
         )
         return
-    if line != f"{digest}  manifest.json\n".encode():
+    if vault.encrypted:
+        yield from sealed.judge_seal(vault, system, identifier, line, digest)
+    elif line != f"{digest}  manifest.json\n".encode():
         yield Finding(
             "error",
             "seal-broken",
@@ -116,8 +137,12 @@ def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[F
 
 
 def _proofs(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:
+    if vault.encrypted:
+        yield from sealed.judge_details(vault, system, identifier)
     for stat in vault.store.list(layout.proofs_prefix(system, identifier)):
         name = stat.key.rpartition("/")[2]
+        if name.endswith(".age"):
+            continue
         try:
             held = json.loads(read_all(vault.store, stat.key))
             proven = held.get("manifest_sha256") if isinstance(held, dict) else None
@@ -185,8 +210,14 @@ def _identity(manifest: Manifest, system: str, identifier: str) -> Iterator[Find
 
 
 def _recover(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
+    if not vault.can_open:
+        return  # the seal speaks for its stored bytes
     try:
-        text = read_all(vault.store, layout.recover_key(manifest.system, manifest.id))
+        text = vault.recover_text(manifest.system, manifest.id)
+    except (Damaged, KeyMissing) as error:
+        message = f"RECOVER.md.age does not open: {error.message}"
+        yield Finding("error", "recover-altered", message, remedy=FROM_COPY)
+        return
     except NotFound:
         yield Finding("error", "recover-missing", "RECOVER.md is missing", remedy=FROM_COPY)
         return

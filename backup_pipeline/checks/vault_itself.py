@@ -9,10 +9,9 @@ from importlib import resources
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import FORMAT
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout
-from backup_pipeline.vault.vault import Vault, VaultInfo
+from backup_pipeline.vault.vault import Vault
 
 #: Digests of the FORMAT.md of earlier releases: a vault keeps the one with which it was made.
 EARLIER_DESCRIPTIONS: frozenset[str] = frozenset(
@@ -23,7 +22,7 @@ _REMEDY = "copy it from another copy of the vault, or from a new vault made by t
 
 
 def look_at_the_vault(vault: Vault) -> Iterator[Finding]:
-    expected = canonical.encode(VaultInfo(product="backup_pipeline", format=FORMAT))
+    expected = canonical.encode(vault.info)
     try:
         held = read_all(vault.store, layout.VAULT)
     except NotFound:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.checks import chain, sqlite_image, structure
+from backup_pipeline.checks import chain, sealed, sqlite_image, structure
 from backup_pipeline.checks.integrity import Job, Seen, Use, judge, look_at_all, uses
 from backup_pipeline.checks.vault_itself import look_at_the_vault
 from backup_pipeline.errors import Damaged, NotFound
@@ -99,6 +99,8 @@ def _verify(
     vault: Vault, system: str, identifiers: tuple[str, ...], *, quick: bool, listener: Listener
 ) -> tuple[tuple[str, Report], ...]:
     started = time.monotonic()
+    if not quick:
+        vault.need_identity()
     cases = _open_each(vault, system, identifiers)
     if cases:
         cases[-1].findings += look_at_the_vault(vault)
@@ -169,6 +171,8 @@ def _open(vault: Vault, system: str, identifier: str) -> _Case:
     case.counted["manifests"] = 1
     manifest = opened.manifest
     if manifest is None:
+        if opened.outline is not None:
+            case.uses = tuple(Use(one, "of an encrypted backup") for one in sealed.references(opened.outline))
         return case
     case.counted["tables"] = len(manifest.tables)
     if not any(finding.code == "object-name" for finding in opened.findings):
@@ -194,9 +198,8 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
                 del digests[identifier]
 
     for case in cases:
-        manifest = case.opened.manifest
-        if manifest is not None:
-            link = manifest.previous
+        if case.opened.manifest is not None or case.opened.outline is not None:
+            link = case.opened.previous
             if link is not None:
                 digest(link.id)
             crossed = chain.bridge(link, digests, record)
@@ -207,7 +210,7 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
         _, above = chain.neighbours(identifiers, case.id)
         if above is not None and above not in known and case.opened.sha256:
             with suppress(NotFound):  # as above
-                link = chain.previous_of(vault.manifest_bytes(system, above))
+                link = vault.previous(system, above)
                 case.findings += chain.judge_link_above(case.id, case.opened.sha256, above, link)
     if cases and cases[-1].id == max(digests, default=cases[-1].id):
         # What is missed would be newer than this one.

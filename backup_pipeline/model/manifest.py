@@ -282,3 +282,5 @@ class Proof:
     #: The digest of the manifest that was proven: a proof of other bytes is no proof.
     manifest_sha256: str = ""
     tools: dict[str, str] = field(default_factory=dict)
+    #: In an encrypted vault what was found lies beside this, encrypted: the digest of that.
+    details_sha256: str = ""

@@ -54,6 +54,19 @@ class VaultInfo:
     encryption: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    previous: Link | None = None
+
+
+def previous_of(data: bytes) -> Link | None:
+    """The link in a manifest, whatever else is in it. None also where it cannot be read: that is that one's trouble."""
+    try:
+        return canonical.decode(_Linked, data, what="a manifest").previous
+    except Damaged:
+        return None
+
+
 @dataclass(frozen=True)
 class Vault:
     store: Store
@@ -269,6 +282,15 @@ class Vault:
             return hidden.read_outline(self, system, identifier)
         return outline_of(self.manifest(system, identifier), self.link(system, identifier).sha256)
 
+    def previous(self, system: str, identifier: str) -> Link | None:
+        """The link down; None also where it cannot be read."""
+        if self.encrypted:
+            try:
+                return self.outline(system, identifier).previous
+            except Damaged:
+                return None
+        return previous_of(self.stored_manifest(system, identifier))
+
     def recover_text(self, system: str, identifier: str) -> bytes:
         """RECOVER.md with the commands for this very backup."""
         key = layout.recover_key(system, identifier)
@@ -363,8 +385,10 @@ class Vault:
         key = layout.proof_key(system, identifier, proof.kind, backup_id(parse_timestamp(proof.at)))
         if self.encrypted:
             assert self.keys is not None
-            self.store.put(key + AGE, crypto.encrypt(self.keys, canonical.encode(proof)), overwrite=True)
-            proof = replace(proof, findings=(), counted={})
+            details = crypto.encrypt(self.keys, canonical.encode(proof))
+            self.store.put(key + AGE, details, overwrite=True)
+            digest = hashlib.sha256(details).hexdigest()
+            proof = replace(proof, findings=(), counted={}, details_sha256=digest)
         self.store.put(key, canonical.encode(proof), overwrite=True)
 
     def proofs(self, system: str, identifier: str) -> tuple[Proof, ...]:
