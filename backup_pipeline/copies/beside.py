@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from backup_pipeline.copies import transfer
+from backup_pipeline.copies import folders, transfer
 from backup_pipeline.copies.folders import Folder, SystemFolder
-from backup_pipeline.copies.replicate import names_recover
 from backup_pipeline.copies.transfer import Unreadable
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding
@@ -53,8 +52,13 @@ class Healer:
             self._write(identifier, name, manifest)
             why = "it was missing" if folder.manifest is None else "it was not the one that was sealed"
             yield Change(self._key(identifier, name), why, source)
-        yield from self._seal(folder, identifier, name, digest)
-        yield from self._files(folder, identifier, manifest)
+        seal = self._right_seal(folder, identifier, name, digest)
+        held = _read(self.vault, self._key(identifier, f"{name}.sha256"))
+        if held != seal:
+            self._write(identifier, f"{name}.sha256", seal)
+            why = "it was missing" if held is None else "it was not the one that was written"
+            yield Change(self._key(identifier, f"{name}.sha256"), why, "the manifest")
+        yield from self._files(identifier, digest, folders.known_digests(manifest, seal))
         if not self.dry_run:
             self._newest(identifier, digest)
 
@@ -94,10 +98,8 @@ class Healer:
         manifest can make anew."""
         for _, vault, held in self._places(folder, identifier):
             if held.seal is not None:
-                line = _read(vault, self._key(identifier, held.seal)) or b""
-                digest = line[:64].decode("ascii", "replace")
-                if len(digest) == 64 and set(digest) <= set("0123456789abcdef"):
-                    yield digest
+                named = folders.sealed(_read(vault, self._key(identifier, held.seal)) or b"")
+                yield from (digest for name, digest in named.items() if folders.is_manifest(name))
         above = next((other for other in every if other > identifier), None)
         links = set()
         for _, vault, there in (("", self.vault, None), *self.others):
@@ -138,19 +140,24 @@ class Healer:
 
     # ── what lies beside it
 
-    def _seal(self, folder: Folder, identifier: str, name: str, digest: str) -> Iterator[Change]:
-        key = self._key(identifier, f"{name}.sha256")
-        line = f"{digest}  {name}\n".encode()
-        held = _read(self.vault, key)
-        if held == line:
-            return
-        self._write(identifier, f"{name}.sha256", line)
-        yield Change(key, "it was missing" if held is None else "it named another manifest", "the manifest")
+    def _right_seal(self, folder: Folder, identifier: str, name: str, digest: str) -> bytes:
+        """The first, here or elsewhere, that names the right manifest and fits all that lies beside it in its own place; else one
+        that names the manifest alone, as if its writer had been stopped and sealed it later."""
+        own: bytes | None = None
+        for source, vault, held in self._places(folder, identifier):
+            seal = _read(vault, self._key(identifier, held.seal)) if held.seal else None
+            named = folders.sealed(seal or b"")
+            if seal is None or seal != _written(named) or named.get(name) != digest:
+                continue
+            files = {one: _read(vault, self._key(identifier, one)) for one in named if one != name}
+            if all(data is not None and folders.fits(one, data, named) for one, data in files.items()):
+                return seal
+            own = seal if not source else own
+        return own or _written({name: digest})
 
-    def _files(self, folder: Folder, identifier: str, manifest: bytes) -> Iterator[Change]:
-        """Missing ones; and a RECOVER.md that is not the one of the manifest."""
-        wanted: dict[str, None] = {}
-        digest = hashlib.sha256(manifest).hexdigest()
+    def _files(self, identifier: str, digest: str, digests: Mapping[str, str]) -> Iterator[Change]:
+        """What is missing, and what is not the file that was written, as far as anything says which that was."""
+        wanted = dict.fromkeys((*digests, "RECOVER.md"))
         same = [
             (name, vault, there.folder(identifier))
             for name, vault, there in self.others
@@ -158,15 +165,14 @@ class Healer:
         ]
         for _, _, there in same:
             wanted.update((name, None) for name in there.before_the_manifest() if name not in _OWN)
-        wanted.setdefault("RECOVER.md")
         for name in wanted:
             held = _read(self.vault, self._key(identifier, name))
-            if held is not None and (name != "RECOVER.md" or names_recover(manifest, held)):
+            if held is not None and folders.fits(name, held, digests):
                 continue
             why = "it was missing" if held is None else "it was not the one that was written"
             for source, vault, there in same:
                 data = _read(vault, self._key(identifier, name)) if name in there.files else None
-                if data is not None and (name != "RECOVER.md" or names_recover(manifest, data)):
+                if data is not None and folders.fits(name, data, digests):
                     self._write(identifier, name, data)
                     yield Change(self._key(identifier, name), why, source)
                     break
@@ -219,3 +225,8 @@ def _digest(vault: Vault, system: str, folder: Folder) -> str | None:
         return None
     data = _read(vault, layout.backup_prefix(system, folder.id) + folder.manifest)
     return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _written(named: Mapping[str, str]) -> bytes:
+    """As `sha256sum` prints it."""
+    return "".join(f"{digest}  {name}\n" for name, digest in named.items()).encode()

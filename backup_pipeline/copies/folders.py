@@ -6,6 +6,8 @@ encrypted backups: `manifest.json` and `manifest.json.age` are both the commit p
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from backup_pipeline.vault import layout
 
 _MANIFEST = re.compile(r"manifest\.json(\.age)?")
 _SEAL = re.compile(r"manifest\.json(\.age)?\.sha256")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _WORKING = ("journal/",)
 PROOFS = "proofs/"
 #: Proves that the content can be brought back, wherever its bytes are. Others are about the bytes of one place.
@@ -28,6 +31,34 @@ def is_manifest(name: str) -> bool:
 
 def is_seal(name: str) -> bool:
     return _SEAL.fullmatch(name) is not None
+
+
+def sealed(seal: bytes) -> dict[str, str]:
+    """File → digest, as a seal names them: the manifest, and in an encrypted vault what lies beside it."""
+    found = {}
+    for line in seal.decode("utf-8", "replace").splitlines():
+        digest, separator, name = line.partition("  ")
+        if separator and _DIGEST.fullmatch(digest):
+            found[name] = digest
+    return found
+
+
+def known_digests(manifest: bytes, seal: bytes) -> dict[str, str]:
+    """Of what lies beside a manifest. A plain manifest names its RECOVER.md, an encrypted one's seal names everything."""
+    found = {name: digest for name, digest in sealed(seal).items() if not is_manifest(name)}
+    try:
+        held = json.loads(manifest)
+    except ValueError:
+        return found
+    digest = held.get("recover_sha256") if isinstance(held, dict) else None
+    if isinstance(digest, str) and digest:
+        found["RECOVER.md"] = digest
+    return found
+
+
+def fits(name: str, data: bytes, digests: Mapping[str, str]) -> bool:
+    """Whether a file is the one that was written, as far as anything says which that was."""
+    return name not in digests or hashlib.sha256(data).hexdigest() == digests[name]
 
 
 @dataclass(frozen=True, slots=True)

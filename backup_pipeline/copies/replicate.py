@@ -11,9 +11,8 @@ Replication never removes a backup or an object; what the copy need not keep any
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,6 +34,8 @@ from backup_pipeline.vault.vault import Vault
 
 #: Why a copy's history leads over a backup that it was never given. One that its own retention removed has another why.
 NOT_COPIED = "not copied here"
+#: In an encrypted vault: what says, without a key, which objects a backup needs.
+OUTLINE = "outline.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class _Run:
 
     def _backup(self, here: Folder, there: Folder) -> None:
         try:
-            outline, manifest = self._sound(here)
+            outline, manifest, digests = self._sound(here)
         except NotFound:
             self._say("info", "forgotten-meanwhile", f"{here.id} was forgotten while the copy ran")
             return
@@ -166,7 +167,7 @@ class _Run:
                 self._hurt(outline, hurt)
                 return
             for name in here.before_the_manifest():
-                self._file(here, there, name, manifest)
+                self._file(here, there, name, digests)
             try:
                 with committing(self.target.store, self.held, outline.objects):
                     self.target.store.put(self._key(here.id, here.manifest or ""), manifest)
@@ -180,14 +181,15 @@ class _Run:
         self.known.add(here.id)
         self.copied.append(here.id)
         if here.seal is not None:
-            self._file(here, there, here.seal)
+            self._file(here, there, here.seal, digests)
         for name in here.drills():
-            self._file(here, there, name)
+            self._file(here, there, name, digests)
         self._bridge(outline.previous)
         self._newest(here.id, outline)
 
-    def _sound(self, here: Folder) -> tuple[Outline, bytes]:
-        """What the backup needs, and its manifest, after a look at whether that is the one that was sealed."""
+    def _sound(self, here: Folder) -> tuple[Outline, bytes, dict[str, str]]:
+        """What the backup needs, its manifest, and the digests of what lies beside that; after a look at whether it is
+        the one that was sealed."""
         outline = self.source.outline(self.system, here.id)
         if here.manifest is None:
             raise Damaged(f"the manifest of {here.id} has no name that this version knows")
@@ -195,7 +197,10 @@ class _Run:
         digest = hashlib.sha256(manifest).hexdigest()
         if digest != outline.manifest_sha256 or not self.source.seal_holds(self.system, here.id):
             raise Damaged(f"the manifest of {here.id} is not the one that was sealed: it was altered since")
-        return outline, manifest
+        digests = self._digests(here, manifest)
+        if OUTLINE in digests and not folders.fits(OUTLINE, self._bytes(here.id, OUTLINE), digests):
+            raise Damaged(f"the outline of {here.id} is not the one that was sealed: it was altered since")
+        return outline, manifest, digests
 
     def _hurt(self, outline: Outline, hurt: list[tuple[Item, str]]) -> None:
         if outline.id not in self.source.ids(self.system):
@@ -245,7 +250,7 @@ class _Run:
     def _bytes(self, identifier: str, name: str) -> bytes:
         return b"".join(transfer.blocks(self.source.store, self._key(identifier, name)))
 
-    def _file(self, here: Folder, there: Folder, name: str, manifest: bytes | None = None) -> None:
+    def _file(self, here: Folder, there: Folder, name: str, digests: Mapping[str, str]) -> None:
         if there.files.get(name) == here.files[name]:
             return
         try:
@@ -253,12 +258,12 @@ class _Run:
         except Unreadable as error:
             self._say("warning", "not-copied-beside", f"{name} of {here.id} was not copied: {error}")
             return
-        if manifest is not None and name == "RECOVER.md" and not names_recover(manifest, data):
-            # Commands that somebody would run by hand on a bad day: not these. The data itself is worth copying.
+        if not folders.fits(name, data, digests):
+            # RECOVER.md: commands that somebody would run by hand on a bad day. The data itself is worth copying.
             self._say(
                 "warning",
                 "not-copied-beside",
-                f"RECOVER.md of {here.id} is not the one that was written, and was not copied",
+                f"{name} of {here.id} is not the one that was written, and was not copied",
                 f"`backup-pipeline repair {self.system}` brings it back where another place has it",
             )
             return
@@ -275,17 +280,19 @@ class _Run:
             )
             return
         names = [*here.before_the_manifest(), *([here.seal] if here.seal else []), *here.drills()]
-        for name in names:
-            if name not in there.files:
-                self._file(here, there, name, self._manifest_for(here, name))
-
-    def _manifest_for(self, here: Folder, name: str) -> bytes | None:
-        if name != "RECOVER.md" or here.manifest is None:
-            return None
+        absent = [name for name in names if name not in there.files]
+        if not absent:
+            return
         try:
-            return self._bytes(here.id, here.manifest)
-        except Unreadable:
-            return None
+            digests = self._digests(here, self._bytes(here.id, here.manifest))
+        except Unreadable as error:
+            self._say("warning", "not-copied-beside", f"the manifest of {here.id}: {error}")
+            return
+        for name in absent:
+            self._file(here, there, name, digests)
+
+    def _digests(self, here: Folder, manifest: bytes) -> dict[str, str]:
+        return folders.known_digests(manifest, self._bytes(here.id, here.seal) if here.seal else b"")
 
     # ── the history
 
@@ -366,13 +373,3 @@ def kept_no_longer(target: Vault, there: SystemFolder, identifier: str) -> bool:
         return False
     record = keeping.forgotten(target.store, there.system, identifier)
     return record is not None and record.why != NOT_COPIED
-
-
-def names_recover(manifest: bytes, recover: bytes) -> bool:
-    """Whether a RECOVER.md is the one that a plain manifest names. An encrypted one cannot be asked without a key."""
-    try:
-        held = json.loads(manifest)
-    except ValueError:
-        return True
-    digest = held.get("recover_sha256") if isinstance(held, dict) else None
-    return digest is None or digest == hashlib.sha256(recover).hexdigest()

@@ -30,8 +30,7 @@ def open_copy(settings: Settings, name: str) -> Vault:
 
 def open_for_a_look(settings: Settings, name: str) -> Vault:
     """A copy of which somebody who waits wants to know something: one that does not answer is given up soon."""
-    options = options_of(settings, settings.copy_settings(name))
-    return Vault(open_store(replace(options, max_attempts=min(2, options.max_attempts))))
+    return _open(settings, settings.copy_settings(name), attempts=2)
 
 
 def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault:
@@ -46,5 +45,8 @@ def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
     return replace(found, archivable=layout.ARCHIVABLE)
 
 
-def _open(settings: Settings, store: StoreSettings) -> Vault:
-    return Vault(open_store(options_of(settings, store)))
+def _open(settings: Settings, store: StoreSettings, *, attempts: int | None = None) -> Vault:
+    options = options_of(settings, store)
+    if attempts is not None:
+        options = replace(options, max_attempts=min(attempts, options.max_attempts))
+    return Vault(open_store(options))
