@@ -11,10 +11,12 @@ from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.report import failure_of, show_report
+from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.cli.units import duration
 
 if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
+    from backup_pipeline.stores.thawing import Tier
 
 
 @as_verb(
@@ -27,13 +29,21 @@ if TYPE_CHECKING:
         help="A server on which a database may be made and dropped [else `scratch:` of the system, else a throw-away one].",
     ),
     click.Option(["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance."),
+    thaw_option(),
     examples="""
     backup-pipeline drill shop
     backup-pipeline drill shop 2026-11-21T02-00-00-123Z
     backup-pipeline drill shop --scratch postgresql://drill@scratch-host/postgres
     """,
 )
-def verb(call: Call, system: str, identifier: str | None, scratch: str | None, no_record: bool) -> Outcome:
+def verb(
+    call: Call,
+    system: str,
+    identifier: str | None,
+    scratch: str | None,
+    no_record: bool,
+    thaw: Tier | None,
+) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
 
     The scratch database is made and dropped by the drill; one that exists is never touched. Sequences, constraints and
@@ -43,6 +53,7 @@ def verb(call: Call, system: str, identifier: str | None, scratch: str | None, n
     call.hide(scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
     project = call.project
+    readable(call, project.vault, system, identifier, thaw)
     with call.progress(f"drill of {system}") as listener:
 
         def directly() -> DrillReport:

@@ -9,11 +9,13 @@ import click
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError
 
 if TYPE_CHECKING:
     from backup_pipeline.restore import RestorePlan, RestoreResult
+    from backup_pipeline.stores.thawing import Tier
 
 
 @as_verb(
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     click.Option(
         ["--jobs"], type=click.IntRange(1, 64), metavar="N", help="Sessions at a time [else `workers:`]."
     ),
+    thaw_option(),
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
     backup-pipeline restore shop 2026-11-21T02-00-00-123Z --to "$TARGET_URL" --dry-run
@@ -45,6 +48,7 @@ def verb(
     create: bool,
     dry_run: bool,
     jobs: int | None,
+    thaw: Tier | None,
 ) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
 
@@ -54,6 +58,7 @@ def verb(
     call.hide(to)
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
     project = call.project
+    readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
     plan = project.plan_restore(system, identifier, to, create=create, jobs=jobs)
     if dry_run:
         return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))

@@ -35,7 +35,7 @@ class S3Thawing:
     def look(self, keys: Sequence[str]) -> tuple[Frozen, ...]:
         asked = list(keys) if len(keys) <= LIST_ABOVE else self._suspects(set(keys))
         with ThreadPoolExecutor(THREADS, thread_name_prefix="thaw") as pool:
-            found = pool.map(self._look_at, asked)
+            found = pool.map(self._look_at, sorted(asked))
             return tuple(one for one in found if one is not None)
 
     def ask(self, frozen: Frozen, tier: Tier, days: int) -> None:
