@@ -53,6 +53,8 @@ class Found:
     #: Equal to that of the earlier backup, together with size and mtime: the content is the same. Local: ctime_ns and
     #: inode · bucket: etag and version · Dropbox: content hash and revision.
     state: dict[str, str] = field(default_factory=dict)
+    #: It has holes: fewer bytes on the disk than it is long.
+    sparse: bool = False
     #: Entries with the same identity are one file with several names (hard links); empty: it has one name only.
     identity: str = ""
 
