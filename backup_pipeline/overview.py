@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Proof
+from backup_pipeline.vault import keeping
 
 if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
@@ -28,25 +29,28 @@ class Listed:
     id: str
     kind: str
     scope: str
-    tables: int
-    rows: int
+    #: None, here and below: it is encrypted, and this host can neither open nor remember it.
+    tables: int | None
+    rows: int | None
     #: Plain bytes of the rows or of the database file, and of all file trees.
     bytes: int
     #: Bytes of the objects that it names, shared ones included.
     stored: int
     seconds: float
     #: Of tables, and the segments of a file.
-    chunks: int
-    reused_chunks: int
+    chunks: int | None
+    reused_chunks: int | None
     #: The last drill, if it passed.
     proven_at: str | None = None
     verified_at: str | None = None
     findings: int = 0
-    left_out: int = 0
+    left_out: int | None = 0
     #: In all its file trees.
-    files: int = 0
+    files: int | None = 0
     #: Something that was asked for could not be taken; its findings say what.
     degraded: bool = False
+    #: Why somebody pinned it; None: nobody did.
+    pinned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,11 @@ class SystemStatus:
 
 
 def listed(vault: Vault, system: str, identifier: str) -> Listed:
-    manifest = vault.manifest(system, identifier)
     proofs = vault.proofs(system, identifier)
+    try:
+        manifest = vault.manifest(system, identifier)
+    except (KeyMissing, ConfigError):
+        return _locked(vault, system, identifier, proofs)
     parts = [chunk.reused_from for table in manifest.tables for chunk in table.chunks]
     parts += [segment.reused_from for segment in manifest.image.segments] if manifest.image else []
     return Listed(
@@ -104,6 +111,36 @@ def listed(vault: Vault, system: str, identifier: str) -> Listed:
         left_out=len(manifest.left_out),
         files=sum(tree.files for tree in manifest.files),
         degraded=manifest.degraded,
+        pinned=_pin(vault, system, identifier),
+    )
+
+
+def _pin(vault: Vault, system: str, identifier: str) -> str | None:
+    pin = keeping.pin_of(vault.store, system, identifier)
+    return None if pin is None else pin.reason
+
+
+def _locked(vault: Vault, system: str, identifier: str, proofs: tuple[Proof, ...]) -> Listed:
+    """What may be known of an encrypted backup without its key."""
+    outline = vault.outline(system, identifier)
+    return Listed(
+        system=system,
+        id=identifier,
+        kind=outline.kind,
+        scope=outline.scope,
+        tables=None,
+        rows=None,
+        bytes=outline.bytes,
+        stored=outline.stored,
+        seconds=_seconds(outline.started_at, outline.finished_at),
+        chunks=None,
+        reused_chunks=None,
+        proven_at=_last(proofs, "drill"),
+        verified_at=_last(proofs, "verify"),
+        findings=outline.errors + outline.warnings,
+        left_out=None,
+        files=None,
+        degraded=outline.degraded,
     )
 
 
@@ -182,6 +219,8 @@ def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
             remedy=f"`backup-pipeline verify {line.system} all` says which backups are as they were written; restore "
             "this one's folder from another copy of the vault",
         )
+    if line.tables is None:
+        return
     for finding in vault.manifest(line.system, line.id).findings:
         if finding.code == "table-became-empty":
             yield finding

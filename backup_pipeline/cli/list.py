@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.places import copy_option, project_at
 from backup_pipeline.cli.units import day, duration, number, plural, share, size
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.ids import parse_timestamp
@@ -27,19 +28,21 @@ class Listing:
 @as_verb(
     "list",
     system_argument(required=False),
+    copy_option(),
     examples="""
     backup-pipeline list
     backup-pipeline list shop
+    backup-pipeline list shop --copy offsite
     backup-pipeline list shop --json | jq -r '.data.backups[-1].id'
     """,
 )
-def verb(call: Call, system: str | None) -> Outcome:
+def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     """Of SYSTEM, or of all systems; oldest first.
 
     STORED is what the objects of a backup weigh in the vault; those that it shares with other backups count in each.
     RE-USED is the share of its chunks that were recognised as unchanged and not read again.
     """
-    project = call.project
+    project = project_at(call, place)
     names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))
     if system and system not in project.vault.systems():
         project.system(system)  # a name that means nothing is an error, not an empty list
@@ -72,9 +75,12 @@ def verb(call: Call, system: str | None) -> Outcome:
 
 
 def _row(line: Listed) -> tuple[str, ...]:
-    notes = [plural(line.left_out, "left out", "left out")] if line.left_out else []
+    notes = ["encrypted"] if line.tables is None else []
+    notes += [plural(line.left_out, "left out", "left out")] if line.left_out else []
     notes += [plural(line.files, "file")] if line.files else []
     notes += ["DEGRADED"] if line.degraded else []
+    if line.pinned is not None:
+        notes.append(f"pinned: {line.pinned}" if line.pinned else "pinned")
     notes += [plural(line.findings, "finding")] if line.findings else []
     return (
         line.id,

@@ -11,6 +11,7 @@ import click
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page, clean
+from backup_pipeline.cli.places import copy_option, project_at
 from backup_pipeline.cli.report import counted_as_text
 from backup_pipeline.cli.units import age, duration, number, plural, size, when
 from backup_pipeline.model.ids import moment_of, parse_timestamp
@@ -25,6 +26,7 @@ SHOWN = 25
     "show",
     system_argument(),
     backup_argument(),
+    copy_option(),
     click.Option(["--tables"], is_flag=True, help=f"Every table, not just the {SHOWN} biggest."),
     click.Option(["--raw"], is_flag=True, help="The manifest itself: the JSON as it lies in the vault."),
     examples="""
@@ -34,9 +36,11 @@ SHOWN = 25
     backup-pipeline show shop --json | jq '.data.manifest.left_out'
     """,
 )
-def verb(call: Call, system: str, identifier: str | None, tables: bool, raw: bool) -> Outcome:
+def verb(
+    call: Call, system: str, identifier: str | None, place: str | None, tables: bool, raw: bool
+) -> Outcome:
     """Without an ID it is the newest full backup."""
-    project = call.project
+    project = project_at(call, place)
     manifest = project.show(system, identifier)
     if raw:
         text = project.vault.manifest_bytes(system, manifest.id).decode("utf-8", "surrogatepass")
@@ -84,6 +88,8 @@ def _head(page: Page, manifest: Manifest, line: Listed) -> None:
 
 def content(line: Listed) -> str:
     """5 tables, 148,800 rows, 700 files, 9.1 MiB"""
+    if line.tables is None or line.rows is None:
+        return f"encrypted, {size(line.bytes)}"
     files = f", {plural(line.files, 'file')}" if line.files else ""
     return f"{plural(line.tables, 'table')}, {plural(line.rows, 'row')}{files}, {size(line.bytes)}"
 

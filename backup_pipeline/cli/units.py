@@ -16,8 +16,9 @@ def size(count: float) -> str:
     return f"{count:.1f} {unit}"
 
 
-def number(count: int) -> str:
-    return f"{count:,}"
+def number(count: int | None) -> str:
+    """None: nobody here can know it."""
+    return "–" if count is None else f"{count:,}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -25,9 +26,9 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def share(part: float, whole: float) -> str:
+def share(part: float | None, whole: float | None) -> str:
     """Never "100%" of what is not all, never "0%" of what is not nothing."""
-    if not whole:
+    if not whole or part is None:
         return "–"
     percent = 100 * part / whole
     if 0 < percent < 1:

@@ -120,14 +120,14 @@ def manifest_metadata(manifest: Manifest, line: Listed, where: str, history: Seq
         "scope": dg.MetadataValue.text(
             "full"
             if manifest.scope == "full"
-            else f"PARTIAL: {line.tables} tables; it never counts as the latest backup"
+            else f"PARTIAL: {len(manifest.tables)} tables; it never counts as the latest backup"
         ),
         "snapshot_at": dg.MetadataValue.timestamp(parse_timestamp(manifest.snapshot_at)),
         "manifest": dg.MetadataValue.path(where)
         if "://" not in where or where.startswith("file:")
         else dg.MetadataValue.url(where),
-        "dagster/row_count": dg.MetadataValue.int(line.rows),
-        "tables": dg.MetadataValue.int(line.tables),
+        "dagster/row_count": dg.MetadataValue.int(manifest.rows),
+        "tables": dg.MetadataValue.int(len(manifest.tables)),
         "bytes": dg.MetadataValue.int(line.bytes),
         "stored_bytes": dg.MetadataValue.int(line.stored),
         "duration_seconds": dg.MetadataValue.float(round(line.seconds, 3)),
@@ -135,7 +135,7 @@ def manifest_metadata(manifest: Manifest, line: Listed, where: str, history: Seq
     }
     if line.stored:
         found["ratio"] = dg.MetadataValue.float(round(line.bytes / line.stored, 2))
-    if line.chunks:
+    if line.chunks and line.reused_chunks is not None:
         found["chunks"] = dg.MetadataValue.int(line.chunks)
         found["chunks_reused"] = dg.MetadataValue.int(line.reused_chunks)
     if manifest.git_revision:
@@ -162,10 +162,15 @@ def size_over_time(history: Sequence[Listed]) -> str:
         "|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {line.id} | {line.rows:,} | {_bytes(line.bytes)} | {_bytes(line.stored)} | {line.seconds:.1f} |"
+        f"| {line.id} | {_count(line.rows)} | {_bytes(line.bytes)} | {_bytes(line.stored)} | {line.seconds:.1f} |"
         for line in reversed(history[-10:])
     ]
     return "\n".join(lines)
+
+
+def _count(number: int | None) -> str:
+    """None: it is encrypted, and this host cannot look."""
+    return "encrypted" if number is None else f"{number:,}"
 
 
 def bars(values: Sequence[int]) -> str:

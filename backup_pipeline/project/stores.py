@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backup_pipeline.config import Settings, StoreSettings
+from backup_pipeline.project.keys import vault_in
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
-
 
 #: What the vault is called where a copy is called by its name.
 VAULT = "vault"
@@ -37,7 +37,7 @@ def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault
     """The vault, or a copy, with the credentials that may delete (`pruner:`); the ordinary ones where there are none."""
     store = settings.vault if copy is None else settings.copy_settings(copy)
     staging = settings.state_folder / "staging"
-    return Vault(open_store(store.pruning_options(settings.base, staging, layout.MUTABLE)))
+    return vault_in(settings, open_store(store.pruning_options(settings.base, staging, layout.MUTABLE)))
 
 
 def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
@@ -49,4 +49,4 @@ def _open(settings: Settings, store: StoreSettings, *, attempts: int | None = No
     options = options_of(settings, store)
     if attempts is not None:
         options = replace(options, max_attempts=min(attempts, options.max_attempts))
-    return Vault(open_store(options))
+    return vault_in(settings, open_store(options))
