@@ -48,7 +48,7 @@ class TestRclone(StoreContract):
 
 #: Big enough to be continued, and slow enough to be cut while it is on its way.
 BIG = os.urandom(1 << 20) * 24
-RATE = 12 << 20
+RATE = 20 << 20
 
 
 def partials(folder: Path) -> list[Path]:
