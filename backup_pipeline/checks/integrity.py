@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 import zstandard
 
+from backup_pipeline.checks.pack_contents import Contents, PackReader
 from backup_pipeline.checks.rowtext import RowFacts, RowReader
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound, NotThawed, StoreUnavailable
+from backup_pipeline.model.files import PACK_SUFFIX, STORED_PACK_SUFFIX
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest, ObjectRef
 from backup_pipeline.vault import layout
@@ -47,6 +49,8 @@ class Seen:
     plain_size: int = 0
     plain_sha256: str = ""
     rows: RowFacts | None = None
+    #: Of a pack of files.
+    contents: Contents | None = None
     #: It is encrypted to others than the identity that is here.
     key_missing: str = ""
 
@@ -64,6 +68,10 @@ class Use:
     rows: int | None = None
     columns: int = 0
     utf8: bool = False
+    #: The file tree that is hurt when it is damaged.
+    tree: str | None = None
+    #: It holds contents of files.
+    pack: bool = False
 
 
 def uses(manifest: Manifest) -> Iterator[Use]:
@@ -92,9 +100,17 @@ def uses(manifest: Manifest) -> Iterator[Use]:
             for reference, role in ((segment.map, "the map of"), (segment.digests, "the digests of")):
                 if reference is not None:
                     yield Use(reference, f"{role} {what}", held)
+    for tree in manifest.files:
+        yield Use(tree.listing, f"the listing of {tree.name}", tree=tree.name)
+        for pack in tree.packs:
+            yield Use(pack, f"files of {tree.name}", tree=tree.name, pack=True)
+        for block in tree.blocks:
+            yield Use(block, f"blocks of big files of {tree.name}", tree=tree.name)
 
 
-def look(source: Readable, reference: ObjectRef, *, unpack: bool, rows: bool = False) -> Seen:
+def look(
+    source: Readable, reference: ObjectRef, *, unpack: bool, rows: bool = False, pack: bool = False
+) -> Seen:
     """Read an object to its end, once."""
     objects = objects_of(source)
     store = objects.store
@@ -104,7 +120,8 @@ def look(source: Readable, reference: ObjectRef, *, unpack: bool, rows: bool = F
             if not unpack:
                 stored.drain()
                 return Seen(size=stored.size, sha256=stored.sha256)
-            return _unpack(objects, reference, stored, RowReader() if rows else None)
+            reader = RowReader() if rows else _pack_reader(reference) if pack else None
+            return _unpack(objects, reference, stored, reader)
     except NotFound:
         return Seen(unreadable="missing")
     except NotThawed:
@@ -118,7 +135,13 @@ def look(source: Readable, reference: ObjectRef, *, unpack: bool, rows: bool = F
         return Seen(unreadable=error.message)
 
 
-def _unpack(objects: Objects, reference: ObjectRef, stored: Measured, reader: RowReader | None) -> Seen:
+def _pack_reader(reference: ObjectRef) -> PackReader:
+    return PackReader(whole=not reference.suffix.startswith((PACK_SUFFIX, STORED_PACK_SUFFIX)))
+
+
+def _unpack(
+    objects: Objects, reference: ObjectRef, stored: Measured, reader: RowReader | PackReader | None
+) -> Seen:
     plain, plain_size, broken, key_missing = hashlib.sha256(), 0, "", ""
     try:
         with opened(objects, reference, stored) as packed:
@@ -134,6 +157,7 @@ def _unpack(objects: Objects, reference: ObjectRef, stored: Measured, reader: Ro
     except KeyMissing as error:
         key_missing = error.message
     stored.drain()
+    told = reader is not None and not (broken or key_missing)
     return Seen(
         size=stored.size,
         sha256=stored.sha256,
@@ -141,7 +165,8 @@ def _unpack(objects: Objects, reference: ObjectRef, stored: Measured, reader: Ro
         broken=broken,
         plain_size=plain_size,
         plain_sha256=plain.hexdigest(),
-        rows=None if reader is None or broken or key_missing else reader.facts(),
+        rows=reader.facts() if told and isinstance(reader, RowReader) else None,
+        contents=reader.contents() if told and isinstance(reader, PackReader) else None,
         key_missing=key_missing,
     )
 
@@ -150,6 +175,7 @@ def _unpack(objects: Objects, reference: ObjectRef, stored: Measured, reader: Ro
 class Job:
     reference: ObjectRef
     rows: bool = False
+    pack: bool = False
 
 
 def look_at_all(
@@ -162,7 +188,8 @@ def look_at_all(
     with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
         while True:
             while len(waiting) < 2 * threads and (job := next(todo, None)) is not None:
-                waiting[pool.submit(look, source, job.reference, unpack=unpack, rows=job.rows)] = job
+                one = pool.submit(look, source, job.reference, unpack=unpack, rows=job.rows, pack=job.pack)
+                waiting[one] = job
             if not waiting:
                 return
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -174,10 +201,10 @@ def judge(use: Use, seen: Seen) -> Iterator[Finding]:
     """What is wrong with an object for this use. When its bytes are wrong, what they mean is not asked."""
     reference = use.reference
     name = f"object {reference.sha256[:12]}…{reference.suffix} ({use.what})"
-    found = list(_bytes(reference, seen, name)) or list(_rows(use, seen, name))
+    found = list(_bytes(reference, seen, name)) or [*_rows(use, seen, name), *_pack(use, seen, name)]
     for code, message in found:
         if not use.tables:
-            yield Finding("error", code, message, remedy=HEAL)
+            yield Finding("error", code, message, tree=use.tree, remedy=HEAL)
         elif len(use.tables) == 1:
             yield Finding("error", code, message, table=use.tables[0], remedy=HEAL)
         else:
@@ -213,6 +240,16 @@ def _bytes(reference: ObjectRef, seen: Seen, name: str) -> Iterator[tuple[str, s
         )
     elif seen.unpacked and seen.plain_sha256 != reference.plain_sha256:
         yield "content-altered", f"{name}: its content is not what the manifest says"
+
+
+def _pack(use: Use, seen: Seen, name: str) -> Iterator[tuple[str, str]]:
+    contents = seen.contents
+    if not use.pack or contents is None:
+        return
+    if contents.broken:
+        yield "pack-broken", f"{name} is no pack: {contents.broken}"
+    if contents.altered:
+        yield "pack-altered", f"{name}: the content {contents.altered[0][:12]}… in it is not that of its name"
 
 
 def _rows(use: Use, seen: Seen, name: str) -> Iterator[tuple[str, str]]:

@@ -29,14 +29,23 @@ from backup_pipeline.vault import keeping
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from backup_pipeline.checks.files_inside import Memory as FileMemory
+    from backup_pipeline.checks.files_inside import Trees
     from backup_pipeline.checks.references import Memory
 
 
 def verify(
-    vault: Vault, system: str, identifier: str, *, quick: bool = False, listener: Listener = silent
+    vault: Vault,
+    system: str,
+    identifier: str,
+    *,
+    quick: bool = False,
+    trees: Trees | None = None,
+    listener: Listener = silent,
 ) -> Report:
-    """Look at one backup: everything that it needs, and its links to the ones before and after it."""
-    ((_, report),) = _verify(vault, system, (identifier,), quick=quick, listener=listener)
+    """Look at one backup: everything that it needs, and its links to the ones before and after it. `trees`: what the
+    configuration says of file trees; without it, rows are not held against files."""
+    ((_, report),) = _verify(vault, system, (identifier,), quick=quick, trees=trees, listener=listener)
     return report
 
 
@@ -45,13 +54,14 @@ def verify_all(
     system: str,
     *,
     quick: bool = False,
+    trees: Trees | None = None,
     listener: Listener = silent,
     each: Callable[[str, Report], None] = lambda _id, _report: None,
 ) -> Report:
     """Look at every backup of a system. What several backups share is read once. `each` is told what was found of
     every single one."""
     started = time.monotonic()
-    reports = list(verify_each(vault, system, quick=quick, listener=listener))
+    reports = list(verify_each(vault, system, quick=quick, trees=trees, listener=listener))
     if not reports:
         raise NotFound(
             f"there is no backup of {system} in {vault.store.address}",
@@ -65,7 +75,12 @@ def verify_all(
 
 
 def verify_each(
-    vault: Vault, system: str, *, quick: bool = False, listener: Listener = silent
+    vault: Vault,
+    system: str,
+    *,
+    quick: bool = False,
+    trees: Trees | None = None,
+    listener: Listener = silent,
 ) -> tuple[tuple[str, Report], ...]:
     """Like `verify_all`, one report a backup. Objects and bytes are counted with the first backup that names them,
     rows with each."""
@@ -76,7 +91,7 @@ def verify_each(
         for name in vault.store.folders(f"{system}/")
         if is_backup_id(name) and name not in found and structure.had_a_manifest(vault, system, name)
     }
-    return _verify(vault, system, tuple(sorted(found)), quick=quick, listener=listener)
+    return _verify(vault, system, tuple(sorted(found)), quick=quick, trees=trees, listener=listener)
 
 
 @dataclass
@@ -96,7 +111,13 @@ class _Case:
 
 
 def _verify(
-    vault: Vault, system: str, identifiers: tuple[str, ...], *, quick: bool, listener: Listener
+    vault: Vault,
+    system: str,
+    identifiers: tuple[str, ...],
+    *,
+    quick: bool,
+    trees: Trees | None,
+    listener: Listener,
 ) -> tuple[tuple[str, Report], ...]:
     started = time.monotonic()
     if not quick:
@@ -113,7 +134,8 @@ def _verify(
                 case.counted["rows"] += outcome.rows.rows
             found = list(judge(use, outcome))
             case.findings += found
-            case.whole = case.whole and not found and not outcome.frozen
+            # A damaged file tree says nothing against the database.
+            case.whole = case.whole and all(one.tree for one in found) and not outcome.frozen
             if outcome.frozen:
                 case.frozen[_key(use)] = use.reference.size
         if case.frozen:
@@ -126,6 +148,7 @@ def _verify(
         images: dict[object, sqlite_image.Examined] = {}
         for case in cases:
             _look_inside(vault, case, memory, images, listener)
+        _look_inside_files(vault, cases, trees or {}, seen, listener)
     seconds = time.monotonic() - started
     return tuple(
         (
@@ -238,13 +261,16 @@ def _look(
     """Every object once, whoever names it; the largest first, so that no thread is left with one at the end."""
     first: dict[tuple[str, str], tuple[_Case, Use]] = {}
     rows: set[tuple[str, str]] = set()
+    packs: set[tuple[str, str]] = set()
     for case in cases:
         for use in case.uses:
             first.setdefault(_key(use), (case, use))
             if use.rows is not None:
                 rows.add(_key(use))
+            if use.pack:
+                packs.add(_key(use))
     jobs = [
-        Job(use.reference, rows=key in rows)
+        Job(use.reference, rows=key in rows, pack=key in packs)
         for key, (_, use) in sorted(first.items(), key=lambda item: -item[1][1].reference.size)
     ]
     total = sum(job.reference.size for job in jobs)
@@ -293,6 +319,38 @@ def _look_inside(
         case.findings += outcome.findings
         case.counted.update(outcome.counted)
     case.seconds = time.monotonic() - started
+
+
+def _look_inside_files(
+    vault: Vault,
+    cases: Iterable[_Case],
+    trees: Trees,
+    seen: Mapping[tuple[str, str], Seen],
+    listener: Listener,
+) -> None:
+    memory: FileMemory | None = None
+    for case in cases:
+        manifest = case.opened.manifest
+        if manifest is None or case.frozen or not (manifest.files or trees):
+            continue
+        from backup_pipeline.checks import files_inside
+
+        started = time.monotonic()
+        memory = memory or files_inside.Memory()
+        hurt = [one for one in case.findings if one.severity == "error"]
+        outcome = files_inside.look(
+            vault,
+            manifest,
+            case.opened.schema,
+            trees,
+            lambda reference: seen.get((reference.sha256, reference.suffix)),
+            hurt=frozenset(name for one in hurt for name in (one.tree, *_tables_of(one)) if name),
+            memory=memory,
+            listener=listener,
+        )
+        case.findings += outcome.findings
+        case.counted.update(outcome.counted)
+        case.seconds += time.monotonic() - started
 
 
 def _examine_image(
