@@ -23,7 +23,7 @@ def deadline(settings: SystemSettings, zone: str, now: datetime) -> float | None
         return float(settings.fresh_within)
     if settings.schedule is None:
         return None
-    return 2 * _longest_interval(settings.schedule, zone, now)
+    return 2 * longest_interval(settings.schedule, zone, now)
 
 
 def next_tick(schedule: str, zone: str, now: datetime) -> datetime:
@@ -32,7 +32,7 @@ def next_tick(schedule: str, zone: str, now: datetime) -> datetime:
     return tick.astimezone(UTC)
 
 
-def _longest_interval(schedule: str, zone: str, now: datetime) -> float:
+def longest_interval(schedule: str, zone: str, now: datetime) -> float:
     """The longest of the next few gaps: "0 2 * * 1-5" has a weekend in it."""
     ticks = croniter(schedule, now.astimezone(ZoneInfo(zone)))
     times: list[datetime] = [ticks.get_next(datetime) for _ in range(9)]

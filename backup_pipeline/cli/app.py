@@ -30,6 +30,8 @@ VERBS = {
     "unpin": "Let the rules decide about a backup again.",
     "forget": "Forget one backup now.",
     "scrub": "Read a part of everything back, so that all of it is read within a window.",
+    "copy": "Bring the copies of a system up to date.",
+    "repair": "Heal what is lost or damaged in one place from another that has the right bytes.",
     "query": "Run SQL over the tables of a backup without restoring it.",
     "bucket": "Make the bucket of the vault, or of a copy, what a bucket of backups should be.",
     "ui": "Start the Dagster UI and the daemon that runs the schedules.",

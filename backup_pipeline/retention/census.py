@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.errors import Damaged, KeyMissing, NotFound
 from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.retention.policy import Candidate
@@ -133,8 +133,11 @@ def _known(vault: Vault, census: Census, system: str, identifier: str, locked: L
 
 
 def readable(vault: Vault, system: str, identifier: str) -> Manifest | None:
-    """The manifest, where it can be read without a key that is not here."""
-    return vault.manifest(system, identifier)
+    """The manifest; None where it would take a key that is not here."""
+    try:
+        return vault.manifest(system, identifier)
+    except KeyMissing:
+        return None
 
 
 def candidate_of(

@@ -1,0 +1,108 @@
+"""`prune`: forget the backups that no rule wants, and free what nothing names any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import day, duration, plural, size
+from backup_pipeline.errors import NotPruned
+from backup_pipeline.model.ids import parse_timestamp
+
+if TYPE_CHECKING:
+    from backup_pipeline.retention.prune import Planned, PruneReport, SystemPlan
+
+HEADERS = ("ID (UTC)", "AGE", "KIND", "SIZE", "OWN", "", "WHY")
+FLUSH_RIGHT = (1, 3, 4)
+
+
+@as_verb(
+    "prune",
+    system_argument(required=False),
+    click.Option(["--dry-run"], is_flag=True, help="Say what would go and why, and change nothing."),
+    click.Option(["--copy"], metavar="NAME", help="Prune this copy instead of the vault."),
+    click.Option(
+        ["--despite-anomaly"],
+        is_flag=True,
+        help="Go on although the newest backups have collapsed or the clock looks wrong: somebody has looked.",
+    ),
+    examples="""
+    backup-pipeline prune --dry-run
+    backup-pipeline prune shop
+    backup-pipeline prune --copy offsite
+    backup-pipeline prune --json | jq '.data.report.freed.bytes'
+    """,
+)
+def verb(call: Call, system: str | None, dry_run: bool, copy: str | None, despite_anomaly: bool) -> Outcome:
+    """Of SYSTEM, or of all systems, by `retention:`.
+
+    Never goes, whatever the rules say: the newest full backup (and the newest whole one), the newest that a drill has
+    proven, one made before a migration until a backup has seen it applied, a pinned one, in a copy one that the vault
+    still has. Objects that nothing names any more are deleted when the grace time is over, safely beside running
+    backups. OWN is what only this backup holds. It may be stopped at any time: the next run goes on. Exit code 18 when
+    something was in the way and was left as it is.
+    """
+    from backup_pipeline.project import keeping
+
+    call.interrupted = lambda: (
+        "what was forgotten is recorded, what is listed is whole; run it again to go on"
+    )
+    with call.progress("prune") as listener:
+        report = keeping.prune(
+            call.project,
+            system,
+            copy=copy,
+            dry_run=dry_run,
+            despite_anomaly=despite_anomaly,
+            listener=listener,
+        )
+    return Outcome({"report": report}, lambda page: show(page, report), failure(report), answer=dry_run)
+
+
+def failure(report: PruneReport) -> NotPruned | None:
+    bad = [finding for finding in report.findings if finding.severity == "error"]
+    if not bad:
+        return None
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return NotPruned(f"{bad[0].message}{more}", remedy=bad[0].remedy)
+
+
+def show(page: Page, report: PruneReport) -> None:
+    for plan in report.systems:
+        _system(page, plan)
+    page.line()
+    page.findings(report.findings)
+    would = "would be " if report.dry_run else ""
+    going = sum(len(plan.forgotten) for plan in report.systems) if report.dry_run else len(report.forgotten)
+    page.line(f"{plural(going, 'backup')} {would}forgotten in {report.address}")
+    page.line(f"{size(report.freed.bytes)} {would}freed now, in {plural(report.freed.objects, 'object')}")
+    if report.waiting.objects:
+        when = f", from {day(parse_timestamp(report.next_at))} on" if report.next_at else ""
+        page.line(
+            f"{size(report.waiting.bytes)} in {plural(report.waiting.objects, 'object')} later, when the grace time is over{when}"
+        )
+    if report.spared.objects:
+        page.line(f"{size(report.spared.bytes)} of it wait for a backup that is running")
+
+
+def _system(page: Page, plan: SystemPlan) -> None:
+    stay = len(plan.backups) - len(plan.forgotten)
+    page.heading(f"{plan.system}: {plural(len(plan.backups), 'backup')}, {stay} stay")
+    page.table(HEADERS, [_row(page, one) for one in plan.backups], right=FLUSH_RIGHT)
+
+
+def _row(page: Page, one: Planned) -> tuple[str, ...]:
+    scope = "" if one.scope == "full" else f" ({one.scope})"
+    return (
+        one.id,
+        duration(max(0.0, one.age_seconds)),
+        one.kind + scope,
+        size(one.bytes),
+        size(one.own),
+        "keep" if one.keep else "FORGET",
+        "; ".join(one.reasons),
+    )

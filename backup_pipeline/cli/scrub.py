@@ -1,0 +1,64 @@
+"""`scrub`: read a part of everything back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.app import as_verb
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.report import failure_of, show_report
+from backup_pipeline.cli.units import day, share
+from backup_pipeline.model.ids import parse_timestamp
+
+if TYPE_CHECKING:
+    from backup_pipeline.checks.scrub import ScrubReport
+
+
+@as_verb(
+    "scrub",
+    click.Option(
+        ["--window"],
+        metavar="DAYS",
+        type=click.IntRange(1, 3650),
+        help="Within so many days everything is to be read [else `scrub: window_days:`].",
+    ),
+    click.Option(["--all", "everything"], is_flag=True, help="Read everything now."),
+    click.Option(["--copy"], metavar="NAME", help="Scrub this copy instead of the vault."),
+    examples="""
+    backup-pipeline scrub
+    backup-pipeline scrub --all
+    backup-pipeline scrub --copy offsite --window 90
+    """,
+)
+def verb(call: Call, window: int | None, everything: bool, copy: str | None) -> Outcome:
+    """Of the whole vault: all systems share its objects.
+
+    Each run reads what was not read for the longest, as much as it takes for everything to be read within the window;
+    the vault remembers what was read. Takes no key. Every object's SHA-256 is compared with its name, every manifest
+    with its seal, and what is missing is named with the backups that it belongs to. It may be stopped at any time. Exit code 10
+    when something is not as it should be.
+    """
+    from backup_pipeline.project import keeping
+
+    call.interrupted = lambda: "what was read so far is remembered; the next scrub goes on"
+    with call.progress("scrub") as listener:
+        found = keeping.scrub(
+            call.project, copy=copy, window_days=window, everything=everything, listener=listener
+        )
+    return Outcome(
+        {"scrub": found},
+        lambda page: _show(page, found),
+        failure_of(found.report, "the scrub"),
+        answer=False,
+    )
+
+
+def _show(page: Page, found: ScrubReport) -> None:
+    show_report(page, found.report)
+    since = f", the oldest of it on {day(parse_timestamp(found.oldest))}" if found.oldest else ""
+    page.line(
+        f"read {share(found.read, 256)} of the vault now; {share(found.covered, 256)} within the window{since}"
+    )

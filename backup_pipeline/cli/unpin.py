@@ -1,0 +1,40 @@
+"""`unpin`: let the rules decide about a backup again."""
+
+from __future__ import annotations
+
+import click
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+
+
+@as_verb(
+    "unpin",
+    system_argument(),
+    click.Argument(["identifier"], metavar="ID"),
+    click.Option(["--copy"], metavar="NAME", help="In this copy instead of the vault."),
+    examples="""
+    backup-pipeline unpin shop 2026-11-21T02-00-00-123Z
+    """,
+)
+def verb(call: Call, system: str, identifier: str, copy: str | None) -> Outcome:
+    """One backup of SYSTEM by its ID.
+
+    Where `retention: {pin: […]}` of the configuration names it, it stays pinned.
+    """
+    from backup_pipeline.project import keeping
+
+    project = call.project
+    held = keeping.unpin(project, system, identifier, copy=copy)
+    policy = project.settings.retention_of(system)
+    named = policy is not None and identifier in policy.pin
+    if named:
+        call.note("it stays pinned by `retention: pin:` of the configuration")
+    said = (
+        f"{system} {identifier} is not pinned any more" if held else f"{system} {identifier} was not pinned"
+    )
+    return Outcome(
+        {"system": system, "id": identifier, "was_pinned": held is not None, "still_pinned": named},
+        lambda page: page.line(said),
+        answer=False,
+    )

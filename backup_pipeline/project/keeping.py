@@ -1,0 +1,157 @@
+"""Keeping and forgetting, for whoever has a Project: prune, pin, unpin, forget, scrub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from backup_pipeline.checks.freshness import deadline, longest_interval
+from backup_pipeline.config import Settings
+from backup_pipeline.errors import ConfigError
+from backup_pipeline.model.keeping import Pin
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.project import stores
+from backup_pipeline.retention import byhand
+from backup_pipeline.retention.anomalies import SILENT
+from backup_pipeline.retention.byhand import ForgetReport
+from backup_pipeline.retention.census import Locked
+from backup_pipeline.retention.prune import PruneReport, Rules
+from backup_pipeline.retention.prune import prune as prune_vault
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from backup_pipeline.checks.scrub import ScrubReport
+    from backup_pipeline.project import Project
+
+#: Where no `retention:` says otherwise: how long an object stays that nothing names.
+GRACE = timedelta(days=1)
+
+
+def rules_of(settings: Settings, now: datetime) -> dict[str, Rules]:
+    """Of the systems that have a `retention:`. A system that left the configuration has none: its backups stay."""
+    found = {}
+    for system, chosen in settings.systems.items():
+        policy = settings.retention_of(system)
+        if policy is None:
+            continue
+        zone = settings.zone_of(system)
+        limit = deadline(chosen, zone, now)
+        silent_after = max(SILENT, timedelta(seconds=3 * limit)) if limit else SILENT
+        found[system] = Rules(policy, zone, silent_after)
+    return found
+
+
+def grace_of(rules: Iterable[Rules]) -> timedelta:
+    """Objects belong to all systems: the longest counts."""
+    return max((timedelta(seconds=one.policy.grace) for one in rules), default=GRACE)
+
+
+def prune(
+    project: Project,
+    system: str | None = None,
+    *,
+    copy: str | None = None,
+    dry_run: bool = False,
+    despite_anomaly: bool = False,
+    listener: Listener = silent,
+) -> PruneReport:
+    """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault."""
+    settings, now = project.settings, project.clock()
+    rules = rules_of(settings, now)
+    if system is not None and system not in rules:
+        project.system(system)
+        raise ConfigError(
+            f"there is no `retention:` for {system}, so everything stays",
+            remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
+        )
+    if system is None and not rules:
+        raise ConfigError(
+            "there is no `retention:` in the configuration, so everything stays",
+            remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
+        )
+    place = stores.open_vault_for_pruning(settings, copy)
+    return prune_vault(
+        place,
+        rules,
+        systems=None if system is None else (system,),
+        grace=grace_of(rules.values()),
+        now=now,
+        dry_run=dry_run,
+        despite_anomaly=despite_anomaly,
+        locked=locked_by_the_vault(project) if copy is not None else lambda _system, _id: "",
+        listener=listener,
+    )
+
+
+def locked_by_the_vault(project: Project) -> Locked:
+    """A copy keeps what the vault keeps; where the vault has nothing of a system any more, the copy is all there is."""
+    known: dict[str, frozenset[str]] = {}
+
+    def locked(system: str, identifier: str) -> str:
+        if system not in known:
+            known[system] = frozenset(project.vault.ids(system))
+        if not known[system]:
+            return "the vault has no backup of this system: the copy is all there is"
+        return "the vault still has it" if identifier in known[system] else ""
+
+    return locked
+
+
+def pin(project: Project, system: str, identifier: str, reason: str = "", *, copy: str | None = None) -> Pin:
+    return byhand.pin(stores.open_place(project.settings, copy), system, identifier, reason, project.clock())
+
+
+def unpin(project: Project, system: str, identifier: str, *, copy: str | None = None) -> Pin | None:
+    return byhand.unpin(stores.open_place(project.settings, copy), system, identifier)
+
+
+def forget(
+    project: Project,
+    system: str,
+    identifier: str,
+    *,
+    why: str = "",
+    force: Iterable[str] = (),
+    copy: str | None = None,
+) -> ForgetReport:
+    return byhand.forget_one(
+        stores.open_vault_for_pruning(project.settings, copy),
+        system,
+        identifier,
+        why=why,
+        now=project.clock(),
+        force=force,
+        policy=project.settings.retention_of(system),
+    )
+
+
+def scrub(
+    project: Project,
+    *,
+    copy: str | None = None,
+    window_days: int | None = None,
+    everything: bool = False,
+    listener: Listener = silent,
+) -> ScrubReport:
+    """Read the part of the vault, or of a copy, that was not read for the longest."""
+    from backup_pipeline.checks.scrub import scrub as scrub_vault
+
+    settings, now = project.settings, project.clock()
+    window = timedelta(days=window_days or settings.scrub.window_days)
+    return scrub_vault(
+        stores.open_place(settings, copy),
+        window=window,
+        interval=scrub_interval(settings, now, window),
+        now=now,
+        everything=everything,
+        listener=listener,
+    )
+
+
+def scrub_interval(settings: Settings, now: datetime, window: timedelta) -> timedelta:
+    """How long it is between two scrubs; without a schedule, as if somebody ran it four times in a window."""
+    if settings.scrub.schedule is None:
+        return window / 4
+    return timedelta(seconds=longest_interval(settings.scrub.schedule, settings.timezone, now))

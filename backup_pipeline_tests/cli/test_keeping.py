@@ -1,0 +1,110 @@
+"""prune, pin, unpin, forget, scrub, as they are typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline_tests.cli.conftest import Folder
+
+RULES = "retention: {last: 1, grace: 1s}\n"
+
+
+@pytest.fixture
+def kept(shop: Folder) -> tuple[Folder, list[str]]:
+    """Three backups, and a rule that wants one."""
+    project = shop
+    path = project.path / "backup.yaml"
+    path.write_text(RULES + path.read_text(encoding="utf-8"), encoding="utf-8")
+    for _ in range(3):
+        project.good("backup", "shop", "--no-record", "--full")
+    listed = json.loads(project.good("list", "shop", "--json").stdout)["data"]["backups"]
+    return project, [line["id"] for line in listed]
+
+
+def test_a_dry_run_shows_each_backup_and_why_and_then_prune_does_it(kept: tuple[Folder, list[str]]) -> None:
+    project, (first, second, third) = kept
+    said = project.good("prune", "--dry-run").stdout
+    assert "shop: 3 backups, 1 stay" in said
+    for identifier, word, why in (
+        (first, "FORGET", "no rule wants it"),
+        (second, "FORGET", "no rule wants it"),
+        (third, "keep", "the newest full backup; last 1 of 1"),
+    ):
+        (line,) = [line for line in said.splitlines() if line.startswith(identifier)]
+        assert f" {word} " in line
+        assert line.endswith(why)
+    assert "2 backups would be forgotten" in said
+    assert len(json.loads(project.good("list", "--json").stdout)["data"]["backups"]) == 3
+    done = json.loads(project.good("prune", "shop", "--json").stdout)["data"]["report"]
+    assert done["forgotten"] == [f"shop {first}", f"shop {second}"]
+    assert done["systems"][0]["backups"][2]["reasons"] == ["the newest full backup", "last 1 of 1"]
+    assert "1 backup" in project.good("list").stdout
+    project.good("verify", "shop", "all")
+
+
+def test_pins_hold_are_listed_and_go(kept: tuple[Folder, list[str]]) -> None:
+    project, (first, second, _) = kept
+    project.good("pin", "shop", first, "--reason", "before the audit")
+    (line,) = [line for line in project.good("list", "shop").stdout.splitlines() if line.startswith(first)]
+    assert "pinned: before the audit" in line
+    assert "2 backups, 2 stay" not in project.good("prune", "--dry-run").stdout
+    assert project.good("prune", "shop").stderr == ""
+    listed = json.loads(project.good("list", "--json").stdout)["data"]["backups"]
+    assert listed[0]["id"] == first
+    assert "is not pinned any more" in project.good("unpin", "shop", first).stdout
+    assert "was not pinned" in project.good("unpin", "shop", first).stdout
+    assert project.run("pin", "shop", second).code == 3
+    assert "1 backup forgotten" in project.good("prune", "shop").stdout
+
+
+def test_forget_asks_for_yes_and_refuses_what_is_never_removed(kept: tuple[Folder, list[str]]) -> None:
+    project, (first, _, third) = kept
+    asked = project.run("forget", "shop", first)
+    assert asked.code == 2
+    assert "--yes" in asked.stderr
+    refused = project.run("forget", "shop", third, "--yes")
+    assert refused.code == 2
+    assert "the newest full backup" in refused.stderr
+    assert f"backup-pipeline forget shop {third} --force newest --yes" in refused.stderr
+    assert "is forgotten" in project.good("forget", "shop", first, "--yes", "--reason", "a mistake").stdout
+    project.good("forget", "shop", third, "--yes", "--force", "newest")
+    assert project.good("verify", "shop", "all").code == 0
+    record = json.loads((project.path / f"vault/shop/forgotten/{first}.json").read_bytes())
+    assert record["why"] == "forget: a mistake"
+
+
+def test_prune_without_rules_says_that_everything_stays(shop: Folder) -> None:
+    ended = shop.run("prune")
+    assert ended.code == 2
+    assert "no `retention:`" in ended.stderr
+
+
+def test_a_frozen_system_ends_with_its_own_exit_code(kept: tuple[Folder, list[str]]) -> None:
+    project, identifiers = kept
+    (project.path / "vault/garbage.json").write_text('{"at":"2999-01-01T00:00:00.000000Z","format":1}\n')
+    ended = project.run("prune", "shop")
+    assert ended.code == 18
+    assert "--despite-anomaly" in ended.stderr
+    assert all((project.path / f"vault/shop/{name}/manifest.json").exists() for name in identifiers)
+    project.good("prune", "shop", "--despite-anomaly")
+
+
+def test_scrub_reads_a_part_remembers_it_and_names_what_is_hurt(kept: tuple[Folder, list[str]]) -> None:
+    project, identifiers = kept
+    said = project.good("scrub").stdout
+    assert "read 25% of the vault now; 25% within the window" in said
+    assert (
+        "read 100% of the vault now; 100% within the window, the oldest of it"
+        in project.good("scrub", "--all").stdout
+    )
+    victim = max(Path(project.path / "vault/objects").rglob("*.zst"), key=lambda path: path.stat().st_size)
+    victim.chmod(0o644)
+    victim.write_bytes(victim.read_bytes()[:-1] + b"\0")
+    bad = project.run("scrub", "--all", "--json")
+    assert bad.code == 10
+    (finding,) = json.loads(bad.stdout)["data"]["scrub"]["report"]["findings"]
+    assert finding["code"] == "object-altered"
+    assert set(finding["examples"]) <= {f"shop {name}" for name in identifiers}
