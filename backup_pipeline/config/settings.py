@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from backup_pipeline.config.encrypting import EncryptionSettings
 from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
-from backup_pipeline.config.storing import StoreSettings
+from backup_pipeline.config.storing import S3Defaults, StoreSettings
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.config.values import (
@@ -124,6 +124,8 @@ class Settings(Strict):
     ui_url: str = "http://127.0.0.1:3000"
     #: The folder that relative paths start from: that of the file.
     base: Path = Field(default=Path(), exclude=True)
+    #: How S3 stores that do not say it sign in; from whoever embeds us, and never from the file. Asked when it is used.
+    _s3_defaults: Callable[[], S3Defaults] | None = PrivateAttr(default=None)
 
     @field_validator("systems")
     @classmethod
@@ -135,7 +137,9 @@ class Settings(Strict):
     @model_validator(mode="after")
     def _copies_are_there(self) -> Settings:
         if "vault" in self.copies:
-            raise ValueError("copies.vault: a copy needs another name; `vault` is what the vault itself is called")
+            raise ValueError(
+                "copies.vault: a copy needs another name; `vault` is what the vault itself is called"
+            )
         for system, settings in self.systems.items():
             for name in settings.copies or ():
                 if name not in self.copies:
@@ -162,6 +166,10 @@ class Settings(Strict):
             )
         return self.copies[name]
 
+    def place(self, name: str) -> StoreSettings:
+        """The vault, by the name `vault`, or a copy."""
+        return self.vault if name == "vault" else self.copy_settings(name)
+
     def system(self, name: str) -> SystemSettings:
         if name not in self.systems:
             near = difflib.get_close_matches(name, self.systems, n=1)
@@ -180,6 +188,15 @@ class Settings(Strict):
     @property
     def state_folder(self) -> Path:
         return self.resolve(self.state)
+
+    def with_s3_defaults(self, defaults: Callable[[], S3Defaults]) -> Settings:
+        changed = self.model_copy()
+        changed._s3_defaults = defaults
+        return changed
+
+    @property
+    def s3_defaults(self) -> S3Defaults | None:
+        return self._s3_defaults() if self._s3_defaults is not None else None
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,19 @@ _ONLY = {
     "dropbox": frozenset({"token", "refresh_token", "app_key", "app_secret", "select_user", "namespace"}),
 }
 _EVERYWHERE = frozenset({"url", "max_rate", "max_attempts", "within"})
+
+
+@dataclass(frozen=True, slots=True)
+class S3Defaults:
+    """How to sign in to S3 where a store does not say it itself: a Dagster resource, in words of ours."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    clients: Callable[[str], Any] | None = field(default=None, repr=False)
 
 
 class LifecycleSettings(Strict):
@@ -162,6 +175,24 @@ class StoreSettings(Strict):
         return before.lower() if separator else "folder"
 
     @property
+    def signs_in_itself(self) -> bool:
+        """Whether it says who asks, or whom: then nobody else's way of signing in is mixed in."""
+        return any(one is not None for one in (self.endpoint, self.profile, self.access_key_id))
+
+    def with_defaults(self, options: StoreOptions, defaults: S3Defaults) -> StoreOptions:
+        """The options of this store, signed in as the defaults say; a region of its own is kept."""
+        return replace(
+            options,
+            endpoint=defaults.endpoint,
+            region=self.region or defaults.region,
+            profile=defaults.profile,
+            access_key_id=defaults.access_key_id,
+            secret_access_key=defaults.secret_access_key,
+            session_token=defaults.session_token,
+            clients=defaults.clients,
+        )
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         found = (
             self.access_key_id,
@@ -205,17 +236,17 @@ class StoreSettings(Strict):
             namespace=self.namespace,
         )
 
-    def pruning_options(self, base: Path, staging: Path, mutable: tuple[str, ...] = ()) -> StoreOptions:
+    def for_pruning(self, options: StoreOptions) -> StoreOptions:
         """The same store with the credentials of `pruner:`, where there are some."""
-        found = self.options(base, staging, mutable)
         if self.pruner is None:
-            return found
+            return options
         return replace(
-            found,
+            options,
             profile=self.pruner.profile,
             access_key_id=_text(self.pruner.access_key_id),
             secret_access_key=_text(self.pruner.secret_access_key),
             session_token=_text(self.pruner.session_token),
+            clients=None,
         )
 
 

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from backup_pipeline.stores.s3bucket.plan import Step
     from backup_pipeline.stores.s3bucket.wanted import Wanted
 
-#: What `vault:` is called where a copy is called by its name.
-VAULT = "vault"
-
 
 @dataclass(frozen=True, slots=True)
 class BucketPlan:
@@ -67,7 +64,7 @@ def _plan(name: str, wanted: Wanted, steps: tuple[Step, ...]) -> BucketPlan:
 
 
 def _store(project: Project, name: str) -> StoreSettings:
-    found = project.settings.vault if name == VAULT else project.settings.copy_settings(name)
+    found = project.settings.vault if name == stores.VAULT else project.settings.copy_settings(name)
     if found.scheme != "s3":
         raise ConfigError(
             f"{name} is no bucket: it is {found.url.get()}",

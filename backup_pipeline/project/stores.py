@@ -36,12 +36,13 @@ def open_for_a_look(settings: Settings, name: str) -> Vault:
 def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault:
     """The vault, or a copy, with the credentials that may delete (`pruner:`); the ordinary ones where there are none."""
     store = settings.vault if copy is None else settings.copy_settings(copy)
-    staging = settings.state_folder / "staging"
-    return vault_in(settings, open_store(store.pruning_options(settings.base, staging, layout.MUTABLE)))
+    return vault_in(settings, open_store(store.for_pruning(options_of(settings, store))))
 
 
 def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
     found = store.options(settings.base, settings.state_folder / "staging", layout.MUTABLE)
+    if store.scheme == "s3" and not store.signs_in_itself and (defaults := settings.s3_defaults) is not None:
+        found = store.with_defaults(found, defaults)
     return replace(found, archivable=layout.ARCHIVABLE)
 
 
