@@ -16,6 +16,17 @@ from backup_pipeline.vault.quoting import fenced, here_document, identifier, lit
 
 T = TypeVar("T")
 
+#: Opens encrypted objects; a function, so that a step is as easy to read as one of a vault that is not encrypted.
+_PLAIN = """set -o pipefail
+plain() {
+  for f in "$@"; do
+    case "$f" in
+      *.zst.age) age -d -i "$KEY" "$f" | zstd -dc ;;
+      *) age -d -i "$KEY" "$f" ;;
+    esac || return
+  done
+}"""
+
 #: How rows were written out, so that they are read in alike. The Postgres source has the same settings; a test compares.
 SESSION = {
     "TimeZone": "UTC",
@@ -98,13 +109,14 @@ def _verify(manifest: Manifest) -> str:
 def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
     kept = {entry.id for entry in manifest.tables}
     hollow = [table.id for table in schema.tables if table.has_rows and table.id not in kept]
-    yield "You need `bash`, `psql`, `zstd`, `cat` and `sha256sum`, and a PostgreSQL server of the same or a newer major version."
+    yield f"You need `bash`, `psql`, {_age(manifest)}`zstd`, `cat` and `sha256sum`, and a PostgreSQL server of the same or a newer major version."
     yield "## 1. Say where"
     yield (
         "Go to the vault (the folder that holds `vault.json`), and name a database that exists and is empty. Stay in"
         " this terminal for all the steps."
     )
     yield fenced("bash", "cd /path/to/the/vault\nTARGET='postgresql://you@server/new_database'")
+    yield from _key(manifest)
     yield "If the database does not exist yet, this makes it as the old one was (change the name and the server):"
     yield fenced("text", _create_database(schema))
     yield "## 2. Check that nothing is damaged"
@@ -191,7 +203,7 @@ def _roles(schema: Schema) -> str:
 def _section(manifest: Manifest, name: str, command: str) -> Iterator[str]:
     for section in manifest.ddl:
         if section.name == name:
-            yield fenced("bash", f"zstd -dc {layout.object_key(section.object)} | {command} > /dev/null")
+            yield fenced("bash", f"{unpack([section.object])} | {command} > /dev/null")
 
 
 def _copy(entry: TableEntry) -> str:
@@ -200,12 +212,25 @@ def _copy(entry: TableEntry) -> str:
     begin = here_document(f"COPY {_table(entry.id)}{listed} FROM STDIN;\n")
     end = here_document("\\.\n")
     chunks = [chunk.object for chunk in entry.chunks if chunk.rows]
-    packs = " &&\n".join(_unpack(part) for part in _slices(chunks, _NAMES))
+    packs = " &&\n".join(unpack(part) for part in _slices(chunks, _NAMES))
     return f"{{ cat {begin}\n{packs} &&\ncat {end}\n}} | run"
 
 
-def _unpack(objects: Sequence[ObjectRef]) -> str:
-    return "zstd -dc " + " \\\n  ".join(layout.object_key(reference) for reference in objects)
+def unpack(objects: Sequence[ObjectRef]) -> str:
+    """The command that writes the contents of these objects, one behind the other."""
+    program = "plain" if objects[0].suffix.endswith(".age") else "zstd -dc"
+    return f"{program} " + " \\\n  ".join(layout.object_key(reference) for reference in objects)
+
+
+def _age(manifest: Manifest) -> str:
+    return "`age`, " if manifest.schema.suffix.endswith(".age") else ""
+
+
+def _key(manifest: Manifest) -> Iterator[str]:
+    """What the commands of an encrypted backup need besides: where the key is, and what opens an object."""
+    if manifest.schema.suffix.endswith(".age"):
+        yield "Every file is encrypted. Say where the key file is, and make the command that opens them:"
+        yield fenced("bash", f"KEY=/path/to/key.txt\n{_PLAIN}")
 
 
 def _finish(manifest: Manifest, schema: Schema) -> str:
@@ -239,10 +264,11 @@ def _table(table: TableId) -> str:
 
 
 def _sqlite(manifest: Manifest, image: FileImage) -> Iterator[str]:
-    yield "You need `bash`, `zstd`, `cat`, `sha256sum`, `head` and `tail`; and `sqlite3` to look at the result."
+    yield f"You need `bash`, {_age(manifest)}`zstd`, `cat`, `sha256sum`, `head` and `tail`; and `sqlite3` to look at the result."
     yield "## 1. Say where"
     yield "Go to the vault (the folder that holds `vault.json`), and name a file that does not exist."
     yield fenced("bash", "cd /path/to/the/vault\nOUT=/path/to/new.db")
+    yield from _key(manifest)
     # Without `exit`: pasted into a terminal, it would close it. Without a name, no later step can write.
     yield fenced(
         "bash", '[ ! -e "$OUT" ] || { echo "$OUT exists: name another file, and start again"; OUT=; false; }'
@@ -275,18 +301,16 @@ def _sqlite(manifest: Manifest, image: FileImage) -> Iterator[str]:
 
 
 def _append(packs: Sequence[ObjectRef]) -> str:
-    return "\n".join(f'{_unpack(part)} >> "$OUT"' for part in _slices(packs, _NAMES))
+    return "\n".join(f'{unpack(part)} >> "$OUT"' for part in _slices(packs, _NAMES))
 
 
 def _picked(segment: Segment) -> str:
     assert segment.map is not None
-    unpacked = "\n".join(
-        f'zstd -dc {layout.object_key(pack)} > "$OUT.{pack.sha256}"' for pack in segment.packs
-    )
+    unpacked = "\n".join(f'{unpack([pack])} > "$OUT.{pack.sha256}"' for pack in segment.packs)
     removed = " ".join(f'"$OUT.{pack.sha256}"' for pack in segment.packs)
     return (
         f"{unpacked}\n"
-        f"zstd -dc {layout.object_key(segment.map)} | while IFS=$'\\t' read -r pack offset length; do\n"
+        f"{unpack([segment.map])} | while IFS=$'\\t' read -r pack offset length; do\n"
         '  tail -c "+$((offset + 1))" "$OUT.$pack" | head -c "$length"\n'
         'done >> "$OUT"\n'
         f"rm {removed}"
