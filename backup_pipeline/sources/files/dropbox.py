@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from time import perf_counter
@@ -30,6 +29,7 @@ from backup_pipeline.accounts.dropbox import (
 from backup_pipeline.errors import PermissionMissing, SourceError, SourceUnavailable
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.sources.files.base import Found, Trouble, Unreadable, Vanished
+from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.sources.files.sorting import Sorter
 
 PAGE = 2000
@@ -80,14 +80,16 @@ class DropboxSource:
     def entries(self) -> Iterator[Found | Trouble]:
         """In two passes: only when all folders were seen is it known how each of them is written."""
         folders: dict[tuple[str, ...], str] = {}
+        patterns = Patterns(self.include, self.exclude)
         with tempfile.TemporaryFile(dir=self.scratch) as spool, Sorter(self.scratch) as sorter:
             for entry in self._listed(folders):
                 pickle.dump(entry, spool, pickle.HIGHEST_PROTOCOL)
             spool.seek(0)
             for entry in _unpickled(spool):
                 path = _path_of(entry, folders)
-                if path and self._wanted(path):
-                    sorter.add(path, None if entry.item is None else replace(entry.item, path=path))
+                folder = isinstance(entry.item, Found) and entry.item.type == "folder"
+                if path and patterns.takes(path, folder=folder):
+                    sorter.add(path, _placed(entry.item, path))
             yield from sorter
 
     def _listed(self, folders: dict[tuple[str, ...], str]) -> Iterator[_Listed]:
@@ -113,13 +115,6 @@ class DropboxSource:
             if not page.has_more:
                 return
             cursor = page.cursor
-
-    def _wanted(self, path: str) -> bool:
-        if self.include and not any(fnmatchcase(path, glob) for glob in self.include):
-            return False
-        parts = path.split("/")
-        above = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        return not any(fnmatchcase(one, glob) for glob in self.exclude for one in above)
 
     @contextmanager
     def open(self, found: Found) -> Iterator[BinaryIO]:
@@ -160,7 +155,7 @@ class DropboxSource:
             first = len(self._client.files_list_folder(self._root, limit=PAGE).entries)
         except failures() as error:
             raised = self._of_the_tree(complaint(error))
-            findings.append(Finding("error", "tree-unreachable", raised.message, remedy=raised.remedy))
+            findings.append(Finding("error", "tree-unavailable", raised.message, remedy=raised.remedy))
         return Report(self.address, tuple(findings), {"entries": first}, perf_counter() - began)
 
     def _full(self, path: str) -> str:
@@ -209,10 +204,16 @@ def _item_of(entry: Any) -> Found | Trouble | None:
         return Trouble(
             "",
             "file-not-downloadable",
-            f"it has no bytes of its own: {hint}. Export it by hand, or exclude it",
+            f"has no bytes of its own: {hint}. Export it by hand, or exclude it",
         )
     state = {"hash": entry.content_hash or "", "rev": entry.rev}
     return Found("", "file", size=entry.size, mtime_ns=modified, state=state)
+
+
+def _placed(item: Found | Trouble | None, path: str) -> Found | Trouble | None:
+    if isinstance(item, Trouble):
+        return replace(item, path=path, message=f"{path} {item.message}")
+    return None if item is None else replace(item, path=path)
 
 
 def _nanoseconds(moment: datetime) -> int:
