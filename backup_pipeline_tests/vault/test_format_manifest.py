@@ -22,7 +22,7 @@ from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import LeftOut, Manifest, SequenceState
 from backup_pipeline.model.schema import Column, Schema
 from backup_pipeline.sources.postgres import PostgresSource
-from backup_pipeline.vault import layout
+from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.damage import rewrite
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, shop_vault, table
@@ -44,12 +44,14 @@ def newest(vault: Vault) -> Manifest:
 
 
 def rewritten(vault: Vault, manifest: Manifest, *, folder: str | None = None) -> Report:
-    """Put a manifest, and a seal that fits it, in the place of the one that is there."""
+    """Put a manifest, and a seal (and newest.json) that fits it, in the place of the one that is there."""
     identifier = folder or manifest.id
     data = canonical.encode(manifest)
     rewrite(path_of(vault, layout.manifest_key("shop", identifier)), data)
     seal = f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
     rewrite(path_of(vault, layout.seal_key("shop", identifier)), seal.encode())
+    if identifier == vault.ids("shop")[-1]:
+        keeping.set_newest(vault.store, "shop", vault.link("shop", identifier))
     return verify(vault, "shop", identifier)
 
 
