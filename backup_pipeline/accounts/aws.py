@@ -41,7 +41,8 @@ class AwsAccess:
     read_seconds: int = READ_SECONDS
 
 
-_lock = threading.Lock()
+# Whoever gives clients may ask us for another one.
+_lock = threading.RLock()
 _made: dict[tuple[int, AwsAccess, int, str], tuple[Clients | None, Any]] = {}
 
 

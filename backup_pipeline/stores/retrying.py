@@ -204,8 +204,8 @@ class _Stream:
     def open(self) -> None:
         while self._stream is None:
             length = None if self._end is None else self._end - self._at
-            context = self._store.get(self._key, offset=self._at, length=length)
             try:
+                context = self._store.get(self._key, offset=self._at, length=length)
                 self._stream = context.__enter__()
                 self._context = context
             except StoreUnavailable as error:

@@ -42,6 +42,8 @@ RENEW = 30.0
 STALE = 300.0
 #: How long a lock has to stand before it is ours, where creates are not conditional.
 SETTLE = 1.0
+#: The tokens of the locks that this very process holds.
+_living: set[str] = set()
 _NEVER = "1970-01-01T00:00:00.000000Z"
 
 
@@ -112,7 +114,12 @@ def hold_key(
     holder = Holder(
         secrets.token_hex(8), socket.gethostname(), os.getpid(), born(os.getpid()), what, moment, moment
     )
-    _take(store, key, holder, now)
+    _living.add(holder.token)
+    try:
+        _take(store, key, holder, now)
+    except BaseException:
+        _living.discard(holder.token)
+        raise
     done = threading.Event()
     ours = _Ours(holder)
     renewer = threading.Thread(target=_renew, args=(store, key, ours, done, now), daemon=True)
@@ -122,6 +129,7 @@ def hold_key(
     finally:
         done.set()
         renewer.join()
+        _living.discard(holder.token)
         # A lock that cannot be given back is stale in a few minutes. The work is done: it must not look failed.
         with contextlib.suppress(VaultError):
             if _read(store, key) == holder.token:
@@ -192,6 +200,8 @@ def is_stale(holder: Holder, now: datetime) -> bool:
         return True
     if holder.host != socket.gethostname():
         return False
+    if holder.pid == os.getpid() and holder.token not in _living:
+        return True  # ours, and given back: a write that was long on its way came after the release
     return born(holder.pid) != holder.born
 
 

@@ -1,0 +1,168 @@
+"""Bad days between us and a bucket, by seeded plans: every run ends with a listed backup that verifies, or with a clear
+failure and nothing listed; the next run then goes on. Every fault that was planned must have happened."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.accounts.aws import client
+from backup_pipeline.backup import Order, back_up
+from backup_pipeline.checks.verify import verify_all
+from backup_pipeline.errors import BackupError
+from backup_pipeline.sources.opening import open_source
+from backup_pipeline.stores import s3
+from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.stores.retrying import Patience, RetryingStore
+from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.vault import lock
+from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.harness.fault_proxy import FaultProxy, Kind, fault_proxy, plan
+from backup_pipeline_tests.harness.stores import S3Server
+
+ATTEMPTS = 4
+SMALLEST_PART = 5 * 1024 * 1024
+
+
+def impatient(seconds: float) -> None:
+    """So that hundreds of runs fit into minutes."""
+    time.sleep(min(seconds, 0.005))
+
+
+@dataclass
+class Site:
+    """A database, and its vault in a bucket: straight, and through the proxy."""
+
+    server: S3Server
+    proxy: FaultProxy
+    folder: Path
+    random: random.Random
+
+    def __post_init__(self) -> None:
+        self.bucket = self.server.make_bucket()
+        self.database = self.folder / f"{self.bucket}.db"
+        with closing(sqlite3.connect(self.database)) as connection:
+            connection.executescript(
+                "CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB); INSERT INTO t VALUES (1, 'x')"
+            )
+
+    @property
+    def _options(self) -> StoreOptions:
+        return self.server.options(f"s3://{self.bucket}/v", self.folder / "staging")
+
+    @property
+    def straight(self) -> Vault:
+        return Vault(S3Store(self._options))
+
+    @property
+    def through(self) -> Vault:
+        access = replace(self.server.access, endpoint=self.proxy.endpoint, read_seconds=1)
+        options = replace(
+            self._options, endpoint=self.proxy.endpoint, clients=lambda service: client(access, service)
+        )
+        return Vault(RetryingStore(S3Store(options), Patience(attempts=ATTEMPTS, sleep=impatient)))
+
+    def change(self) -> None:
+        """Enough new bytes for an upload in two parts."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute("DELETE FROM t WHERE id > 1")
+            connection.execute(
+                "INSERT INTO t VALUES (2, ?)", (self.random.randbytes(SMALLEST_PART + 200_000),)
+            )
+
+    def back_up(self, vault: Vault) -> str:
+        source = open_source(f"sqlite:///{self.database}")
+        return back_up(vault, source, Order("shop", pauses=())).id
+
+    def whole(self) -> tuple[str, ...]:
+        """The listed backups, every one of which verifies."""
+        report = verify_all(self.straight, "shop")
+        assert report.ok, [str(finding) for finding in report.findings]
+        return self.straight.ids("shop")
+
+    def tidy(self) -> None:
+        for stat in list(self.straight.store.list()):
+            self.straight.store.delete(stat.key)
+        self.database.unlink()
+
+
+@pytest.fixture(scope="session")
+def proxies(moto_server: S3Server, rclone_server: S3Server) -> Iterator[list[tuple[S3Server, FaultProxy]]]:
+    with fault_proxy(moto_server.endpoint) as one, fault_proxy(rclone_server.endpoint) as other:
+        yield [(moto_server, one), (rclone_server, other)]
+
+
+_usual: dict[str, Counter[Kind]] = {}
+
+
+def usual(server: S3Server, proxy: FaultProxy, folder: Path) -> Counter[Kind]:
+    """How many requests an undisturbed backup makes."""
+    if server.name not in _usual:
+        site = Site(server, proxy, folder, random.Random(0))
+        site.back_up(site.straight)
+        site.change()
+        proxy.expect([])
+        site.back_up(site.through)
+        _usual[server.name] = Counter(proxy.counted)
+        site.tidy()
+    return _usual[server.name]
+
+
+def one_bad_day(seed: int, server: S3Server, proxy: FaultProxy, folder: Path) -> str:
+    requests = usual(server, proxy, folder)
+    site = Site(server, proxy, folder, random.Random(seed))
+    listed = {site.back_up(site.straight)}
+    site.change()
+    planned = plan(seed, requests, attempts=ATTEMPTS)
+    proxy.expect(planned)
+    ends = []
+    for _ in range(8):
+        try:
+            listed.add(site.back_up(site.through))
+            ends.append("listed")
+        except BackupError as error:
+            ends.append(error.code)
+        there = set(site.whole())
+        assert listed <= there
+        # A backup whose last answer was lost may be listed after a failure: it is whole, too (`whole`).
+        listed = there
+        if ends[-1] == "listed" and not proxy.outstanding:
+            break
+        if ends[-1] == "listed":
+            site.change()
+    assert proxy.outstanding == [], f"never fired; {ends}"
+    assert Counter(proxy.fired) == Counter(planned)
+    assert ends[-1] == "listed", ends
+    site.tidy()
+    return " ".join(ends)
+
+
+def run(seeds: range, proxies: list[tuple[S3Server, FaultProxy]], folder: Path) -> Counter[str]:
+    return Counter(one_bad_day(seed, *proxies[seed % 2], folder) for seed in seeds)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "PART", SMALLEST_PART)
+    monkeypatch.setattr(lock, "SETTLE", 0.05)
+
+
+def test_every_run_ends_with_a_backup_that_verifies_or_with_nothing_listed(
+    proxies: list[tuple[S3Server, FaultProxy]], tmp_path: Path
+) -> None:
+    run(range(6), proxies, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_hundred_bad_days(proxies: list[tuple[S3Server, FaultProxy]], tmp_path: Path) -> None:
+    ends = run(range(6, 206), proxies, tmp_path)
+    assert any(end != "listed" for end in ends), "no outage was long enough to give up"
