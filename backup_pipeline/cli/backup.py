@@ -8,10 +8,12 @@ import click
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.copy import show_copies
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
+from backup_pipeline.errors import CopyFailed
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.overview import Listed
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from backup_pipeline.project import Project
+    from backup_pipeline.project.copying import Copied
 
 KINDS = ("manual", "scheduled", "pre-migration")
 
@@ -42,41 +45,87 @@ KINDS = ("manual", "scheduled", "pre-migration")
         help="Why it is made; kept in it.",
     ),
     click.Option(
+        ["--no-copy"], is_flag=True, help="Leave the copies as they are; `copy` brings them up to date."
+    ),
+    click.Option(
         ["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance: starts faster."
     ),
     examples="""
     backup-pipeline backup shop
-    backup-pipeline backup shop --full
+    backup-pipeline backup shop --full --no-copy
     backup-pipeline backup shop --only admin --only public.orders
     backup-pipeline backup shop --kind pre-migration && alembic upgrade head
     """,
 )
-def verb(call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_record: bool) -> Outcome:
+def verb(
+    call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_copy: bool, no_record: bool
+) -> Outcome:
     """What did not change since the backup before is recognised and not read again. The run is recorded in the Dagster
-    instance, beside those of schedules and the UI.
+    instance, beside those of schedules and the UI. When the backup is committed, the copies of the system are brought up to
+    date; one that cannot be is exit code 17, and the backup is whole all the same.
     """
     project = call.project
     project.system(system)
     began = project.clock()
     call.interrupted = lambda: _left_behind(project, system, began)
+    copies: list[Copied] = []
+    failure: CopyFailed | None = None
     with call.progress(f"backup of {system}") as listener:
 
         def directly() -> Manifest:
-            return project.backup(system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
+            made = project.backup(system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
+            return and_copied(made)
+
+        def and_copied(made: Manifest) -> Manifest:
+            if not no_copy and project.settings.copies_of(system):
+                from backup_pipeline.project import copying
+
+                copying.copy_to_all(project, system, listener=listener, each=copies.append)
+                bad = copying.failure_of(copies, made=made.id)
+                if bad is not None:
+                    raise bad
+            return made
 
         def in_the_instance() -> Manifest:
             from backup_pipeline.orchestration.launch import run_backup
 
-            return run_backup(project, system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
+            return run_backup(
+                project,
+                system,
+                kind=cast(Kind, kind),
+                full=full,
+                only=only,
+                copies=not no_copy,
+                copied=copies.append,
+                listener=listener,
+            )
 
         def unless_it_is_made() -> Manifest:
             made = _made_since(project, system, began)
-            return project.show(system, made[-1]) if made else directly()
+            return and_copied(project.show(system, made[-1])) if made else directly()
 
-        manifest = directly() if no_record else recorded(call, in_the_instance, otherwise=unless_it_is_made)
+        try:
+            manifest = (
+                directly() if no_record else recorded(call, in_the_instance, otherwise=unless_it_is_made)
+            )
+        except CopyFailed as error:
+            # The backup is there, and is shown like any other; the exit code says that its copies are not.
+            failure = error
+            manifest = project.show(system, _made_since(project, system, began)[-1])
     line = project.listed(system, manifest.id)
-    data = {"backup": line, "left_out": manifest.left_out, "findings": manifest.findings}
-    return Outcome(data, lambda page: _page(page, manifest, line), answer=False)
+    data = {
+        "backup": line,
+        "left_out": manifest.left_out,
+        "findings": manifest.findings,
+        "copies": tuple(copies),
+    }
+
+    def page(page: Page) -> None:
+        _page(page, manifest, line)
+        if copies:
+            show_copies(page, copies)
+
+    return Outcome(data, page, failure, answer=False)
 
 
 def _made_since(project: Project, system: str, began: datetime) -> list[str]:

@@ -8,8 +8,10 @@ import click
 
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.places import Percent, copy_option, project_at
 from backup_pipeline.cli.report import failure_of, show_report
 from backup_pipeline.cli.thawing import readable, thaw_option
+from backup_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from backup_pipeline.stores.thawing import Tier
@@ -24,15 +26,35 @@ if TYPE_CHECKING:
         is_flag=True,
         help="The stored bytes only: there, as long as they should be, with the right SHA-256.",
     ),
+    copy_option(
+        "Of this copy: by listing, everything there and as long as it should be; no byte of an object is read without --read."
+    ),
+    click.Option(
+        ["--read"],
+        metavar="N%",
+        type=Percent(),
+        help="With --copy: read so much of it back, another part each time until all was read; 100% is everything, as in the vault.",
+    ),
     thaw_option(),
     examples="""
     backup-pipeline verify shop
     backup-pipeline verify shop 2026-11-21T02-00-00-123Z
     backup-pipeline verify shop all --quick
+    backup-pipeline verify shop --copy offsite
+    backup-pipeline verify shop --copy offsite --read 5%
+    backup-pipeline verify shop all --copy offsite --read 100%
     """,
 )
-def verb(call: Call, system: str, identifier: str | None, quick: bool, thaw: Tier | None) -> Outcome:
-    """The newest full backup of SYSTEM, one by its ID, or all.
+def verb(
+    call: Call,
+    system: str,
+    identifier: str | None,
+    quick: bool,
+    place: str | None,
+    read: float | None,
+    thaw: Tier | None,
+) -> Outcome:
+    """The newest full backup of SYSTEM, one by its ID, or all. (Of a copy: all, unless one is named.)
 
     Looks at every object: that it is there, as long as it should be, with the right SHA-256, and decompresses; at
     row counts, foreign keys in the data, and the chain of manifests. What lies in an archive is not read (a note says how
@@ -40,11 +62,22 @@ def verb(call: Call, system: str, identifier: str | None, quick: bool, thaw: Tie
     code 10 when something is not as it should be.
     """
     call.interrupted = lambda: "nothing was remembered of this verification"
-    project = call.project
+    project = project_at(call, place)
+    if read is not None and project.place is None:
+        raise UsageError(
+            "--read is for a copy", remedy="name it with --copy; in the vault, `verify` reads everything"
+        )
     if thaw is not None:
         readable(call, project.vault, system, identifier, thaw)
     with call.progress(f"verify {system}") as listener:
-        report = project.verify(system, identifier, quick=quick, listener=listener)
+        if project.place is None or quick:
+            report = project.verify(system, identifier, quick=quick, listener=listener)
+        else:
+            from backup_pipeline.project import copying
+
+            report = copying.verify_copy(
+                call.project, system, identifier, name=project.place, percent=read or 0.0, listener=listener
+            )
     return Outcome(
         {"report": report, "quick": quick},
         lambda page: show_report(page, report),

@@ -195,6 +195,11 @@ class Settings(Strict):
         return changed
 
     @property
+    def asks_aws(self) -> bool:
+        """Whether any value in it is a secret of AWS."""
+        return any(_asked_later(value) for value in self.__dict__.values())
+
+    @property
     def s3_defaults(self) -> S3Defaults | None:
         return self._s3_defaults() if self._s3_defaults is not None else None
 
@@ -206,3 +211,13 @@ class Settings(Strict):
         found += [part for store in (self.vault, *self.copies.values()) for part in store.secrets]
         found += self.encryption.secrets if self.encryption else ()
         return tuple(dict.fromkeys(found))
+
+
+def _asked_later(value: object) -> bool:
+    if isinstance(value, Deferred):
+        return value.is_asked_later
+    if isinstance(value, Strict):
+        return any(_asked_later(one) for one in value.__dict__.values())
+    if isinstance(value, Mapping):
+        return any(_asked_later(one) for one in value.values())
+    return isinstance(value, tuple) and any(_asked_later(one) for one in value)

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 import dagster as dg
 
 from backup_pipeline.config import Settings
+from backup_pipeline.orchestration import aws
 from backup_pipeline.orchestration.alerts import failure_alert
 from backup_pipeline.orchestration.asset_checks import watch_checks
 from backup_pipeline.orchestration.assets import live_assets, manifest_asset, read_assets
+from backup_pipeline.orchestration.copies import copied_checks, copy_assets
 from backup_pipeline.orchestration.drills import drill_asset
-from backup_pipeline.orchestration.jobs import backup_job, drill_job
+from backup_pipeline.orchestration.jobs import backup_job, copy_job, drill_job
 from backup_pipeline.orchestration.plan import plan_of
 from backup_pipeline.orchestration.resources import KEY, Backups
 from backup_pipeline.orchestration.schedules import schedules
@@ -29,11 +31,13 @@ def build_defs(
 ) -> dg.Definitions:
     """Definitions for all systems of a configuration, or for those named.
 
-    Reads the inventories in the state folder and nothing else: no database, no vault, no secret. Steps run in one
+    Reads the inventories in the state folder and nothing else: no database, no vault, no secret. An `S3Resource` given
+    as `s3` is what S3 stores without credentials of their own sign in with; see `aws`. Steps run in one
     process unless another executor is given: they share nothing but the vault, and reading has worker
     processes of its own.
     """
-    project = source if isinstance(source, Project) else Project(source)
+    given = dict(resources or {})
+    project = aws.signed_in(source if isinstance(source, Project) else Project(source), given)
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
     checks: list[dg.AssetChecksDefinition] = []
     jobs: list[dg.UnresolvedAssetJobDefinition] = []
@@ -47,8 +51,13 @@ def build_defs(
             manifest_asset(project, plan),
             drill_asset(project, plan),
         ]
-        checks.append(watch_checks(plan))
-        jobs += [backup_job(plan), drill_job(plan)]
+        copies = copy_assets(project, plan)
+        assets += copies
+        checks += [watch_checks(plan), *copied_checks(project, plan)]
+        copied = [asset.key for asset in copies]
+        jobs += [backup_job(plan, copied), drill_job(plan)]
+        if copied:
+            jobs.append(copy_job(plan, copied))
         timed += schedules(project, plan)
         if project.system(system).migrations is not None:
             sensors.append(pending_migrations(project, plan))
@@ -62,7 +71,8 @@ def build_defs(
         jobs=jobs,
         schedules=timed,
         sensors=sensors,
-        resources={KEY: Backups(project), **(resources or {})},
+        # A launcher in this process brings the project itself, and has no other assets.
+        resources={KEY: Backups(project), **({} if KEY in given else aws.offered(project, given)), **given},
         executor=executor or dg.in_process_executor,
         loggers=loggers,
     )

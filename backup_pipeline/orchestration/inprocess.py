@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ from backup_pipeline.orchestration.jobs import SYSTEM_TAG
 from backup_pipeline.orchestration.launch import BackupRequest
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import KEY, Backups, Kept, StepFailure
-from backup_pipeline.project import Project
+from backup_pipeline.project import Project, copying
+from backup_pipeline.project.copying import Copied
 
 if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
@@ -40,12 +41,13 @@ def backup(
     request: BackupRequest,
     listener: Listener,
     opened: Opened,
+    copied: Callable[[Copied], None] = lambda _: None,
 ) -> Manifest:
     project.system(system)
     if project.known_inventory(system) is None:
         project.inventory(system)
     only = request.only
-    selection = _selection(project, system, only) if only else None
+    selection = _selection(project, system, request) if only or not request.copies else None
     config: dict[str, Any] = {
         "kind": request.kind,
         "full": request.full,
@@ -59,12 +61,33 @@ def backup(
         selection,
         Backups(project, listener, kept),
     )
-    _execute(project, system, run, opened)
+    try:
+        _execute(project, system, run, opened)
+    except BackupError:
+        if kept.manifest is None or all(one.ok for one in kept.copied):
+            raise
+        _copy_the_rest(project, system, run.backups, opened)
     if kept.manifest is None:
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
         )
+    for one in kept.copied:
+        copied(one)
+    failure = copying.failure_of(kept.copied, made=kept.manifest.id)
+    if failure is not None:
+        raise failure
     return kept.manifest
+
+
+def _copy_the_rest(project: Project, system: str, backups: Backups, opened: Opened) -> None:
+    """A run in this process ends with its first failed step; a copy that failed is no reason to leave others out."""
+    for name in project.settings.copies_of(system):
+        if any(one.name == name for one in backups.kept.copied):
+            continue
+        run = _Run(naming.copy_job(system), {}, [naming.copy_key(system, name)], backups)
+        # What went wrong is in `kept`, beside the others.
+        with suppress(BackupError):
+            _execute(project, system, run, opened)
 
 
 def drill(
@@ -116,8 +139,19 @@ class _Run:
     backups: Backups
 
 
-def _selection(project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
-    """The assets of the named tables and groups; asks the database again where the graph does not know a name."""
+def _selection(project: Project, system: str, request: BackupRequest) -> list[dg.AssetKey]:
+    """The assets of the named tables and groups (all, where none is named), and the copies where they are wanted."""
+    if request.only:
+        found = _chosen(project, system, request.only)
+    else:
+        found = [asset.key for asset in plan_of(project, system).assets]
+    names = project.settings.copies_of(system) if request.copies else ()
+    copies = [naming.copy_key(system, name) for name in names]
+    return [naming.schema_key(system), *found, naming.manifest_key(system), *copies]
+
+
+def _chosen(project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
+    """Asks the database again where the graph does not know a name."""
     found = _named(plan_of(project, system), project, system, only)
     if found is None:
         project.inventory(system)
@@ -128,7 +162,7 @@ def _selection(project: Project, system: str, only: Sequence[str]) -> list[dg.As
             remedy=f"groups: {', '.join(project.system(system).groups) or 'none'}; "
             f"tables: `backup-pipeline inventory {system}`",
         )
-    return [naming.schema_key(system), *found, naming.manifest_key(system)]
+    return found
 
 
 def _named(plan: SystemPlan, project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey] | None:

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import WATCHED
 from backup_pipeline.orchestration.plan import SystemPlan
 
-#: What a run's tags say about it; the launcher and the sensors look for them.
-SYSTEM_TAG = "backup_pipeline/system"
+SYSTEM_TAG = naming.SYSTEM_TAG
 
 
-def backup_job(plan: SystemPlan) -> dg.UnresolvedAssetJobDefinition:
+def backup_job(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.UnresolvedAssetJobDefinition:
     system = plan.system
     made = [
         naming.schema_key(system),
         *(asset.key for asset in plan.assets),
         naming.manifest_key(system),
+        *copies,
     ]
     return dg.define_asset_job(
         naming.backup_job(system),
         selection=dg.AssetSelection.assets(*made),
         tags={SYSTEM_TAG: system},
-        description=f"A full backup of {system}: schema and tables in one snapshot, manifest, checks.",
+        description=f"A full backup of {system}: schema and tables in one snapshot, manifest, checks, copies.",
+    )
+
+
+def copy_job(plan: SystemPlan, copies: Sequence[dg.AssetKey]) -> dg.UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        naming.copy_job(plan.system),
+        selection=dg.AssetSelection.assets(*copies),
+        tags={SYSTEM_TAG: plan.system},
+        description=f"Brings the copies of {plan.system} up to date: what a backup's run could not bring over.",
     )
 
 

@@ -10,7 +10,7 @@ there is nothing to collect in half a million objects that have just been made (
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from backup_pipeline.drill import DrillReport
+    from backup_pipeline.project.copying import Copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class BackupRequest:
     #: Tables, groups or globs: a partial backup.
     only: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    #: Bring the copies up to date as well.
+    copies: bool = True
 
 
 def run_backup(
@@ -43,19 +46,22 @@ def run_backup(
     full: bool = False,
     only: Sequence[str] = (),
     pending: Sequence[str] = (),
+    copies: bool = True,
+    copied: Callable[[Copied], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
     verbose: bool = False,
 ) -> Manifest:
-    """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included."""
-    request = BackupRequest(kind, full, tuple(only), tuple(pending))
+    """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included. A copy that could
+    not be made is CopyFailed, when all the others are done; `copied` is told of each."""
+    request = BackupRequest(kind, full, tuple(only), tuple(pending), copies)
     with ExitStack() as stack:
         with _collector_at_rest():
             from backup_pipeline.orchestration import inprocess
 
             with _explained():
                 opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
-        return inprocess.backup(project, system, request, listener, opened)
+        return inprocess.backup(project, system, request, listener, opened, copied)
 
 
 def run_drill(

@@ -15,6 +15,8 @@ import dagster as dg
 
 from backup_pipeline.model.schema import TableId
 
+#: What a run's tags say about it; the launcher and the sensors look for them.
+SYSTEM_TAG = "backup_pipeline/system"
 _PLAIN = re.compile(r"[A-Za-z0-9_]{1,80}")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_]+")
 
@@ -27,6 +29,11 @@ def backup_job(system: str) -> str:
 def drill_job(system: str) -> str:
     """drill_shop"""
     return f"drill_{system}"
+
+
+def copy_job(system: str) -> str:
+    """copy_shop"""
+    return f"copy_{system}"
 
 
 def migration_sensor(system: str) -> str:
@@ -54,6 +61,16 @@ def manifest_key(system: str) -> dg.AssetKey:
     return dg.AssetKey([system, "manifest"])
 
 
+def copy_key(system: str, name: str) -> dg.AssetKey:
+    """shop/copies/offsite"""
+    return dg.AssetKey([system, "copies", name])
+
+
+def copy_pool(system: str, name: str) -> str:
+    """copy_shop_offsite — a copy of one system to one place waits for the one before it"""
+    return f"copy_{system}_{name}"
+
+
 def drill_key(system: str) -> dg.AssetKey:
     """shop/drill"""
     return dg.AssetKey([system, "drill"])
@@ -62,6 +79,21 @@ def drill_key(system: str) -> dg.AssetKey:
 def table_key(system: str, component: str) -> dg.AssetKey:
     """shop/tables/public.orders"""
     return dg.AssetKey([system, "tables", component])
+
+
+def tree_key(system: str, name: str) -> dg.AssetKey:
+    """shop/files/media"""
+    return dg.AssetKey([system, "files", name])
+
+
+def tree_step(system: str, name: str) -> str:
+    """shop__files__media"""
+    return tree_key(system, name).to_python_identifier()
+
+
+def live_tree_key(system: str, name: str) -> dg.AssetKey:
+    """shop/live/files/media"""
+    return dg.AssetKey([system, "live", "files", name])
 
 
 def live_key(system: str, component: str) -> dg.AssetKey:

@@ -21,6 +21,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.project import Project
+from backup_pipeline.project.copying import Copied
 
 if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
@@ -51,6 +52,7 @@ class Kept:
     manifest: Manifest | None = None
     outcomes: Sequence[Judged] = ()
     drill: DrillReport | None = None
+    copied: list[Copied] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import judge_status
+from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.jobs import SYSTEM_TAG
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import tick_failures_told
@@ -160,21 +161,22 @@ def attempts_for(instance: dg.DagsterInstance, system: str, name: str) -> tuple[
 
 
 def watch(project: Project) -> dg.SensorDefinition:
-    """fresh and proven, judged while nothing runs: the backup that silently stopped is what nobody looks for."""
+    """fresh, proven and copied, judged while nothing runs: the backup that silently stopped is what nobody looks for."""
 
     @dg.sensor(
         name="watch",
         minimum_interval_seconds=600,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Judges the checks `fresh` and `proven` of every system, and records them when they change.",
+        description="Judges the checks `fresh`, `proven` and `copied` of every system, and records them when they change.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         said = []
         for system in project.systems:
             with tick_failures_told(project):
-                outcomes = judge_status(project, system)
-            for outcome in outcomes:
-                key = dg.AssetCheckKey(naming.manifest_key(system), outcome.name)
+                outcomes = [(naming.manifest_key(system), one) for one in judge_status(project, system)]
+                outcomes += judge_copies(project, system)
+            for asset, outcome in outcomes:
+                key = dg.AssetCheckKey(asset, outcome.name)
                 if not is_news(context.instance, key, outcome.passed, project.clock()):
                     continue
                 result = outcome.result(key.asset_key)
@@ -188,7 +190,8 @@ def watch(project: Project) -> dg.SensorDefinition:
                         description=result.description,
                     )
                 )
-                said.append(f"{system}: {outcome.name} {'passed' if outcome.passed else 'failed'}")
+                what = system if asset == naming.manifest_key(system) else asset.to_user_string()
+                said.append(f"{what}: {outcome.name} {'passed' if outcome.passed else 'failed'}")
         return dg.SkipReason("; ".join(said) or "nothing changed")
 
     return sense

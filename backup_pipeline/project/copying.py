@@ -5,8 +5,7 @@ A place is the vault (`vault`) or a copy by its name. Whatever reads can be poin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from backup_pipeline.copies.compare import Comparison, compare
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.copies.standing import Standing, standing
-from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound, StoreUnavailable
+from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.project import reading_back, stores
@@ -38,6 +37,14 @@ class Copied:
     @property
     def ok(self) -> bool:
         return self.error is None and self.report is not None and self.report.ok
+
+
+def systems_at(project: Project, place: str) -> tuple[str, ...]:
+    """Those that have backups there; of the vault, the configured ones that have copies as well."""
+    held = stores.open_place(project.settings, place).systems()
+    if place != VAULT:
+        return held
+    return tuple(name for name in held if project.settings.copies_of(name)) or tuple(project.systems)
 
 
 def copies_of(project: Project, system: str, names: Sequence[str] = ()) -> tuple[str, ...]:
@@ -211,16 +218,3 @@ def repair_place(
         dry_run=dry_run,
         listener=listener,
     )
-
-
-@contextmanager
-def pointed_at_copies(project: Project, system: str, place: str | None) -> Iterator[None]:
-    """A vault that is gone is no reason to look for a backup's name: the copies are where to look."""
-    try:
-        yield
-    except (NotFound, StoreUnavailable) as error:
-        names = () if place else project.settings.copies_of(system)
-        if not names:
-            raise
-        hint = " or ".join(f"--from {name}" for name in names)
-        raise type(error)(error.message, remedy=f"{error.remedy}; a copy may have it: {hint}") from error

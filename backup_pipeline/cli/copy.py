@@ -1,0 +1,83 @@
+"""`copy`: bring the copies of a system up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import duration, plural, size
+
+if TYPE_CHECKING:
+    from backup_pipeline.project.copying import Copied
+
+
+@as_verb(
+    "copy",
+    system_argument(required=False),
+    backup_argument("[ID|latest|all]"),
+    click.Option(
+        ["--to", "targets"], multiple=True, metavar="NAME", help="Only this copy (repeat it for more); `vault` is the vault."
+    ),
+    click.Option(
+        ["--from", "source"], metavar="NAME", default="vault", show_default=True,
+        help="Where the backups are taken from: a copy, when the vault was lost.",
+    ),
+    examples="""
+    backup-pipeline copy shop
+    backup-pipeline copy shop latest --to offsite
+    backup-pipeline copy
+    backup-pipeline copy --from offsite --to vault
+    """,
+)  # fmt: skip
+def verb(
+    call: Call, system: str | None, identifier: str | None, targets: tuple[str, ...], source: str
+) -> Outcome:
+    """Of SYSTEM, or of all systems: every backup that a copy lacks, oldest first, or just the one that is named.
+
+    Objects first, the manifest last: a copy that was interrupted lists whole backups only, and goes on where it was. What is
+    damaged at its source is named and not copied. Nothing is ever removed from a copy; a backup that the copy's own
+    retention has removed is brought back only when it is named. Needs no key. Exit code 17 when a copy does not hold what
+    it should.
+    """
+    from backup_pipeline.project import copying
+
+    project = call.project
+    call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"
+    names = (system,) if system else copying.systems_at(project, source)
+    done: list[Copied] = []
+    for name in names:
+        with call.progress(f"copy of {name}") as listener:
+            done += copying.copy_to_all(
+                project, name, identifier, source=source, names=targets, listener=listener
+            )
+    return Outcome(
+        {"copies": tuple(done)}, lambda page: show_copies(page, done), copying.failure_of(done), answer=False
+    )
+
+
+def show_copies(page: Page, done: list[Copied]) -> None:
+    for one in done:
+        page.heading(f"{one.system} → {one.name}")
+        if one.error is not None:
+            page.line(f"{page.style('FAILED', 'red', bold=True)}: {one.error.message}")
+            continue
+        report = one.report
+        assert report is not None
+        page.line(
+            f"{plural(len(report.copied), 'backup')} copied, {report.present} there already"
+            + (
+                f", {page.style(f'{len(report.refused)} NOT copied', 'red', bold=True)}"
+                if report.refused
+                else ""
+            )
+        )
+        if report.copied:
+            page.line(
+                f"{plural(report.objects, 'object')} sent, {size(report.bytes)} in {duration(report.seconds)}"
+                f" ({size(report.rate)}/s); {plural(report.skipped, 'object')} ({size(report.skipped_bytes)}) not sent again"
+            )
+        page.findings(report.findings)

@@ -1,0 +1,57 @@
+"""Places that hold backups, on the command line: the vault (`vault`) and the copies, by the names that the configuration
+gives them. The one way in which a verb is pointed at one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from backup_pipeline.cli.call import Call
+from backup_pipeline.errors import NotFound, StoreUnavailable
+from backup_pipeline.project import Project
+
+
+def from_option(what: str = "Read it straight from this copy, for a vault that is gone.") -> click.Option:
+    return click.Option(["--from", "place"], metavar="NAME", help=what)
+
+
+def copy_option(what: str = "Of this copy, instead of the vault.") -> click.Option:
+    return click.Option(["--copy", "place"], metavar="NAME", help=what)
+
+
+def project_at(call: Call, place: str | None) -> Project:
+    """The project as seen from a place: what it lists and reads is what that place holds."""
+    if place is not None:
+        call.project.settings.place(place)
+    return call.project.at(place)
+
+
+@contextmanager
+def pointed_at_copies(project: Project, system: str) -> Iterator[None]:
+    """Whoever looks for a backup in a vault that is gone is told where else it is."""
+    try:
+        yield
+    except (NotFound, StoreUnavailable) as error:
+        names = () if project.place else project.settings.copies_of(system)
+        if not names:
+            raise
+        places = " or ".join(f"--from {name}" for name in names)
+        raise type(error)(error.message, remedy=f"{error.remedy}; a copy may have it: {places}") from error
+
+
+class Percent(click.ParamType[float]):
+    """`5%` or `5`: more than nothing, and at most all."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            percent = float(str(value).removesuffix("%"))
+        except ValueError:
+            percent = 0.0
+        if not 0 < percent <= 100:
+            self.fail(f"{value!r} is not a part of 100%, as in 5%", param, context)
+        return percent

@@ -1,0 +1,86 @@
+"""`repair`: heal the vault from a copy, or a copy from the vault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import duration, number, plural, size
+from backup_pipeline.errors import Damaged
+
+if TYPE_CHECKING:
+    from backup_pipeline.copies import RepairReport
+
+SHOWN = 20
+
+
+@as_verb(
+    "repair",
+    system_argument(),
+    click.Option(["--copy", "place"], metavar="NAME", default="vault", show_default=True, help="What is healed."),
+    click.Option(
+        ["--from", "sources"], multiple=True, metavar="NAME",
+        help="Where right bytes are taken from (repeat it for more) [every other place].",
+    ),
+    click.Option(["--quick"], is_flag=True, help="Look for what is missing or of another length; read no object."),
+    click.Option(["--dry-run"], is_flag=True, help="Say what would be healed, and write nothing."),
+    examples="""
+    backup-pipeline repair shop --dry-run
+    backup-pipeline repair shop
+    backup-pipeline repair shop --from offsite
+    backup-pipeline repair shop --copy offsite --quick
+    """,
+)  # fmt: skip
+def verb(
+    call: Call, system: str, place: str, sources: tuple[str, ...], quick: bool, dry_run: bool
+) -> Outcome:
+    """Everything that SYSTEM has in one place is read; what is lost or damaged is brought back from another place.
+
+    Objects, manifests, seals and RECOVER.md; whole backups that are gone without a record that they were forgotten, too. Only
+    bytes that can be shown to be right are written, they are read back, and what is good is never overwritten. Needs no
+    key. Exit code 7 when something could not be healed.
+    """
+    from backup_pipeline.project import copying
+
+    call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
+    with call.progress(f"repair of {system}") as listener:
+        report = copying.repair_place(
+            call.project,
+            system,
+            place=place,
+            sources=sources,
+            quick=quick,
+            dry_run=dry_run,
+            listener=listener,
+        )
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    failure = None
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        failure = Damaged(f"not all could be healed: {errors[0].message}{more}", remedy=errors[0].remedy)
+    return Outcome(report, lambda page: _page(page, report), failure, answer=False)
+
+
+def _page(page: Page, report: RepairReport) -> None:
+    page.heading(f"{report.system} in {report.place}")
+    page.line(
+        f"looked at {plural(report.backups, 'backup')} and {plural(report.objects, 'object')}"
+        + (f", read {size(report.bytes)}" if report.bytes else "")
+        + f" in {duration(report.seconds)}"
+    )
+    would = "would be " if report.dry_run else ""
+    for identifier in report.brought_back:
+        page.line(f"{would}brought back: {identifier}")
+    for one in report.healed[:SHOWN]:
+        page.line(f"{would}healed: {one.key} ({one.why}; from {one.source})")
+    if len(report.healed) > SHOWN:
+        page.line(f"and {number(len(report.healed) - SHOWN)} more (--json shows all)")
+    page.findings(report.findings)
+    if not report.healed and not report.brought_back and report.ok:
+        page.verdict(True, "good: nothing to heal")
+    if report.dry_run:
+        page.line("nothing was written")

@@ -1,0 +1,156 @@
+"""shop/copies/offsite: what the vault holds, in another place as well; and the check that it really is there.
+
+A copy stands behind the manifest and its blocking checks: what is not complete, or does not read back, is not copied. It
+brings over everything that is missing, so one that failed last night is made good tonight. A store that does not answer
+is tried again; anything else fails the step, and not the backup, which is committed by then.
+"""
+
+# Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
+
+import time
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from backup_pipeline.config import StoreSettings
+from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
+from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
+from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
+from backup_pipeline.orchestration.plan import SystemPlan
+from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, failures_told
+from backup_pipeline.project import Project, copying
+from backup_pipeline.project.copying import Copied
+
+COPIED = CheckText("copied", "The copy holds every backup that the vault keeps, within its deadline.")
+#: A store that is down is asked again after 1, 2 and 4 minutes; the next backup, or `copy`, goes on from there.
+RETRIES = 3
+PAUSE = 60.0
+_PASSING = (StoreUnavailable, VaultBusy)
+
+
+class CopyConfig(dg.Config):
+    """What is copied. In the launchpad: `ops: {shop__copies__offsite: {config: {backup: "2026-…"}}}`."""
+
+    #: An id, "latest", or "all": everything that is not there yet.
+    backup: str = "all"
+
+
+def copy_assets(project: Project, plan: SystemPlan) -> tuple[dg.AssetsDefinition, ...]:
+    return tuple(_copy_asset(project, plan, name) for name in project.settings.copies_of(plan.system))
+
+
+def _copy_asset(project: Project, plan: SystemPlan, name: str) -> dg.AssetsDefinition:
+    system, settings = plan.system, project.system(plan.system)
+    store = project.settings.copy_settings(name)
+
+    @dg.asset(
+        key=naming.copy_key(system, name),
+        deps=[naming.manifest_key(system)],
+        group_name=system,
+        kinds={_kind(store)},
+        owners=list(settings.owners),
+        tags=dict(settings.tags),
+        pool=naming.copy_pool(system, name),
+        required_resource_keys={KEY},
+        description=f"The backups of **{system}** in the copy `{name}`: the same bytes in another place. Objects first, "
+        "the manifest last; only what is missing is sent.",
+    )
+    def copy(context: dg.AssetExecutionContext, config: CopyConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        backups: Backups = getattr(context.resources, KEY)
+        try:
+            with failures_told(backups.project):
+                return _copy(context, backups, system, name, config.backup)
+        except StepFailure as failure:
+            # Whoever waits at a terminal decides for himself when to try again.
+            passing = isinstance(failure.original, _PASSING) and backups.listener is None
+            if passing and context.retry_number < RETRIES:
+                context.log.warning(f"{failure.description}; it is tried again")
+                raise dg.RetryRequested(RETRIES, PAUSE * 2**context.retry_number) from None
+            raise
+
+    return copy
+
+
+def _kind(store: StoreSettings) -> str:
+    """For the UI's icon. An address that is not known here yet is no reason for the graph not to load."""
+    if store.url.problem is not None or store.url.is_asked_later:
+        return "copy"
+    return {"s3": "s3", "folder": "file"}.get(store.scheme, "copy")
+
+
+def _copy(
+    context: dg.AssetExecutionContext, backups: Backups, system: str, name: str, wanted: str
+) -> dg.MaterializeResult[None]:
+    project = backups.project
+    try:
+        report = copying.copy(
+            project, system, wanted or "all", target=name, listener=backups.listen(context.log)
+        )
+    except BackupError as error:
+        backups.kept.copied.append(Copied(name, system, error=error))
+        raise
+    done = Copied(name, system, report)
+    backups.kept.copied.append(done)
+    latest = project.copy(name).ids(system)[-1:]
+    metadata: Metadata = {
+        "place": dg.MetadataValue.text(report.target),
+        "copied": dg.MetadataValue.int(len(report.copied)),
+        "present": dg.MetadataValue.int(report.present),
+        "latest": dg.MetadataValue.text(latest[0] if latest else "none"),
+        "objects": dg.MetadataValue.int(report.objects),
+        "bytes": dg.MetadataValue.int(report.bytes),
+        "objects_skipped": dg.MetadataValue.int(report.skipped),
+        "bytes_skipped": dg.MetadataValue.int(report.skipped_bytes),
+        "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        "bytes_per_second": dg.MetadataValue.float(round(report.rate, 1)),
+        **findings_metadata(report.findings, {}, report.seconds),
+    }
+    failure = copying.failure_of([done])
+    if failure is not None:
+        told = {"code": dg.MetadataValue.text(failure.code), "remedy": dg.MetadataValue.md(failure.remedy)}
+        raise StepFailure(failure, failure.message, {**metadata, **told})
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def copied_checks(project: Project, plan: SystemPlan) -> tuple[dg.AssetChecksDefinition, ...]:
+    """`copied`, on each copy: also true or false on a day on which nothing is copied."""
+    system = plan.system
+    names = project.settings.copies_of(system)
+    if not names:
+        return ()
+
+    @dg.multi_asset_check(
+        name=f"{system}__copied",
+        specs=[COPIED.dagster_spec(naming.copy_key(system, name)) for name in names],
+        can_subset=True,
+        required_resource_keys={KEY},
+    )
+    def copied(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        backups: Backups = getattr(context.resources, KEY)
+        wanted = {check.asset_key for check in context.selected_asset_check_keys}
+        with failures_told(backups.project):
+            for key, outcome in judge_copies(backups.project, system, names):
+                if key in wanted:
+                    yield outcome.result(key)
+
+    return (copied,)
+
+
+def judge_copies(
+    project: Project, system: str, names: Sequence[str] | None = None
+) -> Iterator[tuple[dg.AssetKey, Outcome]]:
+    """How far each copy is behind; asked by the check, and by the sensor `watch`."""
+    for name in project.settings.copies_of(system) if names is None else names:
+        began = time.monotonic()
+        found = copying.standing_of(project, system, name)
+        good = (
+            f"{found.backups} backups are there, {found.latest} the newest"
+            if found.latest
+            else "no backup yet"
+        )
+        if found.missing:
+            good += f"; {len(found.missing)} on their way"
+        counted = {"backups": found.backups, "missing": len(found.missing)}
+        outcome = Outcome(COPIED.name, found.findings, counted, time.monotonic() - began, good)
+        yield naming.copy_key(system, name), outcome
