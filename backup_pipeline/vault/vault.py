@@ -81,10 +81,12 @@ class Vault:
     def encrypted(self) -> bool:
         """Raises ConfigError where the vault and the configuration disagree: one of them is not what its owner thinks."""
         try:
-            info = canonical.decode(VaultInfo, read_all(self.store, layout.VAULT), what=layout.VAULT)
+            data = read_all(self.store, layout.VAULT)
+            info = canonical.decode(VaultInfo, data, what=layout.VAULT)
         except (NotFound, Damaged):
             return self.keys is not None  # not made yet; or `verify` says what is wrong with it
-        self._agree(info)
+        if self.keys is None or canonical.encode(info) == data:
+            self._agree(info)  # one that is damaged says nothing; `verify` names it
         return self.keys is not None
 
     def _agree(self, info: VaultInfo) -> None:
