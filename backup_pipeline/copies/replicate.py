@@ -119,7 +119,7 @@ class _Run:
         wanted = listed if ids is None else tuple(sorted(dict.fromkeys(ids)))
         for identifier in wanted:
             if identifier not in listed:
-                self.source.manifest_bytes(self.system, identifier)  # raises, and says which there are
+                self.source.stored_manifest(self.system, identifier)  # raises, and says which there are
         if ids is None:
             wanted = tuple(name for name in wanted if not self._forgotten_there(there, name))
         new = [identifier for identifier in wanted if identifier not in there.ids]

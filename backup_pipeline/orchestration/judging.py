@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from backup_pipeline.checks.drift import drift
-from backup_pipeline.errors import Damaged
+from backup_pipeline.errors import Damaged, KeyMissing
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.orchestration.asset_checks import Outcome
@@ -28,7 +28,9 @@ def judge_backup(backups: Backups, plan: SystemPlan, manifest: Manifest) -> tupl
     """complete, integrity, row_counts, foreign_keys, schema_drift, in the order of `asset_checks.INLINE`."""
     project = backups.project
     line = project.listed(manifest.system, manifest.id)
-    quick = line.bytes > FULL_LOOK_UP_TO
+    # A host that has only public keys cannot read back what it wrote; where the identity is, `verify` and drills do.
+    locked = not project.vault.can_open
+    quick = locked or line.bytes > FULL_LOOK_UP_TO
     report = project.verify(manifest.system, manifest.id, quick=quick)
     rows = tuple(finding for finding in report.findings if _about_rows(finding))
     found = tuple(dict.fromkeys((*report.findings, *manifest.findings)))
@@ -39,7 +41,8 @@ def judge_backup(backups: Backups, plan: SystemPlan, manifest: Manifest) -> tupl
     missing = tuple(finding for finding in report.findings if finding.code == "table-missing")
     rest = tuple(f for f in report.findings if f not in (*rows, *missing) and not _about_references(f))
     before = previous_full(project, manifest)
-    note = f"not read again, being over {FULL_LOOK_UP_TO // 2**20} MiB: `verify` and the drill do that"
+    why = "for want of the key" if locked else f"being over {FULL_LOOK_UP_TO // 2**20} MiB"
+    note = f"not read again, {why}: `verify` and the drill do that"
     return (
         _complete(plan, manifest, missing),
         Outcome(
@@ -79,7 +82,7 @@ def previous_full(project: Project, manifest: Manifest) -> Manifest | None:
         if identifier < manifest.id:
             try:
                 found = project.vault.manifest(manifest.system, identifier)
-            except Damaged:
+            except (Damaged, KeyMissing):
                 continue  # `status` and `verify` name it; a good backup does not fail for the one before it
             if found.scope == "full":
                 return found
@@ -146,7 +149,16 @@ def _drift(project: Project, manifest: Manifest, before: Manifest | None) -> Out
     began = time.monotonic()
     if before.schema.plain_sha256 == manifest.schema.plain_sha256:
         return Outcome("schema_drift", good=f"as in {before.id}", seconds=time.monotonic() - began)
-    found = drift(project.vault.schema(before), project.vault.schema(manifest))
+    try:
+        schemas = project.vault.schema(before), project.vault.schema(manifest)
+    except (KeyMissing, Damaged) as error:
+        if project.vault.can_open:
+            raise
+        note = Finding(
+            "info", "not-compared", f"the schema of {before.id} is not at hand here: {error.message}"
+        )
+        return Outcome("schema_drift", good="not compared, for want of the key", notes=(note,))
+    found = drift(*schemas)
     # An added column is worth no more than a word elsewhere; here it is what the check is for.
     found = tuple(replace(one, severity="warning") if one.severity == "info" else one for one in found)
     return Outcome("schema_drift", found, good=f"as in {before.id}", seconds=time.monotonic() - began)

@@ -162,7 +162,7 @@ def _digest(vault: Vault, system: str, identifier: str) -> str:
         if key.endswith(".sha256"):
             return read_all(vault.store, key).split(b" ")[0].decode("ascii", "replace")
     try:
-        return hashlib.sha256(vault.manifest_bytes(system, identifier)).hexdigest()
+        return hashlib.sha256(vault.stored_manifest(system, identifier)).hexdigest()
     except NotFound:
         return ""
 
