@@ -9,6 +9,7 @@ import click
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.places import from_option, project_at
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.report import failure_of, show_report
 from backup_pipeline.cli.thawing import readable, thaw_option
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
         metavar="URL",
         help="A server on which a database may be made and dropped [else `scratch:` of the system, else a throw-away one].",
     ),
+    click.Option(["--all-files"], is_flag=True, help="Restore all files, and not a sample of each tree."),
     click.Option(["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance."),
+    from_option("Restore it straight from this copy: the proof that the copy is one. Not recorded."),
     thaw_option(),
     examples="""
     backup-pipeline drill shop
     backup-pipeline drill shop 2026-11-21T02-00-00-123Z
     backup-pipeline drill shop --scratch postgresql://drill@scratch-host/postgres
+    backup-pipeline drill shop --from offsite
     """,
 )
 def verb(
@@ -41,23 +45,26 @@ def verb(
     system: str,
     identifier: str | None,
     scratch: str | None,
+    all_files: bool,
     no_record: bool,
+    place: str | None,
     thaw: Tier | None,
 ) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
 
     The scratch database is made and dropped by the drill; one that exists is never touched. Sequences, constraints and
-    the `invariants` of the system are tried, too. The outcome and the measured recovery time are remembered beside the
+    the `invariants` of the system are tried, too. Of each file tree, a sample (another one every time) is restored and
+    compared byte for byte. The outcome and the measured recovery time are remembered beside the
     backup. Exit code 10 when something is not as it should be.
     """
     call.hide(scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
-    project = call.project
+    project = project_at(call, place)
     readable(call, project.vault, system, identifier, thaw)
     with call.progress(f"drill of {system}") as listener:
 
         def directly() -> DrillReport:
-            return project.drill(system, identifier, scratch=scratch, listener=listener)
+            return project.drill(system, identifier, scratch=scratch, all_files=all_files, listener=listener)
 
         def in_the_instance() -> DrillReport:
             from backup_pipeline.orchestration.launch import run_drill
@@ -65,7 +72,13 @@ def verb(
             return run_drill(project, system, identifier, listener=listener)
 
         # The graph knows the systems of the configuration, and drills where that says.
-        alone = no_record or scratch is not None or system not in project.systems
+        alone = (
+            no_record
+            or all_files
+            or scratch is not None
+            or project.place is not None
+            or system not in project.systems
+        )
         result = directly() if alone else recorded(call, in_the_instance, otherwise=directly)
 
     def page(page: Page) -> None:

@@ -1,19 +1,24 @@
-"""`restore`: bring a backup back, into an empty or a new database."""
+"""`restore`: bring a backup back: its database into an empty or a new one, its files into a folder."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from backup_pipeline.cli import restoring_files
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.places import from_option, pointed_at_copies, project_at
 from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError
 
 if TYPE_CHECKING:
+    from backup_pipeline.project import Project
     from backup_pipeline.restore import RestorePlan, RestoreResult
     from backup_pipeline.stores.thawing import Tier
 
@@ -24,42 +29,71 @@ if TYPE_CHECKING:
     backup_argument(),
     click.Option(
         ["--to"],
-        required=True,
-        metavar="URL",
-        help="The database to restore to.",
+        metavar="TARGET",
+        help="The database to restore to (a URL); with --files, the folder for the files.",
     ),
     click.Option(["--create"], is_flag=True, help="Make that database first; it must not exist."),
     click.Option(["--dry-run"], is_flag=True, help="Show the plan and write nothing."),
     click.Option(
         ["--jobs"], type=click.IntRange(1, 64), metavar="N", help="Sessions at a time [else `workers:`]."
     ),
+    *restoring_files.file_options(),
+    from_option(),
     thaw_option(),
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
     backup-pipeline restore shop 2026-11-21T02-00-00-123Z --to "$TARGET_URL" --dry-run
     backup-pipeline restore shop latest --to sqlite:////srv/shop/restored.db
+    backup-pipeline restore shop --from offsite --to postgresql://app@localhost/shop --create
+    backup-pipeline restore shop --files media --to /srv/media/restored --glob 'orders/2026/*' --dry-run
+    backup-pipeline restore shop --to sqlite:////srv/shop/restored.db --files all --files-to /srv/shop/files
     """,
 )
 def verb(
     call: Call,
     system: str,
     identifier: str | None,
-    to: str,
+    to: str | None,
     create: bool,
     dry_run: bool,
     jobs: int | None,
+    place: str | None,
     thaw: Tier | None,
+    **files: Any,
 ) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
 
     Rows first, in parallel; then indexes and foreign keys; then sequences, so that the first INSERT works. A target
     that holds something is refused. When it fails or is interrupted, the target is as it was.
+
+    Files are written whole or not at all, verified, and never outside of their folder. Those that are there already and
+    equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
+    it is interrupted: run it again, and it goes on.
     """
-    call.hide(to)
+    url, folder = restoring_files.targets_of(to, files)
+    call.hide(url)
+    project = project_at(call, place)
+    with pointed_at_copies(project, system):
+        readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
+    if folder is None:
+        assert url is not None
+        return _database(call, project, system, identifier, url, create, dry_run, jobs)
+    return _with_files(call, project, system, identifier, url, folder, files, create, dry_run, jobs)
+
+
+def _database(
+    call: Call,
+    project: Project,
+    system: str,
+    identifier: str | None,
+    to: str,
+    create: bool,
+    dry_run: bool,
+    jobs: int | None,
+) -> Outcome:
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
-    project = call.project
-    readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
-    plan = project.plan_restore(system, identifier, to, create=create, jobs=jobs)
+    with pointed_at_copies(project, system):
+        plan = project.plan_restore(system, identifier, to, create=create, jobs=jobs)
     if dry_run:
         return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))
     plan.raise_if_refused()
@@ -67,6 +101,71 @@ def verb(
     with call.progress(f"restore of {system}") as listener:
         result = project.restore(system, identifier, to, create=create, jobs=jobs, listener=listener)
     return Outcome(result, lambda page: _result(page, result), answer=False)
+
+
+def _with_files(
+    call: Call,
+    project: Project,
+    system: str,
+    identifier: str | None,
+    url: str | None,
+    folder: Path,
+    files: dict[str, Any],
+    create: bool,
+    dry_run: bool,
+    jobs: int | None,
+) -> Outcome:
+    """Files, and with a `url` the database before them. Neither is begun when one of them is refused."""
+    from backup_pipeline.project.files import plan_restore_files, restore_files
+
+    order = restoring_files.order_of(files)
+    call.interrupted = lambda: "nothing was restored"
+    with pointed_at_copies(project, system):
+        identifier = project.show(system, identifier).id
+    with call.progress(f"plan of the files of {system}") as listener:
+        plan = plan_restore_files(project, system, identifier, folder, order, listener=listener)
+    refused = restoring_files.refusal(plan)
+    first = _database(call, project, system, identifier, url, create, True, jobs) if url else None
+    refused = refused or (first.failure if first else None)
+    if dry_run or refused is not None:
+        if not dry_run and refused is not None:
+            raise refused
+        return _together(
+            first, plan, lambda page: restoring_files.show_plan(page, plan), refused, answer=True
+        )
+    if url:
+        first = _database(call, project, system, identifier, url, create, False, jobs)
+    call.interrupted = lambda: (
+        ("the database is restored. " if first else "")
+        + "The files that were restored stay; run it again with --files and it goes on"
+    )
+    call.note(f"restoring files of {system} {plan.backup_id} to {plan.target}: {restoring_files.what(plan)}")
+    with call.progress(f"restore of files of {system}") as listener:
+        result = restore_files(project, system, identifier, folder, order, listener=listener)
+    failure = restoring_files.failure_of(result)
+    return _together(
+        first, result, lambda page: restoring_files.show_result(page, result), failure, answer=False
+    )
+
+
+def _together(
+    first: Outcome | None,
+    files: object,
+    show: Callable[[Page], None],
+    failure: BackupError | None,
+    *,
+    answer: bool,
+) -> Outcome:
+    """One outcome of the two, where the database was restored as well."""
+    if first is None:
+        return Outcome(files, show, failure, answer=answer)
+
+    def page(page: Page) -> None:
+        first.page(page)
+        page.line()
+        show(page)
+
+    return Outcome({"database": first.data, "files": files}, page, failure, answer=answer)
 
 
 def _refusal(plan: RestorePlan) -> BackupError | None:

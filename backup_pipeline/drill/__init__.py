@@ -7,8 +7,10 @@ its scratch database itself and drops it always; one that exists is never touche
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.drill.report import DrillReport
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.manifest import Manifest
@@ -27,12 +29,43 @@ def drill(
     *,
     scratch_url: str | None = None,
     invariants: Mapping[str, str] | None = None,
+    trees: Mapping[str, FilesSettings] | None = None,
+    all_files: bool = False,
     listener: Listener = silent,
     jobs: int = 2,
 ) -> DrillReport:
     """`scratch_url`: a PostgreSQL server on which a database may be made (and is dropped again); without one, a
-    private server is started. `invariants`: name → SQL that must return no row."""
-    asked = dict(invariants or {})
+    private server is started. `invariants`: name → SQL that must return no row. `trees`: what the configuration says of
+    the file trees, of which a sample (or `all_files`) is restored as well."""
+    database = _drill_database(vault, manifest, scratch_url, dict(invariants or {}), listener, jobs)
+    if not manifest.files:
+        return database
+    from backup_pipeline.drill.files import drill_files
+
+    files = drill_files(vault, manifest, trees or {}, everything=all_files, listener=listener)
+    report = database.report
+    return replace(
+        database,
+        report=replace(
+            report,
+            findings=(*report.findings, *files.findings),
+            counted={**report.counted, **files.counted},
+            seconds=report.seconds + files.seconds,
+        ),
+        # An emergency needs its files, too: all of them were timed only where all were restored.
+        recovery_seconds=database.recovery_seconds + (files.seconds if all_files else 0.0),
+        seconds={**database.seconds, "files": files.seconds},
+    )
+
+
+def _drill_database(
+    vault: Vault,
+    manifest: Manifest,
+    scratch_url: str | None,
+    asked: dict[str, str],
+    listener: Listener,
+    jobs: int,
+) -> DrillReport:
     if manifest.engine.name == "sqlite":
         from backup_pipeline.drill.sqlite import drill as drill_sqlite
 

@@ -24,7 +24,7 @@ from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import idle_patterns, matches
 from backup_pipeline.overview import Broken, Listed, SystemStatus
-from backup_pipeline.project import stores
+from backup_pipeline.project import files, stores
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.vault.vault import Vault
@@ -260,7 +260,10 @@ class Project:
         return self.vault.manifest(system, self.vault.resolve(system, identifier))
 
     def status(self) -> tuple[SystemStatus, ...]:
-        return tuple(self.status_of(name) for name in self.systems)
+        """Of every system, its copies included."""
+        from backup_pipeline.project import copying
+
+        return tuple(copying.with_copies(self, self.status_of(name)) for name in self.systems)
 
     def status_of(self, system: str) -> SystemStatus:
         return overview.status(
@@ -291,6 +294,7 @@ class Project:
                 self.vault,
                 system,
                 quick=quick,
+                trees=files.settings_of(self, system),
                 listener=listener,
                 each=lambda name, found: unkept.update(
                     dict.fromkeys(self._remember(system, name, kind, found))
@@ -298,7 +302,8 @@ class Project:
             )
             return replace(report, findings=(*report.findings, *unkept))
         chosen = self.vault.resolve(system, identifier)
-        report = verify(self.vault, system, chosen, quick=quick, listener=listener)
+        trees = files.settings_of(self, system)
+        report = verify(self.vault, system, chosen, quick=quick, trees=trees, listener=listener)
         return replace(report, findings=(*report.findings, *self._remember(system, chosen, kind, report)))
 
     def drill(
@@ -307,6 +312,7 @@ class Project:
         identifier: str | None = None,
         *,
         scratch: str | None = None,
+        all_files: bool = False,
         listener: Listener = silent,
     ) -> DrillReport:
         from backup_pipeline.drill import drill
@@ -320,6 +326,8 @@ class Project:
                 self.vault.manifest(system, chosen),
                 scratch_url=given,
                 invariants=dict(settings.invariants),
+                trees=files.settings_of(self, system),
+                all_files=all_files,
                 listener=listener,
                 jobs=settings.jobs,
             )
