@@ -33,6 +33,9 @@ from backup_pipeline_tests.harness.fake_dropbox_files import (
     described,
 )
 
+HOSTS = ("DROPBOX_API_HOST", "DROPBOX_API_CONTENT_HOST", "DROPBOX_API_NOTIFY_HOST")
+#: What a command needs of the environment to reach the fake.
+DROPBOX_VARIABLES = (*HOSTS, "REQUESTS_CA_BUNDLE", "NO_PROXY")
 HOME = "1000"
 SCOPES = frozenset({"files.metadata.read", "files.content.read", "files.content.write"})
 _SCOPE_OF = {
@@ -135,6 +138,8 @@ class _Answer(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
     fake: FakeDropbox
 
     def log_message(self, *_: Any) -> None: ...
@@ -361,7 +366,7 @@ def dropbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     fake = FakeDropbox()
     server = _Server(context, type("Handler", (_Handler,), {"fake": fake}))
     fake.address = f"127.0.0.1:{server.server_port}"
-    for name in ("DROPBOX_API_HOST", "DROPBOX_API_CONTENT_HOST", "DROPBOX_API_NOTIFY_HOST"):
+    for name in HOSTS:
         os.environ[name] = fake.address
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

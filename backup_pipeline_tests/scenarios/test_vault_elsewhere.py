@@ -1,0 +1,141 @@
+"""A vault on an SFTP server and in Dropbox from end to end: the commands, the worker processes, a cut line."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from backup_pipeline.project import Project
+from backup_pipeline_tests.harness.commands import Ended, invoke
+from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile
+from backup_pipeline_tests.harness.fake_dropbox import DROPBOX_VARIABLES, HOME, FakeDropbox
+from backup_pipeline_tests.harness.fake_dropbox_files import Namespace
+from backup_pipeline_tests.harness.sftp_server import SftpServer
+
+SCRIPT = """
+CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customers (id), note TEXT);
+INSERT INTO customers VALUES (1, 'Ann'), (2, 'Bob');
+INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 2, 'c');
+"""
+
+
+def configure(folder: Path, vault: str, database: str) -> None:
+    (folder / "backup.yaml").write_text(
+        f"vault:\n{vault}systems:\n  shop:\n    database: {database}\n    chunk_size: 1MiB\n"
+    )
+
+
+def on(server: SftpServer) -> str:
+    path = server.fresh()
+    given = server.options(path, path)
+    return f"  url: {given.url}\n  key_file: {given.key_file}\n  known_hosts: {given.known_hosts}\n"
+
+
+def good(folder: Path, *arguments: str) -> Ended:
+    # Where the fake is, and who vouches for it; `invoke` begins with an empty environment.
+    env = {name: value for name, value in os.environ.items() if name in DROPBOX_VARIABLES}
+    ended = invoke(*arguments, cwd=folder, env=env)
+    assert ended.code == 0, str(ended)
+    assert "secret" not in ended.stdout + ended.stderr
+    return ended
+
+
+def there_and_back(folder: Path, target: str) -> None:
+    good(folder, "backup", "shop", "--json")
+    good(folder, "backup", "shop", "--json")
+    assert good(folder, "list", "shop", "--json").data
+    good(folder, "verify", "shop", "--json")
+    good(folder, "drill", "shop", "--json")
+    good(folder, "restore", "shop", "--to", target, "--json")
+    good(folder, "doctor", "--json")
+    # Nothing of a lock, a draft or a broken upload stays.
+    keys = {stat.key for stat in Project.load(folder / "backup.yaml").vault.store.list()}
+    assert not [key for key in keys if "lock.json" in key or "/drafts/" in key or "/journal/" in key]
+
+
+@pytest.mark.parametrize("kind", ["openssh", "rclone_sftp"])
+def test_a_sqlite_database_to_an_sftp_server_and_back(
+    kind: str, tmp_path: Path, sqlite_file: MakeSqliteFile, request: pytest.FixtureRequest
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    configure(tmp_path, on(request.getfixturevalue(kind)), "sqlite:///app.sqlite3")
+    there_and_back(tmp_path, "sqlite:///restored.db")
+
+
+@pytest.fixture
+def orders(make_pg_database: MakePgDatabase) -> str:
+    url = make_pg_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SCRIPT.encode())
+        connection.execute(
+            "INSERT INTO orders SELECT n, 1, repeat(md5(n::text), 15) FROM generate_series(10, 9000) n"
+        )
+    return url
+
+
+@pytest.mark.server
+def test_a_postgres_database_to_an_sftp_server_and_back(
+    openssh: SftpServer, tmp_path: Path, orders: str, make_pg_database: MakePgDatabase
+) -> None:
+    configure(tmp_path, on(openssh), orders)
+    there_and_back(tmp_path, make_pg_database())
+
+
+@pytest.mark.server
+def test_a_backup_whose_line_is_cut_again_and_again_is_whole(
+    openssh: SftpServer, tmp_path: Path, orders: str
+) -> None:
+    configure(tmp_path, on(openssh), orders)
+    done = threading.Event()
+    cuts: list[int] = []
+
+    def cut() -> None:
+        # Less often than a connection takes to be made: else there is no line at all.
+        while not done.wait(0.6):
+            cuts.append(openssh.cut())
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    try:
+        good(tmp_path, "backup", "shop", "--json")
+    finally:
+        done.set()
+        cutter.join()
+    assert sum(cuts) > 0, "no line was ever cut"
+    good(tmp_path, "verify", "shop", "--json")
+
+
+def test_a_sqlite_database_to_dropbox_and_back(
+    fake_dropbox: FakeDropbox, tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    fake_dropbox.page = 500
+    fake_dropbox.namespaces["2000"] = Namespace()
+    fake_dropbox.members["dbmid:me"] = [HOME, "2000"]
+    fake_dropbox.refresh_tokens["refresh-secret"] = ("key", "app-secret")
+    fake_dropbox.retry_after = 0
+    fake_dropbox.plan("429", "files/upload", after=3)
+    fake_dropbox.plan("lost", "files/upload", after=5)
+    fake_dropbox.plan("cut", "files/download", after=2)
+    vault = (
+        "  url: dropbox:///DATABASE-BACKUPS\n  refresh_token: refresh-secret\n  app_key: key\n"
+        "  app_secret: app-secret\n  select_user: dbmid:me\n  namespace: '2000'\n"
+    )
+    configure(tmp_path, vault, "sqlite:///app.sqlite3")
+    there_and_back(tmp_path, "sqlite:///restored.db")
+    assert fake_dropbox.home.files == {}
+
+
+@pytest.mark.server
+def test_a_postgres_database_to_dropbox_and_back(
+    fake_dropbox: FakeDropbox, tmp_path: Path, orders: str, make_pg_database: MakePgDatabase
+) -> None:
+    fake_dropbox.page = 500
+    vault = f"  url: dropbox:///DATABASE-BACKUPS\n  token: {fake_dropbox.token}\n"
+    configure(tmp_path, vault, orders)
+    there_and_back(tmp_path, make_pg_database())
