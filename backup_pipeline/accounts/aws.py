@@ -39,6 +39,9 @@ class AwsAccess:
     clients: Clients | None = field(default=None, repr=False, compare=False)
     connect_seconds: int = CONNECT_SECONDS
     read_seconds: int = READ_SECONDS
+    #: How often boto3 itself tries a request. A store's requests are tried again by us, around this: with both, a
+    #: server that is down would be asked 36 times.
+    attempts: int = 1
 
 
 # Whoever gives clients may ask us for another one.
@@ -106,8 +109,7 @@ def _client(session: Any, access: AwsAccess, service: str, *, strange: bool) -> 
     config = Config(
         connect_timeout=access.connect_seconds,
         read_timeout=access.read_seconds,
-        # Ours are around each request: with both, a store that is down would be asked 36 times.
-        retries={"total_max_attempts": 1, "mode": "standard"},
+        retries={"total_max_attempts": access.attempts, "mode": "standard"},
         max_pool_connections=32,
         tcp_keepalive=True,
         **more,
