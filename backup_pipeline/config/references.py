@@ -148,7 +148,7 @@ class Deferred:
             return self._text
         # Asked for each time, and kept where it is asked: a secret may be rotated while this process lives.
         found = self._later()
-        learn((*found.values, *self._hidden(found.text, found.values)))
+        learn(self._hidden(found.text, found.values))
         return found.text
 
     @property
