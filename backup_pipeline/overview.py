@@ -18,6 +18,7 @@ from backup_pipeline.vault import keeping
 
 if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
+    from backup_pipeline.copies.standing import Standing
     from backup_pipeline.vault.vault import Vault
 
 
@@ -78,6 +79,8 @@ class SystemStatus:
     next_backup: str | None = None
     next_drill: str | None = None
     zone: str = "UTC"
+    #: How far each of its copies is behind.
+    copies: tuple[Standing, ...] = ()
 
     @property
     def protected(self) -> bool:

@@ -8,7 +8,7 @@ import click
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.copy import show_copies
+from backup_pipeline.cli.copy import show_copies, told
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
@@ -117,13 +117,13 @@ def verb(
         "backup": line,
         "left_out": manifest.left_out,
         "findings": manifest.findings,
-        "copies": tuple(copies),
+        "copies": told(call, copies),
     }
 
     def page(page: Page) -> None:
         _page(page, manifest, line)
         if copies:
-            show_copies(page, copies)
+            show_copies(call, page, copies)
 
     return Outcome(data, page, failure, answer=False)
 

@@ -55,15 +55,37 @@ def verb(
                 project, name, identifier, source=source, names=targets, listener=listener
             )
     return Outcome(
-        {"copies": tuple(done)}, lambda page: show_copies(page, done), copying.failure_of(done), answer=False
+        {"copies": told(call, done)},
+        lambda page: show_copies(call, page, done),
+        copying.failure_of(done),
+        answer=False,
     )
 
 
-def show_copies(page: Page, done: list[Copied]) -> None:
+def told(call: Call, done: list[Copied]) -> list[dict[str, object]]:
+    """For --json: an error is its code, its message and its remedy, as where it ends a command."""
+    return [
+        {
+            "name": one.name,
+            "system": one.system,
+            "ok": one.ok,
+            "report": one.report,
+            "error": one.error
+            and {
+                "code": one.error.code,
+                "message": call.redacted(one.error.message),
+                "remedy": call.redacted(one.error.remedy),
+            },
+        }
+        for one in done
+    ]
+
+
+def show_copies(call: Call, page: Page, done: list[Copied]) -> None:
     for one in done:
         page.heading(f"{one.system} → {one.name}")
         if one.error is not None:
-            page.line(f"{page.style('FAILED', 'red', bold=True)}: {one.error.message}")
+            page.line(f"{page.style('FAILED', 'red', bold=True)}: {call.redacted(one.error.message)}")
             continue
         report = one.report
         assert report is not None

@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.units import age, plural, size, when
+from backup_pipeline.cli.units import age, duration, plural, size, when
+from backup_pipeline.copies.standing import Standing
 from backup_pipeline.errors import NotProtected
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.overview import SystemStatus
+from backup_pipeline.project.copying import with_copies
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.opening import folder_of
 
@@ -42,9 +44,9 @@ class Screen:
     """,
 )
 def verb(call: Call, system: str | None) -> Outcome:
-    """Of SYSTEM, or of all. Reads the vault alone: no database is asked. Exit code 13 when a finding of a system is an error or a warning."""
+    """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning."""
     project = call.project
-    systems = (project.status_of(system),) if system else project.status()
+    systems = (with_copies(project, project.status_of(system)),) if system else project.status()
     bad = [one for one in systems if not one.protected]
     screen = Screen(not bad, systems, _disk(project.vault.store))
 
@@ -106,10 +108,21 @@ def _system(page: Page, one: SystemStatus, now: datetime) -> None:
             ("backups", one.backups),
             ("next backup", _next(one.next_backup, zone, now)),
             ("next drill", _next(one.next_drill, zone, now)),
+            *((f"copy {copy.copy}", _copy(copy)) for copy in one.copies),
         ],
         indent=2,
     )
     page.findings(one.findings)
+
+
+def _copy(one: Standing) -> str:
+    if one.unreachable:
+        return "cannot be reached, see below"
+    if not one.missing:
+        return f"{plural(one.backups, 'backup')}, up to date"
+    late = "LATE: " if one.late else ""
+    behind = f"{plural(len(one.missing), 'backup')} behind, the oldest {duration(one.behind_seconds)} old"
+    return f"{late}{behind}; {plural(one.backups, 'backup')} there"
 
 
 def _proven(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:

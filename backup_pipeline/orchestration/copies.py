@@ -144,11 +144,7 @@ def judge_copies(
     for name in project.settings.copies_of(system) if names is None else names:
         began = time.monotonic()
         found = copying.standing_of(project, system, name)
-        good = (
-            f"{found.backups} backups are there, {found.latest} the newest"
-            if found.latest
-            else "no backup yet"
-        )
+        good = f"{found.backups} held, {found.latest} the newest" if found.latest else "no backup yet"
         if found.missing:
             good += f"; {len(found.missing)} on their way"
         counted = {"backups": found.backups, "missing": len(found.missing)}

@@ -6,7 +6,7 @@ A place is the vault (`vault`) or a copy by its name. Whatever reads can be poin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.copies.compare import Comparison, compare
@@ -20,6 +20,7 @@ from backup_pipeline.project import reading_back, stores
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from backup_pipeline.overview import SystemStatus
     from backup_pipeline.project import Project
 
 VAULT = stores.VAULT
@@ -147,6 +148,13 @@ def _remedy(one: Copied) -> str:
 def standings(project: Project, system: str) -> tuple[Standing, ...]:
     """How far each copy of a system is behind. A store that does not answer is told of, not waited for."""
     return tuple(standing_of(project, system, name) for name in project.settings.copies_of(system))
+
+
+def with_copies(project: Project, status: SystemStatus) -> SystemStatus:
+    """What `status` says of a system, and of its copies."""
+    found = standings(project, status.system)
+    late = tuple(finding for one in found for finding in one.findings)
+    return replace(status, copies=found, findings=(*status.findings, *late))
 
 
 def standing_of(project: Project, system: str, name: str) -> Standing:
