@@ -1,0 +1,97 @@
+"""One of several processes that work on one vault at the same time: `python -m … ROLE CONFIG SECONDS SEED`.
+
+Each does its work over and over until its time is up, and prints how often. The grace time and the allowance for
+clocks are nothing here, so that only the protocol between writers and prune keeps objects alive.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backup_pipeline import config
+from backup_pipeline.checks.verify import verify_each
+from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.errors import NotFound
+from backup_pipeline.project import Project, copying, keeping
+from backup_pipeline.retention import sweep
+from backup_pipeline.retention.prune import Rules, prune
+from backup_pipeline.vault.vault import Vault
+
+SYSTEMS = ("shop", "office")
+RULES = {name: Rules(RetentionSettings(last=2)) for name in SYSTEMS}
+
+
+def change(path: Path, dice: random.Random) -> None:
+    """One of four states, the same for every system: content comes, goes, and comes back in the very same bytes."""
+    state = dice.randrange(4)
+    with sqlite3.connect(path, timeout=30) as connection:
+        connection.execute("DELETE FROM rows")
+        connection.executemany(
+            "INSERT INTO rows VALUES (?, ?)", ((n, f"{state} {n * 7919 % 10007}") for n in range(400))
+        )
+    connection.close()
+
+
+def back_up(project: Project, system: str, dice: random.Random) -> int:
+    change(Path(project.url(system).removeprefix("sqlite:///")), dice)
+    project.backup(system, full=dice.random() < 0.5)
+    return 1
+
+
+def forget(project: Project, place: Vault, locked: Callable[[str, str], str]) -> int:
+    report = prune(
+        place, RULES, grace=timedelta(0), now=datetime.now(UTC), despite_anomaly=True, locked=locked
+    )
+    bad = [finding for finding in report.findings if finding.severity == "error"]
+    assert not bad, bad
+    return report.freed.objects
+
+
+def look(place: Vault, dice: random.Random) -> int:
+    system = dice.choice(SYSTEMS)
+    for identifier, report in verify_each(place, system, quick=True):
+        # What prune takes while it is looked at is no damage.
+        if not report.ok and identifier in place.ids(system):
+            time.sleep(0.2)
+            if identifier in place.ids(system):
+                raise AssertionError(f"{system} {identifier}: {report.errors}")
+    return 1
+
+
+def replicate(project: Project, dice: random.Random) -> int:
+    try:
+        report = copying.copy(project, dice.choice(SYSTEMS), target="other")
+    except NotFound:
+        return 0  # the first backup is not there yet
+    bad = [finding for finding in report.findings if finding.severity == "error"]
+    assert not bad, bad
+    return len(report.copied)
+
+
+def main(role: str, path: str, seconds: str, seed: str) -> None:
+    sweep.SKEW = timedelta(0)
+    project, dice = Project(config.load(Path(path))), random.Random(f"{role} {seed}")
+    deeds: dict[str, Callable[[], int]] = {
+        "shop": lambda: back_up(project, "shop", dice),
+        "office": lambda: back_up(project, "office", dice),
+        "prune": lambda: forget(project, project.vault, lambda _system, _id: ""),
+        "prune-copy": lambda: forget(project, project.copy("other"), keeping.locked_by_the_vault(project)),
+        "verify": lambda: look(project.vault, dice),
+        "verify-copy": lambda: look(project.copy("other"), dice),
+        "copy": lambda: replicate(project, dice),
+    }
+    count, end = 0, time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        count += deeds[role]()
+        time.sleep(dice.uniform(0, 0.05))
+    print(count)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

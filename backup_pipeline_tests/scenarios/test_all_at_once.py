@@ -1,0 +1,88 @@
+"""Backups, prune, verification and copies on one vault at the same time: nothing that is needed is lost.
+
+Two systems hold the same rows and so share objects; their content comes and goes and comes back in the same bytes, which is what
+makes a running backup rely on objects that nobody names any more. `BACKUP_PIPELINE_AT_ONCE_SECONDS` says how long the slow one takes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline import config
+from backup_pipeline.checks.verify import verify_all
+from backup_pipeline.project import Project
+from backup_pipeline.vault.committing import missing
+from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.harness.at_once import SYSTEMS
+
+CONFIG = """\
+vault: ./vault
+copies: {other: ./other}
+systems:
+  shop: {database: "sqlite:///shop.db"}
+  office: {database: "sqlite:///office.db"}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    for system in SYSTEMS:
+        with sqlite3.connect(tmp_path / f"{system}.db") as connection:
+            connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT)")
+        connection.close()
+    config_file = tmp_path / "backup.yaml"
+    config_file.write_text(CONFIG, encoding="utf-8")
+    project = Project(config.load(config_file))
+    for system in SYSTEMS:
+        project.backup(system)
+    return config_file
+
+
+def _together(path: Path, roles: Sequence[str], seconds: float) -> dict[str, int]:
+    argv = [sys.executable, "-W", "ignore", "-m", "backup_pipeline_tests.harness.at_once"]
+    running = {
+        role: subprocess.Popen(
+            [*argv, role, str(path), str(seconds), "20261121"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for role in roles
+    }
+    done = {}
+    for role, process in running.items():
+        out, error = process.communicate(timeout=seconds + 120)
+        assert process.returncode == 0, f"{role}: {error.decode()[-3000:]}"
+        done[role] = int(out)
+    return done
+
+
+def _assert_sound(vault: Vault) -> None:
+    for system in SYSTEMS:
+        assert vault.ids(system)
+        assert verify_all(vault, system).errors == ()
+        for identifier in vault.ids(system):
+            assert missing(vault.store, vault.manifest(system, identifier).objects()) == []
+
+
+def test_backups_prune_and_verify_at_once_lose_nothing(path: Path) -> None:
+    done = _together(path, ("shop", "office", "prune", "verify"), 6)
+    assert all(count > 0 for count in done.values()), f"this proved nothing: {done}"
+    _assert_sound(Project(config.load(path)).vault)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_everything_at_once_for_minutes_loses_nothing(path: Path) -> None:
+    seconds = float(os.environ.get("BACKUP_PIPELINE_AT_ONCE_SECONDS", "75"))
+    roles = ("shop", "office", "prune", "verify", "copy", "prune-copy", "verify-copy")
+    done = _together(path, roles, seconds)
+    assert all(count > 0 for count in done.values()), f"this proved nothing: {done}"
+    assert done["prune"] > 20
+    project = Project(config.load(path))
+    _assert_sound(project.vault)
+    _assert_sound(project.copy("other"))
