@@ -25,6 +25,7 @@ from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import idle_patterns, matches
 from backup_pipeline.overview import Broken, Listed, SystemStatus
 from backup_pipeline.project import files, stores
+from backup_pipeline.project.thawing import ensure_readable
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.vault.vault import Vault
@@ -318,18 +319,22 @@ class Project:
         from backup_pipeline.drill import drill
 
         chosen = self.vault.resolve(system, identifier)
-        settings = self.system(system)
-        given = scratch or (settings.scratch.get() if settings.scratch else None)
+        manifest = self.vault.manifest(system, chosen)
+        ensure_readable(self.vault, manifest.objects(), what=f"{system} {chosen}")
+        # A system that left the configuration still has backups, and they can still be proven.
+        settings = self.settings.systems.get(system)
+        configured = settings.scratch.get() if settings and settings.scratch else None
+        given = scratch or configured
         try:
             result = drill(
                 self.vault,
-                self.vault.manifest(system, chosen),
+                manifest,
                 scratch_url=given,
-                invariants=dict(settings.invariants),
+                invariants=dict(settings.invariants) if settings else {},
                 trees=files.settings_of(self, system),
                 all_files=all_files,
                 listener=listener,
-                jobs=settings.jobs,
+                jobs=self._jobs(system),
             )
         except (Damaged, RestoreError) as error:
             # It could not be brought back: no proof that it once could holds any more. On a server that was
@@ -373,9 +378,12 @@ class Project:
     ) -> RestoreResult:
         from backup_pipeline.restore import restore
 
+        manifest = self.show(system, identifier)
+        if not dry_run:
+            ensure_readable(self.vault, manifest.objects(), what=f"{system} {manifest.id}")
         return restore(
             self.vault,
-            self.show(system, identifier),
+            manifest,
             to,
             create=create,
             jobs=jobs or self._jobs(system),
