@@ -1,8 +1,9 @@
 """One backup, from the live source to the manifest. The product's story on one screen.
 
 `export` reads one consistent moment of the source into the vault and returns a draft: a manifest that is not
-committed. `commit` makes it a backup. They are two functions because the graph shows them as two steps;
-`back_up` is both under one lock, and is what the CLI and the API call.
+committed. File trees are read after it, so that a file that a row names is there when it is looked for; `export_tree` is
+that step alone. `commit` makes it all a backup. They are functions of their own because the graph shows them as steps;
+`back_up` is all of them under one lock, and is what the CLI and the API call.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from backup_pipeline import __version__, baselines
+from backup_pipeline import __version__, baselines, trees
 from backup_pipeline.errors import (
     AlreadyExists,
     Incomplete,
@@ -30,12 +31,15 @@ from backup_pipeline.model.manifest import DdlSection, Kind, Manifest, Migration
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, matches
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
+from backup_pipeline.trees import StoredTree, TreeOrder
 from backup_pipeline.vault import journal, layout, lock, recover
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
 #: A new snapshot makes these right: a server that restarts, a table that is altered under our hands.
 _PASSING = (SourceChanged, SourceUnavailable)
+#: Seconds before the second, the third … attempt.
+PAUSES = (1.0, 3.0, 9.0)
 
 
 def now() -> datetime:
@@ -55,8 +59,12 @@ class Order:
     #: What was found before the source was asked, and belongs into the manifest.
     findings: tuple[Finding, ...] = ()
     git_revision: str | None = None
+    #: The file trees of this recovery point.
+    trees: tuple[TreeOrder, ...] = ()
+    #: A tree of the system is left out: the backup is then a partial one.
+    trees_left_out: bool = False
     #: Seconds to wait before the second, the third … attempt.
-    pauses: tuple[float, ...] = (1.0, 3.0, 9.0)
+    pauses: tuple[float, ...] = PAUSES
 
 
 def back_up(
@@ -86,6 +94,8 @@ def _back_up(
     clock: Callable[[], datetime],
 ) -> Manifest:
     draft = _export_with_retries(vault, source, order, listener, clock)
+    for tree in order.trees:
+        draft = _with_tree(vault, draft, tree, order.pauses, listener, clock)
     held.confirm()
     return _commit(vault, held, draft, clock)
 
@@ -107,12 +117,41 @@ def export(
         return draft
 
 
-def commit(vault: Vault, system: str, *, token: str, clock: Callable[[], datetime] = now) -> Manifest:
-    """The second half. Running it twice commits once."""
+def export_tree(
+    vault: Vault,
+    system: str,
+    tree: TreeOrder,
+    *,
+    token: str,
+    pauses: tuple[float, ...] = PAUSES,
+    listener: Listener = silent,
+    clock: Callable[[], datetime] = now,
+) -> Manifest:
+    """A file tree into the draft that waits under `token`. Running it twice reads it twice, and the last time counts."""
+    with lock.hold(vault.store, system, f"files of {system} ({tree.name})"):
+        draft = _with_tree(vault, vault.draft(system, token), tree, pauses, listener, clock)
+        vault.notes.put(layout.draft_key(system, token), canonical.encode(draft), overwrite=True)
+        return draft
+
+
+def commit(
+    vault: Vault,
+    system: str,
+    *,
+    token: str,
+    trees: tuple[str, ...] = (),
+    clock: Callable[[], datetime] = now,
+) -> Manifest:
+    """The last part. Running it twice commits once. `trees` must be in the draft: a step that did not run is missed."""
     with lock.hold(vault.store, system, f"commit of {system}") as held:
         draft = vault.draft(system, token)
         if draft.id in vault.ids(system):
             return vault.manifest(system, draft.id)
+        if lacking := [name for name in trees if draft.tree(name) is None]:
+            raise Incomplete(
+                f"the files of {system} were not read: {', '.join(lacking)}",
+                remedy="nothing was committed; run the steps of these file trees as well, or the whole job again",
+            )
         manifest = _commit(vault, held, draft, clock)
         vault.notes.delete(layout.draft_key(system, token))
         return manifest
@@ -139,7 +178,7 @@ def _export(
     identifier = _free_id(vault, order.system, started)
     found = baselines.gather(vault, order.system)
     with source.snapshot(order.selection, order.options) as snapshot:
-        if not snapshot.selected:
+        if not snapshot.selected and not order.trees:
             raise Incomplete(
                 f"no table of {order.system} is selected: there is nothing to back up",
                 remedy="look at `include`, `exclude` and --only; `backup-pipeline inventory` shows what there is",
@@ -166,7 +205,7 @@ def _export(
             system=order.system,
             id=identifier,
             kind=order.kind,
-            scope="partial" if order.selection.partial else "full",
+            scope="partial" if order.selection.partial or order.trees_left_out else "full",
             started_at=timestamp(started),
             snapshot_at=timestamp(snapshot.taken_at),
             finished_at="",
@@ -189,6 +228,54 @@ def _export(
             ),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )
+
+
+def _with_tree(
+    vault: Vault,
+    draft: Manifest,
+    tree: TreeOrder,
+    pauses: tuple[float, ...],
+    listener: Listener,
+    clock: Callable[[], datetime],
+) -> Manifest:
+    """The draft with one more tree. What an attempt has stored is noted, so the next one goes on from there."""
+    for attempt, pause in enumerate(pauses, start=2):
+        try:
+            return _merged(draft, _read_tree(vault, draft, tree, listener, clock))
+        except SourceUnavailable as error:
+            note = f"{error.message}; attempt {attempt} of {len(pauses) + 1} in {pause:.0f} s"
+            listener(Advance("files", tree.name, note=note))
+            time.sleep(pause)
+    return _merged(draft, _read_tree(vault, draft, tree, listener, clock))
+
+
+def _read_tree(
+    vault: Vault, draft: Manifest, tree: TreeOrder, listener: Listener, clock: Callable[[], datetime]
+) -> StoredTree:
+    found = baselines.gather_tree(vault, draft.system, tree.name)
+    notes = journal.Journal.continued(vault.notes, draft.system, draft.id, draft.state)
+    try:
+        return trees.store_tree(
+            vault.writer,
+            tree,
+            found.before,
+            notes=found.notes,
+            now=clock(),
+            listener=listener,
+            note=notes.note_tree,
+        )
+    finally:
+        notes.flush()
+
+
+def _merged(draft: Manifest, stored: StoredTree) -> Manifest:
+    name = stored.tree.name
+    others = tuple(tree for tree in draft.files if tree.name != name)
+    return replace(
+        draft,
+        files=tuple(sorted((*others, stored.tree), key=lambda tree: tree.name)),
+        findings=(*(one for one in draft.findings if one.tree != name), *stored.findings),
+    )
 
 
 def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], datetime]) -> Manifest:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound
-from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, TableEntry
+from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Baseline
 from backup_pipeline.vault import journal
@@ -60,6 +60,28 @@ def gather(vault: Vault, system: str) -> Found:
         ddl=tuple(section.object for section in newest.ddl) if newest else (),
         newest=newest,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTree:
+    #: As the newest backup has it that has it at all.
+    before: FileTree | None = None
+    #: Of runs that were killed since the newest backup, and of earlier attempts of this one.
+    notes: tuple[journal.TreeNote, ...] = ()
+
+
+def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
+    before = next((tree for one in _newest(vault, system) if (tree := one.tree(name))), None)
+    after = max(vault.ids(system), default="")
+    notes: list[journal.TreeNote] = []
+    for identifier in vault.interrupted(system):
+        if identifier > after:
+            try:
+                found = journal.read_trees(vault.notes, system, identifier)
+            except Damaged:
+                continue  # as with tables: then it is read again
+            notes += (note for note in found if note.tree == name)
+    return FoundTree(before, tuple(notes))
 
 
 def _partial(manifest: Manifest) -> bool:

@@ -30,6 +30,7 @@ CURRENT = 3.0
 
 _DOING: dict[Phase, str] = {
     "export": "reading",
+    "files": "reading files",
     "verify": "checking",
     "load": "loading",
     "index": "indexing",
@@ -122,7 +123,7 @@ class Tally:
         parts = []
         if self.rows:
             total = f" of about {number(self.total_rows)}" if self.total_rows and not self.total_bytes else ""
-            parts.append(f"{number(self.rows)}{total} rows")
+            parts.append(f"{number(self.rows)}{total} {'files' if self.phase == 'files' else 'rows'}")
         if self.bytes:
             total = f" of about {size(self.total_bytes)}" if self.total_bytes else ""
             parts += [f"{size(self.bytes)}{total}", f"{size(self.bytes / self.seconds)}/s"]

@@ -147,7 +147,7 @@ def _entries(text: bytes, what: str) -> Iterator[FileEntry]:
             loaded = json.loads(b"[" + b",".join(some) + b"]")
             if len(loaded) != len(some):
                 raise ValueError("a line is not one entry")
-            found = [_entry(one) for one in loaded]
+            found = [entry_of(one) for one in loaded]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(
                 f"{what} is not readable: {str(error).splitlines()[0]}",
@@ -160,7 +160,7 @@ _TYPES = frozenset({"file", "folder", "link", "hardlink"})
 _NUMBER = (int, type(None))
 
 
-def _entry(data: dict[str, Any]) -> FileEntry:
+def entry_of(data: dict[str, Any]) -> FileEntry:
     """Unknown keys are ignored (a later minor version may add some); missing or mistyped ones are damage."""
     get = data.get
     place, image, state = get("place"), get("image"), get("state")

@@ -2,7 +2,8 @@
 
 While a backup runs, the chunks that are safely in the vault are noted under `<system>/<id>/journal/`, a
 few seconds at a time. The manifest makes the notes superfluous and they are removed; a run that was killed leaves
-them, and the next run takes them as one more baseline for the unchanged-chunk rule.
+them, and the next run takes them as one more baseline for the unchanged-chunk rule. Of a file tree each finished pack is
+noted, with a small listing of what is in it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from backup_pipeline.model import canonical
-from backup_pipeline.model.manifest import TableEntry
+from backup_pipeline.model.manifest import ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout
@@ -22,11 +23,23 @@ EVERY_CHUNKS = 64
 
 
 @dataclass(frozen=True, slots=True)
+class TreeNote:
+    """Contents of a file tree that are in the vault."""
+
+    tree: str
+    #: Lines as in any listing, of what was read; sorted.
+    listing: ObjectRef
+    #: What they name, by number.
+    packs: tuple[ObjectRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One note: chunks that were finished since the note before."""
+    """One note: what was finished since the note before."""
 
     state: dict[str, str]
-    tables: tuple[TableEntry, ...]
+    tables: tuple[TableEntry, ...] = ()
+    trees: tuple[TreeNote, ...] = ()
 
 
 @dataclass
@@ -37,23 +50,39 @@ class Journal:
     state: dict[str, str]
     clock: Callable[[], float] = time.monotonic
     _pending: list[TableEntry] = field(default_factory=list)
+    _trees: list[TreeNote] = field(default_factory=list)
     _number: int = 0
     _written_at: float | None = None
 
+    @classmethod
+    def continued(cls, store: Store, system: str, identifier: str, state: dict[str, str]) -> Journal:
+        """Another step of the same backup goes on writing."""
+        keys = [stat.key for stat in store.list(layout.journal_prefix(system, identifier))]
+        numbers = [int(key.rpartition("/")[2].removesuffix(".json")) for key in keys]
+        return cls(store, system, identifier, state, _number=max(numbers, default=0))
+
     def note(self, entry: TableEntry) -> None:
         self._pending.append(entry)
+        self._noted()
+
+    def note_tree(self, note: TreeNote) -> None:
+        self._trees.append(note)
+        self._noted()
+
+    def _noted(self) -> None:
         if self._written_at is None:
             self._written_at = self.clock()
         due = self.clock() - self._written_at >= EVERY_SECONDS
-        if due or len(self._pending) >= EVERY_CHUNKS:
+        if due or len(self._pending) + len(self._trees) >= EVERY_CHUNKS:
             self.flush()
 
     def flush(self) -> None:
-        if self._pending:
+        if self._pending or self._trees:
             self._number += 1
-            page = Page(self.state, tuple(self._pending))
+            page = Page(self.state, tuple(self._pending), tuple(self._trees))
             self.store.put(layout.journal_key(self.system, self.id, self._number), canonical.encode(page))
         self._pending.clear()
+        self._trees.clear()
         self._written_at = self.clock()
 
 
@@ -68,6 +97,14 @@ def read(store: Store, system: str, identifier: str) -> tuple[dict[str, str], di
             known = tables.get(entry.id)
             tables[entry.id] = entry if known is None else _joined(known, entry)
     return state, tables
+
+
+def read_trees(store: Store, system: str, identifier: str) -> tuple[TreeNote, ...]:
+    """What an interrupted run had stored of its file trees, in the order in which it was stored."""
+    keys = sorted(stat.key for stat in store.list(layout.journal_prefix(system, identifier)))
+    return tuple(
+        note for key in keys for note in canonical.decode(Page, read_all(store, key), what=key).trees
+    )
 
 
 def _joined(one: TableEntry, other: TableEntry) -> TableEntry:

@@ -114,10 +114,23 @@ class PackBuilder:
 
     def close(self) -> ObjectRef:
         """The pack, durable in the vault."""
+        self.end()
+        return self.result()
+
+    def end(self) -> None:
+        """Nothing more comes; the thread finishes it."""
         self._gather(_END)
         self._hand_over()
         self._put(None)
-        self._thread.join()
+
+    @property
+    def is_done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self) -> ObjectRef:
+        """After `end`: the pack, when it is durable in the vault."""
+        while self._thread.is_alive():
+            self._thread.join(1)
         self._raise()
         assert self._result is not None
         return self._result

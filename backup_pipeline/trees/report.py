@@ -1,0 +1,136 @@
+"""What could not be taken as it was asked for: counted, with examples, as findings of the backup.
+
+What is missing from the backup although it is there, or is not of one moment, is an error: the backup is degraded. What
+vanished before it could be read is the life of a living tree: whether a row still names it, the check `references` says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from backup_pipeline.model.findings import Finding, Severity
+from backup_pipeline.model.manifest import FileTree
+
+EXAMPLES = 10
+#: Above this share of a tree, files that vanish while it is read are no everyday matter.
+MANY_VANISHED = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    severity: Severity
+    message: str
+    remedy: str = ""
+
+
+_KINDS: dict[str, _Kind] = {
+    "file-unreadable": _Kind(
+        "error",
+        "{count} could not be read and are not in this backup: {first}",
+        "let the user that runs backups read them, or exclude them",
+    ),
+    "folder-unreadable": _Kind(
+        "error",
+        "{count} folders could not be listed, and nothing in them is in this backup: {first}",
+        "let the user that runs backups enter them, or exclude them",
+    ),
+    "file-changed": _Kind(
+        "error",
+        "{count} changed each time they were read: what is kept is of no single moment ({first})",
+        "exclude what is always written to, or back it up by its own tools; a file that only grows is kept whole",
+    ),
+    "file-silently-changed": _Kind(
+        "error",
+        "{count} have another content than before although size and times say that nothing was changed: {first}",
+        "either somebody restores times on purpose, or the disk loses bits: compare with an older backup",
+    ),
+    "database-copied-plainly": _Kind(
+        "warning",
+        "{count} SQLite databases could not be copied by SQLite and were copied as files: {first}",
+        "what is kept may be of no single moment; look at what SQLite says",
+    ),
+    "path-missing": _Kind("warning", "{count} of `paths:` are not there: {first}", "correct `paths:`"),
+    "file-vanished": _Kind("info", "{count} were deleted before they could be read: {first}"),
+    "file-special": _Kind(
+        "info", "{count} are neither files nor folders nor links, and are left out: {first}"
+    ),
+    "database-beside": _Kind(
+        "info", "{count} belong to SQLite databases, whose copies hold all that is in them: {first}"
+    ),
+    "name-not-storable": _Kind(
+        "error", "{count} have names that cannot be kept: {first}", "rename them, or exclude them"
+    ),
+}
+
+
+@dataclass
+class Report:
+    tree: str
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    firsts: dict[str, str] = field(default_factory=dict)
+
+    def add(self, code: str, path: str, message: str = "") -> None:
+        self.counts[code] += 1
+        self.firsts.setdefault(code, message or path)
+        examples = self.examples.setdefault(code, [])
+        if len(examples) < EXAMPLES:
+            examples.append(path)
+
+    @property
+    def missed(self) -> int:
+        """What is there and not in the backup, or not as it was at one moment."""
+        return sum(
+            count
+            for code, count in self.counts.items()
+            if _kind(code).severity == "error" and code != "file-silently-changed"
+        )
+
+    def findings(self, tree: FileTree, before: FileTree | None) -> Iterator[Finding]:
+        for code, count in sorted(self.counts.items()):
+            kind = _kind(code)
+            severity = kind.severity
+            if code == "file-vanished" and count > MANY_VANISHED * max(tree.files, 1000):
+                severity = "warning"
+            yield Finding(
+                severity,
+                code,
+                kind.message.format(count=f"{count:,}", first=_shown(self.firsts[code])),
+                remedy=kind.remedy,
+                examples=tuple(_shown(path) for path in self.examples[code]),
+                tree=self.tree,
+            )
+        yield from _shrunk(tree, before)
+
+
+def _kind(code: str) -> _Kind:
+    return _KINDS.get(code, _Kind("error", "{count} could not be taken: {first}"))
+
+
+def _shrunk(tree: FileTree, before: FileTree | None) -> Iterator[Finding]:
+    """A folder that is empty because its volume is not mounted looks like any empty folder."""
+    if before is None or not before.files:
+        return
+    if not tree.files:
+        yield Finding(
+            "error",
+            "tree-became-empty",
+            f"{tree.name} holds no file; the backup before had {before.files:,}",
+            remedy=f"is {tree.address} mounted? If this is right, take the tree out of `files:`, or exclude it",
+            tree=tree.name,
+        )
+    elif tree.files < before.files / 2:
+        yield Finding(
+            "warning",
+            "tree-shrank",
+            f"{tree.name} holds {tree.files:,} files; the backup before had {before.files:,}",
+            remedy="if nobody deleted them on purpose, the backup before has them",
+            tree=tree.name,
+        )
+
+
+def _shown(path: str) -> str:
+    """Findings go into manifests and on terminals: what is no text is shown as escapes."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")

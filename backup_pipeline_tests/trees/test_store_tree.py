@@ -1,0 +1,265 @@
+"""A tree goes into the vault, and comes out of it the same; and what did not change costs nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_pipeline.model.progress import Advance
+from backup_pipeline.sources.files.base import Found
+from backup_pipeline.trees import StoredTree, reading
+from backup_pipeline.vault import packs
+from backup_pipeline.vault.journal import TreeNote
+from backup_pipeline_tests.harness.trees import TreeBench, on_disk
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> TreeBench:
+    (tmp_path / "tree").mkdir()
+    return TreeBench(tmp_path / "tree", tmp_path / "vault")
+
+
+def fill(bench: TreeBench, count: int = 200) -> None:
+    chance = random.Random(1)
+    for number in range(count):
+        size = chance.choice((0, 1, 100, 5000, 70_000))
+        data = chance.randbytes(size) if number % 2 else b"text " * (size // 5)
+        bench.put(f"{number % 7}/{number}.bin", data)
+    (bench.root / "empty").mkdir()
+    (bench.root / "link").symlink_to("1/1.bin")
+
+
+def codes(stored: StoredTree) -> list[str]:
+    return [finding.code for finding in stored.findings]
+
+
+def test_what_comes_out_is_what_went_in(bench: TreeBench) -> None:
+    fill(bench)
+    stored = bench.back_up()
+    assert not stored.findings
+    assert bench.contents() == on_disk(bench.root)
+    tree = stored.tree
+    assert (tree.files, tree.links, tree.folders) == (200, 1, 8)
+    assert tree.bytes == sum(map(len, on_disk(bench.root).values()))
+    assert [entry.sort_key for entry in bench.entries()] == sorted(e.sort_key for e in bench.entries())
+
+
+def test_a_tree_that_did_not_change_is_not_read_and_stores_nothing(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(bench)
+    first = bench.back_up().tree
+    size = bench.stored_bytes()
+    monkeypatch.setattr(reading.Reader, "read", lambda *_: pytest.fail("a file was read"))
+    second = bench.back_up().tree
+    assert bench.stored_bytes() == size
+    assert (second.listing, second.packs, second.fingerprint) == (
+        first.listing,
+        first.packs,
+        first.fingerprint,
+    )
+    assert (second.new_files, second.new_bytes) == (0, 0)
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_what_is_new_or_changed_is_stored_and_nothing_else(bench: TreeBench) -> None:
+    fill(bench)
+    bench.back_up()
+    bench.put("3/3.bin", b"changed")
+    bench.put("new/file", b"new")
+    (bench.root / "1/1.bin").unlink()
+    stored = bench.back_up()
+    assert (stored.tree.new_files, stored.tree.new_bytes) == (2, 10)
+    assert len(stored.tree.packs) > 1
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_a_content_is_stored_once_however_many_files_have_it(bench: TreeBench) -> None:
+    data = os.urandom(100_000)
+    for number in range(50):
+        bench.put(f"copy{number}", data)
+    stored = bench.back_up()
+    assert stored.tree.new_files == 1
+    assert bench.stored_bytes() < 150_000
+    assert bench.contents() == on_disk(bench.root)
+    (bench.root / "copy1").rename(bench.root / "moved")
+    assert bench.back_up().tree.new_bytes == 0
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_hard_links_are_one_file_with_several_names(bench: TreeBench) -> None:
+    bench.put("b", b"content")
+    os.link(bench.root / "b", bench.root / "a")
+    os.link(bench.root / "b", bench.root / "z")
+    for _ in range(2):
+        tree = bench.back_up().tree
+        assert (tree.files, tree.bytes) == (1, 7)
+        assert [(e.path, e.type, e.target) for e in bench.entries()] == [
+            ("a", "file", ""),
+            ("b", "hardlink", "a"),
+            ("z", "hardlink", "a"),
+        ]
+
+
+def test_modes_and_owners_that_changed_are_listed_though_the_content_is_known(bench: TreeBench) -> None:
+    file = bench.put("run", b"content")
+    file.chmod(0o600)
+    bench.back_up()
+    file.chmod(0o755)
+    stored = bench.back_up()
+    assert bench.entries()[0].mode == 0o755
+    assert stored.tree.new_files == 0
+
+
+def test_a_restored_time_does_not_hide_a_change_from_a_full_run(bench: TreeBench) -> None:
+    file = bench.put("a", b"before")
+    bench.back_up()
+    entry = bench.entries()[0]
+    status = file.stat()
+    file.write_bytes(b"AFTER!")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    # The kernel sets ctime; what it would look like after bit rot is only to be had in the listing.
+    assert entry.state is not None
+    stored = bench.back_up(full=True)
+    assert bench.contents() == {"a": b"AFTER!"}
+    assert stored.tree.new_files == 1
+
+
+def test_bit_rot_is_told_by_a_full_run_and_only_by_it(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bench.put("a", b"before")
+    bench.back_up()
+    before = file.stat()
+    file.write_bytes(b"rotten")
+    real: Any = os.stat
+
+    def as_before(path: object, **options: object) -> object:
+        return before if path == "a" else real(path, **options)
+
+    monkeypatch.setattr(os, "stat", as_before)
+    assert codes(bench.back_up()) == []
+    assert codes(bench.back_up(full=True)) == ["file-silently-changed"]
+    assert bench.contents() == {"a": b"rotten"}
+
+
+def test_everything_is_read_again_when_the_last_time_is_long_ago(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("a", b"content")
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    seen: list[str] = []
+    real: Any = reading.Reader.read
+
+    def noticed(self: object, found: Found, known: object) -> object:
+        seen.append(found.path)
+        return real(self, found, known)
+
+    monkeypatch.setattr(reading.Reader, "read", noticed)
+    bench.back_up(now=begun, rehash_after=86400)
+    bench.back_up(now=begun + timedelta(hours=23), rehash_after=86400)
+    assert seen == ["a"]
+    bench.back_up(now=begun + timedelta(hours=25), rehash_after=86400)
+    bench.back_up(now=begun + timedelta(hours=26), rehash_after=86400)
+    assert seen == ["a", "a"]
+
+
+def test_big_files_are_objects_of_their_own_and_known_when_they_move(bench: TreeBench) -> None:
+    bench.put("film.mp4", os.urandom(packs.LARGEST + 5000))
+    tree = bench.back_up().tree
+    assert [pack.suffix for pack in tree.packs] == [".blob"]
+    assert bench.contents() == on_disk(bench.root)
+    (bench.root / "film.mp4").rename(bench.root / "moved.mp4")
+    size = bench.stored_bytes()
+    assert bench.back_up().tree.new_files == 0
+    assert bench.stored_bytes() - size < 2000
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_a_big_mutable_file_of_which_little_changed_costs_little(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "IMAGE_FROM", packs.LARGEST)
+    size = packs.LARGEST + 4_000_000
+    file = bench.put("vectors.index", os.urandom(size))
+    tree = bench.back_up().tree
+    assert tree.blocks and not tree.packs  # noqa: PT018
+    stored = bench.stored_bytes()
+    with file.open("r+b") as out:
+        for number in range(50):
+            out.seek(number * 4096 * 100)
+            out.write(os.urandom(4096))
+    assert bench.back_up().tree.new_bytes == size
+    assert bench.stored_bytes() - stored < size * 0.06
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_packs_of_which_little_is_needed_are_written_anew(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        bench.put(f"{number:02d}", os.urandom(10_000))
+    first = bench.back_up().tree
+    for number in range(30):
+        (bench.root / f"{number:02d}").unlink()
+    bench.back_up()  # what is needed is known when this listing is written
+    third = bench.back_up().tree
+    assert not {pack.sha256 for pack in third.packs} & {pack.sha256 for pack in first.packs}
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_many_small_packs_become_one(bench: TreeBench) -> None:
+    for number in range(40):
+        bench.put(f"{number:02d}", os.urandom(1000))
+        tree = bench.back_up().tree
+    assert len(tree.packs) <= 34
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_a_pack_that_is_gone_is_not_built_on(bench: TreeBench) -> None:
+    fill(bench, 30)
+    tree = bench.back_up().tree
+    for pack in tree.packs:
+        (bench.vault / "objects" / pack.sha256[:2] / f"{pack.sha256}{pack.suffix}").unlink()
+    bench.back_up()
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_an_interrupted_run_is_gone_on_with(bench: TreeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_pipeline.trees.packing.TARGET", 200_000)
+    for number in range(100):
+        bench.put(f"{number:02d}", os.urandom(10_000))
+
+    def stop(note: TreeNote) -> None:
+        bench.notes.append(note)
+        if len(bench.notes) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.back_up(noted=stop)
+    assert not list((bench.vault / "tmp").iterdir())
+    stored = bench.back_up()
+    assert stored.tree.new_files <= 100 - 3 * 18
+    assert bench.contents() == on_disk(bench.root)
+
+
+def test_progress_tells_all_files_and_bytes(bench: TreeBench) -> None:
+    fill(bench)
+    told: list[Advance] = []
+    tree = bench.back_up(listener=told.append).tree
+    assert {one.phase for one in told} == {"files"}
+    assert sum(one.bytes for one in told) == tree.bytes
+    assert sum(one.rows for one in told) == tree.files
+
+
+def test_the_type_of_contents_is_noted_where_it_is_asked_for(bench: TreeBench) -> None:
+    bench.put("a.png", b"\x89PNG\r\n\x1a\n" + b"x" * 100)
+    bench.back_up()
+    assert bench.entries()[0].media == ""
+    bench.back_up(media=True)
+    assert bench.entries()[0].media == "image/png"
