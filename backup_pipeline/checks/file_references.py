@@ -193,7 +193,7 @@ def _judge(
         yield Finding(
             severity,
             "file-missing",
-            f"{missing.count:,} {_values(missing.count)} of {name} name files that are not in {tree.name}{more}",
+            f"{_name_files(missing.count, name)} not in {tree.name}{more}",
             table=table,
             tree=tree.name,
             remedy=remedy,
@@ -209,8 +209,8 @@ def _judge(
             yield Finding(
                 "warning",
                 f"file-name-{how}",
-                f"{some.count:,} {_values(some.count)} of {name} name files of {tree.name} in another spelling: they "
-                f"differ in {word}",
+                f"{some.count:,} {_values(some.count)} of {name} and the files of {tree.name} that are meant differ in "
+                f"their spelling: in {word}",
                 table=table,
                 tree=tree.name,
                 remedy="they are found only on a file system that overlooks the difference: make rows and names the same",
@@ -243,6 +243,12 @@ def _judge(
             remedy="correct the values, or what `refs:` says of the column",
             examples=tuple(column.examples),
         )
+
+
+def _name_files(count: int, column: str) -> str:
+    if count == 1:
+        return f"1 value of {column} names a file that is"
+    return f"{count:,} values of {column} name files that are"
 
 
 def _values(count: int) -> str:

@@ -24,6 +24,7 @@ from backup_pipeline.model.schema import Schema
 from backup_pipeline.orchestration import naming, tokens
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.judging import judge_backup
+from backup_pipeline.orchestration.judging_files import file_checks
 from backup_pipeline.orchestration.metadata import (
     Metadata,
     left_out_table,
@@ -200,7 +201,7 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
         code_version=_code_version(),
         pool=naming.pool(system),
         required_resource_keys={KEY},
-        check_specs=[spec.dagster_spec(key) for spec in INLINE],
+        check_specs=[spec.dagster_spec(key) for spec in (*INLINE, *file_checks(project, system))],
         freshness_policy=_freshness(project, system),
         description=f"The newest backup of **{system}**: what it holds, how it was read, and whether it is whole. "
         "Selecting some tables makes a *partial* backup, which never counts as the latest one.",

@@ -17,6 +17,7 @@ from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import INLINE, WATCHED
 from backup_pipeline.orchestration.jobs import SYSTEM_TAG
+from backup_pipeline.orchestration.judging_files import file_checks
 from backup_pipeline.project import Project
 
 #: At the first look, and after a long time without one: what is older is history, not news.
@@ -179,7 +180,7 @@ def _failed_checks(
 ) -> _Evaluated:
     found = _Evaluated(seen=dict(cursor.checks), failing=set(cursor.failing))
     for system in project.systems:
-        for text in (*INLINE, *WATCHED):
+        for text in (*INLINE, *file_checks(project, system), *WATCHED):
             _one_check(instance, system, text.name, now, found)
     return found
 

@@ -11,6 +11,7 @@ from backup_pipeline.errors import Damaged, KeyMissing
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.orchestration.asset_checks import Outcome
+from backup_pipeline.orchestration.judging_files import is_about_files, judge_files
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups
 from backup_pipeline.project import Project
@@ -25,13 +26,15 @@ FEW_ROWS = 20
 
 
 def judge_backup(backups: Backups, plan: SystemPlan, manifest: Manifest) -> tuple[Outcome, ...]:
-    """complete, integrity, row_counts, foreign_keys, schema_drift, in the order of `asset_checks.INLINE`."""
+    """complete, integrity, row_counts, foreign_keys, schema_drift, in the order of `asset_checks.INLINE`; and those of
+    `judging_files` where there are file trees."""
     project = backups.project
     line = project.listed(manifest.system, manifest.id)
     # A host that has only public keys cannot read back what it wrote; where the identity is, `verify` and drills do.
     locked = not project.vault.can_open
     quick = locked or line.bytes > FULL_LOOK_UP_TO
     report = project.verify(manifest.system, manifest.id, quick=quick)
+    report = replace(report, findings=tuple(one for one in report.findings if not is_about_files(one)))
     rows = tuple(finding for finding in report.findings if _about_rows(finding))
     found = tuple(dict.fromkeys((*report.findings, *manifest.findings)))
     references = tuple(finding for finding in found if _about_references(finding))
@@ -66,6 +69,7 @@ def judge_backup(backups: Backups, plan: SystemPlan, manifest: Manifest) -> tupl
             notes=expected,
         ),
         _drift(project, manifest, before),
+        *judge_files(project, manifest),
     )
 
 

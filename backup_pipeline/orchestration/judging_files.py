@@ -1,0 +1,77 @@
+"""`references` and `file_policy` of a fresh backup: do its rows find their files, and are these what they may be?
+
+Both read listings and the columns that name files, and no file: they are asked after every backup, whatever its size.
+"""
+
+from __future__ import annotations
+
+import time
+
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
+from backup_pipeline.project import Project, files
+
+#: Of systems that have file trees; evaluated in the step that commits the backup.
+FILES = (
+    CheckText(
+        "references", "Every row that names a file finds it in the same backup, as the row says it is."
+    ),
+    CheckText("file_policy", "No file is larger, of another type or under another name than it may be."),
+)
+
+
+def file_checks(project: Project, system: str) -> tuple[CheckText, ...]:
+    return FILES if files.settings_of(project, system) else ()
+
+
+def judge_files(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
+    """In the order of FILES; nothing of a system without file trees."""
+    if not file_checks(project, manifest.system):
+        return ()
+    if not project.vault.can_open:
+        note = "not looked at for want of the key: `verify` and the drill do that"
+        return tuple(Outcome(text.name, good=note) for text in FILES)
+    return _references(project, manifest), _policy(project, manifest)
+
+
+def is_about_files(finding: Finding) -> bool:
+    """What these two checks say, where a full verification said it as well."""
+    return finding.code in files.FILE_CHECK_CODES
+
+
+def _references(project: Project, manifest: Manifest) -> Outcome:
+    began = time.monotonic()
+    try:
+        found = files.check_references(project, manifest)
+    except BackupError as error:
+        return _failed("references", error, began)
+    notes = tuple(one for one in found.findings if one.severity == "info")
+    bad = tuple(one for one in found.findings if one.severity != "info")
+    count = found.counted.get("file_values", 0)
+    good = f"{count:,} values find their files" if count else "no row names a file (`refs:`)"
+    return Outcome("references", bad, found.counted, time.monotonic() - began, good, notes)
+
+
+def _policy(project: Project, manifest: Manifest) -> Outcome:
+    began = time.monotonic()
+    try:
+        found = files.check_policy(project, manifest)
+    except BackupError as error:
+        return _failed("file_policy", error, began)
+    notes = tuple(one for one in found.findings if one.severity == "info")
+    bad = tuple(one for one in found.findings if one.severity != "info")
+    count = found.counted.get("policy_files", 0)
+    good = (
+        f"{count:,} files are what they may be"
+        if count
+        else "no tree says what its files may be (`types`, `max_size`)"
+    )
+    return Outcome("file_policy", bad, found.counted, time.monotonic() - began, good, notes)
+
+
+def _failed(name: str, error: BackupError, began: float) -> Outcome:
+    """That it could not be asked is no reason to lose the backup; and no reason for a green check."""
+    finding = Finding("error", error.code, error.message, remedy=error.remedy)
+    return Outcome(name, (finding,), seconds=time.monotonic() - began)

@@ -1,0 +1,51 @@
+"""`references` and `file_policy` in the graph: only where there are file trees, with numbers that the UI can plot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import dagster as dg
+
+from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.orchestration.judging_files import FILES, judge_files
+from backup_pipeline.project import Project
+from backup_pipeline_tests.harness.handmade_files import tree_of_entries, with_contents
+from backup_pipeline_tests.orchestration.conftest import Shop
+
+SETTINGS = """\
+files:
+  media: {path: ./media, refs: {customers.name: path}, types: [text/plain], max_size: 100}
+"""
+
+
+def checks_of(project: Project) -> set[str]:
+    keys = build_defs(project).resolve_asset_graph().asset_check_keys
+    return {key.name for key in keys if key.asset_key == dg.AssetKey(["shop", "manifest"])}
+
+
+def test_only_a_system_with_file_trees_has_these_checks(shop: Shop) -> None:
+    names = {text.name for text in FILES}
+    assert not names & checks_of(shop.project)
+    assert names <= checks_of(shop.configure(SETTINGS))
+
+
+def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
+    (shop.folder / "media").mkdir()
+    project = shop.configure(SETTINGS)
+    manifest = project.backup("shop")
+    entries, packs = with_contents(project.vault, {"Ada": b"a" * 200, "other": b"b"})
+    entries = [replace(one, media="text/plain") for one in entries]
+    manifest = replace(manifest, files=(tree_of_entries(project.vault, entries, packs=packs),))
+    references, policy = judge_files(project, manifest)
+    assert (references.name, references.is_error) == ("references", True)
+    assert "1 value of customers.name" in references.description
+    assert [note.code for note in references.notes] == ["orphan-files"]
+    result = references.result(dg.AssetKey(["shop", "manifest"]))
+    assert result.metadata["checked_dangling_files"] == dg.MetadataValue.int(1)
+    assert result.metadata["checked_orphan_files"] == dg.MetadataValue.int(1)
+    assert (policy.name, policy.passed, policy.is_error) == ("file_policy", False, False)
+    assert policy.counted["text_plain_bytes"] == 201
+
+
+def test_a_system_without_trees_is_not_asked(shop: Shop) -> None:
+    assert judge_files(shop.project, shop.project.backup("shop")) == ()
