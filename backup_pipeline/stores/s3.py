@@ -5,7 +5,8 @@ Servers differ in what they check, so nothing is taken for granted:
 - `put` creates with If-None-Match where the server honours it, which is asked once by trying (`features`). Where it
   does not, the key is looked for before, and what is there is read back after.
 - Bytes are checked on the wire: AWS compares a SHA-256 of the request, the others an MD5. What the server says that it
-  stored (its ETag) is compared with what was sent; where an ETag says nothing, the object is read back.
+  stored (its ETag) is compared with what was sent; where an ETag says nothing, the object is read back. A server that
+  compares nothing gets the bytes below `tmp/` first, and copies them to their name when it has the right ones.
 - An object carries the SHA-256 that it was meant to have. One that is provably something else is a write of ours that
   arrived damaged: the next `put` of that content replaces it.
 - Large files go in parts of one size, a few at once, and a broken upload goes on where it stopped (`s3_uploading`).
@@ -16,8 +17,6 @@ Keys below `tmp/` are nobody's: they are never listed.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -39,10 +38,11 @@ from backup_pipeline.errors import (
 from backup_pipeline.stores.base import Features, Stat, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
+from backup_pipeline.stores.s3_asking import PROBE, checks_bodies, creates_once
 from backup_pipeline.stores.s3_content import Content
 from backup_pipeline.stores.s3_reading import Pages, Stream, empty
 from backup_pipeline.stores.s3_uploading import Upload, abort_stale
-from backup_pipeline.stores.staging import sweep_folder
+from backup_pipeline.stores.staging import staging_name, sweep_folder
 
 #: Every part of an upload but the last has this size (R2 insists on equal ones), and S3 allows 10,000 of them.
 PART = 16 * 1024 * 1024
@@ -56,10 +56,6 @@ STALE_UPLOAD = timedelta(days=1)
 DAMAGED_TRIES = 3
 #: Says what the object was meant to be.
 MEANT = "sha256"
-PROBE = "tmp/create-once"
-
-_asked: dict[tuple[int, str, str | None], bool] = {}
-_asking = threading.Lock()
 
 
 class _AskedFeatures(Features):
@@ -168,7 +164,12 @@ class S3Store:
         upload = Upload(self.client, self.bucket, self.prefix + key, content, self._pace, checksums=aws)
         try:
             with failures(self._failed(f"cannot write {key}")):
-                answer = upload.whole(extra | once) if content.single else upload.in_parts(extra, once)
+                if not content.single:
+                    answer = upload.in_parts(extra, once)
+                elif self._checks_bodies():
+                    answer = upload.whole(extra | once)
+                else:
+                    answer = upload.aside(f"{self.prefix}tmp/{staging_name()}", extra | once)
         except StoreUnavailable as error:
             error.progressed = upload.progressed
             raise
@@ -239,11 +240,28 @@ class S3Store:
         try:
             with failures(self._failed("cannot look for broken uploads")):
                 before = datetime.now(UTC) - STALE_UPLOAD
-                return removed + abort_stale(self._connected(), self.bucket, self.prefix, before)
+                removed += abort_stale(self._connected(), self.bucket, self.prefix, before)
+            return removed + (0 if self._checks_bodies() else self._sweep_aside(before))
         except StoreUnavailable:
             raise
         except (VaultError, NotFound):
             return removed  # without the right to, or where the server cannot: the bucket's lifecycle does it
+
+    def _sweep_aside(self, before: datetime) -> int:
+        asked = {"Bucket": self.bucket, "Prefix": f"{self.prefix}tmp/"}
+        old = [
+            found["Key"]
+            for found in Pages(
+                self._connected(),
+                asked,
+                lambda page: iter(page.get("Contents", ())),
+                self._failed("cannot list"),
+            )
+            if found["LastModified"] < before and found["Key"] != self.prefix + PROBE
+        ]
+        for key in old:
+            self.delete(key.removeprefix(self.prefix))
+        return len(old)
 
     # ── reading
 
@@ -314,28 +332,12 @@ class S3Store:
             return self.client
 
     def _creates_once(self) -> bool:
-        """Whether the server honours If-None-Match: a key that is there must not be created a second time."""
-        key = (os.getpid(), self.options.url, self.options.endpoint)
-        with _asking:
-            if key not in _asked:
-                _asked[key] = self._ask()
-            return _asked[key]
+        """A copy, by which bytes get their name on a server that checks nothing, is conditional on AWS only."""
+        asked = (self._connected(), self.bucket, self.prefix, self._failed("cannot write"))
+        return checks_bodies(*asked) and creates_once(*asked)
 
-    def _ask(self) -> bool:
-        text = b"Written by backup-pipeline to learn whether this store lets a key be created twice.\n"
-        for _ in range(2):
-            try:
-                with failures(self._failed("cannot write")):
-                    self._connected().put_object(
-                        Bucket=self.bucket, Key=self.prefix + PROBE, Body=text, IfNoneMatch="*"
-                    )
-            except AlreadyExists:
-                return True
-            except StoreUnavailable:
-                raise
-            except VaultError:
-                return False
-        return False
+    def _checks_bodies(self) -> bool:
+        return checks_bodies(self._connected(), self.bucket, self.prefix, self._failed("cannot write"))
 
     def _failed(self, what: str) -> Callable[[Failure], Exception]:
         def raised(failure: Failure) -> Exception:

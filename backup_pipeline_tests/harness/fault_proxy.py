@@ -64,13 +64,15 @@ class Fault:
     number: int
 
 
-def plan(seed: int, usual: Counter[Kind], *, attempts: int) -> list[Fault]:
+def plan(
+    seed: int, usual: Counter[Kind], *, attempts: int, without: frozenset[What] = frozenset()
+) -> list[Fault]:
     """Between one and six faults for a piece of work that takes `usual` requests when all is well; in every eighth
     plan the server is away for so long that we give up."""
     chance = random.Random(seed)
     faults: dict[tuple[Kind, int], Fault] = {}
     for _ in range(chance.randint(1, 6)):
-        what = chance.choice(list(POSSIBLE))
+        what = chance.choice([what for what in POSSIBLE if what not in without])
         if what in SLOW and any(fault.what in SLOW for fault in faults.values()):
             continue
         kind = chance.choice([kind for kind in POSSIBLE[what] if usual[kind]] or ["any"])

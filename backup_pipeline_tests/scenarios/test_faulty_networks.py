@@ -25,7 +25,7 @@ from backup_pipeline.stores.retrying import Patience, RetryingStore
 from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.vault import lock
 from backup_pipeline.vault.vault import Vault
-from backup_pipeline_tests.harness.fault_proxy import FaultProxy, Kind, fault_proxy, plan
+from backup_pipeline_tests.harness.fault_proxy import FaultProxy, Kind, What, fault_proxy, plan
 from backup_pipeline_tests.harness.stores import S3Server
 
 ATTEMPTS = 4
@@ -94,34 +94,44 @@ class Site:
         self.database.unlink()
 
 
+@dataclass(frozen=True, eq=False)
+class Route:
+    server: S3Server
+    proxy: FaultProxy
+    #: As AWS: bodies are checked, creates are conditional. Moto does the second and not the first.
+    trusted: bool = False
+
+
 @pytest.fixture(scope="session")
-def proxies(moto_server: S3Server, rclone_server: S3Server) -> Iterator[list[tuple[S3Server, FaultProxy]]]:
+def routes(moto_server: S3Server, rclone_server: S3Server) -> Iterator[list[Route]]:
     with fault_proxy(moto_server.endpoint) as one, fault_proxy(rclone_server.endpoint) as other:
-        yield [(moto_server, one), (rclone_server, other)]
+        yield [Route(moto_server, one), Route(rclone_server, other), Route(moto_server, one, trusted=True)]
 
 
-_usual: dict[str, Counter[Kind]] = {}
+_usual: dict[Route, Counter[Kind]] = {}
 
 
-def usual(server: S3Server, proxy: FaultProxy, folder: Path) -> Counter[Kind]:
+def usual(route: Route, folder: Path) -> Counter[Kind]:
     """How many requests an undisturbed backup makes."""
-    if server.name not in _usual:
+    server, proxy = route.server, route.proxy
+    if route not in _usual:
         site = Site(server, proxy, folder, random.Random(0))
         site.back_up(site.straight)
         site.change()
         proxy.expect([])
         site.back_up(site.through)
-        _usual[server.name] = Counter(proxy.counted)
+        _usual[route] = Counter(proxy.counted)
         site.tidy()
-    return _usual[server.name]
+    return _usual[route]
 
 
-def one_bad_day(seed: int, server: S3Server, proxy: FaultProxy, folder: Path) -> str:
-    requests = usual(server, proxy, folder)
+def one_bad_day(seed: int, route: Route, folder: Path) -> str:
+    requests, server, proxy = usual(route, folder), route.server, route.proxy
     site = Site(server, proxy, folder, random.Random(seed))
     listed = {site.back_up(site.straight)}
     site.change()
-    planned = plan(seed, requests, attempts=ATTEMPTS)
+    unlikely: frozenset[What] = frozenset({"wrong-request"} if route.trusted else ())
+    planned = plan(seed, requests, attempts=ATTEMPTS, without=unlikely)
     proxy.expect(planned)
     ends = []
     for _ in range(8):
@@ -145,8 +155,15 @@ def one_bad_day(seed: int, server: S3Server, proxy: FaultProxy, folder: Path) ->
     return " ".join(ends)
 
 
-def run(seeds: range, proxies: list[tuple[S3Server, FaultProxy]], folder: Path) -> Counter[str]:
-    return Counter(one_bad_day(seed, *proxies[seed % 2], folder) for seed in seeds)
+def run(seeds: range, routes: list[Route], folder: Path) -> Counter[str]:
+    ends: Counter[str] = Counter()
+    for seed in seeds:
+        route = routes[seed % len(routes)]
+        with pytest.MonkeyPatch.context() as patch:
+            if route.trusted:
+                patch.setattr(s3, "checks_bodies", lambda *_: True)
+            ends[one_bad_day(seed, route, folder)] += 1
+    return ends
 
 
 @pytest.fixture(autouse=True)
@@ -156,13 +173,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_run_ends_with_a_backup_that_verifies_or_with_nothing_listed(
-    proxies: list[tuple[S3Server, FaultProxy]], tmp_path: Path
+    routes: list[Route], tmp_path: Path
 ) -> None:
-    run(range(6), proxies, tmp_path)
+    run(range(6), routes, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_hundred_bad_days(proxies: list[tuple[S3Server, FaultProxy]], tmp_path: Path) -> None:
-    ends = run(range(6, 206), proxies, tmp_path)
+def test_two_hundred_bad_days(routes: list[Route], tmp_path: Path) -> None:
+    ends = run(range(6, 206), routes, tmp_path)
     assert any(end != "listed" for end in ends), "no outage was long enough to give up"
