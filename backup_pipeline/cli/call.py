@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -106,8 +108,22 @@ def tell(stream: TextIO, text: str) -> None:
     except UnicodeEncodeError:
         stream.write(text.encode("ascii", "backslashreplace").decode())
         stream.flush()
-    except (OSError, ValueError):
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.EIO):
+            forget(stream)
+    except ValueError:
         return
+
+
+def forget(stream: object) -> None:
+    """A stream whose reader is gone for good. What it still holds would fail again when the interpreter flushes it at its
+    end, and become the exit code."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
+        finally:
+            os.close(nowhere)
 
 
 def _colour(stream: TextIO) -> bool:

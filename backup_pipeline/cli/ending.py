@@ -19,7 +19,7 @@ import click
 from backup_pipeline import interruption
 from backup_pipeline.cli import document
 from backup_pipeline.cli.app import app
-from backup_pipeline.cli.call import Call, Job, Outcome
+from backup_pipeline.cli.call import Call, Job, Outcome, forget
 from backup_pipeline.errors import BackupError, InternalError, Interrupted, Terminated, UsageError
 
 #: What a shell sees of a program whose reader went away (`backup-pipeline list | head -1`).
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(words, call)
         except BrokenPipeError:
-            _forget(sys.stdout)
+            forget(sys.stdout)
             return BROKEN_PIPE
 
 
@@ -184,9 +184,3 @@ def _signals() -> Iterator[set[int]]:
         os.close(writer)
         listener.join()
         os.close(reader)
-
-
-def _forget(stream: object) -> None:
-    """The interpreter flushes stdout as it ends; with the reader gone that would be one more error."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
