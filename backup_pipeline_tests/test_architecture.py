@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "inventories",
         "restore",
         "checks",
-        "retention",
+        "rekey", "retention",
         "copies",
         "reading",
         "drill",

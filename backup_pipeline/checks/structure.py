@@ -73,7 +73,9 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
         return Opened(sha256=digest, findings=tuple(findings), outline=outline)
     findings += _canonical(manifest, data)
     if outline is not None:
-        findings += sealed.compare(outline, outline_of(manifest, digest, hashlib.sha256(data).hexdigest()))
+        findings += sealed.compare(
+            outline, outline_of(manifest, digest, hashlib.sha256(data).hexdigest(), outline.recipients)
+        )
     findings += _identity(manifest, system, identifier)
     findings += _recover(vault, manifest)
     findings += _references(manifest)

@@ -33,6 +33,8 @@ VERBS = {
     "copy": "Bring the copies of a system up to date.",
     "repair": "Heal what is lost or damaged in one place from another that has the right bytes.",
     "query": "Run SQL over the tables of a backup without restoring it.",
+    "keygen": "Make a key for an encrypted vault, and a copy of it on paper.",
+    "rekey": "After the recipients changed, bring the newest backup under them.",
     "bucket": "Make the bucket of the vault, or of a copy, what a bucket of backups should be.",
     "ui": "Start the Dagster UI and the daemon that runs the schedules.",
     "demo": "Protect a small shop, break it, and bring it back.",

@@ -18,6 +18,8 @@ class OutlineObject:
     sha256: str
     size: int
     suffix: str
+    #: Encrypted: the recipients that can open it, where they are others than those of the manifest.
+    recipients: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Outline:
     warnings: int = 0
     #: Of the plain manifest: what a host without the key remembers of it is compared with this.
     content_sha256: str = ""
+    #: Encrypted: the recipients of the manifest and of every object that names no others.
+    recipients: str = ""
     format: int = 1
 
     @property
@@ -51,7 +55,9 @@ class Outline:
         return self.errors > 0
 
 
-def outline_of(manifest: Manifest, manifest_sha256: str, content_sha256: str = "") -> Outline:
+def outline_of(
+    manifest: Manifest, manifest_sha256: str, content_sha256: str = "", recipients: str = ""
+) -> Outline:
     return Outline(
         system=manifest.system,
         id=manifest.id,
@@ -62,9 +68,15 @@ def outline_of(manifest: Manifest, manifest_sha256: str, content_sha256: str = "
         finished_at=manifest.finished_at,
         manifest_sha256=manifest_sha256,
         bytes=manifest.bytes,
-        objects=tuple(OutlineObject(one.sha256, one.size, one.suffix) for one in manifest.objects()),
+        objects=tuple(
+            OutlineObject(
+                one.sha256, one.size, one.suffix, "" if one.recipients == recipients else one.recipients
+            )
+            for one in manifest.objects()
+        ),
         previous=manifest.previous,
         errors=sum(1 for finding in manifest.findings if finding.severity == "error"),
         warnings=sum(1 for finding in manifest.findings if finding.severity == "warning"),
         content_sha256=content_sha256,
+        recipients=recipients,
     )

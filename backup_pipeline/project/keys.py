@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backup_pipeline.config import Settings
+from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import folder_name
 from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.project.project import Project
+    from backup_pipeline.rekey import RekeyReport
 
 
 def keys_of(settings: Settings) -> Keys | None:
@@ -26,3 +34,29 @@ def vault_in(settings: Settings, store: Store) -> Vault:
     """The vault in this store, with the keys of the configuration: the same for the vault and for its copies."""
     keys = keys_of(settings)
     return Vault(store, keys, known_folder(settings, store.address) if keys else None)
+
+
+def rekey(
+    project: Project, system: str, *, dry_run: bool = False, listener: Listener = silent
+) -> RekeyReport:
+    """Bring the newest backup under the recipients of today; see `backup_pipeline.rekey`."""
+    from backup_pipeline import rekey as rekeying
+
+    return rekeying.rekey(project.vault, system, dry_run=dry_run, listener=listener, clock=project.clock)
+
+
+def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None:
+    """When retention has removed a backup at the latest, pins aside; None where nothing ever does."""
+    rules = settings.retention_of(system)
+    if rules is None:
+        return None
+    days = max(
+        rules.min_age_days,
+        rules.daily,
+        7 * rules.weekly,
+        31 * rules.monthly,
+        366 * rules.yearly,
+    )
+    if rules.last and not days:
+        return None  # by number: it depends on how many are made
+    return moment_of(identifier) + timedelta(days=days + 1)

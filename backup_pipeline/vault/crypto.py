@@ -82,7 +82,13 @@ class Keys:
                 "`encryption: identity:`, as in ${file:/path/to/key.txt}; `list`, `copy`, `prune` and "
                 "`verify --quick` work without it",
             )
-        return self.identity.get()
+        try:
+            return self.identity.get()
+        except ConfigError as error:
+            raise KeyMissing(
+                f"this is encrypted, and the identity that is configured here cannot be had: {error.message}",
+                remedy=error.remedy,
+            ) from error
 
     def __getstate__(self) -> dict[str, object]:
         return {"recipients": self.recipients, "identity": self.identity}

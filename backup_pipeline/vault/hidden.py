@@ -38,7 +38,7 @@ def put_before_manifest(vault: Vault, manifest: Manifest, data: bytes, text: str
     key = layout.recover_key(manifest.system, manifest.id)
     vault.store.put(key + AGE, crypto.encrypt(vault.keys, text.encode()), overwrite=True)
     vault.store.put(key, recover.hidden_text(manifest.system, manifest.id).encode(), overwrite=True)
-    outline = canonical.encode(outline_of(manifest, digest, content))
+    outline = canonical.encode(outline_of(manifest, digest, content, vault.keys.fingerprint))
     vault.store.put(layout.outline_key(manifest.system, manifest.id), outline, overwrite=True)
     if vault.known is not None:
         vault.known.keep(digest, data)

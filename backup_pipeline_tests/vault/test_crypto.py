@@ -108,7 +108,7 @@ def test_an_identity_that_cannot_be_had_is_only_asked_for_when_it_is_needed() ->
     stored = encrypted(keys, b"rows")
 
     assert not keys.can_open
-    with pytest.raises(ConfigError, match="not mounted"):
+    with pytest.raises(KeyMissing, match="not mounted"):
         opened(keys, stored)
 
 

@@ -128,7 +128,7 @@ def test_the_outline_is_that_of_the_manifest_and_needs_no_key(made: Encrypted, u
     manifest = made.back_up(url)
     link = made.stranger.link("shop", manifest.id)
     outline = made.stranger.outline("shop", manifest.id)
-    assert outline == outline_of(manifest, link.sha256, outline.content_sha256)
+    assert outline == outline_of(manifest, link.sha256, outline.content_sha256, made.keys.fingerprint)
     assert {one.sha256 for one in outline.objects} == {one.sha256 for one in manifest.objects()}
 
 

@@ -1,0 +1,92 @@
+"""`keygen`: a key for an encrypted vault, and a copy of it on paper."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.app import as_verb
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from backup_pipeline.project.keygen import NewKey
+
+
+@as_verb(
+    "keygen",
+    click.Option(
+        ["--out"],
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=Path("backup-key.txt"),
+        metavar="FILE",
+        help="The key file [backup-key.txt]. One that exists is never overwritten.",
+    ),
+    click.Option(
+        ["--paper"],
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A copy to print, with a QR code: a .svg or a .txt. [Else it is shown, if this is a terminal.]",
+    ),
+    examples="""
+    backup-pipeline keygen --out ~/backup-key.txt --paper ~/backup-key.svg
+    backup-pipeline keygen --json | jq -r .data.recipient
+    """,
+)
+def verb(call: Call, out: Path, paper: Path | None) -> Outcome:
+    """A new age key, for `encryption:` in backup.yaml.
+
+    The key file (0600) opens every backup that is encrypted to its public key, with `age` alone too. It belongs where
+    backups are restored, and on paper; the machine that makes them needs the public key only.
+    """
+    from backup_pipeline.project import keygen
+
+    made = keygen.new_key(out, paper=paper, now=datetime.now(UTC), vault=_vault(call))
+    shown = paper is None and not call.json and not call.quiet and call.stdout.isatty()
+    return Outcome(
+        {
+            "recipient": made.recipient,
+            "file": str(made.file),
+            "paper": str(made.paper) if made.paper else None,
+            "configuration": made.configuration,
+            "warnings": made.warnings,
+        },
+        lambda page: _page(page, made, shown=shown),
+    )
+
+
+def _vault(call: Call) -> str | None:
+    """There may be no configuration yet."""
+    with suppress(ConfigError):
+        return call.project.vault.store.address
+    return None
+
+
+def _page(page: Page, made: NewKey, *, shown: bool) -> None:
+    page.facts(
+        [
+            ("public key", made.recipient),
+            ("key file", made.file),
+            (
+                "paper copy",
+                made.paper if made.paper else "below" if shown else "none: ask for one with --paper FILE",
+            ),
+        ]
+    )
+    page.heading("For backup.yaml")
+    for line in made.configuration.splitlines():
+        page.line(line)
+    if shown:
+        from backup_pipeline.project.keygen import paper_text
+
+        page.heading("Print this")
+        for line in paper_text(made.secret, made.recipient).splitlines():
+            page.line(line)
+    page.heading("Take care")
+    for warning in made.warnings:
+        page.line(f"- {warning}")

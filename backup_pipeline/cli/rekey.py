@@ -1,0 +1,84 @@
+"""`rekey`: after the recipients changed, bring the newest backup under them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import day, number, plural, size
+
+if TYPE_CHECKING:
+    from backup_pipeline.rekey import RekeyReport
+
+HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
+
+
+@as_verb(
+    "rekey",
+    system_argument(),
+    click.Option(["--dry-run"], is_flag=True, help="Only say what is under other keys. Needs no key."),
+    examples="""
+    backup-pipeline rekey shop --dry-run
+    backup-pipeline rekey shop
+    backup-pipeline rekey shop --json | jq '.data.report.others'
+    """,
+)
+def verb(call: Call, system: str, dry_run: bool) -> Outcome:
+    """After `recipients:` was changed.
+
+    What is new is always encrypted to the recipients of the day; what did not change is re-used as it lies. This writes
+    the objects of the newest full backup that are under others again, and commits a backup of the same moment with
+    them. It needs the old identity (`identity:` may hold the old and the new key, one a line). Older backups stay as they
+    are: keep the old key until retention has removed them, which is what GONE BY says.
+    """
+    from backup_pipeline.project import keys
+
+    project = call.project
+    call.interrupted = lambda: "no backup was changed; what was written is found again by the next run"
+    with call.progress(f"rekey {system}") as listener:
+        report = keys.rekey(project, system, dry_run=dry_run, listener=listener)
+    gone = {one.id: keys.gone_by(project.settings, system, one.id) for one in report.others}
+    data = {
+        "report": report,
+        "gone_by": {name: moment.isoformat() if moment else None for name, moment in gone.items()},
+    }
+    return Outcome(data, lambda page: _page(page, report, gone), answer=dry_run)
+
+
+def _page(page: Page, report: RekeyReport, gone: dict[str, datetime | None]) -> None:
+    what = f"{plural(report.objects, 'object')} ({size(report.bytes)}) of {report.system} {report.id}"
+    if report.new_id:
+        page.line(
+            f"{report.system} {report.new_id} is {report.id} again, for the recipients of today: {what} were written anew"
+        )
+    elif report.dry_run and any(one.id == report.id for one in report.others):
+        page.line(f"{what} are under other recipients than those of today")
+    else:
+        page.line(f"all of {report.system} {report.id} is for the recipients of today")
+    if not report.others:
+        page.line("no backup needs another key: an old one can go")
+        return
+    page.heading("Backups that only an old key opens")
+    page.table(
+        HEADERS,
+        [
+            (
+                one.id,
+                number(one.objects),
+                size(one.bytes),
+                "too" if one.manifest else "",
+                _gone(gone.get(one.id)),
+            )
+            for one in report.others
+        ],
+    )
+    page.line("Keep the old key as long as one of them is needed; `forget` removes one now.")
+
+
+def _gone(moment: datetime | None) -> str:
+    return day(moment) if moment else "no retention removes it"
