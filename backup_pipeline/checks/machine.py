@@ -108,6 +108,8 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
         message = f"{store.address} cannot create a key only once: two writers are told apart by reading back"
         remedy = "let one host write to it, or use a server that honours If-None-Match (AWS, R2)"
         yield Finding("info", "creates-not-conditional", message, remedy=remedy)
+    # What is peculiar to one kind of store is known to that store: a key that others can read, a token that ends.
+    yield from getattr(store, "advice", tuple)()
     yield from _probe(store, now)
 
 

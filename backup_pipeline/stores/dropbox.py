@@ -33,6 +33,7 @@ from backup_pipeline.errors import (
     StoreUnavailable,
     VaultError,
 )
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores.base import Features, Stat, check_key
 from backup_pipeline.stores.dropbox_upload import Note, SessionUpload, sweep_notes
 from backup_pipeline.stores.options import StoreOptions
@@ -217,6 +218,16 @@ class DropboxStore:
         except failures() as error:
             if complaint(error).kind != "missing":
                 raise self._error(f"cannot delete {key}", key, error) from error
+
+    def advice(self) -> Iterator[Finding]:
+        """For `doctor`."""
+        if self.options.token and not self.options.refresh_token:
+            yield Finding(
+                "warning",
+                "dropbox-token-ends",
+                f"an access token of Dropbox ends after four hours: no backup of tonight will reach {self.address}",
+                remedy="set refresh_token and app_key instead of token",
+            )
 
     def sweep(self) -> int:
         """Nothing half-written is ever in Dropbox itself: it is in sessions, which end by themselves."""

@@ -329,6 +329,13 @@ def test_the_whole_of_an_app_folder_may_be_the_vault(fake_dropbox: FakeDropbox, 
     assert store.address == "dropbox:///"
 
 
+def test_the_doctor_hears_of_a_token_that_ends(fake_dropbox: FakeDropbox, tmp_path: Path) -> None:
+    given = options(fake_dropbox, tmp_path)
+    assert [finding.code for finding in DropboxStore(given).advice()] == ["dropbox-token-ends"]
+    lasting = replace(given, token=None, refresh_token="refresh", app_key="key")
+    assert list(DropboxStore(lasting).advice()) == []
+
+
 def test_no_secret_is_shown(fake_dropbox: FakeDropbox, tmp_path: Path) -> None:
     given = options(fake_dropbox, tmp_path, refresh_token="geheim", app_secret="geheim", app_key="key")
     assert "geheim" not in repr(DropboxStore(given))

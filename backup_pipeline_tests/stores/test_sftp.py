@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import shutil
@@ -78,7 +79,7 @@ def big(tmp_path: Path) -> Path:
 
 
 def test_an_upload_that_broke_off_is_listed_nowhere_and_continued(
-    openssh: SftpServer, tmp_path: Path, big: Path
+    openssh: SftpServer, tmp_path: Path, big: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = openssh.fresh()
     store = SftpStore(openssh.options(folder, tmp_path / "staging", max_rate=RATE))
@@ -86,6 +87,8 @@ def test_an_upload_that_broke_off_is_listed_nowhere_and_continued(
     with pytest.raises(StoreUnavailable):
         store.put("objects/big", big)
     cutter.join()
+    gc.collect()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
     assert list(store.list()) == []
     assert store.stat("objects/big") is None
     (part,) = partials(folder)
@@ -170,6 +173,18 @@ def test_what_a_killed_process_was_sending_is_continued_by_the_next_or_swept(
     assert read_all(store, "objects/big") == BIG
 
 
+def test_the_doctor_hears_of_a_key_that_others_can_read(openssh: SftpServer, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    shutil.copy(openssh.key_file, key)
+    store = open_store(openssh.options(openssh.fresh(), tmp_path / "staging", key_file=key))
+    key.chmod(0o600)
+    codes = [finding.code for finding in store.advice()]  # type: ignore[attr-defined]
+    assert "key-file-open" not in codes
+    key.chmod(0o640)
+    codes = [finding.code for finding in store.advice()]  # type: ignore[attr-defined]
+    assert "key-file-open" in codes
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
 def test_a_full_disk_on_the_server_is_said_and_leaves_nothing(openssh: SftpServer, tmp_path: Path) -> None:
     folder = openssh.fresh()
@@ -188,6 +203,8 @@ def test_a_full_disk_on_the_server_is_said_and_leaves_nothing(openssh: SftpServe
         assert "free space" in caught.value.remedy
         assert {stat.key for stat in store.list()} == {"small"}
         assert list((folder / "tmp").iterdir()) == []
+        (folder / "filler").write_bytes(bytes(2 << 20)[: 2 * 1024 * 1000])
+        assert "store-nearly-full" in [finding.code for finding in store.advice()]
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
