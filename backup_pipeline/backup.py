@@ -106,13 +106,17 @@ def export(
     order: Order,
     *,
     token: str,
+    trees_follow: bool = False,
     listener: Listener = silent,
     clock: Callable[[], datetime] = now,
 ) -> Manifest:
-    """The first half, for a graph whose steps share nothing but the vault: the draft waits there under `token`."""
+    """The first half, for a graph whose steps share nothing but the vault: the draft waits there under `token`. With
+    `trees_follow` the file trees are left to steps of their own (`export_tree`)."""
     vault.prepare()
     with lock.hold(vault.store, order.system, f"export of {order.system}"):
         draft = _export_with_retries(vault, source, order, listener, clock)
+        for tree in () if trees_follow else order.trees:
+            draft = _with_tree(vault, draft, tree, order.pauses, listener, clock)
         vault.notes.put(layout.draft_key(order.system, token), canonical.encode(draft), overwrite=True)
         return draft
 

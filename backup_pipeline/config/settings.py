@@ -88,7 +88,11 @@ class SystemSettings(Strict):
             "include": tuple(self.include),
             "exclude": tuple(self.exclude),
             "expected_empty": tuple(self.expected_empty),
-            **{f"groups: {name}": tuple(globs) for name, globs in self.groups.items()},
+            **{
+                # A group may name file trees as well: `files/media`.
+                f"groups: {name}": tuple(glob for glob in globs if not glob.startswith(("files/", "files.")))
+                for name, globs in self.groups.items()
+            },
         }
 
     @property

@@ -6,7 +6,7 @@ cannot come to differ. Nothing is opened until a method needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,10 +21,9 @@ from backup_pipeline.errors import ConfigError, Damaged, RestoreError, SourceErr
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.model.schema import TableId
-from backup_pipeline.model.selection import idle_patterns, matches
+from backup_pipeline.model.selection import idle_patterns
 from backup_pipeline.overview import Broken, Listed, SystemStatus
-from backup_pipeline.project import files, stores
+from backup_pipeline.project import files, stores, trees
 from backup_pipeline.project.thawing import ensure_readable
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
@@ -112,7 +111,13 @@ class Project:
     def doctor(self, system: str) -> Report:
         """Can the database be backed up as it should be, and its migrations be read?"""
         chosen = self.system(system)
+        files = trees.diagnose_trees(self, system)
         report = self.source(system).diagnose(chosen.selection)
+        report = replace(
+            report,
+            findings=(*report.findings, *files.findings),
+            counted={**report.counted, **files.counted},
+        )
         if not report.ok:
             return report  # asking a database that does not answer again would only take longer
         try:
@@ -163,26 +168,35 @@ class Project:
         full: bool = False,
         only: Iterable[str] = (),
         pending: tuple[str, ...] = (),
+        trees_follow: bool = False,
         listener: Listener = silent,
     ) -> Manifest:
         """The first half of a backup; see `backup.export`."""
         order = self._order(system, kind, full, tuple(only), pending)
         draft = export(
-            self.vault, self.source(system), order, token=token, listener=listener, clock=self.clock
+            self.vault,
+            self.source(system),
+            order,
+            token=token,
+            trees_follow=trees_follow,
+            listener=listener,
+            clock=self.clock,
         )
         self._remember_tables(system, draft)
         return draft
 
-    def commit(self, system: str, *, token: str) -> Manifest:
-        return commit(self.vault, system, token=token, clock=self.clock)
+    def commit(self, system: str, *, token: str, trees: tuple[str, ...] = ()) -> Manifest:
+        """`trees` must have been read into the draft; see `backup.commit`."""
+        return commit(self.vault, system, token=token, trees=trees, clock=self.clock)
 
     def _order(
         self, system: str, kind: Kind, full: bool, only: tuple[str, ...], pending: tuple[str, ...]
     ) -> Order:
         chosen = self.system(system)
         selection = chosen.selection
+        named = trees.choose(self, system, only)
         if only:
-            selection = replace(selection, only=frozenset(self._named_tables(system, only)))
+            selection = replace(selection, only=frozenset(trees.named_tables(self, system, named.tables)))
         state, findings = self._known_migrations(system, pending)
         return Order(
             system=system,
@@ -198,21 +212,9 @@ class Project:
             migrations=state,
             findings=findings,
             git_revision=git_revision(self.settings.base),
+            trees=tuple(trees.tree_order(self, system, name, full=full) for name in named.trees),
+            trees_left_out=len(named.trees) < len(chosen.files),
         )
-
-    def _named_tables(self, system: str, names: tuple[str, ...]) -> Iterator[TableId]:
-        """Groups, tables and globs → tables. A name that means nothing is an error, not an empty backup."""
-        groups = self.system(system).groups
-        tables = [table.id for table in self.source(system).inventory(self.system(system).selection).tables]
-        for name in names:
-            globs = groups.get(name, (name,))
-            found = [table for table in tables if any(matches(glob, table) for glob in globs)]
-            if not found:
-                raise ConfigError(
-                    f"{name!r} is neither a group nor a table of {system}",
-                    remedy=f"groups: {', '.join(groups) or 'none'}; tables: `backup-pipeline inventory {system}`",
-                )
-            yield from found
 
     def _remember_tables(self, system: str, manifest: Manifest) -> None:
         """A table that appeared since the last look joins the graph. A backup that was made does not fail for it."""
@@ -270,10 +272,16 @@ class Project:
         return overview.status(
             self.vault,
             system,
-            self.system(system),
-            zone=self.settings.zone_of(system),
+            self._settings_of(system),
+            zone=self.settings.zone_of(system) if system in self.systems else self.settings.timezone,
             now=self.clock(),
         )
+
+    def _settings_of(self, system: str) -> SystemSettings | None:
+        """None of a system that left the configuration and has backups; an unknown one is an error."""
+        if system not in self.systems and self.vault.ids(system):
+            return None
+        return self.system(system)
 
     # ── proving
 

@@ -1,0 +1,139 @@
+"""File trees on their way into a backup, for whoever has a Project: from settings to sources, and which are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from backup_pipeline.backup import export_tree as export_tree_into
+from backup_pipeline.config.trees import FilesSettings
+from backup_pipeline.errors import BackupError, ConfigError
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.model.selection import matches
+from backup_pipeline.sources.files.base import FileSource
+from backup_pipeline.trees import TreeOrder
+
+if TYPE_CHECKING:
+    from backup_pipeline.config import Settings
+    from backup_pipeline.project import Project
+
+
+def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
+    """Raises ConfigError where what the settings refer to is not there."""
+    if tree.bucket is not None:
+        from backup_pipeline.accounts.aws import AwsAccess
+        from backup_pipeline.sources.files.bucket import BucketSource
+
+        access = AwsAccess(
+            endpoint=tree.endpoint.get() if tree.endpoint else None,
+            region=tree.region,
+            profile=tree.profile,
+            access_key_id=tree.access_key_id.get() if tree.access_key_id else None,
+            secret_access_key=tree.secret_access_key.get() if tree.secret_access_key else None,
+        )
+        return BucketSource(tree.bucket.get(), access, tree.include, tree.exclude)
+    if tree.dropbox is not None:
+        from backup_pipeline.accounts.dropbox import DropboxAccess
+        from backup_pipeline.sources.files.dropbox import DropboxSource
+
+        account = DropboxAccess(
+            token=tree.token.get() if tree.token else None,
+            refresh_token=tree.refresh_token.get() if tree.refresh_token else None,
+            app_key=tree.app_key,
+            app_secret=tree.app_secret.get() if tree.app_secret else None,
+            select_user=tree.select_user,
+            namespace=tree.namespace,
+        )
+        return DropboxSource(account, tree.dropbox, tree.include, tree.exclude)
+    from backup_pipeline.sources.files.local import LocalSource
+
+    if tree.path is not None:
+        return LocalSource(settings.resolve(tree.path.get()), tree.include, tree.exclude)
+    return LocalSource(settings.base.resolve(), exclude=tree.exclude, paths=tree.paths)
+
+
+def tree_order(project: Project, system: str, name: str, *, full: bool = False) -> TreeOrder:
+    settings = project.system(system).files[name]
+    return TreeOrder(
+        name,
+        open_tree(project.settings, settings),
+        full=full,
+        rehash_after=settings.rehash_after,
+        media=bool(settings.types) or settings.max_size is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What `--only` names: tables and groups of tables, and file trees."""
+
+    tables: tuple[str, ...]
+    trees: tuple[str, ...]
+
+
+def choose(project: Project, system: str, only: Iterable[str]) -> Chosen:
+    """`files.media`, `files/media` and `files.*` are trees, also where a group names them. Nothing named: all of them."""
+    settings = project.system(system)
+    names = tuple(only)
+    if not names:
+        return Chosen((), tuple(sorted(settings.files)))
+    tables: list[str] = []
+    trees: dict[str, None] = {}
+    for name in names:
+        globs = settings.groups.get(name, (name,))
+        found = [tree for tree in sorted(settings.files) if any(names_tree(glob, tree) for glob in globs)]
+        trees.update(dict.fromkeys(found))
+        if not found or not all(any(names_tree(glob, tree) for tree in settings.files) for glob in globs):
+            tables.append(name)
+    return Chosen(tuple(tables), tuple(trees))
+
+
+def named_tables(project: Project, system: str, names: Iterable[str]) -> Iterator[TableId]:
+    """Groups, tables and globs → tables. A name that means nothing is an error, not an empty backup."""
+    chosen, names = project.system(system), tuple(names)
+    if not names:
+        return
+    tables = [table.id for table in project.source(system).inventory(chosen.selection).tables]
+    for name in names:
+        globs = chosen.groups.get(name, (name,))
+        found = [table for table in tables if any(matches(glob, table) for glob in globs)]
+        if not found:
+            raise ConfigError(
+                f"{name!r} is neither a group nor a table nor a file tree (files.NAME) of {system}",
+                remedy=f"groups: {', '.join(chosen.groups) or 'none'}; files: {', '.join(chosen.files) or 'none'}; "
+                f"tables: `backup-pipeline inventory {system}`",
+            )
+        yield from found
+
+
+def names_tree(glob: str, tree: str) -> bool:
+    return fnmatchcase(f"files.{tree}", glob.replace("/", ".")) and glob.startswith("files")
+
+
+def export_tree(
+    project: Project, system: str, name: str, *, token: str, full: bool = False, listener: Listener = silent
+) -> Manifest:
+    """One tree into the draft of an export that was told that trees follow; see `backup.export_tree`."""
+    order = tree_order(project, system, name, full=full)
+    return export_tree_into(project.vault, system, order, token=token, listener=listener, clock=project.clock)
+
+
+def diagnose_trees(project: Project, system: str) -> Report:
+    """Can each tree be read as it should be?"""
+    findings: list[Finding] = []
+    counted: dict[str, int] = {}
+    for name, settings in sorted(project.system(system).files.items()):
+        try:
+            report = open_tree(project.settings, settings).diagnose()
+        except BackupError as error:
+            findings.append(Finding("error", error.code, error.message, remedy=error.remedy, tree=name))
+            continue
+        findings += (replace(one, tree=name) for one in report.findings)
+        for what in ("files", "bytes"):
+            counted[f"tree_{what}"] = counted.get(f"tree_{what}", 0) + report.counted.get(what, 0)
+    return Report(system, tuple(findings), counted)
