@@ -168,6 +168,8 @@ class _Run:
                 return
             for name in here.before_the_manifest():
                 self._file(here, there, name, digests)
+            # Before it is listed: a history with a gap that nothing explains is a broken one.
+            self._bridge(outline.previous)
             try:
                 with committing(self.target.store, self.held, outline.objects):
                     self.target.store.put(self._key(here.id, here.manifest or ""), manifest)
@@ -184,7 +186,6 @@ class _Run:
             self._file(here, there, here.seal, digests)
         for name in here.drills():
             self._file(here, there, name, digests)
-        self._bridge(outline.previous)
         self._newest(here.id, outline)
 
     def _sound(self, here: Folder) -> tuple[Outline, bytes, dict[str, str]]:
