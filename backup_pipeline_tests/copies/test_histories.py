@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.replicate import replicate
-from backup_pipeline.errors import Damaged
 from backup_pipeline.model.keeping import Forgotten
-from backup_pipeline.model.manifest import Link
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
-from backup_pipeline_tests.harness.handmade import back_up_by_hand, identifier_of, prepared, table
+from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, table
 
 
 class Died(BaseException):
@@ -58,9 +56,9 @@ def forget(vault: Vault, identifier: str) -> None:
         vault.store.delete(key)
 
 
-def copy_until(vault: Vault, folder: Path, life: int) -> None:
+def copy_until(vault: Vault, folder: Path, life: int, *only: str) -> None:
     try:
-        replicate(vault, Vault(Mortal(folder, [life])), "shop")
+        replicate(vault, Vault(Mortal(folder, [life])), "shop", only or None)
     except Died:
         # As a process of its own would have left it: the lock of somebody who is gone.
         LocalStore(folder).delete(layout.lock_key("shop"))
@@ -79,7 +77,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS)
 def test_a_copy_lists_only_whole_backups_after_any_history(events: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as base:
@@ -90,15 +88,11 @@ def test_a_copy_lists_only_whole_backups_after_any_history(events: list[tuple[st
             ids, there = vault.ids("shop"), copy.ids("shop")
             if what == "backup" and night < 28:
                 night += 1
-                last = [one for one in (newest(vault),) if one is not None]
-                made = back_up_by_hand(
-                    vault, [table("a", {"id": "integer", "t": "text"}, small(night))], night
-                )
-                assert made.previous is not None or not last
+                back_up_by_hand(vault, [table("a", {"id": "integer", "t": "text"}, small(night))], night)
             elif what == "copy" and ids:
                 copy_until(vault, folder, number)
             elif what == "copy-one" and ids:
-                replicate(vault, copy, "shop", [ids[number % len(ids)]])
+                copy_until(vault, folder, 10 + number, ids[number % len(ids)])
             elif what == "forget-here" and len(ids) > 1:
                 forget(vault, ids[number % (len(ids) - 1)])
             elif what == "forget-there" and len(there) > 1:
@@ -111,18 +105,9 @@ def test_a_copy_lists_only_whole_backups_after_any_history(events: list[tuple[st
             assert copy.interrupted("shop") == ()
 
 
-def newest(vault: Vault) -> Link | None:
-    try:
-        found = keeping.newest(vault.store, "shop")
-    except Damaged:
-        return None
-    return None if found is None else Link(found.id, found.manifest_sha256)
-
-
 def assert_sound(copy: Vault) -> None:
     if not copy.ids("shop"):
         return
     report = verify_all(copy, "shop", quick=True)
     assert report.errors == ()
     assert {finding.code for finding in report.findings} <= {"not-sealed"}, report.findings
-    assert identifier_of(1)[:4] == "2026"

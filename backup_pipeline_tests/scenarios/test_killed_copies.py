@@ -70,7 +70,7 @@ def _scenario(folder: Path, kills: int) -> None:
 
 
 def test_a_killed_copy_lists_nothing_half_and_the_next_one_finishes(tmp_path: Path) -> None:
-    _scenario(tmp_path, 8)
+    _scenario(tmp_path, 6)
 
 
 @pytest.mark.slow
