@@ -161,7 +161,10 @@ def survey(vault: Vault, system: str) -> tuple[tuple[Listed, ...], tuple[Broken,
     return tuple(whole), tuple(broken)
 
 
-def status(vault: Vault, system: str, settings: SystemSettings, *, zone: str, now: datetime) -> SystemStatus:
+def status(
+    vault: Vault, system: str, settings: SystemSettings | None, *, zone: str, now: datetime
+) -> SystemStatus:
+    """Without settings: of a system that left the configuration. Its backups are what they are, and no new one is due."""
     # Imported here: the cron library costs more than the rest of `list`.
     from backup_pipeline.checks.freshness import judge, next_tick
 
@@ -173,13 +176,17 @@ def status(vault: Vault, system: str, settings: SystemSettings, *, zone: str, no
     latest = full[-1] if full else None
     proven = next((line for line in reversed(full) if line.proven_at), None)
     age = (now - moment_of(latest.id)).total_seconds() if latest else None
-    judged = judge(
-        settings,
-        zone=zone,
-        latest_at=moment_of(latest.id) if latest else None,
-        proven_at=proven.proven_at if proven else None,
-        now=now,
-        system=system,
+    judged = (
+        judge(
+            settings,
+            zone=zone,
+            latest_at=moment_of(latest.id) if latest else None,
+            proven_at=proven.proven_at if proven else None,
+            now=now,
+            system=system,
+        )
+        if settings
+        else (_retired(system),)
     )
     failed = _failed(vault.proofs(system, latest.id), latest) if latest else ()
     damaged = tuple(
@@ -194,9 +201,18 @@ def status(vault: Vault, system: str, settings: SystemSettings, *, zone: str, no
         proven=proven,
         fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in judged),
         findings=(*_beheaded(vault, system), *damaged, *failed, *seen, *judged),
-        next_backup=upcoming(settings.schedule),
-        next_drill=upcoming(settings.drill_schedule),
+        next_backup=upcoming(settings.schedule) if settings else None,
+        next_drill=upcoming(settings.drill_schedule) if settings else None,
         zone=zone,
+    )
+
+
+def _retired(system: str) -> Finding:
+    return Finding(
+        "info",
+        "not-configured",
+        f"{system} is not in the configuration: nothing makes new backups of it",
+        remedy="its backups can be verified, drilled and restored as ever; `prune` does not touch them",
     )
 
 

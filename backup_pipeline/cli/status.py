@@ -14,6 +14,7 @@ from backup_pipeline.cli.units import age, duration, plural, size, when
 from backup_pipeline.copies.standing import Standing
 from backup_pipeline.errors import NotProtected
 from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.orchestration.daemon_sqlite import Daemon, daemon
 from backup_pipeline.overview import SystemStatus
 from backup_pipeline.project.copying import with_copies
 from backup_pipeline.stores.base import Store
@@ -31,6 +32,10 @@ class Screen:
     protected: bool
     systems: tuple[SystemStatus, ...]
     vault: Disk
+    #: Who runs the schedules.
+    daemon: Daemon
+    #: Systems that have backups in the vault and are not in the configuration.
+    retired: tuple[str, ...] = ()
 
 
 @as_verb(
@@ -48,12 +53,17 @@ def verb(call: Call, system: str | None) -> Outcome:
     project = call.project
     systems = (with_copies(project, project.status_of(system)),) if system else project.status()
     bad = [one for one in systems if not one.protected]
-    screen = Screen(not bad, systems, _disk(project.vault.store))
+    retired = tuple(name for name in project.vault.systems() if name not in project.systems)
+    screen = Screen(not bad, systems, _disk(project.vault.store), daemon(project), retired)
 
     def page(page: Page) -> None:
         for one in systems:
             _system(page, one, project.clock())
         page.line()
+        if any(one.next_backup or one.next_drill for one in systems):
+            page.line(_schedules(screen.daemon, project.clock()))
+        if retired and system is None:
+            page.line(f"also in the vault, and not in the configuration: {', '.join(retired)}")
         free = "" if screen.vault.free is None else f", {size(screen.vault.free)} free"
         page.line(f"vault {screen.vault.address}{free}")
 
@@ -73,7 +83,20 @@ def _with_protected(screen: Screen) -> dict[str, object]:
     from backup_pipeline.cli.document import plain
 
     systems = [{**plain(one), "protected": one.protected} for one in screen.systems]
-    return {"protected": screen.protected, "systems": systems, "vault": screen.vault}
+    return {**plain(screen), "systems": systems}
+
+
+def _schedules(daemon: Daemon, now: datetime) -> str:
+    """A time in a schedule is a promise of whoever runs it."""
+    start = "start one: `backup-pipeline ui`, or your own Dagster"
+    if daemon.state == "unknown":
+        return "schedules run where a Dagster daemon does: whether yours lives cannot be seen from here"
+    if daemon.seen is None:
+        return f"NOTHING RUNS THE SCHEDULES: no Dagster daemon ever ran on this machine; {start}"
+    ago = age(now - daemon.seen)
+    if daemon.state == "stopped":
+        return f"NOTHING RUNS THE SCHEDULES: the Dagster daemon of this machine was last seen {ago}; {start}"
+    return f"the schedules are run by the Dagster daemon of this machine, last seen {ago}"
 
 
 def _disk(store: Store) -> Disk:
@@ -150,4 +173,4 @@ def _next(text: str | None, zone: ZoneInfo, now: datetime) -> str:
     if text is None:
         return "no schedule"
     at = parse_timestamp(text)
-    return f"{when(at, zone)}, {age(now - at)}, by the daemon (`backup-pipeline ui` or your Dagster)"
+    return f"{when(at, zone)}, {age(now - at)}"

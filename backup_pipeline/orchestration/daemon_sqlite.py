@@ -1,0 +1,66 @@
+"""Does anything run the schedules? Read from the daemon's heartbeats in the Dagster home of this machine.
+
+`status` says when the next backup is due, which is only worth something where a daemon lives. Loading Dagster to ask would
+take longer than everything else that `status` does, so the one row is read straight from its SQLite file. Where
+the instance lives elsewhere (PostgreSQL, another host), nobody here can know.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
+
+#: The daemon notes every half minute that it lives, and every thread of it does so on its own.
+SCHEDULER = "SCHEDULER"
+DEAD_AFTER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    #: never: there was none · unknown: its instance is not on this machine
+    state: Literal["runs", "stopped", "never", "unknown"]
+    seen: datetime | None = None
+
+
+def daemon(project: Project, environ: Mapping[str, str] | None = None) -> Daemon:
+    environ = os.environ if environ is None else environ
+    given = environ.get("DAGSTER_HOME")
+    home = Path(given) if given else project.settings.state_folder / "dagster"
+    if _lives_elsewhere(home / "dagster.yaml"):
+        return Daemon("unknown")
+    seen = _last_heartbeat(home / "history" / "runs.db")
+    if isinstance(seen, datetime):
+        return Daemon("runs" if project.clock() - seen < DEAD_AFTER else "stopped", seen)
+    return Daemon(seen)
+
+
+def _lives_elsewhere(file: Path) -> bool:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(settings, dict) and bool({"storage", "run_storage"} & settings.keys())
+
+
+def _last_heartbeat(file: Path) -> datetime | Literal["never", "unknown"]:
+    if not file.exists():
+        return "never"
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
+            row = connection.execute(
+                "SELECT max(timestamp) FROM daemon_heartbeats WHERE daemon_type = ?", (SCHEDULER,)
+            ).fetchone()
+        return datetime.fromisoformat(row[0]).replace(tzinfo=UTC) if row and row[0] else "never"
+    except (sqlite3.Error, ValueError):
+        return "unknown"  # another version of Dagster, or a file that is just being made

@@ -1,0 +1,73 @@
+"""`status`: what it says of the schedules, and of systems that have left the configuration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._daemon.types import DaemonHeartbeat
+
+from backup_pipeline.orchestration.daemon_sqlite import daemon
+from backup_pipeline.project import Project
+from backup_pipeline_tests.cli.conftest import Folder
+
+
+def beat(home: Path, at: datetime) -> None:
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), "SCHEDULER", "one", []))
+
+
+def test_a_schedule_that_nothing_runs_is_said(shop: Folder) -> None:
+    shop.backup()
+    shown = shop.run("status").stdout
+    assert "next backup" in shown
+    assert "NOTHING RUNS THE SCHEDULES: no Dagster daemon ever ran" in shown
+    assert shop.run("status", "--json").document["data"]["daemon"] == {"state": "never", "seen": None}
+
+
+def test_a_daemon_is_seen_by_its_heartbeat(shop: Folder) -> None:
+    home = shop.path / ".backup-pipeline" / "dagster"
+    home.mkdir(parents=True)
+    project, now = Project.load(shop.path / "backup.yaml"), datetime.now(UTC)
+    assert daemon(project, {}).state == "never"
+    beat(home, now - timedelta(days=3))
+    assert daemon(project, {}).state == "stopped"
+    assert "last seen 3.0 days ago" in shop.run("status").stdout
+    beat(home, now)
+    assert daemon(project, {}).state == "runs"
+    assert "are run by the Dagster daemon of this machine" in shop.run("status").stdout
+
+
+def test_an_instance_elsewhere_is_not_judged_from_here(shop: Folder, tmp_path: Path) -> None:
+    project = Project.load(shop.path / "backup.yaml")
+    (tmp_path / "dagster.yaml").write_text("storage: {postgres: {postgres_url: x}}\n")
+    assert daemon(project, {"DAGSTER_HOME": str(tmp_path)}).state == "unknown"
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "runs.db").write_bytes(b"not a database, but long enough to be looked at")
+    assert daemon(project, {"DAGSTER_HOME": str(tmp_path)}).state == "unknown"
+
+
+@pytest.fixture
+def retired(shop: Folder) -> Folder:
+    shop.backup()
+    config = shop.path / "backup.yaml"
+    config.write_text(config.read_text().replace("  shop:\n", "  store:\n"))
+    return shop
+
+
+def test_a_system_that_left_the_configuration_can_still_be_looked_at_and_proven(retired: Folder) -> None:
+    retired.good("drill", "shop")
+    ended = retired.good("status", "shop")
+    assert "not-configured" in ended.stdout
+    assert "proven by a drill" in ended.stdout
+    retired.good("verify", "shop")
+    retired.good("restore", "shop", "--to", retired.restored)
+
+
+def test_status_names_the_systems_that_left_and_an_unknown_one_is_an_error(retired: Folder) -> None:
+    ended = retired.run("status")
+    assert "not in the configuration: shop" in ended.stdout
+    assert retired.run("status", "shpo").code == 3
