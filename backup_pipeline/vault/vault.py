@@ -204,7 +204,7 @@ class Vault:
         """The backups of a system, oldest first. Only what has a manifest is a backup."""
         if not self.store.features.cheap_stat:
             held = self._held(system)
-            return tuple(sorted(name for name, files in held.items() if "manifest.json" in files))
+            return tuple(sorted(name for name, files in held.items() if files & _MANIFESTS))
         return tuple(
             sorted(
                 name
