@@ -35,7 +35,7 @@ from backup_pipeline.errors import (
     StoreUnavailable,
     VaultError,
 )
-from backup_pipeline.stores.base import Features, Stat, check_key
+from backup_pipeline.stores.base import AskedFeatures, Features, Stat, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.s3_asking import PROBE, checks_bodies, creates_once
@@ -58,29 +58,13 @@ DAMAGED_TRIES = 3
 MEANT = "sha256"
 
 
-class _AskedFeatures(Features):
-    """Whether a create is conditional is only known by trying, and tried only when somebody wants to know."""
-
-    __slots__ = ("_ask",)
-    _ask: Callable[[], bool]
-
-    def __init__(self, ask: Callable[[], bool]) -> None:
-        object.__setattr__(self, "_ask", ask)
-        for name, value in (("moves_staged_files", False), ("ranged_get", True), ("cheap_stat", False)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def conditional_create(self) -> bool:
-        return self._ask()
-
-
 @dataclass(frozen=True)
 class S3Store:
     options: StoreOptions
 
     @property
     def features(self) -> Features:
-        return _AskedFeatures(self._creates_once)
+        return AskedFeatures(self._creates_once)
 
     @property
     def address(self) -> str:
@@ -166,7 +150,7 @@ class S3Store:
             with failures(self._failed(f"cannot write {key}")):
                 if not content.single:
                     answer = upload.in_parts(extra, once)
-                elif self._checks_bodies():
+                elif self._checks_bodies() or "ObjectLockMode" in extra:  # a copy cannot be locked everywhere
                     answer = upload.whole(extra | once)
                 else:
                     answer = upload.aside(f"{self.prefix}tmp/{staging_name()}", extra | once)
@@ -291,14 +275,17 @@ class S3Store:
         return None if head is None else Stat(key, head["ContentLength"], head["LastModified"])
 
     def head(self, key: str) -> dict[str, Any] | None:
+        connected, named = self._connected(), {"Bucket": self.bucket, "Key": self.prefix + key}
         with failures(self._failed(f"cannot look at {key}")):
             try:
-                found: dict[str, Any] = self._connected().head_object(
-                    Bucket=self.bucket, Key=self.prefix + key
-                )
-            except self.client.exceptions.ClientError as error:
-                if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
+                found: dict[str, Any] = connected.head_object(**named)
+            except connected.exceptions.ClientError as error:
+                code = error.response.get("Error", {}).get("Code")
+                if code in ("404", "NoSuchKey", "NotFound"):
                     return None
+                if code in ("400", "403"):
+                    # The answer to a HEAD has no body, and so no reason. A GET that is refused as well says why.
+                    connected.get_object(**named, Range="bytes=0-0")["Body"].close()
                 raise
         return found
 

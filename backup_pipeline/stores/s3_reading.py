@@ -24,6 +24,8 @@ Raised = Callable[[Failure], Exception]
 
 #: Objects up to this are compared with their digest before they are handed out.
 SMALL = 4 * 1024 * 1024
+#: Keys in one answer of a listing: the most that S3 gives.
+PAGE = 1000
 MD5 = re.compile(r"[0-9a-f]{32}")
 #: How often one that arrives damaged, and differently each time, is fetched again.
 DIFFERENT = 3
@@ -203,7 +205,7 @@ class Pages:
     def _turn(self) -> None:
         try:
             with failures(self._raised):
-                page = self._client.list_objects_v2(**self._asked)
+                page = self._client.list_objects_v2(MaxKeys=PAGE, **self._asked)
         except StoreUnavailable as error:
             error.progressed, self._fresh = self._fresh, False
             raise

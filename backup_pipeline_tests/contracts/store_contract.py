@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,9 @@ AWKWARD = (
     "with blank/and+plus&amp=?#.json",
     "ünïcode/日本.bin",
 )
+
+#: Above what S3 and Dropbox take in one request from us.
+LARGE = 20 * 1024 * 1024 + 12_345
 
 
 class StoreContract:
@@ -72,6 +78,61 @@ class StoreContract:
             thread.join()
         assert len(won) == 1
         assert read_all(store, "race") == str(won[0]).encode()
+
+    def test_a_large_file_arrives_whole(self, store: Store) -> None:
+        """More than one request, one packet, one part."""
+        data = random.Random(1).randbytes(LARGE)
+        path = store.staging() / "large"
+        path.write_bytes(data)
+        store.put("objects/large", path)
+        stat = store.stat("objects/large")
+        assert stat is not None
+        assert stat.size == LARGE
+        digest = hashlib.sha256()
+        with store.get("objects/large") as stream:
+            while block := stream.read(300_000):
+                assert len(block) <= 300_000
+                digest.update(block)
+        assert digest.digest() == hashlib.sha256(data).digest()
+        with store.get("objects/large", offset=LARGE - 5_000_000, length=4_000_000) as stream:
+            assert stream.read() == data[-5_000_000:-1_000_000]
+
+    def test_a_file_that_was_refused_is_still_there(self, store: Store) -> None:
+        store.put("k", b"first")
+        path = store.staging() / "refused"
+        path.write_bytes(b"second")
+        with pytest.raises(AlreadyExists):
+            store.put("k", path)
+        assert path.read_bytes() == b"second"
+        assert read_all(store, "k") == b"first"
+
+    def test_the_same_content_again_is_refused_as_well(self, store: Store) -> None:
+        store.put("k", b"same")
+        with pytest.raises(AlreadyExists) as caught:
+            store.put("k", b"same")
+        assert caught.value.differs is not True
+
+    def test_overwriting_with_less_leaves_nothing_of_what_was_there(self, store: Store) -> None:
+        store.put("k", b"x" * 100_000)
+        store.put("k", b"y", overwrite=True)
+        assert read_all(store, "k") == b"y"
+
+    def test_a_stream_that_is_left_early_leaves_nothing_open(self, store: Store) -> None:
+        store.put("k", bytes(3_000_000))
+        for _ in range(20):
+            with store.get("k") as stream:
+                assert stream.read(10) == bytes(10)
+        assert len(read_all(store, "k")) == 3_000_000
+
+    def test_many_readers_and_writers_do_not_disturb_each_other(self, store: Store) -> None:
+        def work(number: int) -> bool:
+            data = random.Random(number).randbytes(50_000)
+            store.put(f"objects/{number}", data)
+            return read_all(store, f"objects/{number}") == data
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(work, range(24)))
+        assert len(list(store.list("objects/"))) == 24
 
     def test_a_range_is_just_that_range(self, store: Store) -> None:
         store.put("k", b"0123456789")
