@@ -146,7 +146,9 @@ class _Filler:
                 line_of(self.node, at), dotted(at), "what it refers to is empty", "give it a value"
             )
             return kind(value, problem=refuse(self.name, [empty]))
-        return kind(resolved.text, resolved.values) if resolved.text else resolved.text
+        if not resolved.text:
+            return resolved.text
+        return kind(resolved.text, resolved.values, files=resolved.files)
 
     def _later(self, value: str, at: Key, kind: type[Deferred] | None) -> Deferred | str:
         line, key = line_of(self.node, at), dotted(at)

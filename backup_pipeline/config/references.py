@@ -46,6 +46,8 @@ class Resolved:
     text: str
     #: The values that were put in.
     values: tuple[str, ...] = ()
+    #: The files that they were read from.
+    files: tuple[Path, ...] = ()
 
 
 #: Gives the value of a text whose references have to be asked for; raises ConfigError.
@@ -59,6 +61,7 @@ def is_remote(text: str) -> bool:
 
 def resolve(text: str, environ: Mapping[str, str], base: Path) -> Resolved:
     values: list[str] = []
+    files = [file for match in _REFERENCE.finditer(text) if (file := _file(match[2] or "", base))]
 
     def one(match: re.Match[str]) -> str:
         if match[1]:
@@ -71,7 +74,12 @@ def resolve(text: str, environ: Mapping[str, str], base: Path) -> Resolved:
             return quote(value, safe="")
         return value
 
-    return Resolved(_REFERENCE.sub(one, text), tuple(values))
+    return Resolved(_REFERENCE.sub(one, text), tuple(values), tuple(files))
+
+
+def _file(body: str, base: Path) -> Path | None:
+    kind, colon, what = (part.strip() for part in body.partition(":"))
+    return base / Path(what).expanduser() if kind == "file" and colon else None
 
 
 def _kind(body: str) -> str:
@@ -126,7 +134,7 @@ def _secret(what: str) -> str:
 class Deferred:
     """The text of a setting that is only needed when it is used, or why there is none."""
 
-    __slots__ = ("_later", "_problem", "_text", "_values")
+    __slots__ = ("_files", "_later", "_problem", "_text", "_values")
 
     def __init__(
         self,
@@ -135,8 +143,10 @@ class Deferred:
         *,
         problem: ConfigError | None = None,
         later: Later | None = None,
+        files: tuple[Path, ...] = (),
     ) -> None:
         self._text = text
+        self._files = files
         self._values = values
         self._problem = problem
         self._later = later
@@ -150,6 +160,11 @@ class Deferred:
         found = self._later()
         learn(self._hidden(found.text, found.values))
         return found.text
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it was read from: who can read them can read it."""
+        return self._files
 
     @property
     def is_asked_later(self) -> bool:

@@ -37,6 +37,7 @@ def drill(
     """`scratch_url`: a PostgreSQL server on which a database may be made (and is dropped again); without one, a
     private server is started. `invariants`: name → SQL that must return no row. `trees`: what the configuration says of
     the file trees, of which a sample (or `all_files`) is restored as well."""
+    vault.need_identity()
     database = _drill_database(vault, manifest, scratch_url, dict(invariants or {}), listener, jobs)
     if not manifest.files:
         return database

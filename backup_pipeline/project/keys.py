@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.config import Settings
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.stores.base import Store
@@ -60,3 +61,12 @@ def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None
     if rules.last and not days:
         return None  # by number: it depends on how many are made
     return moment_of(identifier) + timedelta(days=days + 1)
+
+
+def findings(project: Project) -> tuple[Finding, ...]:
+    """What `doctor` says of the keys."""
+    from backup_pipeline.checks.keys import inspect_keys
+
+    chosen = project.settings.encryption
+    files = chosen.identity.files if chosen and chosen.identity else ()
+    return tuple(inspect_keys(project.vault, files))

@@ -23,7 +23,7 @@ from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.selection import idle_patterns
 from backup_pipeline.overview import Broken, Listed, SystemStatus
-from backup_pipeline.project import files, stores, trees
+from backup_pipeline.project import files, keys, stores, trees
 from backup_pipeline.project.thawing import ensure_readable
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
@@ -134,13 +134,14 @@ class Project:
 
         known = [self.known_inventory(name) for name in self.systems]
         newest = (identifier for name in self.systems for identifier in self.vault.ids(name)[-1:])
-        return inspect_machine(
+        report = inspect_machine(
             self.vault.store,
             folder_of(self.vault.store),
             self.settings.state_folder,
             Expected(sum(one.bytes for one in known if one), max(newest, default=None)),
             now=self.clock(),
         )
+        return replace(report, findings=(*report.findings, *keys.findings(self)))
 
     # ── backing up
 
@@ -185,9 +186,8 @@ class Project:
         self._remember_tables(system, draft)
         return draft
 
-    def commit(self, system: str, *, token: str, trees: tuple[str, ...] = ()) -> Manifest:
-        """`trees` must have been read into the draft; see `backup.commit`."""
-        return commit(self.vault, system, token=token, trees=trees, clock=self.clock)
+    def commit(self, system: str, *, token: str) -> Manifest:
+        return commit(self.vault, system, token=token, clock=self.clock)
 
     def _order(
         self, system: str, kind: Kind, full: bool, only: tuple[str, ...], pending: tuple[str, ...]

@@ -25,6 +25,7 @@ def plan_restore(
 ) -> RestorePlan:
     """Look at the target and the backup, and say what a restore would do. Writes nothing, raises only where the
     question itself is wrong; what speaks against the restore is in `refused`."""
+    vault.need_identity()
     _same_engine(manifest, target_url)
     if manifest.engine.name == "sqlite":
         from backup_pipeline.restore import sqlite
@@ -47,6 +48,7 @@ def restore(
     dry_run: bool = False,
 ) -> RestoreResult:
     """Rebuild the database. When it fails, or is interrupted, the target is as it was."""
+    vault.need_identity()
     _same_engine(manifest, target_url)
     if manifest.engine.name == "sqlite":
         from backup_pipeline.restore import sqlite

@@ -69,7 +69,7 @@ class Keys:
     def can_open(self) -> bool:
         """Whether an identity is configured and can be had at this moment."""
         try:
-            return bool(self.identity and self.identity.get())
+            return bool(self._text)
         except ConfigError:
             return False
 
@@ -83,12 +83,17 @@ class Keys:
                 "`verify --quick` work without it",
             )
         try:
-            return self.identity.get()
+            return self._text
         except ConfigError as error:
             raise KeyMissing(
                 f"this is encrypted, and the identity that is configured here cannot be had: {error.message}",
                 remedy=error.remedy,
             ) from error
+
+    @cached_property
+    def _text(self) -> str:
+        """Asked for once: every object needs it, and it may have to be asked of somebody."""
+        return self.identity.get() if self.identity else ""
 
     def __getstate__(self) -> dict[str, object]:
         return {"recipients": self.recipients, "identity": self.identity}
