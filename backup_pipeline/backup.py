@@ -181,7 +181,11 @@ def _export(
     vault.store.sweep()
     identifier = _free_id(vault, order.system, started)
     found = baselines.gather(vault, order.system)
-    with source.snapshot(order.selection, order.options) as snapshot:
+    # A backup that stands still says why: it may stand for a minute.
+    options = replace(
+        order.options, waiting=lambda said: listener(Advance("export", order.system, note=said))
+    )
+    with source.snapshot(order.selection, options) as snapshot:
         if not snapshot.selected and not order.trees:
             raise Incomplete(
                 f"no table of {order.system} is selected: there is nothing to back up",

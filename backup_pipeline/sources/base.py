@@ -56,6 +56,10 @@ class Sink(Protocol):
         again. `advanced` is told how many bytes are done."""
 
 
+def unheard(_: str) -> None:
+    """For callers who do not want to know what is waited for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     workers: int = 2
@@ -65,6 +69,8 @@ class Options:
     full: bool = False
     #: "refuse": a database with large objects is NotSupported · "exclude": left out and named in every report
     large_objects: str = "refuse"
+    #: Told, while the source waits for somebody else, who that is: a backup that stands still must say why.
+    waiting: Callable[[str], None] = unheard
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ another session per transaction cannot lose them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,11 +19,14 @@ import psycopg2
 
 from backup_pipeline.errors import NotSupported, SourceChanged, SourceUnavailable
 from backup_pipeline.model.selection import Selection
+from backup_pipeline.sources.base import unheard
 from backup_pipeline.sources.postgres import connect, rights
 from backup_pipeline.sources.postgres.rights import Candidate
 from backup_pipeline.sources.postgres.session import row_encoding, session_settings
 
 _ATTEMPTS = 5
+#: Seconds of waiting for a lock between two looks at who holds it.
+_TURNS = (2.0, 8.0, 15.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,13 @@ def begin(connection: connect.Connection, *, exported: str | None = None, lock_t
         connect.run(connection, "; ".join(parts))
 
 
-def take(connection: connect.Connection, selection: Selection, lock_timeout: float) -> Moment:
-    """Lock what is selected and take a snapshot that sees exactly that."""
+def take(
+    connection: connect.Connection,
+    selection: Selection,
+    lock_timeout: float,
+    waiting: Callable[[str], None] = unheard,
+) -> Moment:
+    """Lock what is selected and take a snapshot that sees exactly that. `waiting` is told what it waits for."""
     problem = ""
     for _ in range(_ATTEMPTS):
         # A transaction of its own, so that the next one has not read anything when it locks.
@@ -64,9 +73,8 @@ def take(connection: connect.Connection, selection: Selection, lock_timeout: flo
         before = rights.selected(rights.candidates(connection), selection)
         rights.require(connection, before, rights.sequences(connection))
         connect.run(connection, "ROLLBACK")
-        begin(connection, lock_timeout=lock_timeout)
         try:
-            _lock(connection, before, lock_timeout)
+            _lock(connection, before, lock_timeout, waiting)
             moment = _look(connection, selection)
         except SourceChanged as error:
             problem = error.message
@@ -81,29 +89,45 @@ def take(connection: connect.Connection, selection: Selection, lock_timeout: flo
     )
 
 
-def _lock(connection: connect.Connection, tables: Sequence[Candidate], lock_timeout: float) -> None:
-    if not tables:
-        return
+def _lock(
+    connection: connect.Connection,
+    tables: Sequence[Candidate],
+    lock_timeout: float,
+    waiting: Callable[[str], None],
+) -> None:
+    """In a few turns, so that between them it can be said who is in the way. Opens the transaction."""
     names = ", ".join(f"ONLY {connect.quoted(connection, c.id.schema, c.id.name)}" for c in tables)
-    try:
-        connect.run(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
-    except psycopg2.errors.LockNotAvailable:
-        connect.run(connection, "ROLLBACK")
-        begin(connection)
-        waited_for = holders(connection, tables) or "which table it was is no longer to be seen"
-        raise SourceUnavailable(
-            f"another session kept a lock for more than {lock_timeout:g} s: {waited_for}",
-            remedy="wait for that session or end it (SELECT pg_terminate_backend(pid)), then run the backup again",
-        ) from None
-    except psycopg2.Error as error:
-        raise connect.translated(error, "locking the tables", connection) from error
+    left = lock_timeout
+    for turn in itertools.chain(_TURNS, itertools.repeat(_TURNS[-1])):
+        begin(connection, lock_timeout=min(turn, left))
+        if not tables:
+            return
+        try:
+            connect.run(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+            return
+        except psycopg2.errors.LockNotAvailable:
+            left -= turn
+            connect.run(connection, "ROLLBACK")
+            begin(connection)
+            held = holders(connection, tables) or "which table it was is no longer to be seen"
+            if left <= 0:
+                raise SourceUnavailable(
+                    f"another session kept a lock for more than {lock_timeout:g} s: {held}",
+                    remedy="wait for that session or end it (SELECT pg_terminate_backend(pid)), "
+                    "then run the backup again",
+                ) from None
+            waiting(f"waits for a lock, for {left:.0f} s more: {held}")
+            connect.run(connection, "ROLLBACK")
+        except psycopg2.Error as error:
+            raise connect.translated(error, "locking the tables", connection) from error
 
 
 def holders(connection: connect.Connection, tables: Sequence[Candidate]) -> str:
-    """Who holds or waits for an exclusive lock on one of these tables."""
+    """Who holds or waits for an exclusive lock on one of these tables. Not what they ask: a query may hold a secret."""
     found = connect.rows(
         connection,
-        """SELECT DISTINCT l.relation, l.pid, coalesce(a.application_name, ''), coalesce(a.state, ''), l.granted
+        """SELECT DISTINCT l.relation, l.pid, coalesce(a.application_name, ''), coalesce(a.state, ''), l.granted,
+                           pg_catalog.to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
              FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
             WHERE l.mode = 'AccessExclusiveLock' AND l.relation = ANY (%s::oid[])
               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
@@ -113,8 +137,9 @@ def holders(connection: connect.Connection, tables: Sequence[Candidate]) -> str:
     names = {c.oid: str(c.id) for c in tables}
     said = [
         f"{names[oid]} is {'locked' if granted else 'waited for'} by process {pid}"
-        + (f" ({application or 'no name'}, {state or 'state unknown'})")
-        for oid, pid, application, state, granted in found
+        + f" ({application or 'no name'}, {state or 'state unknown'}"
+        + (f", since its query of {began})" if began else ")")
+        for oid, pid, application, state, granted, began in found
     ]
     return "; ".join(said[:5])
 

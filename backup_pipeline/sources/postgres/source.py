@@ -61,7 +61,7 @@ class PostgresSource:
     def snapshot(self, selection: Selection, options: Options) -> Iterator[PostgresSnapshot]:
         with self._connection() as connection:
             versions.require(connection.server_version)
-            moment = snapshot.take(connection, selection, self.lock_timeout)
+            moment = snapshot.take(connection, selection, self.lock_timeout, options.waiting)
             yield PostgresSnapshot(self, connection, moment, selection, options)
 
     @contextmanager
