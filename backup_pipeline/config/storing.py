@@ -28,6 +28,7 @@ _ONLY = {
             "server_side_encryption",
             "kms_key_id",
             "object_lock_days",
+            "object_lock_mode",
             "lifecycle",
             "pruner",
         }
@@ -134,6 +135,7 @@ class StoreSettings(Strict):
     server_side_encryption: Literal["AES256", "aws:kms"] | None = None
     kms_key_id: str | None = None
     object_lock_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
     lifecycle: LifecycleSettings = LifecycleSettings()
     #: Who deletes: nobody but `prune` has these.
     pruner: PrunerSettings | None = None
@@ -225,6 +227,7 @@ class StoreSettings(Strict):
             server_side_encryption=self.server_side_encryption,
             kms_key_id=self.kms_key_id,
             object_lock_days=self.object_lock_days,
+            object_lock_mode=self.object_lock_mode,
             password=_text(self.password),
             key_file=_path(base, self.key_file),
             known_hosts=_path(base, self.known_hosts),
