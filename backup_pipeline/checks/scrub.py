@@ -83,6 +83,11 @@ def scrub(
 ) -> ScrubReport:
     """`interval`: how long it is to the next run."""
     began = time.monotonic()
+    if vault.store.stat(layout.VAULT) is None:
+        raise NotFound(
+            f"there is no vault in {vault.store.address}",
+            remedy="see whether the address is right and the disk is mounted",
+        )
     state = read_state(vault)
     chosen = PARTS if everything else choose(state, now, window=window, interval=interval)
     parts = {name: _Part() for name in chosen}

@@ -246,6 +246,8 @@ def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[F
     except Damaged as error:
         yield Finding("error", "newest-unreadable", error.message, remedy="the next backup writes it anew")
         return
+    if newest is not None and newest.id not in digests and newest.id in vault.ids(system):
+        return  # it was written while we looked
     yield from chain.judge_newest(
         newest, digests, lambda name: keeping.forgotten(vault.store, system, name) is not None
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backup_pipeline.checks.freshness import deadline, longest_interval
 from backup_pipeline.config import Settings
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.errors import ConfigError, Damaged, NotFound
+from backup_pipeline.model.findings import Report
+from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.keeping import Pin
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.project import stores
@@ -18,6 +21,7 @@ from backup_pipeline.retention.byhand import ForgetReport
 from backup_pipeline.retention.census import Locked
 from backup_pipeline.retention.prune import PruneReport, Rules
 from backup_pipeline.retention.prune import prune as prune_vault
+from backup_pipeline.vault import keeping
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,17 +64,8 @@ def prune(
     """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault."""
     settings, now = project.settings, project.clock()
     rules = rules_of(settings, now)
-    if system is not None and system not in rules:
-        project.system(system)
-        raise ConfigError(
-            f"there is no `retention:` for {system}, so everything stays",
-            remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
-        )
-    if system is None and not rules:
-        raise ConfigError(
-            "there is no `retention:` in the configuration, so everything stays",
-            remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
-        )
+    if system not in rules if system is not None else not rules:
+        raise _no_rules(project, system)
     place = stores.open_vault_for_pruning(settings, copy)
     return prune_vault(
         place,
@@ -82,6 +77,15 @@ def prune(
         despite_anomaly=despite_anomaly,
         locked=locked_by_the_vault(project) if copy is not None else lambda _system, _id: "",
         listener=listener,
+    )
+
+
+def _no_rules(project: Project, system: str | None) -> ConfigError:
+    if system is not None:
+        project.system(system)  # a name that means nothing is another error
+    return ConfigError(
+        f"there is no `retention:` {f'for {system}' if system else 'in the configuration'}, so everything stays",
+        remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
     )
 
 
@@ -155,3 +159,44 @@ def scrub_interval(settings: Settings, now: datetime, window: timedelta) -> time
     if settings.scrub.schedule is None:
         return window / 4
     return timedelta(seconds=longest_interval(settings.scrub.schedule, settings.timezone, now))
+
+
+def covering(project: Project, system: str) -> Report:
+    """Does what is kept of a system reach as far back as its rules promise, without a hole?"""
+    from backup_pipeline.checks.covering import judge
+
+    began = time.monotonic()
+    settings, vault = project.settings, project.vault
+    policy = settings.retention_of(system)
+    if policy is None:
+        raise _no_rules(project, system)
+    full = []
+    for identifier in vault.ids(system):
+        try:
+            outline = vault.outline(system, identifier)
+        except (Damaged, NotFound):
+            continue  # `verify` and `status` name it
+        if outline.scope == "full":
+            full.append(moment_of(identifier))
+    ever = [*map(moment_of, keeping.forgotten_ids(vault.store, system)), *full]
+    found = judge(
+        full,
+        policy,
+        schedule=project.system(system).schedule,
+        zone=settings.zone_of(system),
+        now=project.clock(),
+        began=min(ever, default=None),
+    )
+    return Report(f"{system}: retention", found.findings, found.counted, time.monotonic() - began)
+
+
+def storage(project: Project, copy: str | None = None) -> Report:
+    """How large the vault (or a copy) is, how it grows, and when its disk is full."""
+    from backup_pipeline.checks.storage import judge, measure, remember
+
+    began = time.monotonic()
+    store = stores.open_place(project.settings, copy).store
+    sample = measure(store, project.clock())
+    samples = remember(project.settings.state_folder, store.address, sample)
+    findings, counted = judge(samples, store.address)
+    return Report(f"storage: {store.address}", findings, counted, time.monotonic() - began)

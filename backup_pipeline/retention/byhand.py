@@ -105,6 +105,7 @@ def forget_one(
         raise ConfigError(
             f"{', '.join(sorted(strange))}: not a promise", remedy=f"one of: {', '.join(PROMISES)}"
         )
+    counting.demand_a_vault(vault.store)
     with lock.hold_key(vault.store, layout.PRUNE_LOCK, f"forget {system} {identifier}"):
         census = counting.take(vault, locked)
         known = next((one for one in census.systems.get(system, ()) if one.id == identifier), None)

@@ -77,6 +77,15 @@ class Census:
         return bytes.fromhex(sha256) in self.numbers
 
 
+def demand_a_vault(store: Store) -> None:
+    """Nothing is pruned, marked or locked in a place that is no vault: a wrong address, a disk that is not mounted."""
+    if store.stat(layout.VAULT) is None:
+        raise NotFound(
+            f"there is no vault in {store.address}",
+            remedy="see whether the address is right and the disk is mounted; the first backup, or copy, makes a vault",
+        )
+
+
 def systems_of(store: Store) -> tuple[str, ...]:
     """Every folder that may be a system's, whether or not it holds a whole backup."""
     return tuple(sorted(name for name in store.folders() if f"{name}/" != layout.OBJECTS))

@@ -123,6 +123,7 @@ def prune(
 ) -> PruneReport:
     """`rules`: of the systems that have some. `systems`: forget backups of these only; objects are the whole vault's."""
     began = time.monotonic()
+    counting.demand_a_vault(vault.store)
     chosen = None if systems is None else frozenset(systems)
     work = _Work(vault, rules, chosen, now, despite_anomaly, locked)
     if dry_run:

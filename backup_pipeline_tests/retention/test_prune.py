@@ -181,6 +181,19 @@ def test_what_drafts_and_journals_name_stays_until_they_are_abandoned(vault: Vau
     assert not list(vault.store.list("shop/drafts/"))
 
 
+def test_a_place_that_is_no_vault_is_left_alone(tmp_path: Path) -> None:
+    """A disk that is not mounted must not become a folder that no vault can be made in."""
+    place = Vault(LocalStore(tmp_path / "not-mounted"))
+    for deed in (
+        lambda: pruned(place),
+        lambda: forget_one(place, "shop", identifier_of(1), why="", now=NOW),
+        lambda: pruned(place, dry_run=True),
+    ):
+        with pytest.raises(NotFound, match="no vault"):
+            deed()
+    assert not (tmp_path / "not-mounted").exists()
+
+
 # ── what makes it stop
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from backup_pipeline import config
 from backup_pipeline.checks.verify import verify_all
-from backup_pipeline.project import Project
+from backup_pipeline.project import Project, copying
 from backup_pipeline.vault.committing import missing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.at_once import SYSTEMS
@@ -42,6 +42,7 @@ def path(tmp_path: Path) -> Path:
     project = Project(config.load(config_file))
     for system in SYSTEMS:
         project.backup(system)
+        copying.copy(project, system, target="other")
     return config_file
 
 
