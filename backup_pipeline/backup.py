@@ -32,7 +32,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, matches
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.trees import StoredTree, TreeOrder
-from backup_pipeline.vault import journal, layout, lock, recover
+from backup_pipeline.vault import journal, layout, lock, recover, recover_files
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
@@ -40,6 +40,8 @@ from backup_pipeline.vault.vault import Vault
 _PASSING = (SourceChanged, SourceUnavailable)
 #: Seconds before the second, the third … attempt.
 PAUSES = (1.0, 3.0, 9.0)
+#: How long a tree that was read waits for the lock of its system: for another tree's moment, or for a whole backup.
+PATIENCE = 3600.0
 
 
 def now() -> datetime:
@@ -115,6 +117,8 @@ def export(
     vault.prepare()
     with lock.hold(vault.store, order.system, f"export of {order.system}"):
         draft = _export_with_retries(vault, source, order, listener, clock)
+        if trees_follow:
+            draft = replace(draft, awaits=tuple(tree.name for tree in order.trees))
         for tree in () if trees_follow else order.trees:
             draft = _with_tree(vault, draft, tree, order.pauses, listener, clock)
         vault.notes.put(layout.draft_key(order.system, token), canonical.encode(draft), overwrite=True)
@@ -131,9 +135,13 @@ def export_tree(
     listener: Listener = silent,
     clock: Callable[[], datetime] = now,
 ) -> Manifest:
-    """A file tree into the draft that waits under `token`. Running it twice reads it twice, and the last time counts."""
-    with lock.hold(vault.store, system, f"files of {system} ({tree.name})"):
-        draft = _with_tree(vault, vault.draft(system, token), tree, pauses, listener, clock)
+    """A file tree into the draft that waits under `token`. Running it twice reads it twice, and the last time counts.
+
+    Read without the system's lock, so that trees can be read side by side; only the draft is theirs in common."""
+    stored = _read_patiently(vault, vault.draft(system, token), tree, pauses, listener, clock)
+    what = f"files of {system} ({tree.name})"
+    with lock.hold_when_free(vault.store, system, what, patience=PATIENCE):
+        draft = _merged(vault.draft(system, token), stored)
         vault.notes.put(layout.draft_key(system, token), canonical.encode(draft), overwrite=True)
         return draft
 
@@ -143,17 +151,16 @@ def commit(
     system: str,
     *,
     token: str,
-    trees: tuple[str, ...] = (),
     clock: Callable[[], datetime] = now,
 ) -> Manifest:
-    """The last part. Running it twice commits once. `trees` must be in the draft: a step that did not run is missed."""
+    """The last part. Running it twice commits once. A tree whose step did not run is missed."""
     with lock.hold(vault.store, system, f"commit of {system}") as held:
         draft = vault.draft(system, token)
         if draft.id in vault.ids(system):
             return vault.manifest(system, draft.id)
-        if lacking := [name for name in trees if draft.tree(name) is None]:
+        if draft.awaits:
             raise Incomplete(
-                f"the files of {system} were not read: {', '.join(lacking)}",
+                f"the files of {system} were not read: {', '.join(draft.awaits)}",
                 remedy="nothing was committed; run the steps of these file trees as well, or the whole job again",
             )
         manifest = _commit(vault, held, draft, clock)
@@ -246,15 +253,26 @@ def _with_tree(
     listener: Listener,
     clock: Callable[[], datetime],
 ) -> Manifest:
-    """The draft with one more tree. What an attempt has stored is noted, so the next one goes on from there."""
+    return _merged(draft, _read_patiently(vault, draft, tree, pauses, listener, clock))
+
+
+def _read_patiently(
+    vault: Vault,
+    draft: Manifest,
+    tree: TreeOrder,
+    pauses: tuple[float, ...],
+    listener: Listener,
+    clock: Callable[[], datetime],
+) -> StoredTree:
+    """What an attempt has stored is noted, so the next one goes on from there."""
     for attempt, pause in enumerate(pauses, start=2):
         try:
-            return _merged(draft, _read_tree(vault, draft, tree, listener, clock))
+            return _read_tree(vault, draft, tree, listener, clock)
         except SourceUnavailable as error:
             note = f"{error.message}; attempt {attempt} of {len(pauses) + 1} in {pause:.0f} s"
             listener(Advance("files", tree.name, note=note))
             time.sleep(pause)
-    return _merged(draft, _read_tree(vault, draft, tree, listener, clock))
+    return _read_tree(vault, draft, tree, listener, clock)
 
 
 def _read_tree(
@@ -282,6 +300,7 @@ def _merged(draft: Manifest, stored: StoredTree) -> Manifest:
     return replace(
         draft,
         files=tuple(sorted((*others, stored.tree), key=lambda tree: tree.name)),
+        awaits=tuple(one for one in draft.awaits if one != name),
         findings=(*(one for one in draft.findings if one.tree != name), *stored.findings),
     )
 
@@ -291,12 +310,19 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     earlier = vault.ids(draft.system)
     for identifier in earlier[-1:]:
         vault.seal(draft.system, identifier)
+        if identifier > draft.id:
+            raise Incomplete(
+                f"a newer backup of {draft.system} ({identifier}) was committed while this one was being read",
+                remedy="nothing is missing: the newer one is the newest backup",
+            )
     manifest = replace(
         draft,
         finished_at=timestamp(clock()),
         previous=vault.link(draft.system, earlier[-1]) if earlier else None,
     )
-    text = recover.recover_text(manifest, vault.schema(manifest))
+    text = recover.recover_text(
+        manifest, vault.schema(manifest), recover_files.images_of(manifest, vault.blocks)
+    )
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     with committing(vault.store, held, manifest.objects()):
         vault.commit(manifest, text)

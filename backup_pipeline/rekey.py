@@ -21,7 +21,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, Segment
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.vault import lock, recover
+from backup_pipeline.vault import lock, recover, recover_files
 from backup_pipeline.vault.blocks import Piece, pieces_of
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.objects import read_blocks
@@ -128,7 +128,9 @@ def _committed(
         findings=(*(one for one in moved.findings if one.code != note.code), note),
         previous=vault.link(old.system, earlier[-1]),
     )
-    text = recover.recover_text(manifest, vault.schema(manifest))
+    text = recover.recover_text(
+        manifest, vault.schema(manifest), recover_files.images_of(manifest, vault.blocks)
+    )
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     held.confirm()
     with committing(vault.store, held, manifest.objects()):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from json.encoder import encode_basestring, encode_basestring_ascii
+from json.encoder import encode_basestring
 from typing import Any, Literal
 
 from backup_pipeline.errors import Damaged
@@ -69,30 +70,22 @@ class FileEntry:
 
 
 def line_of(entry: FileEntry) -> bytes:
-    """Canonical JSON, as `canonical.encode` writes it, but written by hand: a tree has millions of lines. A text that
-    is not valid Unicode (a name that is not UTF-8) is written in ASCII, its strange bytes as \\udcXX."""
-    text = _text_of(entry, encode_basestring)
+    """Canonical JSON, as `canonical.encode` writes it, but written by hand: a tree has millions of lines. Bytes of a name
+    that are not UTF-8 are written as \\udcXX, and nothing else is."""
+    text = _text_of(entry)
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return _text_of(entry, _careful).encode()
+        return _STRANGE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
-def _careful(value: str) -> str:
-    return encode_basestring(value) if _is_valid(value) else encode_basestring_ascii(value)
+_STRANGE = re.compile("[\ud800-\udfff]")
 
 
-def _is_valid(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _text_of(entry: FileEntry, quote: Any) -> str:
+def _text_of(entry: FileEntry) -> str:
     """The keys in the order of their names; those that hold their default are left out."""
     parts = []
+    quote = encode_basestring
     if entry.gid is not None:
         parts.append(f'"gid":{entry.gid}')
     if entry.image is not None:

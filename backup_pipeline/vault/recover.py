@@ -13,6 +13,7 @@ from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, Segme
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.quoting import fenced, here_document, identifier, literal, shown
+from backup_pipeline.vault.recover_files import NEEDS, Images, files_steps, variable
 
 T = TypeVar("T")
 
@@ -44,8 +45,12 @@ _NAMES = 400
 _TABLES = 200
 
 
-def recover_text(manifest: Manifest, schema: Schema) -> str:
-    steps = _sqlite(manifest, manifest.image) if manifest.image else _postgres(manifest, schema)
+def recover_text(manifest: Manifest, schema: Schema, images: Images | None = None) -> str:
+    """`images`: the big files of its trees that are kept as blocks; their listings name them."""
+    steps = [*(_sqlite(manifest, manifest.image) if manifest.image else _postgres(manifest, schema))]
+    if manifest.files:
+        number = 1 + sum(step.startswith("## ") for step in steps)
+        steps += files_steps(manifest.files, images or {}, number, unpack, _assembled)
     return "\n\n".join([*_head(manifest), *steps]) + "\n"
 
 
@@ -109,13 +114,15 @@ def _verify(manifest: Manifest) -> str:
 def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
     kept = {entry.id for entry in manifest.tables}
     hollow = [table.id for table in schema.tables if table.has_rows and table.id not in kept]
-    yield f"You need `bash`, `psql`, {_age(manifest)}`zstd`, `cat` and `sha256sum`, and a PostgreSQL server of the same or a newer major version."
+    yield f"You need `bash`, `psql`, {_age(manifest)}{NEEDS if manifest.files else ''}`zstd`, `cat` and `sha256sum`, and a PostgreSQL server of the same or a newer major version."
     yield "## 1. Say where"
     yield (
         "Go to the vault (the folder that holds `vault.json`), and name a database that exists and is empty. Stay in"
         " this terminal for all the steps."
     )
-    yield fenced("bash", "cd /path/to/the/vault\nTARGET='postgresql://you@server/new_database'")
+    yield fenced(
+        "bash", f"cd /path/to/the/vault\nTARGET='postgresql://you@server/new_database'{_files(manifest)}"
+    )
     yield from _key(manifest)
     yield "If the database does not exist yet, this makes it as the old one was (change the name and the server):"
     yield fenced("text", _create_database(schema))
@@ -218,8 +225,13 @@ def _copy(entry: TableEntry) -> str:
 
 def unpack(objects: Sequence[ObjectRef]) -> str:
     """The command that writes the contents of these objects, one behind the other."""
-    program = "plain" if objects[0].suffix.endswith(".age") else "zstd -dc"
+    suffix = objects[0].suffix
+    program = "plain" if suffix.endswith(".age") else "zstd -dc" if suffix.endswith(".zst") else "cat"
     return f"{program} " + " \\\n  ".join(layout.object_key(reference) for reference in objects)
+
+
+def _files(manifest: Manifest) -> str:
+    return f"\n{variable()}" if manifest.files else ""
 
 
 def _age(manifest: Manifest) -> str:
@@ -264,10 +276,10 @@ def _table(table: TableId) -> str:
 
 
 def _sqlite(manifest: Manifest, image: FileImage) -> Iterator[str]:
-    yield f"You need `bash`, {_age(manifest)}`zstd`, `cat`, `sha256sum`, `head` and `tail`; and `sqlite3` to look at the result."
+    yield f"You need `bash`, {_age(manifest)}{NEEDS if manifest.files else ''}`zstd`, `cat`, `sha256sum`, `head` and `tail`; and `sqlite3` to look at the result."
     yield "## 1. Say where"
     yield "Go to the vault (the folder that holds `vault.json`), and name a file that does not exist."
-    yield fenced("bash", "cd /path/to/the/vault\nOUT=/path/to/new.db")
+    yield fenced("bash", f"cd /path/to/the/vault\nOUT=/path/to/new.db{_files(manifest)}")
     yield from _key(manifest)
     # Without `exit`: pasted into a terminal, it would close it. Without a name, no later step can write.
     yield fenced(
@@ -300,21 +312,30 @@ def _sqlite(manifest: Manifest, image: FileImage) -> Iterator[str]:
     yield fenced("bash", "sqlite3 \"$OUT\" 'pragma integrity_check'")
 
 
-def _append(packs: Sequence[ObjectRef]) -> str:
-    return "\n".join(f'{unpack(part)} >> "$OUT"' for part in _slices(packs, _NAMES))
+def _append(packs: Sequence[ObjectRef], out: str = '"$OUT"') -> str:
+    return "\n".join(f"{unpack(part)} >> {out}" for part in _slices(packs, _NAMES))
 
 
-def _picked(segment: Segment) -> str:
+def _picked(segment: Segment, out: str = '"$OUT"') -> str:
     assert segment.map is not None
-    unpacked = "\n".join(f'{unpack([pack])} > "$OUT.{pack.sha256}"' for pack in segment.packs)
-    removed = " ".join(f'"$OUT.{pack.sha256}"' for pack in segment.packs)
+    unpacked = "\n".join(f"{unpack([pack])} > {out}.{pack.sha256}" for pack in segment.packs)
+    removed = " ".join(f"{out}.{pack.sha256}" for pack in segment.packs)
     return (
         f"{unpacked}\n"
-        f"{unpack([segment.map])} | while IFS=$'\\t' read -r pack offset length; do\n"
-        '  tail -c "+$((offset + 1))" "$OUT.$pack" | head -c "$length"\n'
-        'done >> "$OUT"\n'
+        # `tail` is stopped by `head`, which is no failure.
+        f"{unpack([segment.map])} | while set +o pipefail; IFS=$'\\t' read -r pack offset length; do\n"
+        f'  tail -c "+$((offset + 1))" {out}.$pack | head -c "$length"\n'
+        f"done >> {out}\n"
         f"rm {removed}"
     )
+
+
+def _assembled(image: FileImage, out: str) -> str:
+    """A big file of a tree, from its segments."""
+    lines = [f": > {out}"]
+    for segment in image.segments:
+        lines.append(_append(segment.packs, out) if segment.map is None else _picked(segment, out))
+    return "\n".join(lines)
 
 
 def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
