@@ -21,7 +21,8 @@
     ├── Damaged                stored bytes are not what the manifest says
     ├── Incomplete             less was produced than was asked for
     ├── RestoreError           the restore did not happen; the target is as it was
-    │   └── TargetNotEmpty     … because the target already holds something
+    │   ├── TargetNotEmpty     … because the target already holds something
+    │   └── InTheWay           … because a link, a file or a folder lies where something else should be
     ├── ProofFailed            a verification or a drill found a difference
     ├── ToolMissing            a program that is needed is not on this machine
     ├── ServerFailed           a throw-away database server did not start
@@ -147,6 +148,10 @@ class RestoreError(BackupError):
 
 class TargetNotEmpty(RestoreError):
     code, http_status = "target-not-empty", 409
+
+
+class InTheWay(RestoreError):
+    code, http_status = "in-the-way", 409
 
 
 class ProofFailed(BackupError):

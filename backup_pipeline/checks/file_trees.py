@@ -6,6 +6,8 @@ listing says: every file of it has its content, at its place, as long as it shou
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -89,9 +91,13 @@ class _Reading:
         self._nowhere: list[str] = []
         self._sums: Counter[str] = Counter()
         self._entries = 0
+        self._fingerprint = hashlib.sha256()
 
     def add(self, entry: FileEntry) -> None:
         number, self._entries = self._entries, self._entries + 1
+        mode = "" if entry.mode is None else entry.mode
+        text = f"{entry.path}\0{entry.type}\0{mode}\0{entry.sha256 or entry.target}\0"
+        self._fingerprint.update(os.fsencode(text))
         self._sums[entry.type] += 1
         if entry.type == "hardlink":
             self.targets.add(entry.target)
@@ -139,7 +145,7 @@ class _Reading:
                 examples=tuple(self._nowhere[:_SHOWN]),
             )
         for word, said, found in (
-            ("files", tree.files, self._sums["file"] + self._sums["hardlink"]),
+            ("files", tree.files, self._sums["file"]),
             ("bytes", tree.bytes, self._sums["bytes"]),
             ("folders", tree.folders, self._sums["folder"]),
             ("links", tree.links, self._sums["link"]),
@@ -152,6 +158,14 @@ class _Reading:
                     tree=tree.name,
                     remedy=_REMEDY,
                 )
+        if tree.fingerprint and tree.fingerprint != self._fingerprint.hexdigest():
+            yield Finding(
+                "error",
+                "tree-fingerprint",
+                f"the fingerprint of {tree.name} is not that of its listing",
+                tree=tree.name,
+                remedy=_REMEDY,
+            )
 
 
 def _misplaced(tree: FileTree, reading: _Reading, seen: Look) -> dict[int, str]:

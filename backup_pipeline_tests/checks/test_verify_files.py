@@ -79,6 +79,10 @@ LIES: dict[str, tuple[Change, str]] = {
     "a hostile path": (_edit(5, path="../f/005.bin"), "listing-unreadable"),
     "a path twice": (_edit(5, path="f/006.bin"), "listing-unreadable"),
     "a hard link to nothing": (_edit(33, target="nowhere"), "hard-link-to-nothing"),
+    "another fingerprint": (
+        lambda entries, tree: (entries, replace(tree, fingerprint="0" * 64)),
+        "tree-fingerprint",
+    ),
     "fewer files": (lambda entries, tree: (entries[1:], tree), "tree-totals"),
 }
 

@@ -33,7 +33,7 @@ def tree_of_entries(
         "local",
         "/srv/media",
         listing,
-        files=sum(1 for one in entries if one.type in ("file", "hardlink")),
+        files=sum(1 for one in entries if one.type == "file"),
         bytes=sum(one.size for one in entries if one.type == "file"),
         folders=sum(1 for one in entries if one.type == "folder"),
         links=sum(1 for one in entries if one.type == "link"),

@@ -16,17 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from backup_pipeline.errors import RestoreError
+from backup_pipeline.errors import InTheWay, RestoreError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Open folders that are kept for the files that follow.
 _KEPT = 64
-
-
-class InTheWay(RestoreError):
-    """Where a folder should be, there is something else (a link, a file)."""
-
-    code = "in-the-way"
 
 
 class Folders:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from backup_pipeline.errors import InTheWay
 from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
-from backup_pipeline.restore.files.anchored import Folders, InTheWay, kind_of
+from backup_pipeline.restore.files.anchored import Folders, kind_of
 from backup_pipeline.restore.files.names import leads_out, too_long
 from backup_pipeline.restore.files.plan import EXAMPLES, FilesOrder, TreePlan
 from backup_pipeline.restore.files.spool import Item, Spool

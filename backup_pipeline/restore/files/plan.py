@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backup_pipeline.errors import BackupError, Damaged, RestoreError, TargetNotEmpty
+from backup_pipeline.errors import BackupError, Damaged, InTheWay, RestoreError, TargetNotEmpty
 from backup_pipeline.model.findings import Finding
 
 #: What speaks against the backup, and not against the target.
@@ -95,6 +95,8 @@ class FilesPlan:
             kind: type[BackupError] = RestoreError
             if finding.code == TargetNotEmpty.code:
                 kind = TargetNotEmpty
+            elif finding.code == InTheWay.code:
+                kind = InTheWay
             elif finding.code in _DAMAGE:
                 kind = Damaged
             raise kind(finding.message, remedy=finding.remedy)
