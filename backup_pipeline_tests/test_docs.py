@@ -174,6 +174,7 @@ def graph_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
     folder = tmp_path_factory.mktemp("docs")
     (folder / "backup.yaml").write_text(
+        'retention: {daily: 30, schedule: "0 5 * * *"}\nscrub: {schedule: "0 6 1 * *"}\n'
         'vault: v\nalerts: ["json://localhost"]\nsystems:\n  zzz:\n    database: sqlite:///x.db\n'
         '    schedule: "0 2 * * *"\n    drill_schedule: "0 4 * * 0"\n    migrations: {tool: alembic, path: m}\n'
     )

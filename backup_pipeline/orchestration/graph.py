@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import dagster as dg
 
 from backup_pipeline.config import Settings
-from backup_pipeline.orchestration import aws
+from backup_pipeline.orchestration import aws, keeping
 from backup_pipeline.orchestration.alerts import failure_alert
 from backup_pipeline.orchestration.asset_checks import watch_checks
 from backup_pipeline.orchestration.assets import live_assets, manifest_asset, read_assets
@@ -59,9 +59,18 @@ def build_defs(
         if copied:
             jobs.append(copy_job(plan, copied))
         timed += schedules(project, plan)
+        if project.settings.retention_of(system) is not None:
+            assets.append(keeping.retention_asset(project, plan))
+            checks.append(keeping.retention_check(plan))
+            jobs.append(keeping.prune_job(plan))
+            timed += filter(None, [keeping.prune_schedule(project, plan)])
         if project.system(system).migrations is not None:
             sensors.append(pending_migrations(project, plan))
     if systems is None:
+        assets.append(keeping.scrub_asset(project))
+        checks.append(keeping.storage_check())
+        jobs.append(keeping.scrub_job())
+        timed += filter(None, [keeping.scrub_schedule(project)])
         sensors.append(watch(project))
         if project.settings.alerts:
             sensors.append(failure_alert(project))

@@ -17,6 +17,9 @@ from backup_pipeline.model.schema import TableId
 
 #: What a run's tags say about it; the launcher and the sensors look for them.
 SYSTEM_TAG = "backup_pipeline/system"
+#: Of the whole vault, whatever systems are in it.
+SCRUB_KEY = dg.AssetKey(["vault", "scrub"])
+SCRUB_JOB = "scrub"
 _PLAIN = re.compile(r"[A-Za-z0-9_]{1,80}")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_]+")
 
@@ -34,6 +37,11 @@ def drill_job(system: str) -> str:
 def copy_job(system: str) -> str:
     """copy_shop"""
     return f"copy_{system}"
+
+
+def prune_job(system: str) -> str:
+    """prune_shop"""
+    return f"prune_{system}"
 
 
 def migration_sensor(system: str) -> str:
@@ -69,6 +77,11 @@ def copy_key(system: str, name: str) -> dg.AssetKey:
 def copy_pool(system: str, name: str) -> str:
     """copy_shop_offsite — a copy of one system to one place waits for the one before it"""
     return f"copy_{system}_{name}"
+
+
+def retention_key(system: str) -> dg.AssetKey:
+    """shop/retention"""
+    return dg.AssetKey([system, "retention"])
 
 
 def drill_key(system: str) -> dg.AssetKey:

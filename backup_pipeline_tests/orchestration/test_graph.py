@@ -75,6 +75,7 @@ def test_the_graph_of_a_system(shop: Shop) -> None:
         ("schema_drift", False),
         ("fresh", False),
         ("proven", False),
+        ("storage", False),
     }
 
 
@@ -144,7 +145,7 @@ def test_two_thousand_tables_load_fast_and_cost_one_asset_a_schema(shop: Shop) -
     began = time.process_time()
     defs = build_defs(shop.project)
     dg.Definitions.validate_loadable(defs)
-    assert len(keys(defs)) == 4 + 4 + 3
+    assert len(keys(defs)) == 4 + 4 + 4
     # And with an asset for each, for whoever asks for it.
     shop.configure("table_assets: 5000")
     assert len(keys(build_defs(shop.project))) == 2000 * 2 + 3

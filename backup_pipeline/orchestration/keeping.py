@@ -1,0 +1,234 @@
+"""shop/retention and vault/scrub: what is kept of a system and why, and the vault read back; and the checks on them.
+
+A prune that found something in its way fails its run, with the same findings as the command: a retention that silently
+stopped is a disk that fills up, or a rule that nobody keeps.
+"""
+
+# Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
+
+import dagster as dg
+
+from backup_pipeline.errors import NotPruned, ProofFailed
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
+from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
+from backup_pipeline.orchestration.plan import SystemPlan
+from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, failures_told
+from backup_pipeline.project import Project, keeping
+from backup_pipeline.retention.prune import PruneReport
+
+RETENTION = CheckText(
+    "retention",
+    "What is kept reaches as far back as the rules promise, without a gap in the days they cover.",
+)
+STORAGE = CheckText("storage", "The vault's disk is not full soon, at the rate at which it grows.")
+#: Rows of the table of backups.
+MOST = 200
+
+
+class PruneConfig(dg.Config):
+    """In the launchpad: `ops: {shop__retention: {config: {dry_run: true}}}`."""
+
+    #: Say what would go, and change nothing.
+    dry_run: bool = False
+    #: Go on although the newest backups have collapsed: somebody has looked.
+    despite_anomaly: bool = False
+
+
+class ScrubConfig(dg.Config):
+    """In the launchpad: `ops: {vault__scrub: {config: {everything: true}}}`."""
+
+    #: Read the whole vault and not just the part that is due.
+    everything: bool = False
+
+
+def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
+    """shop/retention: what is kept and why. Materializing it prunes."""
+    system, settings = plan.system, project.system(plan.system)
+
+    @dg.asset(
+        key=naming.retention_key(system),
+        deps=[naming.manifest_key(system)],
+        group_name=system,
+        owners=list(settings.owners),
+        tags=dict(settings.tags),
+        pool="prune",
+        required_resource_keys={KEY},
+        description=f"Which backups of **{system}** are kept, and why. Materializing it forgets those that no rule wants, and "
+        "deletes what nothing has named for the grace time.",
+    )
+    def retention(context: dg.AssetExecutionContext, config: PruneConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        backups: Backups = getattr(context.resources, KEY)
+        with failures_told(backups.project):
+            report = keeping.prune(
+                backups.project,
+                system,
+                dry_run=config.dry_run,
+                despite_anomaly=config.despite_anomaly,
+                listener=backups.listen(context.log),
+            )
+            return _materialized(_prune_metadata(report), report.findings, NotPruned)
+
+    return retention
+
+
+def _materialized(
+    metadata: Metadata, findings: tuple[Finding, ...], kind: type[NotPruned] | type[ProofFailed]
+) -> dg.MaterializeResult[None]:
+    bad = [finding for finding in findings if finding.severity == "error"]
+    if not bad:
+        return dg.MaterializeResult(metadata=metadata)
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    error = kind(f"{bad[0].message}{more}", remedy=bad[0].remedy)
+    told = {"code": dg.MetadataValue.text(error.code), "remedy": dg.MetadataValue.md(error.remedy)}
+    raise StepFailure(error, error.message, {**told, **metadata})
+
+
+def _prune_metadata(report: PruneReport) -> Metadata:
+    (plan,) = report.systems or (None,)
+    backups = plan.backups if plan else ()
+    rows = [
+        dg.TableRecord(
+            {
+                "backup": one.id,
+                "days": round(one.age_seconds / 86400, 1),
+                "bytes": one.bytes,
+                "own_bytes": one.own,
+                "kept": one.keep,
+                "why": "; ".join(one.reasons),
+            }
+        )
+        for one in reversed(backups[-MOST:])
+    ]
+    found: Metadata = {
+        "kept": dg.MetadataValue.int(sum(1 for one in backups if one.keep)),
+        "forgotten": dg.MetadataValue.int(len(report.forgotten)),
+        "pinned": dg.MetadataValue.int(sum(1 for one in backups if one.pinned)),
+        "freed_bytes": dg.MetadataValue.int(report.freed.bytes),
+        "freed_objects": dg.MetadataValue.int(report.freed.objects),
+        "waiting_bytes": dg.MetadataValue.int(report.waiting.bytes),
+        **findings_metadata(report.findings, {}, report.seconds),
+    }
+    if rows:
+        found["backups"] = dg.MetadataValue.table(rows)
+    return found
+
+
+def scrub_asset(project: Project) -> dg.AssetsDefinition:
+    """vault/scrub: the part of the vault that was not read back for the longest."""
+
+    @dg.asset(
+        key=naming.SCRUB_KEY,
+        group_name="vault",
+        pool="scrub",
+        required_resource_keys={KEY},
+        description="The vault, read back and hashed, a part each time: all of it within "
+        f"{project.settings.scrub.window_days} days. Takes no key.",
+    )
+    def scrub(context: dg.AssetExecutionContext, config: ScrubConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        backups: Backups = getattr(context.resources, KEY)
+        with failures_told(backups.project):
+            found = keeping.scrub(
+                backups.project, everything=config.everything, listener=backups.listen(context.log)
+            )
+            metadata: Metadata = {
+                "parts_read": dg.MetadataValue.int(found.read),
+                "parts_within_window": dg.MetadataValue.int(found.covered),
+                "known_bytes": dg.MetadataValue.int(found.known_bytes),
+                "oldest": dg.MetadataValue.text(found.oldest or "not all was read yet"),
+                **findings_metadata(found.report.findings, found.report.counted, found.report.seconds),
+            }
+            return _materialized(metadata, found.report.findings, ProofFailed)
+
+    return scrub
+
+
+def retention_check(plan: SystemPlan) -> dg.AssetChecksDefinition:
+    system, key = plan.system, naming.retention_key(plan.system)
+
+    @dg.asset_check(
+        name=RETENTION.name,
+        asset=key,
+        description=RETENTION.description,
+        required_resource_keys={KEY},
+    )
+    def retention(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        backups: Backups = getattr(context.resources, KEY)
+        with failures_told(backups.project):
+            report = keeping.covering(backups.project, system)
+            days = report.counted["days_covered"]
+            return _outcome(RETENTION, report, f"{days} days are covered").result(key)
+
+    return retention
+
+
+def storage_check() -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        name=STORAGE.name,
+        asset=naming.SCRUB_KEY,
+        description=STORAGE.description,
+        required_resource_keys={KEY},
+    )
+    def storage(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        backups: Backups = getattr(context.resources, KEY)
+        with failures_told(backups.project):
+            report = keeping.storage(backups.project)
+            left = report.counted.get("days_left")
+            good = f"{report.counted['bytes'] / 2**20:,.1f} MiB in {report.counted['objects']:,} objects"
+            good += f"; full in about {left:,} days" if left is not None else ""
+            return _outcome(STORAGE, report, good).result(naming.SCRUB_KEY)
+
+    return storage
+
+
+def _outcome(text: CheckText, report: Report, good: str) -> Outcome:
+    return Outcome(text.name, report.findings, report.counted, report.seconds, good)
+
+
+def prune_job(plan: SystemPlan) -> "dg.UnresolvedAssetJobDefinition":
+    system, key = plan.system, naming.retention_key(plan.system)
+    check = dg.AssetSelection.checks(dg.AssetCheckKey(key, RETENTION.name))
+    return dg.define_asset_job(
+        naming.prune_job(system),
+        selection=dg.AssetSelection.assets(key) | check,
+        tags={naming.SYSTEM_TAG: system},
+        description=f"Forgets the backups of {system} that no rule wants, and frees what nothing names any more.",
+    )
+
+
+def scrub_job() -> "dg.UnresolvedAssetJobDefinition":
+    check = dg.AssetSelection.checks(dg.AssetCheckKey(naming.SCRUB_KEY, STORAGE.name))
+    return dg.define_asset_job(
+        naming.SCRUB_JOB,
+        selection=dg.AssetSelection.assets(naming.SCRUB_KEY) | check,
+        description="Reads back the part of the vault that was not read for the longest, and looks at its size and its disk.",
+    )
+
+
+def prune_schedule(project: Project, plan: SystemPlan) -> dg.ScheduleDefinition | None:
+    policy, zone = project.settings.retention_of(plan.system), project.settings.zone_of(plan.system)
+    if policy is None or policy.schedule is None:
+        return None
+    return dg.ScheduleDefinition(
+        name=f"{naming.prune_job(plan.system)}_schedule",
+        job_name=naming.prune_job(plan.system),
+        cron_schedule=policy.schedule,
+        execution_timezone=zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Prunes {plan.system}: `{policy.schedule}` in {zone}.",
+    )
+
+
+def scrub_schedule(project: Project) -> dg.ScheduleDefinition | None:
+    settings = project.settings
+    if settings.scrub.schedule is None:
+        return None
+    return dg.ScheduleDefinition(
+        name=f"{naming.SCRUB_JOB}_schedule",
+        job_name=naming.SCRUB_JOB,
+        cron_schedule=settings.scrub.schedule,
+        execution_timezone=settings.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Reads the vault back, a part each time: `{settings.scrub.schedule}` in {settings.timezone}.",
+    )

@@ -1,0 +1,94 @@
+"""Retention, scrub and their checks in the graph."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline_tests.orchestration.conftest import Failure, Shop
+
+RULES = 'retention: {last: 2, grace: 1s, schedule: "0 5 * * *"}\nscrub: {schedule: "0 6 1 * *"}'
+
+
+@pytest.fixture
+def kept(shop: Shop) -> Shop:
+    shop.configure(top=RULES)
+    for _ in range(4):
+        shop.project.backup("shop", full=True)
+    return shop
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    (event,) = result.get_asset_materialization_events()
+    return {
+        name: value if isinstance(value, dg.TableMetadataValue) else value.value
+        for name, value in event.materialization.metadata.items()
+    }
+
+
+def outcomes(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
+
+
+def test_the_prune_job_prunes_says_why_and_checks_what_is_left(
+    kept: Shop, instance: dg.DagsterInstance
+) -> None:
+    result = kept.job("prune_shop").execute_in_process(instance=instance)
+    told = metadata(result)
+    assert (told["kept"], told["forgotten"]) == (2, 2)
+    shown = told["backups"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    assert shown.records[0].data["why"] == "the newest full backup; last 1 of 2"
+    assert outcomes(result) == {"retention": True}
+    assert len(kept.project.vault.ids("shop")) == 2
+
+
+def test_a_dry_run_from_the_launchpad_changes_nothing(kept: Shop, instance: dg.DagsterInstance) -> None:
+    config = {"ops": {"shop__retention": {"config": {"dry_run": True}}}}
+    kept.job("prune_shop").execute_in_process(instance=instance, run_config=config)
+    assert len(kept.project.vault.ids("shop")) == 4
+
+
+def test_a_prune_that_found_something_in_its_way_fails_loudly(
+    kept: Shop, instance: dg.DagsterInstance, said: Failure
+) -> None:
+    path = kept.folder / "vault/shop" / kept.project.vault.ids("shop")[0] / "manifest.json"
+    path.unlink()
+    result = kept.job("prune_shop").execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    assert "nobody knows what" in said(result)
+    assert "backup-pipeline forget shop" in said(result)
+
+
+def test_the_scrub_job_reads_the_vault_back_and_looks_at_its_size(
+    kept: Shop, instance: dg.DagsterInstance, said: Failure
+) -> None:
+    config = {"ops": {"vault__scrub": {"config": {"everything": True}}}}
+    result = kept.job("scrub").execute_in_process(instance=instance, run_config=config)
+    told = metadata(result)
+    assert (told["parts_read"], told["parts_within_window"]) == (256, 256)
+    assert "storage" in outcomes(result)
+    victim = next(path for path in (kept.folder / "vault/objects").rglob("*") if path.is_file())
+    victim.unlink()
+    result = kept.job("scrub").execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+    assert not result.success
+    assert "is missing; it belongs to shop" in said(result)
+
+
+def test_schedules_run_in_the_zone_of_their_system(kept: Shop) -> None:
+    defs = build_defs(kept.configure("timezone: Europe/Berlin", RULES))
+    found = {one.name: one for one in defs.get_repository_def().schedule_defs}
+    assert set(found) == {"prune_shop_schedule", "scrub_schedule"}
+    assert (found["prune_shop_schedule"].cron_schedule, found["prune_shop_schedule"].execution_timezone) == (
+        "0 5 * * *",
+        "Europe/Berlin",
+    )
+    assert found["scrub_schedule"].execution_timezone == "UTC"
+    assert all(one.default_status is dg.DefaultScheduleStatus.RUNNING for one in found.values())
+
+
+def test_without_rules_there_is_no_retention_in_the_graph(shop: Shop) -> None:
+    names = {job.name for job in build_defs(shop.project).get_repository_def().get_all_jobs()}
+    assert "prune_shop" not in names
+    assert "scrub" in names
