@@ -18,11 +18,10 @@ from backup_pipeline.vault.recover_files import NEEDS, Images, files_steps, vari
 T = TypeVar("T")
 
 #: Opens encrypted objects; a function, so that a step is as easy to read as one of a vault that is not encrypted.
-_PLAIN = """set -o pipefail
-plain() {
+_PLAIN = """plain() {
   for f in "$@"; do
     case "$f" in
-      *.zst.age) age -d -i "$KEY" "$f" | zstd -dc ;;
+      *.zst.age) (set -o pipefail; age -d -i "$KEY" "$f" | zstd -dc) ;;
       *) age -d -i "$KEY" "$f" ;;
     esac || return
   done
