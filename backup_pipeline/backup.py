@@ -23,6 +23,7 @@ from backup_pipeline.errors import (
     SourceChanged,
     SourceUnavailable,
     StoreChanged,
+    VaultError,
 )
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
@@ -31,6 +32,7 @@ from backup_pipeline.model.manifest import DdlSection, Kind, Manifest, Migration
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, matches
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
+from backup_pipeline.stores.relocking import relock
 from backup_pipeline.trees import StoredTree, TreeOrder
 from backup_pipeline.vault import journal, layout, lock, recover, recover_files
 from backup_pipeline.vault.committing import committing
@@ -320,6 +322,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
         finished_at=timestamp(clock()),
         previous=vault.link(draft.system, earlier[-1]) if earlier else None,
     )
+    manifest = replace(manifest, findings=(*manifest.findings, *_relocked(vault, manifest)))
     text = recover.recover_text(
         manifest, vault.schema(manifest), recover_files.images_of(manifest, vault.blocks)
     )
@@ -332,6 +335,19 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
         vault.forget_interrupted(draft.system, before=draft.id)
     vault.forget_known()
     return manifest
+
+
+def _relocked(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
+    """What this backup names and did not write may be locked for the time of an older one only."""
+    try:
+        relock(vault.store, {layout.object_key(one) for one in manifest.objects()})
+    except VaultError as error:
+        yield Finding(
+            "warning",
+            "lock-not-extended",
+            f"older objects of this backup can be deleted sooner than `object_lock_days` says: {error.message}",
+            remedy=error.remedy,
+        )
 
 
 def _free_id(vault: Vault, system: str, moment: datetime) -> str:

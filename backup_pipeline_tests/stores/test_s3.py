@@ -17,6 +17,7 @@ from backup_pipeline.stores import s3, s3_reading
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.stores.relocking import relock
 from backup_pipeline.stores.retrying import Patience, RetryingStore
 from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.stores.s3_content import Content
@@ -296,3 +297,26 @@ def test_clients_may_be_given_by_whoever_has_them(moto_server: S3Server, tmp_pat
     store.put("k", b"x")
     assert read_all(store, "k") == b"x"
     assert asked == ["s3"]
+
+
+def test_locks_of_what_a_new_backup_names_are_extended_when_half_of_their_time_is_over(
+    moto_server: S3Server, tmp_path: Path
+) -> None:
+    bucket = moto_server.make_bucket(ObjectLockEnabledForBucket=True)
+    options = replace(moto_server.options(f"s3://{bucket}/v", tmp_path), object_lock_days=30)
+    store = open_store(options)
+    keys = [f"objects/ab/{number}" for number in range(3)]
+    for key in keys:
+        store.put(key, b"x")
+
+    def days(key: str) -> int:
+        until = moto_server.client.head_object(Bucket=bucket, Key=f"v/{key}")["ObjectLockRetainUntilDate"]
+        return round((until - datetime.now(UTC)) / timedelta(days=1))
+
+    later = datetime.now(UTC) + timedelta(days=10)
+    assert relock(store, keys, now=later) == 0
+    later += timedelta(days=10)
+    assert relock(store, keys[:2], now=later) == 2
+    assert [days(key) for key in keys] == [50, 50, 30]
+    assert relock(store, keys, now=later) == 1  # the others were extended a moment ago
+    assert relock(open_store(replace(options, object_lock_days=None)), keys, now=later) == 0

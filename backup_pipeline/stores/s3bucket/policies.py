@@ -66,7 +66,8 @@ def writer(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
     """`mutable`: the working files, which come and go while a backup is made."""
     puts = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
     if wanted.object_lock_days is not None:
-        puts.append("s3:PutObjectRetention")
+        # Read before it is extended: an object that many backups name is locked for the newest one's days.
+        puts += ["s3:PutObjectRetention", "s3:GetObjectRetention"]
     return _policy(
         *_listing(wanted),
         _allow("Read", ["s3:GetObject"], _keys(wanted, "*")),
