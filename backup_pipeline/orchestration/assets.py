@@ -129,6 +129,7 @@ def _read(
             # The step that would commit is not reached any more.
             manifest = backups.project.commit(system, token=context.run.run_id)
             _commit_was_here(context, backups.project, manifest)
+        backups.kept.manifest, backups.kept.gone = manifest, tuple(missing)
         _tables_are_gone(backups.project, manifest, missing)
 
 
