@@ -69,6 +69,7 @@ def verb(
     began = project.clock()
     call.interrupted = lambda: _left_behind(project, system, began)
     copies: list[Copied] = []
+    gone: list[str] = []
     failure: CopyFailed | None = None
     with call.progress(f"backup of {system}") as listener:
 
@@ -97,6 +98,7 @@ def verb(
                 only=only,
                 copies=not no_copy,
                 copied=copies.append,
+                gone=gone.extend,
                 listener=listener,
             )
 
@@ -112,11 +114,21 @@ def verb(
             # The backup is there, and is shown like any other; the exit code says that its copies are not.
             failure = error
             manifest = project.show(system, _made_since(project, system, began)[-1])
+    if gone:
+        call.say(
+            f"warning: {plural(len(gone), 'table')} of earlier backups not in the database any more: "
+            + ", ".join(gone[:10]),
+            "yellow",
+        )
+        call.say(
+            f"→ dropped on purpose: nothing to do. If not: `backup-pipeline list {system}`, the older backups have them"
+        )
     line = project.listed(system, manifest.id)
     data = {
         "backup": line,
         "left_out": manifest.left_out,
         "findings": manifest.findings,
+        "gone": gone,
         "copies": told(call, copies),
     }
 

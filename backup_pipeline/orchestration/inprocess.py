@@ -19,9 +19,11 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.selection import matches
 from backup_pipeline.orchestration import naming, processes
+from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.jobs import SYSTEM_TAG
+from backup_pipeline.orchestration.judging import judge_backup
 from backup_pipeline.orchestration.launch import BackupRequest
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import KEY, Backups, Kept, StepFailure
@@ -42,6 +44,7 @@ def backup(
     listener: Listener,
     opened: Opened,
     copied: Callable[[Copied], None] = lambda _: None,
+    gone: Callable[[tuple[str, ...]], None] = lambda _: None,
 ) -> Manifest:
     project.system(system)
     if project.known_inventory(system) is None:
@@ -63,20 +66,37 @@ def backup(
     )
     try:
         _execute(project, system, run, opened)
-    except BackupError:
-        if kept.manifest is None or all(one.ok for one in kept.copied):
+    except BackupError as error:
+        if kept.gone and isinstance(error, Incomplete):
+            _finish_without(project, system, run.backups)
+        elif kept.manifest is None or all(one.ok for one in kept.copied):
             raise
-        _copy_the_rest(project, system, run.backups, opened)
+        if request.copies:
+            _copy_the_rest(project, system, run.backups, opened)
     if kept.manifest is None:
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
         )
+    if kept.gone:
+        gone(kept.gone)
     for one in kept.copied:
         copied(one)
     failure = copying.failure_of(kept.copied, made=kept.manifest.id)
     if failure is not None:
         raise failure
     return kept.manifest
+
+
+def _finish_without(project: Project, system: str, backups: Backups) -> None:
+    """Tables that the graph knew are gone, so its run has failed, and says so in the UI. The list of tables was renewed and
+    the backup of what there is was committed: whoever sits at the command line is told, and no more. What the
+    run did not come to, the look at that backup, is done here."""
+    kept = backups.kept
+    assert kept.manifest is not None
+    kept.outcomes = judge_backup(backups, plan_of(project, system), kept.manifest)
+    blocking = {spec.name for spec in INLINE if spec.blocking}
+    if any(outcome.is_error and outcome.name in blocking for outcome in kept.outcomes):
+        raise _failed_check(kept, system)
 
 
 def _copy_the_rest(project: Project, system: str, backups: Backups, opened: Opened) -> None:
