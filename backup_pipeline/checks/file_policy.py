@@ -148,43 +148,41 @@ class _Seen:
     def findings(self) -> Iterator[Finding]:
         name = self.tree.name
         types = ", ".join(self.settings.types)
-        for kept, code, what, remedy in (
-            (
-                self.runs,
-                "file-may-run",
-                f"files of {name} are programs, scripts or pages that a browser would run",
-                "nobody uploads these by mistake: look at who put them there, and at what the web server does with them",
-            ),
-            (
-                self.double,
-                "file-is-two-things",
-                f"files of {name} are one thing at the start and another one inside (a script, an archive)",
-                "such files pass the filters of uploads: look at who put them there",
-            ),
-            (
-                self.foreign,
-                "file-type",
-                f"files of {name} are, by their content, of types that it should not hold ({types})",
-                "remove them, or add their type to `types`",
-            ),
-            (
-                self.misnamed,
-                "file-name-misleads",
-                f"files of {name} are something else than their suffix says",
-                "rename them, or look at who named them so",
-            ),
-            (
-                self.large,
-                "file-too-large",
-                f"files of {name} are larger than {self.settings.max_size or 0:,} bytes",
-                "remove or shrink them, or raise `max_size`",
-            ),
-        ):
-            if kept.count:
-                message = f"{kept.count:,} {what}" if kept.count > 1 else f"1 of the {what}"
-                yield Finding(
-                    "warning", code, message, tree=name, remedy=remedy, examples=tuple(kept.examples)
-                )
+        yield from _breach(
+            "file-may-run",
+            self.runs,
+            name,
+            f"files of {name} are programs, scripts or pages that a browser would run",
+            "nobody uploads these by mistake: look at who put them there, and at what the web server does with them",
+        )
+        yield from _breach(
+            "file-is-two-things",
+            self.double,
+            name,
+            f"files of {name} are one thing at the start and another one inside (a script, an archive)",
+            "such files pass the filters of uploads: look at who put them there",
+        )
+        yield from _breach(
+            "file-type",
+            self.foreign,
+            name,
+            f"files of {name} are, by their content, of types that it should not hold ({types})",
+            "remove them, or add their type to `types`",
+        )
+        yield from _breach(
+            "file-name-misleads",
+            self.misnamed,
+            name,
+            f"files of {name} are something else than their suffix says",
+            "rename them, or look at who named them so",
+        )
+        yield from _breach(
+            "file-too-large",
+            self.large,
+            name,
+            f"files of {name} are larger than {self.settings.max_size or 0:,} bytes",
+            "remove or shrink them, or raise `max_size`",
+        )
         if self.unknown and self.settings.types:
             yield Finding(
                 "info",
@@ -207,6 +205,12 @@ class _Seen:
 
     def _breaches(self) -> int:
         return sum(kept.count for kept in (self.large, self.foreign, self.misnamed, self.runs, self.double))
+
+
+def _breach(code: str, kept: _Kept, tree: str, what: str, remedy: str) -> Iterator[Finding]:
+    if kept.count:
+        message = f"{kept.count:,} {what}" if kept.count > 1 else f"1 of the {what}"
+        yield Finding("warning", code, message, tree=tree, remedy=remedy, examples=tuple(kept.examples))
 
 
 def _passes_as_text(kind: str, promised: frozenset[str]) -> bool:
