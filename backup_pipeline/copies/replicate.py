@@ -168,6 +168,11 @@ class _Run:
                 return
             for name in here.before_the_manifest():
                 self._file(here, there, name, digests)
+            if here.id not in self.source.ids(self.system):
+                # A prune takes the manifest first: what was read while it was there was whole, and what is missing now
+                # (RECOVER.md, for one) may be missing because of that.
+                self._say("info", "forgotten-meanwhile", f"{here.id} was forgotten while the copy ran")
+                return
             # Before it is listed: a history with a gap that nothing explains is a broken one.
             self._bridge(outline.previous)
             try:
