@@ -17,11 +17,12 @@ from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.copies.replicate import kept_no_longer, replicate
 from backup_pipeline.copies.transfer import Item, Outcome, Unreadable
 from backup_pipeline.errors import Damaged, NotFound, StoreUnavailable
+from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout, lock
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.vault import Vault, VaultInfo
 
 #: What the vault is called among the places.
 VAULT = "vault"
@@ -113,7 +114,8 @@ class _Run:
     def top(self) -> None:
         """What says that this is a vault."""
         for key in (layout.VAULT, layout.FORMAT):
-            if self.vault.store.stat(key) is not None:
+            why = self._wrong_at_the_top(key)
+            if not why:
                 continue
             for name, other, _ in self.others:
                 try:
@@ -121,9 +123,23 @@ class _Run:
                 except NotFound:
                     continue
                 if not self.dry_run:
-                    self.vault.store.put(key, data)
-                self.healed.append(Healed(key, "it was missing", name))
+                    self.vault.store.put(key, data, overwrite=True)
+                self.healed.append(Healed(key, why, name))
                 break
+
+    def _wrong_at_the_top(self, key: str) -> str:
+        """A vault.json that cannot be read is none. One of another kind is somebody's vault, and is left alone."""
+        try:
+            held = read_all(self.vault.store, key)
+        except NotFound:
+            return "it was missing"
+        if key != layout.VAULT:
+            return ""
+        try:
+            info = canonical.decode(VaultInfo, held, what=key)
+        except Damaged:
+            return "it could not be read"
+        return "" if info.product == self.vault.info.product else "it was not the one that was written"
 
     def whole_backups(self) -> None:
         """Backups of which nothing is left here, though nobody removed them on purpose."""

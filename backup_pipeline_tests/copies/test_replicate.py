@@ -49,6 +49,7 @@ def contents(vault: Vault) -> dict[str, str]:
     return {key: digest for key, digest in state(root(vault)).items() if not key.startswith("tmp/")}
 
 
+@pytest.mark.rule("D1")
 def test_a_copy_is_a_vault_with_the_same_bytes(vault: Vault, copy: Vault) -> None:
     report = replicate(vault, copy, "shop")
     assert report.ok
@@ -87,6 +88,7 @@ def test_a_store_that_is_far_away_is_listed_and_gets_the_same(vault: Vault, tmp_
     assert replicate(far, near, "shop").copied == vault.ids("shop")
 
 
+@pytest.mark.rule("D2")
 def test_an_object_that_is_damaged_in_the_vault_is_named_and_never_copied(vault: Vault, copy: Vault) -> None:
     manifest = vault.manifest("shop", identifier_of(3))
     own = [o for o in manifest.objects() if o not in vault.manifest("shop", identifier_of(2)).objects()]
@@ -118,6 +120,7 @@ def test_an_object_that_is_gone_or_of_another_length_keeps_its_backups_from_bein
     assert not list(copy.store.staging().iterdir())
 
 
+@pytest.mark.rule("D2")
 def test_a_manifest_that_was_edited_is_not_copied(vault: Vault, copy: Vault) -> None:
     path = root(vault) / layout.manifest_key("shop", identifier_of(2))
     rewrite(path, path.read_bytes().replace(b'"manual"', b'"scheduled"', 1))
@@ -126,6 +129,7 @@ def test_a_manifest_that_was_edited_is_not_copied(vault: Vault, copy: Vault) -> 
     assert identifier_of(2) not in copy.ids("shop")
 
 
+@pytest.mark.rule("D2")
 def test_commands_that_were_edited_are_not_copied_and_the_data_is(vault: Vault, copy: Vault) -> None:
     rewrite(root(vault) / layout.recover_key("shop", identifier_of(1)), b"rm -rf /\n")
     report = replicate(vault, copy, "shop")
@@ -134,6 +138,7 @@ def test_commands_that_were_edited_are_not_copied_and_the_data_is(vault: Vault, 
     assert copy.store.stat(layout.recover_key("shop", identifier_of(1))) is None
 
 
+@pytest.mark.rule("D4")
 def test_drills_and_pins_travel_and_what_was_verified_in_one_place_does_not(
     vault: Vault, copy: Vault
 ) -> None:
@@ -172,6 +177,7 @@ def _forget(vault: Vault, identifier: str) -> None:
         vault.store.delete(key)
 
 
+@pytest.mark.rule("D3", "D4")
 def test_the_history_holds_over_backups_that_the_vault_has_forgotten(vault: Vault, copy: Vault) -> None:
     _forget(vault, identifier_of(1))
     _forget(vault, identifier_of(2))
@@ -179,6 +185,7 @@ def test_the_history_holds_over_backups_that_the_vault_has_forgotten(vault: Vaul
     assert verify_all(copy, "shop").ok
 
 
+@pytest.mark.rule("D3", "D5")
 def test_a_copy_keeps_what_the_vault_forgets(vault: Vault, copy: Vault) -> None:
     replicate(vault, copy, "shop")
     _forget(vault, identifier_of(1))
@@ -199,6 +206,7 @@ def test_what_the_copy_has_forgotten_is_not_brought_back_unless_it_is_named(
     assert verify_all(copy, "shop").ok
 
 
+@pytest.mark.rule("D3")
 def test_one_backup_alone_can_be_copied_and_the_others_later(vault: Vault, copy: Vault) -> None:
     assert replicate(vault, copy, "shop", [identifier_of(3)]).copied == (identifier_of(3),)
     assert verify_all(copy, "shop").ok
