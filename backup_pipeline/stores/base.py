@@ -19,7 +19,7 @@ and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,6 +48,23 @@ class Features:
     ranged_get: bool = True
     #: A `stat` costs about as little as a system call. Where it is a request, whoever asks for many keys lists.
     cheap_stat: bool = True
+
+
+class AskedFeatures(Features):
+    """Of a store elsewhere, where it is only known by trying whether a create is conditional: tried when somebody
+    wants to know that, and not when somebody wants to know something else."""
+
+    __slots__ = ("_ask",)
+    _ask: Callable[[], bool]
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        object.__setattr__(self, "_ask", ask)
+        for name, value in (("moves_staged_files", False), ("ranged_get", True), ("cheap_stat", False)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def conditional_create(self) -> bool:
+        return self._ask()
 
 
 class Store(Protocol):

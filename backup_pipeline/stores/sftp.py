@@ -24,7 +24,7 @@ import asyncssh
 from backup_pipeline.errors import NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores import sftp_upload
-from backup_pipeline.stores.base import Features, Stat, check_key
+from backup_pipeline.stores.base import AskedFeatures, Features, Stat, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.sftp_errors import MISSING, explained
@@ -49,7 +49,7 @@ class SftpStore:
 
     @property
     def features(self) -> Features:
-        return Features(conditional_create=self._conditional(), cheap_stat=False)
+        return AskedFeatures(self._conditional)
 
     @property
     def address(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Coroutine
@@ -111,6 +112,7 @@ class _Reactor:
         self.loop.set_exception_handler(_told_already)
         self.sessions: dict[StoreOptions, Session] = {}
         self.connecting: dict[StoreOptions, asyncio.Lock] = {}
+        logging.getLogger("asyncio").addFilter(_of_interest)
         self.thread = threading.Thread(target=self.loop.run_forever, name="sftp", daemon=True)
         self.thread.start()
 
@@ -150,6 +152,11 @@ def _told_already(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     the tracebacks of all others to stderr."""
     if not isinstance(context.get("exception"), asyncssh.Error | OSError):
         loop.default_exception_handler(context)
+
+
+def _of_interest(record: logging.LogRecord) -> bool:
+    """asyncio warns for each write to a connection that is gone, before anybody could know that it is."""
+    return record.msg != "socket.send() raised exception."
 
 
 _starting = threading.Lock()
@@ -213,7 +220,12 @@ async def _connect(options: StoreOptions) -> Session:
     try:
         client = await connection.start_sftp_client(path_errors="surrogateescape")
     except asyncssh.ChannelOpenError as error:
+        # Said of a line that was cut at this moment, too: then the next attempt will show.
+        await asyncio.sleep(0.1)
+        cut = connection.is_closed() or error.code != asyncssh.OPEN_REQUEST_SESSION_FAILED
         connection.abort()
+        if cut:
+            raise
         raise VaultError(
             f"{address}: the server has no SFTP for this user ({error.reason})",
             remedy="sshd_config needs a line `Subsystem sftp internal-sftp`",

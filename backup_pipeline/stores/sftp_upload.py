@@ -25,7 +25,7 @@ import asyncssh
 
 from backup_pipeline.errors import AlreadyExists, StoreUnavailable
 from backup_pipeline.stores.pacing import Pace
-from backup_pipeline.stores.sftp_errors import MISSING, REFUSALS, refused
+from backup_pipeline.stores.sftp_errors import LOST, MISSING, REFUSALS, refused, translated
 from backup_pipeline.stores.sftp_session import Session
 from backup_pipeline.stores.staging import alive, host, staging_name
 
@@ -44,7 +44,7 @@ _writing = threading.Lock()
 _own: set[str] = set()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Upload:
     """One file on its way: from where, under which key, in which vault."""
 
@@ -55,6 +55,8 @@ class Upload:
     data: bytes | Path
     overwrite: bool
     pace: Pace
+    #: Windows that the server has confirmed.
+    sent: int = 0
 
     @property
     def what(self) -> str:
@@ -87,11 +89,17 @@ class Upload:
             _own.add(name)
         try:
             offset = await self._take_over(path) if self.size >= RESUMED else 0
-            await self._send_somehow(path, offset)
+            if offset < self.size or not self.size:
+                await self._send_somehow(path, offset)
+            await self._settle(path)
             await self._read_back(path)
             await self._publish(path)
-        except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError):
-            raise  # what arrived is still there, and the next attempt looks for it
+        except LOST as error:
+            # What arrived is still there, and the next attempt goes on from it.
+            raised = translated(self.what, self.address, error)
+            if isinstance(raised, StoreUnavailable):
+                raised.progressed = self.size >= RESUMED and self.sent > 0
+            raise raised from error
         except REFUSALS as error:
             complaint = await refused(
                 self.session, f"{self.root}/{TEMPORARY}", self.what, self.address, error
@@ -117,7 +125,12 @@ class Upload:
                 await self.session.client.rename(f"{self.root}/{TEMPORARY}/{found}", path)
             except asyncssh.SFTPError:
                 continue
-            return await self._right_until(path)
+            right = await self._right_until(path)
+            if right == self.size or ((await self.session.client.stat(path)).size or 0) < self.size:
+                return right
+            # One that is long enough may have its name already (a link to the same bytes): it is never written to.
+            await self._discard(path)
+            return 0
         return 0
 
     async def _right_until(self, path: str) -> int:
@@ -158,6 +171,7 @@ class Upload:
                     while block := source.read(pace.piece(WINDOW, SMALLEST)):
                         if len(under_way) == (1 if in_order else 2):
                             under_way = await _first_of(under_way)
+                            self.sent += 1
                         if pace.rate is not None:
                             await asyncio.to_thread(pace.spend, len(block))
                         under_way.add(asyncio.ensure_future(file.write(block, offset)))
@@ -172,11 +186,15 @@ class Upload:
                 raise StoreUnavailable(
                     f"{self.key}: {self.size} bytes were to be sent, and {offset} were read"
                 )
+
+    async def _settle(self, path: str) -> None:
+        """Durable, and read-only. Opened for reading: an earlier attempt may have come as far as that."""
+        async with self.session.client.open(path, "rb") as file:
             with contextlib.suppress(asyncssh.SFTPOpUnsupported):
                 await file.fsync()
-            # Read-only is a courtesy: a server that does not do it still holds the file.
-            with contextlib.suppress(*REFUSALS, asyncssh.SFTPPermissionDenied):
-                await file.chmod(0o444)
+        # Read-only is a courtesy: a server that does not do it still holds the file.
+        with contextlib.suppress(*REFUSALS, asyncssh.SFTPPermissionDenied):
+            await self.session.client.chmod(path, 0o444)
 
     async def _read_back(self, path: str) -> None:
         sent, came = hashlib.sha256(), hashlib.sha256()

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from urllib.parse import quote
 
 import asyncssh
@@ -21,8 +23,11 @@ import pytest
 from backup_pipeline.errors import AlreadyExists, BackupError, ConfigError, StoreUnavailable, VaultError
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
+from backup_pipeline.stores.pacing import Pace
 from backup_pipeline.stores.sftp import SftpStore
-from backup_pipeline.stores.sftp_session import Address, reactor
+from backup_pipeline.stores.sftp_session import Address, Session, reactor
+from backup_pipeline.stores.sftp_upload import Upload
+from backup_pipeline.stores.staging import staging_name
 from backup_pipeline_tests.contracts.store_contract import StoreContract
 from backup_pipeline_tests.harness.sftp_server import PASSWORD, SftpServer
 
@@ -223,6 +228,21 @@ def test_a_server_that_insists_on_order_gets_a_big_file_all_the_same(
     assert read_all(store, "objects/big") == BIG[: 10 << 20]
 
 
+def test_a_part_that_has_its_name_already_is_never_written_to(openssh: SftpServer, tmp_path: Path) -> None:
+    """The line was cut between the link and the removal of the temporary name: both are one file."""
+    folder = openssh.fresh()
+    store = SftpStore(openssh.options(folder, tmp_path / "staging"))
+    store.put("big", BIG)
+    other = bytes(len(BIG))
+    upload = Upload(Session(None, None), "", "", "big", other, True, Pace())  # type: ignore[arg-type]
+    (folder / "tmp" / f"{staging_name()}~{upload.mark}").hardlink_to(folder / "big")
+    with (folder / "big").open("rb") as reader:
+        store.put("big", other, overwrite=True)
+        assert reader.read() == BIG
+    assert read_all(store, "big") == other
+    assert list((folder / "tmp").iterdir()) == []
+
+
 # ── what is kept, and how
 
 
@@ -370,3 +390,66 @@ def test_an_address_that_is_none_is_an_error_of_the_configuration(url: str) -> N
     with pytest.raises(ConfigError) as caught:
         Address.of(url)
     assert "gehe" not in str(caught.value)
+
+
+# ── many at once
+
+
+def test_a_reader_leaves_nothing_in_the_vault(openssh: SftpServer, tmp_path: Path) -> None:
+    folder = openssh.fresh()
+    (folder / "objects").mkdir(parents=True)
+    (folder / "objects/x").write_bytes(b"x")
+    store = SftpStore(openssh.options(folder, tmp_path / "staging"))
+    assert not store.features.cheap_stat
+    assert read_all(store, "objects/x") == b"x"
+    assert [stat.key for stat in store.list()] == ["objects/x"]
+    assert [path.name for path in folder.iterdir()] == ["objects"]
+
+
+def test_threads_share_a_connection(openssh: SftpServer, tmp_path: Path) -> None:
+    store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging"))
+
+    def there_and_back(number: int) -> bool:
+        data = bytes([number]) * (number * 50_000)
+        store.put(f"objects/{number:02}/x", data)
+        return read_all(store, f"objects/{number:02}/x") == data
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(there_and_back, range(40)))
+    assert len(list(store.list("objects/"))) == 40
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 7))])
+def test_whatever_is_cut_and_whenever_nothing_half_written_has_a_name(
+    openssh: SftpServer, tmp_path: Path, seed: int
+) -> None:
+    random = Random(seed)
+    folder = openssh.fresh()
+    store = open_store(openssh.options(folder, tmp_path / "staging"))
+    contents = {
+        f"objects/{n:02}": random.randbytes(random.choice([0, 10, 300_000, 9 << 20])) for n in range(12)
+    }
+    done = threading.Event()
+
+    def cut() -> None:
+        while not done.wait(random.uniform(0.3, 0.9)):
+            openssh.cut()
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    failed = set()
+    try:
+        for key, data in contents.items():
+            try:
+                store.put(key, data)
+            except StoreUnavailable:
+                failed.add(key)
+            for found in store.list():
+                assert found.size == len(contents[found.key])
+    finally:
+        done.set()
+        cutter.join()
+    for key in failed:
+        with contextlib.suppress(AlreadyExists):
+            store.put(key, contents[key])
+    assert {stat.key: read_all(store, stat.key) for stat in store.list()} == contents
