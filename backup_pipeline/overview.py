@@ -223,8 +223,27 @@ def _beheaded(vault: Vault, system: str) -> Iterator[Finding]:
             "error",
             "manifest-missing",
             f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
-            remedy="restore the folder of this backup from another copy of the vault; if it was deleted on purpose, "
-            "delete the whole folder",
+            remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was deleted on purpose, "
+            f"`backup-pipeline forget {system} {identifier}` says so",
+        )
+    yield from _newest_missing(vault, system)
+
+
+def _newest_missing(vault: Vault, system: str) -> Iterator[Finding]:
+    """Whoever deletes the newest folder leaves nothing in it that could be missed."""
+    try:
+        newest = keeping.newest(vault.store, system)
+    except Damaged:
+        return  # `verify` says so; the next backup writes it anew
+    if newest is None or newest.id in (*vault.ids(system), *vault.beheaded(system)):
+        return
+    if keeping.forgotten(vault.store, system, newest.id) is None:
+        yield Finding(
+            "error",
+            "newest-missing",
+            f"{newest.id} was written last, and it is gone without a record that it was forgotten",
+            remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was deleted on purpose, "
+            f"`backup-pipeline forget {system} {newest.id}` says so",
         )
 
 

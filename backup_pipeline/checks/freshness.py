@@ -66,8 +66,8 @@ def judge(
                 "from-the-future",
                 f"the newest full backup is of {latest_at:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M}: until then no "
                 "backup can be made, and how old the newest one is is not known",
-                remedy="set this machine's clock right; if it was wrong when that backup was made, move its folder out of "
-                "the vault",
+                remedy="set this machine's clock right; if it was wrong when that backup was made, `backup-pipeline forget` "
+                "takes it out of the vault",
             )
         )
     elif limit is not None and (now - latest_at).total_seconds() > limit:

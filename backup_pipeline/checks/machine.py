@@ -173,7 +173,7 @@ def _clock(newest: str | None, now: datetime) -> Iterator[Finding]:
             "clock-behind",
             f"the newest backup is {newest}, which is later than this machine's clock ({now:%Y-%m-%d %H:%M:%SZ})",
             remedy="set the clock right: a backup is never filed before an older one. If the clock is right and was wrong "
-            "when that backup was made, move its folder out of the vault",
+            "when that backup was made, `backup-pipeline forget` takes it out of the vault",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,13 @@ def test_scrub_reads_a_part_remembers_it_and_names_what_is_hurt(kept: tuple[Fold
     (finding,) = json.loads(bad.stdout)["data"]["scrub"]["report"]["findings"]
     assert finding["code"] == "object-altered"
     assert set(finding["examples"]) <= {f"shop {name}" for name in identifiers}
+
+
+def test_status_misses_a_newest_backup_whose_folder_was_deleted(kept: tuple[Folder, list[str]]) -> None:
+    project, identifiers = kept
+    shutil.rmtree(project.path / "vault/shop" / identifiers[-1])
+    ended = project.run("status")
+    assert ended.code == 13
+    assert f"{identifiers[-1]} was written last, and it is gone" in ended.stdout
+    project.good("forget", "shop", identifiers[-1], "--yes")
+    assert "was written last" not in project.run("status").stdout
