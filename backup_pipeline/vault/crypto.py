@@ -10,6 +10,7 @@ file or the command line. A filter whose two pipes end with us ends with us.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -32,7 +33,8 @@ from backup_pipeline.vault import crypto_stream
 
 #: Up to here a process would cost more than it saves, and 1 MiB holds the interpreter's lock for 3 ms.
 IN_MEMORY = 1 << 20
-_PIPE = 1 << 18
+#: What a pipe holds, and so what one read brings: with the 64 KiB of a new pipe, waking each other up is half of the work.
+_PIPE = 1 << 20
 #: How the program and the library say that none of our identities fits.
 _NO_MATCH = ("no identity matched", "No matching keys found")
 
@@ -187,7 +189,7 @@ class Filter:
     def start(self, arguments: list[str], pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self.argv, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -203,6 +205,12 @@ class Filter:
                 f"{self.argv[0]} cannot be started: {error.strerror}",
                 remedy="install the program `age` again, or take it off the PATH",
             ) from error
+        for pipe in (process.stdin, process.stdout):
+            # One that the system does not let us widen is only slower.
+            with contextlib.suppress(OSError, AttributeError):
+                assert pipe is not None
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+        return process
 
 
 class Encryptor:

@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline_tests.benchmarks import cases_media, data_media
+from backup_pipeline_tests.benchmarks import cases_encryption, cases_media, data_media
 from backup_pipeline_tests.benchmarks import cases_postgres as cases
 from backup_pipeline_tests.benchmarks import data_postgres as data
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 DATABASES = ("export", "again", "restore", "verify", "tiny")
 FILES = ("small", "large")
-CASES = (*DATABASES, *FILES)
+CASES = (*DATABASES, *FILES, "encryption")
 HEAD = "# Benchmark results\n\nWritten by `make bench`; each part says when and where.\n"
 
 
@@ -41,6 +41,8 @@ def main() -> None:
         parts["Databases"] = _databases(chosen, only)
     if only & set(FILES):
         parts["Files"] = _files(chosen, only)
+    if "encryption" in only:
+        parts["Encryption"] = cases_encryption.part(max(16, int(512 * chosen.scale)), chosen.runs)
     text = HEAD + "".join(f"\n## {name}\n\n{part.strip()}\n" for name, part in parts.items())
     print(text)
     if not chosen.no_write:
