@@ -114,7 +114,7 @@ class S3Store:
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         check_key(key)
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
-        content = Content.of(data, self._part_size(size))
+        content = Content.of(data, self._part_size(size), checksums=is_aws(self._connected()))
         if not overwrite:
             looks = size > LOOK_FIRST or not self.features.conditional_create
             overwrite = looks and self._replaceable(key, content)

@@ -24,6 +24,7 @@ class Part:
     offset: int
     size: int
     md5: bytes
+    #: Empty where no server is going to compare it.
     sha256: bytes
 
     @property
@@ -40,14 +41,15 @@ class Content:
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, data: bytes | Path, part_size: int) -> Content:
+    def of(cls, data: bytes | Path, part_size: int, *, checksums: bool = False) -> Content:
         whole, parts, offset = hashlib.sha256(), list[Part](), 0
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         while offset < size or not parts:
             block = _read(data, offset, min(part_size, size - offset))
             whole.update(block)
             md5 = hashlib.md5(block, usedforsecurity=False).digest()
-            parts.append(Part(len(parts) + 1, offset, len(block), md5, hashlib.sha256(block).digest()))
+            sha256 = hashlib.sha256(block).digest() if checksums else b""
+            parts.append(Part(len(parts) + 1, offset, len(block), md5, sha256))
             offset += len(block)
         return cls(data, size, whole.hexdigest(), tuple(parts))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, ConfigError, NotThawed, StoreUnavailable, VaultError
-from backup_pipeline.stores import s3, s3_reading
+from backup_pipeline.stores import s3, s3_asking, s3_reading
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
@@ -52,6 +53,34 @@ class TestConditionally(StoreContract):
         store = open_store(moto_server.options(f"s3://{moto_server.make_bucket()}/b", tmp_path / "staging"))
         assert store.features.conditional_create
         return store
+
+
+class TestAsOnAws(StoreContract):
+    """With a SHA-256 of each request, as AWS alone compares it."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+        for module in (s3, s3_asking):
+            monkeypatch.setattr(module, "is_aws", lambda _client: True)
+        return open_store(moto_server.options(f"s3://{moto_server.make_bucket()}/b", tmp_path / "staging"))
+
+    def test_every_body_is_sent_with_its_sha256(self, store: Store, moto_server: S3Server) -> None:
+        assert isinstance(store, RetryingStore)
+        assert isinstance(store.store, S3Store)
+        assert store.features.conditional_create
+        sums: Counter[str] = Counter()
+
+        def see(model: Any, params: Any, **_: Any) -> None:
+            sums[model.name] += "x-amz-checksum-sha256" in {name.lower() for name in params["headers"]}
+
+        for operation in ("PutObject", "UploadPart"):
+            store.store.client.meta.events.register(f"before-call.s3.{operation}", see)
+        store.put("small", b"x")
+        store.put("large", sized(store.staging(), s3.PART + 1))
+        assert sums == {"PutObject": 1, "UploadPart": 2}
+        for key in ("small", "large"):
+            head = moto_server.client.head_object(Bucket=store.store.bucket, Key=f"b/{key}")
+            assert len(head["Metadata"][s3.MEANT]) == 64
 
 
 def trust(monkeypatch: pytest.MonkeyPatch) -> None:
