@@ -183,13 +183,11 @@ class _Run:
 
     def _push(self, found: Found, known: Known | None) -> None:
         item = _Item(found, known)
-        if found.type == "file" and found.size:
-            if (
-                found.identity
-                and (first := self._first_names.setdefault(found.identity, found.path)) != found.path
-            ):
+        if found.type == "file":
+            first = self._first_names.setdefault(found.identity, found.path) if found.identity else found.path
+            if first != found.path:
                 item.target = first
-            elif known is None or self.full or not self._is_known(found, known):
+            elif found.size and (known is None or self.full or not self._is_known(found, known)):
                 self._read_later(item)
         self._pending.append(item)
 
