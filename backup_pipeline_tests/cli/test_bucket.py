@@ -272,6 +272,26 @@ def test_the_pruner_deletes_with_credentials_of_its_own_and_adds_nothing(guarded
     assert versions
 
 
+def test_prune_signs_in_as_the_pruner_and_the_writer_cannot_do_its_work(guarded: Site) -> None:
+    shop = guarded.folder
+    config = shop.path / "backup.yaml"
+    config.write_text(f"retention: {{last: 1, grace: 1s}}\n{config.read_text()}")
+    first, second = shop.backup(), shop.backup()
+    shop.good("prune")
+    assert Project.load(config).vault.ids("shop") == (second,)
+    assert Project.load(config).vault.store.stat(layout.forgotten_key("shop", first)) is not None
+    shop.good("prune")
+    shop.good("verify", "shop", "all")
+    third = shop.backup()
+    # The same without the credentials of the pruner: nothing goes, and it is said.
+    lines = [line for line in config.read_text().splitlines() if "pruner:" not in line]
+    config.write_text("\n".join(lines))
+    ended = shop.run("prune")
+    assert ended.code != 0
+    assert Project.load(config).vault.ids("shop") == (second, third)
+    shop.good("verify", "shop", "all")
+
+
 def _versions(guarded: Site, key: str) -> list[dict[str, Any]]:
     with everything_allowed(guarded.server):
         found = guarded.server.client.list_object_versions(Bucket=guarded.bucket, Prefix=f"backups/{key}")
