@@ -1,0 +1,239 @@
+"""A tree that lives while it is read: what grows, shrinks, vanishes, is replaced or closed; and databases in it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from backup_pipeline.sources.files.base import Found
+from backup_pipeline.sources.files.local import LocalSource
+from backup_pipeline.trees import StoredTree, reading
+from backup_pipeline.vault import packs
+from backup_pipeline_tests.harness.trees import TreeBench
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TreeBench:
+    (tmp_path / "tree").mkdir()
+    monkeypatch.setattr(reading, "PAUSE", 0.0)
+    return TreeBench(tmp_path / "tree", tmp_path / "vault")
+
+
+class Touched(LocalSource):
+    """Somebody does something to each file right after it was read, so many times."""
+
+    def __init__(self, root: Path, touch: Callable[[Path], None], times: int = 1_000) -> None:
+        super().__init__(root)
+        self._touch, self._left = touch, times
+
+    def open(self, found: Found) -> AbstractContextManager[BinaryIO]:
+        return self._then(found)
+
+    @contextmanager
+    def _then(self, found: Found) -> Iterator[BinaryIO]:
+        with super().open(found) as stream:
+            yield stream
+        if self._left:
+            self._left -= 1
+            self._touch(self.root / found.path)
+
+
+def severities(stored: StoredTree) -> dict[str, str]:
+    return {finding.code: finding.severity for finding in stored.findings}
+
+
+def test_a_file_that_changed_once_while_it_was_read_is_read_again(bench: TreeBench) -> None:
+    bench.put("a", b"before")
+    stored = bench.back_up(source=Touched(bench.root, lambda path: void(path.write_bytes(b"after it")), 1))
+    assert bench.contents() == {"a": b"after it"}
+    assert severities(stored) == {}
+
+
+def void(_: object) -> None:
+    """For a lambda that must not return what it has."""
+
+
+@pytest.mark.parametrize("size", [10, packs.LARGEST + 10], ids=["small", "big"])
+def test_a_file_that_never_rests_is_kept_named_and_read_again_the_next_time(
+    bench: TreeBench, size: int
+) -> None:
+    bench.put("a", b"x" * size)
+    stored = bench.back_up(source=Touched(bench.root, lambda path: void(path.write_bytes(os.urandom(size)))))
+    assert severities(stored) == {"file-changed": "error"}
+    assert stored.tree.missed == 1
+    assert bench.entries()[0].state is None
+    assert severities(bench.back_up()) == {}
+    assert bench.contents() == {"a": (bench.root / "a").read_bytes()}
+
+
+@pytest.mark.parametrize("size", [10, packs.LARGEST + 10], ids=["small", "big"])
+def test_a_file_that_only_grows_is_whole_up_to_where_it_was(bench: TreeBench, size: int) -> None:
+    data = os.urandom(size)
+    bench.put("log", data)
+
+    def grow(path: Path) -> None:
+        with path.open("ab") as file:
+            file.write(b"one more line\n")
+
+    stored = bench.back_up(source=Touched(bench.root, grow))
+    assert severities(stored) == {}
+    assert bench.contents() == {"log": data}
+    bench.back_up()
+    assert bench.contents() == {"log": (bench.root / "log").read_bytes()}
+
+
+def test_a_file_that_shrinks_is_read_as_it_is_then(bench: TreeBench) -> None:
+    bench.put("a", b"long content")
+    stored = bench.back_up(source=Touched(bench.root, lambda path: os.truncate(path, 3), 1))
+    assert bench.contents() == {"a": b"lon"}
+    assert severities(stored) == {}
+
+
+def test_what_vanishes_before_it_is_read_is_only_noted(bench: TreeBench) -> None:
+    for name in "abc":
+        bench.put(name, name.encode())
+
+    class Vanishing(LocalSource):
+        def open(self, found: Found) -> AbstractContextManager[BinaryIO]:
+            if found.path == "b":
+                (bench.root / "b").unlink(missing_ok=True)
+            return super().open(found)
+
+    stored = bench.back_up(source=Vanishing(bench.root))
+    assert severities(stored) == {"file-vanished": "info"}
+    assert bench.contents() == {"a": b"a", "c": b"c"}
+    assert stored.tree.missed == 0
+
+
+def test_a_name_that_is_another_file_by_now_is_read_as_that_one(bench: TreeBench) -> None:
+    bench.put("a", b"old")
+
+    def replace(path: Path) -> None:
+        other = path.with_name("b.tmp")
+        other.write_bytes(b"new")
+        other.replace(path)
+
+    bench.back_up(source=Touched(bench.root, replace, 1))
+    assert bench.contents()["a"] == b"new"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody who may not read")
+def test_what_may_not_be_read_degrades_the_backup_and_nothing_else_is_lost(bench: TreeBench) -> None:
+    bench.put("closed/file", b"x")
+    bench.put("open", b"open")
+    bench.put("secret", b"secret")
+    (bench.root / "closed").chmod(0o700)
+    (bench.root / "secret").chmod(0o600)
+    for folder in (bench.root, *bench.root.parents):
+        if folder != Path("/tmp") and str(folder).startswith("/tmp"):
+            folder.chmod(0o755)
+    bench.vault.mkdir()
+    bench.vault.chmod(0o777)
+    os.seteuid(65534)
+    try:
+        stored = bench.back_up()
+        contents = bench.contents()
+    finally:
+        os.seteuid(0)
+    assert severities(stored) == {"file-unreadable": "error", "folder-unreadable": "error"}
+    assert contents == {"open": b"open"}
+    assert stored.tree.missed == 2
+
+
+def test_a_tree_that_is_empty_all_of_a_sudden_is_an_error(bench: TreeBench) -> None:
+    file = bench.put("a", b"x")
+    bench.back_up()
+    file.unlink()
+    assert severities(bench.back_up()) == {"tree-became-empty": "error"}
+
+
+def test_a_tree_that_lost_half_of_its_files_is_worth_a_look(bench: TreeBench) -> None:
+    for number in range(10):
+        bench.put(str(number), b"x")
+    bench.back_up()
+    for number in range(6):
+        (bench.root / str(number)).unlink()
+    assert severities(bench.back_up()) == {"tree-shrank": "warning"}
+
+
+def test_a_database_under_a_busy_writer_is_copied_as_of_one_moment(bench: TreeBench) -> None:
+    path = bench.root / "app.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY, n INT, pad TEXT);"
+        )
+        connection.executemany("INSERT INTO t VALUES (?, 0, ?)", [(n, "x" * 500) for n in range(2000)])
+        connection.commit()
+    stop = threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
+            while not stop.is_set():
+                # The sum of all n is the same after every transaction.
+                connection.execute("UPDATE t SET n = n + 1 WHERE id % 2 = 0")
+                connection.execute("UPDATE t SET n = n - 1 WHERE id % 2 = 1")
+                connection.commit()
+                time.sleep(0.001)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(3):
+            stored = bench.back_up()
+            assert "file-changed" not in severities(stored)
+            assert [entry.path for entry in bench.entries()] == ["app.sqlite3"]
+            copy = bench.vault / f"copy{number}.db"
+            copy.write_bytes(bench.contents()["app.sqlite3"])
+            with closing(sqlite3.connect(copy)) as connection:
+                assert connection.execute("SELECT sum(n), count(*) FROM t").fetchone() == (0, 2000)
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_what_was_committed_to_the_wal_alone_is_seen_the_next_time(bench: TreeBench) -> None:
+    path = bench.root / "app.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+        bench.back_up()
+        before = path.stat().st_mtime_ns
+        connection.execute("INSERT INTO t VALUES (2)")
+        connection.commit()
+        assert path.stat().st_mtime_ns == before
+        bench.back_up()
+        again = bench.back_up()
+    assert again.tree.new_files == 0
+    copy = bench.vault / "copy.db"
+    copy.write_bytes(bench.contents()["app.db"])
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (2,)
+
+
+def test_what_only_looks_like_a_database_is_copied_as_a_file(bench: TreeBench) -> None:
+    data = b"SQLite format 3\0" + os.urandom(5000)
+    bench.put("broken.db", data)
+    bench.put("broken.db-wal", b"kept")
+    stored = bench.back_up()
+    assert severities(stored) == {"database-copied-plainly": "warning"}
+    assert bench.contents() == {"broken.db": data, "broken.db-wal": b"kept"}
+
+
+def test_a_sparse_file_costs_little_and_is_marked(bench: TreeBench) -> None:
+    with (bench.root / "disk.img").open("wb") as file:
+        file.write(b"begin")
+        file.truncate(40_000_000)
+    if (bench.root / "disk.img").stat().st_blocks > 1000:
+        pytest.skip("this file system has no holes")
+    bench.back_up()
+    assert bench.stored_bytes() < 100_000
+    assert bench.entries()[0].sparse
+    assert bench.contents()["disk.img"] == (bench.root / "disk.img").read_bytes()
