@@ -1,0 +1,85 @@
+"""Pruning and scrubbing where no key is, and in a bucket."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.checks.scrub import scrub
+from backup_pipeline.checks.verify import verify_all
+from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.errors import KeyMissing
+from backup_pipeline.retention.byhand import forget_one, pin, unpin
+from backup_pipeline.retention.prune import Rules, prune
+from backup_pipeline.vault import layout
+from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
+from backup_pipeline_tests.harness.engines import MakeSqliteFile
+from backup_pipeline_tests.harness.stores import S3Server
+from backup_pipeline_tests.scenarios.test_vault_in_a_bucket import SCRIPT, configured, good
+
+ONE = {"shop": Rules(RetentionSettings(last=1))}
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> Encrypted:
+    """Four backups, the second of them before a migration that nobody here can name."""
+    made = Encrypted.make(tmp_path)
+    url = make_shop(tmp_path / "shop.db", rows=200)
+    for _ in range(4):
+        made.back_up(url, full=True)
+        change(url)
+    return made
+
+
+def test_an_encrypted_vault_is_pruned_pinned_and_scrubbed_without_a_key(encrypted: Encrypted) -> None:
+    keyless = encrypted.stranger
+    first, second, third, fourth = keyless.ids("shop")
+    with pytest.raises(KeyMissing):
+        encrypted.stranger.manifest("shop", first)
+    now = datetime.now(UTC)
+    pin(keyless, "shop", first, "the audit", now)
+    report = prune(keyless, ONE, grace=timedelta(0), now=now + timedelta(minutes=10))
+    assert [one.code for one in report.findings] == []
+    assert report.forgotten == (f"shop {second}", f"shop {third}")
+    assert keyless.ids("shop") == (first, fourth)
+    named = {
+        one.sha256 + one.suffix for name in (first, fourth) for one in keyless.outline("shop", name).objects
+    }
+    there = {stat.key.rpartition("/")[2] for stat in keyless.store.list(layout.OBJECTS)}
+    assert there == named
+    assert report.freed.objects > 0
+    found = scrub(keyless, window=timedelta(days=30), interval=timedelta(days=30), now=now)
+    assert found.report.findings == ()
+    assert found.report.counted["objects"] == len(named)
+    assert verify_all(encrypted.opened, "shop").errors == ()
+    unpin(keyless, "shop", first)
+    forget_one(keyless, "shop", first, why="", now=now + timedelta(minutes=20))
+    assert not list(keyless.store.list(layout.backup_prefix("shop", first)))
+    assert verify_all(encrypted.opened, "shop").errors == ()
+
+
+def test_what_prune_writes_into_an_encrypted_vault_reveals_nothing(encrypted: Encrypted) -> None:
+    keyless = encrypted.stranger
+    prune(keyless, ONE, grace=timedelta(0), now=datetime.now(UTC) + timedelta(minutes=10))
+    for key in ("garbage.json", "shop/newest.json", *(s.key for s in keyless.store.list("shop/forgotten/"))):
+        data = (encrypted.folder / key).read_bytes()
+        assert not any(word in data for word in (b"zebra", b"quokka", b"3119", b"3,119"))
+
+
+def test_a_vault_in_a_bucket_is_pruned_and_scrubbed(
+    s3_server: S3Server, tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    configured(tmp_path, s3_server, "sqlite:///app.sqlite3")
+    path = tmp_path / "backup.yaml"
+    path.write_text("retention: {last: 1, grace: 1s}\n" + path.read_text())
+    for _ in range(3):
+        good(tmp_path, "backup", "shop", "--full", "--no-record", "--json")
+    report = good(tmp_path, "prune", "--json").data["report"]
+    assert len(report["forgotten"]) == 2
+    assert report["findings"] == []
+    assert len(good(tmp_path, "list", "shop", "--json").data["backups"]) == 1
+    assert good(tmp_path, "scrub", "--all", "--json").data["scrub"]["report"]["findings"] == []
+    good(tmp_path, "verify", "shop", "all", "--json")
