@@ -1,0 +1,164 @@
+"""A backup with a file tree is killed with -9 at any moment, or its disk is full: nothing half-done is ever listed, what is
+listed verifies, and the next run succeeds and does not read again what the killed ones had stored."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline import config
+from backup_pipeline.errors import VaultError
+from backup_pipeline.project import Project
+from backup_pipeline.vault import journal
+from backup_pipeline_tests.harness.processes import kill_tree, run_for
+
+#: Packs of 2 MiB and big files from 1 MiB on: as many seams as a large tree has.
+_BACKUP = """
+import sys
+from backup_pipeline.project import Project
+from backup_pipeline.trees import packing, reading, run
+from backup_pipeline.vault import packs
+packing.TARGET = 2 << 20
+packs.LARGEST = reading.LARGEST = run.LARGEST = 1 << 20
+reading.IMAGE_FROM = 1 << 20
+Project.load(sys.argv[1]).backup('shop')
+"""
+
+
+@pytest.fixture
+def project_file(tmp_path: Path) -> Path:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.executescript("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    chance = random.Random(1)
+    for number in range(600):
+        path = tmp_path / "media" / f"{number % 9}" / f"{number}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(chance.randbytes(chance.choice((100, 5000, 60_000))))
+    (tmp_path / "media" / "film.mp4").write_bytes(chance.randbytes(6_000_000))
+    (tmp_path / "media" / "vectors.index").write_bytes(chance.randbytes(5_000_000))
+    path = tmp_path / "backup.yaml"
+    path.write_text(
+        f"vault: ./vault\nsystems:\n  shop:\n    database: sqlite:///{tmp_path}/shop.db\n"
+        "    files: {media: {path: ./media}}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _argv(path: Path) -> list[str]:
+    return [sys.executable, "-c", _BACKUP, str(path)]
+
+
+def _change(folder: Path, dice: random.Random) -> None:
+    for _ in range(20):
+        number = dice.randrange(600)
+        path = folder / f"{number % 9}" / f"{number}.bin"
+        if dice.random() < 0.2:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(dice.randbytes(20_000))
+    with (folder / "vectors.index").open("r+b") as file:
+        file.seek(dice.randrange(1000) * 4096)
+        file.write(dice.randbytes(4096))
+
+
+def _scenario(path: Path, times: int) -> None:
+    project = Project(config.load(path))
+    began = time.monotonic()
+    assert not run_for(_argv(path), 120)
+    seconds = time.monotonic() - began
+    dice = random.Random(20261121)
+    killed = 0
+    for _ in range(4 * times):
+        _change(path.parent / "media", dice)
+        if run_for(_argv(path), dice.uniform(0.2, 1.0) * seconds):
+            killed += 1
+        else:
+            seconds *= 0.9
+        for line in project.list("shop"):
+            assert project.verify("shop", line.id, quick=True).errors == (), line.id
+        if killed == times:
+            break
+    assert killed == times, f"only {killed} of {times} runs were killed: this proved too little"
+    manifest = project.backup("shop")
+    assert project.verify("shop", "all").ok
+    assert manifest.files[0].files == sum(1 for one in (path.parent / "media").rglob("*") if one.is_file())
+    assert project.vault.interrupted("shop") == ()
+    assert list(project.vault.store.staging().iterdir()) == []
+
+
+def test_a_killed_backup_of_files_is_never_listed_and_the_next_run_succeeds(project_file: Path) -> None:
+    _scenario(project_file, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_backup_of_files_survives_fifty_kills(project_file: Path) -> None:
+    _scenario(project_file, 50)
+
+
+def test_what_a_killed_first_run_had_packed_is_not_read_again(project_file: Path) -> None:
+    project = Project(config.load(project_file))
+    process = subprocess.Popen(
+        _argv(project_file), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not _notes(project) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    if process.poll() is not None:
+        pytest.skip("the backup was done before it could be killed")
+    kill_tree(process)
+    assert project.list("shop") == ()
+    noted = _notes(project)
+    manifest = project.backup("shop")
+    packs = {pack.sha256 for pack in (*manifest.files[0].packs, *manifest.files[0].blocks)}
+    assert noted
+    assert any(pack.sha256 in packs for note in noted for pack in note.packs) or not any(
+        note.packs for note in noted
+    )
+    assert project.verify("shop").ok
+
+
+def _notes(project: Project) -> list[journal.TreeNote]:
+    vault = project.vault
+    return [
+        note for name in vault.interrupted("shop") for note in journal.read_trees(vault.notes, "shop", name)
+    ]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "vault"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs may be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_done(project_file: Path, small_disk: Path) -> None:
+    project = Project(config.load(project_file))
+    with pytest.raises(VaultError, match="space"):
+        project.backup("shop")
+    assert project.list("shop") == ()
+    assert list(project.vault.store.staging().iterdir()) == []
+    # Room is made: what fits now is backed up, on what was stored already.
+    for path in (project_file.parent / "media").rglob("*.*"):
+        if path.stat().st_size > 1_000_000 or int(path.stem) % 3:
+            path.unlink()
+    manifest = project.backup("shop")
+    assert manifest.files[0].files == 200
+    assert project.verify("shop").ok
