@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -188,6 +189,36 @@ def test_a_listing_goes_on_at_the_page_that_failed(
     fake_dropbox.plan(kind, "files/list_folder/continue", after=2)
     assert sorted(stat.key for stat in patient(store).list("shop/")) == sorted(keys)
     assert fake_dropbox.routes().count("files/list_folder") == 1
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 9))])
+def test_whatever_fails_and_whenever_nothing_is_lost_and_nothing_half_written(
+    store: DropboxStore, fake_dropbox: FakeDropbox, seed: int
+) -> None:
+    random = Random(seed)
+    routes = ["upload", "download", "get_metadata", "list_folder", "delete_v2"]
+    routes += ["upload_session/start", "upload_session/append_v2", "upload_session/finish"]
+    contents = {
+        f"objects/{n:02}": random.randbytes(size) for n, size in enumerate((10, 0, PIECE + 1, 9 << 20))
+    }
+    faults = [
+        fake_dropbox.plan(
+            random.choice(["429", "500", "503", "drop", "lost"]), f"files/{route}", times, after
+        )
+        for route in routes
+        for times, after in [(random.randint(1, 2), random.randint(0, 1))]
+    ]
+    again = RetryingStore(store, Patience(attempts=20, sleep=lambda _seconds: None))
+    for key, data in contents.items():
+        again.put(key, data)
+        assert all(stat.size == len(contents[stat.key]) for stat in again.list())
+    while any(fault.fired < fault.times for fault in faults):
+        again.put("zz/more", BIG[: 9 << 20])
+        again.put("zz/more", b"y", overwrite=True)
+        assert again.stat("zz/more") is not None
+        assert read_all(again, "zz/more") == b"y"
+        again.delete("zz/more")
+    assert {stat.key: read_all(again, stat.key) for stat in again.list()} == contents
 
 
 Arrange = Callable[[FakeDropbox, StoreOptions], StoreOptions]
