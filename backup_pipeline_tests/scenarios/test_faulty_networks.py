@@ -182,4 +182,6 @@ def test_every_run_ends_with_a_backup_that_verifies_or_with_nothing_listed(
 @pytest.mark.timeout(1800)
 def test_two_hundred_bad_days(routes: list[Route], tmp_path: Path) -> None:
     ends = run(range(6, 206), routes, tmp_path)
-    assert any(end != "listed" for end in ends), "no outage was long enough to give up"
+    given_up = sum(number for end, number in ends.items() if end != "listed")
+    # Every eighth plan has an outage that is longer than our patience; any other is survived at once.
+    assert 20 <= given_up <= 40, ends

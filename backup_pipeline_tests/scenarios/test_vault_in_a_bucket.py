@@ -75,3 +75,30 @@ def test_backup_list_verify_restore_and_drill(
     assert not [key for key in keys if "lock.json" in key or "/drafts/" in key or "/journal/" in key]
     if s3_server.name == "moto":  # rclone says that it has no such upload, when it has none at all
         assert s3_server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+
+def test_files_of_a_bucket_are_backed_up_once_and_come_back(
+    s3_server: S3Server, tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    bucket, client = s3_server.make_bucket(), s3_server.client
+    contents = {f"a/{number}.bin": bytes([number]) * 10_000 for number in range(20)} | {"empty": b""}
+    for key, data in contents.items():
+        client.put_object(Bucket=bucket, Key=f"avatars/{key}", Body=data)
+    signed_in = s3_server.yaml().replace("\n  ", "\n        ").strip()
+    (tmp_path / "backup.yaml").write_text(
+        "vault: ./vault\nsystems:\n  shop:\n    database: sqlite:///app.sqlite3\n    files:\n      avatars:\n"
+        f"        bucket: s3://{bucket}/avatars\n        {signed_in}\n"
+    )
+    first = good(tmp_path, "backup", "shop", "--json").data
+    assert first is not None
+    client.put_object(Bucket=bucket, Key="avatars/a/3.bin", Body=b"changed")
+    client.delete_object(Bucket=bucket, Key="avatars/a/4.bin")
+    contents["a/3.bin"] = b"changed"
+    del contents["a/4.bin"]
+    good(tmp_path, "backup", "shop", "--json")
+    good(tmp_path, "verify", "shop", "--json")
+    good(tmp_path, "restore", "shop", "--files", "avatars", "--to", "restored", "--json")
+    root = tmp_path / "restored"
+    restored = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    assert restored in (contents, {f"avatars/{key}": data for key, data in contents.items()})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from time import perf_counter
@@ -29,7 +29,7 @@ from backup_pipeline.sources.files.sorting import Sorter
 READ_SIZE = 1 << 20
 #: Keys in one answer of a listing: the most that S3 gives.
 PAGE = 1000
-#: How often a stream that breaks is opened again without having come further.
+#: How often a request is tried, and how often a stream that breaks is opened again without having come further.
 TRIES = 5
 LONGEST_PART = 255
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -147,7 +147,7 @@ class BucketSource:
     @property
     def _client(self) -> Any:
         with failures(self._of_the_tree):
-            return client(self.access)
+            return client(replace(self.access, attempts=TRIES))
 
     def _key(self, found: Found) -> str:
         return f"{self.prefix}{found.path}" + ("/" if found.type == "folder" else "")
