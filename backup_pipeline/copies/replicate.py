@@ -128,6 +128,8 @@ class _Run:
         for identifier in there.ids:
             if here.folder(identifier).is_backup:
                 self._beside(here.folder(identifier), there.folder(identifier))
+            if there.folder(identifier).seal is None and not self.target.is_sealed(self.system, identifier):
+                self.target.seal(self.system, identifier)
         self._history(here, there)
         self._sweep(there, keep=frozenset(listed))
         return CopyReport(
@@ -187,8 +189,7 @@ class _Run:
                 break
         self.known.add(here.id)
         self.copied.append(here.id)
-        if here.seal is not None:
-            self._file(here, there, here.seal, digests)
+        self._seal(here, there, digests)
         for name in here.drills():
             self._file(here, there, name, digests)
         self._newest(here.id, outline)
@@ -274,6 +275,13 @@ class _Run:
             )
             return
         self.target.store.put(self._key(here.id, name), data, overwrite=True)
+
+    def _seal(self, here: Folder, there: Folder, digests: Mapping[str, str]) -> None:
+        """That of the source; where it has none (its writer was stopped, or a prune has just taken it) one like it."""
+        if here.seal is not None:
+            self._file(here, there, here.seal, digests)
+        if not self.target.is_sealed(self.system, here.id):
+            self.target.seal(self.system, here.id)
 
     def _beside(self, here: Folder, there: Folder) -> None:
         """A backup that both have: what the copy has not been told of yet. Nothing that is there is replaced."""

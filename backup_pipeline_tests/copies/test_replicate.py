@@ -313,3 +313,20 @@ def test_every_object_of_the_copy_bears_its_own_name(vault: Vault, copy: Vault) 
     replicate(vault, copy, "shop")
     for path in (root(copy) / "objects").rglob("*.zst"):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name.partition(".")[0]
+
+
+@pytest.mark.rule("C3")
+def test_a_backup_whose_writer_was_stopped_before_the_seal_is_sealed_in_the_copy(
+    vault: Vault, copy: Vault
+) -> None:
+    (root(vault) / layout.seal_key("shop", identifier_of(3))).unlink()
+    assert replicate(vault, copy, "shop").ok
+    assert copy.is_sealed("shop", identifier_of(3))
+    for night in (1, 3):
+        (root(copy) / layout.seal_key("shop", identifier_of(night))).unlink()
+    _forget(vault, identifier_of(1))
+    assert replicate(vault, copy, "shop").ok
+    assert copy.is_sealed("shop", identifier_of(3))
+    assert copy.is_sealed("shop", identifier_of(1)), (
+        "its vault has forgotten it, and the copy was stopped before its seal"
+    )
