@@ -165,6 +165,14 @@ def commit(
                 f"the files of {system} were not read: {', '.join(draft.awaits)}",
                 remedy="nothing was committed; run the steps of these file trees as well, or the whole job again",
             )
+        newest = max(vault.ids(system), default="")
+        if newest > draft.id:
+            # Filed before it, this one would break the chain of manifests.
+            vault.notes.delete(layout.draft_key(system, token))
+            raise Incomplete(
+                f"a newer backup of {system} ({newest}) was committed while this one was being read",
+                remedy="nothing is missing: the newer one stands in its place",
+            )
         manifest = _commit(vault, held, draft, clock)
         vault.notes.delete(layout.draft_key(system, token))
         return manifest
@@ -312,11 +320,6 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     earlier = vault.ids(draft.system)
     for identifier in earlier[-1:]:
         vault.seal(draft.system, identifier)
-        if identifier > draft.id:
-            raise Incomplete(
-                f"a newer backup of {draft.system} ({identifier}) was committed while this one was being read",
-                remedy="nothing is missing: the newer one is the newest backup",
-            )
     manifest = replace(
         draft,
         finished_at=timestamp(clock()),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up, commit, export
+from backup_pipeline.backup import Order, back_up, commit, export, export_tree
 from backup_pipeline.errors import (
     AlreadyExists,
     Incomplete,
@@ -21,7 +22,9 @@ from backup_pipeline.errors import (
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import Selection
+from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.trees import TreeOrder
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.scripted import ScriptedSource
@@ -209,14 +212,35 @@ def test_the_two_halves_of_a_graph_make_the_same_backup(vault: Vault, clock: Cal
         commit(vault, "shop", token="run-1", clock=clock)
 
 
-def test_a_backup_that_comes_between_the_two_halves_does_not_disturb_them(
+def test_a_draft_that_a_newer_backup_has_overtaken_is_not_filed_before_it(
     vault: Vault, clock: Callable[[], datetime]
 ) -> None:
     source = ScriptedSource(dict(ROWS))
-    draft = export(vault, source, SHOP, token="run-1", clock=clock)
+    export(vault, source, SHOP, token="run-1", clock=clock)
     between = back_up(vault, source, SHOP, clock=clock)
-    manifest = commit(vault, "shop", token="run-1", clock=clock)
-    assert vault.ids("shop") == (draft.id, between.id)
-    assert manifest.previous == vault.link("shop", between.id)
+    with pytest.raises(Incomplete, match=between.id):
+        commit(vault, "shop", token="run-1", clock=clock)
+    assert vault.ids("shop") == (between.id,)
+    with pytest.raises(NotFound):
+        vault.draft("shop", "run-1")
     later = back_up(vault, source, SHOP, clock=clock)
-    assert later.previous is not None
+    assert later.previous == vault.link("shop", between.id)
+
+
+def test_a_backup_whose_trees_were_not_all_read_is_not_committed(
+    vault: Vault, clock: Callable[[], datetime], tmp_path: Path
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "one").write_text("1")
+    trees = tuple(TreeOrder(name, LocalSource(tmp_path / "tree")) for name in ("media", "vectors"))
+    order = replace(SHOP, trees=trees)
+    draft = export(vault, ScriptedSource(dict(ROWS)), order, token="run-1", trees_follow=True, clock=clock)
+    assert draft.awaits == ("media", "vectors")
+    export_tree(vault, "shop", trees[0], token="run-1", clock=clock)
+    with pytest.raises(Incomplete, match="vectors"):
+        commit(vault, "shop", token="run-1", clock=clock)
+    assert vault.ids("shop") == ()
+    export_tree(vault, "shop", trees[1], token="run-1", clock=clock)
+    manifest = commit(vault, "shop", token="run-1", clock=clock)
+    assert [tree.name for tree in manifest.files] == ["media", "vectors"]
+    assert manifest.awaits == ()

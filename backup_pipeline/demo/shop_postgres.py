@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import psycopg
+
+from backup_pipeline.demo.media import Picture, count, invoices, product_pictures, remove
 
 #: What the shop knows about itself; asked before the disaster and after the restore.
 _QUESTIONS = (
@@ -16,7 +20,11 @@ _QUESTIONS = (
     ("payments", "SELECT count(*) FROM payments"),
     ("revenue", "SELECT coalesce(sum(amount), 0) FROM payments"),
     ("sum of all prices", "SELECT sum(price) FROM products"),
+    ("rows of pictures", "SELECT count(*) FROM product_images"),
 )
+PRODUCTS = range(1, 401)
+INVOICES = range(1, 301)
+NEW_INVOICES = range(301, 321)
 
 _TRADING = (
     "INSERT INTO orders (customer_id, status, placed_at)"
@@ -30,26 +38,52 @@ _TRADING = (
     " WHERE o.placed_at >= '2026-11-20 UTC' GROUP BY o.id",
 )
 
-#: A migration on Friday evening: a forgotten WHERE, a cascade, a dropped table.
+#: A migration on Friday evening: a forgotten WHERE, a cascade, a dropped table; and a clean-up of pictures that
+#: takes the rows and the files together.
 DISASTER = (
     "UPDATE products SET price = 0.01",
     "DELETE FROM customers WHERE id % 2 = 0",
     "DROP TABLE payments CASCADE",
+    "DELETE FROM product_images WHERE product_id >= 100",
 )
+LOST_FOLDERS = ("products/01", "products/02", "products/03", "products/04")
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
     url: str
+    #: Pictures of products, which rows name, and invoices, which none does.
+    media: Path
 
     def open_for_business(self) -> None:
         self._run([resources.files("backup_pipeline.demo").joinpath("shop.sql").read_text(encoding="utf-8")])
+        self._show(zip(PRODUCTS, product_pictures(self.media, PRODUCTS), strict=True))
+        for _ in invoices(self.media, INVOICES):
+            pass
 
     def trade_for_a_day(self) -> None:
         self._run(_TRADING)
+        for _ in invoices(self.media, NEW_INVOICES):
+            pass
 
     def suffer(self) -> None:
         self._run(DISASTER)
+        for folder in LOST_FOLDERS:
+            for found in sorted(self.media.glob(f"{folder}*")):
+                remove(self.media, str(found.relative_to(self.media)))
+
+    def _show(self, pictures: Iterable[tuple[int, Picture]]) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.cursor().executemany(
+                "INSERT INTO product_images (product_id, file, checksum, bytes) VALUES (%s, %s, %s, %s)",
+                [(product, one.path, one.sha256, one.size) for product, one in pictures],
+            )
+
+    def out_of_step(self) -> int:
+        """Rows whose picture is not there, or is another one."""
+        with psycopg.connect(self.url) as connection:
+            rows = connection.execute("SELECT file, checksum FROM product_images").fetchall()
+        return sum(1 for file, checksum in rows if _digest(self.media / file) != checksum)
 
     def facts(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -62,6 +96,8 @@ class Shop:
                     found[name] = "no such table"
                 else:
                     found[name] = f"{row[0]:,}" if row else "nothing"
+        found["files on disk"] = f"{count(self.media):,}"
+        found["rows out of step"] = f"{self.out_of_step():,}"
         return found
 
     def first_new_order(self) -> int:
@@ -77,3 +113,7 @@ class Shop:
         with psycopg.connect(self.url) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

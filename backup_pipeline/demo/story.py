@@ -1,4 +1,4 @@
-"""The story of the demo, step by step: protect, trade, break, restore, prove.
+"""The story of the demo, step by step: protect two systems, trade, break, restore, lose the vault as well, prove.
 
 It ends with an exit code: 0 only when what came back is what was there, and a drill says so too.
 """
@@ -12,32 +12,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_pipeline import config
-from backup_pipeline.demo.shop_postgres import DISASTER, Shop
+from backup_pipeline.demo import media
+from backup_pipeline.demo.blog_sqlite import Blog
+from backup_pipeline.demo.shop_postgres import DISASTER, LOST_FOLDERS, Shop
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.errors import ConfigError, ProofFailed
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.project import Project
+from backup_pipeline.project import Project, copying, files
+from backup_pipeline.restore.files import FilesOrder
+from backup_pipeline.vault import crypto
 
 Say = Callable[[str], None]
 
 _MARK = ".backup-pipeline-demo"
 
 CONFIG = """\
-# The demo's configuration: one system, one PostgreSQL database.
+# The demo's configuration: two systems, their files, a second disk, and a key without which nothing can be read.
 vault: ./vault
+copies:
+  second_disk: ./second-disk
+encryption:
+  recipients: [{public}]
+  identity: ${{file:demo.key}}
+retention: {{last: 7, daily: 30, monthly: 12}}
 systems:
   shop:
-    database: ${file:database-url}
+    database: ${{file:database-url}}
     schedule: "0 2 * * *"
     timezone: Europe/Berlin
     exclude: [audit_log]
+    files:
+      media:
+        path: ./shop-media
+        refs: {{product_images.file: path, sha256: product_images.checksum, size: product_images.bytes}}
+        types: [image/*, application/pdf]
+        max_size: 5MB
+        orphans: ignore
     groups:
-      catalog: [products]
+      catalog: [products, product_images, files/media]
       sales: [customers, orders, order_items, payments]
     invariants:
       every payment is the sum of its items: >
         SELECT p.id FROM public.payments AS p JOIN public.order_items AS i USING (order_id)
         GROUP BY p.id, p.amount HAVING p.amount <> sum(i.total)
+  blog:
+    database: sqlite:///blog/blog.db
+    schedule: "30 2 * * *"
+    files:
+      uploads:
+        path: ./blog/uploads
+        refs: {{posts.picture: path, sha256: posts.picture_sha256}}
 """
 
 
@@ -50,9 +74,13 @@ class Ending:
     broken: dict[str, str]
     restored: dict[str, str]
     first_new_order: int
+    #: Of the blog, from the second disk, when the vault was gone.
+    posts: int
+    uploads: int
     recovery_seconds: float
     tables_compared: int
     rows_compared: int
+    files_compared: int
     seconds: float
 
 
@@ -61,98 +89,170 @@ def run(folder: Path, *, say: Say, fresh: bool = True) -> Ending:
     began = time.monotonic()
     _prepare(folder, fresh=fresh)
     with EmbeddedPostgres.create() as server:
-        shop = Shop(server.create_database("shop"))
-        (folder / "backup.yaml").write_text(CONFIG, encoding="utf-8")
+        shop = Shop(server.create_database("shop"), folder / "shop-media")
+        key, public = crypto.generate()
+        (folder / "demo.key").touch(0o600)
+        (folder / "demo.key").write_text(key, encoding="utf-8")
         (folder / "database-url").write_text(shop.url, encoding="utf-8")
+        (folder / "backup.yaml").write_text(CONFIG.format(public=public), encoding="utf-8")
         project = Project(config.load(folder / "backup.yaml"))
-        return _tell(project, server, shop, folder, say, began)
+        return _Story(project, server, shop, Blog(folder / "blog"), folder, say).tell(began)
 
 
-def _tell(
-    project: Project, server: EmbeddedPostgres, shop: Shop, folder: Path, say: Say, began: float
-) -> Ending:
-    from backup_pipeline.orchestration.launch import run_backup, run_drill
+@dataclass(frozen=True, slots=True)
+class _Story:
+    project: Project
+    server: EmbeddedPostgres
+    shop: Shop
+    blog: Blog
+    folder: Path
+    say: Say
 
-    shop.open_for_business()
-    say(
-        f"1. A shop on PostgreSQL {server.major}: customers, orders, payments, and an audit log that nobody needs."
-    )
+    def tell(self, began: float) -> Ending:
+        before = self.protect()
+        broken = self.break_everything()
+        restored, order = self.bring_back_the_shop(before, broken)
+        posts, uploads = self.bring_back_the_blog()
+        return self.prove(began, before, broken, restored, order, posts, uploads)
 
-    first = run_backup(project, "shop")
-    say(f"2. First backup:  {_described(project, first)}")
-    for left in first.left_out:
-        say(f"   left out:      {left.schema}.{left.name} ({left.reason})")
+    def protect(self) -> dict[str, str]:
+        from backup_pipeline.orchestration.launch import run_backup
 
-    shop.trade_for_a_day()
-    second = run_backup(project, "shop")
-    before = shop.facts()
-    say(f"3. A day later:   {_described(project, second)}")
+        say = self.say
+        self.shop.open_for_business()
+        self.blog.open()
+        say(
+            f"1. Two systems: a shop on PostgreSQL {self.server.major} with {media.count(self.shop.media)} pictures and"
+            f" invoices, a blog on SQLite with {media.count(self.blog.uploads)} pictures."
+        )
+        first = run_backup(self.project, "shop")
+        say("2. First backups, encrypted, and copied to a second disk:")
+        say(f"      shop  {self.described(first)}")
+        say(f"      blog  {self.described(run_backup(self.project, 'blog'))}")
+        for left in first.left_out:
+            say(f"      left out: {left.schema}.{left.name} ({left.reason})")
+        self.shop.trade_for_a_day()
+        second = run_backup(self.project, "shop")
+        before = self.shop.facts()
+        say("3. A day later, after 300 orders and 20 invoices:")
+        say(f"      shop  {self.described(second)}")
+        for system in ("shop", "blog"):
+            report = self.project.verify(system)
+            counted = report.counted
+            say(
+                f"{'4. Verified:' if system == 'shop' else '':<13} {system}: {counted['objects']} objects,"
+                f" {counted.get('rows', 0):,} rows, {counted.get('files', 0)} files read back; {len(report.errors)} errors"
+            )
+            if not report.ok:
+                raise ProofFailed(report.errors[0].message, remedy=f"run `backup-pipeline verify {system}`")
+        return before
 
-    report = project.verify("shop")
-    say(
-        f"4. Verified:      {report.counted['objects']} objects and {report.counted['rows']:,} rows read back,"
-        f" {report.counted['references']} foreign keys followed, {len(report.errors)} errors"
-    )
-    if not report.ok:
-        raise ProofFailed("the vault does not verify", remedy="run `backup-pipeline verify shop`")
+    def break_everything(self) -> dict[str, str]:
+        self.shop.suffer()
+        broken = self.shop.facts()
+        shutil.rmtree(self.blog.folder)
+        self.say("5. Friday, 18:55. Someone runs a migration on the live shop, and a script cleans up:")
+        for statement in DISASTER:
+            self.say(f"      {statement};")
+        self.say(
+            f"      rm -r {' '.join(f'{folder}*' for folder in LOST_FOLDERS)}    and, by mistake: rm -r blog"
+        )
+        return broken
 
-    shop.suffer()
-    broken = shop.facts()
-    say("5. Friday, 18:55. Someone runs a migration on the live database:")
-    for statement in DISASTER:
-        say(f"      {statement};")
+    def bring_back_the_shop(
+        self, before: dict[str, str], broken: dict[str, str]
+    ) -> tuple[dict[str, str], int]:
+        target, folder = self.server.url("shop_restored"), self.folder / "restored"
+        result = self.project.restore("shop", "latest", target, create=True)
+        back = files.restore_files(self.project, "shop", "latest", folder, FilesOrder(("media",)))
+        again = Shop(target, folder)
+        restored = again.facts()
+        self.say(
+            f"6. The shop comes back, rows and {back.files:,} files in step, in"
+            f" {result.seconds['total'] + back.seconds:.1f} s:"
+        )
+        self.table(before, broken, restored)
+        if restored != before:
+            raise ProofFailed(
+                "what came back is not what was there", remedy="this is a bug: please report it"
+            )
+        order = again.first_new_order()
+        self.say(f"      The first order after the restore got number {order}: the sequences are right, too.")
+        return restored, order
 
-    target = server.url("shop_restored")
-    result = project.restore("shop", "latest", target, create=True)
-    again = Shop(target)
-    restored = again.facts()
-    say(f"6. Restored to a new database in {result.seconds['total']:.1f} s:")
-    _table(say, before, broken, restored)
-    if restored != before:
-        raise ProofFailed("what came back is not what was there", remedy="this is a bug: please report it")
-    order = again.first_new_order()
-    say(f"   The first order after the restore got number {order}: the sequences are right, too.")
+    def bring_back_the_blog(self) -> tuple[int, int]:
+        """With the vault gone as well."""
+        shutil.rmtree(self.folder / "vault")
+        there = self.project.at("second_disk")
+        self.blog.folder.mkdir()
+        there.restore("blog", "latest", f"sqlite:///{self.blog.database}")
+        files.restore_files(there, "blog", "latest", self.blog.uploads, FilesOrder(("uploads",)))
+        posts, uploads = self.blog.posts(), media.count(self.blog.uploads)
+        self.say(
+            f"7. Then the vault's disk dies. From the second disk: the blog, {posts} posts, {uploads} pictures;"
+        )
+        for system in ("shop", "blog"):
+            copying.copy(self.project, system, source="second_disk", target="vault")
+        found = len(self.project.list())
+        self.say(f"      and the vault itself, filled again: {found} backups.")
+        return posts, uploads
 
-    drill = run_drill(project, "shop")
-    if not drill.report.ok:
-        raise ProofFailed(drill.report.errors[0].message, remedy="run `backup-pipeline drill shop`")
-    counted = drill.report.counted
-    say(
-        f"7. Drill:         {counted['tables']} tables, {counted['rows']:,} rows compared with the backup,"
-        f" {counted['sequences']} sequences, {counted['invariants']} invariant; recovered in {drill.recovery_seconds:.1f} s"
-    )
-    seconds = time.monotonic() - began
-    say(f"   PROVEN         {project.show('shop').id}   ({seconds:.0f} s for all of this)")
-    say("")
-    say(f"Look around: backup-pipeline --config {folder / 'backup.yaml'} list | show shop | status | ui")
-    return Ending(
-        folder=str(folder),
-        before=before,
-        broken=broken,
-        restored=restored,
-        first_new_order=order,
-        recovery_seconds=drill.recovery_seconds,
-        tables_compared=counted["tables"],
-        rows_compared=counted["rows"],
-        seconds=seconds,
-    )
+    def prove(
+        self,
+        began: float,
+        before: dict[str, str],
+        broken: dict[str, str],
+        restored: dict[str, str],
+        order: int,
+        posts: int,
+        uploads: int,
+    ) -> Ending:
+        from backup_pipeline.orchestration.launch import run_drill
 
+        drill = run_drill(self.project, "shop")
+        if not drill.report.ok:
+            raise ProofFailed(drill.report.errors[0].message, remedy="run `backup-pipeline drill shop`")
+        counted = drill.report.counted
+        self.say(
+            f"8. Drill:      {counted['tables']} tables, {counted['rows']:,} rows and {counted['files']} files compared with"
+            f" the backup; recovered in {drill.recovery_seconds:.1f} s"
+        )
+        seconds = time.monotonic() - began
+        self.say(f"   PROVEN      {self.project.show('shop').id}   ({seconds:.0f} s for all of this)")
+        self.say("")
+        path = self.folder / "backup.yaml"
+        self.say(
+            f"Look around: backup-pipeline --config {path} list | show shop | status | prune --dry-run | ui"
+        )
+        return Ending(
+            folder=str(self.folder),
+            before=before,
+            broken=broken,
+            restored=restored,
+            first_new_order=order,
+            posts=posts,
+            uploads=uploads,
+            recovery_seconds=drill.recovery_seconds,
+            tables_compared=counted["tables"],
+            rows_compared=counted["rows"],
+            files_compared=counted["files"],
+            seconds=seconds,
+        )
 
-def _described(project: Project, manifest: Manifest) -> str:
-    line = project.listed(manifest.system, manifest.id)
-    reused = (
-        f", {line.reused_chunks} of {line.chunks} chunks unchanged and not read" if line.reused_chunks else ""
-    )
-    return (
-        f"{line.tables} tables, {line.rows:,} rows, {line.bytes / 2**20:.1f} MiB"
-        f" in {line.seconds:.1f} s{reused}"
-    )
+    def described(self, manifest: Manifest) -> str:
+        line = self.project.listed(manifest.system, manifest.id)
+        new = sum(tree.new_files for tree in manifest.files)
+        reused = f", {line.reused_chunks} of {line.chunks} chunks unchanged" if line.reused_chunks else ""
+        reused += f", {new} files new" if line.files and new < line.files else ""
+        return (
+            f"{line.tables} tables, {line.rows:,} rows, {line.files} files, {line.bytes / 2**20:.1f} MiB"
+            f" in {line.seconds:.1f} s{reused}"
+        )
 
-
-def _table(say: Say, before: dict[str, str], broken: dict[str, str], restored: dict[str, str]) -> None:
-    say(f"      {'':<18} {'before':>14} {'broken':>14} {'restored':>14}")
-    for name, value in before.items():
-        say(f"      {name:<18} {value:>14} {broken[name]:>14} {restored[name]:>14}")
+    def table(self, before: dict[str, str], broken: dict[str, str], restored: dict[str, str]) -> None:
+        self.say(f"      {'':<18} {'before':>14} {'broken':>14} {'restored':>14}")
+        for name, value in before.items():
+            self.say(f"      {name:<18} {value:>14} {broken[name]:>14} {restored[name]:>14}")
 
 
 def _prepare(folder: Path, *, fresh: bool) -> None:

@@ -218,6 +218,8 @@ class Manifest:
     recover_sha256: str = ""
     previous: Link | None = None
     tools: dict[str, str] = field(default_factory=dict)
+    #: Only in a draft: the file trees that are still to be read.
+    awaits: tuple[str, ...] = ()
     format: int = FORMAT
 
     def table(self, identifier: TableId) -> TableEntry | None:

@@ -95,7 +95,9 @@ def _read(
 ) -> Iterator[dg.MaterializeResult[None]]:
     system = plan.system
     chosen = plan.selected(context.selected_asset_keys)
-    only = _only(plan, chosen, config)
+    trees = tokens.trees_that_follow(context, system, plan.trees)
+    only = _only(plan, chosen, trees, config)
+    commits = tokens.manifest_follows(context, system)
     draft = backups.project.export(
         system,
         token=context.run.run_id,
@@ -103,9 +105,10 @@ def _read(
         full=config.full,
         only=only,
         pending=tuple(config.pending),
+        # Where nobody commits after them, the trees are read here, and their steps find them in the backup.
+        trees_follow=commits and bool(trees),
         listener=backups.listen(context.log),
     )
-    commits = tokens.manifest_follows(context, system)
     manifest = draft if commits else backups.project.commit(system, token=context.run.run_id)
     schema = backups.project.vault.schema(manifest)
     if naming.schema_key(system) in context.selected_asset_keys:
@@ -133,18 +136,21 @@ def _read(
         _tables_are_gone(backups.project, manifest, missing)
 
 
-def _only(plan: SystemPlan, chosen: Sequence[TableAsset], config: ReadConfig) -> tuple[str, ...]:
+def _only(
+    plan: SystemPlan, chosen: Sequence[TableAsset], trees: Sequence[str], config: ReadConfig
+) -> tuple[str, ...]:
     """What to ask for: nothing (all there is, also what the graph does not know) or just what was selected."""
     if config.only:
         return tuple(config.only)
+    files = tuple(f"files.{name}" for name in trees)
     if len(chosen) == len(plan.assets):
-        return ()
-    if not chosen:
+        return () if len(trees) == len(plan.trees) else ("*", *files)
+    if not chosen and not trees:
         raise ConfigError(
             f"no table of {plan.system} is selected, and a backup without a table is none",
             remedy=f"select the tables as well, or run the job {naming.backup_job(plan.system)}",
         )
-    return tuple(glob for asset in chosen for glob in asset.globs())
+    return (*(glob for asset in chosen for glob in asset.globs()), *files)
 
 
 def _table_result(asset: TableAsset, manifest: Manifest, schema: Schema) -> dg.MaterializeResult[None] | None:
@@ -194,7 +200,11 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        deps=[naming.schema_key(system), *(asset.key for asset in plan.assets)],
+        deps=[
+            naming.schema_key(system),
+            *(asset.key for asset in plan.assets),
+            *(naming.tree_key(system, name) for name in plan.trees),
+        ],
         group_name=system,
         kinds={"json"},
         owners=list(settings.owners),

@@ -37,18 +37,10 @@ class _HasClient(Protocol):
 def signed_in(project: Project, resources: Mapping[str, object]) -> Project:
     """The project whose stores sign in by the resources that were given."""
     if (secrets := resources.get(SECRETS)) is not None and project.settings.asks_aws:
-        from backup_pipeline.accounts import aws, aws_secrets
+        from backup_pipeline.accounts import aws_secrets
 
         found = _once(lambda: _defaults(_checked(SECRETS, secrets), "secretsmanager"))
-        aws_secrets.shared.access = lambda: aws.AwsAccess(
-            endpoint=found().endpoint,
-            region=found().region,
-            profile=found().profile,
-            access_key_id=found().access_key_id,
-            secret_access_key=found().secret_access_key,
-            session_token=found().session_token,
-            clients=found().clients,
-        )
+        aws_secrets.shared.access = lambda: found().access()
     if (given := resources.get(S3)) is None or not _would_use(project.settings):
         return project
     resource = _checked(S3, given)

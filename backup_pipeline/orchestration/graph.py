@@ -18,6 +18,7 @@ from backup_pipeline.orchestration.plan import plan_of
 from backup_pipeline.orchestration.resources import KEY, Backups
 from backup_pipeline.orchestration.schedules import schedules
 from backup_pipeline.orchestration.sensors import pending_migrations, watch
+from backup_pipeline.orchestration.trees import live_trees, tree_assets
 from backup_pipeline.project import Project
 
 
@@ -47,7 +48,9 @@ def build_defs(
         plan = plan_of(project, system)
         assets += [
             *live_assets(plan),
+            *live_trees(project, plan),
             read_assets(project, plan),
+            *tree_assets(project, plan),
             manifest_asset(project, plan),
             drill_asset(project, plan),
         ]

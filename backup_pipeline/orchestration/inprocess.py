@@ -27,7 +27,7 @@ from backup_pipeline.orchestration.judging import judge_backup
 from backup_pipeline.orchestration.launch import BackupRequest
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import KEY, Backups, Kept, StepFailure
-from backup_pipeline.project import Project, copying
+from backup_pipeline.project import Project, copying, trees
 from backup_pipeline.project.copying import Copied
 
 if TYPE_CHECKING:
@@ -60,7 +60,12 @@ def backup(
     kept = Kept()
     run = _Run(
         naming.backup_job(system),
-        {"ops": {naming.read_step(system): {"config": config}}},
+        {
+            "ops": {
+                naming.read_step(system): {"config": config},
+                **_tree_config(project, system, selection, request),
+            }
+        },
         selection,
         Backups(project, listener, kept),
     )
@@ -164,10 +169,22 @@ def _selection(project: Project, system: str, request: BackupRequest) -> list[dg
     if request.only:
         found = _chosen(project, system, request.only)
     else:
-        found = [asset.key for asset in plan_of(project, system).assets]
+        plan = plan_of(project, system)
+        found = [asset.key for asset in plan.assets]
+        found += [naming.tree_key(system, name) for name in plan.trees]
     names = project.settings.copies_of(system) if request.copies else ()
     copies = [naming.copy_key(system, name) for name in names]
     return [naming.schema_key(system), *found, naming.manifest_key(system), *copies]
+
+
+def _tree_config(
+    project: Project, system: str, selection: Sequence[dg.AssetKey] | None, request: BackupRequest
+) -> dict[str, Any]:
+    return {
+        naming.tree_step(system, name): {"config": {"full": request.full}}
+        for name in project.system(system).files
+        if selection is None or naming.tree_key(system, name) in selection
+    }
 
 
 def _chosen(project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
@@ -178,7 +195,7 @@ def _chosen(project: Project, system: str, only: Sequence[str]) -> list[dg.Asset
         found = _named(plan_of(project, system), project, system, only)
     if found is None:
         raise ConfigError(
-            f"{', '.join(only)}: not all of these are groups or tables of {system}",
+            f"{', '.join(only)}: not all of these are groups, tables or file trees (files.NAME) of {system}",
             remedy=f"groups: {', '.join(project.system(system).groups) or 'none'}; "
             f"tables: `backup-pipeline inventory {system}`",
         )
@@ -193,6 +210,11 @@ def _named(plan: SystemPlan, project: Project, system: str, only: Sequence[str])
             asset.key
             for asset in plan.assets
             if any(matches(glob, table.id) for table in asset.tables for glob in globs)
+        ]
+        hits += [
+            naming.tree_key(system, tree)
+            for tree in plan.trees
+            if any(trees.names_tree(glob, tree) for glob in globs)
         ]
         if not hits:
             return None

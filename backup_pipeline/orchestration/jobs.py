@@ -18,6 +18,7 @@ def backup_job(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.Unres
     made = [
         naming.schema_key(system),
         *(asset.key for asset in plan.assets),
+        *(naming.tree_key(system, name) for name in plan.trees),
         naming.manifest_key(system),
         *copies,
     ]
@@ -25,7 +26,7 @@ def backup_job(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.Unres
         naming.backup_job(system),
         selection=dg.AssetSelection.assets(*made),
         tags={SYSTEM_TAG: system},
-        description=f"A full backup of {system}: schema and tables in one snapshot, manifest, checks, copies.",
+        description=f"A full backup of {system}: schema and tables in one snapshot, its files, manifest, checks, copies.",
     )
 
 

@@ -56,6 +56,8 @@ class SystemPlan:
     assets: tuple[TableAsset, ...]
     left_out: tuple[InventoryTable, ...]
     inventoried: bool
+    #: The names of its file trees.
+    trees: tuple[str, ...] = ()
 
     def key_of(self, table: TableId) -> dg.AssetKey | None:
         return next((asset.key for asset in self.assets if asset.holds(table)), None)
@@ -74,15 +76,16 @@ class SystemPlan:
 
 def plan_of(project: Project, system: str) -> SystemPlan:
     inventory = project.known_inventory(system)
+    trees = tuple(sorted(project.system(system).files))
     if inventory is None:
-        return SystemPlan(system, "", (), (), inventoried=False)
+        return SystemPlan(system, "", (), (), inventoried=False, trees=trees)
     taken = tuple(t for t in inventory.tables if t.left_out is None and t.kind in _WITH_ROWS)
     left_out = tuple(t for t in inventory.tables if t.left_out is not None)
     if len(taken) > project.system(system).table_assets:
         assets = _one_a_schema(system, taken)
     else:
         assets = _one_a_table(system, taken)
-    return SystemPlan(system, inventory.engine.name, assets, left_out, inventoried=True)
+    return SystemPlan(system, inventory.engine.name, assets, left_out, inventoried=True, trees=trees)
 
 
 def _one_a_table(system: str, tables: tuple[InventoryTable, ...]) -> tuple[TableAsset, ...]:

@@ -31,7 +31,17 @@ def digest_of(parts: Iterable[str]) -> str:
 
 def manifest_follows(context: dg.AssetExecutionContext, system: str) -> bool:
     """Whether this run, as it was launched or narrowed, has the step that commits."""
-    key = naming.manifest_key(system)
+    return _has_step(context, naming.manifest_key(system))
+
+
+def trees_that_follow(
+    context: dg.AssetExecutionContext, system: str, names: Iterable[str]
+) -> tuple[str, ...]:
+    """The file trees whose steps are in this run."""
+    return tuple(name for name in names if _has_step(context, naming.tree_key(system, name)))
+
+
+def _has_step(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     steps = context.run.step_keys_to_execute
     if steps is not None:
         return key.to_python_identifier() in steps
@@ -47,7 +57,7 @@ def commit_of_this_run(context: dg.AssetExecutionContext, project: Project, syst
         try:
             return project.commit(system, token=token)
         except NotFound:
-            done = _committed_by(context.instance, project, system, token)
+            done = committed_by(context.instance, project, system, token)
             if done is not None:
                 return project.vault.manifest(system, done)
     raise NotFound(
@@ -61,13 +71,13 @@ def backup_of_run(
 ) -> str | None:
     """The backup that a run, or the one that it was re-executed from, has committed."""
     for token in dict.fromkeys((run.run_id, run.parent_run_id, run.root_run_id)):
-        done = token and _committed_by(instance, project, system, token)
+        done = token and committed_by(instance, project, system, token)
         if done:
             return done
     return None
 
 
-def _committed_by(instance: dg.DagsterInstance, project: Project, system: str, run_id: str) -> str | None:
+def committed_by(instance: dg.DagsterInstance, project: Project, system: str, run_id: str) -> str | None:
     """A run that was killed just after its commit left no draft: its backup is known by what it recorded."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
         made = entry.asset_materialization

@@ -42,6 +42,8 @@ RENEW = 30.0
 STALE = 300.0
 #: How long a lock has to stand before it is ours, where creates are not conditional.
 SETTLE = 1.0
+#: Between two looks of somebody who waits for a lock.
+ASK_AGAIN = 1.0
 #: The tokens of the locks that this very process holds.
 _living: set[str] = set()
 _NEVER = "1970-01-01T00:00:00.000000Z"
@@ -104,6 +106,23 @@ def hold(
     """Hold the lock of a system, or raise VaultBusy with who holds it."""
     with hold_key(store, layout.lock_key(system), what, now=now) as held:
         yield held
+
+
+@contextmanager
+def hold_when_free(store: Store, system: str, what: str, *, patience: float) -> Iterator[Held]:
+    """The same for somebody who has time: waits while another holds it, so many seconds at most."""
+    deadline = time.monotonic() + patience
+    while True:
+        taken = False
+        try:
+            with hold(store, system, what) as held:
+                taken = True
+                yield held
+                return
+        except VaultBusy:
+            if taken or time.monotonic() > deadline:
+                raise
+        time.sleep(ASK_AGAIN)
 
 
 @contextmanager

@@ -18,20 +18,30 @@ def test_the_demo_breaks_a_shop_and_brings_it_back(tmp_path: Path) -> None:
     ending = demo.run(tmp_path / "demo", say=said.append)
     assert ending.restored == ending.before != ending.broken
     assert ending.broken["payments"] == "no such table"
-    assert ending.tables_compared == 5
-    assert ending.rows_compared == 148_800
+    assert ending.broken["files on disk"] == "419"
+    assert ending.restored["rows out of step"] == "0"
+    assert (ending.posts, ending.uploads) == (60, 60), "of the blog, from the second disk"
+    assert ending.tables_compared == 6
+    assert ending.rows_compared == 149_200
+    assert ending.files_compared >= 50
     assert ending.first_new_order == 30_301
     text = "\n".join(said)
-    assert len(text.splitlines()) <= 40, "the demo should fit on one screen"
+    assert len(text.splitlines()) <= 42, "the demo should fit on one screen"
     assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 120
     assert "PROVEN" in text
 
-    # What it leaves can be looked at: two backups, the second one proven, the first linked from it.
+    # What it leaves can be looked at: two backups, the second one proven, the first linked from it; and the copy.
     project = Project(config.load(tmp_path / "demo" / "backup.yaml"))
     first, second = project.list("shop")
     assert second.proven_at is not None
     assert first.proven_at is None
     assert project.show("shop").previous == project.vault.link("shop", first.id)
+    assert project.copy("second_disk").ids("shop") == (first.id, second.id)
+
+    # Encrypted: neither place gives away what is in it.
+    for place in ("vault", "second-disk"):
+        for path in (tmp_path / "demo" / place).rglob("*"):
+            assert not path.is_file() or b"order_items" not in path.read_bytes(), path
 
 
 def test_the_demo_does_not_touch_a_folder_that_is_not_its_own(tmp_path: Path) -> None:

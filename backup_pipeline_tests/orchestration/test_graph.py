@@ -148,7 +148,7 @@ def test_two_thousand_tables_load_fast_and_cost_one_asset_a_schema(shop: Shop) -
     assert len(keys(defs)) == 4 + 4 + 4
     # And with an asset for each, for whoever asks for it.
     shop.configure("table_assets: 5000")
-    assert len(keys(build_defs(shop.project))) == 2000 * 2 + 3
+    assert len(keys(build_defs(shop.project))) == 2000 * 2 + 4
     assert time.process_time() - began < 3.0
 
 

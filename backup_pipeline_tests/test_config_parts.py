@@ -1,0 +1,86 @@
+"""What `vault:`, `copies:`, `files:`, `encryption:` and `retention:` become; the rules of all settings are in test_config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.errors import ConfigError
+from backup_pipeline_tests.test_config import parse, system
+
+
+def test_a_store_is_an_address_or_an_address_with_what_opening_it_needs(tmp_path: Path) -> None:
+    text = """\
+vault: ./v
+copies:
+  disk: /mnt/usb/backups
+  off_site:
+    url: s3://bucket/prefix
+    endpoint: ${env:ENDPOINT}
+    access_key_id: ${env:KEY}
+    secret_access_key: ${env:SECRET}
+    storage_class: GLACIER_IR
+    max_rate: 20MB
+    within: 2d
+systems:
+  shop: {database: sqlite:///x}
+"""
+    settings = parse(text, tmp_path, ENDPOINT="https://s3.example", KEY="AKIAEXAMPLE", SECRET="very secret")
+    assert settings.vault.options(tmp_path, tmp_path / "s").url == str(tmp_path / "v")
+    off_site = settings.copies["off_site"]
+    options = off_site.options(tmp_path, tmp_path / "s", ("*/lock.json",))
+    assert (options.scheme, options.endpoint, options.max_rate) == ("s3", "https://s3.example", 20 * 2**20)
+    assert (options.secret_access_key, options.mutable) == ("very secret", ("*/lock.json",))
+    assert "very secret" not in repr(options)
+    assert "very secret" not in repr(settings)
+    assert {"AKIAEXAMPLE", "very secret"} <= set(settings.secrets)
+    assert settings.copies_of("shop") == ("disk", "off_site")
+    assert off_site.within == 2 * 86400
+
+
+def test_a_missing_secret_of_a_copy_fails_when_the_copy_is_opened() -> None:
+    settings = parse("copies: {away: {url: s3://b, secret_access_key: '${env:S}'}}\n" + system(""))
+    with pytest.raises(ConfigError, match=r"copies\.away\.secret_access_key: the environment variable S"):
+        settings.copies["away"].options(Path(), Path())
+
+
+def test_references_of_a_tree_share_what_is_said_once_for_their_table() -> None:
+    tree = """\
+files:
+      media:
+        path: /srv/media
+        refs:
+          orders_orderfile.file: path
+          orders_orderfile.preview: {kind: url, base: "https://cdn.example/"}
+          sha256: orders_orderfile.checksum
+          public.notes.attachments: {kind: json, field: path}
+"""
+    refs = parse(system(tree)).system("shop").files["media"].refs
+    assert refs["orders_orderfile.file"].sha256 == "orders_orderfile.checksum"
+    assert refs["orders_orderfile.preview"].base == "https://cdn.example/"
+    assert refs["public.notes.attachments"].sha256 is None
+    assert refs["public.notes.attachments"].field == "path"
+
+
+def test_an_identity_is_a_secret_and_not_needed_to_read_the_file(tmp_path: Path) -> None:
+    recipient = "age1" + "q" * 58
+    text = f"encryption: {{recipients: [{recipient}], identity: '${{file:key}}'}}\n" + system("")
+    settings = parse(text, tmp_path)
+    assert settings.encryption is not None
+    assert settings.encryption.recipients == (recipient,)
+    assert settings.encryption.identity is not None
+    with pytest.raises(ConfigError, match=r"encryption\.identity: cannot read"):
+        settings.encryption.identity.get()
+    (tmp_path / "key").write_text("AGE-SECRET-KEY-1EXAMPLE")
+    assert "AGE-SECRET-KEY-1EXAMPLE" not in repr(parse(text, tmp_path))
+
+
+def test_a_system_may_keep_its_backups_differently() -> None:
+    settings = parse("retention: {daily: 30}\n" + system("retention: {last: 3, same_day: replace}"))
+    own = settings.retention_of("shop")
+    assert own is not None
+    assert (own.last, own.daily, own.same_day) == (3, 0, "replace")
+    shared = settings.retention_of("gone")
+    assert shared is not None
+    assert shared.daily == 30
