@@ -22,7 +22,7 @@ from backup_pipeline.model.keeping import Scrubbed, ScrubState
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.vault import layout
+from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
 
 PARTS = tuple(f"{number:02x}" for number in range(256))
@@ -126,11 +126,15 @@ def _census(vault: Vault, parts: dict[str, _Part], backups: list[tuple[str, str]
     for system in vault.systems():
         for identifier in vault.ids(system):
             try:
-                if not vault.seal_holds(system, identifier):
+                seal = vault.seal_key(system, identifier)
+                if not (
+                    vault.seal_holds(system, identifier)
+                    and keeping.outline_is_sealed(vault.store, system, identifier, seal)
+                ):
                     yield Finding(
                         "error",
                         "seal-broken",
-                        f"the manifest of {system} {identifier} is not the one that was sealed",
+                        f"the manifest (or the outline) of {system} {identifier} is not the one that was sealed",
                         remedy=_HEAL.format(system=system),
                     )
                 outline = vault.outline(system, identifier)

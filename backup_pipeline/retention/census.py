@@ -123,6 +123,12 @@ def _lost(vault: Vault, system: str) -> Iterator[Unreadable]:
 
 
 def _known(vault: Vault, census: Census, system: str, identifier: str, locked: Locked) -> Known:
+    seal = vault.seal_key(system, identifier)
+    if not (
+        vault.seal_holds(system, identifier)
+        and keeping.outline_is_sealed(vault.store, system, identifier, seal)
+    ):
+        raise Damaged(f"what lies beside {system} {identifier} is not what was sealed")
     outline = vault.outline(system, identifier)
     manifest = readable(vault, system, identifier)
     pin = keeping.pin_of(vault.store, system, identifier)

@@ -14,6 +14,7 @@ from backup_pipeline.errors import KeyMissing
 from backup_pipeline.retention.byhand import forget_one, pin, unpin
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.vault import layout
+from backup_pipeline_tests.harness.damage import rewrite
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 from backup_pipeline_tests.harness.engines import MakeSqliteFile
 from backup_pipeline_tests.harness.stores import S3Server
@@ -58,6 +59,22 @@ def test_an_encrypted_vault_is_pruned_pinned_and_scrubbed_without_a_key(encrypte
     forget_one(keyless, "shop", first, why="", now=now + timedelta(minutes=20))
     assert not list(keyless.store.list(layout.backup_prefix("shop", first)))
     assert verify_all(encrypted.opened, "shop").errors == ()
+
+
+def test_a_flipped_digit_in_an_outline_deletes_nothing(encrypted: Encrypted) -> None:
+    """The outline is all that a prune without a key has: it is believed only where the seal says that it is whole."""
+    vault = encrypted.stranger
+    newest = vault.ids("shop")[-1]
+    victim = vault.outline("shop", newest).objects[0]
+    path = encrypted.folder / layout.outline_key("shop", newest)
+    digit = "0" if victim.sha256[0] != "0" else "1"
+    rewrite(path, path.read_bytes().replace(victim.sha256.encode(), (digit + victim.sha256[1:]).encode()))
+    before = {stat.key for stat in vault.store.list(layout.OBJECTS)}
+    for minutes in (10, 20):
+        moment = datetime.now(UTC) + timedelta(minutes=minutes)
+        report = prune(vault, ONE, grace=timedelta(0), now=moment)
+        assert [one.code for one in report.findings] == ["prune-blind"]
+    assert {stat.key for stat in vault.store.list(layout.OBJECTS)} == before
 
 
 def test_what_prune_writes_into_an_encrypted_vault_reveals_nothing(encrypted: Encrypted) -> None:
