@@ -112,7 +112,9 @@ class _Run:
         self._listener = listener
         self._told = Lock()
         self._reader = Reader(order, writer, previous, self._advanced)
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="file")
+        # A source that is far away waits for answers, not for the interpreter.
+        threads = getattr(order.source, "at_once", THREADS)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="file")
         self._pending: deque[_Item] = deque()
         self._ahead = 0
         self._batch = _Batch()

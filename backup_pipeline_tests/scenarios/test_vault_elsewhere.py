@@ -139,3 +139,33 @@ def test_a_postgres_database_to_dropbox_and_back(
     vault = f"  url: dropbox:///DATABASE-BACKUPS\n  token: {fake_dropbox.token}\n"
     configure(tmp_path, vault, orders)
     there_and_back(tmp_path, make_pg_database())
+
+
+def test_a_folder_of_a_team_is_backed_up_with_the_database_and_brought_back(
+    fake_dropbox: FakeDropbox, tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    fake_dropbox.namespaces["2000"] = team = Namespace()
+    fake_dropbox.members["dbmid:me"] = [HOME, "2000"]
+    fake_dropbox.refresh_tokens["refresh-secret"] = ("key", "")
+    contents = {f"Projects/Ordner {n}/ü-{n}.bin": bytes([n]) * (n * 7000) for n in range(1, 13)}
+    for path, data in contents.items():
+        team.place(f"/{path}", data)
+    (tmp_path / "backup.yaml").write_text(
+        "vault: vault\nsystems:\n  shop:\n    database: sqlite:///app.sqlite3\n    files:\n      renders:\n"
+        "        dropbox: /Projects\n        namespace: '2000'\n        select_user: dbmid:me\n"
+        "        refresh_token: refresh-secret\n        app_key: key\n"
+    )
+    good(tmp_path, "backup", "shop", "--json")
+    assert fake_dropbox.routes().count("files/download") == 12
+    team.touch("/Projects/Ordner 5/ü-5.bin", b"changed")
+    contents["Projects/Ordner 5/ü-5.bin"] = b"changed"
+    fake_dropbox.seen.clear()
+    good(tmp_path, "backup", "shop", "--json")
+    assert fake_dropbox.routes().count("files/download") == 1, "what did not change is not fetched"
+    good(tmp_path, "verify", "shop", "--json")
+    good(tmp_path, "restore", "shop", "--files", "renders", "--to", "back", "--json")
+    back = {path: path.read_bytes() for path in (tmp_path / "back").rglob("*") if path.is_file()}
+    assert {
+        f"Projects/{path.relative_to(tmp_path / 'back')}": data for path, data in back.items()
+    } == contents

@@ -9,6 +9,8 @@ A file source lists what there is and opens what it is asked for; it never write
 - `open` gives the content as a stream. `SourceUnavailable` is worth another try; `Vanished`, `Unreadable` are not.
 - `settled` asks again, after the content was read, whether it is still the file that was listed. What grew,
   shrank or was replaced meanwhile is read again by the caller, a few times, and then reported.
+- `open` is called by several threads. A source that waits for a network says by `at_once: int` how many files may be read
+  at a time; without it, that is what a local disk takes.
 - Nothing that a source says contains a secret.
 """
 
