@@ -14,7 +14,6 @@ from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Proof
-from backup_pipeline.vault import keeping
 
 if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
@@ -119,6 +118,9 @@ def listed(vault: Vault, system: str, identifier: str) -> Listed:
 
 
 def _pin(vault: Vault, system: str, identifier: str) -> str | None:
+    # Here, because a command that shows its help should not load what reads JSON.
+    from backup_pipeline.vault import keeping
+
     pin = keeping.pin_of(vault.store, system, identifier)
     return None if pin is None else pin.reason
 
@@ -231,6 +233,9 @@ def _beheaded(vault: Vault, system: str) -> Iterator[Finding]:
 
 def _newest_missing(vault: Vault, system: str) -> Iterator[Finding]:
     """Whoever deletes the newest folder leaves nothing in it that could be missed."""
+    # Here, because a command that shows its help should not load what reads JSON.
+    from backup_pipeline.vault import keeping
+
     try:
         newest = keeping.newest(vault.store, system)
     except Damaged:
@@ -257,11 +262,32 @@ def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
             remedy=f"`backup-pipeline verify {line.system} all` says which backups are as they were written; restore "
             "this one's folder from another copy of the vault",
         )
+    yield from _under_old_keys(vault, line)
     if line.tables is None:
         return
     for finding in vault.manifest(line.system, line.id).findings:
         if finding.code == "table-became-empty":
             yield finding
+
+
+def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
+    """After the recipients changed, what did not change is re-used as it lies."""
+    if not vault.encrypted or vault.keys is None:
+        return
+    outline = vault.outline(line.system, line.id)
+    others = [
+        one.size
+        for one in outline.objects
+        if (one.recipients or outline.recipients) != vault.keys.fingerprint
+    ]
+    if others:
+        yield Finding(
+            "info",
+            "old-key",
+            f"{len(others):,} objects ({sum(others) / 2**20:.1f} MiB) of {line.id} are encrypted to other recipients than those "
+            "of today",
+            remedy=f"keep the old key, or `backup-pipeline rekey {line.system}` where it is",
+        )
 
 
 def _failed(proofs: tuple[Proof, ...], line: Listed) -> tuple[Finding, ...]:

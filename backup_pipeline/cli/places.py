@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from backup_pipeline.cli.call import Call
 from backup_pipeline.errors import NotFound, StoreUnavailable
-from backup_pipeline.project import Project
+
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
 
 
 def from_option(what: str = "Read it straight from this copy, for a vault that is gone.") -> click.Option:

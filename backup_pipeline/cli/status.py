@@ -16,7 +16,6 @@ from backup_pipeline.errors import NotProtected
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.orchestration.daemon_sqlite import Daemon, daemon
 from backup_pipeline.overview import SystemStatus
-from backup_pipeline.project.copying import with_copies
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.opening import folder_of
 
@@ -50,6 +49,8 @@ class Screen:
 )
 def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning."""
+    from backup_pipeline.project.copying import with_copies
+
     project = call.project
     systems = (with_copies(project, project.status_of(system)),) if system else project.status()
     bad = [one for one in systems if not one.protected]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from backup_pipeline.accounts.aws import AwsAccess
 from backup_pipeline.config.references import Deferred, Secret
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.values import Duration, Size
@@ -50,6 +51,17 @@ class S3Defaults:
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     clients: Callable[[str], Any] | None = field(default=None, repr=False)
+
+    def access(self, region: str | None = None) -> AwsAccess:
+        return AwsAccess(
+            endpoint=self.endpoint,
+            region=region or self.region,
+            profile=self.profile,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+            session_token=self.session_token,
+            clients=self.clients,
+        )
 
 
 class LifecycleSettings(Strict):

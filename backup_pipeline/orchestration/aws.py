@@ -67,7 +67,10 @@ def offered(project: Project, given: Mapping[str, object]) -> dict[str, object]:
 
 
 def _would_use(settings: Settings) -> bool:
-    """Whether there is a store that a resource could sign in; any other graph may keep what it likes under that key."""
+    """Whether there is a store or a tree that a resource could sign in; any other graph may keep what it likes under that key."""
+    trees = [tree for system in settings.systems.values() for tree in system.files.values()]
+    if any(tree.bucket and not (tree.endpoint or tree.profile or tree.access_key_id) for tree in trees):
+        return True
     stores = (settings.vault, *settings.copies.values())
     return any(
         store.url.is_asked_later or (store.scheme == "s3" and not store.signs_in_itself)

@@ -20,6 +20,8 @@ from backup_pipeline.errors import ConfigError
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.resources import KEY, Backups
 from backup_pipeline.project import Project
+from backup_pipeline.project.trees import open_tree
+from backup_pipeline.sources.files.bucket import BucketSource
 from backup_pipeline_tests.harness.stores import S3Server
 from backup_pipeline_tests.orchestration.conftest import Shop
 
@@ -195,3 +197,21 @@ def test_what_cannot_give_a_client_is_refused_where_a_store_needs_it(shop: Shop)
     shop.config.write_text(shop.config.read_text().replace("./vault", "s3://acme"))
     with pytest.raises(ConfigError, match="get_client"):
         build_defs(Project.load(shop.config), resources={"s3": object()})
+
+
+def test_a_bucket_among_the_file_trees_is_read_with_the_same_resource(
+    shop: Shop, rclone_server: S3Server
+) -> None:
+    project = shop.configure("files: {media: {bucket: 's3://uploads/media', region: eu-west-1}}")
+    given = S3Resource(
+        endpoint_url=rclone_server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=rclone_server.access_key_id,
+        aws_secret_access_key=rclone_server.secret_access_key,
+    )
+    resources: Any = build_defs(project, resources={"s3": given}).resources
+    settings = resources[KEY].project.settings
+    source = open_tree(settings, settings.systems["shop"].files["media"])
+    assert isinstance(source, BucketSource)
+    assert source.access.endpoint == rclone_server.endpoint
+    assert source.access.region == "eu-west-1"
