@@ -8,6 +8,8 @@
     bp.read_table("shop", "latest", "orders")            # one table as a pandas DataFrame
     bp.query("shop", "latest", "select count(*) from orders")
     bp.restore("shop", "latest", to="postgresql://…/shop_new", create=True)
+    bp.copy("shop")                                      # what its copies lack
+    bp.restore("shop", to="…", config=bp.load().at("offsite"))   # straight from a copy
 
 Every function takes `config=`, the path of a backup.yaml (else $BACKUP_CONFIG, else the current folder) or a
 loaded `Project`; `load` gives that object, which can do all of this and more. Importing this module loads
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from backup_pipeline.copies import RepairReport
     from backup_pipeline.drill import DrillReport
     from backup_pipeline.errors import BackupError
     from backup_pipeline.model.findings import Report
     from backup_pipeline.model.manifest import Kind, Manifest
     from backup_pipeline.project import Listed, Project
+    from backup_pipeline.project.copying import Copied
     from backup_pipeline.restore import RestoreResult
 
     Config: TypeAlias = str | Path | Project | None
@@ -42,11 +46,13 @@ __all__ = [
     "Project",
     "__version__",
     "backup",
+    "copy",
     "drill",
     "list_backups",
     "load",
     "query",
     "read_table",
+    "repair",
     "restore",
     "show",
     "verify",
@@ -115,6 +121,36 @@ def read_table(system: str, id: str | None, table: str, *, config: Config = None
 def query(system: str, id: str | None, sql: str, *, config: Config = None) -> pd.DataFrame:
     """SQL over the tables of a backup, without a restore."""
     return load(config).query(system, id, sql)
+
+
+def copy(
+    system: str,
+    id: str | None = None,
+    *,
+    to: Iterable[str] = (),
+    source: str = "vault",
+    config: Config = None,
+) -> tuple[Copied, ...]:
+    """Bring the copies of a system up to date: all that each lacks, unless one backup is named."""
+    from backup_pipeline.project.copying import copy_to_all
+
+    return copy_to_all(load(config), system, id, names=tuple(to), source=source)
+
+
+def repair(
+    system: str,
+    *,
+    place: str = "vault",
+    sources: Iterable[str] = (),
+    quick: bool = False,
+    dry_run: bool = False,
+    config: Config = None,
+) -> RepairReport:
+    """Heal the vault, or a copy, from the other places."""
+    from backup_pipeline.project.copying import repair_place
+
+    found = load(config)
+    return repair_place(found, system, place=place, sources=tuple(sources), quick=quick, dry_run=dry_run)
 
 
 def __getattr__(name: str) -> Any:

@@ -44,6 +44,17 @@ def test_the_whole_way_from_python(configuration: Path) -> None:
         bp.show("nothing", config=project)
 
 
+def test_copies_from_python(configuration: Path) -> None:
+    configuration.write_text("copies: {disk: ./disk}\n" + configuration.read_text())
+    manifest = bp.backup("shop", config=configuration)
+    (one,) = bp.copy("shop", config=configuration)
+    assert one.ok
+    assert bp.repair("shop", config=configuration).ok
+    there = bp.load(configuration).at("disk")
+    assert [line.id for line in bp.list_backups("shop", config=there)] == [manifest.id]
+    assert bp.verify("shop", config=there).ok
+
+
 def test_looking_at_all_backups_is_remembered_with_each(configuration: Path) -> None:
     for _ in range(2):
         bp.backup("shop", config=configuration)
