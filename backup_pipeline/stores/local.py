@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from typing import BinaryIO
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.stores.base import Features, Stat, check_key
 from backup_pipeline.stores.staging import explained, staging_name, sweep_folder
+
+#: Folders that are made for one backup and never again: nobody can be about to put something into an old empty one.
+_DATED = "*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z"
+_EMPTY_FOR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -126,11 +131,22 @@ class LocalStore:
                 yield entry.name
 
     def delete(self, key: str) -> None:
+        path = self.root / check_key(key)
         with explained(f"cannot delete {key} in {self.root}"), contextlib.suppress(FileNotFoundError):
-            (self.root / check_key(key)).unlink()
+            path.unlink()
+            if not key.startswith("objects/"):
+                # A manifest must not come back after a power cut that its objects did not survive. An object that
+                # comes back does no harm, and there may be thousands.
+                _sync(path.parent)
 
     def sweep(self) -> int:
-        """Remove what killed processes of this machine left half-written; says how many files."""
+        """Remove what killed processes of this machine left half-written; says how many files. And folders that have
+        been empty for an hour, of backups that were forgotten: a listing looks into each."""
+        for folder in self.root.glob(_DATED):
+            for path, _, _ in os.walk(folder, topdown=False):
+                with contextlib.suppress(OSError):
+                    if time.time() - Path(path).stat().st_mtime > _EMPTY_FOR:
+                        Path(path).rmdir()
         return sweep_folder(self.staging())
 
 
