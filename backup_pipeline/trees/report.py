@@ -59,6 +59,11 @@ _KINDS: dict[str, _Kind] = {
     "database-beside": _Kind(
         "info", "{count} belong to SQLite databases, whose copies hold all that is in them: {first}"
     ),
+    "file-not-downloadable": _Kind(
+        "error",
+        "{count} have no bytes of their own that could be kept: {first}",
+        'export them by hand, and exclude them here ("*.paper", "*.gdoc"), so that nobody relies on them',
+    ),
     "name-not-storable": _Kind(
         "error", "{count} have names that cannot be kept: {first}", "rename them, or exclude them"
     ),

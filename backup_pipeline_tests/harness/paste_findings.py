@@ -34,6 +34,7 @@ MAKERS = {
     "overview.py": "status",
     "checks/": "verify",
     "checks/freshness.py": "status",
+    "checks/keys.py": "doctor",
     "checks/machine.py": "doctor",
     "checks/scrub.py": "scrub",
     "cli/doctor.py": "doctor",
@@ -44,11 +45,14 @@ MAKERS = {
     "copies/standing.py": "status",
     "drill/": "drill",
     "model/selection.py": "backup, doctor",
+    "rekey.py": "rekey",
     "restore/": "restore",
     "retention/": "prune",
     "sources/": "backup, doctor",
     "sources/postgres/doctor.py": "doctor",
     "sources/sqlite/diagnosis.py": "doctor",
+    "trees/": "backup",
+    "stores/": "doctor",
     "orchestration/": "the graph",
 }
 
