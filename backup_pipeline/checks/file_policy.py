@@ -152,35 +152,35 @@ class _Seen:
             "file-may-run",
             self.runs,
             name,
-            f"files of {name} are programs, scripts or pages that a browser would run",
+            "could run: a program, a script, or a page that a browser would run",
             "nobody uploads these by mistake: look at who put them there, and at what the web server does with them",
         )
         yield from _breach(
             "file-is-two-things",
             self.double,
             name,
-            f"files of {name} are one thing at the start and another one inside (a script, an archive)",
+            "{is} one thing at the start and another one inside (a script, an archive)",
             "such files pass the filters of uploads: look at who put them there",
         )
         yield from _breach(
             "file-type",
             self.foreign,
             name,
-            f"files of {name} are, by their content, of types that it should not hold ({types})",
+            "{is}, by the content, of a type that should not be there (" + types + ")",
             "remove them, or add their type to `types`",
         )
         yield from _breach(
             "file-name-misleads",
             self.misnamed,
             name,
-            f"files of {name} are something else than their suffix says",
+            "{is} something else than the suffix says",
             "rename them, or look at who named them so",
         )
         yield from _breach(
             "file-too-large",
             self.large,
             name,
-            f"files of {name} are larger than {self.settings.max_size or 0:,} bytes",
+            "{is} larger than " + f"{self.settings.max_size or 0:,} bytes",
             "remove or shrink them, or raise `max_size`",
         )
         if self.unknown and self.settings.types:
@@ -209,7 +209,8 @@ class _Seen:
 
 def _breach(code: str, kept: _Kept, tree: str, what: str, remedy: str) -> Iterator[Finding]:
     if kept.count:
-        message = f"{kept.count:,} {what}" if kept.count > 1 else f"1 of the {what}"
+        files, verb = ("1 file", "is") if kept.count == 1 else (f"{kept.count:,} files", "are")
+        message = f"{files} of {tree} {what.replace('{is}', verb)}"
         yield Finding("warning", code, message, tree=tree, remedy=remedy, examples=tuple(kept.examples))
 
 

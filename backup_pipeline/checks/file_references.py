@@ -79,6 +79,13 @@ def check(
     return Outcome(tuple(findings), dict(counted))
 
 
+def worth_saying(counted: Mapping[str, int]) -> dict[str, int]:
+    """Of the numbers that the graph plots, those that a line of text should hold."""
+    always = ("file_values", "dangling_files", "policy_files")
+    mine = (*always, "orphan_files", "orphan_bytes", "foreign_values", "policy_breaches", "files_that_differ")
+    return {name: counted[name] for name in mine if name in counted and (counted[name] or name in always)}
+
+
 def entries_of(vault: Vault, tree: FileTree) -> Iterator[FileEntry]:
     return read_lines(vault.blocks(tree.listing), what=f"the listing of {tree.name}")
 
@@ -178,9 +185,9 @@ def _judge(
     )
     size, content = files.other_size(), files.other_content()
     counted["files_that_differ"] += size.count + content.count
-    yield from _differing("file-size-differs", size, tree, column, "of another size than their rows say")
+    yield from _differing("file-size-differs", size, tree, column, "of another size than the row says")
     yield from _differing(
-        "file-content-differs", content, tree, column, "of another SHA-256 than their rows say"
+        "file-content-differs", content, tree, column, "of another SHA-256 than the row says"
     )
     if column.unreadable:
         yield Finding(
@@ -240,7 +247,7 @@ def _differing(code: str, some: Some, tree: FileTree, column: Column, word: str)
         yield Finding(
             column.reference.missing,
             code,
-            f"{some.count:,} files of {tree.name} that {column.name} names are {word}",
+            f"{some.count:,} {'file' if some.count == 1 else 'files'} of {tree.name}, named by {column.name}: {word}",
             table=str(column.rows.id),
             tree=tree.name,
             remedy="either the file was changed behind the application's back, or it changed between the rows' moment "
@@ -279,7 +286,8 @@ def _orphans(tree: FileTree, orphans: Some) -> Finding:
     return Finding(
         "info",
         "orphan-files",
-        f"{orphans.count:,} files of {tree.name} ({orphans.bytes:,} bytes) are named by no row",
+        f"{orphans.count:,} {'file' if orphans.count == 1 else 'files'} of {tree.name} ({orphans.bytes:,} bytes) that no row "
+        "names",
         tree=tree.name,
         remedy="`orphans: ignore` if they need no row (thumbnails, caches); else name their column under `refs:`, or "
         "let the application clean up",

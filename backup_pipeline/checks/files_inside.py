@@ -55,8 +55,8 @@ def look(
             vault, manifest, schema, trees, memory=memory.references, hurt=hurt, listener=listener
         )
         findings += outcome.findings
-        counted.update(outcome.counted)
+        counted.update(file_references.worth_saying(outcome.counted))
         outcome = file_policy.check(vault, manifest, trees, hurt=hurt)
         findings += outcome.findings
-        counted.update(outcome.counted)
+        counted.update(file_references.worth_saying(outcome.counted))
     return Outcome(tuple(findings), dict(counted))

@@ -67,7 +67,7 @@ def drill_files(
 
         outcome = file_references.check(vault, manifest, vault.schema(manifest), trees, listener=listener)
         done.findings += outcome.findings
-        done.counted.update(outcome.counted)
+        done.counted.update(file_references.worth_saying(outcome.counted))
     done.seconds = time.monotonic() - begin
     return done
 
@@ -102,7 +102,7 @@ def _drill_tree(
     except (Damaged, RestoreError) as error:
         done.findings.append(_failed(tree, error))
         return
-    done.counted["files_of"] += tree.files
+    done.counted["files_in_backup"] += tree.files
     if differing:
         done.findings.append(
             Finding(
@@ -217,7 +217,7 @@ def _compare(
         if why:
             yield f"{entry.path}: {why}"
         counted[f"{entry.type}s" if entry.type != "file" else "files"] += 1
-        counted["file_bytes"] += entry.size
+        counted["restored_bytes"] += entry.size
 
 
 def _difference(path: Path, status: os.stat_result, entry: FileEntry, *, whole: bool) -> str:
