@@ -24,14 +24,6 @@ NOT_OPENED = Finding(
     remedy="verify it where the identity is, now and then; drills do that as well",
 )
 
-#: Which finding a file stands for that is not what was sealed.
-_CODES = {
-    "manifest.json.age": "seal-broken",
-    "outline.json": "outline-altered",
-    "RECOVER.md": "recover-altered",
-    "RECOVER.md.age": "recover-altered",
-}
-
 
 def judge_seal(vault: Vault, system: str, identifier: str, text: bytes, digest: str) -> Iterator[Finding]:
     """Every file beside the manifest against the digest in the seal."""
@@ -41,16 +33,28 @@ def judge_seal(vault: Vault, system: str, identifier: str, text: bytes, digest: 
         try:
             found = digest if name == "manifest.json.age" else _digest(vault, key)
         except NotFound:
-            yield Finding(
-                "error", f"{name.partition('.')[0].lower()}-missing", f"{name} is missing", remedy=FROM_COPY
-            )
+            yield _missing(name)
             continue
         if said.pop(f"{name}\n", "") != found:
-            message = f"{name} is not the one that was sealed (or the seal was altered)"
-            yield Finding("error", _CODES[name], message, remedy=FROM_COPY)
+            yield _altered(name)
     if said:
         message = "the seal names something else than the files of a backup: it was altered"
         yield Finding("error", "seal-broken", message, remedy=FROM_COPY)
+
+
+def _missing(name: str) -> Finding:
+    if name == "outline.json":
+        return Finding("error", "outline-missing", f"{name} is missing", remedy=FROM_COPY)
+    return Finding("error", "recover-missing", f"{name} is missing", remedy=FROM_COPY)
+
+
+def _altered(name: str) -> Finding:
+    message = f"{name} is not the one that was sealed (or the seal was altered)"
+    if name == "outline.json":
+        return Finding("error", "outline-altered", message, remedy=FROM_COPY)
+    if name.startswith("RECOVER"):
+        return Finding("error", "recover-altered", message, remedy=FROM_COPY)
+    return Finding("error", "seal-broken", message, remedy=FROM_COPY)
 
 
 def _digest(vault: Vault, key: str) -> str:

@@ -226,6 +226,7 @@ def test_rekey_from_the_command_line(home: Path, capsys: pytest.CaptureFixture[s
     (home / "both.txt").chmod(0o600)
     changed = configure(home, new["recipient"], home / "both.txt", "changed.yaml")
 
+    assert "other recipients than those" in run(capsys, "status", "--config", changed)[1]
     code, out, err = run(capsys, "rekey", "shop", "--dry-run", "--config", changed)
     assert code == 0, err
     assert "no retention removes it" in out
