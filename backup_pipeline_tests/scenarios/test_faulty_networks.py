@@ -175,13 +175,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_run_ends_with_a_backup_that_verifies_or_with_nothing_listed(
     routes: list[Route], tmp_path: Path
 ) -> None:
-    run(range(6), routes, tmp_path)
+    run(range(4), routes, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_hundred_bad_days(routes: list[Route], tmp_path: Path) -> None:
-    ends = run(range(6, 206), routes, tmp_path)
+    ends = run(range(4, 204), routes, tmp_path)
     given_up = sum(number for end, number in ends.items() if end != "listed")
     # Every eighth plan has an outage that is longer than our patience; any other is survived at once.
     assert 20 <= given_up <= 40, ends

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import random
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from backup_pipeline.checks.verify import verify
 from backup_pipeline.project import Project
-from backup_pipeline_tests.harness.commands import Ended, invoke
-from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile
+from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment, invoke
+from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile, wait_for
+from backup_pipeline_tests.harness.processes import kill_tree
 from backup_pipeline_tests.harness.stores import S3Server
 
 SCRIPT = """
@@ -37,14 +45,19 @@ def good(folder: Path, *arguments: str) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+@pytest.mark.parametrize(
+    ("server", "engine"),
+    [
+        pytest.param("rclone", "postgres", marks=pytest.mark.server),
+        ("moto", "sqlite"),
+        pytest.param("moto", "postgres", marks=[pytest.mark.server, pytest.mark.slow]),
+        pytest.param("rclone", "sqlite", marks=pytest.mark.slow),
+    ],
+)
 def test_backup_list_verify_restore_and_drill(
-    engine: str,
-    s3_server: S3Server,
-    tmp_path: Path,
-    sqlite_file: MakeSqliteFile,
-    request: pytest.FixtureRequest,
+    server: str, engine: str, tmp_path: Path, sqlite_file: MakeSqliteFile, request: pytest.FixtureRequest
 ) -> None:
+    s3_server: S3Server = request.getfixturevalue(f"{server}_server")
     target = "sqlite:///restored.db"
     if engine == "sqlite":
         sqlite_file("app.sqlite3", script=SCRIPT)
@@ -102,3 +115,45 @@ def test_files_of_a_bucket_are_backed_up_once_and_come_back(
     root = tmp_path / "restored"
     restored = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     assert restored in (contents, {f"avatars/{key}": data for key, data in contents.items()})
+
+
+def _killed_in_the_middle(folder: Path, vault: Vault, seconds: float) -> None:
+    """Start a backup, and kill it some time after it took its lock."""
+    process = subprocess.Popen(
+        [*PROGRAM, "backup", "shop", "--quiet"],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(
+            lambda: vault.store.stat("shop/lock.json") is not None or process.poll() is not None, seconds=60
+        )
+        time.sleep(seconds)
+    finally:
+        kill_tree(process)
+
+
+@pytest.mark.slow
+def test_a_backup_into_a_bucket_that_is_killed_lists_nothing_damaged_and_the_next_one_finishes(
+    moto_server: S3Server, tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    path = sqlite_file("app.sqlite3", script=SCRIPT)
+    chance = random.Random(3)
+    bucket = configured(tmp_path, moto_server, "sqlite:///app.sqlite3")
+    vault = Project.load(tmp_path / "backup.yaml").vault
+    for seconds in (0.0, 0.3, 0.7, 1.1):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS large (b BLOB)")
+            connection.execute("INSERT INTO large VALUES (?)", (chance.randbytes(9_000_000),))
+        _killed_in_the_middle(tmp_path, vault, seconds)
+        for identifier in vault.ids("shop"):
+            assert verify(vault, "shop", identifier).ok
+    before = len(vault.ids("shop"))
+    good(tmp_path, "backup", "shop", "--json")
+    good(tmp_path, "verify", "shop", "all", "--json")
+    assert len(vault.ids("shop")) == before + 1
+    assert vault.interrupted("shop") == ()
+    assert bucket in vault.store.address
