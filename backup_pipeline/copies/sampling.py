@@ -18,6 +18,7 @@ from backup_pipeline.copies.transfer import Item
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.stores.thawing import thawing_of
 from backup_pipeline.vault.vault import Vault
 
 _CIRCLE = 16**8
@@ -92,6 +93,19 @@ def sample(
     counted["objects"] = len(hurt_by)
     known = frozenset((*gone, *other))
     chosen = [item for item in hurt_by if arc is not None and arc.holds(item) and item not in known]
+    frozen = _frozen(copy, chosen)
+    if frozen:
+        counted["frozen_objects"] = len(frozen)
+        findings.append(
+            Finding(
+                "info",
+                "objects-frozen",
+                f"{len(frozen):,} objects ({sum(item.size for item in frozen) / 2**20:,.0f} MiB) lie in an archive: they "
+                "are there and as long as they should be, and were not read",
+                remedy=f"backup-pipeline verify {system} --copy {name} --thaw bulk    reads them too",
+            )
+        )
+        chosen = [item for item in chosen if item not in frozen]
     total = sum(item.size for item in chosen)
 
     def moved(count: int, subject: str) -> None:
@@ -106,6 +120,14 @@ def sample(
                 _error("object-altered", f"object {outcome.item.name}: {outcome.why}; {where}", remedy)
             )
     return Report(f"{system} in {name}", tuple(findings), dict(counted), time.monotonic() - began)
+
+
+def _frozen(copy: Vault, items: Sequence[Item]) -> frozenset[Item]:
+    thawing = thawing_of(copy.store)
+    if thawing is None or not items:
+        return frozenset()
+    named = {item.key: item for item in items}
+    return frozenset(named[one.key] for one in thawing.look(sorted(named)) if one.state != "thawed")
 
 
 def _folder(folder: folders.Folder, remedy: str) -> list[Finding]:

@@ -5,18 +5,20 @@ A place is the vault (`vault`) or a copy by its name. Whatever reads can be poin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.copies.compare import Comparison, compare
+from backup_pipeline.copies.places import look_at_places
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.copies.standing import Standing, standing
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound
-from backup_pipeline.model.findings import Report
+from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.project import reading_back, stores
+from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -164,6 +166,19 @@ def standing_of(project: Project, system: str, name: str) -> Standing:
         return standing(project.vault, target, system, name=name, within=within, now=project.clock())
     except BackupError as error:
         return Standing(name, system, within, unreachable=error.message, remedy=error.remedy)
+
+
+def inspect(project: Project) -> Iterator[Finding]:
+    """For the doctor: every copy of the configuration."""
+
+    def opened() -> Iterator[tuple[str, Vault | BackupError]]:
+        for name in project.settings.copies:
+            try:
+                yield name, stores.open_for_a_look(project.settings, name)
+            except BackupError as error:
+                yield name, error
+
+    yield from look_at_places(project.vault, opened(), folder_of=lambda vault: folder_of(vault.store))
 
 
 def compare_with(project: Project, system: str, name: str) -> Comparison:

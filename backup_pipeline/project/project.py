@@ -130,6 +130,7 @@ class Project:
     def machine(self) -> Report:
         """Is this machine ready: the vault, its disk, the clock, the tools?"""
         from backup_pipeline.checks.machine import Expected, inspect_machine
+        from backup_pipeline.project import copying
         from backup_pipeline.stores.opening import folder_of
 
         known = [self.known_inventory(name) for name in self.systems]
@@ -141,7 +142,8 @@ class Project:
             Expected(sum(one.bytes for one in known if one), max(newest, default=None)),
             now=self.clock(),
         )
-        return replace(report, findings=(*report.findings, *keys.findings(self)))
+        more = (*keys.findings(self), *copying.inspect(self))
+        return replace(report, findings=(*report.findings, *more))
 
     # ── backing up
 

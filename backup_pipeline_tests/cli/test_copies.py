@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
+from backup_pipeline_tests.harness.commands import Ended
 from backup_pipeline_tests.harness.damage import rewrite
 
 COPIES = "copies:\n  disk: ./disk\n  offsite: {url: ./offsite, within: 2d}\n"
@@ -181,3 +182,18 @@ def test_a_system_without_copies_is_told_how_to_have_some(shop: Folder) -> None:
     ended = shop.run("copy", "shop")
     assert ended.code == 2
     assert "copies:" in str(ended)
+
+
+def test_the_doctor_sees_a_copy_that_would_not_survive_the_vault_and_one_that_is_away(copied: Folder) -> None:
+    def codes(ended: Ended) -> list[str]:
+        return [finding["code"] for finding in ended.document["data"]["machine"]["findings"]]
+
+    assert codes(copied.run("doctor", "--json")).count("copy-on-same-disk") == 2
+    (copied.path / "disk").write_text("this is no folder")
+    text = (copied.path / "backup.yaml").read_text()
+    (copied.path / "backup.yaml").write_text(text.replace("./offsite", '"${env:NOT_SET_HERE}"'))
+    ended = copied.run("doctor", "--json")
+    assert ended.code == 14
+    assert "copy-unreachable" in codes(ended)
+    (copied.path / "backup.yaml").write_text(CONFIG % "sqlite:///shop.db")
+    assert "no-copies" in codes(copied.good("doctor", "--json"))

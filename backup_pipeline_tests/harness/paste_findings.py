@@ -40,6 +40,7 @@ MAKERS = {
     "cli/doctor.py": "doctor",
     "copies/": "copy",
     "copies/beside.py": "repair",
+    "copies/places.py": "doctor",
     "copies/repair.py": "repair",
     "copies/sampling.py": "verify",
     "copies/standing.py": "status",
