@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backup_pipeline.errors import BackupError, Damaged, RestoreError
-from backup_pipeline.model.files import FileEntry
+from backup_pipeline.model.files import FileEntry, Place
 from backup_pipeline.restore.files import FilesOrder, plan_files, restore_files
 from backup_pipeline.restore.files.names import checked, leads_out, too_long, why_hostile
 from backup_pipeline.vault.vault import Vault
@@ -73,6 +75,24 @@ def test_an_entry_that_is_there_twice_or_out_of_order_is_refused(vault: Vault, t
     )
     with pytest.raises(Damaged, match="not sorted"):
         list(checked([FileEntry("b"), FileEntry("a")], what="a listing"))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"mtime_ns": 1 << 90},
+        {"mode": 0o170644},
+        {"mode": -1},
+        {"uid": -1},
+        {"gid": 1 << 40},
+        {"size": 1 << 70},
+        {"place": Place(1 << 40, 512)},
+        {"place": Place(0, 1 << 70)},
+    ],
+)
+def test_numbers_that_no_system_takes_are_refused_before_the_start(field: dict[str, Any]) -> None:
+    with pytest.raises(Damaged, match="a number"):
+        list(checked([replace(FileEntry("a"), **field)], what="a listing"))
 
 
 def test_hard_links_to_hostile_paths_are_refused(vault: Vault, tmp_path: Path) -> None:
@@ -144,10 +164,6 @@ def test_the_target_itself_may_be_a_link_of_its_user(vault: Vault, tmp_path: Pat
 
 
 def test_a_place_outside_of_the_packs_is_damage(vault: Vault, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from backup_pipeline.model.files import Place
-
     entries, packs = with_contents(vault, {"a": b"aaaa"})
     for number, place in enumerate((Place(7, 512), Place(0, 1 << 40), Place(0, 3)), 2):
         tree = tree_of_entries(vault, [replace(entries[0], place=place)], packs=packs)

@@ -36,6 +36,19 @@ def why_hostile(path: str) -> str:
     return ""
 
 
+def _in_range(entry: FileEntry) -> bool:
+    """What the system calls take; anything else would be an error in the middle of the work."""
+    place = entry.place
+    return (
+        entry.size < 1 << 62
+        and -(1 << 80) < entry.mtime_ns < 1 << 80
+        and (entry.mode is None or 0 <= entry.mode <= 0o7777)
+        and (entry.uid is None or 0 <= entry.uid < (1 << 32) - 1)
+        and (entry.gid is None or 0 <= entry.gid < (1 << 32) - 1)
+        and (place is None or (place.pack < 1 << 31 and place.offset < 1 << 62))
+    )
+
+
 def too_long(path: str) -> bool:
     """A bucket may hold such a key; no Linux file system takes it as a name."""
     # A letter is four bytes at most: nearly every path is too short for the question.
@@ -78,6 +91,8 @@ def checked(entries: Iterable[FileEntry], *, what: str) -> Iterator[FileEntry]:
             why = "it is a link to nothing"
         if not why and entry.type == "hardlink" and why_hostile(entry.target):
             why = f"it shares a hostile path: {why_hostile(entry.target)}"
+        if not why and not _in_range(entry):
+            why = "it has a number that no file system takes"
         if why:
             raise Damaged(f"{what} names {entry.path!r}: {why}", remedy=_REMEDY)
         if entry.type != "folder":
