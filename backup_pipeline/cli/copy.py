@@ -9,10 +9,12 @@ import click
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.thawing import readable_for_a_copy, thaw_option
 from backup_pipeline.cli.units import duration, plural, size
 
 if TYPE_CHECKING:
     from backup_pipeline.project.copying import Copied
+    from backup_pipeline.stores.thawing import Tier
 
 
 @as_verb(
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         ["--from", "source"], metavar="NAME", default="vault", show_default=True,
         help="Where the backups are taken from: a copy, when the vault was lost.",
     ),
+    thaw_option(),
     examples="""
     backup-pipeline copy shop
     backup-pipeline copy shop latest --to offsite
@@ -34,7 +37,12 @@ if TYPE_CHECKING:
     """,
 )  # fmt: skip
 def verb(
-    call: Call, system: str | None, identifier: str | None, targets: tuple[str, ...], source: str
+    call: Call,
+    system: str | None,
+    identifier: str | None,
+    targets: tuple[str, ...],
+    source: str,
+    thaw: Tier | None,
 ) -> Outcome:
     """Of SYSTEM, or of all systems: every backup that a copy lacks, oldest first, or just the one that is named.
 
@@ -49,6 +57,9 @@ def verb(
     call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"
     names = (system,) if system else copying.systems_at(project, source)
     done: list[Copied] = []
+    if thaw is not None:
+        for name in names:
+            readable_for_a_copy(call, project, name, identifier, source, targets, thaw)
     for name in names:
         with call.progress(f"copy of {name}") as listener:
             done += copying.copy_to_all(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
 from backup_pipeline.cli.call import Call
-from backup_pipeline.errors import NotThawed
+from backup_pipeline.errors import Damaged, NotFound, NotThawed
 
 if TYPE_CHECKING:
+    from backup_pipeline.project import Project
     from backup_pipeline.stores.thawing import Tier
+    from backup_pipeline.vault.layout import StoredObject
     from backup_pipeline.vault.vault import Vault
 
 
@@ -33,14 +36,60 @@ def readable(
 ) -> None:
     """Returns when all that a backup (or `all` of them) needs can be read. Without a tier, what cannot be read is
     NotThawed, or with `only_say` a note."""
-    from backup_pipeline.project.thawing import Thaw, ensure_readable
     from backup_pipeline.stores.thawing import thawing_of
 
     if thawing_of(vault.store) is None:
         return
     ids = vault.ids(system) if identifier == "all" else (vault.resolve(system, identifier),)
-    needed = [reference for one in ids for reference in vault.manifest(system, one).objects()]
+    # Of the outlines, which are known without a key.
+    needed: list[StoredObject] = []
+    for one in ids:
+        try:
+            needed += vault.outline(system, one).objects
+        except (Damaged, NotFound):
+            if identifier != "all":
+                raise
+            continue  # what is wrong with it is said by whoever looks at it
     what = f"{system} {ids[-1]}" if len(ids) == 1 else f"{len(ids)} backups of {system}"
+    _wait(call, vault, needed, what, tier, only_say=only_say)
+
+
+def readable_for_a_copy(
+    call: Call,
+    project: Project,
+    system: str,
+    identifier: str | None,
+    source: str,
+    targets: tuple[str, ...],
+    tier: Tier,
+) -> None:
+    """The same before a copy is made, of what it would have to read: objects that a target has are not sent."""
+    from backup_pipeline.project import copying, stores
+    from backup_pipeline.project.thawing import missing_objects
+    from backup_pipeline.stores.thawing import thawing_of
+
+    vault = stores.open_place(project.settings, source)
+    if thawing_of(vault.store) is None:
+        return
+    everything = identifier in (None, "all")
+    ids = vault.ids(system) if everything else (vault.resolve(system, identifier),)
+    names = [name for name in copying.copies_of(project, system, targets) if name != source]
+    places = [stores.open_place(project.settings, name).store for name in names]
+    needed = missing_objects(vault, system, ids, places)
+    _wait(call, vault, needed, f"what the copies of {system} lack", tier)
+
+
+def _wait(
+    call: Call,
+    vault: Vault,
+    needed: Iterable[StoredObject],
+    what: str,
+    tier: Tier | None,
+    *,
+    only_say: bool = False,
+) -> None:
+    from backup_pipeline.project.thawing import Thaw, ensure_readable
+
     before = call.interrupted
     if tier is not None:
         call.interrupted = lambda: (

@@ -68,7 +68,7 @@ def verb(
             "--read is for a copy", remedy="name it with --copy; in the vault, `verify` reads everything"
         )
     if thaw is not None:
-        readable(call, project.vault, system, identifier, thaw)
+        readable(call, project.vault, system, identifier if identifier or not project.place else "all", thaw)
     with call.progress(f"verify {system}") as listener:
         if project.place is None or quick:
             report = project.verify(system, identifier, quick=quick, listener=listener)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from backup_pipeline.errors import ConfigError, NotThawed
-from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.thawing import TIERS, Frozen, Thawing, Tier, thawing_of
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
@@ -41,7 +41,7 @@ class Thaw:
 
 def ensure_readable(
     vault: Vault,
-    references: Iterable[ObjectRef],
+    references: Iterable[layout.StoredObject],
     thaw: Thaw | None = None,
     *,
     what: str = "the backup",
@@ -65,6 +65,20 @@ def ensure_readable(
     unreadable = tuple(one for one in needed if one.state != "thawed")
     _wait(thawing, unreadable, thaw, listener)
     return needed
+
+
+def missing_objects(
+    source: Vault, system: str, ids: Iterable[str], targets: Iterable[Store]
+) -> tuple[layout.StoredObject, ...]:
+    """What a copy of these backups would have to read: the objects that not every target has. Needs no key."""
+    listed = [{stat.key: stat.size for stat in target.list(layout.OBJECTS)} for target in targets]
+    found: dict[str, layout.StoredObject] = {}
+    for identifier in ids:
+        for one in source.outline(system, identifier).objects:
+            key = layout.object_key(one)
+            if any(there.get(key) != one.size for there in listed):
+                found[key] = one
+    return tuple(found.values())
 
 
 def _lasts(one: Frozen, thaw: Thaw) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backup_pipeline.model.manifest import ObjectRef
+from typing import Protocol
 
 #: What this folder is, and which format it has.
 VAULT = "vault.json"
@@ -38,7 +38,16 @@ ARCHIVABLE = tuple(
 )
 
 
-def object_key(reference: ObjectRef) -> str:
+class StoredObject(Protocol):
+    """What names an object: ObjectRef, and OutlineObject where there is no key."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+
+
+def object_key(reference: StoredObject) -> str:
     """objects/9f/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.tsv.zst"""
     return f"{OBJECTS}{reference.sha256[:2]}/{reference.sha256}{reference.suffix}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,19 @@ def archive(shop: Folder, moto_server: S3Server) -> Archive:
     vault = f"vault:\n  url: s3://{bucket}/backups\n{moto_server.yaml()}"
     config.write_text(config.read_text().replace("vault: ./vault\n", vault))
     return Archive(shop, moto_server, bucket, shop.backup())
+
+
+@pytest.fixture
+def frozen_copy(shop: Folder, moto_server: S3Server) -> Archive:
+    """The vault is a folder; its copy lies in an archive."""
+    bucket = moto_server.make_bucket()
+    config = shop.path / "backup.yaml"
+    store = "".join(f"  {line}\n" for line in moto_server.yaml().splitlines())
+    copies = f"copies:\n  offsite:\n    url: s3://{bucket}/backups\n{store}"
+    config.write_text(copies + config.read_text())
+    made = Archive(shop, moto_server, bucket, shop.backup())
+    made.freeze("DEEP_ARCHIVE")
+    return made
 
 
 @contextmanager
@@ -258,3 +272,29 @@ def test_the_times_are_those_that_aws_publishes() -> None:
     assert Frozen("k", 1, "GLACIER", "frozen").hours("standard") == 5
     assert Frozen("k", 1, "DEEP_ARCHIVE", "frozen").hours("bulk") == 48
     assert Frozen("k", 1, "DEEP_ARCHIVE", "frozen").hours("expedited") is None
+
+
+def test_a_copy_in_an_archive_is_verified_as_far_as_it_can_be_read(frozen_copy: Archive) -> None:
+    ended = frozen_copy.folder.good("verify", "shop", "--copy", "offsite", "--read", "100%", "--json")
+    assert "objects-frozen" in {one["code"] for one in ended.data["report"]["findings"]}
+    frozen_copy.folder.good("verify", "shop", "--copy", "offsite", "--read", "100%", "--thaw", "bulk")
+
+
+def test_a_lost_vault_comes_back_from_an_archive(frozen_copy: Archive) -> None:
+    shop = frozen_copy.folder
+    shutil.rmtree(shop.path / "vault")
+    again = ("copy", "--from", "offsite", "--to", "vault")
+    ended = shop.run(*again)
+    assert ended.code == 17
+    assert "archive" in ended.stderr
+    assert "--thaw" in ended.stderr
+    shop.good(*again, "--thaw", "bulk")
+    shop.good("verify", "shop", "all")
+
+
+def test_a_backup_is_restored_straight_from_an_archive(frozen_copy: Archive) -> None:
+    shop = frozen_copy.folder
+    shutil.rmtree(shop.path / "vault")
+    to = ("restore", "shop", "--from", "offsite", "--to", shop.restored)
+    assert shop.run(*to, "--json").error["code"] == "not-thawed"
+    shop.good(*to, "--thaw", "standard")
