@@ -32,7 +32,7 @@ def live_trees(project: Project, plan: SystemPlan) -> list[dg.AssetSpec]:
             naming.live_tree_key(plan.system, name),
             group_name=plan.system,
             description=f"The live files `{name}` of {plan.system}. Not made by a backup; what is read from.",
-            kinds={"folder", "source"},
+            kinds={"file", "source"},
         )
         for name in project.system(plan.system).files
     ]
@@ -49,7 +49,7 @@ def _tree_asset(system: str, name: str, settings: SystemSettings) -> dg.AssetsDe
         # After the snapshot: every file that a row of this backup names can be there.
         deps=[naming.schema_key(system), naming.live_tree_key(system, name)],
         group_name=system,
-        kinds={"folder"},
+        kinds={"file"},
         owners=list(settings.owners),
         tags=dict(settings.tags),
         pool=naming.pool(system),

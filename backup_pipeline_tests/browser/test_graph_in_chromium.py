@@ -35,7 +35,17 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-CHECKS = ("complete", "integrity", "row_counts", "foreign_keys", "schema_drift", "fresh", "proven")
+CHECKS = (
+    "complete",
+    "integrity",
+    "row_counts",
+    "foreign_keys",
+    "schema_drift",
+    "references",
+    "file_policy",
+    "fresh",
+    "proven",
+)
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,15 @@ def chromium() -> str:
 def ui(pg_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ui]:
     """The demo's shop on PostgreSQL, inventoried, never backed up, behind the UI."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    Shop(pg_database).open_for_business()
+    Shop(pg_database, tmp_path / "media").open_for_business()
     monkeypatch.setenv("DATABASE_URL", pg_database)
     (tmp_path / "backup.yaml").write_text(
-        "vault: ./vault\nsystems:\n  shop:\n    database: ${env:DATABASE_URL}\n"
+        "vault: ./vault\ncopies: {second_disk: ./second-disk}\nretention: {daily: 30}\n"
+        "systems:\n  shop:\n    database: ${env:DATABASE_URL}\n"
+        "    files:\n      media: {path: ./media, types: [image/*, application/pdf], orphans: ignore,\n"
+        "        refs: {product_images.file: path, sha256: product_images.checksum}}\n"
         '    schedule: "0 2 * * *"\n    drill_schedule: "0 4 * * 0"\n    timezone: Europe/Berlin\n'
-        "    owners: [team:platform]\n    groups: {money: [orders, order_items, payments]}\n"
+        "    owners: [team:platform]\n    groups: {money: [orders, order_items, payments]}\n    exclude: [audit_log]\n"
     )
     monkeypatch.setenv("BACKUP_CONFIG", str(tmp_path / "backup.yaml"))
     project = Project.load(tmp_path / "backup.yaml")
@@ -104,10 +117,14 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     group = f"{ui.address}/locations/backup_pipeline/asset-groups/shop"
 
     # The graph, before anything ran.
+    page.set_viewport_size({"width": 1800, "height": 1900})  # all of the graph at once
     page.goto(group)
-    for name in ("manifest", "drill", "schema", "public.orders"):
+    page.wait_for_timeout(3000)
+    page.screenshot(path=shots / "graph-new.png")
+    for name in ("manifest", "drill", "schema", "public.orders", "media", "second_disk"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     page.screenshot(path=shots / "graph-new.png")
+    page.set_viewport_size({"width": 1440, "height": 900})
 
     # Backup and drill, from the graph's own button.
     page.get_by_role("button", name="Materialize all").click()
@@ -118,11 +135,11 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     (backup,) = ui.project.vault.ids("shop")
     assert ui.project.listed("shop", backup).proven_at is not None
 
-    page.set_viewport_size({"width": 1440, "height": 1440})  # all of the graph at once
+    page.set_viewport_size({"width": 1800, "height": 1900})
     page.goto(group)
     expect(page.get_by_text("Materialized").first).to_be_visible()
     page.wait_for_timeout(3000)  # the nodes fill one after the other
-    whole = {"x": 240, "y": 0, "width": 1200, "height": 1320}  # without the navigation
+    whole = {"x": 240, "y": 0, "width": 1560, "height": 1900}  # without the navigation
     page.screenshot(path=shots / "graph.png", clip=whole)  # type: ignore[arg-type]
     page.set_viewport_size({"width": 1440, "height": 900})
 
@@ -135,6 +152,21 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     expect(page.get_by_text("references public.customers.id").first).to_be_visible()
     page.wait_for_timeout(1500)
     page.screenshot(path=shots / "table.png")
+
+    # A file tree: how many files, and how many of them are new.
+    page.goto(f"{ui.address}/assets/shop/files/media")
+    tree = ui.project.show("shop").tree("media")
+    assert tree is not None
+    expect(page.get_by_text("new_files").first).to_be_visible()
+    expect(page.get_by_text(str(tree.files), exact=True).first).to_be_visible()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=shots / "files.png")
+
+    # The copy, and its check.
+    page.goto(f"{ui.address}/assets/shop/copies/second_disk")
+    expect(page.get_by_text(backup).first).to_be_visible()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=shots / "copy.png")
 
     # The manifest and its checks.
     page.goto(f"{ui.address}/assets/shop/manifest")
