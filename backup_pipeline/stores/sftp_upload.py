@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import os
 import threading
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -33,6 +34,8 @@ from backup_pipeline.stores.staging import alive, host, staging_name
 WINDOW = 4 << 20
 #: … where `max_rate` asks for less at a time.
 SMALLEST = 64 << 10
+#: Sending this takes no longer than asking whether it is there.
+SMALL = 64 << 10
 #: From this size on, a broken upload is continued instead of begun again.
 RESUMED = 8 << 20
 #: How long a broken upload of a process that is gone waits to be continued.
@@ -80,7 +83,8 @@ class Upload:
 
     async def run(self) -> None:
         client = self.session.client
-        if not self.overwrite and await client.exists(self.target):
+        # A small file is sent at once: giving it its name will show.
+        if not self.overwrite and self.size > SMALL and await client.exists(self.target):
             raise AlreadyExists(f"{self.key} is already in {self.address}")
         await make_folder(self.session, f"{self.root}/{TEMPORARY}")
         name = staging_name() + (f"~{self.mark}" if self.size >= RESUMED else "")
@@ -92,7 +96,6 @@ class Upload:
             if offset < self.size or not self.size:
                 await self._send_somehow(path, offset)
             await self._settle(path)
-            await self._read_back(path)
             await self._publish(path)
         except LOST as error:
             # What arrived is still there, and the next attempt goes on from it.
@@ -188,27 +191,24 @@ class Upload:
                 )
 
     async def _settle(self, path: str) -> None:
-        """Durable, and read-only. Opened for reading: an earlier attempt may have come as far as that."""
-        async with self.session.client.open(path, "rb") as file:
-            with contextlib.suppress(asyncssh.SFTPOpUnsupported):
-                await file.fsync()
-        # Read-only is a courtesy: a server that does not do it still holds the file.
-        with contextlib.suppress(*REFUSALS, asyncssh.SFTPPermissionDenied):
-            await self.session.client.chmod(path, 0o444)
-
-    async def _read_back(self, path: str) -> None:
+        """Durable, right, and read-only; as many answers as can be are waited for together. Opened for reading: an
+        earlier attempt may have come as far as this."""
+        client = self.session.client
         sent, came = hashlib.sha256(), hashlib.sha256()
-        with self.open() as source:
-            while block := source.read(WINDOW):
-                sent.update(block)
-        async with self.session.client.open(path, "rb") as file:
-            length = (await file.stat()).size
+        file = await client.open(path, "rb")
+        try:
+            synced = asyncio.ensure_future(_synced(file))
+            status = asyncio.ensure_future(file.stat())
             position = 0
-            while block := await read_at(file, min(WINDOW, self.size - position), position):
-                came.update(block)
-                position += len(block)
-                if position >= self.size:
-                    break
+            with self.open() as source:
+                while block := source.read(WINDOW):
+                    sent.update(block)
+                    came.update(await read_at(file, len(block), position))
+                    position += len(block)
+            await synced
+            length = (await status).size
+        finally:
+            await asyncio.gather(file.close(), _read_only(client, path))
         if length != self.size or came.digest() != sent.digest():
             raise StoreUnavailable(
                 f"{self.key}: what {self.address} gives back is not what was sent ({length} of {self.size} bytes)"
@@ -233,14 +233,20 @@ class Upload:
                     raise
                 await self._discard(path)
                 raise AlreadyExists(f"{self.key} is already in {self.address}") from None
-            await client.remove(path)
+            await self._agreed(client.remove(path))
+            return
         else:
             if await client.exists(self.target):
                 await self._discard(path)
                 raise AlreadyExists(f"{self.key} is already in {self.address}")
             await client.rename(path, self.target)
-        await sync_folder(self.session, self.target.rpartition("/")[0])
-        if (await client.stat(self.target)).size != self.size:
+        await self._agreed()
+
+    async def _agreed(self, *more: Awaitable[object]) -> None:
+        """After it has its name: durable, and as long as it should be."""
+        status = asyncio.ensure_future(self.session.client.stat(self.target))
+        await asyncio.gather(status, sync_folder(self.session, self.target.rpartition("/")[0]), *more)
+        if status.result().size != self.size:
             raise StoreUnavailable(f"{self.key}: {self.address} shows another length than was sent")
 
     async def _discard(self, path: str) -> None:
@@ -251,6 +257,17 @@ class Upload:
 async def read_at(file: asyncssh.SFTPClientFile, size: int, offset: int) -> bytes:
     """The stubs know only files of text."""
     return cast(bytes, await file.read(size, offset))
+
+
+async def _synced(file: asyncssh.SFTPClientFile) -> None:
+    with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+        await file.fsync()
+
+
+async def _read_only(client: asyncssh.SFTPClient, path: str) -> None:
+    """A courtesy: a server that does not do it still holds the file."""
+    with contextlib.suppress(*REFUSALS, asyncssh.SFTPPermissionDenied):
+        await client.chmod(path, 0o444)
 
 
 async def _first_of(tasks: set[asyncio.Task[int]]) -> set[asyncio.Task[int]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from backup_pipeline.project import Project
-from backup_pipeline_tests.harness.commands import Ended, invoke
+from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment, invoke
 from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile
 from backup_pipeline_tests.harness.fake_dropbox import DROPBOX_VARIABLES, HOME, FakeDropbox
 from backup_pipeline_tests.harness.fake_dropbox_files import Namespace
@@ -169,3 +173,56 @@ def test_a_folder_of_a_team_is_backed_up_with_the_database_and_brought_back(
     assert {
         f"Projects/{path.relative_to(tmp_path / 'back')}": data for path, data in back.items()
     } == contents
+
+
+@pytest.mark.parametrize("kind", ["openssh", "fake_dropbox"])
+def test_a_copy_elsewhere_heals_the_vault_and_replaces_it(
+    kind: str, tmp_path: Path, sqlite_file: MakeSqliteFile, request: pytest.FixtureRequest
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    server = request.getfixturevalue(kind)
+    if isinstance(server, FakeDropbox):
+        offsite = f"  url: dropbox:///OFFSITE\n  token: {server.token}\n"
+    else:
+        offsite = on(server)
+    copies = offsite.replace("  ", "    ")
+    (tmp_path / "backup.yaml").write_text(
+        f"vault: vault\ncopies:\n  offsite:\n{copies}systems:\n  shop:\n    database: sqlite:///app.sqlite3\n"
+    )
+    good(tmp_path, "backup", "shop", "--json")
+    good(tmp_path, "copy", "shop", "--json")
+    good(tmp_path, "copy", "shop", "--json")
+    assert good(tmp_path, "list", "shop", "--copy", "offsite", "--json").data
+    good(tmp_path, "verify", "shop", "--copy", "offsite", "--json")
+    damaged = next((tmp_path / "vault" / "objects").rglob("*.zst"))
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"rot")
+    good(tmp_path, "repair", "shop", "--json")
+    good(tmp_path, "verify", "shop", "--json")
+    shutil.rmtree(tmp_path / "vault")
+    good(tmp_path, "restore", "shop", "--from", "offsite", "--to", "sqlite:///back.db", "--json")
+    assert (tmp_path / "back.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_ctrl_c_ends_a_backup_to_a_slow_server_at_once_and_the_next_one_is_whole(
+    openssh: SftpServer, tmp_path: Path, orders: str
+) -> None:
+    configure(tmp_path, on(openssh) + "  max_rate: 200kB\n", orders)
+    argv = [*PROGRAM, "backup", "shop", "--json"]
+    process = subprocess.Popen(argv, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    store = Project.load(tmp_path / "backup.yaml").vault.store
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and next(store.list("objects/"), None) is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    out, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
+    assert process.returncode == 130, out
+    assert not [stat.key for stat in store.list() if stat.key.endswith("manifest.json")]
+    configured = (tmp_path / "backup.yaml").read_text()
+    (tmp_path / "backup.yaml").write_text(configured.replace("  max_rate: 200kB\n", ""))
+    good(tmp_path, "backup", "shop", "--json")
+    good(tmp_path, "verify", "shop", "--json")
