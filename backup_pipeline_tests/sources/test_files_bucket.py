@@ -152,8 +152,9 @@ def test_a_connection_that_breaks_goes_on_in_the_same_version(tree: BucketTree, 
 
 
 def test_a_server_that_stays_away_is_worth_another_try_and_says_so(
-    tree: BucketTree, proxy: FaultProxy
+    tree: BucketTree, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bucket, "TRIES", 2)
     tree.put("f", b"x" * 100)
     source = replace(tree.source, access=replace(tree.server.access, endpoint=proxy.endpoint))
     found = one_of(source, "f")
