@@ -121,7 +121,7 @@ class Files:
                 "named",
                 _CANDIDATES,
                 [
-                    (begin + n, rank, os.fsencode(path))
+                    (begin + n, rank, path.encode("utf-8", "surrogateescape"))
                     for n, one in enumerate(batch)
                     for rank, path in enumerate(one.candidates)
                 ],

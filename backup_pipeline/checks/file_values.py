@@ -7,6 +7,7 @@ is asked by `file_references`.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from backup_pipeline.config.trees import ReferenceSettings
 
+#: Nothing is put around it, and nothing in it is escaped.
+_PLAIN = re.compile(r"[^\s/.%\\:][^%\\:]*(?<!\s)").fullmatch
 #: path: it names a file of the tree · foreign: it names something elsewhere (another host, inline data) ·
 #: unreadable: it is not what the setting says
 Sort = Literal["path", "foreign", "unreadable"]
@@ -36,6 +39,9 @@ def files_named(
 ) -> Iterator[Named]:
     """`tree`: the name of the file tree; `prefix`: of its bucket. NULL and an empty value name nothing."""
     if value is None or not value.strip():
+        return
+    if reference.kind in ("path", "key") and not (reference.base or prefix) and _PLAIN(value):
+        yield Named("path", (value,))  # nearly every value of nearly every table
         return
     if reference.kind != "json":
         yield _one(value, reference, tree, prefix)
