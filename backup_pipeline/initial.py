@@ -125,6 +125,18 @@ def _head(seen: Seen) -> str:
 # The folder that backups are written to, relative to this file. Put it on another disk, better on another machine.
 vault: {quoted(seen.vault)}
 
+# Every backup is copied to these as well: folders, s3://bucket/prefix, sftp://user@host/path, dropbox:///FOLDER.
+# copies:
+#   second_disk: /mnt/second/backups
+
+# Nobody can read the backups without the key: `backup-pipeline keygen` makes one and prints these lines.
+# encryption:
+#   recipients: [age1…]
+#   identity: ${{file:backup.key}}
+
+# Which backups stay. Without it nothing is ever removed.
+# retention: {{last: 7, daily: 30, weekly: 8, monthly: 12, min_age_days: 7, schedule: "30 5 * * *"}}
+
 # The zone of every schedule below.
 timezone: UTC
 
@@ -205,6 +217,12 @@ def _more(seen: Seen) -> str:
     # scratch: ${env:SCRATCH_URL}
 """
     return f"""\
+    # Files that belong to the rows, in the same recovery point; `refs` says which columns name them.
+    # files:
+    #   media:
+    #     path: ./media
+    #     refs: {{uploads.file: path}}
+
     # SQL that must return no row: tried on what a drill restored.
     # invariants:
     #   no order without a customer: SELECT id FROM orders WHERE customer_id IS NULL
