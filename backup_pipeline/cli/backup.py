@@ -81,7 +81,9 @@ def verb(
             if not no_copy and project.settings.copies_of(system):
                 from backup_pipeline.project import copying
 
-                copying.copy_to_all(project, system, listener=listener, each=copies.append)
+                copying.copy_to_all(
+                    project, system, patience=copying.PATIENCE, listener=listener, each=copies.append
+                )
                 bad = copying.failure_of(copies, made=made.id)
                 if bad is not None:
                     raise bad

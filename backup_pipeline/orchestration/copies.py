@@ -85,7 +85,13 @@ def _copy(
     project = backups.project
     try:
         report = copying.copy(
-            project, system, wanted or "all", target=name, listener=backups.listen(context.log)
+            project,
+            system,
+            wanted or "all",
+            target=name,
+            # In the daemon the step is tried again later, and holds up nobody until then.
+            patience=copying.PATIENCE if backups.listener else 0.0,
+            listener=backups.listen(context.log),
         )
     except BackupError as error:
         backups.kept.copied.append(Copied(name, system, error=error))

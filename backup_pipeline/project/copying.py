@@ -5,6 +5,7 @@ A place is the vault (`vault`) or a copy by its name. Whatever reads can be poin
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,9 +15,9 @@ from backup_pipeline.copies.places import look_at_places
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.copies.standing import Standing, standing
-from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound
+from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound, VaultBusy
 from backup_pipeline.model.findings import Finding, Report
-from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.project import reading_back, stores
 from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.vault.vault import Vault
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from backup_pipeline.project import Project
 
 VAULT = stores.VAULT
+#: So long a backup waits for another copy to the same place before it says that its own could not be made.
+PATIENCE = 600.0
+POLL = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,12 @@ def copy(
     *,
     source: str = VAULT,
     target: str,
+    patience: float = 0.0,
     listener: Listener = silent,
 ) -> CopyReport:
     """Bring one place up to date from another: one backup (or `latest`), or all that it lacks. Raises what stands in
-    the way of all of it; what is wrong with single backups is in the report."""
+    the way of all of it; what is wrong with single backups is in the report. `patience`: how many seconds to wait for
+    another copy to the same place, which may have begun before the newest backup was there."""
     origin = stores.open_place(project.settings, source)
     ids = None if identifier in (None, "all") else (origin.resolve(system, identifier),)
     if ids is None and not origin.ids(system):
@@ -84,7 +90,18 @@ def copy(
             f"there is no backup of {system} in {origin.store.address}",
             remedy="`backup-pipeline list` shows the backups that there are, `list --copy NAME` those of a copy",
         )
-    return replicate(origin, stores.open_place(project.settings, target), system, ids, listener=listener)
+    place = stores.open_place(project.settings, target)
+    deadline, told = time.monotonic() + patience, False
+    while True:
+        try:
+            return replicate(origin, place, system, ids, listener=listener)
+        except VaultBusy as busy:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                listener(Advance("copy", target, note=f"waiting: {busy.message}"))
+                told = True
+            time.sleep(POLL)
 
 
 def copy_to_all(
@@ -94,6 +111,7 @@ def copy_to_all(
     *,
     source: str = VAULT,
     names: Sequence[str] = (),
+    patience: float = 0.0,
     listener: Listener = silent,
     each: Callable[[Copied], None] = lambda _: None,
 ) -> tuple[Copied, ...]:
@@ -106,7 +124,15 @@ def copy_to_all(
             one = Copied(
                 name,
                 system,
-                copy(project, system, identifier, source=source, target=name, listener=listener),
+                copy(
+                    project,
+                    system,
+                    identifier,
+                    source=source,
+                    target=name,
+                    patience=patience,
+                    listener=listener,
+                ),
             )
         except NotFound:
             raise

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.vault import lock
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
 from backup_pipeline_tests.harness.commands import Ended
 from backup_pipeline_tests.harness.damage import rewrite
@@ -197,3 +200,26 @@ def test_the_doctor_sees_a_copy_that_would_not_survive_the_vault_and_one_that_is
     assert "copy-unreachable" in codes(ended)
     (copied.path / "backup.yaml").write_text(CONFIG % "sqlite:///shop.db")
     assert "no-copies" in codes(copied.good("doctor", "--json"))
+
+
+def test_a_backup_waits_for_a_copy_that_is_under_way_and_then_brings_its_own(copied: Folder) -> None:
+    copied.good("backup", "shop", "--no-record")
+    store = LocalStore(copied.path / "disk")
+    held, done = threading.Event(), threading.Event()
+
+    def somebody() -> None:
+        with lock.hold(store, "shop", "copy of shop"):
+            held.set()
+            done.wait(30)
+
+    other = threading.Thread(target=somebody)
+    other.start()
+    held.wait(30)
+    try:
+        assert copied.run("copy", "shop", "--to", "disk").code == 17, "who asks for a copy is told at once"
+        threading.Timer(1.5, done.set).start()
+        data = copied.good("backup", "shop", "--no-record", "--json").data
+    finally:
+        done.set()
+        other.join()
+    assert data["copies"][0]["report"]["copied"] == [data["backup"]["id"]]
