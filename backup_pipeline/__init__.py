@@ -8,6 +8,7 @@
     bp.read_table("shop", "latest", "orders")            # one table as a pandas DataFrame
     bp.query("shop", "latest", "select count(*) from orders")
     bp.restore("shop", "latest", to="postgresql://…/shop_new", create=True)
+    bp.restore_files("shop", to="/srv/media/restored", trees=["media"])
     bp.copy("shop")                                      # what its copies lack
     bp.restore("shop", to="…", config=bp.load().at("offsite"))   # straight from a copy
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from backup_pipeline.project import Listed, Project
     from backup_pipeline.project.copying import Copied
     from backup_pipeline.restore import RestoreResult
+    from backup_pipeline.restore.files import FilesPlan, FilesResult
 
     Config: TypeAlias = str | Path | Project | None
 
@@ -54,6 +56,7 @@ __all__ = [
     "read_table",
     "repair",
     "restore",
+    "restore_files",
     "show",
     "verify",
 ]
@@ -96,11 +99,44 @@ def restore(
     return load(config).restore(system, id, to, create=create, dry_run=dry_run)
 
 
+def restore_files(
+    system: str,
+    id: str | None = None,
+    *,
+    to: str | Path,
+    trees: Iterable[str] = (),
+    globs: Iterable[str] = (),
+    only_referenced: bool = False,
+    overwrite: bool = False,
+    leave: bool = False,
+    keep: bool = True,
+    dry_run: bool = False,
+    config: Config = None,
+) -> FilesResult | FilesPlan:
+    """Bring file trees back into a folder: one that is named is the folder itself, several (or none named: all) are
+    folders in it. `dry_run` gives the plan."""
+    from pathlib import Path
+
+    from backup_pipeline.project import files
+    from backup_pipeline.restore.files import FilesOrder
+
+    order = FilesOrder(tuple(trees), tuple(globs), only_referenced, overwrite, leave, keep)
+    if dry_run:
+        return files.plan_restore_files(load(config), system, id, Path(to), order)
+    return files.restore_files(load(config), system, id, Path(to), order)
+
+
 def drill(
-    system: str, id: str | None = None, *, scratch: str | None = None, config: Config = None
+    system: str,
+    id: str | None = None,
+    *,
+    scratch: str | None = None,
+    all_files: bool = False,
+    config: Config = None,
 ) -> DrillReport:
-    """Restore into a scratch database, compare row for row, and remember that it was proven."""
-    return load(config).drill(system, id, scratch=scratch)
+    """Restore into a scratch database, compare row for row, and remember that it was proven. Of file trees a sample is
+    restored, or all."""
+    return load(config).drill(system, id, scratch=scratch, all_files=all_files)
 
 
 def list_backups(system: str | None = None, *, config: Config = None) -> tuple[Listed, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import backup_pipeline as bp
+from backup_pipeline.restore.files import FilesPlan
 from backup_pipeline_tests.harness.engines import MakeSqliteFile
 
 SCRIPT = """
@@ -42,6 +43,22 @@ def test_the_whole_way_from_python(configuration: Path) -> None:
     assert issubclass(bp.Project, object)
     with pytest.raises(bp.BackupError):
         bp.show("nothing", config=project)
+
+
+def test_files_from_python(configuration: Path) -> None:
+    media = configuration.parent / "media"
+    media.mkdir()
+    (media / "a.txt").write_text("a")
+    configuration.write_text(configuration.read_text() + "    files: {media: {path: ./media}}\n")
+    bp.backup("shop", config=configuration)
+    target = configuration.parent / "out"
+    plan = bp.restore_files("shop", to=target, trees=["media"], dry_run=True, config=configuration)
+    assert not target.exists()
+    assert isinstance(plan, FilesPlan)
+    assert plan.create == 1
+    bp.restore_files("shop", to=target, config=configuration)
+    assert (target / "media" / "a.txt").read_text() == "a"
+    assert bp.drill("shop", all_files=True, config=configuration).report.counted["files"] == 1
 
 
 def test_copies_from_python(configuration: Path) -> None:
