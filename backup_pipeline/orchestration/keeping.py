@@ -6,10 +6,13 @@ stopped is a disk that fills up, or a rule that nobody keeps.
 
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import dagster as dg
 
 from backup_pipeline.errors import NotPruned, ProofFailed
-from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
@@ -145,7 +148,7 @@ def scrub_asset(project: Project) -> dg.AssetsDefinition:
 
 
 def retention_check(plan: SystemPlan) -> dg.AssetChecksDefinition:
-    system, key = plan.system, naming.retention_key(plan.system)
+    key = naming.retention_key(plan.system)
 
     @dg.asset_check(
         name=RETENTION.name,
@@ -156,9 +159,7 @@ def retention_check(plan: SystemPlan) -> dg.AssetChecksDefinition:
     def retention(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups: Backups = getattr(context.resources, KEY)
         with failures_told(backups.project):
-            report = keeping.covering(backups.project, system)
-            days = report.counted["days_covered"]
-            return _outcome(RETENTION, report, f"{days} days are covered").result(key)
+            return judge_retention(backups.project, plan.system).result(key)
 
     return retention
 
@@ -173,17 +174,34 @@ def storage_check() -> dg.AssetChecksDefinition:
     def storage(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups: Backups = getattr(context.resources, KEY)
         with failures_told(backups.project):
-            report = keeping.storage(backups.project)
-            left = report.counted.get("days_left")
-            good = f"{report.counted['bytes'] / 2**20:,.1f} MiB in {report.counted['objects']:,} objects"
-            good += f"; full in about {left:,} days" if left is not None else ""
-            return _outcome(STORAGE, report, good).result(naming.SCRUB_KEY)
+            return judge_storage(backups.project).result(naming.SCRUB_KEY)
 
     return storage
 
 
-def _outcome(text: CheckText, report: Report, good: str) -> Outcome:
-    return Outcome(text.name, report.findings, report.counted, report.seconds, good)
+def judge_retention(project: Project, system: str) -> Outcome:
+    report = keeping.covering(project, system)
+    good = f"{report.counted['days_covered']} days are covered"
+    return Outcome(RETENTION.name, report.findings, report.counted, report.seconds, good)
+
+
+def judge_storage(project: Project) -> Outcome:
+    report = keeping.storage(project)
+    left = report.counted.get("days_left")
+    good = f"{report.counted['bytes'] / 2**20:,.1f} MiB in {report.counted['objects']:,} objects"
+    good += f"; full in about {left:,} days" if left is not None else ""
+    return Outcome(STORAGE.name, report.findings, report.counted, report.seconds, good)
+
+
+def daily_checks(project: Project) -> Iterator[tuple[dg.AssetCheckKey, Callable[[], Outcome]]]:
+    """What the sensor `watch` judges once a day; nothing before there is a vault."""
+    if not keeping.has_a_vault(project):
+        return
+    yield dg.AssetCheckKey(naming.SCRUB_KEY, STORAGE.name), lambda: judge_storage(project)
+    for system in project.systems:
+        if project.settings.retention_of(system) is not None:
+            key = dg.AssetCheckKey(naming.retention_key(system), RETENTION.name)
+            yield key, partial(judge_retention, project, system)
 
 
 def prune_job(plan: SystemPlan) -> "dg.UnresolvedAssetJobDefinition":

@@ -17,9 +17,10 @@ import dagster as dg
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.orchestration import naming
-from backup_pipeline.orchestration.asset_checks import judge_status
+from backup_pipeline.orchestration.asset_checks import Outcome, judge_status
 from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.jobs import SYSTEM_TAG
+from backup_pipeline.orchestration.keeping import daily_checks
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.tokens import digest_of
@@ -161,13 +162,15 @@ def attempts_for(instance: dg.DagsterInstance, system: str, name: str) -> tuple[
 
 
 def watch(project: Project) -> dg.SensorDefinition:
-    """fresh, proven and copied, judged while nothing runs: the backup that silently stopped is what nobody looks for."""
+    """fresh, proven and copied, judged while nothing runs: the backup that silently stopped is what nobody looks for. And
+    retention and storage, once a day: growth is only known to whoever looks again and again."""
 
     @dg.sensor(
         name="watch",
         minimum_interval_seconds=600,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Judges the checks `fresh`, `proven` and `copied` of every system, and records them when they change.",
+        description="Judges the checks `fresh`, `proven` and `copied` of every system, and records them when they change; "
+        "`retention` and `storage` once a day.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         said = []
@@ -177,33 +180,62 @@ def watch(project: Project) -> dg.SensorDefinition:
                 outcomes += judge_copies(project, system)
             for asset, outcome in outcomes:
                 key = dg.AssetCheckKey(asset, outcome.name)
-                if not is_news(context.instance, key, outcome.passed, project.clock()):
-                    continue
-                result = outcome.result(key.asset_key)
-                context.instance.report_runless_asset_event(
-                    dg.AssetCheckEvaluation(
-                        asset_key=key.asset_key,
-                        check_name=key.name,
-                        passed=result.passed,
-                        metadata=result.metadata,
-                        severity=result.severity,
-                        description=result.description,
-                    )
-                )
-                what = system if asset == naming.manifest_key(system) else asset.to_user_string()
-                said.append(f"{what}: {outcome.name} {'passed' if outcome.passed else 'failed'}")
+                if is_news(context.instance, key, outcome.passed, project.clock()):
+                    said.append(_report(context.instance, key, outcome, system))
+        for key, judge in daily_checks(project):
+            if is_old(context.instance, key, project.clock()):
+                with tick_failures_told(project):
+                    said.append(_report(context.instance, key, judge()))
         return dg.SkipReason("; ".join(said) or "nothing changed")
 
     return sense
 
 
+def _report(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcome, system: str = "") -> str:
+    result = outcome.result(key.asset_key)
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=result.passed,
+            metadata=result.metadata,
+            severity=result.severity,
+            description=result.description,
+        )
+    )
+    of_a_backup = system and key.asset_key == naming.manifest_key(system)
+    what = system if of_a_backup else key.asset_key.to_user_string()
+    return f"{what}: {outcome.name} {'passed' if outcome.passed else 'failed'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The last outcome of a check that the history knows."""
+
+    passed: bool
+    at: float
+
+    def is_old(self, now: datetime) -> bool:
+        return now.timestamp() - self.at > RECORD_AGAIN.total_seconds()
+
+
+def is_old(instance: dg.DagsterInstance, key: dg.AssetCheckKey, now: datetime) -> bool:
+    """Not recorded for a day, or never."""
+    latest = last_recorded(instance, key)
+    return latest is None or latest.is_old(now)
+
+
 def is_news(instance: dg.DagsterInstance, key: dg.AssetCheckKey, passed: bool, now: datetime) -> bool:
+    latest = last_recorded(instance, key)
+    return latest is None or latest.passed != passed or latest.is_old(now)
+
+
+def last_recorded(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Recorded | None:
     history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=10)
     # A record may be of a check that is only planned yet.
     done = [record for record in history if isinstance(record.evaluation, dg.AssetCheckEvaluation)]
     if not done:
-        return True
+        return None
     latest = max(done, key=lambda record: record.id)
     assert isinstance(latest.evaluation, dg.AssetCheckEvaluation)
-    age = now.timestamp() - latest.create_timestamp
-    return latest.evaluation.passed != passed or age > RECORD_AGAIN.total_seconds()
+    return Recorded(latest.evaluation.passed, latest.create_timestamp)

@@ -18,10 +18,10 @@ from backup_pipeline.project import stores
 from backup_pipeline.retention import byhand
 from backup_pipeline.retention.anomalies import SILENT
 from backup_pipeline.retention.byhand import ForgetReport
-from backup_pipeline.retention.census import Locked
+from backup_pipeline.retention.census import Locked, demand_a_vault
 from backup_pipeline.retention.prune import PruneReport, Rules
 from backup_pipeline.retention.prune import prune as prune_vault
-from backup_pipeline.vault import keeping
+from backup_pipeline.vault import keeping, layout
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -190,12 +190,17 @@ def covering(project: Project, system: str) -> Report:
     return Report(f"{system}: retention", found.findings, found.counted, time.monotonic() - began)
 
 
+def has_a_vault(project: Project) -> bool:
+    return project.vault.store.stat(layout.VAULT) is not None
+
+
 def storage(project: Project, copy: str | None = None) -> Report:
     """How large the vault (or a copy) is, how it grows, and when its disk is full."""
     from backup_pipeline.checks.storage import judge, measure, remember
 
     began = time.monotonic()
     store = stores.open_place(project.settings, copy).store
+    demand_a_vault(store)
     sample = measure(store, project.clock())
     samples = remember(project.settings.state_folder, store.address, sample)
     findings, counted = judge(samples, store.address)

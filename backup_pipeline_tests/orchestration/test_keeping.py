@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 import pytest
 
 from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.project import Project
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 
 RULES = 'retention: {last: 2, grace: 1s, schedule: "0 5 * * *"}\nscrub: {schedule: "0 6 1 * *"}'
@@ -92,3 +95,28 @@ def test_without_rules_there_is_no_retention_in_the_graph(shop: Shop) -> None:
     names = {job.name for job in build_defs(shop.project).get_repository_def().get_all_jobs()}
     assert "prune_shop" not in names
     assert "scrub" in names
+
+
+def test_the_sensor_watch_judges_retention_and_storage_once_a_day(
+    kept: Shop, instance: dg.DagsterInstance
+) -> None:
+    def watched(later: timedelta = timedelta(0)) -> str:
+        project = Project(kept.project.settings, clock=lambda: datetime.now(UTC) + later)
+        defs = build_defs(project)
+        with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
+            return defs.resolve_sensor_def("watch").evaluate_tick(context).skip_message or ""
+
+    first = watched()
+    assert "vault/scrub: storage" in first
+    assert "shop/retention: retention passed" in first
+    assert "retention" not in watched()
+    assert "vault/scrub: storage" in watched(timedelta(hours=25))
+
+
+def test_before_the_first_backup_there_is_nothing_to_watch(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.configure(top=RULES)
+    defs = build_defs(shop.project)
+    with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
+        said = defs.resolve_sensor_def("watch").evaluate_tick(context).skip_message or ""
+    assert "storage" not in said
+    assert not (shop.folder / "vault").exists()
