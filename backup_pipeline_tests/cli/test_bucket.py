@@ -207,12 +207,14 @@ def guarded(shop: Folder, strict_moto_server: S3Server) -> Site:
         (key, secret) = keys["writer"]
         config.write_text(vault(f"  access_key_id: {key}\n  secret_access_key: {secret}\n"))
         shop.good("bucket", "setup", "vault")
-    pruner = keys["pruner"]
+    pruner, reader = keys["pruner"], keys["reader"]
     signin = (
         f"  access_key_id: {key}\n  secret_access_key: {secret}\n"
         f"  pruner: {{access_key_id: {pruner[0]}, secret_access_key: {pruner[1]}}}\n"
     )
     config.write_text(vault(signin))
+    reading = f"  access_key_id: {reader[0]}\n  secret_access_key: {reader[1]}\n"
+    (shop.path / "reader.yaml").write_text(vault(reading))
     return Site(shop, server, bucket)
 
 
@@ -272,6 +274,7 @@ def test_the_pruner_deletes_with_credentials_of_its_own_and_adds_nothing(guarded
     assert versions
 
 
+@pytest.mark.slow
 def test_prune_signs_in_as_the_pruner_and_the_writer_cannot_do_its_work(guarded: Site) -> None:
     shop = guarded.folder
     config = shop.path / "backup.yaml"
@@ -290,6 +293,18 @@ def test_prune_signs_in_as_the_pruner_and_the_writer_cannot_do_its_work(guarded:
     assert ended.code != 0
     assert Project.load(config).vault.ids("shop") == (second, third)
     shop.good("verify", "shop", "all")
+
+
+def test_the_reader_lists_verifies_restores_and_writes_nothing(guarded: Site) -> None:
+    shop = guarded.folder
+    identifier = shop.backup()
+    as_reader = ("--config", "reader.yaml")
+    assert identifier in shop.good("list", "shop", *as_reader).stdout
+    verified = shop.good("verify", "shop", *as_reader)
+    assert "not-remembered" in verified.stdout, "the outcome could not be kept, and that is said"
+    shop.good("restore", "shop", "--to", shop.restored, *as_reader)
+    assert shop.run("backup", "shop", "--no-record", *as_reader).code == 5
+    assert Project.load(shop.path / "backup.yaml").vault.ids("shop") == (identifier,)
 
 
 def _versions(guarded: Site, key: str) -> list[dict[str, Any]]:
