@@ -90,7 +90,7 @@ def variable() -> str:
 def files_steps(
     trees: Sequence[FileTree], images: Images, number: int, unpack: Unpack, assemble: Assemble
 ) -> Iterator[str]:
-    """From step `number` on."""
+    """From step `number` on. `${FILES:?}`: whoever did not say where must not find his files in the root folder."""
     yield f"## {number}. Files"
     yield (
         "Each tree is made in a folder of its own below `$FILES`. First all contents are unpacked, named by their"
@@ -100,9 +100,9 @@ def files_steps(
     yield fenced("bash", _READER)
     for tree in trees:
         yield f"`{shown(tree.name)}`: {tree.files} files, {tree.bytes} bytes, read from `{shown(tree.address)}`"
-        folder = f'"$FILES.contents/{tree.name}"'
+        folder = f'"${{FILES:?}}.contents/{tree.name}"'
         lines = [
-            f'mkdir -p {folder} "$FILES/{tree.name}"',
+            f'mkdir -p {folder} "${{FILES:?}}/{tree.name}"',
             f"{unpack([tree.listing])} > {folder}/listing",
         ]
         lines += [_pack(pack, folder, unpack) for pack in tree.packs]
@@ -113,9 +113,9 @@ def files_steps(
             check = 'for f in *; do [ "$f" = listing ] || echo "$f  $f"; done | sha256sum --quiet -c'
             yield fenced("bash", f"(cd {folder} && {check})")
         yield "Now the names:"
-        yield fenced("bash", f'tree {folder} "$FILES/{tree.name}"')
+        yield fenced("bash", f'tree {folder} "${{FILES:?}}/{tree.name}"')
     yield "When you have looked at them, the unpacked contents can go:"
-    yield fenced("bash", 'chmod -R u+w "$FILES.contents" && rm -r "$FILES.contents"')
+    yield fenced("bash", 'chmod -R u+w "${FILES:?}.contents" && rm -r "${FILES:?}.contents"')
 
 
 def _pack(pack: ObjectRef, folder: str, unpack: Unpack) -> str:
