@@ -17,7 +17,7 @@ from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.stores.base import Store
+from backup_pipeline.stores.base import Room, Store
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.staging import explained
 from backup_pipeline.vault import layout
@@ -57,7 +57,11 @@ def measure(store: Store, now: datetime) -> Sample:
         objects += 1
         size += stat.size
     if not isinstance(store, LocalStore):
-        return Sample(timestamp(now), objects, size)
+        # An SFTP server's disk, the space of an account; a bucket has no end.
+        room: Room | None = getattr(store, "room", lambda: None)()
+        if room is None:
+            return Sample(timestamp(now), objects, size)
+        return Sample(timestamp(now), objects, size, room.free, room.total)
     with explained(f"cannot ask how full {store.root} is"):
         disk = shutil.disk_usage(store.root)
     return Sample(timestamp(now), objects, size, disk.free, disk.total)

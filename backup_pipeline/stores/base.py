@@ -50,6 +50,14 @@ class Features:
     cheap_stat: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much more fits, in bytes. A store that can tell has a method `room() -> Room | None`."""
+
+    free: int
+    total: int
+
+
 class AskedFeatures(Features):
     """Of a store elsewhere, where it is only known by trying whether a create is conditional: tried when somebody
     wants to know that, and not when somebody wants to know something else."""

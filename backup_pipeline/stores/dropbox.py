@@ -34,7 +34,7 @@ from backup_pipeline.errors import (
     VaultError,
 )
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.stores.base import Features, Stat, check_key
+from backup_pipeline.stores.base import Features, Room, Stat, check_key
 from backup_pipeline.stores.dropbox_upload import Note, SessionUpload, sweep_notes
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
@@ -228,6 +228,23 @@ class DropboxStore:
                 f"an access token of Dropbox ends after four hours: no backup of tonight will reach {self.address}",
                 remedy="set refresh_token and app_key instead of token",
             )
+
+    def room(self) -> Room | None:
+        """Of the account or the team; None where the token may not ask (scope account_info.read)."""
+        try:
+            usage = self._client.users_get_space_usage()
+        except failures() as error:
+            said = complaint(error)
+            if said.kind == "refused":
+                return None
+            raise self.raised("cannot ask for the space that is left", said) from error
+        if usage.allocation.is_team():
+            team = usage.allocation.get_team()
+            return Room(max(0, team.allocated - team.used), team.allocated)
+        if usage.allocation.is_individual():
+            allocated = usage.allocation.get_individual().allocated
+            return Room(max(0, allocated - usage.used), allocated)
+        return None
 
     def sweep(self) -> int:
         """Nothing half-written is ever in Dropbox itself: it is in sessions, which end by themselves."""

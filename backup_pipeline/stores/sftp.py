@@ -24,7 +24,7 @@ import asyncssh
 from backup_pipeline.errors import NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores import sftp_upload
-from backup_pipeline.stores.base import AskedFeatures, Features, Stat, check_key
+from backup_pipeline.stores.base import AskedFeatures, Features, Room, Stat, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.sftp_errors import MISSING, explained
@@ -177,17 +177,24 @@ class SftpStore:
         if key is not None and key.exists() and key.stat().st_mode & 0o077:
             message = f"the private key {key} can be read by others than its owner"
             yield Finding("warning", "key-file-open", message, remedy=f"chmod 600 {key}")
-        space = self._do("cannot ask for the free space", self._space)
-        if space is not None and space.bavail * 20 < space.blocks:
-            left = space.bavail * (space.frsize or space.bsize) / 2**30
+        room = self.room()
+        if room is not None and room.free * 20 < room.total:
+            left = room.free / 2**30
             message = f"the disk behind {self.address} is nearly full: {left:.1f} GiB are left"
             yield Finding("warning", "store-nearly-full", message, remedy="make room there, or `prune`")
 
-    async def _space(self, session: Session) -> asyncssh.SFTPVFSAttrs | None:
-        try:
-            return await session.client.statvfs(self._root or "/")
-        except (asyncssh.SFTPOpUnsupported, *MISSING):
-            return None
+    def room(self) -> Room | None:
+        """Of the server's disk; a quota is not known to it. None where the server cannot tell."""
+
+        async def ask(session: Session) -> Room | None:
+            try:
+                status = await session.client.statvfs(self._root or "/")
+            except (asyncssh.SFTPOpUnsupported, *MISSING):
+                return None
+            unit = status.frsize or status.bsize
+            return Room(status.bavail * unit, status.blocks * unit)
+
+        return self._do("cannot ask for the free space", ask)
 
     def sweep(self) -> int:
         """Remove what killed processes of this machine left half-written, but for a big part that is younger than

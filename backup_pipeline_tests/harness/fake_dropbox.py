@@ -49,6 +49,7 @@ _SCOPE_OF = {
     "files/get_metadata": "files.metadata.read",
     "files/list_folder": "files.metadata.read",
     "files/list_folder/continue": "files.metadata.read",
+    "users/get_space_usage": "account_info.read",
 }
 
 
@@ -240,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Answer(404, f"Unknown API function: {route}")
         header = self.headers.get("Dropbox-API-Arg")
         content = header is not None
-        argument = json.loads(header) if header is not None else json.loads(body)
+        argument = json.loads(header) if header is not None else json.loads(body) or {}
         user, root = self.headers.get("Dropbox-API-Select-User"), self.headers.get("Dropbox-API-Path-Root")
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.fake.seen.append(Seen(route, token, user, root, argument, len(body) if content else 0))
@@ -278,6 +279,9 @@ class _Handler(BaseHTTPRequestHandler):
                 if given["cursor"] not in self.fake.cursors:
                     raise Refusal("reset")
                 return self._page(self.fake.cursors[given["cursor"]]), None
+            case "users/get_space_usage":
+                allocation = {".tag": "individual", "allocated": space.quota}
+                return {"used": space.used(), "allocation": allocation}, None
             case "download":
                 found_file = space.find(given["path"])
                 if isinstance(found_file, str):

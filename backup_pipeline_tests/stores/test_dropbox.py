@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.errors import AlreadyExists, BackupError, ConfigError, StoreUnavailable, VaultError
-from backup_pipeline.stores.base import read_all
+from backup_pipeline.errors import AlreadyExists, ConfigError, StoreUnavailable, VaultError
+from backup_pipeline.stores.base import Room, read_all
 from backup_pipeline.stores.dropbox import DropboxStore
 from backup_pipeline.stores.dropbox_upload import NOTE_SUFFIX, PIECE
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.retrying import Patience, RetryingStore
 from backup_pipeline_tests.contracts.store_contract import StoreContract
-from backup_pipeline_tests.harness.fake_dropbox import HOME, SCOPES, FakeDropbox, Token
-from backup_pipeline_tests.harness.fake_dropbox_files import LARGEST_REQUEST, Namespace, content_hash
+from backup_pipeline_tests.harness.fake_dropbox import HOME, SCOPES, FakeDropbox
+from backup_pipeline_tests.harness.fake_dropbox_files import LARGEST_REQUEST, Namespace
 
 BIG = os.urandom(3 * PIECE + 12345)
 
@@ -367,77 +367,17 @@ def test_the_doctor_hears_of_a_token_that_ends(fake_dropbox: FakeDropbox, tmp_pa
     assert list(DropboxStore(lasting).advice()) == []
 
 
+def test_the_space_that_is_left_is_known_where_the_token_may_ask(
+    store: DropboxStore, fake_dropbox: FakeDropbox
+) -> None:
+    assert store.room() is None
+    fake_dropbox.tokens[fake_dropbox.token].scopes = SCOPES | {"account_info.read"}
+    fake_dropbox.home.quota = 1000
+    store.put("k", bytes(300))
+    assert store.room() == Room(700, 1000)
+
+
 def test_no_secret_is_shown(fake_dropbox: FakeDropbox, tmp_path: Path) -> None:
     given = options(fake_dropbox, tmp_path, refresh_token="geheim", app_secret="geheim", app_key="key")
     assert "geheim" not in repr(DropboxStore(given))
     assert fake_dropbox.token not in repr(DropboxStore(given))
-
-
-# ── upper and lower case
-
-
-def test_what_differs_only_in_case_is_refused_and_nothing_is_lost(
-    store: DropboxStore, fake_dropbox: FakeDropbox
-) -> None:
-    store.put("Shop/lock.json", b"first")
-    for key in ("shop/lock.json", "Shop/LOCK.json"):
-        with pytest.raises(VaultError):
-            store.put(key, b"second")
-        with pytest.raises(VaultError, match="would be the same"):
-            store.put(key, b"second", overwrite=True)
-    with pytest.raises(VaultError, match="upper from lower") as caught:
-        store.put("shop/other.json", b"second")
-    assert not isinstance(caught.value, AlreadyExists)
-    assert store.stat("Shop/LOCK.json") is None
-    with pytest.raises(BackupError):
-        read_all(store, "Shop/LOCK.json")
-    store.delete("Shop/LOCK.json")
-    assert {stat.key for stat in store.list()} == {"Shop/lock.json"}
-    assert read_all(store, "Shop/lock.json") == b"first"
-
-
-def test_a_folder_is_never_deleted_for_a_key(store: DropboxStore) -> None:
-    store.put("shop/1/manifest.json", b"x")
-    store.delete("shop")
-    store.delete("shop/1")
-    assert [stat.key for stat in store.list()] == ["shop/1/manifest.json"]
-
-
-def test_a_folder_is_never_taken_for_a_free_name(store: DropboxStore) -> None:
-    store.put("shop/1", b"x")
-    for key in ("shop", "shop/1/below"):
-        with pytest.raises(VaultError, match="folder is where"):
-            store.put(key, b"x")
-
-
-# ── the fake refuses what Dropbox refuses
-
-
-def test_bytes_that_were_damaged_on_their_way_are_refused(store: DropboxStore) -> None:
-    from dropbox.exceptions import ApiError
-
-    with pytest.raises(ApiError, match="content_hash_mismatch"):
-        store._client.files_upload(b"right", "/x", content_hash=content_hash(b"wrong"))
-
-
-def test_an_empty_folder_that_was_left_behind_is_no_folder_of_the_store(
-    store: DropboxStore, fake_dropbox: FakeDropbox
-) -> None:
-    store.put("gone/1/x", b"x")
-    store.put("shop/1/x", b"x")
-    store.put("shop/2/x", b"x")
-    store.delete("gone/1/x")
-    store.delete("shop/2/x")
-    assert list(store.folders()) == ["shop"]
-    assert list(store.folders("shop/")) == ["1"]
-
-
-def test_a_token_that_may_only_read_reads(
-    fake_dropbox: FakeDropbox, tmp_path: Path, store: DropboxStore
-) -> None:
-    store.put("k", b"x")
-    fake_dropbox.tokens["reader"] = Token(scopes=SCOPES - {"files.content.write"})
-    reader = DropboxStore(options(fake_dropbox, tmp_path, token="reader"))
-    assert read_all(reader, "k") == b"x"
-    with pytest.raises(VaultError):
-        reader.delete("k")

@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from backup_pipeline.checks.storage import measure
 from backup_pipeline.errors import AlreadyExists, StoreUnavailable, VaultError
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
@@ -207,6 +209,10 @@ def test_a_full_disk_on_the_server_is_said_and_leaves_nothing(openssh: SftpServe
         assert {stat.key for stat in store.list()} == {"small"}
         assert list((folder / "tmp").iterdir()) == []
         (folder / "filler").write_bytes(bytes(2 << 20)[: 2 * 1024 * 1000])
+        sample = measure(store, datetime.now(UTC))
+        assert sample.total == 2 << 20
+        assert sample.free is not None
+        assert sample.free < 100_000
         assert "store-nearly-full" in [finding.code for finding in store.advice()]
     finally:
         subprocess.run(["umount", str(folder)], check=True)
