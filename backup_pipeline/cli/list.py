@@ -61,6 +61,8 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
                 page.line(f"{line.id}  {page.style('DAMAGED', 'red', bold=True)}  {line.why}")
             if not whole and not broken:
                 page.line(f"→ backup-pipeline backup {name}")
+                for copy in () if place else project.settings.copies_of(name):
+                    page.line(f"→ backup-pipeline list {name} --copy {copy}    if the vault was lost")
 
     failure = None
     if listing.damaged:

@@ -182,7 +182,21 @@ def with_copies(project: Project, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and of its copies."""
     found = standings(project, status.system)
     late = tuple(finding for one in found for finding in one.findings)
-    return replace(status, copies=found, findings=(*status.findings, *late))
+    return replace(status, copies=found, findings=(*_lost(status, found), *status.findings, *late))
+
+
+def _lost(status: SystemStatus, found: Sequence[Standing]) -> Iterator[Finding]:
+    """A vault without a backup is new; unless a copy of it has some."""
+    have = [one for one in found if one.backups]
+    if status.backups or not have:
+        return
+    yield Finding(
+        "error",
+        "vault-lost",
+        f"the vault has no backup of {status.system}, and copy {have[0].copy} has {have[0].backups}: the vault was lost",
+        remedy=f"`backup-pipeline copy {status.system} --from {have[0].copy} --to vault` brings them back; "
+        f"`restore --from {have[0].copy}` needs no vault",
+    )
 
 
 def standing_of(project: Project, system: str, name: str) -> Standing:

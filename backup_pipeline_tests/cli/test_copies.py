@@ -88,6 +88,9 @@ def test_the_copy_alone_is_enough_to_restore_drill_and_query(copied: Folder) -> 
     copied.good("backup", "shop", "--no-record")
     shutil.rmtree(copied.path / "vault")
     (copied.path / "shop.db").unlink()
+    assert "list shop --copy offsite" in copied.good("list", "shop").stdout
+    status = copied.run("status", "--json").document["data"]["systems"][0]
+    assert "vault-lost" in [finding["code"] for finding in status["findings"]]
     gone = copied.run("restore", "shop", "--to", copied.restored)
     assert gone.code != 0
     assert "--from disk or --from offsite" in str(gone)
