@@ -49,3 +49,20 @@ def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
 
 def test_a_system_without_trees_is_not_asked(shop: Shop) -> None:
     assert judge_files(shop.project, shop.project.backup("shop")) == ()
+
+
+def test_the_job_records_them_with_every_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
+    media = shop.folder / "media"
+    media.mkdir()
+    (media / "Ada").write_text("plain")
+    (media / "Grace").write_bytes(b"\x7fELF" + bytes(100))
+    shop.configure(SETTINGS)
+    shop.project.inventory("shop")
+    result = shop.run(instance)
+    assert result.success
+    found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert found["references"].passed
+    assert found["references"].metadata["checked_file_values"] == dg.MetadataValue.int(2)
+    assert not found["file_policy"].passed
+    assert found["file_policy"].severity == dg.AssetCheckSeverity.WARN
+    assert found["integrity"].passed
