@@ -151,16 +151,20 @@ def _locked(vault: Vault, system: str, identifier: str, proofs: tuple[Proof, ...
 
 def survey(vault: Vault, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
     """Every backup of a system, oldest first; one that is damaged does not hide the others."""
-    whole: list[Listed] = []
-    broken: list[Broken] = []
-    for identifier in vault.ids(system):
+    # Here, because a command that shows its help should not load threads.
+    from backup_pipeline.stores.waiting import side_by_side
+
+    def look(identifier: str) -> Listed | Broken | None:
         try:
-            whole.append(listed(vault, system, identifier))
+            return listed(vault, system, identifier)
         except Damaged as error:
-            broken.append(Broken(system, identifier, error.message, error.remedy))
+            return Broken(system, identifier, error.message, error.remedy)
         except NotFound:
-            continue  # prune took it between our two looks
-    return tuple(whole), tuple(broken)
+            return None  # prune took it between our two looks
+
+    found = tuple(side_by_side(vault.store, look, vault.ids(system)))
+    whole = tuple(one for one in found if isinstance(one, Listed))
+    return whole, tuple(one for one in found if isinstance(one, Broken))
 
 
 def status(
