@@ -8,7 +8,9 @@
     │   ├── SourceUnavailable  … because it does not answer (worth another try)
     │   ├── PermissionMissing  … because a right is missing (the remedy holds the GRANTs)
     │   ├── NotSupported       … because a faithful copy is not possible: refused, never approximated
-    │   └── SourceChanged      … because it changed under our hands (a new snapshot makes it right)
+    │   ├── SourceChanged      … because it changed under our hands (a new snapshot makes it right)
+    │   ├── Vanished           … a file: it was there when its tree was listed, and is not any more
+    │   └── Unreadable         … a file: it is there, and may not or cannot be read
     ├── VaultError             the vault cannot be read or written
     │   ├── AlreadyExists      a conditional create found something there
     │   ├── StoreUnavailable   the store does not answer (worth another try)
@@ -96,6 +98,14 @@ class NotSupported(SourceError):
 
 class SourceChanged(SourceError):
     code, http_status = "source-changed", 409
+
+
+class Vanished(SourceError):
+    code, http_status = "file-vanished", 409
+
+
+class Unreadable(SourceError):
+    code, http_status = "file-unreadable", 502
 
 
 class VaultError(BackupError):

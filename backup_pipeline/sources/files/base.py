@@ -21,21 +21,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from backup_pipeline.errors import SourceError
+from backup_pipeline.errors import Unreadable, Vanished
 from backup_pipeline.model.files import EntryType
 from backup_pipeline.model.findings import Report
 
-
-class Vanished(SourceError):
-    """The file was there when the tree was listed, and is not any more."""
-
-    code = "file-vanished"
-
-
-class Unreadable(SourceError):
-    """The file is there, and may not or cannot be read."""
-
-    code = "file-unreadable"
+__all__ = ["FileSource", "Found", "Trouble", "Unreadable", "Vanished"]
 
 
 @dataclass(frozen=True, slots=True)
