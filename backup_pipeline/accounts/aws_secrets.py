@@ -16,6 +16,8 @@ from backup_pipeline.accounts.aws import AwsAccess, Failure, client, failures
 from backup_pipeline.errors import ConfigError
 
 KEPT_SECONDS = 300.0
+#: One lost packet must not cost a night's backup.
+ATTEMPTS = 3
 
 
 class NoSecret(Exception):
@@ -61,8 +63,8 @@ class Secrets:
         return text if wanted.key is None else _one(text, wanted)
 
     def _text(self, wanted: SecretName) -> str:
-        access = self.access()
-        if access.region is None or wanted.region is not None:
+        access = replace(self.access(), attempts=ATTEMPTS)
+        if wanted.region is not None:
             access = replace(access, region=wanted.region)
         with self._lock:
             kept = self._kept.get((access, wanted.name))

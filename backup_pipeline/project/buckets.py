@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from backup_pipeline.stores.s3bucket.wanted import Wanted
 
 
+_ATTEMPTS = 3
+
+
 @dataclass(frozen=True, slots=True)
 class BucketPlan:
     name: str
@@ -111,9 +114,12 @@ def _opened(project: Project, name: str, profile: str | None) -> tuple[Any, Want
         secret_access_key=options.secret_access_key,
         session_token=options.session_token,
         clients=options.clients,
+        attempts=_ATTEMPTS,
     )
     if profile is not None:
-        access = aws.AwsAccess(endpoint=options.endpoint, region=options.region, profile=profile)
+        access = aws.AwsAccess(
+            endpoint=options.endpoint, region=options.region, profile=profile, attempts=_ATTEMPTS
+        )
     client = aws.client(access)
     # An endpoint may also come from the environment or from a Dagster resource.
     address = str(client.meta.endpoint_url)
