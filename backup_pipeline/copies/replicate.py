@@ -189,6 +189,11 @@ class _Run:
                 break
         self.known.add(here.id)
         self.copied.append(here.id)
+        if self._recorded(here.id):
+            # As long as it was not listed, its folder was rubbish to a prune of the copy.
+            there = folders.look(self.target.store, self.system).folder(here.id)
+            for name in here.before_the_manifest():
+                self._file(here, there, name, digests)
         self._seal(here, there, digests)
         for name in here.drills():
             self._file(here, there, name, digests)
@@ -208,6 +213,9 @@ class _Run:
         if OUTLINE in digests and not folders.fits(OUTLINE, self._bytes(here.id, OUTLINE), digests):
             raise Damaged(f"the outline of {here.id} is not the one that was sealed: it was altered since")
         return outline, manifest, digests
+
+    def _recorded(self, identifier: str) -> bool:
+        return keeping.forgotten(self.target.store, self.system, identifier) is not None
 
     def _hurt(self, outline: Outline, hurt: list[tuple[Item, str]]) -> None:
         if outline.id not in self.source.ids(self.system):

@@ -122,7 +122,9 @@ def finish(vault: Vault, system: str, denied: Denied) -> tuple[str, ...]:
     here = vault.ids(system)
     left = keeping.leftovers(vault.store, system, here)
     for identifier in left:
-        for key in keeping.keys_of(vault.store, system, identifier)[1]:
+        manifest, rest = keeping.keys_of(vault.store, system, identifier)
+        # In a copy, one that it was not given before may have come in this very moment: then it is no leftover.
+        for key in () if manifest else rest:
             delete(vault.store, key, "files beside manifests", denied)
     # A prune was killed between the record and the manifest: what is still a backup was not forgotten.
     for identifier in set(keeping.forgotten_ids(vault.store, system)) & set(here):

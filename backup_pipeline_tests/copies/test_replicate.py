@@ -14,6 +14,7 @@ from backup_pipeline.copies.replicate import NOT_COPIED, replicate
 from backup_pipeline.errors import ConfigError, NotFound, VaultBusy, VaultError
 from backup_pipeline.model.keeping import Forgotten, Pin
 from backup_pipeline.model.manifest import Proof
+from backup_pipeline.retention.forgetting import Denied, finish
 from backup_pipeline.stores.base import Features
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout, lock
@@ -330,3 +331,20 @@ def test_a_backup_whose_writer_was_stopped_before_the_seal_is_sealed_in_the_copy
     assert copy.is_sealed("shop", identifier_of(1)), (
         "its vault has forgotten it, and the copy was stopped before its seal"
     )
+
+
+def test_a_prune_of_the_copy_beside_it_takes_nothing_of_a_backup_that_is_coming(
+    vault: Vault, copy: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replicate(vault, copy, "shop", [identifier_of(3)])
+    # 2 is recorded as "not copied here": until its manifest is there, its folder is what a killed prune leaves.
+    put = LocalStore.put
+
+    def pruned(store: LocalStore, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        if key == layout.manifest_key("shop", identifier_of(2)):
+            assert finish(copy, "shop", Denied()) == (identifier_of(2),)
+        put(store, key, data, overwrite=overwrite)
+
+    monkeypatch.setattr(LocalStore, "put", pruned)
+    assert replicate(vault, copy, "shop").ok
+    assert verify_all(copy, "shop").ok
