@@ -111,20 +111,23 @@ class Project:
     def doctor(self, system: str) -> Report:
         """Can the database be backed up as it should be, and its migrations be read?"""
         chosen = self.system(system)
-        files = trees.diagnose_trees(self, system)
+        of_trees = trees.diagnose_trees(self, system)
         report = self.source(system).diagnose(chosen.selection)
         report = replace(
             report,
-            findings=(*report.findings, *files.findings),
-            counted={**report.counted, **files.counted},
+            findings=(*report.findings, *of_trees.findings),
+            counted={**report.counted, **of_trees.counted},
         )
         if not report.ok:
             return report  # asking a database that does not answer again would only take longer
         try:
-            tables = [table.id for table in self.source(system).inventory(chosen.selection).tables]
+            tables = self.source(system).inventory(chosen.selection).tables
         except SourceError:
             return report  # a lock is in the way: the report names it
-        idle = idle_patterns(chosen.patterns, tables)
+        idle = (
+            *idle_patterns(chosen.patterns, [table.id for table in tables]),
+            *files.idle_references(chosen.files, tables),
+        )
         return replace(report, findings=(*report.findings, *idle, *self._known_migrations(system)[1]))
 
     def machine(self) -> Report:

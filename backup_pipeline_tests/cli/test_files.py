@@ -144,3 +144,14 @@ def test_ctrl_c_leaves_no_temporary_files_and_the_next_run_goes_on(shop: Folder)
     assert not list(Path(shop.path / "out").rglob(".*"))
     shop.good("restore", "shop", "--files", "media", "--to", "out")
     assert state_of(shop.path / "out") == state_of(shop.path / "media")
+
+
+def test_the_doctor_names_references_of_tables_that_no_backup_holds(shop: Folder) -> None:
+    (shop.path / "media").mkdir()
+    config = shop.path / "backup.yaml"
+    refs = "{customers.name: path, custommers.name: path, audit_log.line: path}"
+    config.write_text(config.read_text() + f"    files: {{media: {{path: ./media, refs: {refs}}}}}\n")
+    ended = shop.run("doctor", "shop")
+    assert "the table custommers is not in the database" in ended.stdout
+    assert "the table audit_log is left out of the backups" in ended.stdout
+    assert "customers.name` of media: the table customers " not in ended.stdout
