@@ -112,6 +112,7 @@ class _WithoutDelete(LocalStore):
         raise VaultError("AccessDenied")
 
 
+@pytest.mark.rule("W3")
 def test_of_two_that_create_a_lock_at_once_one_holds_it_where_creates_are_not_conditional(
     tmp_path: Path,
 ) -> None:
@@ -133,6 +134,7 @@ def test_of_two_that_create_a_lock_at_once_one_holds_it_where_creates_are_not_co
     assert len(held) == 1
 
 
+@pytest.mark.rule("W3")
 def test_a_lock_is_given_back_and_taken_again_by_who_may_not_delete(tmp_path: Path) -> None:
     store = _WithoutDelete(tmp_path)
     for _ in range(2):
@@ -150,3 +152,13 @@ def test_a_lock_that_cannot_be_given_back_does_not_fail_the_work_that_is_done(tm
         key = store.root / layout.lock_key("shop")
         key.unlink()
         key.mkdir()  # what reads it now gets an error of the store
+
+
+@pytest.mark.rule("W3")
+def test_a_lock_of_this_process_that_it_does_not_hold_is_a_write_that_came_late(store: LocalStore) -> None:
+    key = layout.lock_key("shop")
+    with lock.hold(store, "shop", "a"):
+        late = store.root.joinpath(key).read_bytes()
+    store.put(key, late)
+    with lock.hold(store, "shop", "b"):
+        pass
