@@ -364,7 +364,7 @@ def _free_id(vault: Vault, system: str, moment: datetime) -> str:
         raise AlreadyExists(
             f"the newest backup of {system} is from {newest}, which is later than the clock of this machine",
             remedy="set the clock right: a backup is never filed before an older one. If the clock is right and was wrong "
-            f"when that backup was made, move the folder {system}/{newest} out of the vault",
+            f"when that backup was made: `backup-pipeline forget {system} {newest} --force newest`",
         )
     return identifier
 

@@ -119,3 +119,24 @@ def test_status_misses_a_newest_backup_whose_folder_was_deleted(kept: tuple[Fold
     assert f"{identifiers[-1]} was written last, and it is gone" in ended.stdout
     project.good("forget", "shop", identifiers[-1], "--yes")
     assert "was written last" not in project.run("status").stdout
+
+
+def test_a_copy_keeps_what_the_vault_keeps_and_then_follows_the_rules(shop: Folder) -> None:
+    path = shop.path / "backup.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(RULES + "copies: {other: ./other}\n" + text, encoding="utf-8")
+    for _ in range(3):
+        shop.good("backup", "shop", "--no-record", "--full")
+    shop.good("copy", "shop")
+    identifiers = sorted(one.name for one in (shop.path / "other/shop").glob("20*"))
+    assert len(identifiers) == 3
+    assert "0 backups forgotten" in shop.good("prune", "--copy", "other").stdout
+    kept = shop.good("prune", "--copy", "other", "--dry-run").stdout
+    assert kept.count("the vault still has it") == 3
+    shop.good("prune")
+    report = json.loads(shop.good("prune", "--copy", "other", "--json").stdout)["data"]["report"]
+    assert report["forgotten"] == [f"shop {name}" for name in identifiers[:2]]
+    shop.good("verify", "shop", "all", "--copy", "other")
+    shutil.rmtree(shop.path / "vault")
+    assert shop.run("prune", "--copy", "other").code == 0
+    assert "the copy is all there is" in shop.good("prune", "--copy", "other", "--dry-run").stdout
