@@ -301,7 +301,7 @@ async def make_folder(session: Session, folder: str) -> None:
         except REFUSALS:
             if not await session.client.isdir(path):  # another writer was faster, or it really cannot be
                 raise
-        await sync_folder(session, path.rpartition("/")[0] or "/")
+        await sync_folder(session, path.rpartition("/")[0] or ("/" if path.startswith("/") else "."))
     session.folders.add(folder)
 
 

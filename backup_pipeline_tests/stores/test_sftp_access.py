@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -119,3 +122,25 @@ def test_an_address_that_is_none_is_an_error_of_the_configuration(url: str) -> N
     with pytest.raises(ConfigError) as caught:
         Address.of(url)
     assert "gehe" not in str(caught.value)
+
+
+@pytest.mark.skipif(shutil.which("ssh-agent") is None, reason="no ssh-agent here (openssh-client)")
+def test_an_agent_opens_where_no_key_file_is_named(
+    openssh: SftpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A short path: that of a socket may not be longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="agent-") as folder:
+        socket = Path(folder) / "agent"
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+        try:
+            while not socket.exists():
+                time.sleep(0.01)
+            subprocess.run(["ssh-add", str(openssh.key_file)], check=True, capture_output=True)
+            store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging", key_file=None))
+            store.put("k", b"x")
+            assert read_all(store, "k") == b"x"
+        finally:
+            agent.terminate()
+            agent.wait()
