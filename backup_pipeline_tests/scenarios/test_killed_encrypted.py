@@ -1,0 +1,77 @@
+"""kill -9 while an encrypted backup is written, by a host that has only public keys: nothing half-done is listed, no
+filter is left behind, and the next run finishes and builds on what was there."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.checks.verify import verify_all
+from backup_pipeline_tests.harness.commands import PROGRAM
+from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
+
+FAST, MANY = 2, 30
+
+
+def filters(public: str) -> list[int]:
+    """Processes that encrypt to this key."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if public.encode() in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def killed_many_times(tmp_path: Path, count: int, seed: int) -> None:
+    made = Encrypted.make(tmp_path)
+    url = make_shop(tmp_path / "shop.db")
+    change(url, 12_000)
+    config = tmp_path / "backup.yaml"
+    config.write_text(
+        f"vault: {made.folder}\nstate: {tmp_path}/state\nencryption: {{recipients: [{made.public}]}}\n"
+        f"systems:\n  shop:\n    database: {url}\n"
+    )
+    argv = [*PROGRAM, "backup", "shop", "--quiet", "--config", str(config)]
+    began = time.monotonic()
+    subprocess.run(argv, check=True)
+    usual = time.monotonic() - began
+    chance, kills = random.Random(seed), 0
+    for _ in range(count):
+        change(url, 3_000)
+        process = subprocess.Popen(argv, start_new_session=True)
+        time.sleep(chance.uniform(0.3 * usual, usual))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        deadline = time.monotonic() + 10
+        while filters(made.public) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not filters(made.public), "a filter outlives the backup that fed it"
+        report = verify_all(made.opened, "shop")
+        assert report.ok, report.errors
+        if kills % 3 == 0:
+            subprocess.run(argv, check=True)
+    assert kills
+    subprocess.run(argv, check=True)
+    assert verify_all(made.opened, "shop").ok
+    assert made.closed.interrupted("shop") == ()
+
+
+def test_backups_that_are_killed(tmp_path: Path) -> None:
+    killed_many_times(tmp_path, FAST, seed=7)
+
+
+@pytest.mark.slow
+def test_backups_that_are_killed_many_times(tmp_path: Path) -> None:
+    killed_many_times(tmp_path, MANY, seed=11)
