@@ -43,10 +43,8 @@ if TYPE_CHECKING:
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
     backup-pipeline restore shop 2026-11-21T02-00-00-123Z --to "$TARGET_URL" --dry-run
-    backup-pipeline restore shop latest --to sqlite:////srv/shop/restored.db
-    backup-pipeline restore shop --from offsite --to postgresql://app@localhost/shop --create
     backup-pipeline restore shop --files media --to /srv/media/restored --glob 'orders/2026/*' --dry-run
-    backup-pipeline restore shop --to sqlite:////srv/shop/restored.db --files all --files-to /srv/shop/files
+    backup-pipeline restore shop --from offsite --to sqlite:////srv/shop.db --files all --files-to /srv/files
     """,
 )
 def verb(

@@ -85,7 +85,7 @@ def test_database_and_files_in_one_command_and_neither_where_one_is_refused(shop
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "where to"),
+        ((), "--to is missing"),
         (("--files", "media"), "where the files go"),
         (("--files", "media", "--to", "sqlite:///x.db"), "--files-to"),
         (("--to", "sqlite:///x.db", "--glob", "*"), "--glob is about files"),
