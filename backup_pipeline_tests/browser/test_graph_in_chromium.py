@@ -48,6 +48,10 @@ CHECKS = (
 )
 
 
+# A machine that does other things as well paints late; Playwright's five seconds are for quiet ones.
+expect.set_options(timeout=45_000)
+
+
 @dataclass(frozen=True)
 class Ui:
     address: str
@@ -138,7 +142,8 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     page.set_viewport_size({"width": 1800, "height": 1900})
     page.goto(group)
     expect(page.get_by_text("Materialized").first).to_be_visible()
-    page.wait_for_timeout(3000)  # the nodes fill one after the other
+    expect(page.get_by_text("Loading...")).to_have_count(0)  # the nodes fill one after the other
+    page.wait_for_timeout(3000)
     whole = {"x": 240, "y": 0, "width": 1560, "height": 1900}  # without the navigation
     page.screenshot(path=shots / "graph.png", clip=whole)  # type: ignore[arg-type]
     page.set_viewport_size({"width": 1440, "height": 900})
