@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from backup_pipeline.model.files import LISTING_SUFFIX, FileEntry, Place, line_of
+from backup_pipeline.model.files import LISTING_SUFFIX
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.trees.contents import Spot
 from backup_pipeline.trees.previous import Previous
@@ -63,17 +63,17 @@ class Packing:
             self._refs.append(blob)
         return Spot(number, 0, blob.plain_size)
 
-    def stored(self, entry: FileEntry, spot: Spot | None) -> None:
-        """Of a content that this run has stored: remember for the next one, should this one not come to its end."""
+    def stored(self, line: bytes, spot: Spot | None) -> None:
+        """The line of a content that this run has stored: for the next one, should this one not come to its end."""
         for pack in self._open.values():
             if spot is not None and pack.number == spot.pack:
-                pack.lines.append(line_of(replace(entry, place=Place(0, spot.offset))))
+                pack.lines.append(line)
                 return
         ref = self._refs[spot.pack] if spot is not None else None
         if spot is None:
-            self._note_lines([line_of(entry)], ())
+            self._note_lines([line], ())
         elif ref is not None:
-            self._note_lines([line_of(replace(entry, place=Place(0, spot.offset)))], (ref,))
+            self._note_lines([line], (ref,), self.number_of(spot.pack))
 
     def finish(self) -> tuple[ObjectRef, ...]:
         """Every pack that the listing names, durable in the vault."""
@@ -103,8 +103,9 @@ class Packing:
             pack = self._ending[0]
             ref = self._refs[pack.number] = pack.builder.result()
             self._ending.pop(0)
-            self._note_lines(pack.lines, (ref,))
+            if pack.lines:
+                self._note_lines(pack.lines, (ref,), self.number_of(pack.number))
 
-    def _note_lines(self, lines: list[bytes], packs: tuple[ObjectRef, ...]) -> None:
+    def _note_lines(self, lines: list[bytes], packs: tuple[ObjectRef, ...], first: int = 0) -> None:
         listing = self._writer.write((b"".join(lines),), LISTING_SUFFIX)
-        self._note(TreeNote(self._name, listing, packs))
+        self._note(TreeNote(self._name, listing, packs, first))

@@ -69,12 +69,12 @@ class Previous:
         #: Of big contents: only one of the same length can be the same.
         self.big_sizes: set[int] = set()
         self._gone: set[str] = set()
-        for listing, packs in (
-            *(((tree.listing, tree.packs),) if tree else ()),
-            *((note.listing, note.packs) for note in notes),
+        for listing, packs, first in (
+            *(((tree.listing, tree.packs, 0),) if tree else ()),
+            *((note.listing, note.packs, note.first) for note in notes),
         ):
-            if self._look(listing, packs):
-                self._listings.append((listing, len(self.packs)))
+            if self._look(listing, packs, first):
+                self._listings.append((listing, len(self.packs) - first))
                 self.packs += packs
             elif tree and listing is tree.listing:
                 self.tree = None
@@ -118,9 +118,9 @@ class Previous:
 
     # ── looking at what there is
 
-    def _look(self, listing: ObjectRef, packs: Sequence[ObjectRef]) -> bool:
+    def _look(self, listing: ObjectRef, packs: Sequence[ObjectRef], first: int) -> bool:
         """Where its contents are. False: it cannot be read."""
-        base, rest = len(self.packs), b""
+        base, rest = len(self.packs) - first, b""
         found = []
         try:
             for block in read_blocks(self._writer.objects, listing):
@@ -128,7 +128,7 @@ class Previous:
                 rest = tail
                 found += _PLACED.findall(whole + newline)
                 for offset, pack, digest, size in found:
-                    if int(pack) < len(packs):
+                    if first <= int(pack) < first + len(packs):
                         spot = Spot(base + int(pack), int(offset), int(size))
                         self.contents.add(bytes.fromhex(digest.decode()), spot)
                         if spot.size > LARGEST:

@@ -306,16 +306,6 @@ class _Run:
 
     def _taken(self, item: _Item, content: Content) -> bytes:
         found, digest = content.found, bytes.fromhex(content.sha256)
-        state = {**found.state, "file_size": str(found.size)} if content.database else found.state
-        entry = replace(
-            _entry(found),
-            size=content.size,
-            sha256=content.sha256,
-            media=content.media,
-            image=content.image,
-            # What was never the same twice must not be recognised by its times.
-            state=None if content.torn else state or None,
-        )
         if content.database:
             self._is_database(found)
         if content.torn:
@@ -325,14 +315,31 @@ class _Run:
         self._compare(item, content)
         self._count(content.size)
         spot, new = self._put(content, digest)
-        if spot is not None:
-            entry = replace(entry, place=Place(self.packing.number_of(spot.pack), spot.offset))
+        state = {**found.state, "file_size": str(found.size)} if content.database else found.state
+        line = self._line(
+            FileEntry(
+                found.path,
+                "file",
+                content.size,
+                found.mode,
+                found.mtime_ns,
+                content.sha256,
+                None if spot is None else Place(self.packing.number_of(spot.pack), spot.offset),
+                content.image,
+                uid=found.uid,
+                gid=found.gid,
+                # What was never the same twice must not be recognised by its times.
+                state=None if content.torn else state or None,
+                sparse=found.sparse,
+                media=content.media,
+            )
+        )
         if new:
             self._counts["new_files"] += 1
             self._counts["new_bytes"] += content.size
             if not content.torn:
-                self.packing.stored(entry, spot)
-        return self._line(entry)
+                self.packing.stored(line, spot)
+        return line
 
     def _put(self, content: Content, digest: bytes) -> tuple[Spot | None, bool]:
         """Where the content is now, and whether it is there since now only."""

@@ -29,8 +29,10 @@ class TreeNote:
     tree: str
     #: Lines as in any listing, of what was read; sorted.
     listing: ObjectRef
-    #: What they name, by number.
+    #: What they name …
     packs: tuple[ObjectRef, ...]
+    #: … by numbers that begin with this one.
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)

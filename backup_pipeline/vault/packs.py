@@ -43,7 +43,7 @@ LARGEST = 16 * 1024 * 1024
 PIECE = 1024 * 1024
 WAITING = 8
 #: What is tried before a content is called incompressible.
-SAMPLE = 32 * 1024
+SAMPLE = 16 * 1024
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
@@ -78,10 +78,17 @@ def header_of(sha256: str, size: int) -> bytes:
     )
 
 
+_trial = threading.local()
+
+
 def shrinks(data: ReadableBuffer) -> bool:
     """Whether compressing is worth it, by the beginning of a content. A wrong guess costs little either way."""
     sample = memoryview(data)[:SAMPLE]
-    return len(zstandard.ZstdCompressor(level=1).compress(sample)) < 0.9 * len(sample)
+    # One in each thread: making one costs more than the trial.
+    packer = getattr(_trial, "packer", None)
+    if packer is None:
+        packer = _trial.packer = zstandard.ZstdCompressor(level=1)
+    return len(packer.compress(sample)) < 0.9 * len(sample)
 
 
 class PackBuilder:
