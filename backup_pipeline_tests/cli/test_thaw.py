@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from backup_pipeline.stores.s3_thawing import S3Thawing, frozen_of
 from backup_pipeline.stores.thawing import Frozen, thawing_of
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.commands import PROGRAM, environment
 from backup_pipeline_tests.harness.stores import S3Server
 
 
@@ -298,3 +301,27 @@ def test_a_backup_is_restored_straight_from_an_archive(frozen_copy: Archive) -> 
     to = ("restore", "shop", "--from", "offsite", "--to", shop.restored)
     assert shop.run(*to, "--json").error["code"] == "not-thawed"
     shop.good(*to, "--thaw", "standard")
+
+
+def test_ctrl_c_while_it_waits_says_that_the_request_stays(archive: Archive) -> None:
+    archive.freeze()
+    # The next look is five minutes away.
+    with looks_until_thawed(archive.server, 1):
+        process = subprocess.Popen(
+            [*PROGRAM, "restore", "shop", "--to", archive.folder.restored, "--thaw", "bulk"],
+            cwd=archive.folder.path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = ""
+        assert process.stderr is not None
+        while "waiting for the archive" not in line:
+            line = process.stderr.readline()
+            assert line, "it ended"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stays asked for" in said
+    assert not (archive.folder.path / "restored.db").exists()
