@@ -18,7 +18,7 @@ from backup_pipeline import config
 from backup_pipeline.errors import VaultError
 from backup_pipeline.project import Project
 from backup_pipeline.vault import journal
-from backup_pipeline_tests.harness.processes import kill_tree, run_for
+from backup_pipeline_tests.harness.processes import run_for
 
 #: Packs of 2 MiB and big files from 1 MiB on: as many seams as a large tree has.
 _BACKUP = """
@@ -105,25 +105,39 @@ def test_a_backup_of_files_survives_fifty_kills(project_file: Path) -> None:
     _scenario(project_file, 50)
 
 
+#: It kills itself when the notes of three packs are in the vault.
+_SUICIDE = (
+    _BACKUP.replace("Project.load", "#")
+    + """
+import os, signal
+from backup_pipeline.vault import journal
+journal.EVERY_SECONDS = 0.0
+note = journal.Journal.note_tree
+noted = []
+def counted(self, one):
+    note(self, one)
+    noted.append(one)
+    if len(noted) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+journal.Journal.note_tree = counted
+Project.load(sys.argv[1]).backup('shop')
+"""
+)
+
+
 def test_what_a_killed_first_run_had_packed_is_not_read_again(project_file: Path) -> None:
-    project = Project(config.load(project_file))
-    process = subprocess.Popen(
-        _argv(project_file), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    done = subprocess.run(
+        [sys.executable, "-c", _SUICIDE, str(project_file)], check=False, capture_output=True
     )
-    deadline = time.monotonic() + 60
-    while not _notes(project) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-    if process.poll() is not None:
-        pytest.skip("the backup was done before it could be killed")
-    kill_tree(process)
+    assert done.returncode == -9, done.stderr.decode()
+    project = Project(config.load(project_file))
     assert project.list("shop") == ()
     noted = _notes(project)
-    manifest = project.backup("shop")
-    packs = {pack.sha256 for pack in (*manifest.files[0].packs, *manifest.files[0].blocks)}
-    assert noted
-    assert any(pack.sha256 in packs for note in noted for pack in note.packs) or not any(
-        note.packs for note in noted
-    )
+    assert len(noted) == 3
+    tree = project.backup("shop").files[0]
+    kept = {one.sha256 for one in (*tree.packs, *tree.blocks)}
+    assert all(pack.sha256 in kept for note in noted for pack in note.packs)
+    assert tree.new_files < tree.files - 50
     assert project.verify("shop").ok
 
 
