@@ -137,12 +137,15 @@ class Project:
         from backup_pipeline.stores.opening import folder_of
 
         known = [self.known_inventory(name) for name in self.systems]
-        newest = (identifier for name in self.systems for identifier in self.vault.ids(name)[-1:])
+        try:
+            newest = max((id_ for name in self.systems for id_ in self.vault.ids(name)[-1:]), default=None)
+        except VaultError:
+            newest = None  # a store that cannot be reached is what the report is going to say
         report = inspect_machine(
             self.vault.store,
             folder_of(self.vault.store),
             self.settings.state_folder,
-            Expected(sum(one.bytes for one in known if one), max(newest, default=None)),
+            Expected(sum(one.bytes for one in known if one), newest),
             now=self.clock(),
         )
         more = (*keys.findings(self), *copying.inspect(self))

@@ -8,7 +8,7 @@ upload is completed by naming each part's ETag, so a part of somebody else's is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 
 from backup_pipeline.accounts.aws import classify
+from backup_pipeline.errors import Interrupted
 from backup_pipeline.stores.pacing import Pace
 from backup_pipeline.stores.s3_content import Content, Part, base64
 
@@ -89,23 +90,28 @@ class Upload:
         return {**md5, "ChecksumSHA256": base64(part.sha256)} if self.checksums else md5
 
     def _send(self, identifier: str, parts: list[Part], there: dict[int, dict[str, Any]]) -> None:
-        with ThreadPoolExecutor(1 if self.pace.rate else AT_ONCE, thread_name_prefix="s3-parts") as pool:
-            waiting = iter(parts)
-            running: dict[Future[dict[str, Any]], Part] = {}
-            try:
-                while True:
-                    while len(running) < AT_ONCE and (part := next(waiting, None)) is not None:
-                        running[pool.submit(self._send_part, identifier, part)] = part
-                    if not running:
-                        return
-                    done, _ = wait(running, return_when=FIRST_EXCEPTION)
-                    for future in done:
-                        there[running.pop(future).number] = future.result()
-                        self.progressed = True
-            finally:
-                # Those that are on their way are waited for: they would be sent a second time otherwise.
-                pool.shutdown(wait=True, cancel_futures=True)
-                self.progressed |= any(not f.cancelled() and f.exception() is None for f in running)
+        waiting, running = iter(parts), dict[Future[dict[str, Any]], Part]()
+        pool = ThreadPoolExecutor(1 if self.pace.rate else AT_ONCE, thread_name_prefix="s3-parts")
+        try:
+            while True:
+                while len(running) < AT_ONCE and (part := next(waiting, None)) is not None:
+                    running[pool.submit(self._send_part, identifier, part)] = part
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    there[running.pop(future).number] = future.result()
+                    self.progressed = True
+        except (KeyboardInterrupt, Interrupted):
+            # Whoever presses Ctrl-C does not wait for 64 MiB on a slow line. What arrives is gone on with.
+            raise
+        except BaseException:
+            # Those that are on their way are waited for: they would be sent a second time otherwise.
+            pool.shutdown(wait=True, cancel_futures=True)
+            self.progressed |= any(not f.cancelled() and f.exception() is None for f in running)
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _send_part(self, identifier: str, part: Part) -> dict[str, Any]:
         self.pace.spend(part.size)

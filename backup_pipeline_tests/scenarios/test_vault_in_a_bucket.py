@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import subprocess
 import time
@@ -157,3 +158,27 @@ def test_a_backup_into_a_bucket_that_is_killed_lists_nothing_damaged_and_the_nex
     assert len(vault.ids("shop")) == before + 1
     assert vault.interrupted("shop") == ()
     assert bucket in vault.store.address
+
+
+def test_the_doctor_says_what_is_wrong_with_a_bucket(
+    s3_server: S3Server, tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    bucket = configured(tmp_path, s3_server, "sqlite:///app.sqlite3")
+
+    def codes() -> dict[str, str]:
+        document = invoke("doctor", "--json", cwd=tmp_path).document
+        return dict(re.findall(r"'severity': '(\w+)', 'code': '(vault[\w-]*|creates[\w-]*)'", str(document)))
+
+    # Neither of the two servers is as AWS is: one creates unconditionally, the other one compares no bodies.
+    assert codes() == {"info": "creates-not-conditional"}
+    s3_server.client.put_object(Bucket=bucket, Key="backups/a/holiday.jpg", Body=b"x")
+    assert codes()["error"] == "vault-foreign"
+    ended = invoke("backup", "shop", cwd=tmp_path)
+    assert "is not a vault and not empty" in ended.stderr, str(ended)
+    text = (tmp_path / "backup.yaml").read_text()
+    (tmp_path / "backup.yaml").write_text(text.replace(bucket, "no-such-bucket"))
+    assert codes()["error"] == "vault-unreachable"
+    ended = invoke("backup", "shop", cwd=tmp_path)
+    assert "NoSuchBucket" in ended.stderr, str(ended)
+    assert "bucket setup" in ended.stderr
