@@ -8,18 +8,25 @@ because the SDK reads its environment (DROPBOX_API_HOST …) once, when it is im
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import random
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from backup_pipeline.errors import ConfigError
+
+T = TypeVar("T")
 
 #: What a Dropbox content hash is made of: the SHA-256 of the SHA-256s of blocks of this size.
 HASH_BLOCK = 4 << 20
 SECONDS = 60
-#: Of a client that tries again by itself.
-RETRIES = 5
+#: How often `patiently` tries, and how long it lets Dropbox make it wait.
+ATTEMPTS = 6
+LONGEST_WAIT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +42,19 @@ class DropboxAccess:
 
 
 _lock = threading.Lock()
-_made: dict[tuple[int, DropboxAccess, bool], Any] = {}
+_made: dict[tuple[int, DropboxAccess], Any] = {}
 
 
-def client(access: DropboxAccess, *, patient: bool = False) -> Any:
-    """The client of this process. A patient one tries again by itself where that may help; any other leaves that to
-    whoever calls."""
-    key = (os.getpid(), access, patient)
+def client(access: DropboxAccess) -> Any:
+    """The client of this process. It does not try again by itself: the SDK would, but not when a line breaks."""
+    key = (os.getpid(), access)
     with _lock:
         if key not in _made:
-            _made[key] = _make(access, RETRIES if patient else 0)
+            _made[key] = _make(access)
         return _made[key]
 
 
-def _make(access: DropboxAccess, retries: int) -> Any:
+def _make(access: DropboxAccess) -> Any:
     import dropbox
 
     if not access.token and not (access.refresh_token and access.app_key):
@@ -62,8 +68,8 @@ def _make(access: DropboxAccess, retries: int) -> Any:
         oauth2_refresh_token=access.refresh_token or None,
         app_key=access.app_key,
         app_secret=access.app_secret or None,
-        max_retries_on_error=retries,
-        max_retries_on_rate_limit=retries,
+        max_retries_on_error=0,
+        max_retries_on_rate_limit=0,
         timeout=SECONDS,
         user_agent="backup-pipeline",
     )
@@ -99,6 +105,20 @@ def failures() -> tuple[type[Exception], ...]:
         *(DropboxException, requests.RequestException, urllib3.exceptions.HTTPError),
         *(ValidationError, AssertionError, KeyError, ValueError, OSError),
     )
+
+
+def patiently(work: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+    """Ask until there is an answer, a refusal, or no patience left: then what went wrong last is raised."""
+    for attempt in itertools.count(1):
+        try:
+            return work()
+        except failures() as error:
+            said = complaint(error)
+            asked = said.retry_after or 0.0
+            if said.kind != "again" or attempt == ATTEMPTS or asked > LONGEST_WAIT:
+                raise
+            sleep(asked + random.uniform(0.0, min(30.0, 0.25 * 2.0**attempt)))
+    raise AssertionError("counting has no end")
 
 
 def complaint(error: Exception) -> Complaint:

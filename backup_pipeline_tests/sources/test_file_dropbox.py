@@ -140,23 +140,40 @@ def test_what_changed_while_it_was_listed_is_listed_once_as_it_is_now(tree: Drop
         assert list(sorter) == [Found("a", size=2)]
 
 
-def test_bytes_that_are_not_those_of_the_listing_are_refused(tree: DropboxTree) -> None:
-    tree.put("x", bytes(100_000))
+def test_a_line_that_breaks_in_a_file_goes_on_there_with_the_same_revision(tree: DropboxTree) -> None:
+    content = bytes(range(256)) * 20_000
+    tree.put("x", content)
     one = one_of(tree.source, "x")
+    tree.fake.plan("cut", "files/download", times=2)
+    assert read(tree.source, one) == content
     tree.fake.plan("cut", "files/download")
-    with pytest.raises(SourceUnavailable):
-        read(tree.source, one)
-    assert len(read(tree.source, one)) == 100_000
+    with tree.source.open(one) as stream:
+        first = stream.read(1000)
+        tree.put("x", bytes(len(content)))
+        with pytest.raises(SourceUnavailable, match="cannot be gone on"):
+            stream.read()
+    assert first == content[:1000]
 
 
-def test_a_busy_dropbox_is_waited_for(tree: DropboxTree) -> None:
+@pytest.mark.parametrize("kind", ["429", "500", "drop"])
+def test_a_busy_dropbox_is_waited_for(tree: DropboxTree, kind: str) -> None:
     for number in range(20):
         tree.put(f"{number:02}", b"x")
     tree.fake.retry_after = 0
-    for route in ("files/list_folder", "files/list_folder/continue", "files/download"):
-        tree.fake.plan("429", route)
+    routes = ("files/list_folder", "files/list_folder/continue", "files/download", "files/get_metadata")
+    for route in routes:
+        tree.fake.plan(kind, route)
     assert len(files_of(tree.source)) == 20
-    assert read(tree.source, one_of(tree.source, "00")) == b"x"
+    one = one_of(tree.source, "00")
+    assert read(tree.source, one) == b"x"
+    assert tree.source.settled(one) == one
+
+
+def test_patience_has_an_end(tree: DropboxTree) -> None:
+    tree.fake.retry_after = 3600
+    tree.fake.plan("429", "files/list_folder")
+    with pytest.raises(SourceUnavailable, match="limits our rate"):
+        list(tree.source.entries())
 
 
 def test_no_such_folder_and_no_right_are_errors_with_a_remedy(tree: DropboxTree) -> None:

@@ -13,18 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from time import perf_counter
 from typing import IO, Any, BinaryIO
 
 from backup_pipeline.accounts.dropbox import (
+    ATTEMPTS,
     Complaint,
     ContentHash,
     DropboxAccess,
     client,
     complaint,
     failures,
+    patiently,
 )
 from backup_pipeline.errors import PermissionMissing, SourceError, SourceUnavailable
 from backup_pipeline.model.findings import Finding, Report
@@ -77,7 +80,7 @@ class DropboxSource:
 
     @property
     def _client(self) -> Any:
-        return client(self.access, patient=True)
+        return client(self.access)
 
     def entries(self) -> Iterator[Found | Trouble]:
         """In two passes: only when all folders were seen is it known how each of them is written."""
@@ -107,10 +110,7 @@ class DropboxSource:
         cursor = None
         while True:
             try:
-                if cursor is None:
-                    page = self._client.files_list_folder(self._root, recursive=True, limit=PAGE)
-                else:
-                    page = self._client.files_list_folder_continue(cursor)
+                page = patiently(partial(self._page, cursor))
             except failures() as error:
                 raise self._of_the_tree(complaint(error)) from error
             yield from page.entries
@@ -118,14 +118,14 @@ class DropboxSource:
                 return
             cursor = page.cursor
 
+    def _page(self, cursor: str | None) -> Any:
+        if cursor is None:
+            return self._client.files_list_folder(self._root, recursive=True, limit=PAGE)
+        return self._client.files_list_folder_continue(cursor)
+
     @contextmanager
     def open(self, found: Found) -> Iterator[BinaryIO]:
-        what = f"cannot read {found.path} of {self.address}"
-        try:
-            metadata, response = self._client.files_download(self._full(found.path))
-        except failures() as error:
-            raise self._of_the_file(what, complaint(error)) from error
-        body = _Body(response, metadata.size, metadata.content_hash, what, self)
+        body = _Body(self, self._full(found.path), f"cannot read {found.path} of {self.address}")
         with BufferedReader(body, READ_SIZE) as stream:
             yield stream
 
@@ -133,7 +133,7 @@ class DropboxSource:
         from dropbox.files import DeletedMetadata
 
         try:
-            entry = self._client.files_get_metadata(self._full(found.path))
+            entry = patiently(lambda: self._client.files_get_metadata(self._full(found.path)))
         except failures() as error:
             said = complaint(error)
             if said.kind == "missing":
@@ -154,7 +154,7 @@ class DropboxSource:
                 )
             )
         try:
-            first = len(self._client.files_list_folder(self._root, limit=PAGE).entries)
+            first = len(patiently(lambda: self._client.files_list_folder(self._root, limit=PAGE)).entries)
         except failures() as error:
             raised = self._of_the_tree(complaint(error))
             findings.append(Finding("error", "tree-unavailable", raised.message, remedy=raised.remedy))
@@ -240,34 +240,59 @@ def _unpickled(spool: IO[bytes]) -> Iterator[_Listed]:
 
 
 class _Body(RawIOBase):
-    """A content as it comes, held against its length and Dropbox's own hash of it."""
+    """A content as it comes, held against its length and Dropbox's own hash of it. Where the line breaks, the rest is
+    asked for, of the same revision."""
 
-    def __init__(
-        self, response: Any, size: int, content_hash: str | None, what: str, source: DropboxSource
-    ) -> None:
-        self._response, self._left, self._expected = response, size, content_hash
-        self._what, self._source = what, source
+    def __init__(self, source: DropboxSource, path: str, what: str) -> None:
+        self._source, self._path, self._what = source, path, what
+        self._at = 0
         self._digest = ContentHash()
+        self._metadata, self._response = self._ask()
+
+    def _ask(self) -> tuple[Any, Any]:
+        headers = {"Range": f"bytes={self._at}-"} if self._at else None
+        ask = self._source._client.files_download
+        try:
+            metadata, response = patiently(lambda: ask(self._path, extra_headers=headers))
+        except failures() as error:
+            raise self._source._of_the_file(self._what, complaint(error)) from error
+        return metadata, response
+
+    def _go_on(self, error: Exception | None) -> None:
+        """The line broke: go on where it did, if that is still the same file."""
+        self._response.close()
+        metadata, self._response = self._ask()
+        if metadata.rev != self._metadata.rev or (self._at and self._response.status_code != 206):
+            raise SourceUnavailable(f"{self._what}: the line broke, and it cannot be gone on") from error
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        if not self._left or not view:
+        left = self._metadata.size - self._at
+        if not left or not view:
             return 0
-        try:
-            data: bytes = self._response.raw.read(min(len(view), self._left), decode_content=False)
-        except failures() as error:
-            raise self._source._of_the_file(self._what, complaint(error)) from error
-        if not data:
-            raise SourceUnavailable(f"{self._what}: the answer ended early")
+        data = self._some(min(len(view), left))
         self._digest.update(data)
-        self._left -= len(data)
-        if not self._left and self._expected and self._digest.hexdigest() != self._expected:
+        self._at += len(data)
+        expected = self._metadata.content_hash
+        if self._at == self._metadata.size and expected and self._digest.hexdigest() != expected:
             raise SourceUnavailable(f"{self._what}: the bytes that came are not those that Dropbox holds")
         view[: len(data)] = data
         return len(data)
+
+    def _some(self, size: int) -> bytes:
+        for _ in range(ATTEMPTS):
+            error: Exception | None = None
+            try:
+                data: bytes = self._response.raw.read(size, decode_content=False)
+                if data:
+                    return data
+            except failures() as broken:
+                error = broken
+            self._go_on(error)
+        raise SourceUnavailable(f"{self._what}: the line breaks again and again")
 
     def close(self) -> None:
         if not self.closed:
