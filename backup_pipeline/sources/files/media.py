@@ -147,7 +147,7 @@ _NAMES: dict[str, str] = {
     "application/xml": "xml svg gml kml gpx xsd xsl plist dae vtu html xhtml",
     "text/plain": "txt csv tsv json jsonl md rst log yaml yml toml ini cfg conf css js ts py sql env html htm xml svg stl "
     "obj mtl ply step stp igs iges geojson vcf ics eml po pot nc gcode srt vtt tex example",
-    "application/x-executable": "elf so bin exe",
+    "application/x-executable": "elf so exe",
     "application/x-msdownload": "exe dll sys scr com",
     "application/x-numpy": "npy",
     "application/vnd.apache.parquet": "parquet",
