@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from backup_pipeline.errors import BackupError, ConfigError
+from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.vault import Vault
@@ -17,12 +17,6 @@ def inspect_keys(vault: Vault, identity_files: Iterable[Path], *, backs_up: bool
     keys = vault.keys
     if keys is None:
         return
-    try:
-        vault.encrypted  # noqa: B018 - asks whether the vault and the configuration agree
-    except ConfigError as error:
-        yield Finding("error", "encryption-differs", error.message, remedy=error.remedy)
-    except BackupError:
-        pass  # a vault that cannot be reached is said already
     if crypto.age_program() is None:
         yield Finding(
             "info",

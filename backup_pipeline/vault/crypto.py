@@ -221,9 +221,10 @@ class Encryptor:
     """
 
     def __init__(
-        self, keys: Keys, out: Callable[[bytes], object], how: Filter | None = None, limit: int = IN_MEMORY
+        self, keys: Keys, out: Callable[[bytes], object], how: Filter | None = None, limit: int | None = None
     ) -> None:
-        self._keys, self._out, self._how, self._limit = keys, out, how, limit
+        self._keys, self._out, self._how = keys, out, how
+        self._limit = IN_MEMORY if limit is None else limit
         self._small = bytearray()
         self._process: subprocess.Popen[bytes] | None = None
         self._drain: threading.Thread | None = None
@@ -296,10 +297,11 @@ class Encryptor:
 
 @contextmanager
 def decrypted(
-    keys: Keys, stored: BinaryIO, how: Filter | None = None, limit: int = IN_MEMORY
+    keys: Keys, stored: BinaryIO, how: Filter | None = None, limit: int | None = None
 ) -> Iterator[BinaryIO]:
     """The content of an encrypted stream, as a stream. Raises KeyMissing or Damaged when it is read, at its end at
     the latest: only then is what was read known to be whole."""
+    limit = IN_MEMORY if limit is None else limit
     head = _up_to(stored, limit + 1)
     if len(head) <= limit:
         yield io.BytesIO(decrypt(keys, head))

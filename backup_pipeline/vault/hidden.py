@@ -111,6 +111,8 @@ def seal_text(vault: Vault, system: str, identifier: str, manifest: bytes) -> st
 
 def tidy(vault: Vault, known: Known, count: int) -> None:
     """Keep what the newest backups of each system name."""
+    if not known.has_old():
+        return
     names: set[str] = set()
     for system in vault.systems():
         for identifier in vault.ids(system)[-count:]:

@@ -97,6 +97,11 @@ class Known:
     def drop(self, name: str) -> None:
         (self.content / name).unlink(missing_ok=True)
 
+    def has_old(self, *, now: float | None = None) -> bool:
+        """Whether there is anything that could go: asking the vault what is still named costs requests."""
+        limit = (time.time() if now is None else now) - UNNAMED_FOR
+        return self.content.is_dir() and any(path.stat().st_mtime < limit for path in self.content.iterdir())
+
     def drop_all_but(self, names: Collection[str], *, now: float | None = None) -> int:
         """Says how many went. Half-written files of killed processes go the same way."""
         if not self.content.is_dir():

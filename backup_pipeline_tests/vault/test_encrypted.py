@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.backup import Order, back_up, commit, export
+from backup_pipeline.checks.verify import verify
 from backup_pipeline.errors import ConfigError, KeyMissing
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
@@ -20,7 +21,7 @@ from backup_pipeline.model.outline import outline_of
 from backup_pipeline.overview import listed
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import journal
+from backup_pipeline.vault import crypto, journal
 from backup_pipeline.vault.images import write_image
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
@@ -293,6 +294,20 @@ def test_the_notes_of_a_killed_run_are_found_and_swept_away(made: Encrypted, url
     made.back_up(url)
 
     assert made.closed.interrupted("shop") == ()
+
+
+def test_without_the_program_the_library_does_it_in_a_process(
+    made: Encrypted, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(crypto, "IN_MEMORY", 1000)
+    change(url, 4000)
+    manifest = made.back_up(url)
+    assert manifest.image is not None
+    write_image(made.opened.objects, manifest.image, tmp_path / "back.db")
+    monkeypatch.undo()
+    assert verify(made.opened, "shop", manifest.id).ok
 
 
 # ── vault and configuration agree
