@@ -104,7 +104,7 @@ def test_a_vault_that_can_only_be_read_is_scrubbed_all_the_same(
     assert found.report.counted["objects"] == total(vault)[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.lists(st.integers(0, 3), min_size=30, max_size=30))
 def test_no_part_grows_older_than_the_window_when_runs_come_in_time(
     window_days: int, interval_days: int, skips: list[int]

@@ -170,7 +170,7 @@ def test_a_partial_backup_fills_no_slot_and_goes_with_the_full_ones_around_it() 
 # ── over random histories
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(histories(), policies, st.sampled_from(ZONES), st.floats(-2, 500))
 def test_what_is_promised_is_never_forgotten(
     history: list[Candidate], policy: RetentionSettings, zone: str, days: float
@@ -203,7 +203,7 @@ def test_what_is_promised_is_never_forgotten(
         assert all(found[one.id].keep for one in young_ones)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(histories(), policies, st.sampled_from(ZONES))
 def test_never_less_than_the_policy(history: list[Candidate], policy: RetentionSettings, zone: str) -> None:
     """Written again from what the rules mean: of the newest n periods that have a full backup, each has a kept one."""
@@ -230,7 +230,7 @@ def test_never_less_than_the_policy(history: list[Candidate], policy: RetentionS
             assert good[-1].id in found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(histories(), policies, st.sampled_from(ZONES), st.floats(0, 50))
 def test_pruning_twice_forgets_nothing_more(
     history: list[Candidate], policy: RetentionSettings, zone: str, days: float

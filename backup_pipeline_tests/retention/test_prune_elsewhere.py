@@ -85,6 +85,7 @@ def test_what_prune_writes_into_an_encrypted_vault_reveals_nothing(encrypted: En
         assert not any(word in data for word in (b"zebra", b"quokka", b"3119", b"3,119"))
 
 
+@pytest.mark.slow
 def test_a_vault_in_a_bucket_is_pruned_and_scrubbed(
     s3_server: S3Server, tmp_path: Path, sqlite_file: MakeSqliteFile
 ) -> None:
