@@ -46,6 +46,8 @@ class BucketSource:
     exclude: tuple[str, ...] = ()
     #: Where large listings are sorted; None: where temporary files go.
     scratch: Path | None = None
+    #: Each small file is two answers to wait for.
+    at_once: int = 8
 
     @property
     def kind(self) -> str:
