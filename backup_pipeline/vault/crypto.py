@@ -98,7 +98,9 @@ class Keys:
         return self.identity.get() if self.identity else ""
 
     def __getstate__(self) -> dict[str, object]:
-        return {"recipients": self.recipients, "identity": self.identity}
+        """For a worker process, whose stdin it goes through: what it would have to ask for is asked for here."""
+        identity = Given(self._text) if self.can_open else None
+        return {"recipients": self.recipients, "identity": identity}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

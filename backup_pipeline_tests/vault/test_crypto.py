@@ -172,6 +172,19 @@ def test_keys_can_be_pickled_and_do_not_show_the_identity() -> None:
     assert secret not in repr(keys.identity)
 
 
+def test_keys_whose_identity_has_to_be_asked_for_reach_a_worker_with_it() -> None:
+    given = _keys()
+
+    class Asked:
+        def get(self) -> str:
+            return given.secret()
+
+    again = pickle.loads(pickle.dumps(Keys(given.recipients, Asked())))
+
+    assert again.secret() == given.secret()
+    assert not pickle.loads(pickle.dumps(Keys(given.recipients, NotHere()))).can_open
+
+
 @pytest.mark.skipif(not HAS_AGE, reason="the program age is not installed")
 def test_the_identity_is_on_no_command_line_and_in_no_file(tmp_path: Path) -> None:
     keys = _keys()
