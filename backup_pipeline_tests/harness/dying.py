@@ -18,7 +18,6 @@ from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 
-
 #: After all the nights of `handmade`.
 NOW = datetime(2026, 12, 20, tzinfo=UTC)
 
