@@ -137,10 +137,14 @@ def test_an_error_of_whoever_takes_the_bytes_reaches_the_writer(way: str) -> Non
     def full(_: bytes) -> None:
         raise VaultError("the disk is full")
 
-    with pytest.raises(VaultError, match="disk is full"), Encryptor(_keys(), full, _how(way)) as sink:
-        for _ in range(200):
-            sink.write(b"x" * 1_000_000)
-        sink.finish()
+    def write_much() -> None:
+        with Encryptor(_keys(), full, _how(way)) as sink:
+            for _ in range(200):
+                sink.write(b"x" * 1_000_000)
+            sink.finish()
+
+    with pytest.raises(VaultError, match="disk is full"):
+        write_much()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -154,9 +158,13 @@ def test_an_error_of_the_stream_that_is_decrypted_reaches_the_reader(way: str) -
                 raise VaultError("the store went away")
             return super().read(size)
 
-    with pytest.raises(VaultError, match="went away"), decrypted(keys, Breaks(stored), how) as stream:
-        while stream.read(100_000):
-            pass
+    def read_all() -> None:
+        with decrypted(keys, Breaks(stored), how) as stream:
+            while stream.read(100_000):
+                pass
+
+    with pytest.raises(VaultError, match="went away"):
+        read_all()
 
 
 def test_keys_can_be_pickled_and_do_not_show_the_identity() -> None:
