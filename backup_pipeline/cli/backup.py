@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -14,6 +15,7 @@ from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.errors import CopyFailed
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.overview import Listed
@@ -34,8 +36,8 @@ KINDS = ("manual", "scheduled", "pre-migration")
     click.Option(
         ["--only"],
         multiple=True,
-        metavar="GROUP|TABLE",
-        help="Only this group, table or pattern (repeat it for more): a partial backup, which never counts as the newest.",
+        metavar="GROUP|TABLE|files.TREE",
+        help="Only this group, table, pattern or file tree (repeat it for more): a partial backup, which never counts as the newest.",
     ),
     click.Option(
         ["--kind"],
@@ -70,6 +72,7 @@ def verb(
     call.interrupted = lambda: _left_behind(project, system, began)
     copies: list[Copied] = []
     gone: list[str] = []
+    checked: list[Finding] = []
     failure: CopyFailed | None = None
     with call.progress(f"backup of {system}") as listener:
 
@@ -101,6 +104,7 @@ def verb(
                 copies=not no_copy,
                 copied=copies.append,
                 gone=gone.extend,
+                judged=checked.extend,
                 listener=listener,
             )
 
@@ -126,16 +130,17 @@ def verb(
             f"→ dropped on purpose: nothing to do. If not: `backup-pipeline list {system}`, the older backups have them"
         )
     line = project.listed(system, manifest.id)
+    found = tuple(dict.fromkeys((*manifest.findings, *checked)))
     data = {
         "backup": line,
         "left_out": manifest.left_out,
-        "findings": manifest.findings,
+        "findings": found,
         "gone": gone,
         "copies": told(call, copies),
     }
 
     def page(page: Page) -> None:
-        _page(page, manifest, line)
+        _page(page, manifest, line, found)
         if copies:
             show_copies(call, page, copies)
 
@@ -155,7 +160,7 @@ def _left_behind(project: Project, system: str, began: datetime) -> str:
     return "no backup was made; chunks that were finished are re-used by the next run"
 
 
-def _page(page: Page, manifest: Manifest, line: Listed) -> None:
+def _page(page: Page, manifest: Manifest, line: Listed, found: Sequence[Finding]) -> None:
     page.heading(f"{line.system} {line.id}")
     page.line(
         f"{line.kind}, {line.scope}{', DEGRADED' if line.degraded else ''}: {content(line)}"
@@ -168,9 +173,9 @@ def _page(page: Page, manifest: Manifest, line: Listed) -> None:
         )
     trees(page, manifest)
     left_out(page, manifest)
-    if manifest.findings:
+    if found:
         page.heading("Findings")
-        page.findings(manifest.findings)
+        page.findings(found)
     # Without an id, a drill takes the newest full one, and that is not this one.
     which = line.system if line.scope == "full" else f"{line.system} {line.id}"
     page.line(f"→ backup-pipeline drill {which}    proves it by a restore")

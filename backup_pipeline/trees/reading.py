@@ -174,7 +174,7 @@ class Reader:
         return Content(found, len(data), hashlib.sha256(data).hexdigest(), data, shrinks(data), media=kind)
 
     def _big(self, found: Found, known: Known | None, stream: BinaryIO, head: bytes, last: bool) -> Content:
-        kind = self._kind(found, head)
+        kind = self._kind(head, b"")
         if found.size in self.previous.big_sizes:
             spot, digest = self._known_content(found)
             if spot is not None:
@@ -186,11 +186,15 @@ class Reader:
             finally:
                 os.close(descriptor)
             return Content(found, image.size, image.sha256, image=image, media=kind)
-        suffix = BLOB_SUFFIX if shrinks(head) else STORED_BLOB_SUFFIX
-        blob = self.writer.write(self._blocks(found, stream, head, last), suffix)
+        suffix, tail = BLOB_SUFFIX if shrinks(head) else STORED_BLOB_SUFFIX, bytearray()
+        blob = self.writer.write(self._blocks(found, stream, head, tail, last), suffix)
+        kind = self._kind(head, bytes(tail[-media.TAIL :]))
         return Content(found, blob.plain_size, blob.plain_sha256, blob=blob, media=kind)
 
-    def _blocks(self, found: Found, stream: BinaryIO, head: bytes, last: bool) -> Iterator[bytes]:
+    def _blocks(
+        self, found: Found, stream: BinaryIO, head: bytes, tail: bytearray, last: bool
+    ) -> Iterator[bytes]:
+        """`tail` gets the end of it."""
         left = found.size - len(head)
         for start in range(0, len(head), BLOCK):
             yield head[start : start + BLOCK]
@@ -199,6 +203,8 @@ class Reader:
             if self.stop.is_set():
                 raise Stopped
             left -= len(block)
+            if left < media.TAIL:
+                tail += block[-media.TAIL :]
             yield block
             self.advanced(found.path, len(block))
         if not last:
@@ -238,7 +244,7 @@ class Reader:
 
     def _database(self, found: Found, known: Known | None, head: bytes, last: bool) -> Content:
         assert isinstance(self.source, database.HasPaths)
-        kind = self._kind(found, head) if self.order.media else database.MEDIA
+        kind = database.MEDIA
         try:
             with database.copied(self.source.real_path(found)) as copy:
                 size = copy.path.stat().st_size
@@ -266,9 +272,9 @@ class Reader:
                     taken = self._small(found, head)
             return replace(taken, plain_copy=error.message)
 
-    def _kind(self, found: Found, head: bytes) -> str:
-        """By the beginning alone: the end of what is read once and never held is not at hand."""
-        return media.detect(head[: media.HEAD]) if self.order.media else ""
+    def _kind(self, head: bytes, tail: bytes) -> str:
+        """Where the end is not at hand (blocks, a content that is known) it is told by the beginning alone."""
+        return media.detect(head[: media.HEAD], tail) if self.order.media else ""
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:

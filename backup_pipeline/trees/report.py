@@ -21,53 +21,72 @@ MANY_VANISHED = 0.01
 @dataclass(frozen=True, slots=True)
 class _Kind:
     severity: Severity
+    code: str
+    #: The first … is how many, the second the first of them.
     message: str
     remedy: str = ""
 
 
-_KINDS: dict[str, _Kind] = {
-    "file-unreadable": _Kind(
+def _kind(severity: Severity, code: str, message: str, remedy: str = "") -> _Kind:
+    return _Kind(severity, code, message, remedy)
+
+
+_ALL = (
+    _kind(
         "error",
-        "{count} could not be read and are not in this backup: {first}",
+        "file-unreadable",
+        "… files could not be read and are not in this backup: …",
         "let the user that runs backups read them, or exclude them",
     ),
-    "folder-unreadable": _Kind(
+    _kind(
         "error",
-        "{count} folders could not be listed, and nothing in them is in this backup: {first}",
+        "folder-unreadable",
+        "… folders could not be listed, and nothing in them is in this backup: …",
         "let the user that runs backups enter them, or exclude them",
     ),
-    "file-changed": _Kind(
+    _kind(
         "error",
-        "{count} changed each time they were read: what is kept is of no single moment ({first})",
+        "file-changed",
+        "… files changed each time they were read: what is kept is of no single moment: …",
         "exclude what is always written to, or back it up by its own tools; a file that only grows is kept whole",
     ),
-    "file-silently-changed": _Kind(
+    _kind(
         "error",
-        "{count} have another content than before although size and times say that nothing was changed: {first}",
+        "file-silently-changed",
+        "… files have another content than before although size and times say that nothing was changed: …",
         "either somebody restores times on purpose, or the disk loses bits: compare with an older backup",
     ),
-    "database-copied-plainly": _Kind(
+    _kind(
+        "error",
+        "file-archived",
+        "… files lie in an archive class of the bucket and cannot be read before they are thawed: …",
+        "thaw them, let the lifecycle spare them, or exclude them",
+    ),
+    _kind(
+        "error",
+        "file-not-downloadable",
+        "… files of Dropbox cannot be downloaded (documents that live on the web only): …",
+        "export them to files, or exclude them",
+    ),
+    _kind("error", "name-not-storable", "… names cannot be kept: …", "rename them, or exclude them"),
+    _kind("error", "file-not-taken", "… files could not be taken: …"),
+    _kind(
         "warning",
-        "{count} SQLite databases could not be copied by SQLite and were copied as files: {first}",
+        "database-copied-plainly",
+        "… SQLite databases could not be copied by SQLite and were copied as files: …",
         "what is kept may be of no single moment; look at what SQLite says",
     ),
-    "path-missing": _Kind("warning", "{count} of `paths:` are not there: {first}", "correct `paths:`"),
-    "file-vanished": _Kind("info", "{count} were deleted before they could be read: {first}"),
-    "file-special": _Kind(
-        "info", "{count} are neither files nor folders nor links, and are left out: {first}"
+    _kind("warning", "path-missing", "… of `paths:` are not there: …", "correct `paths:`"),
+    _kind("info", "file-vanished", "… files were deleted before they could be read: …"),
+    _kind("info", "file-special", "… entries are neither files nor folders nor links, and are left out: …"),
+    _kind(
+        "info",
+        "database-beside",
+        "… files belong to SQLite databases, whose copies hold all that is in them: …",
     ),
-    "database-beside": _Kind(
-        "info", "{count} belong to SQLite databases, whose copies hold all that is in them: {first}"
-    ),
-    "file-not-downloadable": _Kind(
-        "error",
-        "{count} have no bytes of their own that could be kept: {first}",
-        'export them by hand, and exclude them here ("*.paper", "*.gdoc"), so that nobody relies on them',
-    ),
-    "name-not-storable": _Kind(
-        "error", "{count} have names that cannot be kept: {first}", "rename them, or exclude them"
-    ),
-}
+)
+_KINDS = {kind.code: kind for kind in _ALL}
+_OTHER = _KINDS["file-not-taken"]
 
 
 @dataclass
@@ -90,28 +109,24 @@ class Report:
         return sum(
             count
             for code, count in self.counts.items()
-            if _kind(code).severity == "error" and code != "file-silently-changed"
+            if _KINDS.get(code, _OTHER).severity == "error" and code != "file-silently-changed"
         )
 
     def findings(self, tree: FileTree, before: FileTree | None) -> Iterator[Finding]:
         for code, count in sorted(self.counts.items()):
-            kind = _kind(code)
+            kind = _KINDS.get(code, _OTHER)
             severity = kind.severity
             if code == "file-vanished" and count > MANY_VANISHED * max(tree.files, 1000):
                 severity = "warning"
             yield Finding(
                 severity,
                 code,
-                kind.message.format(count=f"{count:,}", first=_shown(self.firsts[code])),
+                kind.message.replace("…", f"{count:,}", 1).replace("…", _shown(self.firsts[code]), 1),
                 remedy=kind.remedy,
                 examples=tuple(_shown(path) for path in self.examples[code]),
                 tree=self.tree,
             )
         yield from _shrunk(tree, before)
-
-
-def _kind(code: str) -> _Kind:
-    return _KINDS.get(code, _Kind("error", "{count} could not be taken: {first}"))
 
 
 def _shrunk(tree: FileTree, before: FileTree | None) -> Iterator[Finding]:
