@@ -20,6 +20,7 @@ from backup_pipeline.model.findings import Finding, Severity
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.reading.tables import Rows, find
+from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.vault.vault import Vault
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -58,11 +59,21 @@ class Source:
 class Column:
     """A column of `refs:`, and what was found out about its values while they passed."""
 
-    def __init__(self, source: Source, name: str, reference: ReferenceSettings, tree: FileTree) -> None:
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        reference: ReferenceSettings,
+        tree: FileTree,
+        patterns: Patterns | None = None,
+    ) -> None:
         self.name = name
         self.reference = reference
         self.foreign = 0
         self.unreadable = 0
+        #: They name what `include` and `exclude` leave out of the tree.
+        self.left_out = 0
+        self._patterns = patterns
         self.why = ""
         self.examples: list[str] = []
         self._source = source
@@ -116,6 +127,9 @@ class Column:
                 row = row or _row(keys, fields[begin:], number)
                 if one.sort != "path":
                     self._note(one, row, value)
+                    continue
+                if self._patterns and not self._patterns.takes(one.candidates[0]):
+                    self.left_out += 1
                     continue
                 alone = len(found) == 1
                 said = one.candidates[0] if reference.kind == "json" and one.candidates else value

@@ -24,6 +24,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Schema
+from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.vault import Vault
 
@@ -124,7 +125,16 @@ def _contents(manifest: Manifest, tree: FileTree, settings: FilesSettings) -> tu
         if table.name in names
     )
     image = manifest.image.sha256 if manifest.image else ""
-    return tree.name, tree.listing.plain_sha256, tables, image, repr(settings.refs), settings.orphans
+    return (
+        tree.name,
+        tree.listing.plain_sha256,
+        tables,
+        image,
+        repr(settings.refs),
+        settings.orphans,
+        settings.include,
+        settings.exclude,
+    )
 
 
 # ── one tree
@@ -139,9 +149,11 @@ def _tree(
     try:
         with Scratch.make(_ROOM) as scratch, Files(scratch.folder) as files:
             files.load(entries_of(rows.vault, tree))
+            narrowed = bool(settings.include or settings.exclude)
+            patterns = Patterns(settings.include, settings.exclude) if narrowed else None
             for name, reference in settings.refs.items():
                 listener(Advance("verify", name, note=f"files of {tree.name}"))
-                column = Column(rows, name, reference, tree)
+                column = Column(rows, name, reference, tree, patterns)
                 why = column.cannot_be_asked(hurt)
                 if why is not None:
                     findings.append(why)
@@ -189,6 +201,15 @@ def _judge(
     yield from _differing(
         "file-content-differs", content, tree, column, "of another SHA-256 than the row says"
     )
+    if column.left_out:
+        yield Finding(
+            "info",
+            "reference-left-out",
+            f"{column.left_out:,} {_values(column.left_out)} of {column.name} mean what `include` and `exclude` leave out of "
+            f"{tree.name}",
+            table=str(column.rows.id),
+            tree=tree.name,
+        )
     if column.unreadable:
         yield Finding(
             "warning",

@@ -36,7 +36,7 @@ def file_options() -> tuple[click.Option, ...]:
             ["--glob"],
             multiple=True,
             metavar="PATTERN",
-            help="Only files like this, or below it: 'orders/2026/*'. More than once.",
+            help="Only what fits: 'orders/2026', '*.pdf', 'orders/**/a*' (as in .gitignore). More than once.",
         ),
         click.Option(
             ["--only-referenced"], **flag, help="Only files that the rows of this backup name (`refs:`)."

@@ -57,6 +57,7 @@ FILE_CHECK_CODES = frozenset(
         "file-name-unicode",
         "file-size-differs",
         "file-content-differs",
+        "reference-left-out",
         "reference-unreadable",
         "orphan-files",
         "file-reference-not-checked",

@@ -164,6 +164,12 @@ def test_a_hard_link_is_what_the_file_is_whose_content_it_shares(tmp_path: Path)
     assert check(tmp_path, [entry("a.pdf", "A"), linked], rows, refs).findings == ()
 
 
+def test_what_the_tree_leaves_out_on_purpose_is_not_missed(tmp_path: Path) -> None:
+    rows = [f"a.pdf\t{NONE}", f"cache/a.png\t{NONE}"]
+    finding = only(check(tmp_path, [entry("a.pdf")], rows, {"orders.file": "path"}, exclude=["cache/"]))
+    assert (finding.code, finding.severity) == ("reference-left-out", "info")
+
+
 def test_names_that_are_no_utf8_are_found(tmp_path: Path) -> None:
     vault = prepared(tmp_path / "vault")
     made = table("orders", {"id": "integer", "file": "text"}, b"1\ta\xff.pdf\n")

@@ -8,7 +8,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from backup_pipeline.errors import InTheWay
@@ -19,6 +18,7 @@ from backup_pipeline.restore.files.anchored import Folders, kind_of
 from backup_pipeline.restore.files.names import leads_out, too_long
 from backup_pipeline.restore.files.plan import EXAMPLES, FilesOrder, TreePlan
 from backup_pipeline.restore.files.spool import Item, Spool
+from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.vault.packs import EMPTY_SHA256
 
 #: Files that are there and as long as they should be are hashed so many at a time.
@@ -87,18 +87,18 @@ class Chosen:
     """Which paths of a tree are wanted."""
 
     def __init__(self, order: FilesOrder, named: Iterable[str] | None) -> None:
-        self._globs = order.globs
+        self._patterns = Patterns(order.globs)
         #: Sorted as the listing is, so that both stream by.
         self._named = iter(named) if named is not None else None
         self._next = next(self._named, None) if self._named is not None else None
 
     @property
     def everything(self) -> bool:
-        return not self._globs and self._named is None
+        return not self._patterns.include and self._named is None
 
     def __call__(self, entry: FileEntry) -> bool:
         by_row = self._is_named(entry)
-        return by_row and (not self._globs or any(_fits(entry.path, glob) for glob in self._globs))
+        return by_row and self._patterns.includes(entry.path, folder=entry.type == "folder")
 
     def _is_named(self, entry: FileEntry) -> bool:
         if self._named is None:
@@ -117,11 +117,6 @@ def _content_of(entry: FileEntry) -> dict[str, Any]:
         "image": entry.image,
         "sparse": entry.sparse,
     }
-
-
-def _fits(path: str, glob: str) -> bool:
-    """`*` crosses folders: `orders/2026/*` is everything below it."""
-    return fnmatchcase(path, glob) or fnmatchcase(path, f"{glob.rstrip('/')}/*")
 
 
 class Look:

@@ -18,7 +18,7 @@ class FilesOrder:
 
     #: Names of trees; empty: all of the backup.
     trees: tuple[str, ...] = ()
-    #: Of the paths in a tree; empty: all.
+    #: Patterns of paths in a tree, as those of `include` (sources.files.matching); empty: all.
     globs: tuple[str, ...] = ()
     #: Only what the rows of the same backup name.
     only_referenced: bool = False
