@@ -14,26 +14,21 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from backup_pipeline.copies import folders, transfer
+from backup_pipeline.copies import folders, held, history, transfer
 from backup_pipeline.copies.folders import Folder, SystemFolder
 from backup_pipeline.copies.places import prepare, same_place
 from backup_pipeline.copies.transfer import Item, Unreadable
 from backup_pipeline.errors import ConfigError, Damaged, NotFound, StoreChanged, VaultError
 from backup_pipeline.model.findings import Finding, Severity
-from backup_pipeline.model.ids import timestamp
-from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.stores.base import read_all
+from backup_pipeline.stores.relocking import relock
 from backup_pipeline.vault import keeping, layout, lock
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
-#: Why a copy's history leads over a backup that it was never given. One that its own retention removed has another why.
-NOT_COPIED = "not copied here"
 #: In an encrypted vault: what says, without a key, which objects a backup needs.
 OUTLINE = "outline.json"
 
@@ -84,8 +79,8 @@ def replicate(
         )
     prepare(source, target)
     target.store.sweep()
-    with lock.hold(target.store, system, f"copy of {system}") as held:
-        return _Run(source, target, system, held, listener).all(ids)
+    with lock.hold(target.store, system, f"copy of {system}") as ours:
+        return _Run(source, target, system, ours, listener).all(ids)
 
 
 @dataclass
@@ -95,7 +90,7 @@ class _Run:
     source: Vault
     target: Vault
     system: str
-    held: lock.Held
+    lock: lock.Held
     listener: Listener
     findings: list[Finding] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
@@ -125,12 +120,14 @@ class _Run:
         new = [identifier for identifier in wanted if identifier not in there.ids]
         for identifier in new:
             self._backup(here.folder(identifier), there.folder(identifier))
+        if ids is None:
+            self._held([identifier for identifier in there.ids if identifier in listed])
         for identifier in there.ids:
             if here.folder(identifier).is_backup:
                 self._beside(here.folder(identifier), there.folder(identifier))
             if there.folder(identifier).seal is None and not self.target.is_sealed(self.system, identifier):
                 self.target.seal(self.system, identifier)
-        self._history(here, there)
+        history.hand_over(self.source, self.target, here, there, self.known)
         self._sweep(there, keep=frozenset(listed))
         return CopyReport(
             system=self.system,
@@ -149,7 +146,7 @@ class _Run:
 
     def _forgotten_there(self, there: SystemFolder, identifier: str) -> bool:
         """Removed from the copy by its own retention: it is not brought back unless it is named."""
-        return identifier not in there.ids and kept_no_longer(self.target, there, identifier)
+        return identifier not in there.ids and history.kept_no_longer(self.target, there, identifier)
 
     # ── one backup
 
@@ -176,9 +173,10 @@ class _Run:
                 self._say("info", "forgotten-meanwhile", f"{here.id} was forgotten while the copy ran")
                 return
             # Before it is listed: a history with a gap that nothing explains is a broken one.
-            self._bridge(outline.previous)
+            history.bridge(self.source, self.target, self.system, outline.previous, self.known)
+            self._relock(outline)
             try:
-                with committing(self.target.store, self.held, outline.objects):
+                with committing(self.target.store, self.lock, outline.objects):
                     self.target.store.put(self._key(here.id, here.manifest or ""), manifest)
             except StoreChanged:
                 # A prune of the copy took what nothing there named yet: once more, with a fresh look.
@@ -197,7 +195,7 @@ class _Run:
         self._seal(here, there, digests)
         for name in here.drills():
             self._file(here, there, name, digests)
-        self._newest(here.id, outline)
+        history.set_newest(self.target, self.system, Link(here.id, outline.manifest_sha256))
 
     def _sound(self, here: Folder) -> tuple[Outline, bytes, dict[str, str]]:
         """What the backup needs, its manifest, and the digests of what lies beside that; after a look at whether it is
@@ -248,6 +246,28 @@ class _Run:
         absent = frozenset(missing)
         self.skipped += (item for item in needed if item not in absent)
         return known
+
+    def _relock(self, outline: Outline) -> None:
+        """What an earlier copy brought over is locked for that one's days only."""
+        try:
+            relock(self.target.store, {item.key for item in transfer.items(outline.objects)})
+        except VaultError as error:
+            message = f"older objects of {outline.id} can be deleted sooner than `object_lock_days` says"
+            self._say("warning", "lock-not-extended", f"{message}: {error.message}", error.remedy)
+
+    def _held(self, ids: Sequence[str]) -> None:
+        """What the copy has lost of the backups that it lists."""
+        gone = held.lost(self.source, self.system, ids, self._there)
+        total = self.told + sum(item.size for item in gone)
+
+        def moved(count: int, subject: str) -> None:
+            self.told += count
+            self.listener(Advance("copy", f"lost {subject}", bytes=count, total_bytes=total))
+
+        for outcome in transfer.send(self.source.store, self.target.store, gone, moved=moved):
+            self.findings.append(held.told(outcome.item, gone[outcome.item], outcome.why))
+            if not outcome.why:
+                self.sent.append(outcome.item)
 
     def _there(self, item: Item) -> bool:
         if self.target.store.features.cheap_stat:
@@ -316,50 +336,6 @@ class _Run:
     def _digests(self, here: Folder, manifest: bytes) -> dict[str, str]:
         return folders.known_digests(manifest, self._bytes(here.id, here.seal) if here.seal else b"")
 
-    # ── the history
-
-    def _bridge(self, previous: Link | None) -> None:
-        """The history of the copy leads over what it was not given: a gap that is explained is no break."""
-        link = previous
-        while link is not None and link.id not in self.known:
-            if keeping.forgotten(self.target.store, self.system, link.id) is not None:
-                return
-            record = keeping.forgotten(self.source.store, self.system, link.id)
-            if record is None:
-                try:
-                    before = self.source.outline(self.system, link.id).previous
-                except (NotFound, Damaged):
-                    return  # a gap of the source, too: `verify` names it there
-                record = Forgotten(
-                    self.system,
-                    link.id,
-                    link.sha256,
-                    timestamp(datetime.now(UTC)),
-                    NOT_COPIED,
-                    previous=before,
-                )
-            keeping.write_forgotten(self.target.store, record)
-            link = record.previous
-
-    def _history(self, here: SystemFolder, there: SystemFolder) -> None:
-        """What was removed on purpose from the source, so that the copy's history holds without it as well."""
-        for identifier in sorted(here.forgotten - there.forgotten - self.known):
-            record = keeping.forgotten(self.source.store, self.system, identifier)
-            if record is not None:
-                keeping.write_forgotten(self.target.store, record)
-        accepted = keeping.accepted(self.source.store, self.system)
-        if accepted > keeping.accepted(self.target.store, self.system):
-            data = read_all(self.source.store, layout.accepted_key(self.system))
-            self.target.store.put(layout.accepted_key(self.system), data, overwrite=True)
-
-    def _newest(self, identifier: str, outline: Outline) -> None:
-        try:
-            known = keeping.newest(self.target.store, self.system)
-        except Damaged:
-            known = None
-        if known is None or known.id <= identifier:
-            keeping.set_newest(self.target.store, self.system, Link(identifier, outline.manifest_sha256))
-
     # ── what cannot be copied, and what interrupted copies left
 
     def _refuse(self, identifier: str, previous: Link | None, why: str) -> None:
@@ -372,7 +348,7 @@ class _Run:
             f"`backup-pipeline verify {self.system} all` says what is hurt",
         )
         if previous is not None:
-            self._bridge(previous)
+            history.bridge(self.source, self.target, self.system, previous, self.known)
 
     def _sweep(self, there: SystemFolder, keep: frozenset[str]) -> None:
         """Folders that a killed copy began, of backups that the source has forgotten since."""
@@ -387,11 +363,3 @@ class _Run:
 
     def _say(self, severity: Severity, code: str, message: str, remedy: str = "") -> None:
         self.findings.append(Finding(severity, code, message, remedy=remedy))
-
-
-def kept_no_longer(target: Vault, there: SystemFolder, identifier: str) -> bool:
-    """Whether a copy has removed a backup on purpose, and was not merely never given it."""
-    if identifier not in there.forgotten:
-        return False
-    record = keeping.forgotten(target.store, there.system, identifier)
-    return record is not None and record.why != NOT_COPIED

@@ -6,15 +6,24 @@ import random
 import re
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from backup_pipeline.backup import Order, back_up
 from backup_pipeline.checks.verify import verify
+from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.project import Project
+from backup_pipeline.sources.opening import open_source
+from backup_pipeline.stores.opening import open_store
+from backup_pipeline.stores.relocking import relock
+from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment, invoke
 from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile, wait_for
@@ -182,3 +191,30 @@ def test_the_doctor_says_what_is_wrong_with_a_bucket(
     ended = invoke("backup", "shop", cwd=tmp_path)
     assert "NoSuchBucket" in ended.stderr, str(ended)
     assert "bucket setup" in ended.stderr
+
+
+def test_what_a_later_backup_and_its_copy_name_again_is_locked_on(
+    moto_server: S3Server, tmp_path: Path, sqlite_file: MakeSqliteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sqlite_file("app.sqlite3", script=SCRIPT)
+    buckets = [moto_server.make_bucket(ObjectLockEnabledForBucket=True) for _ in range(2)]
+    here, there = (
+        Vault(
+            open_store(
+                moto_server.options(f"s3://{name}", tmp_path, object_lock_days=30, mutable=layout.MUTABLE)
+            )
+        )
+        for name in buckets
+    )
+    for days in (0, 20):  # in the first half of its time a lock is left alone
+        later = datetime.now(UTC) + timedelta(days=days)
+        for module in (sys.modules[work.__module__] for work in (back_up, replicate)):
+            monkeypatch.setattr(module, "relock", partial(relock, now=later))
+        manifest = back_up(here, open_source(f"sqlite:///{path}"), Order("shop"))
+        assert replicate(here, there, "shop").ok
+        assert manifest.findings == ()
+        for name in buckets:
+            for reference in manifest.objects():
+                head = moto_server.client.head_object(Bucket=name, Key=layout.object_key(reference))
+                until = head["ObjectLockRetainUntilDate"] - datetime.now(UTC)
+                assert round(until / timedelta(days=1)) == 30 + days
