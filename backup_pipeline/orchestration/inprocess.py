@@ -15,6 +15,7 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # not exported at the top
 
 from backup_pipeline.errors import BackupError, ConfigError, Incomplete, ProofFailed
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.selection import matches
@@ -45,6 +46,7 @@ def backup(
     opened: Opened,
     copied: Callable[[Copied], None] = lambda _: None,
     gone: Callable[[tuple[str, ...]], None] = lambda _: None,
+    judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
 ) -> Manifest:
     project.system(system)
     if project.known_inventory(system) is None:
@@ -84,6 +86,8 @@ def backup(
         )
     if kept.gone:
         gone(kept.gone)
+    bad = (one for outcome in kept.outcomes for one in outcome.findings if one.severity != "info")
+    judged(tuple(dict.fromkeys(bad)))
     for one in kept.copied:
         copied(one)
     failure = copying.failure_of(kept.copied, made=kept.manifest.id)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import HistoryUnavailable
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.project import Project
@@ -49,6 +50,7 @@ def run_backup(
     copies: bool = True,
     copied: Callable[[Copied], None] = lambda _: None,
     gone: Callable[[tuple[str, ...]], None] = lambda _: None,
+    judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
     verbose: bool = False,
@@ -56,7 +58,7 @@ def run_backup(
     """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included. A copy that could
     not be made is CopyFailed, when all the others are done; `copied` is told of each. Tables that the graph knew
     and the database has no more are told to `gone`: the recorded run has failed for them, and the backup of what there
-    is, is made."""
+    is, is made. What the checks of the backup found is told to `judged`."""
     request = BackupRequest(kind, full, tuple(only), tuple(pending), copies)
     with ExitStack() as stack:
         with _collector_at_rest():
@@ -64,7 +66,7 @@ def run_backup(
 
             with _explained():
                 opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
-        return inprocess.backup(project, system, request, listener, opened, copied, gone)
+        return inprocess.backup(project, system, request, listener, opened, copied, gone, judged)
 
 
 def run_drill(

@@ -1,0 +1,35 @@
+"""What the checks of a backup found is said where the backup was asked for, and not in the UI alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.engines import MakeSqliteFile
+
+ROWS = "CREATE TABLE uploads (id INTEGER PRIMARY KEY, file TEXT); INSERT INTO uploads (file) VALUES ('a.txt'), ('gone.txt');"
+
+
+@pytest.fixture
+def app(sqlite_file: MakeSqliteFile) -> Folder:
+    folder = Folder(sqlite_file("app.sqlite3", script=ROWS).parent, {})
+    media: Path = folder.path / "media"
+    media.mkdir()
+    (media / "a.txt").write_text("a")
+    (folder.path / "backup.yaml").write_text(
+        "vault: ./vault\nsystems:\n  app:\n    database: sqlite:///app.sqlite3\n"
+        "    files: {media: {path: ./media, refs: {uploads.file: path}}}\n"
+    )
+    return folder
+
+
+def test_a_row_without_its_file_is_said_by_the_backup_that_stores_it(app: Folder) -> None:
+    shown = app.good("backup", "app").stdout
+    assert "ERROR file-missing" in shown
+    assert "gone.txt" in shown
+    assert app.good("list", "app").stdout.count("full") == 1, "the backup is made all the same"
+    told = json.loads(app.good("backup", "app", "--json").stdout)
+    assert "file-missing" in {finding["code"] for finding in told["data"]["findings"]}
