@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from backup_pipeline.copies import folders, transfer
+from backup_pipeline.copies import folders, history, transfer
 from backup_pipeline.copies.folders import Folder, SystemFolder
 from backup_pipeline.copies.transfer import Unreadable
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Link
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
 #: Mutable, and of one place: never compared, never healed.
@@ -60,7 +60,7 @@ class Healer:
             yield Change(self._key(identifier, f"{name}.sha256"), why, "the manifest")
         yield from self._files(identifier, digest, folders.known_digests(manifest, seal))
         if not self.dry_run:
-            self._newest(identifier, digest)
+            history.set_newest(self.vault, self.system, Link(identifier, digest))
 
     # ── the manifest
 
@@ -185,17 +185,6 @@ class Healer:
                         remedy="the backup itself can be restored with backup-pipeline; ask another place with --from",
                     )
                 )
-
-    def _newest(self, identifier: str, digest: str) -> None:
-        """The newest backup of all is the one that newest.json should name."""
-        try:
-            known = keeping.newest(self.vault.store, self.system)
-        except Damaged:
-            known = None
-        if known is None or known.id <= identifier:
-            link = Link(identifier, digest)
-            if known is None or (known.id, known.manifest_sha256) != (link.id, link.sha256):
-                keeping.set_newest(self.vault.store, self.system, link)
 
     def _key(self, identifier: str, name: str) -> str:
         return layout.backup_prefix(self.system, identifier) + name

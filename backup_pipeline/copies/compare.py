@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backup_pipeline.copies import folders
-from backup_pipeline.copies.replicate import kept_no_longer
+from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.transfer import Item, items
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.stores.base import Store

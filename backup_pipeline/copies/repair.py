@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from backup_pipeline.copies import beside, folders, transfer
 from backup_pipeline.copies.compare import lengths
 from backup_pipeline.copies.folders import SystemFolder
-from backup_pipeline.copies.replicate import kept_no_longer, replicate
+from backup_pipeline.copies.history import kept_no_longer
+from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.transfer import Item, Outcome, Unreadable
 from backup_pipeline.errors import Damaged, NotFound, StoreUnavailable
 from backup_pipeline.model import canonical

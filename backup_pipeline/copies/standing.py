@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup_pipeline.copies import folders
-from backup_pipeline.copies.replicate import kept_no_longer
+from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.errors import VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of

@@ -10,7 +10,8 @@ import pytest
 
 from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.compare import compare
-from backup_pipeline.copies.replicate import NOT_COPIED, replicate
+from backup_pipeline.copies.history import NOT_COPIED
+from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.errors import ConfigError, NotFound, VaultBusy, VaultError
 from backup_pipeline.model.keeping import Forgotten, Pin
 from backup_pipeline.model.manifest import Proof
@@ -348,3 +349,20 @@ def test_a_prune_of_the_copy_beside_it_takes_nothing_of_a_backup_that_is_coming(
     monkeypatch.setattr(LocalStore, "put", pruned)
     assert replicate(vault, copy, "shop").ok
     assert verify_all(copy, "shop").ok
+
+
+def test_an_object_that_the_copy_has_lost_is_brought_there_again(vault: Vault, copy: Vault) -> None:
+    replicate(vault, copy, "shop")
+    gone, cut, never = vault.manifest("shop", identifier_of(3)).objects()[:3]
+    (root(copy) / layout.object_key(gone)).unlink()
+    rewrite(root(copy) / layout.object_key(cut), b"cut off")
+    report = replicate(vault, copy, "shop")
+    assert [finding.code for finding in report.findings] == ["copy-healed", "copy-healed"]
+    assert report.ok
+    assert report.objects == 2
+    assert verify_all(copy, "shop").ok
+    (root(copy) / layout.object_key(never)).unlink()
+    (root(vault) / layout.object_key(never)).unlink()
+    report = replicate(vault, copy, "shop")
+    assert [finding.code for finding in report.findings] == ["copy-not-whole"]
+    assert not report.ok

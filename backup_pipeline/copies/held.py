@@ -1,0 +1,45 @@
+"""What a copy has lost of the backups that it holds: a disk that was mended, an object that somebody deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from backup_pipeline.copies.transfer import Item, items
+from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.vault.vault import Vault
+
+
+def lost(
+    source: Vault, system: str, held: Iterable[str], there: Callable[[Item], bool]
+) -> dict[Item, list[str]]:
+    """Objects of backups that both places list and the copy does not have (any more) → the backups that need them. The
+    source says which they are: what it has itself is what it can give."""
+    needed: dict[Item, list[str]] = {}
+    for identifier in held:
+        try:
+            outline = source.outline(system, identifier)
+        except (NotFound, Damaged):
+            continue  # forgotten meanwhile; or `verify` names it at the source, and it was never copied so
+        for item in items(outline.objects):
+            needed.setdefault(item, []).append(identifier)
+    return {item: ids for item, ids in needed.items() if not there(item)}
+
+
+def told(item: Item, ids: list[str], why: str) -> Finding:
+    """`why` it could not be brought back; empty when it was."""
+    of = f"of {ids[0]}" if len(ids) == 1 else f"of {len(ids)} backups, {ids[0]} to {ids[-1]},"
+    if why:
+        return Finding(
+            "error",
+            "copy-not-whole",
+            f"object {item.name} {of} is not in the copy any more, and at the source {why}",
+            remedy="`repair` asks every other place for it, at the source and in the copy",
+            examples=tuple(ids),
+        )
+    return Finding(
+        "warning",
+        "copy-healed",
+        f"object {item.name} {of} was not in the copy any more, and was brought there again",
+        remedy="find out who deletes there, or whether the disk loses files",
+    )

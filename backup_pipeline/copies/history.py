@@ -1,0 +1,71 @@
+"""The history of a system in a copy: which backup follows which, what was forgotten, and what the copy was never given.
+
+Everything here is a small file beside the backups, readable without a key (`vault.keeping`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from datetime import UTC, datetime
+
+from backup_pipeline.copies.folders import SystemFolder
+from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.model.ids import timestamp
+from backup_pipeline.model.keeping import Forgotten
+from backup_pipeline.model.manifest import Link
+from backup_pipeline.stores.base import read_all
+from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault.vault import Vault
+
+#: Why a copy's history leads over a backup that it was never given. One that its own retention removed has another why.
+NOT_COPIED = "not copied here"
+
+
+def kept_no_longer(copy: Vault, there: SystemFolder, identifier: str) -> bool:
+    """Whether a copy has removed a backup on purpose, and was not merely never given it."""
+    if identifier not in there.forgotten:
+        return False
+    record = keeping.forgotten(copy.store, there.system, identifier)
+    return record is not None and record.why != NOT_COPIED
+
+
+def bridge(source: Vault, target: Vault, system: str, previous: Link | None, known: Set[str]) -> None:
+    """Lead over what the copy was not given: a gap that is explained is no break. `known`: what is listed there."""
+    link = previous
+    while link is not None and link.id not in known:
+        if keeping.forgotten(target.store, system, link.id) is not None:
+            return
+        record = keeping.forgotten(source.store, system, link.id)
+        if record is None:
+            try:
+                before = source.outline(system, link.id).previous
+            except (NotFound, Damaged):
+                return  # a gap of the source, too: `verify` names it there
+            moment = timestamp(datetime.now(UTC))
+            record = Forgotten(system, link.id, link.sha256, moment, NOT_COPIED, previous=before)
+        keeping.write_forgotten(target.store, record)
+        link = record.previous
+
+
+def hand_over(source: Vault, target: Vault, here: SystemFolder, there: SystemFolder, known: Set[str]) -> None:
+    """What was removed on purpose from the source, so that the copy's history holds without it as well; and up to where
+    somebody has looked at the sizes."""
+    system = here.system
+    for identifier in sorted(here.forgotten - there.forgotten - known):
+        record = keeping.forgotten(source.store, system, identifier)
+        if record is not None:
+            keeping.write_forgotten(target.store, record)
+    accepted = keeping.accepted(source.store, system)
+    if accepted > keeping.accepted(target.store, system):
+        data = read_all(source.store, layout.accepted_key(system))
+        target.store.put(layout.accepted_key(system), data, overwrite=True)
+
+
+def set_newest(copy: Vault, system: str, link: Link) -> None:
+    """The newest backup that this place was given; never an older one than it says already."""
+    try:
+        known = keeping.newest(copy.store, system)
+    except Damaged:
+        known = None
+    if known is None or known.id < link.id or (known.id == link.id and known.manifest_sha256 != link.sha256):
+        keeping.set_newest(copy.store, system, link)
