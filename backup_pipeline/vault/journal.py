@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from backup_pipeline.errors import AlreadyExists
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
@@ -20,6 +22,8 @@ from backup_pipeline.vault import layout
 
 EVERY_SECONDS = 3.0
 EVERY_CHUNKS = 64
+#: Numbers that are tried for one note; notes are a convenience, and one that finds no place is let go.
+MOST_TAKEN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,18 @@ class Journal:
 
     def flush(self) -> None:
         if self._pending or self._trees:
-            self._number += 1
-            page = Page(self.state, tuple(self._pending), tuple(self._trees))
-            self.store.put(layout.journal_key(self.system, self.id, self._number), canonical.encode(page))
+            self._write(canonical.encode(Page(self.state, tuple(self._pending), tuple(self._trees))))
         self._pending.clear()
         self._trees.clear()
         self._written_at = self.clock()
+
+    def _write(self, page: bytes) -> None:
+        """Other steps of the same backup write notes at the same time: whoever finds his number taken takes the next."""
+        for _ in range(MOST_TAKEN):
+            self._number += 1
+            with suppress(AlreadyExists):
+                self.store.put(layout.journal_key(self.system, self.id, self._number), page)
+                return
 
 
 def read(store: Store, system: str, identifier: str) -> tuple[dict[str, str], dict[TableId, TableEntry]]:
