@@ -137,7 +137,7 @@ class Failure:
     code: str = ""
 
 
-_MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchUpload", "404", "NotFound", "MethodNotAllowed"}
+_MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchUpload", "404", "NotFound"}
 _BUSY = {
     "SlowDown",
     "Throttling",
@@ -192,6 +192,8 @@ _SAME = {
     "InsufficientCapacity": "QuotaExceeded",
     "EntityTooLarge": "QuotaExceeded",
     "501": "NotImplemented",
+    "MethodNotAllowed": "NotImplemented",
+    "405": "NotImplemented",
 }
 
 
