@@ -146,6 +146,7 @@ def _locked(vault: Vault, system: str, identifier: str, proofs: tuple[Proof, ...
         left_out=None,
         files=None,
         degraded=outline.degraded,
+        pinned=_pin(vault, system, identifier),
     )
 
 

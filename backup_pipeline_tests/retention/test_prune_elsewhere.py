@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline import overview
 from backup_pipeline.checks.scrub import scrub
 from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.config.keeping import RetentionSettings
@@ -41,6 +42,7 @@ def test_an_encrypted_vault_is_pruned_pinned_and_scrubbed_without_a_key(encrypte
         encrypted.stranger.manifest("shop", first)
     now = datetime.now(UTC)
     pin(keyless, "shop", first, "the audit", now)
+    assert overview.listed(keyless, "shop", first).pinned == "the audit"
     report = prune(keyless, ONE, grace=timedelta(0), now=now + timedelta(minutes=10))
     assert [one.code for one in report.findings] == []
     assert report.forgotten == (f"shop {second}", f"shop {third}")
