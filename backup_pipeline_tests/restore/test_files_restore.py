@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -292,3 +295,41 @@ def test_a_disk_that_is_too_small_is_said_before_the_start(
     monkeypatch.setattr(os, "statvfs", small)
     plan = plan_files(vault, manifest, tmp_path / "out", MEDIA)
     assert [one.code for one in plan.refused] == ["no-space"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_may_not_write_there_is_told_so_and_odd_modes_come_back_without_being_root() -> None:
+    # pytest's own folders are closed to others.
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        vault, folder = prepared(base / "vault"), base / "media"
+        (folder / "closed" / "inner").mkdir(parents=True)
+        (folder / "closed" / "inner" / "secret").write_bytes(b"x")
+        (folder / "closed" / "inner" / "secret").chmod(0o000)
+        (folder / "closed" / "inner").chmod(0o555)
+        (folder / "closed").chmod(0o555)
+        manifest = backup_of(vault, tree_of_folder(vault, folder))
+        for path in (base, base / "vault", *(base / "vault").rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o444)
+        for target, mode in (("out", 0o777), ("theirs", 0o700)):
+            (base / target).mkdir()
+            (base / target).chmod(mode)
+        code = (
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "from backup_pipeline.errors import RestoreError\n"
+            "from backup_pipeline.restore.files import FilesOrder, restore_files\n"
+            "from backup_pipeline.stores.local import LocalStore\n"
+            "from backup_pipeline.vault.vault import Vault\n"
+            "base = Path(sys.argv[1]); vault = Vault(LocalStore(base / 'vault'))\n"
+            "manifest = vault.manifest('shop', sys.argv[2])\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "restore_files(vault, manifest, base / 'out', FilesOrder(('media',)))\n"
+            "try: restore_files(vault, manifest, base / 'theirs', FilesOrder(('media',)))\n"
+            "except RestoreError as error: print(error.message)\n"
+        )
+        argv = [sys.executable, "-c", code, str(base), manifest.id]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Permission denied" in done.stdout
+        assert state_of(base / "out") == state_of(folder)

@@ -146,13 +146,14 @@ def _looked(
             files, links, shared = (stack.enter_context(Spool()) for _ in range(3))
             work = Work(tree, "" if alone else tree.name, files, links, shared)
             named = referenced.get(tree.name, ()) if referenced is not None else None
-            what = f"the listing of {tree.name} in {manifest.system} {manifest.id}"
-            look = Look(root, work, order)
-            look.look_at(
-                checked(read_lines(vault.blocks(tree.listing), what=what), what=what), Chosen(order, named)
-            )
-            if look.needs_contents:
-                look.look_at_shared(read_lines(vault.blocks(tree.listing), what=what))
+            try:
+                _look(vault, manifest, root, work, order, Chosen(order, named))
+            except OSError as error:
+                where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+                raise RestoreError(
+                    f"cannot look at what is in {target}: {error.strerror}{where}",
+                    remedy="run it as a user who may read and write there; nothing was written",
+                ) from error
             works.append(work)
         free, refused = _room(target, root, works, order)
         missing = _missing(vault, manifest, trees, order)
@@ -172,6 +173,17 @@ def _looked(
             ),
         )
         yield plan, works, root
+
+
+def _look(
+    vault: Vault, manifest: Manifest, root: int | None, work: Work, order: FilesOrder, chosen: Chosen
+) -> None:
+    listing = work.tree.listing
+    what = f"the listing of {work.tree.name} in {manifest.system} {manifest.id}"
+    look = Look(root, work, order)
+    look.look_at(checked(read_lines(vault.blocks(listing), what=what), what=what), chosen)
+    if look.needs_contents:
+        look.look_at_shared(read_lines(vault.blocks(listing), what=what))
 
 
 def _lock(root: int, target: Path) -> None:

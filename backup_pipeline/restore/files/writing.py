@@ -16,6 +16,7 @@ import resource
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from backup_pipeline.errors import Damaged, RestoreError
 from backup_pipeline.restore.files.anchored import Folders
@@ -66,7 +67,8 @@ class Writer:
         self._manners = manners
         self._waiting: list[_Written] = []
         self._bytes = 0
-        self._nameless = True
+        # What has no name is linked to one by way of /proc.
+        self._nameless = hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir()
 
     def __enter__(self) -> Writer:
         return self
