@@ -1,8 +1,13 @@
-"""Writes one golden vault: `python -m backup_pipeline_tests.golden.make format-1`. Refuses to write over one."""
+"""Writes one golden vault: `python -m backup_pipeline_tests.golden.make format-1-files`. Refuses to write over one.
+
+`format-1` holds databases only and is as old as the format; one with `files` in its name holds file trees, too, and one with
+`encrypted` is encrypted. The key of that one lies beside it: it opens nothing else, and never did.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
 import tempfile
@@ -11,9 +16,12 @@ from pathlib import Path
 import psycopg
 
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.model.files import read_lines
 from backup_pipeline.project import Project
+from backup_pipeline.vault import crypto
 
 HERE = Path(__file__).parent
+KEY = "key-of-this-vault.txt"
 
 POSTGRES = r"""
 CREATE TYPE mood AS ENUM ('ok', 'it''s fine', 'back\slash');
@@ -59,11 +67,20 @@ def main() -> None:
         with sqlite3.connect(file) as live:
             live.executescript(SQLITE)
         live.close()
+        trees, keys = "", ""
+        if "files" in target.name or "encrypted" in target.name:
+            _make_tree(Path(folder) / "media")
+            trees = f"    files: {{media: {{path: {folder}/media}}}}\n"
+        if "encrypted" in target.name:
+            key, public = crypto.generate()
+            target.mkdir()
+            (target / KEY).write_text(f"# Opens the golden vault beside it, and nothing else.\n{key}")
+            keys = f"encryption: {{recipients: [{public}], identity: '${{file:{target / KEY}}}'}}\n"
         config = Path(folder) / "backup.yaml"
         config.write_text(
-            f"vault: {target}/vault\nsystems:\n"
-            f"  app:\n    database: sqlite:///{file}\n"
-            f"  shop:\n    database: {url}\n",
+            f"vault: {target}/vault\n{keys}systems:\n"
+            f"  app:\n    database: sqlite:///{file}\n{trees}"
+            f"  shop:\n    database: {url}\n{trees}",
             encoding="utf-8",
         )
         project = Project.load(config)
@@ -76,6 +93,26 @@ def main() -> None:
             (target / f"{system}.json").write_text(
                 json.dumps(expected(project, system), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
+            if trees:
+                text = json.dumps(listed(project, system), indent=1) + "\n"
+                (target / f"{system}.files.json").write_text(text, encoding="utf-8")
+
+
+def _make_tree(root: Path) -> None:
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "empty folder").mkdir(mode=0o750)
+    (root / "text.txt").write_text("a line\n" * 1000)
+    (root / "deep" / "er" / "same.txt").write_text("a line\n" * 1000)
+    (root / "nothing").touch()
+    (root / "ünï 日本.bin").write_bytes(bytes(range(256)) * 40)
+    (root / "run.sh").write_text("#!/bin/sh\n")
+    (root / "run.sh").chmod(0o755)
+    (root / "link").symlink_to("deep/er/same.txt")
+    (root / "hard").hardlink_to(root / "text.txt")
+    Path(os.fsdecode(os.fsencode(root) + b"/not-utf8-\xff")).write_bytes(b"odd name")
+    with (root / "big.sqlite3").open("wb") as file:
+        file.seek(65 * 2**20)
+        file.write(b"sparse but for this")
 
 
 def _one_more_row(system: str, url: str, file: Path) -> None:
@@ -87,6 +124,26 @@ def _one_more_row(system: str, url: str, file: Path) -> None:
     with sqlite3.connect(file) as live:
         live.execute(statement)
     live.close()
+
+
+def listed(project: Project, system: str) -> dict[str, list[list[str]]]:
+    """Backup → the entries of its tree: path, type, mode, length, digest, target."""
+    found: dict[str, list[list[str]]] = {}
+    for identifier in project.vault.ids(system):
+        manifest = project.vault.manifest(system, identifier)
+        found[identifier] = [
+            [
+                ascii(entry.path),
+                entry.type,
+                oct(entry.mode or 0),
+                str(entry.size),
+                entry.sha256,
+                ascii(entry.target),
+            ]
+            for tree in manifest.files
+            for entry in read_lines(project.vault.blocks(tree.listing), what="a listing")
+        ]
+    return found
 
 
 def expected(project: Project, system: str) -> dict[str, dict[str, list[list[str]]]]:

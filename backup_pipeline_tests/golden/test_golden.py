@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.config import parse
-from backup_pipeline.project import Project
-from backup_pipeline_tests.golden.make import HERE, expected
+from backup_pipeline.project import Project, files
+from backup_pipeline.restore.files import FilesOrder
+from backup_pipeline.vault import crypto
+from backup_pipeline_tests.golden.make import HERE, KEY, expected, listed
 
 VAULTS = sorted(path for path in HERE.iterdir() if (path / "vault").is_dir())
 
@@ -21,6 +23,9 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Projec
     source: Path = request.param
     shutil.copytree(source / "vault", tmp_path / "vault")
     text = "vault: ./vault\nsystems:\n  shop:\n    database: postgresql:///gone\n  app:\n    database: sqlite:///gone.db\n"
+    if (source / KEY).exists():
+        [public] = crypto.public_keys((source / KEY).read_text())
+        text += f"encryption: {{recipients: [{public}], identity: '${{file:{source / KEY}}}'}}\n"
     return source, Project(parse(text, name="golden", base=tmp_path, environ={}))
 
 
@@ -43,6 +48,21 @@ def test_it_verifies_and_is_still_proven(golden: tuple[Path, Project], system: s
     _, project = golden
     assert project.verify(system, "all").findings == ()
     assert project.list(system)[-1].proven_at is not None
+
+
+@pytest.mark.parametrize("system", ["shop", "app"])
+def test_every_file_is_there_as_it_was_and_comes_back(
+    golden: tuple[Path, Project], system: str, tmp_path: Path
+) -> None:
+    source, project = golden
+    if not (source / f"{system}.files.json").exists():
+        assert project.show(system).files == (), "a vault from before there were file trees"
+        return
+    assert listed(project, system) == json.loads((source / f"{system}.files.json").read_text())
+    done = files.restore_files(project, system, None, tmp_path / "back", FilesOrder(("media",)))
+    assert done.ok
+    assert (tmp_path / "back" / "deep" / "er" / "same.txt").read_text() == "a line\n" * 1000
+    assert (tmp_path / "back" / "big.sqlite3").read_bytes().endswith(b"sparse but for this")
 
 
 @pytest.mark.server
