@@ -10,6 +10,7 @@ import pytest
 
 from backup_pipeline.backup import Order, back_up
 from backup_pipeline.checks.verify import verify, verify_all
+from backup_pipeline.drill import drill
 from backup_pipeline.errors import ConfigError, KeyMissing
 from backup_pipeline.rekey import rekey, under_others
 from backup_pipeline.sources.opening import open_source
@@ -97,6 +98,27 @@ def test_the_next_backup_builds_on_what_was_written_anew(
     assert {one.recipients for one in third.objects()} == {new.keys.fingerprint}
     assert third.image is not None
     assert all(segment.reused_from for segment in third.image.segments)
+
+
+@pytest.mark.parametrize("identity", [False, True])
+def test_a_host_whose_key_was_changed_goes_on_from_what_it_remembers(
+    old: Encrypted, new: Encrypted, tmp_path: Path, identity: bool
+) -> None:
+    url = make_shop(tmp_path / "shop.db")
+    first = old.back_up(url)
+    change(url)
+    keys = new.keys if identity else Keys((new.public,))
+    vault = Vault(LocalStore(new.folder), keys, new.state)
+
+    second = new.back_up(url, vault=vault)
+
+    assert second.schema == first.schema, "it did not change, and is not written anew"
+    assert second.image is not None
+    assert any(segment.map for segment in second.image.segments)
+    if identity:
+        with pytest.raises(KeyMissing):
+            drill(vault, second)
+        assert "key-missing" in {finding.code for finding in verify(vault, "shop", second.id).findings}
 
 
 def test_rekey_without_the_old_key_changes_nothing(old: Encrypted, new: Encrypted, tmp_path: Path) -> None:

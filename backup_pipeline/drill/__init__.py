@@ -38,6 +38,7 @@ def drill(
     private server is started. `invariants`: name → SQL that must return no row. `trees`: what the configuration says of
     the file trees, of which a sample (or `all_files`) is restored as well."""
     vault.need_identity()
+    vault = vault.without_memory()
     database = _drill_database(vault, manifest, scratch_url, dict(invariants or {}), listener, jobs)
     if not manifest.files:
         return database

@@ -300,7 +300,14 @@ def read_blocks(source: Readable, reference: ObjectRef, size: int = READ_SIZE) -
                         plain_size += len(block)
                         yield block
             except (zstandard.ZstdError, Damaged, KeyMissing) as error:
-                raise _unopened(reference, stored, error) from error
+                unopened = _unopened(reference, stored, error)
+                if not (isinstance(unopened, KeyMissing) and _is_known(objects, reference)):
+                    raise unopened from error
+                # After the keys changed: it is for the old one, which is not here, and is remembered.
+                assert objects.keys is not None
+                assert objects.known is not None
+                yield from _known_blocks(objects.keys, objects.known, reference, size)
+                return
     except NotFound as error:
         raise damaged(reference, "it is missing") from error
     _check_stored(reference, stored)
@@ -321,6 +328,10 @@ def _unopened(reference: ObjectRef, stored: Measured, error: Exception) -> Backu
     if isinstance(error, Damaged):
         return damaged(reference, error.message)
     return damaged(reference, f"it does not decompress ({error})")
+
+
+def _is_known(objects: Objects, reference: ObjectRef) -> bool:
+    return objects.keys is not None and objects.known is not None and objects.known.has(reference.sha256)
 
 
 def _check_stored(reference: ObjectRef, stored: Measured) -> None:

@@ -119,6 +119,11 @@ class Vault:
         if self.encrypted and self.keys is not None:
             self.keys.secret()
 
+    def without_memory(self) -> Vault:
+        """The same vault, read from its own bytes only: what is to be proven of it must not come from what this host
+        remembers."""
+        return replace(self, local=None)
+
     @property
     def can_open(self) -> bool:
         return not self.encrypted or (self.keys is not None and self.keys.can_open)
