@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from backup_pipeline.accounts.aws import AwsAccess, Failure, client, failures
+from backup_pipeline.accounts.aws import AwsAccess, Failure, client, failures, is_aws
 from backup_pipeline.errors import PermissionMissing, SourceError, SourceUnavailable
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.sources.files.base import Found, Trouble, Unreadable, Vanished
@@ -80,9 +80,11 @@ class BucketSource:
             yield from _without_clashes(sorter)
 
     def _listed(self) -> Iterator[dict[str, Any]]:
+        # Only AWS says in a listing whether what lies in an archive has been thawed.
+        more = {"OptionalObjectAttributes": ["RestoreStatus"]} if is_aws(self._client) else {}
         with failures(self._of_the_tree):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self.prefix, PaginationConfig={"PageSize": PAGE}
+                Bucket=self.bucket, Prefix=self.prefix, PaginationConfig={"PageSize": PAGE}, **more
             )
             for page in pages:
                 yield from page.get("Contents", ())
@@ -99,7 +101,8 @@ class BucketSource:
         modified = int(listed["LastModified"].timestamp()) * 10**9
         if folder:
             return Found(name, "folder", mtime_ns=modified)
-        if listed.get("StorageClass") in ARCHIVES:
+        thawed = "RestoreExpiryDate" in listed.get("RestoreStatus", {})
+        if listed.get("StorageClass") in ARCHIVES and not thawed:
             message = f"{path} lies in {listed['StorageClass']} and cannot be read before it is thawed"
             return Trouble(path, "file-archived", message)
         state = {"etag": listed["ETag"].strip('"')}
