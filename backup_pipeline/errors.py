@@ -32,6 +32,7 @@
     ├── NotReady               `doctor`: something stands in the way of the next backup
     ├── HistoryUnavailable     the Dagster instance cannot be opened; the commands then go on without it
     ├── NotPruned              `prune`: something was in the way of forgetting, and was left as it is
+    ├── Degraded               a backup was made, and something that was asked for is not in it as it should be
     ├── Interrupted            Ctrl-C
     │   └── Terminated         … or SIGTERM
     └── InternalError          a defect of this package: whatever else was raised
@@ -198,6 +199,10 @@ class CopyFailed(BackupError):
 
 class NotPruned(BackupError):
     code, exit_code, http_status = "not-pruned", 18, 409
+
+
+class Degraded(BackupError):
+    code, exit_code, http_status = "degraded", 19, 500
 
 
 class Interrupted(BackupError):

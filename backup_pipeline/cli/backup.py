@@ -14,7 +14,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
-from backup_pipeline.errors import CopyFailed
+from backup_pipeline.errors import BackupError, CopyFailed, Degraded
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Kind, Manifest
@@ -64,7 +64,7 @@ def verb(
 ) -> Outcome:
     """What did not change since the backup before is recognised and not read again. The run is recorded in the Dagster
     instance, beside those of schedules and the UI. When the backup is committed, the copies of the system are brought up to
-    date; one that cannot be is exit code 17, and the backup is whole all the same.
+    date; one that cannot be is exit code 17, and the backup is whole all the same. A backup that lacks a file is exit code 19.
     """
     project = call.project
     project.system(system)
@@ -73,7 +73,7 @@ def verb(
     copies: list[Copied] = []
     gone: list[str] = []
     checked: list[Finding] = []
-    failure: CopyFailed | None = None
+    failure: BackupError | None = None
     with call.progress(f"backup of {system}") as listener:
 
         def directly() -> Manifest:
@@ -129,6 +129,8 @@ def verb(
         call.say(
             f"→ dropped on purpose: nothing to do. If not: `backup-pipeline list {system}`, the older backups have them"
         )
+    if failure is None and manifest.degraded:
+        failure = _degraded(manifest)
     line = project.listed(system, manifest.id)
     found = tuple(dict.fromkeys((*manifest.findings, *checked)))
     data = {
@@ -145,6 +147,16 @@ def verb(
             show_copies(call, page, copies)
 
     return Outcome(data, page, failure, answer=False)
+
+
+def _degraded(manifest: Manifest) -> Degraded:
+    """A night that is short of something must not look like any other to whoever reads exit codes."""
+    errors = [finding for finding in manifest.findings if finding.severity == "error"]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Degraded(
+        f"the backup {manifest.id} is made, and is degraded: {errors[0].message}{more}",
+        remedy=errors[0].remedy,
+    )
 
 
 def _made_since(project: Project, system: str, began: datetime) -> list[str]:

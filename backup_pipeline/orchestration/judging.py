@@ -94,7 +94,11 @@ def previous_full(project: Project, manifest: Manifest) -> Manifest | None:
 
 
 def _complete(plan: SystemPlan, manifest: Manifest, missing: tuple[Finding, ...]) -> Outcome:
-    own = tuple(f for f in manifest.findings if f.code != "table-became-empty" and not _about_references(f))
+    own = tuple(
+        f
+        for f in manifest.findings
+        if f.code != "table-became-empty" and not _about_references(f) and f.tree is None
+    )
     left_out = tuple(
         Finding("info", "left-out", f"the {one.kind} {one.schema}.{one.name} is not in it: {one.reason}")
         for one in manifest.left_out

@@ -1,6 +1,8 @@
-"""`references` and `file_policy` of a fresh backup: do its rows find their files, and are these what they may be?
+"""`files`, `references` and `file_policy` of a fresh backup: is every file in it, do its rows find their files, and are
+these what they may be?
 
-Both read listings and the columns that name files, and no file: they are asked after every backup, whatever its size.
+They read findings, listings and the columns that name files, and no file: they are asked after every backup, whatever its
+size. None of them blocks: a backup that lacks a file is degraded, and a copy of it is better than none.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from backup_pipeline.project import Project, files
 
 #: Of systems that have file trees; evaluated in the step that commits the backup.
 FILES = (
+    CheckText("files", "Every file of the trees is in the backup, as it was at one moment."),
     CheckText(
         "references", "Every row that names a file finds it in the same backup, as the row says it is."
     ),
@@ -32,13 +35,28 @@ def judge_files(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
         return ()
     if not project.vault.can_open:
         note = "not looked at for want of the key: `verify` and the drill do that"
-        return tuple(Outcome(text.name, good=note) for text in FILES)
-    return _references(project, manifest), _policy(project, manifest)
+        return (_taken(manifest), *(Outcome(text.name, good=note) for text in FILES[1:]))
+    return _taken(manifest), _references(project, manifest), _policy(project, manifest)
 
 
 def is_about_files(finding: Finding) -> bool:
     """What these two checks say, where a full verification said it as well."""
     return finding.code in files.FILE_CHECK_CODES
+
+
+def _taken(manifest: Manifest) -> Outcome:
+    """What the backup itself had to say of its trees."""
+    found = tuple(one for one in manifest.findings if one.tree is not None)
+    trees = manifest.files
+    counted = {
+        "files": sum(tree.files for tree in trees),
+        "file_bytes": sum(tree.bytes for tree in trees),
+        "new_files": sum(tree.new_files for tree in trees),
+        "missed_files": sum(tree.missed for tree in trees),
+    }
+    good = f"all {counted['files']:,} files of {len(trees)} trees"
+    notes = tuple(one for one in found if one.severity == "info")
+    return Outcome("files", tuple(one for one in found if one not in notes), counted, good=good, notes=notes)
 
 
 def _references(project: Project, manifest: Manifest) -> Outcome:

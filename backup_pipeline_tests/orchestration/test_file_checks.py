@@ -36,7 +36,8 @@ def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
     entries, packs = with_contents(project.vault, {"Ada": b"a" * 200, "other": b"b"})
     entries = [replace(one, media="text/plain") for one in entries]
     manifest = replace(manifest, files=(tree_of_entries(project.vault, entries, packs=packs),))
-    references, policy = judge_files(project, manifest)
+    taken, references, policy = judge_files(project, manifest)
+    assert (taken.name, taken.passed, taken.counted["files"]) == ("files", True, 2)
     assert (references.name, references.is_error) == ("references", True)
     assert "1 value of customers.name" in references.description
     assert [note.code for note in references.notes] == ["orphan-files"]
@@ -61,8 +62,26 @@ def test_the_job_records_them_with_every_backup(shop: Shop, instance: dg.Dagster
     result = shop.run(instance)
     assert result.success
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert found["files"].passed
+    assert found["files"].metadata["checked_new_files"] == dg.MetadataValue.int(2)
     assert found["references"].passed
     assert found["references"].metadata["checked_file_values"] == dg.MetadataValue.int(2)
     assert not found["file_policy"].passed
     assert found["file_policy"].severity == dg.AssetCheckSeverity.WARN
     assert found["integrity"].passed
+
+
+def test_a_degraded_backup_is_said_and_copied_all_the_same(shop: Shop, instance: dg.DagsterInstance) -> None:
+    media = shop.folder / "media"
+    media.mkdir()
+    (media / "Ada").write_text("plain")
+    shop.configure(SETTINGS)
+    shop.project.inventory("shop")
+    assert shop.run(instance).success
+    (media / "Ada").unlink()
+    result = shop.run(instance)
+    assert result.success
+    found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert not found["files"].passed
+    assert found["files"].severity == dg.AssetCheckSeverity.ERROR
+    assert found["complete"].passed
