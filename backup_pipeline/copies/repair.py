@@ -221,8 +221,19 @@ class _Run:
             self.read += count
             self.listener(Advance("verify", subject, bytes=count, total_bytes=total))
 
-        outcomes = transfer.examine(self.vault.store, rest, moved=moved)
-        bad.update((outcome.item, outcome.why) for outcome in outcomes if outcome.why)
+        frozen = 0
+        for outcome in transfer.examine(self.vault.store, rest, moved=moved):
+            frozen += outcome.frozen is not None
+            if outcome.why:
+                bad[outcome.item] = outcome.why
+        if frozen:
+            self.findings.append(
+                Finding(
+                    "info",
+                    "not-read-in-archive",
+                    f"{frozen:,} objects lie in an archive: they are there and as long as they should be, and were not read",
+                )
+            )
         return bad
 
     def _from(self, name: str, other: Vault, bad: dict[Item, str]) -> None:
@@ -236,6 +247,9 @@ class _Run:
 
         for outcome in self._outcomes(other, wanted, moved):
             item = outcome.item
+            if outcome.frozen is not None:
+                bad[item] = f"in {name} it lies in an archive, and has to be thawed first"
+                continue
             if outcome.why:
                 self.findings.append(
                     Finding("warning", "also-damaged", f"object {item.name} in {name}: {outcome.why}")

@@ -236,6 +236,8 @@ class _Run:
             self.listener(Advance("copy", f"{outline.id} {subject}", bytes=count, total_bytes=total))
 
         for outcome in transfer.send(self.source.store, self.target.store, wanted, moved=moved):
+            if outcome.frozen is not None:
+                raise outcome.frozen
             if outcome.why:
                 self.damaged[outcome.item] = outcome.why
                 known.append((outcome.item, outcome.why))
@@ -265,6 +267,8 @@ class _Run:
             self.listener(Advance("copy", f"lost {subject}", bytes=count, total_bytes=total))
 
         for outcome in transfer.send(self.source.store, self.target.store, gone, moved=moved):
+            if outcome.frozen is not None:
+                raise outcome.frozen
             self.findings.append(held.told(outcome.item, gone[outcome.item], outcome.why))
             if not outcome.why:
                 self.sent.append(outcome.item)

@@ -112,6 +112,9 @@ def sample(
         listener(Advance("verify", subject, bytes=count, total_bytes=total))
 
     for outcome in transfer.examine(copy.store, chosen, moved=moved):
+        if outcome.frozen is not None:
+            counted["objects_in_an_archive"] += 1
+            continue
         counted["objects_read"] += 1
         counted["bytes"] += outcome.item.size
         if outcome.why:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from backup_pipeline.errors import AlreadyExists, Interrupted, NotFound, StoreUnavailable
+from backup_pipeline.errors import AlreadyExists, Interrupted, NotFound, NotThawed, StoreUnavailable
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.staging import explained, staging_name
 from backup_pipeline.vault import layout
@@ -67,6 +67,8 @@ class Outcome:
     item: Item
     #: Why its bytes could not be had; empty when they were right.
     why: str = ""
+    #: It lies in an archive and was not read: nothing can be said of its bytes before it is thawed.
+    frozen: NotThawed | None = None
 
 
 class Unreadable(Exception):
@@ -133,7 +135,7 @@ def threads_for(*stores: Store) -> int:
 
 def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iterator[Outcome]:
     work = _Work(threading.Event(), threading.Lock())
-    waiting: dict[Future[str], Item] = {}
+    waiting: dict[Future[Outcome], Item] = {}
     left = iter(wanted)
     with ThreadPoolExecutor(threads, thread_name_prefix="copy") as pool:
         try:
@@ -145,8 +147,8 @@ def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iter
                 done, _ = wait(waiting, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
                 moved(work.take(), next(iter(waiting.values())).name)
                 for future in done:
-                    item = waiting.pop(future)
-                    yield Outcome(item, future.result())
+                    del waiting[future]
+                    yield future.result()
         finally:
             # Whatever ends this early: what is under way stops at its next block, and leaves nothing behind.
             work.stop.set()
@@ -154,12 +156,14 @@ def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iter
                 future.cancel()
 
 
-def _done(deed: Deed, item: Item, work: _Work) -> str:
+def _done(deed: Deed, item: Item, work: _Work) -> Outcome:
     try:
         deed(item, work.advance)
     except Unreadable as error:
-        return str(error)
-    return ""
+        return Outcome(item, str(error))
+    except NotThawed as error:
+        return Outcome(item, frozen=error)
+    return Outcome(item)
 
 
 def _put(target: Store, item: Item, found: bytes | Path, replace: bool) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import replicate
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.copies.sampling import Arc, sample
+from backup_pipeline.errors import ConfigError, NotThawed
 from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout
@@ -196,3 +201,33 @@ def test_a_vault_file_that_cannot_be_read_is_healed_and_another_kind_of_vault_is
     with pytest.raises(ConfigError):
         heal(Vault(vault.store), copy, quick=True)
     assert path.read_bytes() == other
+
+
+@dataclass(frozen=True)
+class Archive(LocalStore):
+    """Every object lies in an archive."""
+
+    @contextmanager
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Iterator[BinaryIO]:
+        if key.startswith(layout.OBJECTS):
+            raise NotThawed(f"{key} lies in an archive", remedy="thaw it")
+        with super().get(key, offset=offset, length=length) as stream:
+            yield stream
+
+
+def test_what_lies_in_an_archive_is_said_and_not_taken_for_damage(
+    vault: Vault, copy: Vault, tmp_path: Path
+) -> None:
+    cold = Vault(Archive(root(copy)))
+    report = repair(cold, [("vault", vault)], "shop", place="cold")
+    assert [finding.code for finding in report.findings] == ["not-read-in-archive"]
+    looked = sample(cold, "shop", cold.ids("shop"), name="cold", arc=Arc(0.0, 1.0))
+    assert looked.ok
+    assert looked.counted["objects_in_an_archive"] == looked.counted["objects"]
+    key = layout.object_key(vault.manifest("shop", LAST).schema)
+    (root(vault) / key).unlink()
+    (finding,) = heal(vault, cold).findings
+    assert "has to be thawed first" in finding.message
+    with pytest.raises(NotThawed):
+        replicate(cold, Vault(LocalStore(tmp_path / "third")), "shop")
+    assert Vault(LocalStore(tmp_path / "third")).ids("shop") == ()
