@@ -27,7 +27,7 @@ from backup_pipeline.stores import sftp_upload
 from backup_pipeline.stores.base import AskedFeatures, Features, Room, Stat, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
-from backup_pipeline.stores.sftp_errors import MISSING, explained
+from backup_pipeline.stores.sftp_errors import LOST, MISSING, explained
 from backup_pipeline.stores.sftp_session import Address, Session, reactor
 from backup_pipeline.stores.sftp_upload import KEPT_SECONDS, TEMPORARY, Upload
 from backup_pipeline.stores.staging import alive, host
@@ -73,7 +73,12 @@ class SftpStore:
 
     def _do(self, what: str, work: Callable[[Session], Awaitable[T]]) -> T:
         async def connected() -> T:
-            return await work(await reactor().session(self.options))
+            session = await reactor().session(self.options)
+            try:
+                return await work(session)
+            except LOST:
+                session.give_up()
+                raise
 
         with explained(what, self.address):
             return reactor().run(connected())

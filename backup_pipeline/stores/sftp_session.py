@@ -91,6 +91,10 @@ class Session:
     def alive(self) -> bool:
         return not self.connection.is_closed()
 
+    def give_up(self) -> None:
+        """The server's SFTP may be gone while its SSH lives on: then only another connection helps."""
+        self.connection.abort()
+
 
 class _Witness(asyncssh.SSHClient):
     """Remembers the key of a host that nobody vouches for, so that the error can say its fingerprint."""

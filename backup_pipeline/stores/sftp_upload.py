@@ -99,6 +99,7 @@ class Upload:
             await self._publish(path)
         except LOST as error:
             # What arrived is still there, and the next attempt goes on from it.
+            self.session.give_up()
             raised = translated(self.what, self.address, error)
             if isinstance(raised, StoreUnavailable):
                 raised.progressed = self.size >= RESUMED and self.sent > 0

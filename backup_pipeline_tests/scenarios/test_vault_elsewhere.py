@@ -99,9 +99,12 @@ def test_a_backup_whose_line_is_cut_again_and_again_is_whole(
     cuts: list[int] = []
 
     def cut() -> None:
-        # Less often than a connection takes to be made: else there is no line at all.
-        while not done.wait(0.6):
-            cuts.append(openssh.cut())
+        # Again and again, with growing pauses: however slow the machine is, the work gets on.
+        pause = 0.05
+        while not done.wait(pause):
+            if killed := openssh.cut():
+                cuts.append(killed)
+                pause += 0.4
 
     cutter = threading.Thread(target=cut)
     cutter.start()

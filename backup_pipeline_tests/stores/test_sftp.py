@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -142,6 +143,22 @@ def test_a_server_that_was_restarted_is_found_again(openssh: SftpServer, tmp_pat
             store.stat("k")
     finally:
         openssh.start()
+    assert read_all(store, "k") == b"x"
+
+
+def test_a_server_whose_sftp_dies_and_whose_ssh_lives_is_connected_to_anew(
+    openssh: SftpServer, tmp_path: Path
+) -> None:
+    openssh.cut()
+    store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging"))
+    store.put("k", b"x")
+    connection = reactor().sessions[store.options].connection
+    os.kill(max(openssh.sessions()), signal.SIGKILL)
+    time.sleep(0.2)
+    assert not connection.is_closed(), "only the SFTP was to die"
+    with pytest.raises(StoreUnavailable):
+        store.put("l", b"y")
+    store.put("l", b"y")
     assert read_all(store, "k") == b"x"
 
 
