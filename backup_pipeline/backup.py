@@ -40,6 +40,8 @@ from backup_pipeline.vault.vault import Vault
 
 #: A new snapshot makes these right: a server that restarts, a table that is altered under our hands.
 _PASSING = (SourceChanged, SourceUnavailable)
+#: So often a prune may take what a backup was about to name. One that began before a prune has nothing to fear from it.
+_TIMES_PRUNED = 3
 #: Seconds before the second, the third … attempt.
 PAUSES = (1.0, 3.0, 9.0)
 #: How long a tree that was read waits for the lock of its system: for another tree's moment, or for a whole backup.
@@ -81,12 +83,13 @@ def back_up(
 ) -> Manifest:
     vault.prepare()
     with lock.hold(vault.store, order.system, f"backup of {order.system}") as held:
-        try:
-            return _back_up(vault, source, order, held, listener, clock)
-        except StoreChanged as error:
-            # What prune took meanwhile is read again; the rest is known from the notes of the first attempt.
-            listener(Advance("export", order.system, note=f"{error.message}; read again"))
-            return _back_up(vault, source, order, held, listener, clock)
+        for _ in range(_TIMES_PRUNED):
+            try:
+                return _back_up(vault, source, order, held, listener, clock)
+            except StoreChanged as error:
+                # What prune took meanwhile is read again; the rest is known from the notes of the attempt before.
+                listener(Advance("export", order.system, note=f"{error.message}; read again"))
+        return _back_up(vault, source, order, held, listener, clock)
 
 
 def _back_up(
