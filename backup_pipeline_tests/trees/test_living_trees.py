@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -237,3 +239,32 @@ def test_a_sparse_file_costs_little_and_is_marked(bench: TreeBench) -> None:
     assert bench.stored_bytes() < 100_000
     assert bench.entries()[0].sparse
     assert bench.contents()["disk.img"] == (bench.root / "disk.img").read_bytes()
+
+
+def test_an_application_in_this_process_keeps_the_locks_of_its_database(bench: TreeBench) -> None:
+    """POSIX takes them away when any descriptor of the file is closed in the process that holds them."""
+    path = bench.root / "app.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as ours:
+        ours.executescript("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+        ours.execute("BEGIN EXCLUSIVE")
+        source = LocalSource(bench.root)
+        for _ in range(2):
+            for found in source.entries():
+                if isinstance(found, Found) and found.path == "app.db":
+                    with source.open(found) as stream:
+                        assert stream.read(16) == b"SQLite format 3\0"
+        other = subprocess.run(
+            [sys.executable, "-c", _WRITES, str(path)], check=False, capture_output=True, text=True
+        )
+        assert "locked" in other.stdout, other
+        ours.execute("COMMIT")
+
+
+_WRITES = """
+import sqlite3, sys
+try:
+    sqlite3.connect(sys.argv[1], timeout=0).execute("INSERT INTO t VALUES (2)")
+    print("written")
+except sqlite3.OperationalError as error:
+    print(error)
+"""

@@ -23,6 +23,7 @@ from backup_pipeline.model.findings import Report
 from backup_pipeline.sources.files.base import Found, Trouble, Unreadable, Vanished
 from backup_pipeline.sources.files.below import Below
 from backup_pipeline.sources.files.matching import Patterns, is_literal
+from backup_pipeline.sources.sqlite import header
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -180,6 +181,10 @@ class LocalSource:
 
     @contextmanager
     def _open(self, found: Found) -> Iterator[BinaryIO]:
+        kept = self._kept(found)
+        if kept is not None:
+            yield cast(BinaryIO, _Sparse(kept))
+            return
         descriptor = self.descriptor(found)
         try:
             if found.sparse:
@@ -190,7 +195,19 @@ class LocalSource:
         except OSError as error:
             raise Unreadable(f"{found.path}: {error.strerror}") from error
         finally:
-            os.close(descriptor)
+            # To close a database file would take its locks from an application in this very process (`header`).
+            if not header.keep(descriptor):
+                os.close(descriptor)
+
+    def _kept(self, found: Found) -> int | None:
+        """A database that was opened before, and that stays open."""
+        if not header.knows(int(found.state.get("inode", -1))):
+            return None
+        try:
+            folder, name = self._below.parent(found.path)
+            return header.kept(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        except OSError:
+            return None
 
     def descriptor(self, found: Found) -> int:
         """The open file; the caller closes it."""

@@ -35,6 +35,27 @@ def read_header(path: Path) -> bytes:
         return os.pread(_kept[key], SIZE, 0)
 
 
+def kept(path_status: os.stat_result) -> int | None:
+    """The descriptor that stays open for this file, if there is one: read from it with `pread`, and do not close it."""
+    with _guard:
+        return _kept.get((path_status.st_dev, path_status.st_ino))
+
+
+def knows(inode: int) -> bool:
+    """Whether a file of this number may be kept open; `kept` says it for sure."""
+    return any(key[1] == inode for key in _kept)
+
+
+def keep(descriptor: int) -> bool:
+    """Whoever opened a file that turns out to be a database gives it to us instead of closing it. False: it is none, and
+    may be closed."""
+    if os.pread(descriptor, len(MAGIC), 0) != MAGIC:
+        return False
+    status = os.fstat(descriptor)
+    with _guard:
+        return _kept.setdefault((status.st_dev, status.st_ino), descriptor) == descriptor
+
+
 def is_wal(header: bytes) -> bool:
     """2 in bytes 18 and 19 means that readers have to look into the -wal."""
     return header[18:20] == b"\2\2"

@@ -1,0 +1,68 @@
+"""`backup` of a system with file trees: what is chosen, what is said, and how it ends when something is not in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from backup_pipeline_tests.cli.conftest import Folder
+
+
+@pytest.fixture
+def media(shop: Folder) -> Folder:
+    config = shop.path / "backup.yaml"
+    config.write_text(
+        config.read_text()
+        + "      pictures: [files/media]\n    files: {media: {path: ./media}, settings: {paths: [backup.yaml]}}\n"
+    )
+    (shop.path / "media").mkdir()
+    for number in range(5):
+        (shop.path / "media" / f"{number}.txt").write_text(f"file {number}")
+    return shop
+
+
+def test_rows_and_files_are_one_backup(media: Folder) -> None:
+    page = media.good("backup", "shop", "--no-record")
+    assert "6 files" in page.stdout
+    shown = media.good("show", "shop").stdout
+    assert "media" in shown
+    assert "settings" in shown
+    assert media.good("verify", "shop").code == 0
+
+
+@pytest.mark.parametrize("only", ["files.media", "files/media", "pictures"])
+def test_a_tree_alone_is_a_partial_backup(media: Folder, only: str) -> None:
+    media.backup()
+    made = media.good("backup", "shop", "--no-record", "--only", only, "--json").data["backup"]
+    assert (made["scope"], made["tables"], made["files"]) == ("partial", 0, 5)
+
+
+def test_tables_alone_are_a_partial_backup_without_files(media: Folder) -> None:
+    made = media.good("backup", "shop", "--no-record", "--only", "orders", "--json").data["backup"]
+    assert (made["scope"], made.get("files", 0)) == ("partial", 0)
+
+
+def test_a_name_that_is_neither_table_nor_tree_is_an_error(media: Folder) -> None:
+    ended = media.run("backup", "shop", "--no-record", "--only", "files.nothing")
+    assert ended.code == 2
+    assert "files: media, settings" in ended.stderr
+
+
+@pytest.mark.parametrize("record", [[], ["--no-record"]])
+def test_a_degraded_backup_is_made_and_has_an_exit_code_of_its_own(media: Folder, record: list[str]) -> None:
+    media.good("backup", "shop", "--no-record")
+    for path in (media.path / "media").iterdir():
+        path.unlink()
+    ended = media.run("backup", "shop", *record)
+    assert ended.code == 19
+    assert "tree-became-empty" in ended.stdout
+    assert "degraded" in ended.stderr
+    assert "DEGRADED" in media.good("list", "shop").stdout
+
+
+def test_a_folder_that_is_not_there_fails_the_backup_and_says_so(media: Folder) -> None:
+    (media.path / "media").rename(media.path / "elsewhere")
+    ended = media.run("backup", "shop", "--no-record")
+    assert ended.code == 4
+    assert "is it mounted?" in ended.stderr
+    assert media.good("list", "shop", "--json").data["backups"] == []
+    assert media.run("doctor", "shop").code == 14
