@@ -349,8 +349,11 @@ def test_whatever_is_cut_and_whenever_nothing_half_written_has_a_name(
     done = threading.Event()
 
     def cut() -> None:
-        while not done.wait(random.uniform(0.3, 0.9)):
+        # With growing pauses: however slow the machine is, the work gets on.
+        longest = 0.4
+        while not done.wait(random.uniform(0.1, longest)):
             openssh.cut()
+            longest += 0.2
 
     cutter = threading.Thread(target=cut)
     cutter.start()
