@@ -180,8 +180,9 @@ def test_every_run_ends_with_a_backup_that_verifies_or_with_nothing_listed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_hundred_bad_days(routes: list[Route], tmp_path: Path) -> None:
-    ends = run(range(4, 204), routes, tmp_path)
+@pytest.mark.parametrize("first", range(4, 204, 50))
+def test_two_hundred_bad_days(first: int, routes: list[Route], tmp_path: Path) -> None:
+    ends = run(range(first, first + 50), routes, tmp_path)
     given_up = sum(number for end, number in ends.items() if end != "listed")
     # Every eighth plan has an outage that is longer than our patience; any other is survived at once.
-    assert 20 <= given_up <= 40, ends
+    assert 5 <= given_up <= 14, ends
