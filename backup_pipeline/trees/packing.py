@@ -15,6 +15,8 @@ from backup_pipeline.vault.packs import PACK_SUFFIX, STORED_PACK_SUFFIX, TARGET,
 
 #: Packs that are being finished while the next ones are filled. Each takes a few megabytes.
 ENDING = 2
+#: What is in a pack is kept in mind until it is finished, 300 bytes for each. More than `previous.SMALL` in any case.
+MOST_CONTENTS = 50_000
 
 
 @dataclass(slots=True)
@@ -47,7 +49,9 @@ class Packing:
 
     def add(self, sha256: str, data: bytes, *, shrinks: bool) -> Spot:
         pack = self._open.get(shrinks)
-        if pack is not None and pack.builder.size + len(data) > TARGET:
+        if pack is not None and (
+            pack.builder.size + len(data) > TARGET or pack.builder.contents >= MOST_CONTENTS
+        ):
             self._end(shrinks)
             pack = None
         if pack is None:
