@@ -43,7 +43,7 @@ LARGEST = 16 * 1024 * 1024
 PIECE = 1024 * 1024
 WAITING = 8
 #: What is tried before a content is called incompressible.
-SAMPLE = 16 * 1024
+SAMPLE = 4 * 1024
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
@@ -82,8 +82,11 @@ _trial = threading.local()
 
 
 def shrinks(data: ReadableBuffer) -> bool:
-    """Whether compressing is worth it, by the beginning of a content. A wrong guess costs little either way."""
-    sample = memoryview(data)[:SAMPLE]
+    """Whether compressing is worth it, by a piece from the middle (pictures begin with text). A wrong guess costs
+    little either way."""
+    view = memoryview(data)
+    begin = max(0, (len(view) - SAMPLE) // 2)
+    sample = view[begin : begin + SAMPLE]
     # One in each thread: making one costs more than the trial.
     packer = getattr(_trial, "packer", None)
     if packer is None:
