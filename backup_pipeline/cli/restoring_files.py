@@ -96,13 +96,16 @@ def targets_of(to: str | None, given: Mapping[str, Any]) -> tuple[str | None, Pa
             )
         if to is None:
             raise UsageError(
-                "--to is missing: it is not said where to restore", remedy="--to URL for the database, --files TREE --to DIR for files"
+                "--to is missing: it is not said where to restore",
+                remedy="--to URL for the database, --files TREE --to DIR for files",
             )
         return to, None
     if files_to is not None:
         return to, Path(files_to).expanduser()
     if to is None:
-        raise UsageError("--to is missing: it is not said where the files go", remedy="name a folder: --to DIR")
+        raise UsageError(
+            "--to is missing: it is not said where the files go", remedy="name a folder: --to DIR"
+        )
     if "://" in to:
         raise UsageError(
             "--to is a database, and the files need a folder",

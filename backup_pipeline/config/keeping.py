@@ -43,5 +43,6 @@ class RetentionSettings(Strict):
 class ScrubSettings(Strict):
     """Reading everything back, a part each time, so that all of it was read within the window."""
 
-    schedule: Cron | None = None
+    #: Once a month unless it says otherwise; null: only by hand.
+    schedule: Cron | None = "0 6 1 * *"
     window_days: Annotated[int, Field(ge=1, le=3650)] = 30

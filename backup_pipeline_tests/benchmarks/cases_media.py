@@ -60,7 +60,12 @@ class MediaBench:
         return home / "backup.yaml"
 
     def ours(self, name: str, *words: str, prepare: Callable[[], None] = lambda: None) -> Command:
-        program = [str(Path(sys.executable).with_name("backup-pipeline")), "--config", str(self.config(name)), "--quiet"]
+        program = [
+            str(Path(sys.executable).with_name("backup-pipeline")),
+            "--config",
+            str(self.config(name)),
+            "--quiet",
+        ]
         return Command(name, [*program, *words], prepare)
 
     def first(self, name: str) -> Command:
