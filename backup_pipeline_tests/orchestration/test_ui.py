@@ -75,7 +75,8 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
         (repository,) = ask(port)["repositoriesOrError"]["nodes"]  # type: ignore[index]
         assert {job["name"] for job in repository["jobs"]} >= {"backup_shop", "drill_shop"}
-        assert [one["scheduleState"]["status"] for one in repository["schedules"]] == ["RUNNING"]
+        # That of the shop's backup, and the monthly scrub.
+        assert [one["scheduleState"]["status"] for one in repository["schedules"]] == ["RUNNING", "RUNNING"]
         below = descendants(process.pid)
         assert len(below) >= 3
         process.send_signal(number)
