@@ -161,6 +161,7 @@ EXIT_CODES = {
     16: "it is encrypted, and the key is not here",
     17: "a copy does not hold what it should; the backup itself is whole",
     18: "prune: something was in the way, and was left as it is",
+    19: "backup: made and committed, and something that was asked for could not be taken",
     70: "a defect of backup-pipeline",
     130: "Ctrl-C (143: SIGTERM)",
 }

@@ -15,6 +15,7 @@ from backup_pipeline.cli.call import Call, Outcome
     click.Option(["--copy"], metavar="NAME", help="In this copy instead of the vault."),
     examples="""
     backup-pipeline unpin shop 2026-11-21T02-00-00-123Z
+    backup-pipeline unpin shop 2026-11-21T02-00-00-123Z --copy offsite
     """,
 )
 def verb(call: Call, system: str, identifier: str, copy: str | None) -> Outcome:

@@ -40,9 +40,7 @@ if TYPE_CHECKING:
     backup-pipeline verify shop
     backup-pipeline verify shop 2026-11-21T02-00-00-123Z
     backup-pipeline verify shop all --quick
-    backup-pipeline verify shop --copy offsite
-    backup-pipeline verify shop --copy offsite --read 5%
-    backup-pipeline verify shop all --copy offsite --read 100%
+    backup-pipeline verify shop all --copy offsite --read 5%
     """,
 )
 def verb(

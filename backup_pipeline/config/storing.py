@@ -178,6 +178,11 @@ class StoreSettings(Strict):
                 f"{kind}:// is not a kind of store; "
                 "use a folder, s3://bucket/prefix, sftp://user@host/path or dropbox:///FOLDER"
             )
+        if kind == "s3" and "@" in self.url.get().partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "keys do not belong into the address of a bucket: set access_key_id and secret_access_key, "
+                "or leave them to the environment"
+            )
         strange = sorted(self.model_fields_set - _EVERYWHERE - _ONLY.get(kind, frozenset()))
         if strange:
             raise ValueError(f"{', '.join(strange)} means nothing for a store of the kind {kind}")

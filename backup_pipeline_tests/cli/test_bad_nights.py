@@ -162,9 +162,9 @@ def test_a_backup_from_the_future_does_not_look_like_a_fresh_one(shop: Folder) -
     assert "from-the-future" in codes(shop, "status")
     ended = shop.run("backup", "shop", "--no-record", "--json")
     assert (ended.code, ended.error["code"]) == (5, "already-exists")
-    assert f"shop/{identifier}" in ended.error["remedy"]
+    assert f"backup-pipeline forget shop {identifier} --force newest" in ended.error["remedy"]
     # What it says to do works.
-    backup_folder(shop, identifier).rename(shop.path / "away")
+    shop.good("forget", "shop", identifier, "--force", "newest", "--yes")
     shop.backup()
     assert "from-the-future" not in codes(shop, "status")
     shop.good("verify", "shop", "all")

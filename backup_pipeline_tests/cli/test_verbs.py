@@ -285,10 +285,12 @@ def test_colours_and_bars_stay_out_of_pipes(shop: Folder) -> None:
 
 def test_every_verb_with_json_says_what_is_wrong_with_the_configuration(shop: Folder) -> None:
     (shop.path / "backup.yaml").write_text("vault: ./vault\nsistems: {}\n")
+    one = ["shop", "2026-11-21T02-00-00-123Z"]
     needs = {"query": ["shop", "latest", "select 1"], "restore": ["shop", "--to", "sqlite:///x"]}
-    without = {"list": [], "status": [], "doctor": [], "ui": []}
+    needs |= {"pin": one, "unpin": one, "forget": [*one, "--yes"], "bucket": ["setup", "vault"]}
+    without = {verb: [] for verb in ("list", "status", "doctor", "ui", "scrub")}
     for verb in VERBS:
-        if verb in ("init", "demo"):
+        if verb in ("init", "demo", "keygen"):
             continue
         ended = shop.run(verb, *needs.get(verb, without.get(verb, ["shop"])), "--json")
         assert (ended.code, ended.error["code"]) == (2, "config"), verb
