@@ -41,6 +41,7 @@ CHECKS = (
     "row_counts",
     "foreign_keys",
     "schema_drift",
+    "files",
     "references",
     "file_policy",
     "fresh",
