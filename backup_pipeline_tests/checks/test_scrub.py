@@ -16,7 +16,7 @@ from backup_pipeline.model.keeping import Scrubbed, ScrubState
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
-from backup_pipeline_tests.harness.damage import rewrite
+from backup_pipeline_tests.harness.damage import alter, rewrite
 from backup_pipeline_tests.harness.handmade import identifier_of, shop_vault
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -64,7 +64,7 @@ def test_damage_is_named_with_every_backup_that_it_hurts(vault: Vault) -> None:
     shared = vault.manifest("shop", identifier_of(1)).tables[1].chunks[0].object
     gone = vault.manifest("shop", identifier_of(3)).tables[1].chunks[1].object
     path = Path(vault.store.address) / layout.object_key(shared)
-    rewrite(path, path.read_bytes()[:-1] + b"\0")
+    alter(path)
     vault.store.delete(layout.object_key(gone))
     nobody = vault.writer.write_bytes(b"nobody's\n", ".tsv.zst")
     path = Path(vault.store.address) / layout.object_key(nobody)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.damage import alter
 
 RULES = "retention: {last: 1, grace: 1s}\n"
 
@@ -105,8 +106,7 @@ def test_scrub_reads_a_part_remembers_it_and_names_what_is_hurt(kept: tuple[Fold
         in project.good("scrub", "--all").stdout
     )
     victim = max(Path(project.path / "vault/objects").rglob("*.zst"), key=lambda path: path.stat().st_size)
-    victim.chmod(0o644)
-    victim.write_bytes(victim.read_bytes()[:-1] + b"\0")
+    alter(victim)
     bad = project.run("scrub", "--all", "--json")
     assert bad.code == 10
     (finding,) = json.loads(bad.stdout)["data"]["scrub"]["report"]["findings"]

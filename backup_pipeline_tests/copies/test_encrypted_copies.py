@@ -17,7 +17,7 @@ from backup_pipeline.errors import ConfigError
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.copies.test_replicate import FarStore
-from backup_pipeline_tests.harness.damage import rewrite, state
+from backup_pipeline_tests.harness.damage import alter, rewrite, state
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 
 
@@ -66,7 +66,7 @@ def test_a_damaged_object_and_an_edited_outline_are_not_copied(made: Encrypted, 
     shared = {one.sha256 for one in vault.outline("shop", first).objects}
     own = next(one for one in vault.outline("shop", last).objects if one.sha256 not in shared)
     path = made.folder / "objects" / own.sha256[:2] / f"{own.sha256}{own.suffix}"
-    rewrite(path, path.read_bytes()[:-1] + b"\0")
+    alter(path)
     report = replicate(vault, there.stranger, "shop")
     assert report.copied == ()
     assert [finding.code for finding in report.findings] == ["not-copied", "not-copied"]
@@ -95,7 +95,7 @@ def test_a_copy_is_looked_at_and_read_without_a_key(made: Encrypted, there: Encr
     copy = there.stranger
     assert sample(copy, "shop", copy.ids("shop"), name="copy", arc=Arc(0.0, 0.999)).ok
     victim = sorted((there.folder / "objects").rglob("*.age"))[0]
-    rewrite(victim, victim.read_bytes()[:-1] + b"\0")
+    alter(victim)
     report = sample(copy, "shop", copy.ids("shop"), name="copy", arc=Arc(0.0, 1.0))
     assert [finding.code for finding in report.errors] == ["object-altered"]
 

@@ -20,7 +20,7 @@ from backup_pipeline.stores.base import Features
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout, lock
 from backup_pipeline.vault.vault import Vault
-from backup_pipeline_tests.harness.damage import rewrite, state
+from backup_pipeline_tests.harness.damage import alter, rewrite, state
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, identifier_of, prepared, shop, shop_vault
 
 
@@ -95,7 +95,7 @@ def test_an_object_that_is_damaged_in_the_vault_is_named_and_never_copied(vault:
     manifest = vault.manifest("shop", identifier_of(3))
     own = [o for o in manifest.objects() if o not in vault.manifest("shop", identifier_of(2)).objects()]
     path = root(vault) / layout.object_key(own[0])
-    rewrite(path, path.read_bytes()[:-1] + b"\0")
+    alter(path)
     report = replicate(vault, copy, "shop")
     assert (report.copied, report.refused) == (vault.ids("shop")[:2], (identifier_of(3),))
     (finding,) = report.findings

@@ -63,6 +63,13 @@ def rewrite(path: Path, data: bytes) -> None:
     fresh.replace(path)
 
 
+def alter(path: Path) -> None:
+    """One bit of the last byte: a byte that is set may have held that very value already."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    rewrite(path, bytes(data))
+
+
 def plan(folder: Path, seed: int) -> Damage:
     """The seed-th damage to this vault; the same every time."""
     chance = random.Random(seed)

@@ -12,6 +12,7 @@ import pytest
 from backup_pipeline.project import Project
 from backup_pipeline.project.copying import compare_with
 from backup_pipeline_tests.harness.commands import Ended, invoke
+from backup_pipeline_tests.harness.damage import alter
 from backup_pipeline_tests.harness.engines import MakeSqliteFile
 from backup_pipeline_tests.harness.sftp_server import SftpServer
 from backup_pipeline_tests.harness.stores import S3Server
@@ -86,8 +87,7 @@ def test_a_damaged_vault_is_healed_from_far_away_and_a_lost_object_there_from_he
     good(project, "backup", "shop", "--no-record")
     victim = max((project / "vault" / "objects").rglob("*.zst"), key=lambda path: path.stat().st_size)
     data = victim.read_bytes()
-    victim.chmod(0o644)
-    victim.write_bytes(data[:-1] + b"\0")
+    alter(victim)
     report = good(project, "repair", "shop", "--from", "bucket", "--json").data
     assert [one["source"] for one in report["healed"]] == ["bucket"]
     assert victim.read_bytes() == data
