@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from backup_pipeline.accounts.aws import AwsAccess
 from backup_pipeline.config.encrypting import EncryptionSettings
 from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
-from backup_pipeline.config.storing import S3Defaults, StoreSettings
+from backup_pipeline.config.storing import StoreSettings
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.config.values import (
@@ -129,7 +130,7 @@ class Settings(Strict):
     #: The folder that relative paths start from: that of the file.
     base: Path = Field(default=Path(), exclude=True)
     #: How S3 stores that do not say it sign in; from whoever embeds us, and never from the file. Asked when it is used.
-    _s3_defaults: Callable[[], S3Defaults] | None = PrivateAttr(default=None)
+    _s3_defaults: Callable[[], AwsAccess] | None = PrivateAttr(default=None)
 
     @field_validator("systems")
     @classmethod
@@ -193,7 +194,7 @@ class Settings(Strict):
     def state_folder(self) -> Path:
         return self.resolve(self.state)
 
-    def with_s3_defaults(self, defaults: Callable[[], S3Defaults]) -> Settings:
+    def with_s3_defaults(self, defaults: Callable[[], AwsAccess]) -> Settings:
         changed = self.model_copy()
         changed._s3_defaults = defaults
         return changed
@@ -204,7 +205,7 @@ class Settings(Strict):
         return any(_asked_later(value) for value in self.__dict__.values())
 
     @property
-    def s3_defaults(self) -> S3Defaults | None:
+    def s3_defaults(self) -> AwsAccess | None:
         return self._s3_defaults() if self._s3_defaults is not None else None
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,30 +38,6 @@ _ONLY = {
     "dropbox": frozenset({"token", "refresh_token", "app_key", "app_secret", "select_user", "namespace"}),
 }
 _EVERYWHERE = frozenset({"url", "max_rate", "max_attempts", "within"})
-
-
-@dataclass(frozen=True, slots=True)
-class S3Defaults:
-    """How to sign in to S3 where a store does not say it itself: a Dagster resource, in words of ours."""
-
-    endpoint: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    access_key_id: str | None = field(default=None, repr=False)
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    clients: Callable[[str], Any] | None = field(default=None, repr=False)
-
-    def access(self, region: str | None = None) -> AwsAccess:
-        return AwsAccess(
-            endpoint=self.endpoint,
-            region=region or self.region,
-            profile=self.profile,
-            access_key_id=self.access_key_id,
-            secret_access_key=self.secret_access_key,
-            session_token=self.session_token,
-            clients=self.clients,
-        )
 
 
 class LifecycleSettings(Strict):
@@ -198,8 +174,8 @@ class StoreSettings(Strict):
         """Whether it says who asks, or whom: then nobody else's way of signing in is mixed in."""
         return any(one is not None for one in (self.endpoint, self.profile, self.access_key_id))
 
-    def with_defaults(self, options: StoreOptions, defaults: S3Defaults) -> StoreOptions:
-        """The options of this store, signed in as the defaults say; a region of its own is kept."""
+    def with_defaults(self, options: StoreOptions, defaults: AwsAccess) -> StoreOptions:
+        """The options of this store, signed in as a Dagster resource says; a region of its own is kept."""
         return replace(
             options,
             endpoint=defaults.endpoint,

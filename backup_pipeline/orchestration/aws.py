@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
+from backup_pipeline.accounts.aws import AwsAccess, client
 from backup_pipeline.config import Settings, StoreSettings
-from backup_pipeline.config.storing import S3Defaults
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.project import Project
 from backup_pipeline.project.stores import VAULT, options_of
@@ -40,7 +40,7 @@ def signed_in(project: Project, resources: Mapping[str, object]) -> Project:
         from backup_pipeline.accounts import aws_secrets
 
         found = _once(lambda: _defaults(_checked(SECRETS, secrets), "secretsmanager"))
-        aws_secrets.shared.access = lambda: found().access()
+        aws_secrets.shared.access = found
     if (given := resources.get(S3)) is None or not _would_use(project.settings):
         return project
     resource = _checked(S3, given)
@@ -101,20 +101,7 @@ def s3_resource(settings: Settings, name: str) -> S3Resource:
             return False
 
         def get_client(self) -> Any:
-            from backup_pipeline.accounts import aws
-
-            options = options_of(settings, store)
-            return aws.client(
-                aws.AwsAccess(
-                    endpoint=options.endpoint,
-                    region=options.region,
-                    profile=options.profile,
-                    access_key_id=options.access_key_id,
-                    secret_access_key=options.secret_access_key,
-                    session_token=options.session_token,
-                    clients=options.clients,
-                )
-            )
+            return client(options_of(settings, store).aws_access)
 
     return StoreS3Resource(region_name=store.region, profile_name=store.profile)
 
@@ -129,9 +116,9 @@ def secrets_resource() -> SecretsManagerResource:
             return False
 
         def get_client(self) -> Any:
-            from backup_pipeline.accounts import aws, aws_secrets
+            from backup_pipeline.accounts import aws_secrets
 
-            return aws.client(aws_secrets.shared.access(), "secretsmanager")
+            return client(aws_secrets.shared.access(), "secretsmanager")
 
     with warnings.catch_warnings():
         # Dagster calls it beta. That it may change is our concern, and not a line in every log of our users.
@@ -168,12 +155,12 @@ def _checked(key: str, given: object) -> _HasClient:
     )
 
 
-def _defaults(resource: _HasClient, service: str) -> S3Defaults:
+def _defaults(resource: _HasClient, service: str) -> AwsAccess:
     """Its fields where it is dagster-aws's own: then a worker process needs no Dagster to sign in."""
     if not _is_plain(resource):
-        return S3Defaults(clients=ResourceClients(resource, service))
+        return AwsAccess(clients=ResourceClients(resource, service))
     told: Any = _prepared(resource)
-    return S3Defaults(
+    return AwsAccess(
         endpoint=told.endpoint_url,
         region=told.region_name,
         profile=told.profile_name,
@@ -201,10 +188,10 @@ def _prepared(resource: _HasClient) -> _HasClient:
     return made
 
 
-def _once(make: Callable[[], S3Defaults]) -> Callable[[], S3Defaults]:
-    kept: list[S3Defaults] = []
+def _once(make: Callable[[], AwsAccess]) -> Callable[[], AwsAccess]:
+    kept: list[AwsAccess] = []
 
-    def found() -> S3Defaults:
+    def found() -> AwsAccess:
         if not kept:
             kept.append(make())
         return kept[0]

@@ -106,16 +106,7 @@ def _opened(project: Project, name: str, profile: str | None) -> tuple[Any, Want
 
     wanted = _wanted(project, name)
     options = stores.options_of(project.settings, _store(project, name))
-    access = aws.AwsAccess(
-        endpoint=options.endpoint,
-        region=options.region,
-        profile=options.profile,
-        access_key_id=options.access_key_id,
-        secret_access_key=options.secret_access_key,
-        session_token=options.session_token,
-        clients=options.clients,
-        attempts=_ATTEMPTS,
-    )
+    access = replace(options.aws_access, attempts=_ATTEMPTS)
     if profile is not None:
         access = aws.AwsAccess(
             endpoint=options.endpoint, region=options.region, profile=profile, attempts=_ATTEMPTS

@@ -36,8 +36,10 @@ def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
             access_key_id=tree.access_key_id.get() if tree.access_key_id else None,
             secret_access_key=tree.secret_access_key.get() if tree.secret_access_key else None,
         )
-        if not (access.endpoint or access.profile or access.access_key_id) and settings.s3_defaults:
-            access = settings.s3_defaults.access(tree.region)
+        if not (access.endpoint or access.profile or access.access_key_id) and (
+            defaults := settings.s3_defaults
+        ):
+            access = replace(defaults, region=tree.region or defaults.region)
         return BucketSource(tree.bucket.get(), access, tree.include, tree.exclude)
     if tree.dropbox is not None:
         from backup_pipeline.accounts.dropbox import DropboxAccess

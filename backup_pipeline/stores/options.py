@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from backup_pipeline.accounts.aws import AwsAccess
+
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
@@ -64,3 +66,16 @@ class StoreOptions:
         """folder | s3 | sftp | dropbox | whatever else stands before ://"""
         before, separator, _ = self.url.partition("://")
         return before.lower() if separator else "folder"
+
+    @property
+    def aws_access(self) -> AwsAccess:
+        """How an S3 store signs in."""
+        return AwsAccess(
+            endpoint=self.endpoint,
+            region=self.region,
+            profile=self.profile,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+            session_token=self.session_token,
+            clients=self.clients,
+        )

@@ -86,16 +86,7 @@ class S3Store:
 
     @property
     def access(self) -> AwsAccess:
-        options = self.options
-        return AwsAccess(
-            endpoint=options.endpoint,
-            region=options.region,
-            profile=options.profile,
-            access_key_id=options.access_key_id,
-            secret_access_key=options.secret_access_key,
-            session_token=options.session_token,
-            clients=options.clients,
-        )
+        return self.options.aws_access
 
     @property
     def client(self) -> Any:
