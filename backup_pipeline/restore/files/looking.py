@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backup_pipeline.errors import InTheWay
+from backup_pipeline.errors import Damaged, InTheWay
 from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
@@ -119,6 +119,11 @@ def _content_of(entry: FileEntry) -> dict[str, Any]:
     }
 
 
+def _alone(entry: FileEntry, first: FileEntry) -> FileEntry:
+    """A hard link as a file of its own."""
+    return replace(entry, type="file", target="", **_content_of(first))
+
+
 class Look:
     """Goes through one tree's entries, in order."""
 
@@ -129,12 +134,15 @@ class Look:
         self._folders = Folders(root) if root is not None else None
         self._absent = ""
         self._waiting: list[FileEntry] = []
-        #: Of a part of a tree: hard links by the path whose content they share, which may not be in that part.
+        #: Hard links by the path whose content they share, where that content has to be known: in a part of a tree, in
+        #: which that path may not be, and where one of the names is in the target already.
         self._shared: dict[str, list[FileEntry]] = {}
+        self._part = False
 
     def look_at(self, entries: Iterable[FileEntry], chosen: Chosen) -> None:
         #: Folders above what is chosen: they are made if something lies in them.
         above: list[FileEntry] = []
+        self._part = not chosen.everything
         try:
             for entry in entries:
                 while above and not entry.path.startswith(above[-1].path + "/"):
@@ -148,7 +156,7 @@ class Look:
                 for folder in above:
                     self._folder(folder)
                 above.clear()
-                if entry.type == "hardlink" and not chosen.everything:
+                if entry.type == "hardlink" and self._part:
                     self._shared.setdefault(entry.target, []).append(entry)
                 else:
                     self._entry(entry)
@@ -167,12 +175,48 @@ class Look:
         return bool(self._shared)
 
     def look_at_shared(self, entries: Iterable[FileEntry]) -> None:
-        """In a part of a tree, a hard link is a file of its own: here come the contents."""
+        """Here come the contents."""
         for entry in entries:
-            for other in self._shared.get(entry.path, ()):
-                self._entry(replace(other, type="file", target="", **_content_of(entry)))
+            others = self._shared.pop(entry.path, ())
+            known: dict[tuple[int, int], bool] = {}
+            for other in others:
+                if self._part:
+                    self._entry(_alone(other, entry))
+                else:
+                    self._share(other, entry, known)
         self._compare()
         self.close()
+        for target, others in self._shared.items():
+            raise Damaged(
+                f"{others[0].path} shares the content of {target}, which is not in the listing",
+                remedy="restore another backup, and look at who can write to the vault",
+            )
+
+    def _share(self, entry: FileEntry, first: FileEntry, known: dict[tuple[int, int], bool]) -> None:
+        """What is there under the one name says nothing of what will be under the other: whoever wrote into the file
+        wrote into all of its names, and whoever replaced it has parted them."""
+        found = self._status(entry.path)
+        if found is None:
+            there = self._status(first.path)
+            shared = self._order.overwrite or there is None or self._holds(first.path, there, first, known)
+            self._make(entry if shared else _alone(entry, first))
+        elif not stat.S_ISREG(found.st_mode):
+            self._block_file(entry.path, found)
+        elif self._holds(entry.path, found, first, known):
+            self._work.equal.add(entry.path)
+        else:
+            self._differs(entry)
+
+    def _holds(
+        self, path: str, found: os.stat_result, first: FileEntry, known: dict[tuple[int, int], bool]
+    ) -> bool:
+        """Whether the file there has the content of `first`; `known`: what was found out of it under another name."""
+        if not stat.S_ISREG(found.st_mode) or found.st_size != first.size:
+            return False
+        inode = found.st_dev, found.st_ino
+        if inode not in known:
+            known[inode] = self._digest(path) == (first.sha256 or EMPTY_SHA256)
+        return known[inode]
 
     def _entry(self, entry: FileEntry) -> None:
         if too_long(entry.path):
@@ -187,16 +231,14 @@ class Look:
         if entry.mode is not None and entry.mode & 0o6000 and not self._order.owner:
             self._work.odd_bits += 1
         found = self._status(entry.path)
-        if found is None:
+        if entry.type == "hardlink" and (found is not None or self._status(entry.target) is not None):
+            self._shared.setdefault(entry.target, []).append(entry)
+        elif found is None:
             self._make(entry)
         elif entry.type == "link":
             self._compare_link(entry, found)
         elif not stat.S_ISREG(found.st_mode):
-            self._block(
-                entry.path, f"{entry.path} is {kind_of(found.st_mode)} in the target, and should be a file"
-            )
-        elif entry.type == "hardlink":
-            self._compare_hardlink(entry, found)
+            self._block_file(entry.path, found)
         elif found.st_size != entry.size:
             self._differs(entry)
         else:
@@ -244,6 +286,9 @@ class Look:
                 )
             )
 
+    def _block_file(self, path: str, found: os.stat_result) -> None:
+        self._block(path, f"{path} is {kind_of(found.st_mode)} in the target, and should be a file")
+
     def _compare_link(self, entry: FileEntry, found: os.stat_result) -> None:
         if not stat.S_ISLNK(found.st_mode):
             self._block(
@@ -256,22 +301,6 @@ class Look:
             self._work.equal.add(entry.path)
         else:
             self._differs(entry)
-
-    def _compare_hardlink(self, entry: FileEntry, found: os.stat_result) -> None:
-        assert self._folders is not None
-        other = self._folders.status(self._work.place(entry.target))
-        if other is not None and (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino):
-            self._work.equal.add(entry.path)
-        elif other is not None and other.st_size == found.st_size and self._is_same(entry.path, entry.target):
-            self._work.equal.add(entry.path)  # a copy, where the file system has no hard links
-        else:
-            self._differs(entry)
-
-    def _is_same(self, path: str, other: str) -> bool:
-        try:
-            return self._digest(path) == self._digest(other)
-        except (InTheWay, FileNotFoundError):
-            return False
 
     def _compare(self) -> None:
         """Files of the right length: is it the right content, too?"""
