@@ -15,7 +15,7 @@ from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.units import plural, size
 from backup_pipeline.config.redaction import safe_url
-from backup_pipeline.errors import AlreadyExists, ConfigError
+from backup_pipeline.errors import AlreadyExists, ConfigError, PermissionMissing
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import check_system_name
 from backup_pipeline.model.selection import Selection
@@ -109,7 +109,15 @@ def _page(page: Page, started: Started, address: str) -> None:
 
 
 def _tool(source: Source) -> str:
-    return next((tool for tool in TOOLS if source.applied_migrations(tool) is not None), "")
+    return next((tool for tool in TOOLS if _applied(source, tool) is not None), "")
+
+
+def _applied(source: Source, tool: str) -> tuple[str, ...] | None:
+    """A table that may not be read yet is a table: `doctor`, which says what is missing, needs the file first."""
+    try:
+        return source.applied_migrations(tool)
+    except PermissionMissing:
+        return ()
 
 
 def _migrations(tool: str, folder: Path, source: Source) -> str:
@@ -120,7 +128,7 @@ def _migrations(tool: str, folder: Path, source: Source) -> str:
     if not found:
         return ""
     try:
-        migration_state(tool, folder / found, source.applied_migrations(tool))
+        migration_state(tool, folder / found, _applied(source, tool))
     except ConfigError:
         return ""
     return found

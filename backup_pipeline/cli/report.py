@@ -32,7 +32,8 @@ def counted_as_text(what: str, count: int) -> str:
     words = what.replace("_", " ").split()
     if words[-1] == "bytes":
         return " ".join([size(count), *words[:-1]])
-    return f"{number(count)} {' '.join(words).removesuffix('s') if count == 1 else ' '.join(words)}"
+    one = "index" if words == ["indexes"] else " ".join(words).removesuffix("s")
+    return f"{number(count)} {one if count == 1 else ' '.join(words)}"
 
 
 def failure_of(report: Report, what: str) -> ProofFailed | None:

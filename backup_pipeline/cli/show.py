@@ -98,9 +98,10 @@ def _migrations(manifest: Manifest) -> str:
     state = manifest.migrations
     if state is None:
         return ""
+    if state.pending:  # the heads are those of the project's files, which the database has not reached
+        return f"{state.tool}: {len(state.applied)} applied; pending: {', '.join(state.pending)}"
     heads = f", at {', '.join(state.heads)}" if state.heads else ""
-    pending = f"; pending: {', '.join(state.pending)}" if state.pending else "; none pending"
-    return f"{state.tool}: {len(state.applied)} applied{heads}{pending}"
+    return f"{state.tool}: {len(state.applied)} applied{heads}; none pending"
 
 
 def _tables(page: Page, manifest: Manifest, *, every: bool) -> None:

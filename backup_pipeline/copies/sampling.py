@@ -91,6 +91,7 @@ def sample(
             )
         )
     counted["objects"] = len(hurt_by)
+    counted["objects_read"] = 0  # said also when nothing was: a listing knows nothing of the bytes
     known = frozenset((*gone, *other))
     chosen = [item for item in hurt_by if arc is not None and arc.holds(item) and item not in known]
     frozen = _frozen(copy, chosen)

@@ -51,6 +51,11 @@ def unpin(vault: Vault, system: str, identifier: str) -> Pin | None:
 
 def _demand(vault: Vault, system: str, identifier: str) -> None:
     if identifier not in vault.ids(system):
+        if identifier == "latest":
+            raise NotFound(
+                "a backup is unpinned or forgotten by its ID, not as latest",
+                remedy=f"`backup-pipeline list {system}` shows the IDs",
+            )
         raise NotFound(
             f"there is no backup {identifier} of {system} in {vault.store.address}",
             remedy=f"`backup-pipeline list {system}` shows those that there are",

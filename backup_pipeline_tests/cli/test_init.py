@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import stat
 from contextlib import closing
 from pathlib import Path
@@ -47,7 +48,12 @@ def test_what_it_writes_works_as_it_stands(sqlite_file: MakeSqliteFile) -> None:
     assert '    #   auth: ["auth_*"]' in written
     folder.good("doctor")
     folder.good("backup", "blog", "--no-record")
-    assert "django: 1 applied" in folder.good("show", "blog").stdout
+    assert "django: 1 applied, at blog.0001_initial; none pending" in folder.good("show", "blog").stdout
+    (folder.path / "blog" / "migrations" / "0002_more.py").write_text(
+        MIGRATION.replace("[]", '[("blog", "0001_initial")]', 1)
+    )
+    folder.good("backup", "blog", "--no-record")
+    assert "django: 1 applied; pending: blog.0002_more" in folder.good("show", "blog").stdout
 
 
 def test_migrations_that_cannot_be_read_are_said_and_do_not_stop_a_backup(
@@ -123,6 +129,23 @@ def test_schemas_become_groups_and_every_migrations_tool_is_seen(pg_database: st
     assert data["migrations"] == "alembic"
     assert 'tool: alembic\n      path: "alembic"' in written
     assert '#   billing: ["billing.*"]' in written
+
+
+def test_a_role_without_rights_gets_a_file_and_is_told_what_is_missing(
+    pg_database: str, tmp_path: Path
+) -> None:
+    role = f"reader_{secrets.token_hex(4)}"
+    with closing(psycopg2.connect(pg_database)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE django_migrations (id int, app text, name text)")
+        cursor.execute(f"CREATE ROLE {role} LOGIN")
+    (tmp_path / "manage.py").touch()
+    folder = Folder(tmp_path, {})
+    ended = folder.good(
+        "init", "--database", pg_database.replace("postgres@", f"{role}@"), "--system", "shop"
+    )
+    assert f'GRANT SELECT ON TABLE "public"."django_migrations" TO "{role}"' in ended.stdout
+    assert "tool: django" in (tmp_path / "backup.yaml").read_text()
+    assert folder.run("doctor").code == 14
 
 
 def test_a_configuration_that_is_there_is_not_touched(shop: Folder) -> None:

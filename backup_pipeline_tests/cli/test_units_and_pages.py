@@ -9,6 +9,7 @@ import pytest
 
 from backup_pipeline.cli import units
 from backup_pipeline.cli.page import Page, clean, width
+from backup_pipeline.cli.report import counted_as_text
 from backup_pipeline.model.findings import Finding
 
 
@@ -26,6 +27,19 @@ from backup_pipeline.model.findings import Finding
 )
 def test_sizes_are_binary_and_say_so(count: int, shown: str) -> None:
     assert units.size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("what", "count", "shown"),
+    [
+        ("tables", 6, "6 tables"),
+        ("tables", 1, "1 table"),
+        ("indexes", 1, "1 index"),
+        ("plain_bytes", 1536, "1.5 KiB plain"),
+    ],
+)
+def test_what_was_counted_is_said_in_words(what: str, count: int, shown: str) -> None:
+    assert counted_as_text(what, count) == shown
 
 
 @pytest.mark.parametrize(
