@@ -218,6 +218,8 @@ def test_a_doubled_dollar_is_a_dollar() -> None:
         ("copies: {Off-Site: s3://b}\n" + system(""), "a lower-case letter, then letters, digits or _"),
         (system("copies: [elsewhere]"), "systems.shop.copies names 'elsewhere'"),
         (system("files: {media: {}}"), "a file tree is one of path, paths, bucket or dropbox"),
+        (system("files: {conf: {paths: [../x.py]}}"), "../x.py is not below the folder of this file"),
+        (system("files: {conf: {paths: [~/x.py]}}"), "~/x.py is not below the folder of this file"),
         (
             system("files: {media: {path: /m, bucket: s3://b}}"),
             "a file tree is one of path, paths, bucket or dropbox",

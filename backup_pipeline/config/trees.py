@@ -71,6 +71,18 @@ class FilesSettings(Strict):
     app_key: str | None = None
     app_secret: Secret | None = None
 
+    @field_validator("paths")
+    @classmethod
+    def _below_the_configuration(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Anything else would match nothing, and an empty tree is what nobody looks at."""
+        for pattern in value:
+            if pattern.startswith("~") or ".." in pattern.split("/"):
+                raise ValueError(
+                    f"{pattern} is not below the folder of this file; another folder is a tree of its own: "
+                    "`path:` with `include:`"
+                )
+        return value
+
     @field_validator("refs", mode="before")
     @classmethod
     def _said_once_for_a_table(cls, value: Any) -> Any:

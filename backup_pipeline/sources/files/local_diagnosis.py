@@ -72,5 +72,5 @@ def _named(troubles: dict[str, list[Trouble]]) -> Iterator[Finding]:
 _REMEDIES = {
     "file-unreadable": "let the user that runs backups read it, or exclude it",
     "folder-unreadable": "let the user that runs backups enter it, or exclude it",
-    "path-missing": "correct `paths:`",
+    "path-missing": "correct `paths:`, which begin at the folder of the configuration; another folder is a tree of its own (`path:`)",
 }
