@@ -299,6 +299,7 @@ def _read_tree(
             tree,
             found.before,
             notes=found.notes,
+            emptied=found.emptied,
             now=clock(),
             listener=listener,
             note=notes.note_tree,

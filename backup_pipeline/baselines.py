@@ -68,10 +68,13 @@ class FoundTree:
     before: FileTree | None = None
     #: Of runs that were killed since the newest backup, and of earlier attempts of this one.
     notes: tuple[journal.TreeNote, ...] = ()
+    #: `before` had lost all of its files, and that was an error.
+    emptied: bool = False
 
 
 def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
-    before = next((tree for one in _newest(vault, system) if (tree := one.tree(name))), None)
+    newest = next((one for one in _newest(vault, system) if one.tree(name)), None)
+    lost = {one.tree for one in newest.findings if one.code == "tree-became-empty"} if newest else set()
     after = max(vault.ids(system), default="")
     notes: list[journal.TreeNote] = []
     for identifier in vault.interrupted(system):
@@ -81,7 +84,7 @@ def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
             except Damaged:
                 continue  # as with tables: then it is read again
             notes += (note for note in found if note.tree == name)
-    return FoundTree(before, tuple(notes))
+    return FoundTree(newest.tree(name) if newest else None, tuple(notes), name in lost)
 
 
 def _partial(manifest: Manifest) -> bool:

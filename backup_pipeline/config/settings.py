@@ -42,6 +42,10 @@ class MigrationSettings(Strict):
     path: Path
 
 
+def _of_tables(globs: tuple[Glob, ...]) -> tuple[str, ...]:
+    return tuple(glob for glob in globs if not glob.startswith(("files/", "files.")))
+
+
 class SystemSettings(Strict):
     """One application that is protected."""
 
@@ -88,12 +92,9 @@ class SystemSettings(Strict):
         return {
             "include": tuple(self.include),
             "exclude": tuple(self.exclude),
-            "expected_empty": tuple(self.expected_empty),
-            **{
-                # A group may name file trees as well: `files/media`.
-                f"groups: {name}": tuple(glob for glob in globs if not glob.startswith(("files/", "files.")))
-                for name, globs in self.groups.items()
-            },
+            # These two may name file trees as well: `files.media`.
+            "expected_empty": _of_tables(self.expected_empty),
+            **{f"groups: {name}": _of_tables(globs) for name, globs in self.groups.items()},
         }
 
     @property

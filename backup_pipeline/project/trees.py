@@ -19,7 +19,7 @@ from backup_pipeline.sources.files.base import FileSource
 from backup_pipeline.trees import TreeOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.config import Settings
+    from backup_pipeline.config import Settings, SystemSettings
     from backup_pipeline.project import Project
 
 
@@ -62,14 +62,20 @@ def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
 
 
 def tree_order(project: Project, system: str, name: str, *, full: bool = False) -> TreeOrder:
-    settings = project.system(system).files[name]
+    chosen = project.system(system)
+    settings = chosen.files[name]
     return TreeOrder(
         name,
         open_tree(project.settings, settings),
         full=full,
         rehash_after=settings.rehash_after,
         media=bool(settings.types) or settings.max_size is not None,
+        may_be_empty=_may_be_empty(chosen, name),
     )
+
+
+def _may_be_empty(chosen: SystemSettings, name: str) -> bool:
+    return any(names_tree(glob, name) for glob in chosen.expected_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,8 @@ def diagnose_trees(project: Project, system: str) -> Report:
         except BackupError as error:
             findings.append(Finding("error", error.code, error.message, remedy=error.remedy, tree=name))
             continue
-        findings += (replace(one, tree=name) for one in report.findings)
+        accepted = ("tree-empty",) if _may_be_empty(project.system(system), name) else ()
+        findings += (replace(one, tree=name) for one in report.findings if one.code not in accepted)
         for what in ("files", "bytes"):
             counted[f"tree_{what}"] = counted.get(f"tree_{what}", 0) + report.counted.get(what, 0)
     return Report(system, tuple(findings), counted)

@@ -19,6 +19,8 @@ class TreeOrder:
     rehash_after: float | None = None
     #: Note of every content what it is: the tree has a policy that asks.
     media: bool = False
+    #: That there is no file is not worth a word.
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

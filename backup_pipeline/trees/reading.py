@@ -58,6 +58,8 @@ class Content:
     torn: bool = False
     #: A database that SQLite could not copy, and why: it was copied like any file.
     plain_copy: str = ""
+    #: … because somebody held its lock all the time, who may have been writing.
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,21 +258,25 @@ class Reader:
                         blob = self.writer.write(iter(lambda: stream.read(BLOCK), b""), BLOB_SUFFIX)
                     return Content(found, size, blob.plain_sha256, blob=blob, media=kind, database=True)
                 return replace(self._small(found, copy.path.read_bytes()), media=kind, database=True)
-        except SourceUnavailable:
-            raise
+        except SourceUnavailable as error:
+            # One application that keeps its lock for ever (locking_mode=EXCLUSIVE) must not cost all the rest.
+            if not last:
+                raise _Again from error
+            return replace(self._plainly(found, known, last), plain_copy=error.message, locked=True)
         except SourceChanged as error:
             if last:
                 raise Unreadable(error.message) from error
             raise _Again from error
         except SourceError as error:
-            # Damaged, encrypted, locked for ever: what lies there is kept as it lies there, and said.
-            with self.source.open(found) as stream:
-                head = _exactly(stream, min(found.size, LARGEST))
-                if found.size > LARGEST:
-                    taken = self._big(found, known, stream, head, last)
-                else:
-                    taken = self._small(found, head)
-            return replace(taken, plain_copy=error.message)
+            # Damaged, encrypted: what lies there is kept as it lies there, and said.
+            return replace(self._plainly(found, known, last), plain_copy=error.message)
+
+    def _plainly(self, found: Found, known: Known | None, last: bool) -> Content:
+        with self.source.open(found) as stream:
+            head = _exactly(stream, min(found.size, LARGEST))
+            if found.size > LARGEST:
+                return self._big(found, known, stream, head, last)
+            return self._small(found, head)
 
     def _kind(self, head: bytes, tail: bytes) -> str:
         """Where the end is not at hand (blocks, a content that is known) it is told by the beginning alone."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from backup_pipeline.model.findings import Finding, Severity
 from backup_pipeline.model.manifest import FileTree
+from backup_pipeline.trees.order import TreeOrder
 
 EXAMPLES = 10
 #: Above this share of a tree, files that vanish while it is read are no everyday matter.
@@ -76,6 +77,12 @@ _ALL = (
         "… SQLite databases could not be copied by SQLite and were copied as files: …",
         "what is kept may be of no single moment; look at what SQLite says",
     ),
+    _kind(
+        "error",
+        "database-locked",
+        "… SQLite databases were locked by another process all the time and were copied as files: …",
+        "what is kept may be of no single moment; back it up when that process lets go of it, or exclude it",
+    ),
     _kind("warning", "path-missing", "… of `paths:` are not there: …", "correct `paths:`"),
     _kind("info", "file-vanished", "… files were deleted before they could be read: …"),
     _kind("info", "file-special", "… entries are neither files nor folders nor links, and are left out: …"),
@@ -112,7 +119,9 @@ class Report:
             if _KINDS.get(code, _OTHER).severity == "error" and code != "file-silently-changed"
         )
 
-    def findings(self, tree: FileTree, before: FileTree | None) -> Iterator[Finding]:
+    def findings(
+        self, tree: FileTree, before: FileTree | None, order: TreeOrder, emptied: bool
+    ) -> Iterator[Finding]:
         for code, count in sorted(self.counts.items()):
             kind = _KINDS.get(code, _OTHER)
             severity = kind.severity
@@ -126,22 +135,33 @@ class Report:
                 examples=tuple(_shown(path) for path in self.examples[code]),
                 tree=self.tree,
             )
-        yield from _shrunk(tree, before)
+        if not tree.files:
+            if not order.may_be_empty:
+                yield _empty(tree, before, emptied)
+        elif before is not None:
+            yield from _shrunk(tree, before)
 
 
-def _shrunk(tree: FileTree, before: FileTree | None) -> Iterator[Finding]:
-    """A folder that is empty because its volume is not mounted looks like any empty folder."""
-    if before is None or not before.files:
-        return
-    if not tree.files:
-        yield Finding(
-            "error",
-            "tree-became-empty",
-            f"{tree.name} holds no file; the backup before had {before.files:,}",
-            remedy=f"is {tree.address} mounted? If this is right, take the tree out of `files:`, or exclude it",
-            tree=tree.name,
-        )
-    elif tree.files < before.files / 2:
+def _empty(tree: FileTree, before: FileTree | None, emptied: bool) -> Finding:
+    """A folder that is empty because its volume is not mounted looks like any empty folder. It is said every night: an
+    error that is gone after one would make the empty backup the good one."""
+    accepted = f"if this is right, `expected_empty: [files.{tree.name}]` accepts it"
+    had = before.files if before is not None else 0
+    if not had and not emptied:
+        message = f"{tree.name} holds no file: nothing of {tree.address} is in this backup"
+        remedy = f"look at `include`, `exclude` and `paths`; {accepted}"
+        return Finding("warning", "tree-empty", message, remedy=remedy, tree=tree.name)
+    message = (
+        f"{tree.name} holds no file; the backup before had {had:,}"
+        if had
+        else f"{tree.name} still holds no file; earlier backups had some"
+    )
+    remedy = f"is {tree.address} mounted? An earlier backup has the files; {accepted}"
+    return Finding("error", "tree-became-empty", message, remedy=remedy, tree=tree.name)
+
+
+def _shrunk(tree: FileTree, before: FileTree) -> Iterator[Finding]:
+    if tree.files < before.files / 2:
         yield Finding(
             "warning",
             "tree-shrank",

@@ -49,11 +49,13 @@ def store_tree(
     before: FileTree | None = None,
     *,
     notes: Sequence[TreeNote] = (),
+    emptied: bool = False,
     now: datetime,
     listener: Listener,
     note: Callable[[TreeNote], None],
 ) -> StoredTree:
-    """`before` is the tree as the newest backup has it, `notes` are those of runs that were killed since."""
+    """`before` is the tree as the newest backup has it, `emptied`: that one had lost its files already. `notes` are those
+    of runs that were killed since."""
     previous = Previous(writer, before, notes)
     run = _Run(writer, order, previous, full=_is_due(order, previous.tree, now), listener=listener, note=note)
     try:
@@ -61,7 +63,7 @@ def store_tree(
         tree = run.tree(listing, now)
     finally:
         run.close()
-    return StoredTree(tree, tuple(run.report.findings(tree, before)))
+    return StoredTree(tree, tuple(run.report.findings(tree, before, order, emptied)))
 
 
 def _is_due(order: TreeOrder, before: FileTree | None, now: datetime) -> bool:
@@ -306,12 +308,14 @@ class _Run:
 
     def _taken(self, item: _Item, content: Content) -> bytes:
         found, digest = content.found, bytes.fromhex(content.sha256)
+        doubtful = content.torn or content.locked
         if content.database:
             self._is_database(found)
-        if content.torn:
-            self.report.add("file-changed", found.path)
         if content.plain_copy:
-            self.report.add("database-copied-plainly", found.path, f"{found.path}: {content.plain_copy}")
+            code = "database-locked" if content.locked else "database-copied-plainly"
+            self.report.add(code, found.path, f"{found.path}: {content.plain_copy}")
+        if content.torn and not content.locked:
+            self.report.add("file-changed", found.path)
         self._compare(item, content)
         self._count(content.size)
         spot, new = self._put(content, digest)
@@ -329,7 +333,7 @@ class _Run:
                 uid=found.uid,
                 gid=found.gid,
                 # What was never the same twice must not be recognised by its times.
-                state=None if content.torn else state or None,
+                state=None if doubtful else state or None,
                 sparse=found.sparse,
                 media=content.media,
             )
@@ -337,7 +341,7 @@ class _Run:
         if new:
             self._counts["new_files"] += 1
             self._counts["new_bytes"] += content.size
-            if not content.torn:
+            if not doubtful:
                 self.packing.stored(line, spot)
         return line
 
@@ -369,6 +373,7 @@ class _Run:
             self.full
             and known is not None
             and not content.torn
+            and not content.locked
             and known.data.get("sha256") != content.sha256
             and self.previous.recognises(content.found, known)
         ):

@@ -59,6 +59,21 @@ def test_a_degraded_backup_is_made_and_has_an_exit_code_of_its_own(media: Folder
     assert "DEGRADED" in media.good("list", "shop").stdout
 
 
+def test_an_emptied_tree_stays_an_error_every_night_until_it_is_accepted(media: Folder) -> None:
+    media.good("backup", "shop", "--no-record")
+    for path in (media.path / "media").iterdir():
+        path.unlink()
+    for _ in range(3):
+        ended = media.run("backup", "shop", "--no-record")
+        assert ended.code == 19
+        assert "expected_empty: [files.media]" in ended.stdout
+    assert "tree-empty" in media.run("doctor", "shop").stdout
+    config = media.path / "backup.yaml"
+    config.write_text(config.read_text() + "    expected_empty: [files.media]\n")
+    assert "tree-" not in media.good("backup", "shop", "--no-record").stdout
+    assert "tree-" not in media.good("doctor", "shop").stdout
+
+
 def test_a_folder_that_is_not_there_fails_the_backup_and_says_so(media: Folder) -> None:
     (media.path / "media").rename(media.path / "elsewhere")
     ended = media.run("backup", "shop", "--no-record")

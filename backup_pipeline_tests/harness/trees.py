@@ -28,6 +28,7 @@ class TreeBench:
     vault: Path
     last: FileTree | None = None
     notes: list[TreeNote] = field(default_factory=list)
+    emptied: bool = False
 
     @property
     def writer(self) -> ObjectWriter:
@@ -49,18 +50,21 @@ class TreeBench:
         now: datetime | None = None,
         listener: Listener = silent,
         noted: Callable[[TreeNote], None] | None = None,
+        may_be_empty: bool = False,
     ) -> StoredTree:
-        order = TreeOrder("media", source or LocalSource(self.root), full, rehash_after, media)
+        order = TreeOrder("media", source or LocalSource(self.root), full, rehash_after, media, may_be_empty)
         stored = store_tree(
             self.writer,
             order,
             self.last,
             notes=self.notes,
+            emptied=self.emptied,
             now=now or datetime.now(UTC),
             listener=listener,
             note=noted or self.notes.append,
         )
         self.last, self.notes = stored.tree, []
+        self.emptied = any(finding.code == "tree-became-empty" for finding in stored.findings)
         return stored
 
     def entries(self, tree: FileTree | None = None) -> list[FileEntry]:
