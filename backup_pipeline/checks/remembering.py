@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from backup_pipeline import __version__
-from backup_pipeline.errors import NotFound, VaultError
+from backup_pipeline.errors import KeyMissing, NotFound, VaultError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Proof
@@ -23,7 +23,10 @@ def remember(
     seconds: float | None = None,
 ) -> tuple[Finding, ...]:
     """A vault that can only be read (a snapshot of it, a disk that is full) is no reason to keep the outcome from
-    whoever asked: that it was not kept is a finding."""
+    whoever asked: that it was not kept is a finding. What failed for want of a key alone says nothing about the backup,
+    and is not kept."""
+    if {finding.code for finding in report.findings if finding.severity == "error"} == {KeyMissing.code}:
+        return ()
     try:
         digest = vault.link(system, identifier).sha256
     except NotFound:

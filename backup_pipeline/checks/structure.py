@@ -88,8 +88,8 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
     if not any(finding.code == "object-name" for finding in findings):
         try:
             schema = vault.schema(manifest)
-        except NotThawed:
-            schema = None  # said with the objects that lie in an archive
+        except (KeyMissing, NotThawed):
+            schema = None  # said with the objects that lie in an archive, or that no key here opens
         except BackupError as error:
             message = f"the schema cannot be read: {error.message}"
             findings.append(Finding("error", "schema-unreadable", message, remedy=FROM_COPY))

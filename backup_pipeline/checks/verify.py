@@ -107,7 +107,14 @@ class _Case:
     whole: bool = True
     #: Of its objects that lie in an archive and were not read: how long each is.
     frozen: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: Of its objects that no identity here opens, and whose bytes are right: how long each is.
+    locked: dict[tuple[str, str], int] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Part of it was not read: what the rest means is not asked."""
+        return bool(self.frozen or self.locked)
 
 
 def _verify(
@@ -136,11 +143,15 @@ def _verify(
             found = list(judge(use, outcome))
             case.findings += found
             # A damaged file tree says nothing against the database.
-            case.whole = case.whole and all(one.tree for one in found) and not outcome.frozen
+            case.whole = case.whole and all(one.tree for one in found)
             if outcome.frozen:
                 case.frozen[_key(use)] = use.reference.size
+            if outcome.key_missing and not found:
+                case.locked[_key(use)] = use.reference.size
         if case.frozen:
             case.findings.append(_not_read(system, case))
+        if case.locked:
+            case.findings.append(_not_opened(system, case))
     if not quick:
         # DuckDB and Arrow: a quick look should not have to load them.
         from backup_pipeline.checks import references
@@ -174,6 +185,18 @@ def _not_read(system: str, case: _Case) -> Finding:
         f"{len(case.frozen):,} objects ({sum(case.frozen.values()) / 2**20:,.0f} MiB) lie in an archive: they are there and as "
         "long as they should be, and were not read",
         remedy=f"backup-pipeline verify {system} {case.id} --thaw bulk    reads them too, days later and for a fee",
+    )
+
+
+def _not_opened(system: str, case: _Case) -> Finding:
+    """One for all of them: what is wrong is the key, and no object."""
+    return Finding(
+        "error",
+        "key-missing",
+        f"{len(case.locked):,} objects ({sum(case.locked.values()) / 2**20:,.0f} MiB) are encrypted to a key that is not here: their "
+        "bytes are those of their names, and what is in them was not looked at",
+        remedy=f"add the old key to the file under `encryption: identity:`, one a line (`backup-pipeline rekey {system} --dry-run` "
+        "lists what needs it); `verify --quick` needs none",
     )
 
 
@@ -306,7 +329,7 @@ def _look_inside(
 ) -> None:
     """What the rows say. Only of what is whole: rows of a damaged object would be a second, misleading finding."""
     manifest, schema = case.opened.manifest, case.opened.schema
-    if manifest is None or schema is None or case.frozen:
+    if manifest is None or schema is None or case.closed:
         return
     started = time.monotonic()
     hurt = frozenset(
@@ -334,7 +357,7 @@ def _look_inside_files(
     memory: FileMemory | None = None
     for case in cases:
         manifest = case.opened.manifest
-        if manifest is None or case.frozen or not (manifest.files or trees):
+        if manifest is None or case.closed or not (manifest.files or trees):
             continue
         from backup_pipeline.checks import files_inside
 

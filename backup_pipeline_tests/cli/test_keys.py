@@ -296,3 +296,24 @@ def test_a_host_whose_key_file_is_gone_still_makes_backups(
     code, _, err = run(capsys, "verify", "shop", "--config", host)
     assert code == 16
     assert "stick.txt" in err
+
+
+def test_a_backup_of_before_the_change_of_keys_is_one_finding_that_names_the_old_key(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not eight damages with the advice to copy or make anew what is whole; and nothing that is held against it later."""
+    make_shop(home / "shop.db")
+    old = keygen(capsys, "--out", str(home / "old.txt"))
+    new = keygen(capsys, "--out", str(home / "new.txt"))
+    configure(home, old["recipient"], None)
+    assert run(capsys, "backup", "shop", "--no-copy")[0] == 0
+    configure(home, new["recipient"], home / "new.txt")
+    remembered = set(home.glob("vault/shop/*/proofs/*"))
+
+    code, out, _ = run(capsys, "verify", "shop", "all", "--json")
+
+    assert code == 10
+    (found,) = [one for one in json.loads(out)["data"]["report"]["findings"] if one["severity"] == "error"]
+    assert found["code"] == "key-missing"
+    assert "add the old key" in found["remedy"]
+    assert set(home.glob("vault/shop/*/proofs/*")) == remembered, "a missing key says nothing about the backup"
