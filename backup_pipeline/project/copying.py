@@ -117,9 +117,14 @@ def copy_to_all(
 ) -> tuple[Copied, ...]:
     """Every copy of a system, one after the other. One that fails does not keep the others from being made."""
     done = []
-    for name in copies_of(project, system, names):
-        if name == source:
-            continue
+    targets = [name for name in copies_of(project, system, names) if name != source]
+    if source in names or not targets:
+        raise ConfigError(
+            f"{source} is the place that {system} would be copied from, and cannot be where it is copied to",
+            remedy="name another place with --to, or another source with --from: "
+            + ", ".join((VAULT, *project.settings.copies)),
+        )
+    for name in targets:
         try:
             one = Copied(
                 name,

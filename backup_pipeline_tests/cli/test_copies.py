@@ -176,6 +176,8 @@ def test_what_is_damaged_is_not_copied(copied: Folder) -> None:
         (["copy", "shop", "2026-01-01T00-00-00-000Z"], 3, "there is no backup"),
         (["repair", "shop", "--from", "vault"], 2, "cannot be healed from itself"),
         (["copy", "shop", "--from", "disk"], 3, "there is no backup of shop"),
+        (["copy", "shop", "--to", "vault"], 2, "cannot be where it is copied to"),
+        (["copy", "shop", "--from", "disk", "--to", "offsite", "--to", "disk"], 2, "another place with --to"),
     ],
 )
 def test_a_place_that_means_nothing_is_an_error(
