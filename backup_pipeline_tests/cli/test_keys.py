@@ -316,4 +316,6 @@ def test_a_backup_of_before_the_change_of_keys_is_one_finding_that_names_the_old
     (found,) = [one for one in json.loads(out)["data"]["report"]["findings"] if one["severity"] == "error"]
     assert found["code"] == "key-missing"
     assert "add the old key" in found["remedy"]
-    assert set(home.glob("vault/shop/*/proofs/*")) == remembered, "a missing key says nothing about the backup"
+    assert set(home.glob("vault/shop/*/proofs/*")) == remembered, (
+        "a missing key says nothing about the backup"
+    )
