@@ -15,6 +15,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,8 @@ FEWEST, PART, MOST = 200, 0.01, 2000
 PACKS = 24
 #: A sample is a look, not a full restore: what is larger than this is left to `--all-files`.
 LARGEST = 1 << 30
+#: … nor are many large ones: what is above this in all stays for the next time, which takes another sample.
+MOST_BYTES = 4 << 30
 _EXTREMES = 5
 _SHOWN = 10
 
@@ -151,9 +154,19 @@ class Sample:
                 reservoirs[entry.place.pack].offer(entry)
                 _keep(newest, (entry.mtime_ns, entry.path, entry.size))
                 _keep(largest, (entry.size, entry.path, entry.size))
-        found = {path: size for _, path, size in (*newest, *largest)}
-        for reservoir in (*reservoirs.values(), *kinds.values()):
-            found |= dict(reservoir.kept)
+        others = [one for reservoir in reservoirs.values() for one in reservoir.kept]
+        chance.shuffle(others)
+        found: dict[str, int] = {}
+        left = MOST_BYTES
+        for path, size in (
+            *((path, size) for _, path, size in sorted(newest, reverse=True)),
+            *(one for reservoir in kinds.values() for one in reservoir.kept),
+            *((path, size) for _, path, size in sorted(largest, reverse=True)),
+            *others,
+        ):
+            if path not in found and size <= left:
+                found[path] = size
+                left -= size
         return Sample(tuple(sorted(found, key=os.fsencode)), sum(found.values()))
 
 
@@ -205,9 +218,10 @@ def _compare(
 ) -> Iterator[str]:
     """From the outside: what lies there now, read again, against what the listing says."""
     for entry in entries:
-        if wanted is not None and entry.path not in wanted:
-            continue
         path = target / entry.path
+        if wanted is not None and entry.path not in wanted:
+            _open_up(path, entry)
+            continue
         try:
             status = path.lstat()
         except OSError as error:
@@ -216,8 +230,16 @@ def _compare(
         why = _difference(path, status, entry, whole=wanted is None)
         if why:
             yield f"{entry.path}: {why}"
+        _open_up(path, entry)
         counted[f"{entry.type}s" if entry.type != "file" else "files"] += 1
         counted["restored_bytes"] += entry.size
+
+
+def _open_up(path: Path, entry: FileEntry) -> None:
+    """A folder that its owner may not enter: what is in it is to be looked at all the same."""
+    if entry.type == "folder" and entry.mode is not None and entry.mode & 0o500 != 0o500:
+        with suppress(OSError):
+            path.chmod(0o700)
 
 
 def _difference(path: Path, status: os.stat_result, entry: FileEntry, *, whole: bool) -> str:

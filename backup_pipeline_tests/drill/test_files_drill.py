@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -134,3 +138,55 @@ def test_kinds_that_lie_in_no_pack_are_in_the_sample_as_well() -> None:
         FileEntry("d", "hardlink", target="000001"),
     ]
     assert {"a", "b", "c", "d"} <= set(sample([*others, entry(1, 0)], 1).paths)
+
+
+def test_a_sample_of_large_files_is_no_full_restore() -> None:
+    entries = [entry(number, number, 900 << 20) for number in range(400)]
+    found = sample(entries, 400)
+    assert 1 <= len(found.paths) <= 4
+    assert found.bytes <= drill.MOST_BYTES
+    assert "000399" in found.paths, "the newest is always looked at"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("everything", [True, False])
+def test_folders_that_nobody_may_enter_are_looked_into_and_leave_nothing_behind(everything: bool) -> None:
+    # pytest's own folders are closed to others.
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        vault = prepared(base / "vault")
+        entries, packs = with_contents(
+            vault, {f"{at}/f": at.encode() for at in ("closed", "locked", "plain")}
+        )
+        folders = [
+            FileEntry(at, "folder", mode=mode, mtime_ns=10**18)
+            for at, mode in (("closed", 0o000), ("locked", 0o555), ("plain", 0o755))
+        ]
+        outside = base / "outside"
+        outside.mkdir(mode=0o700)
+        link = FileEntry("locked/link", "link", target=str(outside))
+        manifest = backup_of(vault, tree_of_entries(vault, [*entries, *folders, link], packs=packs))
+        for path in (base, base / "vault", *(base / "vault").rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o444)
+        (base / "scratch").mkdir()
+        (base / "scratch").chmod(0o777)
+        code = (
+            "import os, sys, tempfile\n"
+            "from pathlib import Path\n"
+            "from backup_pipeline.drill.files import drill_files\n"
+            "from backup_pipeline.model.progress import silent\n"
+            "from backup_pipeline.stores.local import LocalStore\n"
+            "from backup_pipeline.vault.vault import Vault\n"
+            "base = Path(sys.argv[1]); vault = Vault(LocalStore(base / 'vault'))\n"
+            "manifest = vault.manifest('shop', sys.argv[2])\n"
+            "tempfile.tempdir = str(base / 'scratch')\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "done = drill_files(vault, manifest, {}, everything=sys.argv[3] == 'True', listener=silent)\n"
+            "print([one.message for one in done.findings], done.counted['files'])\n"
+        )
+        argv = [sys.executable, "-c", code, str(base), manifest.id, str(everything)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "[] 3\n"
+        assert list((base / "scratch").iterdir()) == []
+        assert outside.stat().st_mode & 0o777 == 0o700, "a link is not followed"

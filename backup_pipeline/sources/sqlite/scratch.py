@@ -46,8 +46,8 @@ class Scratch:
             making.rename(folder)
             yield Scratch(folder)
         finally:
-            shutil.rmtree(making, ignore_errors=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(making)
+            remove(folder)
             os.close(descriptor)
 
     def file(self, name: str) -> Path:
@@ -106,9 +106,23 @@ def sweep(places: Sequence[Path] = ()) -> int:
         with contextlib.suppress(OSError):
             for folder in place.iterdir():
                 if folder.name.startswith((_MADE, _MAKING)) and _left_behind(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    remove(folder)
                     removed += 1
     return removed
+
+
+def remove(folder: Path) -> None:
+    """Also what a restored tree has that nobody may write into: a copy of production must not stay for that."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_dir():
+        return
+    for inner, names, _ in os.walk(folder):
+        for name in names:
+            found = Path(inner, name)
+            with contextlib.suppress(OSError):
+                if not found.is_symlink():
+                    found.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _left_behind(folder: Path) -> bool:
