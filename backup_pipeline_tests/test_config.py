@@ -234,6 +234,7 @@ def test_a_doubled_dollar_is_a_dollar() -> None:
         ("encryption: {recipients: []}\n" + system(""), "encryption.recipients"),
         ("retention: {min_age_days: 30}\n" + system(""), "it keeps nothing"),
         (system("retention: {dayly: 3, last: 1}"), "did you mean daily?"),
+        (system("retention: {last: 1, pin: [2026-11-21T02-00]}"), "is not the id of a backup"),
         ("", "the file holds no settings"),
         ("- a\n", "the file holds no settings"),
         ("base: x\n" + system(""), "base: there is no such setting"),

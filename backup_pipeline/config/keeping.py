@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.values import Cron, Duration
+from backup_pipeline.model.ids import is_backup_id
+
+
+def _backup_id(value: str) -> str:
+    """A pin that means nothing keeps nothing."""
+    if not is_backup_id(value):
+        raise ValueError(
+            f"{value!r} is not the id of a backup; write it as `backup-pipeline list` does, e.g. 2026-11-21T02-00-00-123Z"
+        )
+    return value
+
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
 
@@ -25,7 +36,7 @@ class RetentionSettings(Strict):
     #: Nothing younger than this goes, whatever the rules say.
     min_age_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     #: Ids that stay for ever; `pin` adds more without touching the file.
-    pin: tuple[str, ...] = ()
+    pin: tuple[Annotated[str, AfterValidator(_backup_id)], ...] = ()
     #: replace: of the backups of one day (of the same kind) only the newest stays, min_age_days or not.
     same_day: Literal["keep", "replace"] = "keep"
     #: How long an object that nothing names any more stays, so that a running backup can still name it.

@@ -6,7 +6,7 @@ would trade one of the good old backups for a new empty one. So pruning freezes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -16,10 +16,11 @@ from backup_pipeline.retention.policy import Candidate
 
 #: Below this part of what the backups before it had, a backup has collapsed.
 COLLAPSED = 0.5
-#: So many backups before it are its measure, and at least so many must be there.
-BEFORE, AT_LEAST = 7, 2
-#: Fewer objects than this come and go.
-FEW_OBJECTS = 20
+#: So many backups before it are its measure. One is enough: `last: 1` never leaves more than one, and that is
+#: the very one that would be traded for an empty newcomer.
+BEFORE = 7
+#: Fewer objects, rows or files than this come and go.
+FEW = 20
 #: Two machines' clocks may differ by so much.
 AHEAD = timedelta(minutes=5)
 #: Without a full backup for so long, either backups have stopped or the clock has jumped.
@@ -28,9 +29,35 @@ SILENT = timedelta(days=62)
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    #: Stable: bytes-collapsed, objects-collapsed, rows-gone, from-the-future, clock-set-back, long-silence
+    #: Stable: bytes-, objects-, rows-, files-, file-bytes-collapsed; rows-gone, files-gone;
+    #: from-the-future, clock-set-back, long-silence
     code: str
     message: str
+
+    @property
+    def of_the_clock(self) -> bool:
+        return self.code in ("from-the-future", "clock-set-back", "long-silence")
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """One thing that a backup has much or little of."""
+
+    code: str
+    name: str
+    #: None: not known here (rows and files take the key of an encrypted vault).
+    of: Callable[[Candidate], int | None]
+    few: int = FEW
+
+
+#: Each by itself: gigabytes of media must not hide that the tables are empty, nor a large database that the media are gone.
+_MEASURES = (
+    _Measure("bytes", "bytes", lambda one: one.bytes, few=1),
+    _Measure("objects", "objects", lambda one: one.objects),
+    _Measure("rows", "rows", lambda one: one.rows),
+    _Measure("files", "files", lambda one: one.files),
+    _Measure("file-bytes", "bytes of files", lambda one: one.file_bytes, few=4096),
+)
 
 
 def anomalies(
@@ -46,11 +73,13 @@ def anomalies(
     ordered = sorted(candidates, key=lambda one: one.id)
     found = [*_clock(ordered, now, last_seen, silent_after)]
     full = [one for one in ordered if one.fills_slots]
-    for what in (_bytes, _objects):
-        if anomaly := _collapse(full, what, accepted):
+    for measure in _MEASURES:
+        if anomaly := _collapse(full, measure, accepted):
             found.append(anomaly)
-    if anomaly := _no_rows(full, accepted):
-        found.append(anomaly)
+    for measure in _MEASURES[2:4]:
+        collapsed = any(one.code == f"{measure.code}-collapsed" for one in found)
+        if not collapsed and (anomaly := _none_left(full, measure, accepted)):
+            found.append(anomaly)
     return tuple(found)
 
 
@@ -85,42 +114,41 @@ def _clock(
     return found
 
 
-def _bytes(one: Candidate) -> tuple[str, int, int]:
-    return "bytes", one.bytes, 1
-
-
-def _objects(one: Candidate) -> tuple[str, int, int]:
-    return "objects", one.objects, FEW_OBJECTS
-
-
-def _collapse(full: Sequence[Candidate], measure: object, accepted: str) -> Anomaly | None:
+def _collapse(full: Sequence[Candidate], measure: _Measure, accepted: str) -> Anomaly | None:
     """The last time that a backup had less than half of what those before it had, if it has not grown back since."""
-    assert callable(measure)
-    for place in range(len(full) - 1, AT_LEAST - 1, -1):
-        if full[place].id <= accepted:
+    known = [(one.id, size) for one in full if (size := measure.of(one)) is not None]
+    for place in range(len(known) - 1, 0, -1):
+        identifier, has = known[place]
+        if identifier <= accepted:
             return None
         # A measure that itself has an accepted collapse in it begins behind that.
-        before = [one for one in full[max(0, place - BEFORE) : place] if one.id >= accepted]
-        if len(before) < (1 if accepted else AT_LEAST):
+        before = [size for name, size in known[max(0, place - BEFORE) : place] if name >= accepted]
+        if not before:
             continue
-        name, _, floor = measure(full[place])
-        usual = median(measure(one)[1] for one in before)
-        if usual < floor or measure(full[place])[1] >= COLLAPSED * usual:
+        usual = median(before)
+        if usual < measure.few or has >= COLLAPSED * usual:
             continue
-        if measure(full[-1])[1] >= COLLAPSED * usual:
+        if known[-1][1] >= COLLAPSED * usual:
             continue  # it came back
+        what = (
+            "the full backup before it" if len(before) == 1 else f"the {len(before)} full backups before it"
+        )
         return Anomaly(
-            f"{name}-collapsed",
-            f"{full[place].id} has {measure(full[place])[1]:,} {name}; the {len(before)} full backups before it "
-            f"had {usual:,.0f} (the middle one)",
+            f"{measure.code}-collapsed",
+            f"{identifier} has {has:,} {measure.name}; {what} had {usual:,.0f}"
+            + ("" if len(before) == 1 else " (the middle one)"),
         )
     return None
 
 
-def _no_rows(full: Sequence[Candidate], accepted: str) -> Anomaly | None:
-    if not full or full[-1].rows != 0 or full[-1].id <= accepted:
+def _none_left(full: Sequence[Candidate], measure: _Measure, accepted: str) -> Anomaly | None:
+    """Also where there were few."""
+    if not full or measure.of(full[-1]) != 0 or full[-1].id <= accepted:
         return None
-    had = [one for one in full if one.rows and one.id >= accepted]
+    had = [(one.id, size) for one in full if (size := measure.of(one)) and one.id >= accepted]
     if not had:
         return None
-    return Anomaly("rows-gone", f"{full[-1].id} has no row at all; {had[-1].id} had {had[-1].rows:,}")
+    identifier, size = had[-1]
+    return Anomaly(
+        f"{measure.code}-gone", f"{full[-1].id} has no {measure.name} at all; {identifier} had {size:,}"
+    )

@@ -171,6 +171,8 @@ def candidate_of(
         bytes=outline.bytes,
         objects=len(outline.objects),
         rows=manifest.rows if manifest else None,
+        files=sum(tree.files for tree in manifest.files) if manifest else None,
+        file_bytes=sum(tree.bytes for tree in manifest.files) if manifest else None,
         proven=proven,
         pinned=pinned,
         locked=locked,

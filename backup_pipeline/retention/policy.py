@@ -46,6 +46,9 @@ class Candidate:
     objects: int = 0
     #: None: not known without a key.
     rows: int | None = None
+    #: Of all file trees; 0 where it has none: a tree that left the configuration is a tree that is gone.
+    files: int | None = None
+    file_bytes: int | None = None
     #: The last drill of it passed.
     proven: bool = False
     #: Why somebody pinned it; None: nobody did.

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ from backup_pipeline.model.keeping import Accepted
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.retention import census as counting
 from backup_pipeline.retention import sweep as sweeping
-from backup_pipeline.retention.anomalies import SILENT, Anomaly, anomalies
+from backup_pipeline.retention.anomalies import AHEAD, SILENT, Anomaly, anomalies
 from backup_pipeline.retention.census import Census, Known, Locked
 from backup_pipeline.retention.forgetting import Denied, Doomed, finish, forget, sweep_abandoned, who
 from backup_pipeline.retention.policy import Decision, decide
@@ -129,7 +129,7 @@ def prune(
     if dry_run:
         census, plans = _plan(work)
         stays = census.named_by(_staying(plans))
-        swept = sweeping.sweep(vault, census, stays, grace=grace, now=now, held=None, denied=work.denied)
+        swept = _sweep(work, census, stays, grace, None)
         return _report(work, plans, (), swept, began, dry_run=True)
     with lock.hold_key(vault.store, layout.PRUNE_LOCK, "prune") as held:
         census, plans = _plan(work)
@@ -137,17 +137,38 @@ def prune(
         for system in census.systems:
             finish(vault, system, work.denied)
             sweep_abandoned(vault, system, now, work.denied)
-        gone = _forget(work, census, plans, listener)
+        gone = _forget(work, census, plans, held, listener)
         stays = census.named_by(lambda system, name: (system, name) not in gone)
         listener(Advance("verify", "objects", note="looking for what nothing names"))
-        swept = sweeping.sweep(vault, census, stays, grace=grace, now=now, held=held, denied=work.denied)
+        swept = _sweep(work, census, stays, grace, held)
     return _report(work, plans, sorted(gone), swept, began, dry_run=False)
+
+
+def _sweep(work: _Work, census: Census, stays: bytearray, grace: timedelta, held: lock.Held | None) -> Swept:
+    """Ages are measured by the clock: one that was set back measures none, and what an earlier prune wrote stays."""
+    last_seen = _last_seen(work.vault)
+    set_back = last_seen is not None and last_seen > work.now + AHEAD and not work.despite_anomaly
+    return sweeping.sweep(
+        work.vault,
+        census,
+        stays,
+        grace=grace,
+        now=work.now,
+        held=held,
+        denied=work.denied,
+        only_look=set_back,
+    )
+
+
+def _last_seen(vault: Vault) -> datetime | None:
+    """When an earlier prune was, as it wrote."""
+    garbage = read_garbage(vault.store)
+    return parse_timestamp(garbage.at) if garbage.at else None
 
 
 def _plan(work: _Work) -> tuple[Census, tuple[SystemPlan, ...]]:
     census = counting.take(work.vault, work.locked)
-    garbage = read_garbage(work.vault.store)
-    last_seen = parse_timestamp(garbage.at) if garbage.at else None
+    last_seen = _last_seen(work.vault)
     users = _users(census)
     plans = tuple(
         _plan_system(work, census, system, known, last_seen, users)
@@ -222,15 +243,19 @@ def _staying(plans: Iterable[SystemPlan]) -> Callable[[str, str], bool]:
 
 
 def _accept(work: _Work, plans: Iterable[SystemPlan]) -> None:
-    """Whoever prunes despite an anomaly has looked at it: it is not brought up again."""
+    """Whoever prunes despite a collapse has looked at it: it is not brought up again. What is of a time that has not
+    come is not accepted: every collapse until then would be."""
     for plan in plans:
-        if plan.frozen and work.despite_anomaly:
-            accepted = Accepted(plan.backups[-1].id, timestamp(work.now), who())
+        if not work.despite_anomaly or all(one.of_the_clock for one in plan.frozen):
+            continue
+        seen = [one.id for one in plan.backups if moment_of(one.id) <= work.now + AHEAD]
+        if seen:
+            accepted = Accepted(seen[-1], timestamp(work.now), who())
             keeping.accept(work.vault.store, plan.system, accepted)
 
 
 def _forget(
-    work: _Work, census: Census, plans: Iterable[SystemPlan], listener: Listener
+    work: _Work, census: Census, plans: Iterable[SystemPlan], held: lock.Held, listener: Listener
 ) -> set[tuple[str, str]]:
     gone: set[tuple[str, str]] = set()
     known = {(system, one.id): one for system, backups in census.systems.items() for one in backups}
@@ -239,9 +264,11 @@ def _forget(
             if work.denied.hopeless("manifests"):
                 return gone
             listener(Advance("verify", plan.system, note=f"forgetting {one.id}"))
-            held = known[plan.system, one.id]
+            # Whoever took our lock over may have forgotten what this plan relied on.
+            held.confirm()
+            about = known[plan.system, one.id]
             doomed = Doomed(
-                plan.system, one.id, held.manifest_sha256, held.previous, f"prune: {', '.join(one.reasons)}"
+                plan.system, one.id, about.manifest_sha256, about.previous, f"prune: {', '.join(one.reasons)}"
             )
             if forget(work.vault, doomed, now=work.now, denied=work.denied):
                 gone.add((plan.system, one.id))
@@ -271,21 +298,50 @@ def _report(
     )
 
 
-def _findings(work: _Work, plans: Iterable[SystemPlan], swept: Swept) -> Iterable[Finding]:
-    for plan in plans:
-        for anomaly in plan.frozen:
-            if work.despite_anomaly:
-                yield Finding(
-                    "info", "anomaly-accepted", f"{plan.system}: {anomaly.message}; pruned all the same"
-                )
-                continue
+def _frozen(work: _Work, plan: SystemPlan) -> Finding:
+    why = "; ".join(one.message for one in plan.frozen)
+    if work.despite_anomaly:
+        return Finding("info", "anomaly-accepted", f"{plan.system}: {why}; pruned all the same")
+    remedies = []
+    if any(one.of_the_clock for one in plan.frozen):
+        remedies.append("see whether this machine's clock is right")
+    if not all(one.of_the_clock for one in plan.frozen):
+        remedies.append(f"look at the newest backups (`backup-pipeline list {plan.system}`)")
+    return Finding(
+        "error",
+        "prune-frozen",
+        f"nothing of {plan.system} is forgotten: {why}",
+        remedy=f"{', and '.join(remedies)}. If all is as it should be: "
+        f"`backup-pipeline prune {plan.system} --despite-anomaly`, once",
+    )
+
+
+def _strange_pins(work: _Work, plans: Iterable[SystemPlan]) -> Iterable[Finding]:
+    """A pin with a wrong digit in it keeps nothing, and nobody would know. Rules of the whole file name backups of
+    any system."""
+    there: dict[str, set[str]] = {plan.system: {one.id for one in plan.backups} for plan in plans}
+    wanted: dict[str, set[str]] = {}
+    for system, rules in work.rules.items():
+        for identifier in rules.policy.pin:
+            wanted.setdefault(identifier, set()).add(system)
+    for identifier, systems in sorted(wanted.items()):
+        if any(identifier in there.get(system, ()) for system in systems):
+            continue
+        # One that cannot be read has no place in a plan, and is there all the same.
+        if not any(identifier in work.vault.ids(system) for system in systems):
             yield Finding(
-                "error",
-                "prune-frozen",
-                f"nothing of {plan.system} is forgotten: {anomaly.message}",
-                remedy=f"look at the newest backups (`backup-pipeline list {plan.system}`). If they are what they should be: "
-                f"`backup-pipeline prune {plan.system} --despite-anomaly`, once",
+                "warning",
+                "pin-of-nothing",
+                f"`retention: pin:` names {identifier}, and there is no such backup of {' or '.join(sorted(systems))} here",
+                remedy="`backup-pipeline list` shows the ids that there are; take away what is not needed any more",
             )
+
+
+def _findings(work: _Work, plans: Sequence[SystemPlan], swept: Swept) -> Iterable[Finding]:
+    for plan in plans:
+        if plan.frozen:
+            yield _frozen(work, plan)
+    yield from _strange_pins(work, plans)
     yield from swept.findings
     yield from work.denied.findings()
     if swept.foreign:

@@ -124,22 +124,25 @@ def sweep(
     now: datetime,
     held: lock.Held | None,
     denied: Denied,
+    only_look: bool = False,
 ) -> Swept:
-    """`held`: the lock of the prune; None: only say what would be done."""
+    """`held`: the lock of the prune; None: only say what would be done. `only_look`: nothing is marked, nothing goes."""
     found = look(vault, census, named, now)
     go, spared = due(found, running(vault.store), grace, now)
     swept = Swept(foreign=found.foreign, spared=found.volume(spared))
     if census.unreadable:
         swept.findings.append(_blind(census))
         go = []
-    if held is not None:
-        _write(vault.store, found, now)
+    if only_look:
+        go = []
+    elif held is not None:
+        _write(vault.store, found, now, held)
         if go:
             go = _delete(vault, census, found, go, now, held, denied)
-            _write(vault.store, found, now)
-        swept.deleted = found.volume(go)
-    else:
-        swept.deleted = found.volume(go)
+            if not held.steady():
+                swept.findings.append(_passed_by())
+            _write(vault.store, found, now, held)
+    swept.deleted = found.volume(go)
     gone = set(go)
     left = [name for name in found.sizes if name not in gone]
     swept.waiting = found.volume(left)
@@ -160,7 +163,20 @@ def _blind(census: Census) -> Finding:
     )
 
 
-def _write(store: Store, found: Unnamed, now: datetime, condemned: Iterable[str] = ()) -> None:
+def _passed_by() -> Finding:
+    return Finding(
+        "warning",
+        "prune-stood-still",
+        "this prune stood still for minutes (the machine slept, or the store did not answer), and a backup may have gone on "
+        "without it: what was left to delete is still there",
+        remedy="run it again",
+    )
+
+
+def _write(
+    store: Store, found: Unnamed, now: datetime, held: lock.Held, condemned: Iterable[str] = ()
+) -> None:
+    held.confirm()  # what another prune has condemned must not be taken back by us
     marked: dict[str, list[str]] = {}
     for name, since in sorted(found.since.items()):
         marked.setdefault(timestamp(since), []).append(name)
@@ -181,16 +197,16 @@ def _delete(
 ) -> list[str]:
     """Condemn, wait for those who are committing, spare what came since, delete. Gives those that are gone."""
     store = vault.store
-    _write(store, found, now, go)
+    _write(store, found, now, held, go)
     if not _wait_for_commits(store):
         return []
     wanted = _named_since(vault, census)
     go = [name for name in go if name[:64] not in wanted]
     gone: list[str] = []
     names = iter(go)
-    while (batch := list(islice(names, BATCH))) and not denied.hopeless("objects"):
+    while (batch := list(islice(names, BATCH))) and not denied.hopeless("objects") and held.steady():
         held.confirm()
-        gone += _delete_batch(store, batch, denied)
+        gone += _delete_batch(store, batch, held, denied)
     for name in gone:
         del found.since[name]
     return gone
@@ -228,9 +244,10 @@ def _named_since(vault: Vault, census: Census) -> set[str]:
     return wanted
 
 
-def _delete_batch(store: Store, batch: list[str], denied: Denied) -> Iterator[str]:
+def _delete_batch(store: Store, batch: list[str], held: lock.Held, denied: Denied) -> Iterator[str]:
     def gone(name: str) -> bool:
-        return delete(store, f"{layout.OBJECTS}{name[:2]}/{name}", "objects", denied)
+        # A backup that found our lock stale has committed what is condemned here.
+        return held.steady() and delete(store, f"{layout.OBJECTS}{name[:2]}/{name}", "objects", denied)
 
     if store.features.cheap_stat:
         yield from (name for name in batch if gone(name))

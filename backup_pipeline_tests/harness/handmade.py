@@ -115,6 +115,7 @@ def back_up_by_hand(
     schema: Schema | None = None,
     unlisted: Sequence[Table] = (),
     files: Sequence[FileTree] = (),
+    identifier: str = "",
 ) -> Manifest:
     """Write everything in the order of rule V7. `unlisted`: tables of the schema that the manifest does not hold."""
     made = schema or Schema("postgres", tables=(*(one.table for one in tables), *unlisted))
@@ -122,7 +123,7 @@ def back_up_by_hand(
     earlier = vault.ids(system)
     manifest = Manifest(
         system=system,
-        id=identifier_of(number),
+        id=identifier or identifier_of(number),
         kind="manual",
         scope="full",
         started_at=f"2026-11-{number:02d}T02:00:00.000000Z",
