@@ -18,7 +18,7 @@ whole grace time: what a backup that was running when they lost their last name 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Protocol
@@ -32,6 +32,8 @@ from backup_pipeline.vault import layout, lock
 #: One longer than this is not waited for: its lock would be stale by then.
 PATIENCE = lock.STALE + 60.0
 POLL = 0.2
+#: How often it is looked whether all is there, when this process stood still meanwhile.
+TRIES = 3
 #: Above so many objects a listing is cheaper than a request for each, where requests cost.
 LIST_ABOVE = 500
 
@@ -59,8 +61,18 @@ def read_garbage(store: Store) -> Garbage:
 def committing(store: Store, held: lock.Held, objects: Iterable[Stored]) -> Iterator[None]:
     """Around the writing of a manifest that names `objects`. Raises StoreChanged where one of them is gone."""
     named = tuple(objects)
-    _announce(store, held, {one.sha256 + one.suffix for one in named})
     try:
+        _announced_and_there(store, held, named)
+        yield
+    finally:
+        # The lock goes right after this; that the mark could not be taken back undoes no backup.
+        with suppress(BackupError):
+            held.announce_commit(False)
+
+
+def _announced_and_there(store: Store, held: lock.Held, named: Sequence[Stored]) -> None:
+    for _ in range(TRIES):
+        _announce(store, held, {one.sha256 + one.suffix for one in named})
         gone = missing(store, named)
         if gone:
             raise StoreChanged(
@@ -69,11 +81,13 @@ def committing(store: Store, held: lock.Held, objects: Iterable[Stored]) -> Iter
                 remedy="run it again: what is gone is read anew",
             )
         held.confirm()
-        yield
-    finally:
-        # The lock goes right after this; that the mark could not be taken back undoes no backup.
-        with suppress(BackupError):
-            held.announce_commit(False)
+        if held.steady():
+            return
+        # We stood still while we looked: a prune may have passed our mark by, and what we saw may be gone.
+    raise VaultBusy(
+        "the lock of this system could not be kept alive while the backup was about to be listed",
+        remedy="run it again; see whether this machine sleeps, or the store answers too slowly",
+    )
 
 
 def _announce(store: Store, held: lock.Held, names: set[str]) -> None:

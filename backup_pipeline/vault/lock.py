@@ -69,6 +69,13 @@ class _Ours:
 
     holder: Holder
     guard: threading.Lock = field(default_factory=threading.Lock)
+    #: By this machine's clock; the one that does not run while the machine sleeps would not know of the night.
+    written: float = field(default_factory=time.time)
+
+    def write(self, store: Store, key: str, holder: Holder) -> None:
+        began = time.time()
+        store.put(key, canonical.encode(holder), overwrite=True)
+        self.holder, self.written = holder, began
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +93,9 @@ class Held:
             return
         with self._ours.guard:
             self.confirm()
-            holder = replace(self._ours.holder, committing=committing)
-            self.store.put(self.key, canonical.encode(holder), overwrite=True)
-            self._ours.holder = holder
+            moment = timestamp(datetime.now(UTC))
+            holder = replace(self._ours.holder, committing=committing, renewed=moment)
+            self._ours.write(self.store, self.key, holder)
 
     def confirm(self) -> None:
         """Before the point of no return: two processes that took over one stale lock both thought they won."""
@@ -97,6 +104,11 @@ class Held:
                 "another process took over the lock of this system while we were working",
                 remedy="nothing was committed; run it again when the other one is done",
             )
+
+    def steady(self) -> bool:
+        """Whether everybody still takes our lock for a living one. A machine that slept, a process that was stopped or
+        could not renew it may have been passed by, though nobody took the lock: who looked at it then went on without us."""
+        return self._ours is None or time.time() - self._ours.written < STALE / 2
 
 
 @contextmanager
@@ -234,8 +246,7 @@ def _renew(store: Store, key: str, ours: _Ours, done: threading.Event, now: Call
         try:
             with ours.guard:
                 if _read(store, key) == ours.holder.token:
-                    ours.holder = replace(ours.holder, renewed=timestamp(now()))
-                    store.put(key, canonical.encode(ours.holder), overwrite=True)
+                    ours.write(store, key, replace(ours.holder, renewed=timestamp(now())))
         except BackupError:
             continue  # a store that does not answer now may answer before the lock is stale
 

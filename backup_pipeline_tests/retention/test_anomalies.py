@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
+
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.retention.anomalies import anomalies
 from backup_pipeline.retention.policy import Candidate
@@ -26,8 +28,6 @@ def sized(*sizes: int, objects: int = 30) -> list[Candidate]:
 def test_a_history_as_it_should_be_is_no_anomaly() -> None:
     assert codes(sized(1000, 1010, 1020, 990, 1500, 800)) == []
     assert codes(sized(1000)) == []
-    assert codes([]) if False else True
-    assert codes(sized(1000, 100)) == []  # one backup is no measure
 
 
 def test_a_newest_backup_of_less_than_half_freezes() -> None:
@@ -60,10 +60,35 @@ def test_what_was_accepted_is_not_brought_up_again_but_the_next_collapse_is() ->
     ]
 
 
-def test_no_rows_where_there_were_some_freezes() -> None:
-    history = [replace(one, rows=5000) for one in sized(*[1000] * 4)]
-    history[-1] = replace(history[-1], rows=0)
-    assert codes(history) == ["rows-gone"]
+def test_one_good_backup_is_measure_enough() -> None:
+    """`last: 1` never leaves more than one, and it is the one that an empty newcomer would replace."""
+    assert codes(sized(1000, 100)) == ["bytes-collapsed"]
+    assert codes(sized(1000, 500)) == []
+    assert anomalies([], moment_of("2026-05-01T02-00-00-000Z")) == ()
+
+
+@pytest.mark.parametrize("field", ["rows", "files", "file_bytes"])
+def test_what_is_large_does_not_hide_that_something_else_collapsed(field: str) -> None:
+    """Gigabytes of media, and the orders are gone: the sum of all bytes hardly moves."""
+    code = field.replace("_", "-")
+    before = [replace(one, **{field: 50_000}) for one in sized(*[1_000_000] * 3)]
+
+    def then(many: int | None) -> list[str]:
+        last = replace(sized(*[1_000_000] * 4)[-1], **{field: many})
+        return codes([*before, last])
+
+    assert then(25_000) == []
+    assert then(24_999) == [f"{code}-collapsed"]
+    assert then(0) == [f"{code}-collapsed"]
+    assert then(None) == []  # without the key nobody knows
+
+
+def test_the_last_few_rows_or_files_are_missed_as_well() -> None:
+    history = [replace(one, rows=5, files=5, file_bytes=50) for one in sized(*[1000] * 4)]
+    history[-1] = replace(history[-1], rows=1, files=1, file_bytes=1)
+    assert codes(history) == []
+    history[-1] = replace(history[-1], rows=0, files=0)
+    assert codes(history) == ["rows-gone", "files-gone"]
     assert codes(history, accepted=history[-1].id) == []
 
 

@@ -28,7 +28,8 @@ from backup_pipeline.vault.committing import committing, missing, read_garbage
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.scripted import ScriptedSource
 
-OLD, NEW = {"orders": b"1\told\n"}, {"orders": b"1\tnew\n"}
+OLD = {"orders": b"1\told\n", "payments": b"1\tan old one\n", "rooms": b"1\told room\n"}
+NEW = {"orders": b"1\tnew\n", "payments": b"1\ta new one\n", "rooms": b"1\tnew room\n"}
 RULES = {"shop": Rules(RetentionSettings(last=1))}
 ORDER = Order("shop", pauses=())
 
@@ -207,3 +208,48 @@ def test_a_killed_prune_condemns_nothing_for_ever(vault: Vault) -> None:
     pruned(vault)
     sound(vault)
     assert not read_garbage(vault.store).condemned
+
+
+@pytest.mark.rule("K6")
+def test_a_prune_that_stood_still_deletes_nothing_more(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop that was closed in the middle of the deletions. Who looks at the lock when it is opened finds it stale,
+    and goes on; nobody took the lock, so it still is the prune's own."""
+    monkeypatch.setattr(lock, "STALE", 4.0)
+    condemned = set(marked(vault))
+    assert len(condemned) > 1
+    made: list[Any] = []
+
+    def sleep() -> None:
+        time.sleep(4.2)
+        made.append(old_again(vault))
+
+    Hooked.after["delete", "objects/"] = sleep
+    report = pruned(vault)
+    assert [one.code for one in report.findings] == ["prune-stood-still"]
+    assert report.freed.objects == 1
+    named = {one.sha256 + one.suffix for one in made[0].objects()}
+    assert len(named & condemned) > 1, "the backup relied on nothing that was left: this proved nothing"
+    assert missing(vault.store, made[0].objects()) == []
+    sound(vault)
+
+
+def test_a_commit_that_stood_still_looks_again_whether_all_is_there(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "STALE", 1.0)
+    reference = vault.writer.write_bytes(b"1\tof nobody\n", ".tsv.zst")
+    looks = 0
+
+    def slow(store: LocalStore, objects: object) -> list[ObjectRef]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            time.sleep(1.2)
+            return []
+        return [reference]
+
+    monkeypatch.setattr("backup_pipeline.vault.committing.missing", slow)
+    with pytest.raises(StoreChanged), lock.hold(vault.store, "other", "a test") as held:
+        with committing(vault.store, held, [reference]):
+            raise AssertionError("not reached")
+    assert looks == 2

@@ -1,4 +1,4 @@
-"""Pruning a vault: what goes, in which order, what is deleted when, and what makes it stop."""
+"""Pruning a vault: what goes, in which order, and what is deleted when."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.checks.verify import verify, verify_all
-from backup_pipeline.config.keeping import RetentionSettings
-from backup_pipeline.errors import ConfigError, NotFound, StoreUnavailable, VaultBusy, VaultError
+from backup_pipeline.errors import ConfigError, NotFound, VaultBusy
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.keeping import Garbage, Pin
 from backup_pipeline.model.manifest import ObjectRef, Proof
 from backup_pipeline.retention.byhand import forget_one, pin, unpin
-from backup_pipeline.retention.prune import PruneReport, Rules, prune
+from backup_pipeline.retention.prune import prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import journal, keeping, layout, lock
 from backup_pipeline.vault.committing import committing, read_garbage
@@ -27,31 +26,8 @@ from backup_pipeline_tests.harness.handmade import (
     identifier_of,
     shop,
     shop_vault,
-    table,
 )
-
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-ONE = {"shop": Rules(RetentionSettings(last=1))}
-TWO = {"shop": Rules(RetentionSettings(last=2))}
-
-
-def pruned(
-    vault: Vault, rules: dict[str, Rules] = ONE, *, hours: float = 0, grace: float = 24, **more: object
-) -> PruneReport:
-    return prune(vault, rules, grace=timedelta(hours=grace), now=NOW + timedelta(hours=hours), **more)  # type: ignore[arg-type]
-
-
-def objects(vault: Vault) -> set[str]:
-    return {stat.key.rpartition("/")[2] for stat in vault.store.list(layout.OBJECTS)}
-
-
-def named(vault: Vault) -> set[str]:
-    return {
-        one.sha256 + one.suffix
-        for system in vault.systems()
-        for name in vault.ids(system)
-        for one in vault.manifest(system, name).objects()
-    }
+from backup_pipeline_tests.retention.pruning import NOW, ONE, TWO, named, objects, pruned
 
 
 def only_in(vault: Vault, night: int, *others: int) -> set[str]:
@@ -192,132 +168,6 @@ def test_a_place_that_is_no_vault_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="no vault"):
             deed()
     assert not (tmp_path / "not-mounted").exists()
-
-
-# ── what makes it stop
-
-
-def test_a_collapse_freezes_the_system_until_somebody_accepts_it(vault: Vault) -> None:
-    tiny = (table("customers", {"id": "integer"}, b"1\n"),)
-    back_up_by_hand(vault, tiny, 5)
-    report = pruned(vault)
-    assert report.forgotten == ()
-    assert [one.code for one in report.findings] == ["prune-frozen"]
-    assert "--despite-anomaly" in report.findings[0].remedy
-    assert len(vault.ids("shop")) == 5
-    report = pruned(vault, despite_anomaly=True)
-    assert len(report.forgotten) == 4
-    back_up_by_hand(vault, tiny, 6)
-    assert [one.code for one in pruned(vault).findings] == []
-
-
-@pytest.mark.rule("K8")
-def test_what_was_accepted_stands_in_the_vault(vault: Vault) -> None:
-    back_up_by_hand(vault, (table("customers", {"id": "integer"}, b"1\n"),), 5)
-    assert pruned(vault).forgotten == ()
-    pruned(vault, despite_anomaly=True)
-    assert keeping.accepted(vault.store, "shop") == identifier_of(5)
-    held = json.loads((Path(vault.store.address) / "shop/accepted.json").read_bytes())
-    assert held["id"] == identifier_of(5)
-
-
-def test_a_clock_that_was_set_back_freezes(vault: Vault) -> None:
-    pruned(vault, {})
-    report = pruned(vault, hours=-48)
-    assert [one.code for one in report.findings] == ["prune-frozen"]
-    assert len(vault.ids("shop")) == 4
-
-
-@pytest.mark.rule("K5")
-def test_while_a_manifest_is_damaged_or_missing_no_object_is_deleted(vault: Vault) -> None:
-    everything = objects(vault)
-    broken = Path(vault.store.address) / layout.manifest_key("shop", identifier_of(1))
-    whole = broken.read_bytes()
-    broken.unlink()
-    report = pruned(vault, grace=0)
-    assert [one.code for one in report.findings] == ["prune-blind"]
-    assert objects(vault) == everything
-    assert vault.ids("shop") == (identifier_of(4),)
-    broken.write_bytes(whole[:-20])
-    assert [one.code for one in pruned(vault, grace=0).findings] == ["prune-blind"]
-    forget_one(vault, "shop", identifier_of(1), why="damaged", now=NOW)
-    assert pruned(vault, grace=0).findings == ()
-    assert objects(vault) == named(vault)
-    assert verify_all(vault, "shop").ok
-
-
-@pytest.mark.rule("K4", "K5")
-def test_a_newest_backup_that_was_taken_away_is_missed_and_its_objects_stay(vault: Vault) -> None:
-    assert verify_all(vault, "shop", quick=True).ok
-    everything = objects(vault)
-    for stat in list(vault.store.list(layout.backup_prefix("shop", identifier_of(4)))):
-        vault.store.delete(stat.key)
-    (finding,) = verify(vault, "shop", vault.resolve("shop", None), quick=True).findings
-    assert finding.code == "newest-missing"
-    assert [one.code for one in pruned(vault, grace=0).findings] == ["prune-blind"]
-    assert objects(vault) == everything
-    forget_one(vault, "shop", identifier_of(4), why="it was on purpose", now=NOW)
-    assert verify(vault, "shop", vault.resolve("shop", None), quick=True).findings == ()
-    assert pruned(vault, grace=0).findings == ()
-
-
-class _Guarded(LocalStore):
-    """A bucket whose rights, or locks, refuse some deletions."""
-
-    refused: tuple[str, ...] = ()
-
-    def delete(self, key: str) -> None:
-        if any(part in key for part in self.refused):
-            raise VaultError(f"cannot delete {key}: access denied")
-        super().delete(key)
-
-
-def test_refused_deletions_are_counted_and_leave_everything_consistent(vault: Vault) -> None:
-    guarded = Vault(_Guarded(Path(vault.store.address)))
-    _Guarded.refused = ("manifest.json",)
-    try:
-        report = pruned(guarded)
-        assert report.forgotten == ()
-        assert [(one.code, one.severity) for one in report.findings] == [("delete-refused", "error")]
-        assert "3 manifests" in report.findings[0].message
-        assert keeping.forgotten_ids(vault.store, "shop") == ()
-        assert verify_all(vault, "shop").findings == ()
-        _Guarded.refused = ("objects/", "RECOVER.md")
-        report = pruned(guarded, grace=0)
-        assert len(report.forgotten) == 3
-        assert {one.message.split(",")[0] for one in report.findings} == {
-            "the store refused to delete 3 files beside manifests",
-            f"the store refused to delete {report.waiting.objects} objects",
-        }
-        assert verify_all(vault, "shop").findings == ()
-    finally:
-        _Guarded.refused = ()
-    assert pruned(guarded, grace=0, hours=1).findings == ()
-    assert objects(vault) == named(vault)
-    assert not list(vault.store.list(layout.backup_prefix("shop", identifier_of(1))))
-
-
-def test_a_store_that_stops_answering_ends_the_prune_and_the_next_one_goes_on(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = 0
-    inner = LocalStore.delete
-
-    def failing(self: LocalStore, key: str) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise StoreUnavailable("the share is gone")
-        inner(self, key)
-
-    monkeypatch.setattr(LocalStore, "delete", failing)
-    with pytest.raises(StoreUnavailable):
-        pruned(vault, grace=0)
-    assert verify_all(vault, "shop").ok
-    pruned(vault, grace=0)
-    assert vault.ids("shop") == (identifier_of(4),)
-    assert objects(vault) == named(vault)
-    assert verify_all(vault, "shop").findings == ()
 
 
 # ── beside others
