@@ -99,6 +99,12 @@ def targets_of(to: str | None, given: Mapping[str, Any]) -> tuple[str | None, Pa
                 "--to is missing: it is not said where to restore",
                 remedy="--to URL for the database, --files TREE --to DIR for files",
             )
+        if "://" not in to:
+            # Not shown: a URL whose beginning was forgotten may hold a password.
+            raise UsageError(
+                "--to is no address of a database",
+                remedy="--to postgresql://… or sqlite:///… for the database, --files TREE --to DIR for files",
+            )
         return to, None
     if files_to is not None:
         return to, Path(files_to).expanduser()

@@ -68,6 +68,8 @@ class Previous:
         self.contents = Contents()
         #: Of big contents: only one of the same length can be the same.
         self.big_sizes: set[int] = set()
+        #: Blocks of which the last listing's images are made.
+        self.blocks = frozenset(one.sha256 for one in tree.blocks) if tree else frozenset()
         self._gone: set[str] = set()
         for listing, packs, first in (
             *(((tree.listing, tree.packs, 0),) if tree else ()),

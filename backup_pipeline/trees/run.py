@@ -349,7 +349,7 @@ class _Run:
         """Where the content is now, and whether it is there since now only."""
         if content.image is not None:
             objects = {one.sha256: one for one in image_objects(content.image)}
-            new = bool(objects.keys() - self._blocks.keys())
+            new = bool(objects.keys() - self._blocks.keys() - self.previous.blocks)
             self._blocks.update(objects)
             return None, new
         if not content.size:

@@ -87,6 +87,7 @@ def test_database_and_files_in_one_command_and_neither_where_one_is_refused(shop
     [
         ((), "--to is missing"),
         (("--files", "media"), "where the files go"),
+        (("--to", "out"), "--files TREE --to DIR"),
         (("--files", "media", "--to", "sqlite:///x.db"), "--files-to"),
         (("--to", "sqlite:///x.db", "--glob", "*"), "--glob is about files"),
         (("--to", "out", "--files", "media", "--overwrite", "--leave"), "not both"),

@@ -164,6 +164,15 @@ def test_a_part_is_chosen_by_pattern(vault: Vault, media: Path, tmp_path: Path) 
     assert whole.files == 25, "the name of a folder is all that is in it"
 
 
+def test_a_pattern_that_fits_nothing_is_no_success(vault: Vault, media: Path, tmp_path: Path) -> None:
+    manifest = backup_of(vault, tree_of_folder(vault, media))
+    with pytest.raises(NotFound, match=r"\*\.jpgg"):
+        restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), globs=("*.jpgg",)))
+    assert not (tmp_path / "out").exists()
+    restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), globs=("*.jpgg", "empty")))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["empty"]
+
+
 def test_only_what_rows_name_is_restored_where_it_is_asked_for(
     vault: Vault, media: Path, tmp_path: Path
 ) -> None:

@@ -197,6 +197,7 @@ def test_a_big_mutable_file_of_which_little_changed_costs_little(
     assert bench.back_up().tree.new_bytes == size
     assert bench.stored_bytes() - stored < size * 0.06
     assert bench.contents() == on_disk(bench.root)
+    assert bench.back_up(full=True).tree.new_files == 0, "read again, and nothing of it is new"
 
 
 def test_packs_of_which_little_is_needed_are_written_anew(

@@ -60,6 +60,7 @@ class Work:
     outside: Kept = field(default_factory=Kept)
     long_names: Kept = field(default_factory=Kept)
     odd_bits: int = 0
+    chosen: int = 0
     left_out: int = 0
     #: What will surely be taken of the disk: all that is written but for files with holes.
     sure_bytes: int = 0
@@ -153,6 +154,7 @@ class Look:
                 if entry.type != "folder" and not chosen(entry):
                     self._work.left_out += 1
                     continue
+                self._work.chosen += 1
                 for folder in above:
                     self._folder(folder)
                 above.clear()

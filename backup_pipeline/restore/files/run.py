@@ -155,6 +155,13 @@ def _looked(
                     remedy="run it as a user who may read and write there; nothing was written",
                 ) from error
             works.append(work)
+        if order.globs and not any(work.chosen for work in works):
+            named = ", ".join(tree.name for tree in trees)
+            raise NotFound(
+                f"nothing in {named} of the backup {manifest.id} fits {', '.join(order.globs)}",
+                remedy="patterns are as in .gitignore: '*.pdf' is a name at any depth, 'orders/2026' a path from the root "
+                "of the tree; nothing was written",
+            )
         free, refused = _room(target, root, works, order)
         missing = _missing(vault, manifest, trees, order)
         plan = FilesPlan(
