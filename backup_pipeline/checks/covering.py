@@ -97,16 +97,29 @@ def judge(
 def _gaps(
     full: Sequence[datetime], policy: RetentionSettings, schedule: str | None, zone: str, now: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Where every day should still be there. Behind that the rules themselves thin out; whether the newest one is too
-    old is for `fresh` to say."""
+    """Where every day should still be there, then every week, month, year. How old the newest one may be is for `fresh`
+    to say."""
     if schedule is None:
         return
-    dense = now - timedelta(days=max(policy.daily - 1, policy.min_age_days - 1, 0))
+    dense = [(now - reach, allowed) for reach, allowed in _reaches(policy) if reach]
     for earlier, later in pairwise(full):
-        if later <= dense:
-            continue
-        if earlier >= dense and later - earlier > SLACK * DAY and _missed(schedule, zone, earlier, later):
-            yield earlier, later
+        for begins, allowed in dense:
+            # Of a gap that began where less is promised, the part counts that lies where it is.
+            since = max(earlier, begins)
+            if later - since > allowed and _missed(schedule, zone, since, later):
+                yield earlier, later
+                break
+
+
+def _reaches(policy: RetentionSettings) -> tuple[tuple[timedelta, timedelta], ...]:
+    """How far back the days, weeks, months and years are kept, and how far apart two that stand for neighbours may be:
+    the newest of a week may be its Monday's, where the other days failed, and that of the next its Sunday's."""
+    return (
+        (max(policy.daily - 1, policy.min_age_days - 1, 0) * DAY, SLACK * DAY),
+        (7 * max(policy.weekly - 1, 0) * DAY, 14 * DAY),
+        (28 * max(policy.monthly - 1, 0) * DAY, 62 * DAY),
+        (365 * max(policy.yearly - 1, 0) * DAY, 732 * DAY),
+    )
 
 
 def _missed(schedule: str, zone: str, earlier: datetime, later: datetime) -> bool:

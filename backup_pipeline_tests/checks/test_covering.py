@@ -58,3 +58,29 @@ def test_days_that_the_rules_thin_out_are_no_gaps() -> None:
     assert codes(nights(*range(7), *weekly), policy) == []
     hourly = sorted({*nights(*range(7)), *(NOW - timedelta(hours=h) for h in range(10))})
     assert codes(hourly, RetentionSettings(last=10, daily=7), "0 * * * *") == []
+
+
+def test_a_gap_that_began_before_the_days_of_the_rules_is_a_gap_in_them() -> None:
+    """Nothing ran for five weeks, until the day before yesterday; what is older was kept as a week's."""
+    policy = RetentionSettings(daily=30, weekly=8)
+    assert codes(nights(0, 1, 40, 47), policy) == ["history-gap"]
+    (finding,) = judge(nights(0, 1, 40, 47), policy, schedule=NIGHTLY, zone="UTC", now=NOW).findings
+    assert "once for 39.0 days" in finding.message
+    # The day on which they begin is nobody's gap.
+    assert codes(nights(*range(29), 33, 40, 47), policy) == []
+    # Where a week is the rule, one of Sundays is no gap and two are.
+    sundays = [6 + 7 * n for n in range(8)]
+    assert codes(nights(*sundays), RetentionSettings(daily=30, weekly=8), "0 2 * * 0") == []
+
+
+def test_weeks_months_and_years_that_are_missing_are_gaps_as_well() -> None:
+    sundays = [6 + 7 * n for n in range(12)]
+    weekly = RetentionSettings(weekly=8)
+    assert codes(nights(*sundays), weekly, "0 2 * * 0") == []
+    assert codes(nights(*(age for age in sundays if age != 20)), weekly, "0 2 * * 0") == []  # fourteen days
+    assert codes(nights(*(age for age in sundays if age not in (20, 27))), weekly) == ["history-gap"]
+    months = [10 + 30 * n for n in range(12)]
+    assert codes(nights(*months), RetentionSettings(monthly=12)) == []
+    broken = [age for age in months if age not in (100, 130)]
+    assert codes(nights(*broken), RetentionSettings(monthly=12)) == ["history-gap"]
+    assert codes(nights(*broken), RetentionSettings(monthly=2)) == []
