@@ -75,7 +75,7 @@ def prune(
         now=now,
         dry_run=dry_run,
         despite_anomaly=despite_anomaly,
-        locked=locked_by_the_vault(project) if copy is not None else lambda _system, _id: "",
+        locked=_locked(project, copy),
         listener=listener,
     )
 
@@ -87,6 +87,10 @@ def _no_rules(project: Project, system: str | None) -> ConfigError:
         f"there is no `retention:` {f'for {system}' if system else 'in the configuration'}, so everything stays",
         remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
     )
+
+
+def _locked(project: Project, copy: str | None) -> Locked:
+    return locked_by_the_vault(project) if copy is not None else lambda _system, _id: ""
 
 
 def locked_by_the_vault(project: Project) -> Locked:
@@ -128,6 +132,7 @@ def forget(
         now=project.clock(),
         force=force,
         policy=project.settings.retention_of(system),
+        locked=_locked(project, copy),
     )
 
 

@@ -93,6 +93,19 @@ def _promises(
     return {}
 
 
+def _of_a_lost_one(
+    vault: Vault, system: str, identifier: str, policy: RetentionSettings | None, locked: Locked
+) -> dict[str, str]:
+    """What cannot be read is not the newest or the proven one of anything; what somebody said of it still holds."""
+    found = {}
+    pin = keeping.pin_of(vault.store, system, identifier)
+    if pin is not None or (policy is not None and identifier in policy.pin):
+        found["pinned"] = f"pinned: {pin.reason}" if pin is not None and pin.reason else "pinned"
+    if reason := locked(system, identifier):
+        found["locked"] = reason
+    return found
+
+
 def forget_one(
     vault: Vault,
     system: str,
@@ -118,6 +131,8 @@ def forget_one(
         if known is None and not lost:
             _demand(vault, system, identifier)
         promises = _promises(census, system, identifier, now, policy)
+        if known is None:
+            promises = _of_a_lost_one(vault, system, identifier, policy, locked)
         if standing := {name: text for name, text in promises.items() if name not in forced}:
             flags = " ".join(f"--force {name}" for name in promises)
             raise ConfigError(

@@ -137,6 +137,9 @@ def test_a_copy_keeps_what_the_vault_keeps_and_then_follows_the_rules(shop: Fold
     assert "0 backups forgotten" in shop.good("prune", "--copy", "other").stdout
     kept = shop.good("prune", "--copy", "other", "--dry-run").stdout
     assert kept.count("the vault still has it") == 3
+    refused = shop.run("forget", "shop", identifiers[0], "--copy", "other", "--yes")
+    assert refused.code == 2
+    assert "--force locked" in refused.stderr
     shop.good("prune")
     report = json.loads(shop.good("prune", "--copy", "other", "--json").stdout)["data"]["report"]
     assert report["forgotten"] == [f"shop {name}" for name in identifiers[:2]]
@@ -144,3 +147,6 @@ def test_a_copy_keeps_what_the_vault_keeps_and_then_follows_the_rules(shop: Fold
     shutil.rmtree(shop.path / "vault")
     assert shop.run("prune", "--copy", "other").code == 0
     assert "the copy is all there is" in shop.good("prune", "--copy", "other", "--dry-run").stdout
+    refused = shop.run("forget", "shop", identifiers[2], "--copy", "other", "--yes")
+    assert refused.code == 2
+    assert "the copy is all there is" in refused.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.checks.verify import verify, verify_all
+from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import ConfigError, NotFound, VaultBusy
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id
@@ -21,6 +22,7 @@ from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import journal, keeping, layout, lock
 from backup_pipeline.vault.committing import committing, read_garbage
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.harness.damage import rewrite
 from backup_pipeline_tests.harness.handmade import (
     back_up_by_hand,
     identifier_of,
@@ -232,6 +234,24 @@ def test_forget_refuses_what_is_never_removed_and_says_how_to_insist(vault: Vaul
     done = forget_one(vault, "shop", identifier, why="", now=NOW, force=["newest", "proven", "pinned"])
     assert done.own > 0
     assert vault.ids("shop")[-1] == identifier_of(3)
+    assert verify_all(vault, "shop").findings == ()
+
+
+def test_forget_keeps_a_pinned_backup_that_is_damaged_until_it_is_told_otherwise(vault: Vault) -> None:
+    identifier = identifier_of(2)
+    pin(vault, "shop", identifier, "the audit", NOW)
+    path = Path(vault.store.address) / layout.manifest_key("shop", identifier)
+    rewrite(path, path.read_bytes()[:-20])
+    policy = RetentionSettings(last=1, pin=(identifier_of(3),))
+    with pytest.raises(ConfigError, match="the audit") as caught:
+        forget_one(vault, "shop", identifier, why="", now=NOW, policy=policy)
+    assert "--force pinned" in caught.value.remedy
+    forget_one(vault, "shop", identifier, why="", now=NOW, policy=policy, force=["pinned"])
+    path = Path(vault.store.address) / layout.manifest_key("shop", identifier_of(3))
+    path.unlink()
+    with pytest.raises(ConfigError, match="pinned"):
+        forget_one(vault, "shop", identifier_of(3), why="", now=NOW, policy=policy)
+    forget_one(vault, "shop", identifier_of(3), why="", now=NOW, policy=policy, force=["pinned"])
     assert verify_all(vault, "shop").findings == ()
 
 
