@@ -59,7 +59,8 @@ def read_state(vault: Vault) -> ScrubState:
 
 
 def choose(state: ScrubState, now: datetime, *, window: timedelta, interval: timedelta) -> tuple[str, ...]:
-    """The parts to read now: those that would be older than the window by the next run, and at least a fair share."""
+    """The parts to read now: those that would be older than the window by the next run, those in which something was
+    damaged (until it is healed every scrub says so, and not one in a month), and at least a fair share."""
     never = ""
     ordered = sorted(PARTS, key=lambda part: state.parts[part].at if part in state.parts else never)
     share = min(len(PARTS), max(1, math.ceil(len(PARTS) * interval / window)))
@@ -68,7 +69,8 @@ def choose(state: ScrubState, now: datetime, *, window: timedelta, interval: tim
         for part in ordered
         if part in state.parts and now + interval - parse_timestamp(state.parts[part].at) > window
     ]
-    chosen = dict.fromkeys((*late, *ordered[: max(share, 0)]))
+    hurt = [part for part in ordered if part in state.parts and state.parts[part].damaged]
+    chosen = dict.fromkeys((*late, *hurt, *ordered[:share]))
     return tuple(part for part in ordered if part in chosen)
 
 

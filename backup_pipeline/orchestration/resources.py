@@ -81,7 +81,8 @@ class LogListener:
     def __call__(self, advance: Advance) -> None:
         self._rows += advance.rows
         self._bytes += advance.bytes
-        if advance.note and advance.note != "reused":
+        # What is read back, and where a prune is, says its place all the time; a retry or a wait is news.
+        if advance.note and advance.note != "reused" and advance.phase not in ("verify", "compare"):
             self.log.warning(f"{advance.subject}: {advance.note}")
         if time.monotonic() - self._said_at >= self.every_seconds:
             self._said_at = time.monotonic()

@@ -120,3 +120,18 @@ def test_no_part_grows_older_than_the_window_when_runs_come_in_time(
         state = ScrubState({**state.parts, **dict.fromkeys(chosen, Scrubbed(timestamp(now)))})
         ages = [now + interval - parse_timestamp(part.at) for part in state.parts.values()]
         assert max(ages) <= max(window, interval)
+
+
+def test_what_is_damaged_is_said_by_every_scrub_until_it_is_healed(vault: Vault) -> None:
+    """One red run in a month is easily overlooked, and the green ones after it would be believed."""
+    hurt = vault.manifest("shop", identifier_of(1)).tables[1].chunks[0].object
+    path = Path(vault.store.address) / layout.object_key(hurt)
+    whole = path.read_bytes()
+    alter(path)
+    week = next(week for week in range(4) if scrubbed(vault, 7 * week).report.findings)
+    for later in (week + 1, week + 2):
+        found = scrubbed(vault, 7 * later)
+        assert [one.code for one in found.report.findings] == ["object-altered"]
+    rewrite(path, whole)
+    assert scrubbed(vault, 7 * (week + 3)).report.findings == ()
+    assert read_state(vault).parts[hurt.sha256[:2]].damaged == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -72,6 +73,10 @@ def test_the_scrub_job_reads_the_vault_back_and_looks_at_its_size(
     told = metadata(result)
     assert (told["parts_read"], told["parts_within_window"]) == (256, 256)
     assert "storage" in outcomes(result)
+    # 256 parts are no 256 lines, and none of them is a warning.
+    said_by_us = [one for one in instance.all_logs(result.run_id) if not one.is_dagster_event]
+    assert len(said_by_us) < 20
+    assert not [one.user_message for one in said_by_us if one.level >= logging.WARNING]
     victim = next(path for path in (kept.folder / "vault/objects").rglob("*") if path.is_file())
     victim.unlink()
     result = kept.job("scrub").execute_in_process(instance=instance, run_config=config, raise_on_error=False)
