@@ -59,7 +59,7 @@ def live_assets(plan: SystemPlan) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             asset.live,
             group_name=plan.system,
-            description=f"The live {'schema' if asset.schema is not None else 'table'} `{asset.title}` of "
+            description=f"The live {'schema' if asset.schema is not None else 'table'} {asset.title} of "
             f"{plan.system}. Not made by a backup; what is read from.",
             kinds={plan.engine, "source"} if plan.engine else {"source"},
             metadata={"dagster/table_name": asset.title}
@@ -214,8 +214,8 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
         required_resource_keys={KEY},
         check_specs=[spec.dagster_spec(key) for spec in (*INLINE, *file_checks(project, system))],
         freshness_policy=_freshness(project, system),
-        description=f"The newest backup of **{system}**: what it holds, how it was read, and whether it is whole. "
-        "Selecting some tables makes a *partial* backup, which never counts as the latest one.",
+        description=f"The newest backup of {system}: what it holds, how it was read, and whether it is whole. "
+        "Selecting some tables makes a partial backup, which never counts as the latest one.",
     )
     def manifest(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
@@ -266,7 +266,7 @@ def _schema_metadata(manifest: Manifest, schema: Schema, plan: SystemPlan) -> Me
 
 
 def _schema_spec(plan: SystemPlan, settings: SystemSettings) -> dg.AssetSpec:
-    text = f"The definitions of **{plan.system}**: tables, keys, sequences and everything else, of the same moment as the rows."
+    text = f"The definitions of {plan.system}: tables, keys, sequences and everything else, of the same moment as the rows."
     if not plan.inventoried:
         text += (
             "\n\nThe tables are not known yet: they appear after the first backup, or after "
@@ -287,9 +287,9 @@ def _schema_spec(plan: SystemPlan, settings: SystemSettings) -> dg.AssetSpec:
 def _table_spec(plan: SystemPlan, settings: SystemSettings, asset: TableAsset) -> dg.AssetSpec:
     groups = settings.selection.groups_of(tuple(table.id for table in asset.tables))
     member_of = [name for name, members in groups.items() if members]
-    lines = [f"`{asset.title}`, as it was in the snapshot of the newest backup."]
+    lines = [f"{asset.title}, as it was in the snapshot of the newest backup."]
     if asset.schema is not None:
-        lines = [f"The {len(asset.tables)} tables of the schema `{asset.title}`; they stand in the metadata."]
+        lines = [f"The {len(asset.tables)} tables of the schema {asset.title}; they stand in the metadata."]
     if member_of:
         lines.append(f"Groups: {', '.join(member_of)}.")
     metadata: dict[str, object] = {"dagster/storage_kind": plan.engine}

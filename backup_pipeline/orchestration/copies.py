@@ -53,7 +53,7 @@ def _copy_asset(project: Project, plan: SystemPlan, name: str) -> dg.AssetsDefin
         tags=dict(settings.tags),
         pool=naming.copy_pool(system, name),
         required_resource_keys={KEY},
-        description=f"The backups of **{system}** in the copy `{name}`: the same bytes in another place. Objects first, "
+        description=f"The backups of {system} in the copy {name}: the same bytes in another place. Objects first, "
         "the manifest last; only what is missing is sent.",
     )
     def copy(context: dg.AssetExecutionContext, config: CopyConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -33,8 +33,8 @@ def drill_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
         tags=dict(settings.tags),
         pool="drill",
         required_resource_keys={KEY},
-        description=f"The newest backup of **{system}**, restored into a scratch database and compared row for row. "
-        "It is done when it is green; its `recovery_seconds` is the measured recovery time.",
+        description=f"The newest backup of {system}, restored into a scratch database and compared row for row. "
+        "It is done when it is green; its recovery_seconds is the measured recovery time.",
     )
     def drill(context: dg.AssetExecutionContext, config: DrillConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)

@@ -122,12 +122,14 @@ def manifest_metadata(manifest: Manifest, line: Listed, where: str, history: Seq
             if manifest.scope == "full"
             else f"PARTIAL: {len(manifest.tables)} tables; it never counts as the latest backup"
         ),
+        "content": dg.MetadataValue.text(_content(manifest, line)),
         "snapshot_at": dg.MetadataValue.timestamp(parse_timestamp(manifest.snapshot_at)),
         "manifest": dg.MetadataValue.path(where)
         if "://" not in where or where.startswith("file:")
         else dg.MetadataValue.url(where),
         "dagster/row_count": dg.MetadataValue.int(manifest.rows),
         "tables": dg.MetadataValue.int(len(manifest.tables)),
+        "files": dg.MetadataValue.int(sum(tree.files for tree in manifest.files)),
         "bytes": dg.MetadataValue.int(line.bytes),
         "stored_bytes": dg.MetadataValue.int(line.stored),
         "duration_seconds": dg.MetadataValue.float(round(line.seconds, 3)),
@@ -153,16 +155,25 @@ def manifest_metadata(manifest: Manifest, line: Listed, where: str, history: Seq
     return found
 
 
+def _content(manifest: Manifest, line: Listed) -> str:
+    """The line that a person reads; the bare numbers are there for the plots."""
+    files = f", {sum(tree.files for tree in manifest.files):,} files" if manifest.files else ""
+    return (
+        f"{len(manifest.tables):,} tables, {manifest.rows:,} rows{files}, {as_size(line.bytes)}; "
+        f"{as_size(line.stored)} in the vault"
+    )
+
+
 def size_over_time(history: Sequence[Listed]) -> str:
     """A line of bars and the last few backups as a table; the UI draws `bytes` as a plot besides."""
     lines = [
-        f"`{bars([line.bytes for line in history])}` {_bytes(history[0].bytes)} → {_bytes(history[-1].bytes)}",
+        f"`{bars([line.bytes for line in history])}` {as_size(history[0].bytes)} → {as_size(history[-1].bytes)}",
         "",
         "| backup | rows | size | stored | seconds |",
         "|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {line.id} | {_count(line.rows)} | {_bytes(line.bytes)} | {_bytes(line.stored)} | {line.seconds:.1f} |"
+        f"| {line.id} | {_count(line.rows)} | {as_size(line.bytes)} | {as_size(line.stored)} | {line.seconds:.1f} |"
         for line in reversed(history[-10:])
     ]
     return "\n".join(lines)
@@ -201,9 +212,9 @@ def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
         {
             "severity": finding.severity,
             "about": finding.table or finding.tree or "",
-            "what": finding.message,
+            # With its examples: in a column of their own, names without a blank leave no room for anything else.
+            "what": ": ".join([finding.message, *filter(None, ["; ".join(finding.examples[:3])])]),
             "remedy": finding.remedy,
-            "examples": "; ".join(finding.examples[:3]),
             "code": finding.code,
         }
         for finding in shown
@@ -230,7 +241,7 @@ def _columns(**types: str) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(name=name, type=kind) for name, kind in types.items()])
 
 
-def _bytes(count: int) -> str:
+def as_size(count: int) -> str:
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:

@@ -9,10 +9,11 @@ its part beside the draft of the run, and the manifest's step puts both together
 import dagster as dg
 
 from backup_pipeline.config import SystemSettings
+from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import Incomplete, NotFound
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.orchestration import naming, tokens
-from backup_pipeline.orchestration.metadata import Metadata, findings_table
+from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import KEY, Backups, failures_told
 from backup_pipeline.project import Project, trees
@@ -31,11 +32,15 @@ def live_trees(project: Project, plan: SystemPlan) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             naming.live_tree_key(plan.system, name),
             group_name=plan.system,
-            description=f"The live files `{name}` of {plan.system}. Not made by a backup; what is read from.",
-            kinds={"file", "source"},
+            description=f"The live files {name} of {plan.system}. Not made by a backup; what is read from.",
+            kinds={_kind(tree), "source"},
         )
-        for name in project.system(plan.system).files
+        for name, tree in project.system(plan.system).files.items()
     ]
+
+
+def _kind(tree: FilesSettings) -> str:
+    return "s3" if tree.bucket is not None else "dropbox" if tree.dropbox is not None else "file"
 
 
 def tree_assets(project: Project, plan: SystemPlan) -> list[dg.AssetsDefinition]:
@@ -49,12 +54,12 @@ def _tree_asset(system: str, name: str, settings: SystemSettings) -> dg.AssetsDe
         # After the snapshot: every file that a row of this backup names can be there.
         deps=[naming.schema_key(system), naming.live_tree_key(system, name)],
         group_name=system,
-        kinds={"file"},
+        kinds={_kind(settings.files[name])},
         owners=list(settings.owners),
         tags=dict(settings.tags),
         pool=naming.pool(system),
         required_resource_keys={KEY},
-        description=f"The files `{name}` of **{system}**, as they were right after the snapshot of the rows. What "
+        description=f"The files {name} of {system}, as they were right after the snapshot of the rows. What "
         "did not change since the backup before is not read again; a content is stored once.",
     )
     def tree(context: dg.AssetExecutionContext, config: TreeConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -115,6 +120,7 @@ def tree_metadata(tree: FileTree, manifest: Manifest) -> Metadata:
     found: Metadata = {
         "backup": dg.MetadataValue.text(manifest.id),
         "read_from": dg.MetadataValue.text(tree.address),
+        "size": dg.MetadataValue.text(f"{tree.files:,} files, {as_size(tree.bytes)}"),
         "files": dg.MetadataValue.int(tree.files),
         "bytes": dg.MetadataValue.int(tree.bytes),
         "new_files": dg.MetadataValue.int(tree.new_files),

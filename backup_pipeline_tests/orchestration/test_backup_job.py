@@ -52,7 +52,7 @@ def test_every_table_is_recorded_with_what_the_ui_shows(shop: Shop, instance: dg
     assert manifest["scope"] == "full"
     assert manifest["tables"] == 4
     assert manifest["dagster/row_count"] == 8
-    assert {"bytes", "stored_bytes", "ratio", "duration_seconds", "snapshot_at"} <= manifest.keys()
+    assert {"content", "bytes", "stored_bytes", "ratio", "duration_seconds", "snapshot_at"} <= manifest.keys()
     assert manifest["manifest"].endswith(f"/shop/{backup}/manifest.json")
 
 

@@ -31,6 +31,7 @@ def test_only_a_system_with_file_trees_has_these_checks(shop: Shop) -> None:
 
 def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
     (shop.folder / "media").mkdir()
+    (shop.folder / "media" / "any").touch()  # an empty tree is a finding of its own
     project = shop.configure(SETTINGS)
     manifest = project.backup("shop")
     entries, packs = with_contents(project.vault, {"Ada": b"a" * 200, "other": b"b"})

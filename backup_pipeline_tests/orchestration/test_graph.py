@@ -79,6 +79,15 @@ def test_the_graph_of_a_system(shop: Shop) -> None:
     }
 
 
+def test_descriptions_are_plain_text_because_the_catalog_shows_them_as_they_are(shop: Shop) -> None:
+    shop.configure("files: {media: {path: ./media}}\nretention: {last: 1}", top="copies: {disk: ./disk}")
+    specs = list(build_defs(shop.project).resolve_all_asset_specs())
+    assert {"media", "disk", "retention", "drill"} <= {spec.key.path[-1] for spec in specs}
+    for spec in specs:
+        assert spec.description, spec.key
+        assert not set(spec.description) & set("*`"), spec.description
+
+
 def test_schedules_run_without_a_switch_in_the_zone_of_the_system(shop: Shop) -> None:
     shop.configure(
         'schedule: "30 1 * * *"\ndrill_schedule: "0 5 * * 0"\ntimezone: Europe/Berlin',
