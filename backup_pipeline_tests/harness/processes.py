@@ -11,7 +11,7 @@ import time
 from backup_pipeline_tests.benchmarks.measure import tree
 
 
-def kill_tree(process: subprocess.Popen[bytes]) -> bool:
+def kill_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> bool:
     """SIGKILL to a process and all its descendants; whether it was still alive to be killed.
 
     The processes are stopped first: a tree that keeps growing while it is killed would leave some alive.

@@ -17,6 +17,7 @@ import pytest
 from backup_pipeline.errors import ConfigError, ServerFailed
 from backup_pipeline.orchestration.ui import serve
 from backup_pipeline_tests.harness.engines import wait_for
+from backup_pipeline_tests.harness.processes import kill_tree
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 QUERY = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
@@ -71,16 +72,24 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
         # As from a script that is not a terminal's, where `dagster dev` ignored both signals.
         start_new_session=True,
     ) as process:
-        assert process.stdout is not None
-        assert f"http://127.0.0.1:{port}" in process.stdout.readline()
-        (repository,) = ask(port)["repositoriesOrError"]["nodes"]  # type: ignore[index]
-        assert {job["name"] for job in repository["jobs"]} >= {"backup_shop", "drill_shop"}
-        # That of the shop's backup, and the monthly scrub.
-        assert [one["scheduleState"]["status"] for one in repository["schedules"]] == ["RUNNING", "RUNNING"]
-        below = descendants(process.pid)
-        assert len(below) >= 3
-        process.send_signal(number)
-        assert process.wait(30) == 0
+        try:
+            assert process.stdout is not None
+            assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+            (repository,) = ask(port)["repositoriesOrError"]["nodes"]  # type: ignore[index]
+            assert {job["name"] for job in repository["jobs"]} >= {"backup_shop", "drill_shop"}
+            # That of the shop's backup, and the monthly scrub.
+            assert [one["scheduleState"]["status"] for one in repository["schedules"]] == [
+                "RUNNING",
+                "RUNNING",
+            ]
+            below = descendants(process.pid)
+            assert len(below) >= 3
+            process.send_signal(number)
+            assert process.wait(30) == 0
+        finally:
+            # Leaving the block waits for the process: a failed assertion would wait for ever.
+            if process.poll() is None:
+                kill_tree(process)
     assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
 
 
