@@ -145,7 +145,7 @@ def export_tree(
     Read without the system's lock, so that trees can be read side by side; only the draft is theirs in common."""
     stored = _read_patiently(vault, vault.draft(system, token), tree, pauses, listener, clock)
     what = f"files of {system} ({tree.name})"
-    with lock.hold_when_free(vault.store, system, what, patience=PATIENCE):
+    with lock.hold_when_free(vault.store, layout.lock_key(system), what, patience=PATIENCE):
         draft = _merged(vault.draft(system, token), stored)
         vault.notes.put(layout.draft_key(system, token), canonical.encode(draft), overwrite=True)
         return draft

@@ -59,6 +59,7 @@ def prune(
     copy: str | None = None,
     dry_run: bool = False,
     despite_anomaly: bool = False,
+    patience: float = 0.0,
     listener: Listener = silent,
 ) -> PruneReport:
     """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault."""
@@ -76,6 +77,7 @@ def prune(
         dry_run=dry_run,
         despite_anomaly=despite_anomaly,
         locked=_locked(project, copy),
+        patience=patience,
         listener=listener,
     )
 

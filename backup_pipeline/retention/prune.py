@@ -119,9 +119,11 @@ def prune(
     dry_run: bool = False,
     despite_anomaly: bool = False,
     locked: Locked = lambda _system, _id: "",
+    patience: float = 0.0,
     listener: Listener = silent,
 ) -> PruneReport:
-    """`rules`: of the systems that have some. `systems`: forget backups of these only; objects are the whole vault's."""
+    """`rules`: of the systems that have some. `systems`: forget backups of these only; objects are the whole vault's.
+    `patience`: so many seconds it waits for another prune of the vault."""
     began = time.monotonic()
     counting.demand_a_vault(vault.store)
     chosen = None if systems is None else frozenset(systems)
@@ -131,7 +133,7 @@ def prune(
         stays = census.named_by(_staying(plans))
         swept = _sweep(work, census, stays, grace, None)
         return _report(work, plans, (), swept, began, dry_run=True)
-    with lock.hold_key(vault.store, layout.PRUNE_LOCK, "prune") as held:
+    with lock.hold_when_free(vault.store, layout.PRUNE_LOCK, "prune", patience=patience) as held:
         census, plans = _plan(work)
         _accept(work, plans)
         for system in census.systems:

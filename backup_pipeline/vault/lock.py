@@ -121,13 +121,13 @@ def hold(
 
 
 @contextmanager
-def hold_when_free(store: Store, system: str, what: str, *, patience: float) -> Iterator[Held]:
-    """The same for somebody who has time: waits while another holds it, so many seconds at most."""
+def hold_when_free(store: Store, key: str, what: str, *, patience: float) -> Iterator[Held]:
+    """`hold_key` for somebody who has time: waits while another holds it, so many seconds at most."""
     deadline = time.monotonic() + patience
     while True:
         taken = False
         try:
-            with hold(store, system, what) as held:
+            with hold_key(store, key, what) as held:
                 taken = True
                 yield held
                 return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -10,6 +12,7 @@ import pytest
 
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.project import Project
+from backup_pipeline.vault import layout, lock
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 
 RULES = 'retention: {last: 2, grace: 1s, schedule: "0 5 * * *"}\nscrub: {schedule: "0 6 1 * *"}'
@@ -52,6 +55,23 @@ def test_a_dry_run_from_the_launchpad_changes_nothing(kept: Shop, instance: dg.D
     config = {"ops": {"shop__retention": {"config": {"dry_run": True}}}}
     kept.job("prune_shop").execute_in_process(instance=instance, run_config=config)
     assert len(kept.project.vault.ids("shop")) == 4
+
+
+def test_a_prune_that_meets_another_one_waits_for_it(kept: Shop, instance: dg.DagsterInstance) -> None:
+    """The CLI's, or that of another system where the instance has no limit for the pool."""
+    began, met = threading.Event(), kept.project.vault.store
+
+    def other() -> None:
+        with lock.hold_key(met, layout.PRUNE_LOCK, "prune"):
+            began.set()
+            time.sleep(2)
+
+    beside = threading.Thread(target=other)
+    beside.start()
+    assert began.wait(10)
+    result = kept.job("prune_shop").execute_in_process(instance=instance)
+    beside.join()
+    assert metadata(result)["forgotten"] == 2
 
 
 def test_a_prune_that_found_something_in_its_way_fails_loudly(
