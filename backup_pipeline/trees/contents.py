@@ -34,6 +34,14 @@ class Contents:
     def add(self, sha256: bytes, spot: Spot) -> None:
         """`sha256` as 32 bytes. What is known already stays where it is."""
         self._new.setdefault(sha256, _packed(spot))
+        self._lay_aside()
+
+    def move(self, sha256: bytes, spot: Spot) -> None:
+        """It is there now, wherever it was: stored anew because that place is given up."""
+        self._new[sha256] = _packed(spot)
+        self._lay_aside()
+
+    def _lay_aside(self) -> None:
         if len(self._new) >= self._run:
             self._runs.append(b"".join(key + self._new[key] for key in sorted(self._new)))
             self._new = {}
@@ -42,7 +50,8 @@ class Contents:
         found = self._new.get(sha256)
         if found is not None:
             return _spot(found)
-        for run in self._runs:
+        # The last word first.
+        for run in reversed(self._runs):
             low, high = 0, len(run) // _RECORD
             while low < high:
                 middle = (low + high) // 2

@@ -363,7 +363,7 @@ class _Run:
         else:
             assert content.data is not None
             spot = self.packing.add(content.sha256, content.data, shrinks=content.shrinks)
-        self.previous.contents.add(digest, spot)
+        self.previous.contents.move(digest, spot)
         return spot, True
 
     def _compare(self, item: _Item, content: Content) -> None:

@@ -13,6 +13,7 @@ import pytest
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.sources.files.base import Found
 from backup_pipeline.trees import StoredTree, reading
+from backup_pipeline.trees.contents import Contents
 from backup_pipeline.vault import packs
 from backup_pipeline.vault.journal import TreeNote
 from backup_pipeline_tests.harness.trees import TreeBench, on_disk
@@ -211,6 +212,24 @@ def test_packs_of_which_little_is_needed_are_written_anew(
     bench.back_up()  # what is needed is known when this listing is written
     third = bench.back_up().tree
     assert not {pack.sha256 for pack in third.packs} & {pack.sha256 for pack in first.packs}
+    assert bench.contents() == on_disk(bench.root)
+
+
+@pytest.mark.parametrize("run", [4, 1 << 17])
+def test_a_content_of_a_pack_that_is_written_anew_is_stored_once_however_many_files_have_it(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch, run: int
+) -> None:
+    monkeypatch.setattr(Contents.__init__, "__defaults__", (run,))
+    same = os.urandom(10_000)
+    for number in range(40):
+        bench.put(f"once{number:02d}", os.urandom(10_000))
+        bench.put(f"same{number:02d}", same)
+    bench.back_up()
+    for number in range(35):
+        (bench.root / f"once{number:02d}").unlink()
+    bench.back_up()
+    third = bench.back_up().tree
+    assert (third.new_files, third.new_bytes) == (6, 60_000)
     assert bench.contents() == on_disk(bench.root)
 
 
