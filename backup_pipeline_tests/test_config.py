@@ -213,6 +213,10 @@ def test_a_doubled_dollar_is_a_dollar() -> None:
             "vault: {url: /srv/v, region: eu-central-1}\n" + system("")[len("vault: v\n") :],
             "line 1: vault: region means nothing for a store of the kind folder",
         ),
+        (
+            "copies: {nas: {url: /mnt/nas, max_rate: 5MB}}\n" + system(""),
+            "max_rate means nothing for a store of the kind folder",
+        ),
         ("copies: {away: {url: s3://b, endpont: x}}\n" + system(""), "copies.away.endpont: there is no such"),
         ("copies: {away: {url: s3://b, endpont: x}}\n" + system(""), "did you mean endpoint?"),
         ("copies: {Off-Site: s3://b}\n" + system(""), "a lower-case letter, then letters, digits or _"),

@@ -15,9 +15,10 @@ from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.values import Duration, Size
 from backup_pipeline.stores.options import StoreOptions
 
+_NETWORK = frozenset({"max_rate", "max_attempts"})
 #: Which settings mean something for which kind of store.
 _ONLY = {
-    "s3": frozenset(
+    "s3": _NETWORK.union(
         {
             "endpoint",
             "region",
@@ -34,10 +35,10 @@ _ONLY = {
             "pruner",
         }
     ),
-    "sftp": frozenset({"password", "key_file", "known_hosts"}),
-    "dropbox": frozenset({"token", "refresh_token", "app_key", "app_secret", "select_user", "namespace"}),
+    "sftp": _NETWORK | {"password", "key_file", "known_hosts"},
+    "dropbox": _NETWORK | {"token", "refresh_token", "app_key", "app_secret", "select_user", "namespace"},
 }
-_EVERYWHERE = frozenset({"url", "max_rate", "max_attempts", "within"})
+_EVERYWHERE = frozenset({"url", "within"})
 
 
 class LifecycleSettings(Strict):

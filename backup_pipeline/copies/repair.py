@@ -17,7 +17,7 @@ from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.transfer import Item, Outcome, Unreadable
-from backup_pipeline.errors import Damaged, NotFound, StoreUnavailable
+from backup_pipeline.errors import BackupError, Damaged, NotFound, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Advance, Listener, silent
@@ -107,10 +107,10 @@ class _Run:
         for name, other in others:
             try:
                 self.others.append((name, other, folders.look(other.store, self.system)))
-            except StoreUnavailable as error:
-                self.findings.append(
-                    Finding("warning", "copy-unreachable", f"{name}: {error.message}", remedy=error.remedy)
-                )
+            except (
+                VaultError
+            ) as error:  # a server that is down, a bucket that is gone, rights that were taken away
+                self.findings.append(unreachable(name, error))
 
     def top(self) -> None:
         """What says that this is a vault."""
@@ -283,6 +283,11 @@ class _Run:
             self.read,
             findings=tuple(self.findings),
         )
+
+
+def unreachable(name: str, error: BackupError) -> Finding:
+    """The other places are asked all the same."""
+    return Finding("warning", "copy-unreachable", f"{name}: {error.message}", remedy=error.remedy)
 
 
 def _beheaded(here: SystemFolder) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.copies.compare import Comparison, compare
 from backup_pipeline.copies.places import look_at_places
-from backup_pipeline.copies.repair import RepairReport, repair
+from backup_pipeline.copies.repair import RepairReport, repair, unreachable
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.copies.standing import Standing, standing
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound, VaultBusy
@@ -40,6 +40,7 @@ class Copied:
     system: str
     report: CopyReport | None = None
     error: BackupError | None = None
+    source: str = VAULT
 
     @property
     def ok(self) -> bool:
@@ -138,11 +139,12 @@ def copy_to_all(
                     patience=patience,
                     listener=listener,
                 ),
+                source=source,
             )
         except NotFound:
             raise
         except BackupError as error:
-            one = Copied(name, system, error=error)
+            one = Copied(name, system, error=error, source=source)
         each(one)
         done.append(one)
     return tuple(done)
@@ -155,8 +157,14 @@ def failure_of(done: Sequence[Copied], *, made: str = "") -> CopyFailed | None:
         return None
     first = bad[0]
     which = ", ".join(dict.fromkeys(one.name for one in bad))
-    many = "the copies" if len({one.name for one in bad}) > 1 else "the copy"
-    message = f"{many} {which} could not be brought up to date: {_why(first)}"
+    many = (
+        "the copies "
+        if len({one.name for one in bad}) > 1
+        else "the copy "
+        if first.name != VAULT
+        else "the "
+    )
+    message = f"{many}{which} could not be brought up to date: {_why(first)}"
     if made:
         message = f"the backup {made} was committed and is whole, but {message}"
     return CopyFailed(message, remedy=_remedy(first))
@@ -171,7 +179,8 @@ def _why(one: Copied) -> str:
 
 
 def _remedy(one: Copied) -> str:
-    again = f"`backup-pipeline copy {one.system} --to {one.name}` goes on from there"
+    origin = "" if one.source == VAULT else f" --from {one.source}"
+    again = f"`backup-pipeline copy {one.system}{origin} --to {one.name}` goes on from there"
     if one.error is not None:
         return f"{one.error.remedy}; then {again}" if one.error.remedy else again
     assert one.report is not None
@@ -276,8 +285,16 @@ def repair_place(
             f"there is no other place that {system} could be healed from",
             remedy="name another store under `copies:`; until then, a `backup --full` stores anew what has not changed",
         )
-    others: list[tuple[str, Vault]] = [(name, stores.open_place(project.settings, name)) for name in names]
-    return repair(
+    others: list[tuple[str, Vault]] = []
+    away: list[Finding] = []
+    for name in names:
+        try:
+            others.append((name, stores.open_place(project.settings, name)))
+        except ConfigError as error:
+            if sources:
+                raise
+            away.append(unreachable(name, error))  # a variable that is not set here, for one
+    report = repair(
         stores.open_place(project.settings, place),
         others,
         system,
@@ -286,3 +303,4 @@ def repair_place(
         dry_run=dry_run,
         listener=listener,
     )
+    return replace(report, findings=(*away, *report.findings))

@@ -16,6 +16,7 @@ from backup_pipeline.vault import lock
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
 from backup_pipeline_tests.harness.commands import Ended
 from backup_pipeline_tests.harness.damage import rewrite
+from backup_pipeline_tests.harness.stores import S3Server
 
 COPIES = "copies:\n  disk: ./disk\n  offsite: {url: ./offsite, within: 2d}\n"
 
@@ -148,6 +149,30 @@ def test_damage_is_healed_from_the_other_place_in_both_directions(copied: Folder
         copied.good("repair", "shop", *place)
         assert victim.read_bytes() == data
     assert "nothing to heal" in copied.good("repair", "shop").stdout
+
+
+@pytest.mark.parametrize("way", ["refuses", "unset"])
+def test_a_place_that_cannot_be_opened_does_not_keep_another_from_healing(
+    copied: Folder, way: str, moto_server: S3Server
+) -> None:
+    copied.good("backup", "shop", "--no-record")
+    bucket = ", ".join(line.strip() for line in moto_server.yaml().splitlines())
+    away = {"unset": '"${env:NOT_SET_HERE}"', "refuses": f"{{url: s3://no-such-bucket, {bucket}}}"}
+    config = copied.path / "backup.yaml"
+    config.write_text(config.read_text().replace("./disk", away[way]))
+    rewrite(objects(copied.path / "vault")[0], b"not this")
+    told = copied.good("repair", "shop", "--json").data
+    assert [one["source"] for one in told["healed"]] == ["offsite"]
+    assert [one["code"] for one in told["findings"]] == ["copy-unreachable"]
+
+
+def test_the_remedy_of_a_copy_that_failed_names_its_source(copied: Folder) -> None:
+    copied.good("backup", "shop", "--no-record")
+    shutil.rmtree(copied.path / "vault")
+    (copied.path / "vault").write_text("this is no folder")
+    ended = copied.run("copy", "shop", "--from", "disk", "--to", "vault")
+    assert ended.code == 17
+    assert "copy shop --from disk --to vault" in ended.stderr
 
 
 def test_what_no_place_has_right_is_said(copied: Folder) -> None:
