@@ -6,6 +6,7 @@ run puts them into packs; big ones are written from here, while they are read.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -33,6 +34,8 @@ BLOCK = 1024 * 1024
 #: A mutable file longer than this is kept as blocks, so that a small change costs little.
 IMAGE_FROM = 64 * 1024 * 1024
 PAGE = 4096
+#: What a file says that cannot be read although it may be: a bad sector, a file server that lost it.
+BROKEN = (errno.EIO, errno.ESTALE, errno.EBADMSG, errno.EACCES, errno.EPERM)
 #: Files that are changed in place by those who own them: databases, indexes, images of disks, mailboxes.
 MUTABLE = frozenset(
     """sqlite sqlite3 db db3 mdb accdb fdb index faiss usearch hnsw ann bin lance duckdb rdb aof mbox pst ost img qcow2 vmdk
@@ -185,6 +188,10 @@ class Reader:
             descriptor = self.source.descriptor(found)
             try:
                 image = self._image(found, known, Path(f"/dev/fd/{descriptor}"), PAGE)
+            except OSError as error:
+                if error.errno not in BROKEN:
+                    raise
+                raise Unreadable(f"{found.path}: {error.strerror}") from error
             finally:
                 os.close(descriptor)
             return Content(found, image.size, image.sha256, image=image, media=kind)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.accounts.aws import AwsAccess
+from backup_pipeline.accounts.aws import AwsAccess, Failure
 from backup_pipeline.errors import SourceError, SourceUnavailable
 from backup_pipeline.sources.files import bucket
-from backup_pipeline.sources.files.base import Found, Trouble, Vanished
+from backup_pipeline.sources.files.base import Found, Trouble, Unreadable, Vanished
 from backup_pipeline.sources.files.bucket import BucketSource
 from backup_pipeline_tests.contracts.files_contract import FilesContract, files_of, one_of, read
 from backup_pipeline_tests.harness.fault_proxy import Fault, FaultProxy, fault_proxy
@@ -117,6 +117,17 @@ def test_what_lies_in_an_archive_is_named_and_not_thawed_unasked(tree: BucketTre
     tree.put("warm", b"x")
     assert troubles(tree) == {"cold": "file-archived"}
     assert [one.path for one in tree.source.entries() if isinstance(one, Found)] == ["warm"]
+
+
+@pytest.mark.parametrize("code", ["InvalidRequest", "KMS.DisabledException"])
+def test_an_object_under_a_key_of_somebodys_own_costs_this_file_and_not_the_tree(
+    tree: BucketTree, code: str
+) -> None:
+    """No server here encrypts with a customer's key; AWS answers 400 to whoever has not got it."""
+    refused = tree.source._of_the_file("cannot read a")(Failure("permanent", f"{code}: no", code=code))
+    assert isinstance(refused, Unreadable)
+    other = tree.source._of_the_file("cannot read a")(Failure("permanent", "no", code="ExpiredToken"))
+    assert not isinstance(other, Unreadable), "what goes for all files ends the run"
 
 
 def test_patterns_choose_what_is_taken(tree: BucketTree) -> None:

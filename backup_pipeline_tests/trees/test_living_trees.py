@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from backup_pipeline.sources.files.base import Found
 from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.trees import StoredTree, database, reading
-from backup_pipeline.vault import packs
+from backup_pipeline.vault import blocks, packs
 from backup_pipeline_tests.harness.trees import TreeBench
 
 
@@ -125,6 +126,25 @@ def test_a_name_that_is_another_file_by_now_is_read_as_that_one(bench: TreeBench
 
     bench.back_up(source=Touched(bench.root, replace, 1))
     assert bench.contents()["a"] == b"new"
+
+
+def test_a_bad_sector_in_a_big_file_costs_this_file_and_not_the_backup(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "IMAGE_FROM", packs.LARGEST)
+    bench.put("vectors.index", bytes(packs.LARGEST + 1))
+    bench.put("other", b"x")
+
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blocks, "_fill", broken)
+        stored = bench.back_up()
+    assert severities(stored) == {"file-unreadable": "error"}
+    assert bench.contents() == {"other": b"x"}
+    assert severities(bench.back_up()) == {}
+    assert bench.contents().keys() == {"other", "vectors.index"}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody who may not read")

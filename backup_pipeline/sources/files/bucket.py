@@ -176,6 +176,9 @@ class BucketSource:
                 return Unreadable(
                     message, remedy=ACCESS_REMEDY if failure.kind == "denied" else "thaw it first"
                 )
+            if failure.code == "InvalidRequest" or failure.code.startswith("KMS"):
+                # Of this object alone: encrypted with a key of a customer's own, or with one that is turned off.
+                return Unreadable(message, remedy=failure.remedy)
             return SourceError(message, remedy=failure.remedy)
 
         return raised
