@@ -40,6 +40,5 @@ def fenced(language: str, text: str) -> str:
 def shown(name: str) -> str:
     """For people, inside a line of Markdown: what could end the line or the code span is replaced."""
     short = name if len(name) <= 120 else name[:120] + "…"
-    return "".join(
-        "?" if character == "`" or not character.isprintable() else character for character in short
-    )
+    plain = short.replace("`", "'")
+    return "".join(character if character.isprintable() else "?" for character in plain)

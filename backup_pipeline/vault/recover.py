@@ -42,6 +42,8 @@ SESSION = {
 #: So many names on one command line, and so many tables in one query.
 _NAMES = 400
 _TABLES = 200
+#: More of what was missed stands in the manifest.
+MOST_MISSED = 20
 
 
 def recover_text(manifest: Manifest, schema: Schema, images: Images | None = None) -> str:
@@ -63,7 +65,8 @@ and `sha256sum`. Whoever set up the backups knows where the key is kept; it is n
 
 ## 1. Is everything as it was written?
 
-This needs no key. No output means that all is well.
+This needs no key. Go to the folder that this page lies in (of a vault in a bucket, or on another host: bring it here
+first). No output means that all is well.
 
 ```bash
 sha256sum --quiet -c manifest.json.age.sha256
@@ -74,7 +77,7 @@ sha256sum --quiet -c manifest.json.age.sha256
 The commands for this very backup are in `RECOVER.md.age`. Write them where nobody else can read them:
 
 ```bash
-age -d -i /path/to/key.txt RECOVER.md.age > ~/RECOVER.md
+(umask 077; age -d -i /path/to/key.txt RECOVER.md.age > ~/RECOVER.md)
 ```
 
 Then open `~/RECOVER.md` and follow it.
@@ -82,16 +85,30 @@ Then open `~/RECOVER.md` and follow it.
 
 
 def _head(manifest: Manifest) -> Iterator[str]:
-    size = f"{len(manifest.tables)} tables, {manifest.rows} rows"
+    files = f", {sum(tree.files for tree in manifest.files)} files" if manifest.files else ""
+    size = f"{len(manifest.tables)} tables, {manifest.rows} rows{files}"
     yield f"# Recover {manifest.system}, backup {manifest.id}"
     yield (
         f"This is how to rebuild the {manifest.engine.name} database of **{manifest.system}** as it was at"
         f" **{manifest.snapshot_at}** ({size}, {manifest.engine.name} {shown(manifest.engine.version)}), with nothing"
-        " but the tools below.\nTake a breath. The steps only read the vault and only write to the new database that you"
-        " name; if one fails, correct what it says and start again with another new database."
+        " but the tools below.\nTake a breath. The steps only read the vault and only write to the new database"
+        f"{' and the new folder' if manifest.files else ''} that you name; if one fails, correct what it says and start"
+        " again with another new one."
+    )
+    yield (
+        "If the vault is in a bucket or on another host, bring it here first (`aws s3 sync`, `rclone copy`, `sftp -r`):"
+        " all of it, or this folder and the files that step 2 names."
     )
     if manifest.scope == "partial":
         yield "**This backup is partial**: only the tables below have rows. Look for a full one first."
+    missed = [finding for finding in manifest.findings if finding.severity == "error"]
+    if missed:
+        lines = [
+            f"- {shown(': '.join([finding.message, *filter(None, ['; '.join(finding.examples[:3])])]))}"
+            for finding in missed[:MOST_MISSED]
+        ]
+        more = f"\n- … and {len(missed) - MOST_MISSED} more" if len(missed) > MOST_MISSED else ""
+        yield "**It was not whole when it was made:**\n\n" + "\n".join(lines) + more
     if manifest.left_out:
         lines = [
             f"- {left.kind} `{shown(left.schema)}.{shown(left.name)}`: {shown(left.reason)}"

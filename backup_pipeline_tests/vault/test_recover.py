@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Engine, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.sources.postgres.session import SESSION_SETTINGS
@@ -91,6 +92,15 @@ def test_a_postgres_database_is_rebuilt_by_the_commands_alone(
     recover_postgres(torture, pg_major_server, target, tmp_path)
     assert schema_of(pg_major_server, target) == schema_of(pg_major_server, torture.url)
     assert rows_of(target) == rows_of(torture.url)
+
+
+def test_it_says_what_was_missed_when_the_backup_was_made(torture: Backed) -> None:
+    missed = Finding("error", "file-unreadable", "2 files could not be read", examples=("a.pdf", "`b`\n## 1"))
+    found = replace(torture.manifest, findings=(missed, Finding("info", "note", "not worth a word here")))
+    text = recover_text(found, torture.vault.schema(torture.manifest))
+    assert "It was not whole when it was made:**\n\n- 2 files could not be read: a.pdf; 'b'?## 1\n" in text
+    assert "not worth a word" not in text
+    assert "not whole" not in recover_text(torture.manifest, torture.vault.schema(torture.manifest))
 
 
 def test_no_name_breaks_out_of_the_commands(
