@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.backup import export_tree as export_tree_into
@@ -56,9 +57,25 @@ def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
         return DropboxSource(account, tree.dropbox, tree.include, tree.exclude)
     from backup_pipeline.sources.files.local import LocalSource
 
-    if tree.path is not None:
-        return LocalSource(settings.resolve(tree.path.get()), tree.include, tree.exclude)
-    return LocalSource(settings.base.resolve(), exclude=tree.exclude, paths=tree.paths)
+    vaults = tuple(_folders_of_backups(settings))
+    apart = (*vaults, settings.state_folder)
+    if tree.path is None:
+        return LocalSource(settings.base.resolve(), exclude=tree.exclude, paths=tree.paths, apart=apart)
+    root = settings.resolve(tree.path.get())
+    for vault in vaults:
+        if root.is_relative_to(vault):
+            raise ConfigError(
+                f"the file tree {root} lies in {vault}, where backups are kept",
+                remedy="name the folder of the application under `path:`, or keep the backups elsewhere",
+            )
+    return LocalSource(root, tree.include, tree.exclude, apart=apart)
+
+
+def _folders_of_backups(settings: Settings) -> Iterator[Path]:
+    for store in (settings.vault, *settings.copies.values()):
+        # What AWS is asked for is no folder; and what is wrong with an address, whoever opens it says.
+        if store.url.problem is None and not store.url.is_asked_later and store.scheme == "folder":
+            yield settings.resolve(store.url.get())
 
 
 def tree_order(project: Project, system: str, name: str, *, full: bool = False) -> TreeOrder:

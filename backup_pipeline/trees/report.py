@@ -85,6 +85,11 @@ _ALL = (
     ),
     _kind("warning", "path-missing", "… of `paths:` are not there: …", "correct `paths:`"),
     _kind("info", "file-vanished", "… files were deleted before they could be read: …"),
+    _kind(
+        "info",
+        "backups-inside",
+        "… folders of this tree hold backups or the state of this program, and are left out: …",
+    ),
     _kind("info", "file-special", "… entries are neither files nor folders nor links, and are left out: …"),
     _kind(
         "info",

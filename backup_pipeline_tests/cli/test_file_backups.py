@@ -74,6 +74,33 @@ def test_an_emptied_tree_stays_an_error_every_night_until_it_is_accepted(media: 
     assert "tree-" not in media.good("doctor", "shop").stdout
 
 
+def test_a_tree_around_its_own_vault_leaves_it_out_and_says_so(media: Folder) -> None:
+    config = media.path / "backup.yaml"
+    config.write_text(config.read_text().replace("{path: ./media}", "{path: .}"))
+    (media.path / "way").symlink_to("vault")
+    (media.path / "media" / "vault").mkdir()
+    (media.path / "media" / "vault" / "of-the-user").write_text("kept")
+    made = [media.good("backup", "shop", "--json").data["backup"] for _ in range(2)]
+    assert made[0]["files"] == made[1]["files"]
+    page = media.good("show", "shop").stdout
+    assert "backups-inside" in page
+    out = media.path.parent / "out"
+    media.good("restore", "shop", "--files", "media", "--to", str(out))
+    assert (out / "media" / "vault" / "of-the-user").read_text() == "kept"
+    assert not (out / "vault").exists()
+    assert (out / "way").is_symlink()
+    assert "backups-inside" in media.good("doctor", "shop").stdout
+
+
+def test_a_tree_inside_of_the_vault_is_an_error(media: Folder) -> None:
+    media.good("backup", "shop", "--no-record")
+    config = media.path / "backup.yaml"
+    config.write_text(config.read_text().replace("{path: ./media}", "{path: ./vault/objects}"))
+    ended = media.run("backup", "shop", "--no-record")
+    assert ended.code == 2
+    assert "where backups are kept" in ended.stderr
+
+
 def test_a_folder_that_is_not_there_fails_the_backup_and_says_so(media: Folder) -> None:
     (media.path / "media").rename(media.path / "elsewhere")
     ended = media.run("backup", "shop", "--no-record")

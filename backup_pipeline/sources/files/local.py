@@ -52,9 +52,12 @@ class LocalSource:
         exclude: tuple[str, ...] = (),
         *,
         paths: tuple[str, ...] = (),
+        apart: tuple[Path, ...] = (),
     ) -> None:
-        """`paths`: only these files and patterns of the folder, each from its root (`.env.example`, `settings/*.py`)."""
+        """`paths`: only these files and patterns of the folder, each from its root (`.env.example`, `settings/*.py`).
+        `apart`: folders that are left out wherever they lie in it: a vault in its own backups would double every night."""
         self.root = root
+        self.apart = apart
         self.paths = paths
         self.patterns = Patterns(paths or include, exclude, anchored=bool(paths))
         self._threads = threading.local()
@@ -69,7 +72,7 @@ class LocalSource:
         """Folders that are entered because of what `include` names in them are no entries themselves."""
         below = self._opened()
         try:
-            yield from self._walk(below)
+            yield from self._walk(below, self._left_out())
             yield from self._missing(below)
         finally:
             below.close()
@@ -83,7 +86,16 @@ class LocalSource:
                 remedy="is it mounted? Check `path:` of the file tree, and that the user that runs backups may read it",
             ) from error
 
-    def _walk(self, below: Below) -> Iterator[Found | Trouble]:
+    def _left_out(self) -> frozenset[tuple[int, int]]:
+        """By what they are, and not by a path: that may lead there in several ways."""
+        found = set()
+        for folder in self.apart:
+            with contextlib.suppress(OSError):
+                status = folder.stat()
+                found.add((status.st_dev, status.st_ino))
+        return frozenset(found)
+
+    def _walk(self, below: Below, apart: frozenset[tuple[int, int]]) -> Iterator[Found | Trouble]:
         """Depth first and without recursion. A folder's entry comes with its siblings, what is in it where `name/` sorts:
         behind `name-`, whose bytes are smaller."""
         stack = [("", *self._names(below, ""))]
@@ -97,6 +109,8 @@ class LocalSource:
                 if self.patterns.excludes(path, folder=True) or not self.patterns.may_hold(path):
                     continue
                 try:
+                    if apart and _identity(os.fstat(below.folder(path))) in apart:
+                        continue
                     inner = self._names(below, path)
                 except OSError as error:
                     if error.errno not in (*_GONE, errno.ELOOP):
@@ -104,7 +118,7 @@ class LocalSource:
                     continue
                 stack.append((path + "/", *inner))
             else:
-                yield from self._entry(below, prefix + os.fsdecode(name), database=name in databases)
+                yield from self._entry(below, prefix + os.fsdecode(name), name in databases, apart)
 
     def _names(self, below: Below, folder: str) -> tuple[Iterator[bytes], frozenset[bytes]]:
         """What there is, and which of it has something beside it that SQLite may have written."""
@@ -119,7 +133,9 @@ class LocalSource:
         written = [name for name in names if name.endswith(_WRITTEN_BESIDE)]
         return iter(names), frozenset(name.rpartition(b"-")[0] for name in written)
 
-    def _entry(self, below: Below, path: str, *, database: bool) -> Iterator[Found | Trouble]:
+    def _entry(
+        self, below: Below, path: str, database: bool, apart: frozenset[tuple[int, int]]
+    ) -> Iterator[Found | Trouble]:
         try:
             folder, name = below.parent(path)
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -131,6 +147,9 @@ class LocalSource:
         if self.patterns.excludes(path, folder=is_folder) or not self.patterns.includes(
             path, folder=is_folder
         ):
+            return
+        if is_folder and _identity(status) in apart:
+            yield Trouble(path, "backups-inside", path)
             return
         special = _SPECIAL.get(stat.S_IFMT(status.st_mode))
         if special is not None:
@@ -264,6 +283,10 @@ class LocalSource:
         from backup_pipeline.sources.files.local_diagnosis import diagnose
 
         return diagnose(self)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _written_beside(folder: int, name: str) -> str:

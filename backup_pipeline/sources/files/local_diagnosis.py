@@ -61,9 +61,15 @@ def _empty(source: LocalSource, counted: Counter[str]) -> Iterator[Finding]:
 def _named(troubles: dict[str, list[Trouble]]) -> Iterator[Finding]:
     for code, found in sorted(troubles.items()):
         yield Finding(
-            "info" if code == "file-special" else "warning" if code == "path-missing" else "error",
+            "info"
+            if code in ("file-special", "backups-inside")
+            else "warning"
+            if code == "path-missing"
+            else "error",
             code,
-            f"at least {len(found)} of the first entries: {found[0].message}",
+            f"left out, because backups are kept in it: {found[0].path}"
+            if code == "backups-inside"
+            else f"at least {len(found)} of the first entries: {found[0].message}",
             remedy=_REMEDIES.get(code, ""),
             examples=tuple(one.path for one in found[:_EXAMPLES]),
         )
