@@ -231,6 +231,32 @@ def test_never_less_than_the_policy(history: list[Candidate], policy: RetentionS
 
 
 @settings(max_examples=60, deadline=None)
+@given(histories(), policies, st.sampled_from(ZONES))
+def test_one_a_day_leaves_one_of_every_day_week_month_and_year_of_the_policy(
+    history: list[Candidate], policy: RetentionSettings, zone: str
+) -> None:
+    policy = policy.model_copy(update={"same_day": "replace"})
+    held = {one.id for one in history} & set(kept(decide(history, policy, zone, after(history))))
+    full = [one for one in history if one.scope == "full" and one.kind != "imported"]
+
+    def day(one: Candidate) -> date:
+        return moment_of(one.id).astimezone(ZoneInfo(zone)).date()
+
+    for count, period in (
+        (policy.daily, lambda d: d.toordinal()),
+        (policy.weekly, lambda d: d.isocalendar()[0] * 100 + d.isocalendar()[1]),
+        (policy.monthly, lambda d: d.year * 100 + d.month),
+        (policy.yearly, lambda d: d.year),
+    ):
+        for wanted in sorted({period(day(one)) for one in full}, reverse=True)[:count]:
+            there = [one for one in full if period(day(one)) == wanted]
+            stays = [one for one in there if one.id in held]
+            assert stays
+            if any(one.whole for one in there):
+                assert any(one.whole for one in stays)
+
+
+@settings(max_examples=60, deadline=None)
 @given(histories(), policies, st.sampled_from(ZONES), st.floats(0, 50))
 def test_pruning_twice_forgets_nothing_more(
     history: list[Candidate], policy: RetentionSettings, zone: str, days: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,51 @@ def test_a_store_that_stops_answering_ends_the_prune_and_the_next_one_goes_on(
     assert vault.ids("shop") == (identifier_of(4),)
     assert objects(vault) == named(vault)
     assert verify_all(vault, "shop").findings == ()
+
+
+class _Failing(LocalStore):
+    """A disk that is full, or gone, from one deed on."""
+
+    #: Deeds that go well; those of which kind fail; and how many there were.
+    good = 0
+    verb = "put"
+    deeds = 0
+
+    def _deed(self, verb: str) -> None:
+        if verb == _Failing.verb:
+            _Failing.deeds += 1
+            if _Failing.deeds > _Failing.good:
+                raise VaultError("the disk is full", remedy="free space")
+
+    def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        self._deed("put")
+        super().put(key, data, overwrite=overwrite)
+
+    def delete(self, key: str) -> None:
+        if key != layout.PRUNE_LOCK:  # one that cannot be given back is nobody's in five minutes
+            self._deed("delete")
+        super().delete(key)
+
+
+@pytest.mark.parametrize("verb", ["put", "delete"])
+def test_a_disk_that_fails_from_any_deed_on_hurts_nothing_and_the_next_prune_finishes(
+    tmp_path: Path, verb: str
+) -> None:
+    _Failing.verb, moments = verb, 0
+    while True:
+        vault = shop_vault(tmp_path / f"{moments}", nights=3)
+        _Failing.good, _Failing.deeds = moments, 0
+        report = None
+        with suppress(VaultError):
+            report = pruned(Vault(_Failing(Path(vault.store.address))), grace=0)
+        assert verify_all(vault, "shop").findings == (), moments
+        assert named(vault) <= objects(vault), moments
+        assert pruned(vault, grace=0, hours=1).findings == ()
+        assert vault.ids("shop") == (identifier_of(3),)
+        assert objects(vault) == named(vault)
+        assert verify_all(vault, "shop").findings == ()
+        if _Failing.deeds <= moments:
+            break
+        assert report is None or report.findings, "it went well although something failed"
+        moments += 1
+    assert moments > 5, "it failed at too few moments to show anything"

@@ -18,27 +18,37 @@ import pytest
 from backup_pipeline import config
 from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.project import Project, copying
+from backup_pipeline.vault import crypto
 from backup_pipeline.vault.committing import missing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.at_once import SYSTEMS
 
 CONFIG = """\
 vault: ./vault
-copies: {other: ./other}
+{encryption}
+copies: {{other: ./other}}
 systems:
-  shop: {database: "sqlite:///shop.db"}
-  office: {database: "sqlite:///office.db"}
+  shop: {{database: "sqlite:///shop.db"}}
+  office: {{database: "sqlite:///office.db"}}
 """
+
+_SECRET, _PUBLIC = crypto.generate()
+ENCRYPTED = f"encryption: {{recipients: [{_PUBLIC}], identity: {_SECRET}}}"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def encryption() -> str:
+    return ""
+
+
+@pytest.fixture
+def path(tmp_path: Path, encryption: str) -> Path:
     for system in SYSTEMS:
         with sqlite3.connect(tmp_path / f"{system}.db") as connection:
             connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT)")
         connection.close()
     config_file = tmp_path / "backup.yaml"
-    config_file.write_text(CONFIG, encoding="utf-8")
+    config_file.write_text(CONFIG.format(encryption=encryption), encoding="utf-8")
     project = Project(config.load(config_file))
     for system in SYSTEMS:
         project.backup(system)
@@ -70,6 +80,7 @@ def _assert_sound(vault: Vault) -> None:
             assert missing(vault.store, vault.manifest(system, identifier).objects()) == []
 
 
+@pytest.mark.parametrize("encryption", ["", ENCRYPTED], ids=["plain", "encrypted"])
 def test_backups_prune_and_verify_at_once_lose_nothing(path: Path) -> None:
     done = _together(path, ("shop", "office", "prune", "verify"), 6)
     assert all(count > 0 for count in done.values()), f"this proved nothing: {done}"
@@ -79,7 +90,7 @@ def test_backups_prune_and_verify_at_once_lose_nothing(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_everything_at_once_for_minutes_loses_nothing(path: Path) -> None:
-    seconds = float(os.environ.get("BACKUP_PIPELINE_AT_ONCE_SECONDS", "75"))
+    seconds = float(os.environ.get("BACKUP_PIPELINE_AT_ONCE_SECONDS", "130"))
     roles = ("shop", "office", "prune", "verify", "copy", "prune-copy", "verify-copy")
     done = _together(path, roles, seconds)
     assert all(count > 0 for count in done.values()), f"this proved nothing: {done}"
