@@ -63,6 +63,32 @@ files:
     assert refs["public.notes.attachments"].field == "path"
 
 
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ("{path: m, types: [pdf]}", "'pdf' is neither a type"),
+        ("{path: m, types: ['image/']}", "nor a suffix"),
+        ("{path: m, endpoint: 'https://x'}", "without `bucket:`"),
+        ("{bucket: 's3://b', select_user: 'dbmid:x'}", "without `dropbox:`"),
+        ("{paths: [a], include: [b]}", "leave `include:` away"),
+        ("{bucket: 'https://s3.example/b'}", "s3://bucket/prefix"),
+        ("{bucket: 's3://'}", "s3://bucket/prefix"),
+        ("{bucket: uploads}", "s3://bucket/prefix"),
+        ("{bucket: 's3://key:hush@b'}", "keys by"),
+    ],
+)
+def test_what_means_nothing_for_a_tree_is_an_error_and_not_overlooked(tree: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(system(f"files: {{media: {tree}}}"))
+    assert said in raised.value.message
+    assert "hush" not in raised.value.message
+
+
+def test_what_a_tree_is_made_of_may_come_later() -> None:
+    for tree in ("{bucket: '${env:B}', region: x}", "{path: m, types: ['image/*', .DWG, application/pdf]}"):
+        assert parse(system(f"files: {{media: {tree}}}")).system("shop").files
+
+
 def test_an_identity_is_a_secret_and_not_needed_to_read_the_file(tmp_path: Path) -> None:
     recipient = "age1" + "q" * 58
     text = f"encryption: {{recipients: [{recipient}], identity: '${{file:key}}'}}\n" + system("")
@@ -84,3 +110,17 @@ def test_a_system_may_keep_its_backups_differently() -> None:
     shared = settings.retention_of("gone")
     assert shared is not None
     assert shared.daily == 30
+
+
+def test_places_with_similar_names_are_apart() -> None:
+    """Whole steps are compared, and servers too; what is not known yet is not compared."""
+    names = [
+        "/srv/v2",
+        "s3://b/v",
+        "s3://b/v2",
+        "{url: s3://b/v, endpoint: 'https://elsewhere'}",
+        "'${env:A}'",
+        "'${env:B}'",
+    ]
+    text = "copies:\n" + "".join(f"  c{number}: {name}\n" for number, name in enumerate(names))
+    assert len(parse(text + system("").replace("vault: v", "vault: /srv/v")).copies) == len(names)

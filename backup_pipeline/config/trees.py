@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,6 +14,16 @@ from backup_pipeline.config.values import Duration, Glob, Size
 
 #: How the value of a column names a file.
 ReferenceKind = Literal["path", "url", "key", "json"]
+
+
+#: Which settings mean something for which kind of tree only.
+_ONLY = {
+    "bucket": ("endpoint", "region", "profile", "access_key_id", "secret_access_key"),
+    "dropbox": ("namespace", "select_user", "token", "refresh_token", "app_key", "app_secret"),
+}
+_BUCKET = re.compile(r"s3://[A-Za-z0-9._-]+(/.*)?")
+#: `.dwg` · `image/*` · application/pdf
+_TYPE = re.compile(r"\.[^\s/*?]+|[^\s/]+/[^\s/]+")
 
 
 class ReferenceSettings(Strict):
@@ -111,7 +122,32 @@ class FilesSettings(Strict):
         places = [self.path is not None, bool(self.paths), self.bucket is not None, self.dropbox is not None]
         if sum(places) != 1:
             raise ValueError("a file tree is one of path, paths, bucket or dropbox")
+        for kind, names in _ONLY.items():
+            strange = sorted(self.model_fields_set.intersection(names))
+            if strange and getattr(self, kind) is None:
+                raise ValueError(f"{', '.join(strange)} means nothing for a file tree without `{kind}:`")
+        if self.paths and self.include:
+            raise ValueError("`paths:` says already what is taken; leave `include:` away")
         return self
+
+    @model_validator(mode="after")
+    def _fits_the_address(self) -> FilesSettings:
+        if self.bucket is None or self.bucket.problem is not None or self.bucket.is_asked_later:
+            return self
+        if not _BUCKET.fullmatch(self.bucket.get()):
+            raise ValueError(
+                "bucket is written as s3://bucket/prefix; the server is named by `endpoint:`, and keys by "
+                "access_key_id and secret_access_key"
+            )
+        return self
+
+    @field_validator("types")
+    @classmethod
+    def _a_type_or_a_suffix(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not _TYPE.fullmatch(one):
+                raise ValueError(f"{one!r} is neither a type (application/pdf, image/*) nor a suffix (.dwg)")
+        return value
 
     @property
     def secrets(self) -> tuple[str, ...]:
