@@ -13,6 +13,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import age, duration, plural, size, when
 from backup_pipeline.copies.standing import Standing
 from backup_pipeline.errors import NotProtected
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.orchestration.daemon_sqlite import Daemon, daemon
 from backup_pipeline.overview import SystemStatus
@@ -35,6 +36,8 @@ class Screen:
     daemon: Daemon
     #: Systems that have backups in the vault and are not in the configuration.
     retired: tuple[str, ...] = ()
+    #: Of the disk under the vault, where it is one of this machine.
+    storage: tuple[Finding, ...] = ()
 
 
 @as_verb(
@@ -48,14 +51,22 @@ class Screen:
     """,
 )
 def verb(call: Call, system: str | None) -> Outcome:
-    """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning."""
+    """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning,
+    or the vault's disk is full within a week."""
+    from backup_pipeline.project import keeping
     from backup_pipeline.project.copying import with_copies
 
     project = call.project
-    systems = (with_copies(project, project.status_of(system)),) if system else project.status()
+    found = (with_copies(project, project.status_of(system)),) if system else project.status()
+    systems = tuple(keeping.with_retention(project, one) for one in found)
     bad = [one for one in systems if not one.protected]
+    on_disk = folder_of(project.vault.store) is not None and keeping.has_a_vault(project)
+    storage = keeping.storage(project).findings if on_disk else ()
+    full_soon = [one for one in storage if one.severity == "error"]
     retired = tuple(name for name in project.vault.systems() if name not in project.systems)
-    screen = Screen(not bad, systems, _disk(project.vault.store), daemon(project), retired)
+    screen = Screen(
+        not bad and not full_soon, systems, _disk(project.vault.store), daemon(project), retired, storage
+    )
 
     def page(page: Page) -> None:
         for one in systems:
@@ -67,6 +78,7 @@ def verb(call: Call, system: str | None) -> Outcome:
             page.line(f"also in the vault, and not in the configuration: {', '.join(retired)}")
         free = "" if screen.vault.free is None else f", {size(screen.vault.free)} free"
         page.line(f"vault {screen.vault.address}{free}")
+        page.findings(storage)
 
     failure = None
     if bad:
@@ -77,6 +89,8 @@ def verb(call: Call, system: str | None) -> Outcome:
             if not call.json
             else "every finding has a remedy of its own",
         )
+    elif full_soon:
+        failure = NotProtected(full_soon[0].message, remedy=full_soon[0].remedy)
     return Outcome(_with_protected(screen), page, failure)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,14 @@ from backup_pipeline.retention.byhand import ForgetReport
 from backup_pipeline.retention.census import Locked, demand_a_vault
 from backup_pipeline.retention.prune import PruneReport, Rules
 from backup_pipeline.retention.prune import prune as prune_vault
+from backup_pipeline.stores.waiting import side_by_side
 from backup_pipeline.vault import keeping, layout
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from backup_pipeline.checks.scrub import ScrubReport
+    from backup_pipeline.overview import SystemStatus
     from backup_pipeline.project import Project
 
 #: Where no `retention:` says otherwise: how long an object stays that nothing names.
@@ -177,14 +180,16 @@ def covering(project: Project, system: str) -> Report:
     policy = settings.retention_of(system)
     if policy is None:
         raise _no_rules(project, system)
-    full = []
-    for identifier in vault.ids(system):
+
+    def is_full(identifier: str) -> bool:
         try:
-            outline = vault.outline(system, identifier)
+            return vault.outline(system, identifier).scope == "full"
         except (Damaged, NotFound):
-            continue  # `verify` and `status` name it
-        if outline.scope == "full":
-            full.append(moment_of(identifier))
+            return False  # `verify` and `status` name it
+
+    there = vault.ids(system)
+    scopes = side_by_side(vault.store, is_full, there)
+    full = [moment_of(one) for one, whole in zip(there, scopes, strict=True) if whole]
     ever = [*map(moment_of, keeping.forgotten_ids(vault.store, system)), *full]
     found = judge(
         full,
@@ -195,6 +200,15 @@ def covering(project: Project, system: str) -> Report:
         began=min(ever, default=None),
     )
     return Report(f"{system}: retention", found.findings, found.counted, time.monotonic() - began)
+
+
+def with_retention(project: Project, status: SystemStatus) -> SystemStatus:
+    """What `status` says of a system, and whether what is kept of it is what its rules promise."""
+    if status.latest is None or status.system not in project.systems:
+        return status
+    if project.settings.retention_of(status.system) is None:
+        return status
+    return replace(status, findings=(*status.findings, *covering(project, status.system).findings))
 
 
 def has_a_vault(project: Project) -> bool:

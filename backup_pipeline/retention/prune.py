@@ -193,7 +193,7 @@ def _plan_system(
     rules = work.rules.get(system) if chosen else None
     frozen: tuple[Anomaly, ...] = ()
     if rules is None:
-        why = "there is no `retention:` for it" if chosen else "another system was chosen"
+        why = "no `retention:` of the configuration is for it" if chosen else "another system was chosen"
         decisions = tuple(Decision(one.id, True, (why,)) for one in known)
     else:
         decisions = decide(candidates, rules.policy, rules.zone, work.now)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from backup_pipeline.model.ids import timestamp
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.damage import alter
 
@@ -150,3 +152,35 @@ def test_a_copy_keeps_what_the_vault_keeps_and_then_follows_the_rules(shop: Fold
     refused = shop.run("forget", "shop", identifiers[2], "--copy", "other", "--yes")
     assert refused.code == 2
     assert "the copy is all there is" in refused.stderr
+
+
+def test_status_says_what_the_rules_promise_and_is_not_there(kept: tuple[Folder, list[str]]) -> None:
+    project, _ = kept
+    path = project.path / "backup.yaml"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("last: 1", "last: 1, daily: 30"), encoding="utf-8"
+    )
+    assert "retention-short" not in project.run("status").stdout
+    # There were backups half a year ago, and somebody has removed them.
+    folder = project.path / "vault/shop/forgotten"
+    folder.mkdir(exist_ok=True)
+    (folder / "2026-01-01T02-00-00-000Z.json").write_text("{}")
+    ended = project.run("status", "shop")
+    assert ended.code == 13
+    assert "retention-short" in ended.stdout
+
+
+def test_status_says_when_the_disk_of_the_vault_is_full_soon(kept: tuple[Folder, list[str]]) -> None:
+    project, _ = kept
+    assert project.run("status", "--json").document["data"]["storage"] == []
+    file = project.path / ".backup-pipeline/storage.json"
+    held = json.loads(file.read_text())
+    ((address, (now,)),) = held["places"].items()
+    earlier = datetime.now(UTC) - timedelta(days=2)
+    before = {**now, "at": timestamp(earlier), "free": 3 * now["free"]}
+    file.chmod(0o644)
+    file.write_text(json.dumps({"places": {address: [before]}}))
+    ended = project.run("status")
+    assert ended.code == 13
+    assert "disk-full-soon" in ended.stdout
+    assert "everything on the disk together" in ended.stdout
