@@ -18,13 +18,13 @@ VERBS = {
     "init": "Look at a database and write a commented configuration for it.",
     "doctor": "Look for what would stop or weaken the next backup.",
     "inventory": "List the tables of a database, with what a backup would leave out and why.",
-    "backup": "Back a system up: every table of one moment, into the vault.",
+    "backup": "Back a system up: its tables as of one moment, and its files, into the vault.",
     "list": "List the backups there are, and which of them are proven.",
     "show": "Show one backup: its tables, what it left out and why, findings, proofs.",
     "status": "Say whether a system is protected: backed up lately, proven by a drill, whole.",
     "verify": "Verify that every byte of a backup is still there and right.",
-    "drill": "Prove a backup: restore it into a scratch database and compare every row.",
-    "restore": "Restore a backup into an empty or new database.",
+    "drill": "Prove a backup: restore it into a scratch place and compare every row, and files.",
+    "restore": "Restore a backup: into an empty or new database, files into a folder.",
     "prune": "Forget the backups that no rule wants, and free what nothing names any more.",
     "pin": "Keep a backup, whatever the rules say.",
     "unpin": "Let the rules decide about a backup again.",
@@ -37,7 +37,7 @@ VERBS = {
     "rekey": "After the recipients changed, bring the newest backup under them.",
     "bucket": "Make the bucket of the vault, or of a copy, what a bucket of backups should be.",
     "ui": "Start the Dagster UI and the daemon that runs the schedules.",
-    "demo": "Protect a small shop, break it, and bring it back.",
+    "demo": "Protect a small shop and a blog, break them, and bring them back.",
 }
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -195,5 +195,5 @@ app = App(
     context_settings=CONTEXT,
     subcommand_metavar="VERB [ARGS]...",
     no_args_is_help=True,
-    help="Backups you can prove: consistent, checksummed recovery points of databases, each proven by a real restore.",
+    help="Backups you can prove: consistent, checksummed recovery points of databases and their files, proven by real restores.",
 )

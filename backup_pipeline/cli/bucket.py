@@ -45,8 +45,8 @@ class Shown:
     ),
     examples="""
     backup-pipeline bucket setup vault --dry-run
-    backup-pipeline bucket setup off_site --profile admin
-    backup-pipeline bucket setup off_site --policies --json | jq .data.plan.policies.writer > writer.json
+    backup-pipeline bucket setup offsite --profile admin
+    backup-pipeline bucket setup offsite --policies --json | jq .data.plan.policies.writer > writer.json
     """,
 )
 def verb(call: Call, deed: str, name: str, dry_run: bool, policies: bool, profile: str | None) -> Outcome:
