@@ -213,6 +213,16 @@ def test_a_doubled_dollar_is_a_dollar() -> None:
             "vault: {url: /srv/v, region: eu-central-1}\n" + system("")[len("vault: v\n") :],
             "line 1: vault: region means nothing for a store of the kind folder",
         ),
+        ("copies: {again: ./v}\n" + system(""), "copies.again and vault are the same place"),
+        ("copies: {inside: ./x/../v/copy}\n" + system(""), "or one lies in the other"),
+        (
+            "copies: {a: s3://b/x/, b: 's3://b/x/y'}\n" + system(""),
+            "copies.b and copies.a are the same place, or one lies in the other",
+        ),
+        (
+            "copies: {a: 'dropbox:///Backups', b: 'dropbox:///BACKUPS'}\n" + system(""),
+            "copies.b and copies.a are the same place",
+        ),
         (
             "copies: {nas: {url: /mnt/nas, max_rate: 5MB}}\n" + system(""),
             "max_rate means nothing for a store of the kind folder",
@@ -235,7 +245,16 @@ def test_a_doubled_dollar_is_a_dollar() -> None:
         ),
         (system("files: {media: {path: /m, max_siz: 1}}"), "did you mean max_size?"),
         ("encryption: {recipients: [age1nonsense]}\n" + system(""), "not the public key of an age identity"),
-        ("encryption: {recipients: []}\n" + system(""), "encryption.recipients"),
+        (
+            # As `keygen` would print it, but for the last character.
+            "encryption: {recipients: [age1vm3dtdxxms4np8cghwdnx2m0h3qgzrka85jc6mma0cg66wsxzg4s0gn3hp]}\n"
+            + system(""),
+            "a character of it is wrong",
+        ),
+        (
+            "encryption: {recipients: []}\n" + system(""),
+            "encryption.recipients: name at least one public key",
+        ),
         ("retention: {min_age_days: 30}\n" + system(""), "it keeps nothing"),
         (system("retention: {dayly: 3, last: 1}"), "did you mean daily?"),
         (system("retention: {last: 1, pin: [2026-11-21T02-00]}"), "is not the id of a backup"),

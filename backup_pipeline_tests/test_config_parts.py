@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import ConfigError
+from backup_pipeline.vault import crypto
 from backup_pipeline_tests.test_config import parse, system
 
 
@@ -90,7 +91,7 @@ def test_what_a_tree_is_made_of_may_come_later() -> None:
 
 
 def test_an_identity_is_a_secret_and_not_needed_to_read_the_file(tmp_path: Path) -> None:
-    recipient = "age1" + "q" * 58
+    _, recipient = crypto.generate()
     text = f"encryption: {{recipients: [{recipient}], identity: '${{file:key}}'}}\n" + system("")
     settings = parse(text, tmp_path)
     assert settings.encryption is not None

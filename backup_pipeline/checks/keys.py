@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.errors import ConfigError, KeyMissing
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.vault import Vault
@@ -31,7 +31,8 @@ def inspect_keys(vault: Vault, identity_files: Iterable[Path], *, backs_up: bool
         yield Finding(
             "info",
             "identity-absent",
-            "the configured identity cannot be had on this machine: backups need none, restores and drills do",
+            "the configured identity cannot be had on this machine: backups need none, restores and drills do"
+            f" ({_why_not(keys)})",
             remedy="mount or restore the key file before you need it; test it with a drill",
         )
         return
@@ -43,6 +44,14 @@ def inspect_keys(vault: Vault, identity_files: Iterable[Path], *, backs_up: bool
             "the identity can be read on the machine that makes the backups: who takes the machine can read them all",
             remedy="if drills can run elsewhere, keep it there; a host that backs up needs `recipients:` only",
         )
+
+
+def _why_not(keys: crypto.Keys) -> str:
+    try:
+        keys.secret()
+    except KeyMissing as error:
+        return error.message.rpartition("cannot be had: ")[2]
+    return "it is empty"
 
 
 def _fits(keys: crypto.Keys) -> Iterator[Finding]:

@@ -193,10 +193,10 @@ def _not_opened(system: str, case: _Case) -> Finding:
     return Finding(
         "error",
         "key-missing",
-        f"{len(case.locked):,} objects ({sum(case.locked.values()) / 2**20:,.0f} MiB) are encrypted to a key that is not here: their "
+        f"{len(case.locked):,} objects ({sum(case.locked.values()) / 2**20:,.1f} MiB) are encrypted to a key that is not here: their "
         "bytes are those of their names, and what is in them was not looked at",
-        remedy=f"add the old key to the file under `encryption: identity:`, one a line (`backup-pipeline rekey {system} --dry-run` "
-        "lists what needs it); `verify --quick` needs none",
+        remedy="add the old key to the file under `encryption: identity:`, one a line; with both there, "
+        f"`backup-pipeline rekey {system}` says what needs the old one and makes a backup that does not",
     )
 
 

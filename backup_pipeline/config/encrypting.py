@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from backup_pipeline.config.references import Secret
 from backup_pipeline.config.strict import Strict
 
-_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")
-
 
 def _recipient(value: str) -> str:
-    if not _RECIPIENT.fullmatch(value):
+    """A public key ends with a checksum: a typing error is found here, and not by the first backup."""
+    from backup_pipeline.vault.crypto import is_public_key
+
+    if not is_public_key(value):
         raise ValueError(
-            "this is not the public key of an age identity; it begins with age1 and `backup-pipeline keygen` prints it"
+            "this is not the public key of an age identity (or a character of it is wrong); it begins with age1 and "
+            "`backup-pipeline keygen` prints it"
         )
+    return value
+
+
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("name at least one public key: without any, nobody could open what is written")
     return value
 
 
 class EncryptionSettings(Strict):
     #: Public keys: each of their owners can open everything that is written from now on.
-    recipients: Annotated[tuple[Annotated[str, AfterValidator(_recipient)], ...], Field(min_length=1)]
+    recipients: Annotated[tuple[Annotated[str, AfterValidator(_recipient)], ...], AfterValidator(_some)]
     #: What opens it again: the text of an age key file. Backing up does not need it.
     identity: Secret | None = None
 

@@ -14,7 +14,7 @@ from backup_pipeline.accounts.aws import AwsAccess
 from backup_pipeline.config.encrypting import EncryptionSettings
 from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
-from backup_pipeline.config.storing import StoreSettings
+from backup_pipeline.config.storing import StoreSettings, same_ground
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.config.values import (
@@ -151,6 +151,17 @@ class Settings(Strict):
                 if name not in self.copies:
                     known = ", ".join(self.copies) or "none"
                     raise ValueError(f"systems.{system}.copies names {name!r}; `copies:` has: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_are_elsewhere(self) -> Settings:
+        places = [("vault", self.vault), *((f"copies.{name}", store) for name, store in self.copies.items())]
+        for number, (name, store) in enumerate(places):
+            for other, held in places[:number]:
+                if same_ground(store, held, self.base):
+                    raise ValueError(
+                        f"{name} and {other} are the same place, or one lies in the other: what takes the one takes both"
+                    )
         return self
 
     def copies_of(self, system: str) -> tuple[str, ...]:

@@ -170,6 +170,19 @@ class StoreSettings(Strict):
         before, separator, _ = self.url.get().partition("://")
         return before.lower() if separator else "folder"
 
+    def ground(self, base: Path) -> tuple[str, ...]:
+        """The address in steps, from the outside in; empty where it cannot be known before it is used."""
+        told = [one for one in (self.url, self.endpoint) if one is not None]
+        if any(one.problem is not None or one.is_asked_later for one in told):
+            return ()
+        if self.scheme == "folder":
+            return ("folder", *(base / Path(self.url.get()).expanduser()).resolve().parts)
+        host, _, path = self.url.get().partition("://")[2].partition("/")
+        parts = [part for part in path.split("/") if part]
+        if self.scheme == "dropbox":  # it does not tell upper from lower case
+            host, parts = f"{self.select_user} {self.namespace}", [part.lower() for part in parts]
+        return (self.scheme, _text(self.endpoint) or "", host, *parts)
+
     @property
     def signs_in_itself(self) -> bool:
         """Whether it says who asks, or whom: then nobody else's way of signing in is mixed in."""
@@ -245,6 +258,13 @@ class StoreSettings(Strict):
             session_token=_text(self.pruner.session_token),
             clients=None,
         )
+
+
+def same_ground(one: StoreSettings, other: StoreSettings, base: Path) -> bool:
+    """Whether one of the two lies in the other, as far as their addresses say it."""
+    here, there = one.ground(base), other.ground(base)
+    common = min(len(here), len(there))
+    return common > 0 and here[:common] == there[:common]
 
 
 def _text(value: Deferred | None) -> str | None:

@@ -18,7 +18,7 @@ from backup_pipeline.copies.standing import Standing, standing
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound, VaultBusy
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.project import reading_back, stores
+from backup_pipeline.project import expected, reading_back, stores
 from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.vault.vault import Vault
 
@@ -92,10 +92,14 @@ def copy(
             remedy="`backup-pipeline list` shows the backups that there are, `list --copy NAME` those of a copy",
         )
     place = stores.open_place(project.settings, target)
+    if source == VAULT:
+        expected.expect(project.settings, place)
     deadline, told = time.monotonic() + patience, False
     while True:
         try:
-            return replicate(origin, place, system, ids, listener=listener)
+            report = replicate(origin, place, system, ids, listener=listener)
+            expected.remember(project.settings, place)
+            return report
         except VaultBusy as busy:
             if time.monotonic() >= deadline:
                 raise
@@ -217,6 +221,7 @@ def standing_of(project: Project, system: str, name: str) -> Standing:
     within = float(project.settings.copy_settings(name).within)
     try:
         target = stores.open_for_a_look(project.settings, name)
+        expected.expect(project.settings, target)
         return standing(project.vault, target, system, name=name, within=within, now=project.clock())
     except BackupError as error:
         return Standing(name, system, within, unreachable=error.message, remedy=error.remedy)
@@ -228,7 +233,9 @@ def inspect(project: Project) -> Iterator[Finding]:
     def opened() -> Iterator[tuple[str, Vault | BackupError]]:
         for name in project.settings.copies:
             try:
-                yield name, stores.open_for_a_look(project.settings, name)
+                place = stores.open_for_a_look(project.settings, name)
+                expected.expect(project.settings, place)
+                yield name, place
             except BackupError as error:
                 yield name, error
 

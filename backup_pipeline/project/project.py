@@ -23,7 +23,7 @@ from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.selection import idle_patterns
 from backup_pipeline.overview import Broken, Listed, SystemStatus
-from backup_pipeline.project import files, keys, stores, trees
+from backup_pipeline.project import expected, files, keys, stores, trees
 from backup_pipeline.project.thawing import ensure_readable
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
@@ -201,6 +201,7 @@ class Project:
         self, system: str, kind: Kind, full: bool, only: tuple[str, ...], pending: tuple[str, ...]
     ) -> Order:
         chosen = self.system(system)
+        expected.expect(self.settings, self.vault, remedy=expected.BRING_BACK)
         selection = chosen.selection
         named = trees.choose(self, system, only)
         if only:
@@ -226,6 +227,7 @@ class Project:
 
     def _remember_tables(self, system: str, manifest: Manifest) -> None:
         """A table that appeared since the last look joins the graph. A backup that was made does not fail for it."""
+        expected.remember(self.settings, self.vault)
         known = self.known_inventory(system)
         if known is None or not {t.id for t in manifest.tables} <= {t.id for t in known.tables}:
             with suppress(SourceError):

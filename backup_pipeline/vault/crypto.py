@@ -121,6 +121,14 @@ def public_keys(text: str) -> tuple[str, ...]:
     return tuple(str(one.to_public()) for one in _identities(text))
 
 
+def is_public_key(text: str) -> bool:
+    try:
+        pyrage.x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:
+        return False
+    return True
+
+
 def generate() -> tuple[str, str]:
     """A new secret key, and its public key."""
     made = pyrage.x25519.Identity.generate()

@@ -71,6 +71,8 @@ def fresh(vault: Path) -> Callable[[], None]:
     def empty() -> None:
         # What a vault holds is read-only; its folders are not.
         shutil.rmtree(vault, ignore_errors=True)
+        # A vault that was there and is gone would be an error.
+        shutil.rmtree(vault.parent / ".backup-pipeline" / "places", ignore_errors=True)
 
     return empty
 
@@ -166,7 +168,7 @@ def again(bench: Bench, name: str, url: str) -> list[Line]:
 
 def restore(bench: Bench, name: str, url: str) -> list[Line]:
     config = bench.config(name, url)
-    shutil.rmtree(config.parent / "vault", ignore_errors=True)
+    fresh(config.parent / "vault")()
     Project.load(config).backup("shop")
     dump = bench.dump("dump", url, "-Z1")
     dump.prepare()

@@ -175,6 +175,34 @@ def test_the_remedy_of_a_copy_that_failed_names_its_source(copied: Folder) -> No
     assert "copy shop --from disk --to vault" in ended.stderr
 
 
+def test_a_disk_that_is_not_mounted_is_no_empty_vault(copied: Folder) -> None:
+    """A backup to the folder below the mount would be good in every check, and hidden by the next mount."""
+    copied.good("backup", "shop")
+    (copied.path / "disk").rename(copied.path / "disk-away")
+    ended = copied.run("backup", "shop", "--no-record")
+    assert ended.code == 17
+    assert "not mounted" in ended.stderr
+    assert not (copied.path / "disk").exists()
+    assert "not mounted" in copied.run("status").stdout
+    assert copied.run("doctor").code == 14
+    (copied.path / "disk-away").rename(copied.path / "disk")
+    (copied.path / "vault").rename(copied.path / "vault-away")
+    for way in (["--no-record"], []):
+        ended = copied.run("backup", "shop", *way)
+        assert (ended.code, "not mounted" in str(ended)) == (5, True), str(ended)
+    assert not (copied.path / "vault").exists()
+    (note,) = [Path(word) for word in ended.stderr.split() if "/places/" in word]
+    note.unlink()
+    copied.good("backup", "shop", "--no-record")
+
+
+def test_a_lost_vault_is_filled_again_when_somebody_asks_for_it(copied: Folder) -> None:
+    copied.good("backup", "shop", "--no-record")
+    shutil.rmtree(copied.path / "vault")
+    copied.good("copy", "shop", "--from", "disk", "--to", "vault")
+    copied.good("backup", "shop", "--no-record")
+
+
 def test_what_no_place_has_right_is_said(copied: Folder) -> None:
     copied.good("backup", "shop", "--no-record")
     for here in ("vault", "disk", "offsite"):

@@ -1,0 +1,41 @@
+"""Places that this machine has written to, so that one that is gone is not taken for an empty one.
+
+A disk that is not mounted looks like a new and empty folder. A backup that began a vault there would be good in every check,
+fill the disk of the system, and be hidden by the next mount. So the first backup or copy into a place leaves a
+note in the state folder, and from then on a place without a vault is an error. Bringing a lost place back from another
+one is something that a person asks for, and is not asked about.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backup_pipeline.config import Settings
+from backup_pipeline.errors import VaultError
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.known import folder_name
+from backup_pipeline.vault.vault import Vault
+
+#: For whoever lost the vault itself.
+BRING_BACK = "`backup-pipeline copy SYSTEM --from NAME --to vault` brings it back from a copy; "
+
+
+def expect(settings: Settings, vault: Vault, *, remedy: str = "") -> None:
+    """Raises where a vault was once, and is none. `remedy`: what to do where it is lost."""
+    note = _note(settings, vault)
+    if note.exists() and vault.store.stat(layout.VAULT) is None:
+        raise VaultError(
+            f"there was a vault in {vault.store.address}, and nothing is there now: a disk that is not mounted, or a loss",
+            remedy=f"mount it, or correct its address. If it is lost: {remedy}to begin an empty one there, remove {note}",
+        )
+
+
+def remember(settings: Settings, vault: Vault) -> None:
+    note = _note(settings, vault)
+    if not note.exists():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{vault.store.address}\n", encoding="utf-8")
+
+
+def _note(settings: Settings, vault: Vault) -> Path:
+    return settings.state_folder / "places" / folder_name(vault.store.address)
