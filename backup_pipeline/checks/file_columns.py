@@ -23,6 +23,7 @@ from backup_pipeline.reading.tables import Rows, find
 from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.vault.vault import Vault
 
+_SERVER = re.compile(r" at https?://\S+$")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -153,7 +154,10 @@ class Column:
 
 def _prefix_of(tree: FileTree) -> str:
     """Of a bucket: what its keys begin with. s3://bucket/prefix"""
-    return tree.address.partition("://")[2].partition("/")[2] if tree.kind == "bucket" else ""
+    if tree.kind != "bucket":
+        return ""
+    # Behind it, the address names the server: s3://bucket/prefix at https://…
+    return _SERVER.sub("", tree.address).partition("://")[2].partition("/")[2]
 
 
 def _row(keys: Iterable[str], values: Iterable[object], number: int) -> str:

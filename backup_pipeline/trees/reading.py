@@ -124,6 +124,9 @@ class Reader:
             except Unreadable as error:
                 trouble = error.message
                 continue
+            except SourceUnavailable as error:
+                # It is about this file alone where the source still answers; where it does not, this raises.
+                taken, again, trouble = None, self._settled(current), error.message
             except _Again:
                 taken, again = None, self._settled(current)
             if again is None or again.type != "file":

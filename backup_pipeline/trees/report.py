@@ -161,7 +161,8 @@ def _empty(tree: FileTree, before: FileTree | None, emptied: bool) -> Finding:
         if had
         else f"{tree.name} still holds no file; earlier backups had some"
     )
-    remedy = f"is {tree.address} mounted? An earlier backup has the files; {accepted}"
+    where = f"is {tree.address} mounted" if tree.kind == "local" else f"is {tree.address} the right place"
+    remedy = f"{where}? An earlier backup has the files; {accepted}"
     return Finding("error", "tree-became-empty", message, remedy=remedy, tree=tree.name)
 
 

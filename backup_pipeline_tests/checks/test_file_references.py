@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backup_pipeline.accounts.aws import AwsAccess
 from backup_pipeline.backup import Order, back_up
 from backup_pipeline.checks import file_references
 from backup_pipeline.checks.file_references import Memory, Outcome
@@ -21,6 +22,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.progress import silent
 from backup_pipeline.model.schema import Schema
+from backup_pipeline.sources.files.bucket import BucketSource
 from backup_pipeline.sources.sqlite import SqliteSource
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, table
@@ -234,3 +236,17 @@ def test_a_million_rows_are_joined_in_bounded_time(tmp_path: Path) -> None:
     assert isinstance(vault.schema(manifest), Schema)
     outcome = asked(vault, manifest, settings({"orders.file": "path"}))
     assert outcome.counted["dangling_files"] == count // 2
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://account.r2.cloudflarestorage.com"])
+def test_keys_of_a_bucket_are_found_with_its_prefix_whatever_server_it_is_on(
+    tmp_path: Path, endpoint: str | None
+) -> None:
+    vault = prepared(tmp_path / "vault")
+    source = BucketSource("s3://uploads/avatars at home", AwsAccess(endpoint=endpoint))
+    tree = replace(tree_of(vault, [entry("1.png"), entry("2.png")]), kind="bucket", address=source.address)
+    rows = orders("avatars at home/1.png\t\\N\t\\N", "2.png\t\\N\t\\N", "avatars at home/3.png\t\\N\t\\N")
+    made = back_up_by_hand(vault, [rows], files=[tree])
+    outcome = asked(vault, made, settings({"orders.file": "key"}))
+    assert outcome.counted["file_values"] == 3
+    assert outcome.counted["dangling_files"] == 1

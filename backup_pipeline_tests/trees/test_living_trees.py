@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import pytest
 
+from backup_pipeline.errors import SourceUnavailable
 from backup_pipeline.sources.files.base import Found
 from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.trees import StoredTree, database, reading
@@ -126,6 +127,37 @@ def test_a_name_that_is_another_file_by_now_is_read_as_that_one(bench: TreeBench
 
     bench.back_up(source=Touched(bench.root, replace, 1))
     assert bench.contents()["a"] == b"new"
+
+
+class Answering(LocalSource):
+    """A server that fails for one file, and perhaps for everything."""
+
+    away = False
+
+    def open(self, found: Found) -> AbstractContextManager[BinaryIO]:
+        if found.path == "broken":
+            raise SourceUnavailable("500 Internal Error")
+        return super().open(found)
+
+    def settled(self, found: Found) -> Found | None:
+        if self.away:
+            raise SourceUnavailable("nobody answers")
+        return super().settled(found)
+
+
+def test_what_a_server_fails_at_again_and_again_costs_one_file_while_it_answers_for_others(
+    bench: TreeBench,
+) -> None:
+    bench.put("broken", b"x")
+    bench.put("good", b"y")
+    source = Answering(bench.root)
+    stored = bench.back_up(source=source)
+    assert severities(stored) == {"file-unreadable": "error"}
+    assert "500" in stored.findings[0].message
+    assert bench.contents() == {"good": b"y"}
+    source.away = True
+    with pytest.raises(SourceUnavailable):
+        bench.back_up(source=source)
 
 
 def test_a_bad_sector_in_a_big_file_costs_this_file_and_not_the_backup(
