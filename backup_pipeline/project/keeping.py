@@ -95,7 +95,17 @@ def _no_rules(project: Project, system: str | None) -> ConfigError:
 
 
 def _locked(project: Project, copy: str | None) -> Locked:
-    return locked_by_the_vault(project) if copy is not None else lambda _system, _id: ""
+    """What a rule must not take: from a copy what the vault needs there, and from a bucket what it holds locked. A bucket
+    with versions would take the deletion and keep the bytes: hidden, paid for, and listed nowhere."""
+    settings, now = project.settings, project.clock()
+    days = (settings.vault if copy is None else settings.copy_settings(copy)).object_lock_days
+    needed = locked_by_the_vault(project) if copy is not None else lambda _system, _id: ""
+
+    def locked(system: str, identifier: str) -> str:
+        until = moment_of(identifier) + timedelta(days=days or 0)
+        return f"locked until {until:%Y-%m-%d}" if until > now and days else needed(system, identifier)
+
+    return locked
 
 
 def locked_by_the_vault(project: Project) -> Locked:

@@ -28,7 +28,7 @@ PROMISES = {
     "proven": "the newest full backup that a drill has proven",
     "pre-migration": "made before a migration, until a backup is there that saw it applied",
     "pinned": "somebody pinned it",
-    "locked": "in use, or needed elsewhere",
+    "locked": "its object lock has not ended; or, in a copy, the vault needs it there",
     "imported": "it came from another system's backups",
 }
 
@@ -53,7 +53,7 @@ class Candidate:
     proven: bool = False
     #: Why somebody pinned it; None: nobody did.
     pinned: str | None = None
-    #: Why it must not be touched now: a copy that only it can be read from, a restore that reads it.
+    #: Why it must not be touched now: an object lock, a vault that needs it in this copy.
     locked: str = ""
     #: Migrations that were pending when it was made; None: not known.
     pending: frozenset[str] | None = None

@@ -280,6 +280,12 @@ def test_prune_signs_in_as_the_pruner_and_the_writer_cannot_do_its_work(guarded:
     config = shop.path / "backup.yaml"
     config.write_text(f"retention: {{last: 1, grace: 1s}}\n{config.read_text()}")
     first, second = shop.backup(), shop.backup()
+    # A bucket with versions takes a deletion of what is locked, and keeps the bytes: no rule asks for that.
+    assert " keep  locked until " in shop.good("prune").stdout
+    assert Project.load(config).vault.ids("shop") == (first, second)
+    refused = shop.run("forget", "shop", first, "--yes")
+    assert "--force locked" in refused.stderr
+    config.write_text(config.read_text().replace("  object_lock_days: 1\n", ""))
     shop.good("prune")
     assert Project.load(config).vault.ids("shop") == (second,)
     assert Project.load(config).vault.store.stat(layout.forgotten_key("shop", first)) is not None
