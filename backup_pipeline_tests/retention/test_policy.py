@@ -68,6 +68,18 @@ def test_days_are_those_of_the_zone_also_when_the_clock_changes() -> None:
     ]
 
 
+def test_the_same_week_of_another_year_is_another_week() -> None:
+    """364 days are 52 weeks: the same number of the week, or the same month, year after year."""
+    history = nightly("2021-03-10T02:00", 4, hours=24 * 364)
+    for rule in ("weekly", "monthly", "yearly"):
+        policy = RetentionSettings.model_validate({rule: 3})
+        assert kept(decide(history, policy, "UTC", after(history))) == [one.id for one in history[1:]]
+    # The last days of December belong to the first week of the next year.
+    turn = nightly("2024-12-28T02:00", 6)
+    days = [name[:10] for name in kept(decide(turn, RetentionSettings(weekly=3), "UTC", after(turn)))]
+    assert days == ["2024-12-29", "2025-01-02"]
+
+
 def test_a_degraded_backup_stands_for_a_day_only_where_there_is_no_whole_one() -> None:
     day = [Candidate("2026-05-01T02-00-00-000Z"), Candidate("2026-05-01T14-00-00-000Z", degraded=True)]
     later = nightly("2026-05-02T02:00", 3)

@@ -94,6 +94,6 @@ def test_a_prune_that_is_killed_at_any_deed_hurts_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_prune_survives_a_hundred_kills(tmp_path: Path) -> None:
     _scenario(tmp_path, 100, 7)
