@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import ConfigError
+from backup_pipeline.project.trees import open_tree
+from backup_pipeline.sources.files.bucket import BucketSource
+from backup_pipeline.sources.files.dropbox import DropboxSource
 from backup_pipeline.vault import crypto
 from backup_pipeline_tests.test_config import parse, system
 
@@ -83,6 +86,33 @@ def test_what_means_nothing_for_a_tree_is_an_error_and_not_overlooked(tree: str,
         parse(system(f"files: {{media: {tree}}}"))
     assert said in raised.value.message
     assert "hush" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("store", "tree", "apart"),
+    [
+        ("s3://b/app/bk", "{bucket: s3://b/app}", ("app/bk",)),
+        ("s3://b/app/bk/", "{bucket: s3://b}", ("app/bk",)),
+        ("s3://b/application", "{bucket: s3://b/app}", ()),
+        ("{url: s3://b/app/bk, endpoint: 'https://x'}", "{bucket: s3://b/app}", ()),
+        ("s3://b/app", "{bucket: s3://b/app}", None),
+        ("s3://b", "{bucket: s3://b/app}", None),
+        ("dropbox:///Team/BACKUPS", "{dropbox: /Team, token: x}", ("/Team/BACKUPS",)),
+        ("{url: 'dropbox:///BACKUPS', namespace: '7'}", "{dropbox: /, token: x}", ()),
+        ("dropbox:///BACKUPS", "{dropbox: /backups/app, token: x}", None),
+    ],
+)
+def test_a_tree_knows_what_of_it_is_backups(store: str, tree: str, apart: tuple[str, ...] | None) -> None:
+    text = system(f"files: {{media: {tree}}}").replace("vault: v", f"vault: v\ncopies: {{away: {store}}}")
+    settings = parse(text)
+    files = settings.system("shop").files["media"]
+    if apart is None:
+        with pytest.raises(ConfigError, match="where backups are kept"):
+            open_tree(settings, files)
+        return
+    source = open_tree(settings, files)
+    assert isinstance(source, BucketSource | DropboxSource)
+    assert source.apart == apart
 
 
 def test_what_a_tree_is_made_of_may_come_later() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.backup import export_tree as export_tree_into
@@ -20,7 +19,9 @@ from backup_pipeline.sources.files.base import FileSource
 from backup_pipeline.trees import TreeOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.config import Settings, SystemSettings
+    from pathlib import Path
+
+    from backup_pipeline.config import Settings, StoreSettings, SystemSettings
     from backup_pipeline.project import Project
 
 
@@ -41,7 +42,8 @@ def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
             defaults := settings.s3_defaults
         ):
             access = replace(defaults, region=tree.region or defaults.region)
-        return BucketSource(tree.bucket.get(), access, tree.include, tree.exclude)
+        inside = tuple(_prefixes_of_backups(settings, tree))
+        return BucketSource(tree.bucket.get(), access, tree.include, tree.exclude, apart=inside)
     if tree.dropbox is not None:
         from backup_pipeline.accounts.dropbox import DropboxAccess
         from backup_pipeline.sources.files.dropbox import DropboxSource
@@ -54,28 +56,57 @@ def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
             select_user=tree.select_user,
             namespace=tree.namespace,
         )
-        return DropboxSource(account, tree.dropbox, tree.include, tree.exclude)
+        folders = tuple(
+            "/" + store.url.get().partition("://")[2].strip("/")
+            for store in _stores(settings, "dropbox")
+            if (store.namespace, store.select_user) == (tree.namespace, tree.select_user)
+        )
+        for folder in folders:
+            if f"/{tree.dropbox.strip('/')}/".lower().startswith(f"{folder}/".lower()):
+                raise _inside(tree.dropbox, folder, "dropbox")
+        return DropboxSource(account, tree.dropbox, tree.include, tree.exclude, apart=folders)
     from backup_pipeline.sources.files.local import LocalSource
 
-    vaults = tuple(_folders_of_backups(settings))
+    vaults = tuple(settings.resolve(store.url.get()) for store in _stores(settings, "folder"))
     apart = (*vaults, settings.state_folder)
     if tree.path is None:
         return LocalSource(settings.base.resolve(), exclude=tree.exclude, paths=tree.paths, apart=apart)
     root = settings.resolve(tree.path.get())
     for vault in vaults:
         if root.is_relative_to(vault):
-            raise ConfigError(
-                f"the file tree {root} lies in {vault}, where backups are kept",
-                remedy="name the folder of the application under `path:`, or keep the backups elsewhere",
-            )
+            raise _inside(root, vault, "path")
     return LocalSource(root, tree.include, tree.exclude, apart=apart)
 
 
-def _folders_of_backups(settings: Settings) -> Iterator[Path]:
+def _stores(settings: Settings, scheme: str) -> Iterator[StoreSettings]:
+    """Where backups are kept, of one kind. What AWS is asked for is not known here; and what is wrong with an address,
+    whoever opens it says."""
     for store in (settings.vault, *settings.copies.values()):
-        # What AWS is asked for is no folder; and what is wrong with an address, whoever opens it says.
-        if store.url.problem is None and not store.url.is_asked_later and store.scheme == "folder":
-            yield settings.resolve(store.url.get())
+        said = [one for one in (store.url, store.endpoint) if one is not None]
+        if not any(one.problem or one.is_asked_later for one in said) and store.scheme == scheme:
+            yield store
+
+
+def _prefixes_of_backups(settings: Settings, tree: FilesSettings) -> Iterator[str]:
+    """Those that lie below the prefix of a tree, in the same bucket of the same server."""
+    assert tree.bucket is not None
+    mine = tree.bucket.get().partition("://")[2].strip("/")
+    endpoint = tree.endpoint.get() if tree.endpoint else None
+    for store in _stores(settings, "s3"):
+        theirs = store.url.get().partition("://")[2].strip("/")
+        if (store.endpoint.get() if store.endpoint else None) != endpoint:
+            continue
+        if f"{mine}/".startswith(f"{theirs}/"):
+            raise _inside(f"s3://{mine}", f"s3://{theirs}", "bucket")
+        if theirs.startswith(f"{mine}/"):
+            yield theirs.partition("/")[2]
+
+
+def _inside(tree: Path | str, vault: Path | str, setting: str) -> ConfigError:
+    return ConfigError(
+        f"the file tree {tree} lies in {vault}, where backups are kept",
+        remedy=f"name what belongs to the application under `{setting}:`, or keep the backups elsewhere",
+    )
 
 
 def tree_order(project: Project, system: str, name: str, *, full: bool = False) -> TreeOrder:

@@ -119,6 +119,14 @@ def test_what_lies_in_an_archive_is_named_and_not_thawed_unasked(tree: BucketTre
     assert [one.path for one in tree.source.entries() if isinstance(one, Found)] == ["warm"]
 
 
+def test_backups_in_the_bucket_are_named_and_left_out(tree: BucketTree) -> None:
+    for path in ("a.txt", "bk/objects/aa", "bk/newest.json", "bk2/b.txt"):
+        tree.put(path, b"x")
+    source = replace(tree.source, apart=("avatars/bk",))
+    found = [(one.path, getattr(one, "code", "")) for one in source.entries()]
+    assert found == [("a.txt", ""), ("bk", "backups-inside"), ("bk2/b.txt", "")]
+
+
 @pytest.mark.parametrize("code", ["InvalidRequest", "KMS.DisabledException"])
 def test_an_object_under_a_key_of_somebodys_own_costs_this_file_and_not_the_tree(
     tree: BucketTree, code: str

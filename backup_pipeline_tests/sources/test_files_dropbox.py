@@ -103,6 +103,14 @@ def test_patterns_choose_what_is_taken(tree: DropboxTree) -> None:
     assert [one.path for one in files_of(source)] == ["a/x.jpg"]
 
 
+def test_a_folder_of_backups_in_it_is_named_and_left_out(tree: DropboxTree) -> None:
+    for path in ("a.txt", "Backups/objects/aa", "Backups2/b.txt"):
+        tree.put(path, b"x")
+    source = replace(tree.source, apart=(f"{FOLDER}/backups",))
+    found = [(one.path, getattr(one, "code", "")) for one in source.entries()]
+    assert found == [("Backups", "backups-inside"), ("Backups2", ""), ("Backups2/b.txt", ""), ("a.txt", "")]
+
+
 def test_the_whole_account_may_be_the_tree(tree: DropboxTree) -> None:
     tree.put("x", b"x")
     paths = [one.path for one in replace(tree.source, folder="/").entries()]

@@ -46,6 +46,8 @@ class BucketSource:
     exclude: tuple[str, ...] = ()
     #: Where large listings are sorted; None: where temporary files go.
     scratch: Path | None = None
+    #: Prefixes of the bucket that are left out: a vault in its own backups would double every night.
+    apart: tuple[str, ...] = ()
     #: Each small file is two answers to wait for.
     at_once: int = 8
 
@@ -73,6 +75,11 @@ class BucketSource:
         patterns = Patterns(self.include, self.exclude)
         with Sorter(self.scratch) as sorter:
             for listed in self._listed():
+                inside = next((one for one in self.apart if listed["Key"].startswith(f"{one}/")), None)
+                if inside is not None:
+                    path = inside.removeprefix(self.prefix)
+                    sorter.add(path, Trouble(path, "backups-inside", path))
+                    continue
                 found = self._entry(listed)
                 if found is not None and patterns.takes(found.path, folder=_is_folder(found)):
                     # A folder's marker beside a key of the same name: the key is what has a content.

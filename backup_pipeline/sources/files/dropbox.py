@@ -61,6 +61,8 @@ class DropboxSource:
     exclude: tuple[str, ...] = ()
     #: Where large listings are sorted; None: where temporary files go.
     scratch: Path | None = None
+    #: Folders (whole paths) that are left out: a vault in its own backups would double every night.
+    apart: tuple[str, ...] = ()
     #: Each small file is two answers to wait for.
     at_once: int = 8
 
@@ -99,9 +101,14 @@ class DropboxSource:
 
     def _listed(self, folders: dict[tuple[str, ...], str]) -> Iterator[_Listed]:
         above = len(self._root.split("/")) if self._root else 1
+        apart = tuple(path.lower() for path in self.apart)
         for entry in self._pages():
+            if entry.path_lower.startswith(tuple(f"{path}/" for path in apart)):
+                continue
             lower, shown = entry.path_lower.split("/")[above:], entry.path_display.split("/")[above:]
             listed = _Listed(tuple(lower), tuple(shown), _item_of(entry))
+            if entry.path_lower in apart and lower:
+                listed = replace(listed, item=Trouble("", "backups-inside", "holds backups"))
             if isinstance(listed.item, Found) and listed.item.type == "folder" and lower:
                 folders[listed.lower] = entry.name
             yield listed
