@@ -7,6 +7,7 @@ folder → write → length check → fsync → link or rename → fsync of the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from backup_pipeline.stores.staging import explained, staging_name, sweep_folder
 #: Folders that are made for one backup and never again: nobody can be about to put something into an old empty one.
 _DATED = "*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z"
 _EMPTY_FOR = 3600.0
+#: How file systems say that they have no hard links.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,7 @@ class LocalStore:
                 if overwrite:
                     staged.replace(target)
                 else:
-                    # link, not rename: a rename would replace what another writer just put there.
-                    target.hardlink_to(staged)
-                    staged.unlink()
+                    self._publish(staged, target)
                 _sync(target.parent)
             except FileExistsError:
                 if not isinstance(data, Path):
@@ -69,6 +70,31 @@ class LocalStore:
                 if not isinstance(data, Path):
                     staged.unlink(missing_ok=True)
                 raise
+
+    def _publish(self, staged: Path, target: Path) -> None:
+        """link, not rename: a rename would replace what another writer just put there."""
+        try:
+            target.hardlink_to(staged)
+        except OSError as error:
+            if error.errno in _NO_LINKS and not self._has_links(staged):
+                raise VaultError(
+                    f"the file system of {self.root} has no hard links (FAT, exFAT and some network mounts): a file cannot be "
+                    "created there without the danger to write over another one",
+                    remedy="use a disk with a file system that has them (ext4, XFS, Btrfs, NTFS), or reach that server by "
+                    "sftp:// or s3://",
+                ) from error
+            raise
+        staged.unlink()
+
+    def _has_links(self, staged: Path) -> bool:
+        """Beside itself: there only the file system can be what refuses."""
+        probe = self.staging() / staging_name()
+        try:
+            probe.hardlink_to(staged)
+        except OSError:
+            return False
+        probe.unlink()
+        return True
 
     def _stage(self, data: bytes) -> Path:
         path = self.staging() / staging_name()

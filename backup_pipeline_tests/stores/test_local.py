@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.errors import VaultError
+from backup_pipeline.errors import NotAllowed, VaultError
 from backup_pipeline.stores.local import LocalStore, staging_name
 from backup_pipeline_tests.contracts.store_contract import StoreContract
 
@@ -29,6 +30,23 @@ def test_a_failed_put_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(VaultError):
         store.put("k", b"y")
     assert list(store.staging().iterdir()) == []
+
+
+def test_a_file_system_without_hard_links_is_told_from_a_missing_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT and exFAT answer a link with EPERM, which sent people to chmod. None can be mounted where tests run."""
+
+    def refuse(source: object, target: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    store = LocalStore(tmp_path)
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(VaultError, match="has no hard links") as raised:
+        store.put("k", b"x")
+    assert not isinstance(raised.value, NotAllowed)
+    assert list(store.staging().iterdir()) == []
+    assert store.stat("k") is None
 
 
 def test_what_a_killed_process_staged_is_swept_and_what_a_living_one_staged_is_not(tmp_path: Path) -> None:
