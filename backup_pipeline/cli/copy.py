@@ -109,8 +109,9 @@ def show_copies(call: Call, page: Page, done: list[Copied]) -> None:
             )
         )
         if report.copied:
+            again = f"; {plural(report.skipped, 'object')} ({size(report.skipped_bytes)}) not sent again"
             page.line(
                 f"{plural(report.objects, 'object')} sent, {size(report.bytes)} in {duration(report.seconds)}"
-                f" ({size(report.rate)}/s); {plural(report.skipped, 'object')} ({size(report.skipped_bytes)}) not sent again"
+                f" ({size(report.rate)}/s){again if report.skipped else ''}"
             )
         page.findings(report.findings)

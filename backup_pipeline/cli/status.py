@@ -157,7 +157,8 @@ def _copy(one: Standing) -> str:
     if one.unreachable:
         return "cannot be reached, see below"
     if not one.missing:
-        return f"{plural(one.backups, 'backup')}, up to date"
+        # Empty beside an empty vault is no comfort: perhaps both were lost.
+        return f"{plural(one.backups, 'backup')}, up to date" if one.backups else "no backup"
     late = "LATE: " if one.late else ""
     behind = f"{plural(len(one.missing), 'backup')} behind, the oldest {duration(one.behind_seconds)} old"
     return f"{late}{behind}; {plural(one.backups, 'backup')} there"

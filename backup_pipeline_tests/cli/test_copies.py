@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import threading
@@ -72,6 +73,7 @@ def test_a_copy_that_fails_is_said_and_the_backup_and_the_other_copy_are_whole(
 
 
 def test_no_copy_leaves_the_copies_alone_and_status_says_how_far_they_are_behind(copied: Folder) -> None:
+    assert re.search(r"copy disk +no backup\n", copied.run("status", "shop").stdout)
     copied.good("backup", "shop", "--no-record", "--no-copy")
     assert not (copied.path / "disk").exists()
     (one,) = copied.run("status", "--json").document["data"]["systems"]
