@@ -31,7 +31,7 @@ ui: setup  ## the Dagster UI over this folder's backup.yaml
 
 test: setup  ## every test
 	@.ci/programs
-	@$(PYTEST) -n $(JOBS) $(ARGS)
+	@$(PYTEST) -n $(JOBS) --dist worksteal $(ARGS)
 
 test-fast: setup  ## the tests without the slow and the browser ones
 	@$(PYTEST) -n $(JOBS) -m "not slow and not browser" $(ARGS)
