@@ -155,3 +155,8 @@ def test_places_with_similar_names_are_apart() -> None:
     ]
     text = "copies:\n" + "".join(f"  c{number}: {name}\n" for number, name in enumerate(names))
     assert len(parse(text + system("").replace("vault: v", "vault: /srv/v")).copies) == len(names)
+
+
+def test_a_name_that_yaml_takes_for_a_truth_value_is_a_name() -> None:
+    settings = parse("copies: {off: ./a, on: ./b, yes: ./c}\n" + system(""))
+    assert tuple(settings.copies) == ("off", "on", "yes")

@@ -69,6 +69,9 @@ def load(
     return parse(text, name=str(found), base=found.parent, environ=environ)
 
 
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+
 def parse(text: str, *, name: str, base: Path, environ: Mapping[str, str]) -> Settings:
     node, raw, problems = _read(text, name)
     if "base" in raw:
@@ -98,6 +101,7 @@ def _read(text: str, name: str) -> tuple[yaml.Node | None, dict[Any, Any], list[
         node = loader.get_single_node()
         # Before construction, which mixes what `<<:` brings in with a mapping's own keys.
         problems = duplicates(node)
+        names_as_texts(node)
         raw = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as error:
         raise refuse(name, [not_yaml(error, text)]) from None
@@ -108,6 +112,18 @@ def _read(text: str, name: str) -> tuple[yaml.Node | None, dict[Any, Any], list[
             name, [Problem(1, "", "the file holds no settings", "start with `vault:` and `systems:`")]
         )
     return node, raw, problems
+
+
+def names_as_texts(node: yaml.Node | None) -> None:
+    """Keys are names: a copy that is called `off`, `on` or `no` is not a truth value, as YAML would have it."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                key.tag = _TEXT
+            names_as_texts(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            names_as_texts(item)
 
 
 @dataclass(frozen=True, slots=True)
