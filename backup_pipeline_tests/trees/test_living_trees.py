@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from backup_pipeline.errors import SourceUnavailable
-from backup_pipeline.sources.files.base import Found
+from backup_pipeline.sources.files.base import Found, Trouble
 from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.trees import StoredTree, database, reading
 from backup_pipeline.vault import blocks, packs
@@ -127,6 +128,61 @@ def test_a_name_that_is_another_file_by_now_is_read_as_that_one(bench: TreeBench
 
     bench.back_up(source=Touched(bench.root, replace, 1))
     assert bench.contents()["a"] == b"new"
+
+
+class Coarse(LocalSource):
+    """A file system that counts time in steps, on which every file is written right before it is read, and once more
+    right after it was looked at for the last time."""
+
+    def __init__(self, root: Path, step: int) -> None:
+        super().__init__(root)
+        self._step = step
+
+    def entries(self) -> Iterator[Found | Trouble]:
+        for found in super().entries():
+            self._write(found.path, b"first")
+            now = self._seen(found.path)
+            assert now is not None
+            yield now
+
+    def settled(self, found: Found) -> Found | None:
+        again = self._seen(found.path)
+        self._write(found.path, b"later")
+        return again
+
+    def _seen(self, path: str) -> Found | None:
+        found = super().settled(Found(path))
+        if found is None:
+            return None
+        changed = self._floor(int(found.state["ctime_ns"]))
+        return replace(
+            found,
+            mtime_ns=self._floor(found.mtime_ns),
+            state={**found.state, "ctime_ns": str(changed)},
+        )
+
+    def _write(self, path: str, data: bytes) -> None:
+        (self.root / path).write_bytes(data)
+
+    def _floor(self, moment: int) -> int:
+        return moment - moment % self._step
+
+
+class Resting(Coarse):
+    def _write(self, path: str, data: bytes) -> None:
+        """Nobody writes any more."""
+
+
+@pytest.mark.parametrize(("step", "times"), [(4_000_000, 5), (1_000_000_000, 1)])
+def test_what_is_written_within_the_same_tick_of_the_clock_is_seen_the_next_time(
+    bench: TreeBench, step: int, times: int
+) -> None:
+    """A file system counts time in steps, of milliseconds or of a second: two changes may leave the same time and size."""
+    bench.put("a", b"first")
+    for _ in range(times):
+        bench.back_up(source=Coarse(bench.root, step))
+        bench.back_up(source=Resting(bench.root, step))
+        assert bench.contents() == {"a": b"later"}
 
 
 class Answering(LocalSource):
