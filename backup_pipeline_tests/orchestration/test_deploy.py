@@ -72,6 +72,11 @@ def test_the_units_start_programs_that_exist_with_the_module_that_exists() -> No
             ROOT / ".venv/bin" / Path(command[0]).name
         ).exists()
         assert parser.get("Service", "EnvironmentFile") == "/etc/backup-pipeline/environment"
+        # Debian has a user called backup, whose home is elsewhere.
+        assert parser.get("Service", "User") == "backup-pipeline"
+        # Where the README sends what a host keeps: beside backup.yaml it could not be written.
+        assert "state: /var/lib/backup-pipeline/state" in (DEPLOY / "README.md").read_text()
+        assert "/var/lib/backup-pipeline" in parser.get("Service", "ReadWritePaths").split()
     code = (DEPLOY / "backup-pipeline-code.service").read_text()
     assert "--module-name backup_pipeline.definitions --attribute defs" in code
     workspace = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())
