@@ -257,8 +257,13 @@ def _newest_missing(vault: Vault, system: str) -> Iterator[Finding]:
         )
 
 
+#: Warnings of a backup that say that it may not hold what people think.
+_WORTH_A_LOOK = frozenset({"table-became-empty", "tree-empty", "tree-shrank"})
+
+
 def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
-    """What makes the newest backup another one than people think: it was edited, or a table came out empty."""
+    """What makes the newest backup another one than people think: it was edited, something could not
+    be taken, or came out empty."""
     if not vault.seal_holds(line.system, line.id):
         yield Finding(
             "error",
@@ -269,9 +274,16 @@ def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
         )
     yield from _under_old_keys(vault, line)
     if line.tables is None:
+        if line.degraded:
+            yield Finding(
+                "error",
+                "backup-degraded",
+                f"{line.id} is degraded: something that was asked for could not be taken",
+                remedy=f"`backup-pipeline show {line.system} {line.id}` says what, where the key is",
+            )
         return
     for finding in vault.manifest(line.system, line.id).findings:
-        if finding.code == "table-became-empty":
+        if finding.severity == "error" or finding.code in _WORTH_A_LOOK:
             yield finding
 
 

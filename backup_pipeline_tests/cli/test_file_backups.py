@@ -57,6 +57,10 @@ def test_a_degraded_backup_is_made_and_has_an_exit_code_of_its_own(media: Folder
     assert "tree-became-empty" in ended.stdout
     assert "degraded" in ended.stderr
     assert "DEGRADED" in media.good("list", "shop").stdout
+    media.good("drill", "shop", "--no-record")
+    status = media.run("status", "shop")
+    assert status.code == 13, "a proven backup that lacks files is nothing to sleep well with"
+    assert "tree-became-empty" in status.stdout
 
 
 def test_an_emptied_tree_stays_an_error_every_night_until_it_is_accepted(media: Folder) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,13 @@ def test_only_what_rows_name_is_restored_where_it_is_asked_for(
     restore_files(vault, manifest, tmp_path / "out", order, referenced=named)
     files = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert files == ["002.pdf", "linked.pdf"]
+
+
+def test_who_restores_a_degraded_tree_is_told(vault: Vault, media: Path, tmp_path: Path) -> None:
+    tree = replace(tree_of_folder(vault, media), missed=3)
+    result = restore_files(vault, backup_of(vault, tree), tmp_path / "out", MEDIA)
+    assert [(one.code, one.severity) for one in result.findings] == [("tree-incomplete", "warning")]
+    assert "3 files" in result.findings[0].message
 
 
 def test_a_folder_where_a_file_should_be_is_refused(vault: Vault, media: Path, tmp_path: Path) -> None:

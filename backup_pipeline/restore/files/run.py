@@ -171,7 +171,11 @@ def _looked(
             order,
             tuple(work.plan(str(target / work.below) if work.below else str(target)) for work in works),
             free_bytes=free,
-            findings=(*findings_of(works, order), *(one for one in missing if order.salvage)),
+            findings=(
+                *_incomplete(trees),
+                *findings_of(works, order),
+                *(one for one in missing if order.salvage),
+            ),
             refused=(
                 *_may_not_own(order),
                 *(one for one in missing if not order.salvage),
@@ -203,6 +207,19 @@ def _lock(root: int, target: Path) -> None:
         ) from None
     except OSError:
         return  # a file system without locks
+
+
+def _incomplete(trees: Iterable[FileTree]) -> Iterator[Finding]:
+    for tree in trees:
+        if tree.missed:
+            yield Finding(
+                "warning",
+                "tree-incomplete",
+                f"this backup is degraded: {tree.missed:,} files or folders of {tree.name} were there and could not be taken "
+                "as they were",
+                tree=tree.name,
+                remedy="`backup-pipeline show` names them; an earlier backup may have them",
+            )
 
 
 def _may_not_own(order: FilesOrder) -> Iterator[Finding]:
