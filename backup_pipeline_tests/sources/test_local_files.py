@@ -189,6 +189,14 @@ def test_what_may_not_be_read_is_named_and_the_walk_goes_on(root: Path) -> None:
         (root / "closed").chmod(0o700)
 
 
+def test_the_doctor_counts_entries_and_not_their_bytes(root: Path) -> None:
+    """It once stopped after 50,000 bytes, which a picture has, and called the rest of the tree good."""
+    for number in range(3):
+        (root / f"{number}.jpg").write_bytes(bytes(60_000))
+    (root / "z").mkdir()
+    assert LocalSource(root).diagnose().counted == {"files": 3, "folders": 1, "bytes": 180_000}
+
+
 def one_of_any(found: list[Found | Trouble], path: str) -> Found:
     return next(one for one in found if isinstance(one, Found) and one.path == path)
 

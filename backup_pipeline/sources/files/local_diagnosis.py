@@ -36,7 +36,7 @@ def diagnose(source: LocalSource) -> Report:
                 if found.type == "file" and counted["files"] % 50 == 1 and not source.may_read(found):
                     unreadable = Trouble(found.path, "file-unreadable", f"{found.path}: may not be read")
                     troubles.setdefault(unreadable.code, []).append(unreadable)
-            if counted.total() > MOST_ENTRIES or time.monotonic() - begun > MOST_SECONDS:
+            if counted.total() - counted["bytes"] > MOST_ENTRIES or time.monotonic() - begun > MOST_SECONDS:
                 break
         else:
             findings += _empty(source, counted)
