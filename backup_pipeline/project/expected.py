@@ -8,6 +8,7 @@ one is something that a person asks for, and is not asked about.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from backup_pipeline.config import Settings
@@ -32,9 +33,11 @@ def expect(settings: Settings, vault: Vault, *, remedy: str = "") -> None:
 
 def remember(settings: Settings, vault: Vault) -> None:
     note = _note(settings, vault)
-    if not note.exists():
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{vault.store.address}\n", encoding="utf-8")
+    # A backup that was made does not fail for a note of it.
+    with suppress(OSError):
+        if not note.exists():
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(f"{vault.store.address}\n", encoding="utf-8")
 
 
 def _note(settings: Settings, vault: Vault) -> Path:
