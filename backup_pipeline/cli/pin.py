@@ -22,7 +22,8 @@ from backup_pipeline.cli.call import Call, Outcome
 def verb(call: Call, system: str, identifier: str | None, reason: str, copy: str | None) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
 
-    The pin lies in the vault beside the backup, and takes no key. Pinning again gives a new reason.
+    The pin lies in the vault beside the backup, and takes no key: in an encrypted vault too, everybody who sees the store
+    can read the reason. Pinning again gives a new one.
     """
     from backup_pipeline.project import keeping, stores
 

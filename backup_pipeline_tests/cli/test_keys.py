@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -319,3 +321,28 @@ def test_a_backup_of_before_the_change_of_keys_is_one_finding_that_names_the_old
     assert set(home.glob("vault/shop/*/proofs/*")) == remembered, (
         "a missing key says nothing about the backup"
     )
+
+
+def test_a_schema_that_only_the_old_key_opens_is_not_compared_and_stops_no_backup(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = make_shop(home / "shop.db")
+    old = keygen(capsys, "--out", str(home / "old.txt"))
+    new = keygen(capsys, "--out", str(home / "new.txt"))
+    configure(home, old["recipient"], None)
+    assert run(capsys, "backup", "shop", "--no-copy")[0] == 0
+    configure(home, new["recipient"], home / "new.txt")
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("ALTER TABLE quokka_orders ADD COLUMN later TEXT")
+    stored = {path.name.partition(".")[0] for path in home.glob("vault/objects/*/*")}
+    forgotten = [one for one in home.glob("state-*/known/*/content/*") if one.name in stored]
+    assert forgotten
+    for one in forgotten:
+        one.unlink()
+
+    code, out, err = run(capsys, "backup", "shop", "--json")
+
+    assert code == 0, out + err
+    data = json.loads(out)["data"]
+    assert "add the old key" in out, "the check says what to do"
+    assert data["copies"][0]["report"]["copied"], "what is whole is copied"
