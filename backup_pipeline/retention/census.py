@@ -177,6 +177,7 @@ def candidate_of(
         pinned=pinned,
         locked=locked,
         pending=frozenset(migrations.pending) if migrations else None,
+        applied=frozenset(migrations.applied) if migrations else None,
     )
 
 

@@ -19,7 +19,7 @@ from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.manifest import Kind, Scope
 
-#: A pre-migration backup whose migrations cannot be read (no key, or nobody wrote them down) stays so long.
+#: A pre-migration backup whose migrations cannot be read (no key, or nobody wrote them down), or were given up, stays so long.
 UNKNOWN_DEPLOY = timedelta(days=90)
 #: What no rule can take away, by a name that a command line can say.
 PROMISES = {
@@ -55,8 +55,10 @@ class Candidate:
     pinned: str | None = None
     #: Why it must not be touched now: an object lock, a vault that needs it in this copy.
     locked: str = ""
-    #: Migrations that were pending when it was made; None: not known.
+    #: Migrations that were pending when it was made, as the project's files had it, and what the database said was
+    #: applied; None: not known.
     pending: frozenset[str] | None = None
+    applied: frozenset[str] | None = None
 
     @property
     def full(self) -> bool:
@@ -139,17 +141,26 @@ def _newest(ordered: Sequence[Candidate], wanted: Callable[[Candidate], bool]) -
 
 
 def _before_its_deploy(one: Candidate, ordered: Sequence[Candidate], now: datetime) -> str:
-    """A deploy is over when a newer whole backup was made at which none of these migrations was pending any more:
-    they were applied, or the project gave them up."""
+    """A deploy is over when a newer whole backup was made of a database to which something was applied since, and at which
+    none of these migrations was pending any more. That they are not pending is not enough: an older checkout on
+    the machine that backs up has no files of them. What was given up instead goes when it is old."""
     newer = [other for other in ordered if other.id > one.id and other.whole]
     if not newer:
         return "before a migration, and no whole full backup is newer"
+    without = [
+        other
+        for other in newer
+        if one.pending and other.pending is not None and not other.pending & one.pending
+    ]
+    if any(other.applied != one.applied for other in without):
+        return ""
+    if one.pending and not without:
+        return "before a migration that no newer backup has seen applied"
+    if now - moment_of(one.id) >= UNKNOWN_DEPLOY:
+        return ""
     if one.pending:
-        after = any(other.pending is not None and not (other.pending & one.pending) for other in newer)
-        return "" if after else "before a migration that no newer backup has seen applied"
-    if now - moment_of(one.id) < UNKNOWN_DEPLOY:
-        return f"before a migration; which one is not known here, so it stays {UNKNOWN_DEPLOY.days} days"
-    return ""
+        return f"before a migration that nobody has seen applied, so it stays {UNKNOWN_DEPLOY.days} days"
+    return f"before a migration; which one is not known here, so it stays {UNKNOWN_DEPLOY.days} days"
 
 
 def _replaced(ordered: Sequence[Candidate], zone: str) -> dict[str, str]:

@@ -54,12 +54,14 @@ def histories(draw: st.DrawFn, most: int = 60) -> list[Candidate]:
             (at("2024-03-28T00:30"), at("2025-10-24T00:30"), at("2025-12-27T23:10"), at("2026-03-06T06:59"))
         )
     )
-    found = []
+    found, deployed = [], 0
     for _ in range(draw(st.integers(1, most))):
         moment += timedelta(
             minutes=draw(st.sampled_from((7, 55, 60, 600, 1380, 1440, 1440, 1440, 1500, 4 * 1440, 20 * 1440)))
         )
         kind = draw(st.sampled_from(("scheduled",) * 6 + ("manual", "pre-migration", "imported")))
+        # What was applied stays applied.
+        deployed += draw(st.sampled_from((0, 0, 0, 1)))
         pending = frozenset(draw(st.sets(st.sampled_from("abc"), max_size=2)))
         found.append(
             Candidate(
@@ -74,6 +76,7 @@ def histories(draw: st.DrawFn, most: int = 60) -> list[Candidate]:
                 pinned=draw(st.sampled_from((None,) * 9 + ("why",))),
                 locked=draw(st.sampled_from(("",) * 12 + ("the vault still has it",))),
                 pending=draw(st.sampled_from((None, pending, pending))),
+                applied=frozenset(map(str, range(deployed))),
             )
         )
     return found
