@@ -129,7 +129,9 @@ def copy_to_all(
             remedy="name another place with --to, or another source with --from: "
             + ", ".join((VAULT, *project.settings.copies)),
         )
+    row = _InARow(listener)
     for name in targets:
+        row.next()
         try:
             one = Copied(
                 name,
@@ -141,7 +143,7 @@ def copy_to_all(
                     source=source,
                     target=name,
                     patience=patience,
-                    listener=listener,
+                    listener=row,
                 ),
                 source=source,
             )
@@ -152,6 +154,21 @@ def copy_to_all(
         each(one)
         done.append(one)
     return tuple(done)
+
+
+class _InARow:
+    """Several copies, told of as one piece of work: the totals of one begin where those before it ended."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._before, self._moved = listener, 0, 0
+
+    def next(self) -> None:
+        self._before = self._moved
+
+    def __call__(self, step: Advance) -> None:
+        self._moved += step.bytes
+        total = None if step.total_bytes is None else self._before + step.total_bytes
+        self._listener(replace(step, total_bytes=total))
 
 
 def failure_of(done: Sequence[Copied], *, made: str = "") -> CopyFailed | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.model.progress import Advance
+from backup_pipeline.project import Project, copying
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import lock
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
@@ -196,6 +198,14 @@ def test_a_disk_that_is_not_mounted_is_no_empty_vault(copied: Folder) -> None:
     (note,) = [Path(word) for word in ended.stderr.split() if "/places/" in word]
     note.unlink()
     copied.good("backup", "shop", "--no-record")
+
+
+def test_of_several_copies_no_more_moves_than_was_told(copied: Folder) -> None:
+    copied.good("backup", "shop", "--no-record", "--no-copy")
+    steps: list[Advance] = []
+    copying.copy_to_all(Project.load(copied.path / "backup.yaml"), "shop", listener=steps.append)
+    moved, totals = sum(step.bytes for step in steps), [step.total_bytes for step in steps]
+    assert moved == max(total for total in totals if total is not None) > 0
 
 
 def test_a_lost_vault_is_filled_again_when_somebody_asks_for_it(copied: Folder) -> None:
