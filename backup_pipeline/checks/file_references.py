@@ -18,7 +18,7 @@ import pyarrow as pa
 from backup_pipeline.checks.file_columns import Column, Source, not_checked
 from backup_pipeline.checks.file_joining import Files, Some
 from backup_pipeline.config.trees import FilesSettings
-from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.errors import ConfigError, Damaged, NotFound
 from backup_pipeline.model.files import FileEntry, read_lines
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
@@ -99,15 +99,26 @@ def paths_named(
     settings: FilesSettings,
     listener: Listener,
 ) -> Iterator[str]:
-    """The entries of a tree that the rows of the same backup name, sorted."""
+    """The entries of a tree that the rows of the same backup name, sorted. Raises ConfigError where a column cannot be
+    asked: its files would be missing, and nobody would know."""
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch.make(_ROOM))
         files = stack.enter_context(Files(scratch.folder))
         rows = Source(vault, manifest, schema, stack)
         files.load(entries_of(vault, tree))
-        for column, reference in settings.refs.items():
-            listener(Advance("verify", column, note=f"files of {tree.name}"))
-            files.ask(Column(rows, column, reference, tree).values())
+        for name, reference in settings.refs.items():
+            listener(Advance("verify", name, note=f"files of {tree.name}"))
+            column = Column(rows, name, reference, tree)
+            why = column.cannot_be_asked(frozenset())
+            if why is not None:
+                remedy = (
+                    f"{why.remedy or 'name a full backup'}, or restore all files (without --only-referenced)"
+                )
+                raise ConfigError(why.message, remedy=remedy)
+            files.ask(column.values())
+            if column.unreadable:
+                note = f"{column.unreadable:,} values cannot be read ({column.why}): the files that they mean are left out"
+                listener(Advance("verify", name, note=note))
         yield from files.seen()
 
 

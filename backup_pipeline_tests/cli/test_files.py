@@ -109,6 +109,16 @@ def test_only_what_rows_name(shop: Folder) -> None:
     assert sorted(path.name for path in (shop.path / "out").rglob("*")) == ["Ann", "Bob"]
 
 
+@pytest.mark.parametrize("refs", ["nowhere.name", "customers.nothing"])
+def test_only_what_rows_name_is_refused_where_a_column_cannot_be_asked(shop: Folder, refs: str) -> None:
+    with_files(shop, refs)
+    ended = shop.run("restore", "shop", "--files", "media", "--to", "out", "--only-referenced")
+    assert ended.code == 2
+    assert "was not checked" in ended.stderr
+    assert "--only-referenced" in ended.stderr
+    assert not (shop.path / "out").exists()
+
+
 def test_verify_and_drill_hold_rows_against_files(shop: Folder) -> None:
     with_files(shop)
     assert shop.good("verify", "shop", "--json").data["report"]["counted"]["file_values"] == 2
