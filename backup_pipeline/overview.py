@@ -310,23 +310,22 @@ def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
 def _failed(proofs: tuple[Proof, ...], line: Listed) -> tuple[Finding, ...]:
     """A check of the newest backup that failed and was not done again with a better end."""
     newest = {proof.kind: proof for proof in proofs}
-    return tuple(
-        Finding(
-            "error",
-            f"{kind}-failed",
-            f"the last {kind} of {line.id} failed: {_first(proof)}",
-            remedy=f"`backup-pipeline {kind.partition('-')[0]} {line.system} {line.id}` shows all of it;"
-            f" `backup-pipeline backup {line.system} --full` makes a new backup that re-uses nothing",
-        )
-        for kind, proof in newest.items()
-        if not proof.ok
-    )
-
-
-def _first(proof: Proof) -> str:
-    return next(
-        (finding.message for finding in proof.findings if finding.severity == "error"), "see its report"
-    )
+    again = f"`backup-pipeline backup {line.system} --full` makes a new backup that re-uses nothing"
+    findings = []
+    for kind, proof in newest.items():
+        if not proof.ok:
+            first = next((finding for finding in proof.findings if finding.severity == "error"), None)
+            # A new backup heals what was stored wrongly, and not what is wrong in the application.
+            remedy = (first.remedy if first is not None else "") or again
+            findings.append(
+                Finding(
+                    "error",
+                    f"{kind}-failed",
+                    f"the last {kind} of {line.id} failed: {first.message if first else 'see its report'}",
+                    remedy=f"`backup-pipeline {kind.partition('-')[0]} {line.system} {line.id}` shows all of it; {remedy}",
+                )
+            )
+    return tuple(findings)
 
 
 def _seconds(start: str, end: str) -> float:

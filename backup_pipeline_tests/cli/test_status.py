@@ -71,3 +71,17 @@ def test_status_names_the_systems_that_left_and_an_unknown_one_is_an_error(retir
     ended = retired.run("status")
     assert "not in the configuration: shop" in ended.stdout
     assert retired.run("status", "shpo").code == 3
+
+
+def test_what_a_new_backup_cannot_heal_is_not_sent_to_one(shop: Folder) -> None:
+    """A row names a file that the application has lost: the stored bytes are as they should be."""
+    (shop.path / "media").mkdir()
+    (shop.path / "media" / "Ann").write_text("a picture of Ann")
+    with (shop.path / "backup.yaml").open("a") as config:
+        config.write("    files: {media: {path: ./media, refs: {customers.name: path}}}\n")
+    shop.backup()
+    assert shop.run("verify", "shop").code == 10
+    (one,) = shop.run("status", "--json").document["data"]["systems"]
+    (failed,) = [finding for finding in one["findings"] if finding["code"] == "verify-failed"]
+    assert "restore … --files" in failed["remedy"]
+    assert "--full" not in failed["remedy"]
