@@ -141,6 +141,9 @@ def test_a_system_may_keep_its_backups_differently() -> None:
     shared = settings.retention_of("gone")
     assert shared is not None
     assert shared.daily == 30
+    assert parse("retention: {daily: 30}\n" + system("")).retention_of("shop") == shared
+    # Said to have none: what the file says of all must not delete what this one keeps.
+    assert parse("retention: {daily: 30}\n" + system("retention: null")).retention_of("shop") is None
 
 
 def test_places_with_similar_names_are_apart() -> None:

@@ -170,8 +170,11 @@ class Settings(Strict):
         return tuple(self.copies) if chosen is None else chosen
 
     def retention_of(self, system: str) -> RetentionSettings | None:
-        own = self.systems[system].retention if system in self.systems else None
-        return own or self.retention
+        """None: everything stays. `retention: null` of a system says so against the rules of the file."""
+        chosen = self.systems.get(system)
+        if chosen is not None and "retention" in chosen.model_fields_set:
+            return chosen.retention
+        return self.retention
 
     def copy_settings(self, name: str) -> StoreSettings:
         if name not in self.copies:
