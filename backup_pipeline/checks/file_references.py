@@ -244,7 +244,10 @@ def _missing(rows: Source, tree: FileTree, column: Column, files: Files, missing
         ),
     )
     if lost.count:
-        more = f"; {lost.count:,} of them were in the backup before ({where}) and are gone since"
+        which = f"{lost.count:,} of them were" if lost.count > 1 else "one of them was"
+        if lost.count == missing.count:
+            which = "it was" if missing.count == 1 else "all were"
+        more = f"; {which} in the backup before ({where}) and not in this one"
         remedy = (
             f"`backup-pipeline restore {rows.manifest.system} {where} --files {tree.name} --to DIR` brings back what "
             f"was deleted; {remedy}"

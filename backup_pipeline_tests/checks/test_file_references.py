@@ -194,7 +194,10 @@ def test_a_lost_file_is_traced_to_the_backup_that_still_has_it(tmp_path: Path) -
     back_up_by_hand(vault, rows, 1, files=[tree_of(vault, [entry("a.pdf"), entry("b.pdf")])])
     second = back_up_by_hand(vault, rows, 2, files=[tree_of(vault, [entry("a.pdf")])])
     finding = only(asked(vault, second, settings({"orders.file": "path"})))
-    assert "1 of them were in the backup before (2026-11-01T02-00-00-000Z)" in finding.message
+    assert (
+        "not in media; it was in the backup before (2026-11-01T02-00-00-000Z) and not in this one"
+        in finding.message
+    )
     assert "restore shop 2026-11-01T02-00-00-000Z --files media" in finding.remedy
 
 
