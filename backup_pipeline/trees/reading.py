@@ -231,13 +231,15 @@ class Reader:
 
     def _known_content(self, found: Found) -> tuple[Spot | None, str]:
         """A big file that was moved or touched: reading it once more is cheaper than writing it."""
-        digest = hashlib.sha256()
+        digest, left = hashlib.sha256(), found.size
         with self.source.open(found) as stream:
-            while block := stream.read(BLOCK):
+            # As far as it went when it was listed: of one that grows meanwhile, that is what the entry will say.
+            while left and (block := stream.read(min(BLOCK, left))):
                 if self.stop.is_set():
                     raise Stopped
                 digest.update(block)
-        return self.previous.find(digest.digest()), digest.hexdigest()
+                left -= len(block)
+        return None if left else self.previous.find(digest.digest()), digest.hexdigest()
 
     def _is_mutable(self, found: Found, known: Known | None) -> bool:
         if found.size <= IMAGE_FROM:

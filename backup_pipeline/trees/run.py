@@ -70,9 +70,12 @@ def _is_due(order: TreeOrder, before: FileTree | None, now: datetime) -> bool:
     """Whether times are not to be trusted this once."""
     if order.full or before is None:
         return order.full
-    if order.rehash_after is None or not before.hashed_at:
+    if order.rehash_after is None:
         return False
-    return (now - parse_timestamp(before.hashed_at)).total_seconds() > order.rehash_after
+    # Nobody knows when: then it is time.
+    return (
+        not before.hashed_at or (now - parse_timestamp(before.hashed_at)).total_seconds() > order.rehash_after
+    )
 
 
 @dataclass(slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.sources.files.base import Found
+from backup_pipeline.sources.files.base import Found, Trouble
+from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.trees import StoredTree, reading
 from backup_pipeline.trees.contents import Contents
 from backup_pipeline.vault import packs
@@ -168,6 +171,32 @@ def test_everything_is_read_again_when_the_last_time_is_long_ago(
     bench.back_up(now=begun + timedelta(hours=25), rehash_after=86400)
     bench.back_up(now=begun + timedelta(hours=26), rehash_after=86400)
     assert seen == ["a", "a"]
+    assert bench.last is not None
+    bench.last = replace(bench.last, hashed_at="")
+    bench.back_up(now=begun + timedelta(hours=27), rehash_after=86400)
+    assert seen == ["a", "a", "a"], "nobody knows when it was"
+
+
+def test_a_big_file_that_grows_while_it_is_held_against_a_known_one_is_listed_as_what_was_read(
+    bench: TreeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as long as one known file when it is listed, and is another known file when it is read for the last time."""
+    short, long = os.urandom(packs.LARGEST + 1), os.urandom(packs.LARGEST + 500)
+    bench.put("a/long", long)
+    bench.put("a/short", short)
+    bench.back_up()
+    bench.put("b", short)
+
+    class Growing(LocalSource):
+        def entries(self) -> Iterator[Found | Trouble]:
+            for found in super().entries():
+                if found.path == "b":
+                    (self.root / "b").write_bytes(long)
+                yield found
+
+    monkeypatch.setattr(reading, "ATTEMPTS", 1)
+    bench.back_up(source=Growing(bench.root))
+    assert bench.contents()["b"] == long[: len(short)]
 
 
 def test_big_files_are_objects_of_their_own_and_known_when_they_move(bench: TreeBench) -> None:
