@@ -130,9 +130,10 @@ vault: {quoted(seen.vault)}
 #   second_disk: /mnt/second/backups
 
 # Nobody can read the backups without the key: `backup-pipeline keygen` makes one and prints these lines.
+# To be decided before the first backup: a vault that was begun plain stays plain.
 # encryption:
 #   recipients: [age1…]
-#   identity: ${{file:backup.key}}
+#   identity: ${{file:backup-key.txt}}
 
 # Which backups stay. Without it nothing is ever removed.
 # retention: {{last: 7, daily: 30, weekly: 8, monthly: 12, min_age_days: 7, schedule: "30 5 * * *"}}

@@ -56,6 +56,20 @@ def test_what_it_writes_works_as_it_stands(sqlite_file: MakeSqliteFile) -> None:
     assert "django: 1 applied; pending: blog.0002_more" in folder.good("show", "blog").stdout
 
 
+def test_the_key_that_it_speaks_of_is_the_one_that_keygen_makes(sqlite_file: MakeSqliteFile) -> None:
+    folder = Folder(sqlite_file("blog.sqlite3", script=DJANGO).parent, {})
+    folder.good("init", "--database", "sqlite:///blog.sqlite3")
+    folder.path.chmod(0o700)
+    recipient = folder.good("keygen", "--json").data["recipient"]
+    text = (folder.path / "backup.yaml").read_text().replace("age1…", recipient)
+    for line in ("encryption:", "  recipients:", "  identity:"):
+        assert f"\n# {line}" in text
+        text = text.replace(f"\n# {line}", f"\n{line}")
+    (folder.path / "backup.yaml").write_text(text)
+    folder.good("backup", "blog", "--no-record")
+    folder.good("verify", "blog")
+
+
 def test_migrations_that_cannot_be_read_are_said_and_do_not_stop_a_backup(
     sqlite_file: MakeSqliteFile,
 ) -> None:
