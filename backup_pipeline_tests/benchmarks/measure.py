@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backup_pipeline_tests.harness.processes import tree
+
 Prepare = Callable[[], None]
 
 
@@ -81,23 +83,6 @@ class _Watcher(threading.Thread):
     def stop(self) -> None:
         self._done.set()
         self.join()
-
-
-def tree(pid: int) -> list[int]:
-    """A process and all its descendants, by /proc: children in sessions of their own included."""
-    parents: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found, waiting = [], [pid]
-    while waiting:
-        one = waiting.pop()
-        found.append(one)
-        waiting += parents.get(one, [])
-    return found
 
 
 def _pss(pid: int) -> int:

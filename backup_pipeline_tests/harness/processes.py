@@ -7,8 +7,24 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
-from backup_pipeline_tests.benchmarks.measure import tree
+
+def tree(pid: int) -> list[int]:
+    """A process and all its descendants, by /proc: children in sessions of their own included."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found, waiting = [], [pid]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting += parents.get(one, [])
+    return found
 
 
 def kill_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> bool:

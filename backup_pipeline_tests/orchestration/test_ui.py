@@ -17,7 +17,7 @@ import pytest
 from backup_pipeline.errors import ConfigError, ServerFailed
 from backup_pipeline.orchestration.ui import serve
 from backup_pipeline_tests.harness.engines import wait_for
-from backup_pipeline_tests.harness.processes import kill_tree
+from backup_pipeline_tests.harness.processes import kill_tree, tree
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 QUERY = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
@@ -43,14 +43,6 @@ def ask(port: int, query: str = QUERY) -> dict[str, object]:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return dict(json.loads(answer.read())["data"])
-
-
-def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found |= {int(child)} | descendants(int(child))
-    return found
 
 
 @pytest.mark.slow
@@ -82,8 +74,8 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
                 "RUNNING",
                 "RUNNING",
             ]
-            below = descendants(process.pid)
-            assert len(below) >= 3
+            below = tree(process.pid)
+            assert len(below) >= 4
             process.send_signal(number)
             assert process.wait(30) == 0
         finally:

@@ -14,6 +14,7 @@ import pytest
 from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, VaultError
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.crypto import Encryptor, Filter, Given, Keys, decrypted
+from backup_pipeline_tests.harness.processes import tree
 
 HAS_AGE = shutil.which("age") is not None
 WAYS = [
@@ -124,12 +125,12 @@ def test_a_text_that_is_no_identity_is_a_mistake_in_the_configuration() -> None:
 def test_a_reader_that_stops_half_way_leaves_no_process(way: str) -> None:
     keys, how = _keys(), _how(way)
     stored = encrypted(keys, os.urandom(4_000_000), how)
-    before = _children()
+    before = set(tree(os.getpid()))
 
     with decrypted(keys, io.BytesIO(stored), how) as stream:
         assert stream.read(10)
 
-    assert _children() <= before
+    assert set(tree(os.getpid())) <= before
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -219,11 +220,3 @@ def test_the_public_tool_opens_it(tmp_path: Path) -> None:
         stored = encrypted(keys, data[:size])
         done = subprocess.run(["age", "-d", "-i", str(key)], input=stored, stdout=subprocess.PIPE, check=True)
         assert done.stdout == data[:size]
-
-
-def _children() -> set[str]:
-    return {
-        child
-        for task in Path("/proc/self/task").iterdir()
-        for child in (task / "children").read_text().split()
-    }
