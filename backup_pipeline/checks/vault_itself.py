@@ -15,7 +15,10 @@ from backup_pipeline.vault.vault import Vault
 
 #: Digests of the FORMAT.md of earlier releases: a vault keeps the one with which it was made.
 EARLIER_DESCRIPTIONS: frozenset[str] = frozenset(
-    {"f039651145d0ac3b99747d65261bcf21fe221ac9616b791604c1435c91a1ff53"}  # 0.1: databases only
+    {
+        "f039651145d0ac3b99747d65261bcf21fe221ac9616b791604c1435c91a1ff53",  # databases only
+        "940e63a382cd394bcd7020caaa5638933dccb347e98f9ff682d9c2dedd090b41",  # [K8] spoke of bytes alone
+    }
 )
 
 _REMEDY = "copy it from another copy of the vault, or from a new vault made by the same version"
