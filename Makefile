@@ -7,8 +7,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
-# Test workers; one for each of the two cores that every machine has.
-JOBS ?= 2
+# Test workers: one more than the two cores that every machine has, because the slow tests wait more than they work.
+JOBS ?= 3
 # For `make test-versions`: 13 14 15 17 when nothing is given; any other that is on this machine may be named.
 MAJORS ?=
 # Extra arguments, as in: make test ARGS="-k embedded -x"
