@@ -310,7 +310,9 @@ def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
 def _failed(proofs: tuple[Proof, ...], line: Listed) -> tuple[Finding, ...]:
     """A check of the newest backup that failed and was not done again with a better end."""
     newest = {proof.kind: proof for proof in proofs}
-    again = f"`backup-pipeline backup {line.system} --full` makes a new backup that re-uses nothing"
+    again = (
+        f"`backup-pipeline backup {line.system} --full` makes a new backup for which everything is read again"
+    )
     findings = []
     for kind, proof in newest.items():
         if not proof.ok:

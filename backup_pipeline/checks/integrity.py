@@ -28,8 +28,8 @@ from backup_pipeline.vault.objects import Measured, Objects, Readable, objects_o
 THREADS = 4
 
 HEAL = (
-    "copy it from another copy of the vault; a `backup --full` of unchanged data stores it again; "
-    "other backups that name it are hurt as well (`verify all`)"
+    "`backup-pipeline repair` brings it back from a copy; without one, `repair --set-aside` lets the next backup store it "
+    "anew from the living system; other backups that name it are hurt as well (`verify all`)"
 )
 
 

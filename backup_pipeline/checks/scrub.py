@@ -29,7 +29,10 @@ PARTS = tuple(f"{number:02x}" for number in range(256))
 #: So many backups are named where an object is damaged; more are counted.
 NAMED = 20
 
-_HEAL = "`backup-pipeline repair {system}` brings it back from a place that has it; a `backup --full` of unchanged data stores it again"
+_HEAL = (
+    "`backup-pipeline repair {system}` brings it back from a place that has it; where none has, `repair {system} --set-aside` "
+    "lets the next backup store it anew from the living system"
+)
 
 
 @dataclass(frozen=True, slots=True)

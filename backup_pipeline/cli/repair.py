@@ -27,22 +27,36 @@ SHOWN = 20
         help="Where right bytes are taken from (repeat it for more) [every other place].",
     ),
     click.Option(["--quick"], is_flag=True, help="Look for what is missing or of another length; read no object."),
+    click.Option(
+        ["--set-aside"], is_flag=True,
+        help="Move damaged objects that no place has right out of the way: the next backup stores their content anew.",
+    ),
     click.Option(["--dry-run"], is_flag=True, help="Say what would be healed, and write nothing."),
     examples="""
     backup-pipeline repair shop --dry-run
     backup-pipeline repair shop
     backup-pipeline repair shop --from offsite
     backup-pipeline repair shop --copy offsite --quick
+    backup-pipeline repair shop --set-aside
     """,
 )  # fmt: skip
 def verb(
-    call: Call, system: str, place: str, sources: tuple[str, ...], quick: bool, dry_run: bool
+    call: Call,
+    system: str,
+    place: str,
+    sources: tuple[str, ...],
+    quick: bool,
+    set_aside: bool,
+    dry_run: bool,
 ) -> Outcome:
     """Everything that SYSTEM has in one place is read; what is lost or damaged is brought back from another place.
 
     Objects, manifests, seals and RECOVER.md; whole backups that are gone without a record that they were forgotten, too. Only
     bytes that can be shown to be right are written, they are read back, and what is good is never overwritten. Needs no
     key. Exit code 7 when something could not be healed.
+
+    What nobody has right any more, the living database and files may still have: --set-aside moves such objects to
+    `set-aside/` in their place, and the next backup reads and stores their content again.
     """
     from backup_pipeline.project import copying
 
@@ -55,6 +69,7 @@ def verb(
             sources=sources,
             quick=quick,
             dry_run=dry_run,
+            set_aside=set_aside,
             listener=listener,
         )
     errors = [finding for finding in report.findings if finding.severity == "error"]
@@ -79,6 +94,10 @@ def _page(page: Page, report: RepairReport) -> None:
         page.line(f"{would}healed: {one.key} ({one.why}; from {one.source})")
     if len(report.healed) > SHOWN:
         page.line(f"and {number(len(report.healed) - SHOWN)} more (--json shows all)")
+    for key in report.set_aside[:SHOWN]:
+        page.line(f"{would}set aside: {key}")
+    if len(report.set_aside) > SHOWN:
+        page.line(f"and {number(len(report.set_aside) - SHOWN)} more (--json shows all)")
     page.findings(report.findings)
     if not report.healed and not report.brought_back and report.ok:
         page.verdict(True, "good: nothing to heal")

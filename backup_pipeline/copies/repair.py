@@ -3,10 +3,16 @@
 Right is what can be shown to be right: an object's bytes are those of its name; a manifest is the one that was sealed, and the
 one that the next manifest of the history names. What nobody can show is left as it is and named. A good one is never
 overwritten, and what was written is read back.
+
+Where no place has the right bytes of an object, the living source may still have its content. But later backups build on
+what is there under its name, and would build on the damaged one. Whoever asks for it (`set_aside`) has it taken out of the
+way: the next backup misses it, reads its content again and stores it anew. In a vault that is not encrypted the same content
+gets the same name, so that older backups become whole with it.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +28,13 @@ from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
+from backup_pipeline.stores.staging import explained, staging_name
 from backup_pipeline.vault import layout, lock
 from backup_pipeline.vault.vault import Vault, VaultInfo
 
 #: What the vault is called among the places.
 VAULT = "vault"
+MISSING = "it is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,8 @@ class RepairReport:
     #: Nothing was written: this is what would be healed.
     dry_run: bool = False
     healed: tuple[Healed, ...] = ()
+    #: Keys of damaged objects that were moved away, so that the next backup stores their content anew.
+    set_aside: tuple[str, ...] = ()
     #: Whole backups that were gone, and were brought back.
     brought_back: tuple[str, ...] = ()
     backups: int = 0
@@ -69,11 +79,12 @@ def repair(
     place: str,
     quick: bool = False,
     dry_run: bool = False,
+    set_aside: bool = False,
     listener: Listener = silent,
 ) -> RepairReport:
     """Look at all of a system in one place, by reading every byte (`quick`: by lengths alone), and heal it."""
     began = time.monotonic()
-    run = _Run(vault, system, place, dry_run, quick, listener)
+    run = _Run(vault, system, place, dry_run, quick, set_aside, listener)
     run.reach(others)
     run.top()
     run.whole_backups()
@@ -94,9 +105,11 @@ class _Run:
     place: str
     dry_run: bool
     quick: bool
+    set_aside: bool
     listener: Listener
     others: list[tuple[str, Vault, SystemFolder]] = field(default_factory=list)
     healed: list[Healed] = field(default_factory=list)
+    moved_away: list[str] = field(default_factory=list)
     brought_back: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     backups: int = 0
@@ -194,23 +207,47 @@ class _Run:
             if bad:
                 self._from(name, other, bad)
         for item, why in bad.items():
-            self.findings.append(
-                Finding(
-                    "error",
-                    "not-healed",
-                    f"object {item.name}: {found[item]}, and no place that was asked has the right bytes; it belongs to "
-                    + ", ".join(hurt_by[item][:3])
-                    + (f" and {len(hurt_by[item]) - 3} more" if len(hurt_by[item]) > 3 else "")
-                    + (f" ({why})" if why != found[item] else ""),
-                    remedy=f"`backup-pipeline backup {self.system} --full` stores it anew where the data has not changed; "
-                    "other backups may be whole: `verify all`",
-                    examples=tuple(hurt_by[item]),
-                )
+            self._not_healed(item, found[item], why, hurt_by[item])
+
+    def _not_healed(self, item: Item, found: str, why: str, hurt: Sequence[str]) -> None:
+        missing = found == MISSING
+        if self.set_aside and not missing:
+            if not self.dry_run:
+                self._move_away(item)
+            self.moved_away.append(item.key)
+        stored_anew = missing or self.set_aside
+        first = "" if stored_anew else f"`backup-pipeline repair {self.system} --set-aside`, and then "
+        self.findings.append(
+            Finding(
+                "error",
+                "not-healed",
+                f"object {item.name}: {found}, and no place that was asked has the right bytes; it belongs to "
+                + ", ".join(hurt[:3])
+                + (f" and {len(hurt) - 3} more" if len(hurt) > 3 else "")
+                + (f" ({why})" if why != found else ""),
+                remedy=f"{first}`backup-pipeline backup {self.system}` stores its content anew where the data has not "
+                "changed; other backups may be whole: `verify all`",
+                examples=tuple(hurt),
             )
+        )
+
+    def _move_away(self, item: Item) -> None:
+        """The bytes are kept: most of a damaged pack can still be read (`restore --salvage`, by hand)."""
+        store = self.vault.store
+        aside = layout.SET_ASIDE + item.key.rpartition("/")[2]
+        staged = store.staging() / staging_name()
+        try:
+            with store.get(item.key) as stream, explained(f"cannot set an object of {store.address} aside"):
+                with staged.open("xb") as file:
+                    shutil.copyfileobj(stream, file, transfer.READ_SIZE)
+            store.put(aside, staged, overwrite=True)
+        finally:
+            staged.unlink(missing_ok=True)
+        store.delete(item.key)
 
     def _bad(self, every: Sequence[Item]) -> dict[Item, str]:
         gone, other = lengths(self.vault.store, every)
-        bad = dict.fromkeys(gone, "it is missing")
+        bad = dict.fromkeys(gone, MISSING)
         bad.update((item, f"it is not {item.size:,} bytes long") for item in other)
         if self.quick:
             return bad
@@ -277,6 +314,7 @@ class _Run:
             self.place,
             self.dry_run,
             tuple(self.healed),
+            tuple(self.moved_away),
             tuple(self.brought_back),
             self.backups,
             self.objects,

@@ -298,16 +298,18 @@ def repair_place(
     sources: Sequence[str] = (),
     quick: bool = False,
     dry_run: bool = False,
+    set_aside: bool = False,
     listener: Listener = silent,
 ) -> RepairReport:
     """Heal the vault, or a copy, from the other places that hold this system."""
     names = list(sources) or [name for name in (VAULT, *project.settings.copies_of(system)) if name != place]
     if place in names:
         raise ConfigError(f"{place} cannot be healed from itself", remedy="name another place with --from")
-    if not names:
+    if not names and not set_aside:
         raise ConfigError(
             f"there is no other place that {system} could be healed from",
-            remedy="name another store under `copies:`; until then, a `backup --full` stores anew what has not changed",
+            remedy=f"name another store under `copies:`. Without one, `backup-pipeline repair {system} --set-aside` takes "
+            "what is damaged out of the way, and the next backup stores its content anew",
         )
     others: list[tuple[str, Vault]] = []
     away: list[Finding] = []
@@ -325,6 +327,7 @@ def repair_place(
         place=place,
         quick=quick,
         dry_run=dry_run,
+        set_aside=set_aside,
         listener=listener,
     )
     return replace(report, findings=(*away, *report.findings))

@@ -9,6 +9,8 @@ VAULT = "vault.json"
 #: The description of the format, for whoever finds this folder in ten years.
 FORMAT = "FORMAT.md"
 OBJECTS = "objects/"
+#: Damaged objects that somebody had taken out of the way. No system can be called this.
+SET_ASIDE = "set-aside/"
 #: Somebody is pruning: only one does at a time.
 PRUNE_LOCK = "lock.json"
 #: Objects that nothing names: since when, and which of them are being deleted at this moment.

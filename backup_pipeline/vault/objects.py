@@ -371,5 +371,6 @@ def read_bytes(source: Readable, reference: ObjectRef) -> bytes:
 def damaged(reference: ObjectRef, why: str) -> Damaged:
     return Damaged(
         f"object {reference.sha256[:12]}…{reference.suffix}: {why}",
-        remedy="run `verify` to see which tables it belongs to, and restore from another backup or a copy",
+        remedy="`verify` says what it belongs to; `repair` brings it back from a copy, or with --set-aside has the next backup "
+        "store it anew; until then, restore from another backup or a copy",
     )
