@@ -108,8 +108,9 @@ def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
 
 def _report(lines: Sequence[cases.Line], chosen: argparse.Namespace, peers: str) -> str:
     rows = "\n".join(
-        f"| {line.work} | {line.ours} | {line.peer} | {line.ratio} | {line.reach} | {line.memory} |"
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         for line in lines
+        for cells in [(line.work, line.ours, line.peer, line.ratio, line.reach, line.memory)]
     )
     return (
         f"{datetime.now(UTC):%Y-%m-%d}: {peers}, {os.cpu_count()} cores shared by everything that ran,\n"
