@@ -35,7 +35,6 @@ SHOWN = 20
     examples="""
     backup-pipeline repair shop --dry-run
     backup-pipeline repair shop
-    backup-pipeline repair shop --from offsite
     backup-pipeline repair shop --copy offsite --quick
     backup-pipeline repair shop --set-aside
     """,

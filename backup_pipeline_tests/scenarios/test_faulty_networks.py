@@ -180,9 +180,9 @@ def test_every_run_ends_with_a_backup_that_verifies_or_with_nothing_listed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("first", range(4, 204, 20))
+@pytest.mark.parametrize("first", range(4, 204, 50))
 def test_two_hundred_bad_days(first: int, routes: list[Route], tmp_path: Path) -> None:
-    ends = run(range(first, first + 20), routes, tmp_path)
+    ends = run(range(first, first + 50), routes, tmp_path)
     given_up = sum(number for end, number in ends.items() if end != "listed")
     # Every eighth plan has an outage that is longer than our patience; any other is survived at once.
-    assert 2 <= given_up <= 6, ends
+    assert 5 <= given_up <= 14, ends
