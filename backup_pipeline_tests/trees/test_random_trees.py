@@ -133,7 +133,7 @@ def test_a_random_tree_comes_out_as_it_went_in(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(steps, min_size=1, max_size=6))
 def test_many_random_trees_come_out_as_they_went_in(
     nights: list[list[tuple[list[bytes], tuple[str, bytes], int, int]]],
