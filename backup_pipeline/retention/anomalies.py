@@ -48,14 +48,16 @@ class _Measure:
     #: None: not known here (rows and files take the key of an encrypted vault).
     of: Callable[[Candidate], int | None]
     few: int = FEW
+    #: That nothing is left of it is a collapse also where there were few.
+    noticed_when_gone: bool = False
 
 
 #: Each by itself: gigabytes of media must not hide that the tables are empty, nor a large database that the media are gone.
 _MEASURES = (
     _Measure("bytes", "bytes", lambda one: one.bytes, few=1),
     _Measure("objects", "objects", lambda one: one.objects),
-    _Measure("rows", "rows", lambda one: one.rows),
-    _Measure("files", "files", lambda one: one.files),
+    _Measure("rows", "rows", lambda one: one.rows, noticed_when_gone=True),
+    _Measure("files", "files", lambda one: one.files, noticed_when_gone=True),
     _Measure("file-bytes", "bytes of files", lambda one: one.file_bytes, few=4096),
 )
 
@@ -74,11 +76,10 @@ def anomalies(
     found = [*_clock(ordered, now, last_seen, silent_after)]
     full = [one for one in ordered if one.fills_slots]
     for measure in _MEASURES:
-        if anomaly := _collapse(full, measure, accepted):
-            found.append(anomaly)
-    for measure in _MEASURES[2:4]:
-        collapsed = any(one.code == f"{measure.code}-collapsed" for one in found)
-        if not collapsed and (anomaly := _none_left(full, measure, accepted)):
+        anomaly = _collapse(full, measure, accepted)
+        if anomaly is None and measure.noticed_when_gone:
+            anomaly = _none_left(full, measure, accepted)
+        if anomaly is not None:
             found.append(anomaly)
     return tuple(found)
 
@@ -142,7 +143,6 @@ def _collapse(full: Sequence[Candidate], measure: _Measure, accepted: str) -> An
 
 
 def _none_left(full: Sequence[Candidate], measure: _Measure, accepted: str) -> Anomaly | None:
-    """Also where there were few."""
     if not full or measure.of(full[-1]) != 0 or full[-1].id <= accepted:
         return None
     had = [(one.id, size) for one in full if (size := measure.of(one)) and one.id >= accepted]
