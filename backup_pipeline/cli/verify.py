@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         help="The stored bytes only: there, as long as they should be, with the right SHA-256.",
     ),
     copy_option(
-        "Of this copy: by listing, everything there and as long as it should be; no byte of an object is read without --read."
+        "Of this copy: everything there, as long as it should be, and with the checksum that the store states, where it states one (S3, Dropbox); no byte of an object is read back without --read."
     ),
     click.Option(
         ["--read"],

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from backup_pipeline.copies import beside, folders, transfer
-from backup_pipeline.copies.compare import lengths
+from backup_pipeline.copies.compare import lengths, stats_of
 from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.replicate import replicate
@@ -246,7 +246,7 @@ class _Run:
         store.delete(item.key)
 
     def _bad(self, every: Sequence[Item]) -> dict[Item, str]:
-        gone, other = lengths(self.vault.store, every)
+        gone, other = lengths(stats_of(self.vault.store, every), every)
         bad = dict.fromkeys(gone, MISSING)
         bad.update((item, f"it is not {item.size:,} bytes long") for item in other)
         if self.quick:
@@ -275,8 +275,8 @@ class _Run:
 
     def _from(self, name: str, other: Vault, bad: dict[Item, str]) -> None:
         """Heal what one other place has the right bytes of; what was healed is taken out of `bad`."""
-        gone, _ = lengths(other.store, bad)
-        wanted = [item for item in bad if item not in gone]
+        there = stats_of(other.store, bad)
+        wanted = [item for item in bad if item.key in there]
         total = sum(item.size for item in wanted)
 
         def moved(count: int, subject: str) -> None:

@@ -1,4 +1,5 @@
-"""A look at a copy that is far away: everything by listing, and a part of the bytes by reading them back.
+"""A look at a copy that is far away: everything by listing and by the checksums that the store states, and a part of the
+bytes by reading them back.
 
 Which part is not left to chance: the SHA-256 of an object is a point on a circle, and each look reads the arc that follows the one
 before it. So after a few looks every object was read once, however the objects come and go in between.
@@ -8,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from backup_pipeline.checks.vault_itself import look_at_the_vault
 from backup_pipeline.copies import folders, transfer
-from backup_pipeline.copies.compare import lengths
+from backup_pipeline.copies.compare import lengths, stats_of
 from backup_pipeline.copies.transfer import Item
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.stores.base import Stat, Store
 from backup_pipeline.stores.thawing import thawing_of
 from backup_pipeline.vault.vault import Vault
 
@@ -47,83 +49,131 @@ def sample(
     *,
     name: str,
     arc: Arc | None = None,
+    trusted: Store | None = None,
     listener: Listener = silent,
 ) -> Report:
-    """Every backup's folder, manifest and seal; every object by its length; and the bytes of those in `arc`."""
+    """Every backup's folder, manifest and seal; every object by its length and by what the store states of it, for which
+    bytes are read from `trusted`; and the bytes of those in `arc`."""
     began = time.monotonic()
-    findings: list[Finding] = list(look_at_the_vault(copy))
-    counted: Counter[str] = Counter()
-    hurt_by: dict[Item, list[str]] = {}
-    seen = folders.look(copy.store, system)
-    remedy = (
-        f"`backup-pipeline repair {system} --copy {name}` heals it where another place has the right bytes"
+    look = _Look(copy, system, name, listener, list(look_at_the_vault(copy)))
+    look.at_manifests(ids)
+    sound = look.at_lengths()
+    chosen = [item for item in sound if arc is not None and arc.holds(item)]
+    frozen = look.at_archive(chosen)
+    read = dict.fromkeys(item for item in chosen if item not in frozen)
+    # Of what is read, and of what lies there with another length, nothing more is to be learnt from a checksum.
+    look.at_checksums({item: stat for item, stat in sound.items() if item not in read}, trusted)
+    look.at_bytes(list(read))
+    return Report(f"{system} in {name}", tuple(look.findings), dict(look.counted), time.monotonic() - began)
+
+
+@dataclass
+class _Look:
+    copy: Vault
+    system: str
+    name: str
+    listener: Listener
+    findings: list[Finding]
+    #: Said also where they are 0: a listing knows nothing of the bytes.
+    counted: Counter[str] = field(
+        default_factory=lambda: Counter(manifests=0, objects=0, objects_by_checksum=0, objects_read=0)
     )
-    for identifier in ids:
-        counted["manifests"] += 1
-        findings += _folder(seen.folder(identifier), remedy)
-        try:
-            outline = copy.outline(system, identifier)
-            if not copy.seal_holds(system, identifier):
-                findings.append(
-                    _error(
-                        "seal-broken", f"{identifier}: the manifest is not the one that was sealed", remedy
+    #: Every object, and the backups that it belongs to.
+    hurt_by: dict[Item, list[str]] = field(default_factory=dict)
+
+    @property
+    def remedy(self) -> str:
+        return f"`backup-pipeline repair {self.system} --copy {self.name}` heals it where another place has the right bytes"
+
+    def error(self, code: str, message: str) -> None:
+        self.findings.append(_error(code, message, self.remedy))
+
+    def at_manifests(self, ids: Sequence[str]) -> None:
+        copy, system = self.copy, self.system
+        seen = folders.look(copy.store, system)
+        for identifier in ids:
+            self.counted["manifests"] += 1
+            self.findings += _folder(seen.folder(identifier), self.remedy)
+            try:
+                outline = copy.outline(system, identifier)
+                if not copy.seal_holds(system, identifier):
+                    self.error("seal-broken", f"{identifier}: the manifest is not the one that was sealed")
+            except NotFound:
+                self.error("manifest-missing", f"{identifier}: its manifest is gone")
+                continue
+            except Damaged as error:
+                self.error("manifest-unreadable", f"{identifier}: {error.message}")
+                continue
+            for item in transfer.items(outline.objects):
+                self.hurt_by.setdefault(item, []).append(identifier)
+        self.counted["objects"] = len(self.hurt_by)
+
+    def at_lengths(self) -> dict[Item, Stat]:
+        """Those that are there and as long as they should be."""
+        stats = stats_of(self.copy.store, self.hurt_by)
+        gone, other = lengths(stats, self.hurt_by)
+        for item in gone:
+            self.error("object-missing", f"object {item.name} is missing; {_of(self.hurt_by[item])}")
+        for item in other:
+            where = _of(self.hurt_by[item])
+            self.error("object-length", f"object {item.name} is not {item.size:,} bytes long; {where}")
+        unsound = frozenset((*gone, *other))
+        return {item: stats[item.key] for item in self.hurt_by if item not in unsound}
+
+    def at_archive(self, chosen: Sequence[Item]) -> frozenset[Item]:
+        """Those that cannot be read before they are thawed."""
+        frozen = _frozen(self.copy, chosen)
+        if frozen:
+            self.counted["frozen_objects"] = len(frozen)
+            self.findings.append(
+                Finding(
+                    "info",
+                    "objects-frozen",
+                    f"{len(frozen):,} objects ({sum(item.size for item in frozen) / 2**20:,.0f} MiB) lie in an archive: "
+                    "they are there and as long as they should be, and were not read",
+                    remedy=f"backup-pipeline verify {self.system} --copy {self.name} --thaw bulk    reads them too",
+                )
+            )
+        return frozen
+
+    def at_checksums(self, wanted: Mapping[Item, Stat], trusted: Store | None) -> None:
+        found = transfer.attested(self.copy.store, wanted, trusted, moved=self._moved(wanted))
+        for outcome in found:
+            if outcome.untold:
+                self.findings.append(
+                    Finding(
+                        "warning",
+                        "vault-object-altered",
+                        f"object {outcome.item.name}: the vault's own cannot be used to judge the copy's: {outcome.untold}",
+                        remedy=f"`backup-pipeline verify {self.system} all` says what is hurt in the vault, and "
+                        f"`backup-pipeline repair {self.system}` heals it from a copy that has the right bytes",
                     )
                 )
-        except NotFound:
-            findings.append(_error("manifest-missing", f"{identifier}: its manifest is gone", remedy))
-            continue
-        except Damaged as error:
-            findings.append(_error("manifest-unreadable", f"{identifier}: {error.message}", remedy))
-            continue
-        for item in transfer.items(outline.objects):
-            hurt_by.setdefault(item, []).append(identifier)
-    gone, other = lengths(copy.store, hurt_by)
-    for item in gone:
-        findings.append(
-            _error("object-missing", f"object {item.name} is missing; {_of(hurt_by[item])}", remedy)
-        )
-    for item in other:
-        findings.append(
-            _error(
-                "object-length",
-                f"object {item.name} is not {item.size:,} bytes long; {_of(hurt_by[item])}",
-                remedy,
-            )
-        )
-    counted["objects"] = len(hurt_by)
-    counted["objects_read"] = 0  # said also when nothing was: a listing knows nothing of the bytes
-    known = frozenset((*gone, *other))
-    chosen = [item for item in hurt_by if arc is not None and arc.holds(item) and item not in known]
-    frozen = _frozen(copy, chosen)
-    if frozen:
-        counted["frozen_objects"] = len(frozen)
-        findings.append(
-            Finding(
-                "info",
-                "objects-frozen",
-                f"{len(frozen):,} objects ({sum(item.size for item in frozen) / 2**20:,.0f} MiB) lie in an archive: they "
-                "are there and as long as they should be, and were not read",
-                remedy=f"backup-pipeline verify {system} --copy {name} --thaw bulk    reads them too",
-            )
-        )
-        chosen = [item for item in chosen if item not in frozen]
-    total = sum(item.size for item in chosen)
+            if outcome.untold is None:
+                self.counted["objects_by_checksum"] += 1
+            self._judge(outcome)
 
-    def moved(count: int, subject: str) -> None:
-        listener(Advance("verify", subject, bytes=count, total_bytes=total))
+    def at_bytes(self, wanted: Sequence[Item]) -> None:
+        for outcome in transfer.examine(self.copy.store, wanted, moved=self._moved(wanted)):
+            if outcome.frozen is not None:
+                self.counted["objects_in_an_archive"] += 1
+                continue
+            self.counted["objects_read"] += 1
+            self.counted["bytes"] += outcome.item.size
+            self._judge(outcome)
 
-    for outcome in transfer.examine(copy.store, chosen, moved=moved):
-        if outcome.frozen is not None:
-            counted["objects_in_an_archive"] += 1
-            continue
-        counted["objects_read"] += 1
-        counted["bytes"] += outcome.item.size
+    def _moved(self, wanted: Iterable[Item]) -> transfer.Told:
+        total = sum(item.size for item in wanted)
+
+        def moved(count: int, subject: str) -> None:
+            self.listener(Advance("verify", subject, bytes=count, total_bytes=total))
+
+        return moved
+
+    def _judge(self, outcome: transfer.Outcome) -> None:
         if outcome.why:
-            where = _of(hurt_by[outcome.item])
-            findings.append(
-                _error("object-altered", f"object {outcome.item.name}: {outcome.why}; {where}", remedy)
-            )
-    return Report(f"{system} in {name}", tuple(findings), dict(counted), time.monotonic() - began)
+            where = _of(self.hurt_by[outcome.item])
+            self.error("object-altered", f"object {outcome.item.name}: {outcome.why}; {where}")
 
 
 def _frozen(copy: Vault, items: Sequence[Item]) -> frozenset[Item]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from backup_pipeline.errors import AlreadyExists, Interrupted, NotFound, NotThawed, StoreUnavailable
-from backup_pipeline.stores.base import Store
+from backup_pipeline.stores.attesting import attest
+from backup_pipeline.stores.base import Stat, Store
 from backup_pipeline.stores.staging import explained, staging_name
 from backup_pipeline.vault import layout
 
@@ -69,6 +70,12 @@ class Outcome:
     why: str = ""
     #: It lies in an archive and was not read: nothing can be said of its bytes before it is thawed.
     frozen: NotThawed | None = None
+    #: Nothing can be said of it: why, if that is worth a word.
+    untold: str | None = None
+
+
+class Untold(Exception):
+    """Nothing was learnt of this object, and perhaps why."""
 
 
 class Unreadable(Exception):
@@ -129,6 +136,30 @@ def examine(store: Store, wanted: Iterable[Item], *, moved: Told) -> Iterator[Ou
     yield from _each(one, wanted, threads_for(store), moved)
 
 
+def attested(
+    store: Store, wanted: Mapping[Item, Stat], trusted: Store | None, *, moved: Told
+) -> Iterator[Outcome]:
+    """What the store itself states of its objects: whether that is the checksum of what bears their names. Where it takes
+    the right bytes to tell, they are read from `trusted`."""
+
+    def one(item: Item, advance: Callable[[int], None]) -> None:
+        said = attest(store, wanted[item], item.sha256)
+        if said is None or (said.needs_bytes and trusted is None):
+            raise Untold("")
+        if said.needs_bytes and trusted is not None:
+            try:
+                _read(trusted, item, said.update, advance)
+            except Unreadable as error:
+                raise Untold(str(error)) from None
+        judged = said.judge()
+        if judged == "unknown":
+            raise Untold("")
+        if judged == "other":
+            raise Unreadable("the checksum that the store states is not that of its bytes")
+
+    yield from _each(one, wanted, threads_for(store), moved)
+
+
 def threads_for(*stores: Store) -> int:
     return THREADS_LOCAL if all(store.features.cheap_stat for store in stores) else THREADS_REMOTE
 
@@ -163,6 +194,8 @@ def _done(deed: Deed, item: Item, work: _Work) -> Outcome:
         return Outcome(item, str(error))
     except NotThawed as error:
         return Outcome(item, frozen=error)
+    except Untold as error:
+        return Outcome(item, untold=str(error))
     return Outcome(item)
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.copies.sampling import Arc, sample
+from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.stores.base import Store
+from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -33,12 +36,22 @@ def look(
 ) -> Report:
     memory = project.settings.state_folder / "reading-back" / f"{system}-{name}.json"
     arc = Arc(_start(memory), percent / 100) if percent > 0 else None
-    report = sample(copy, system, ids, name=name, arc=arc, listener=listener)
+    report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(project), listener=listener)
     if arc is not None:
         with contextlib.suppress(OSError):
             memory.parent.mkdir(parents=True, exist_ok=True)
             memory.write_text(json.dumps({"next": arc.end}), encoding="utf-8")
     return report
+
+
+def _trusted(project: Project) -> Store | None:
+    """Where right bytes can be read for nothing. A vault that is far away costs what reading the copy would cost."""
+    try:
+        store = project.vault.store
+        store.stat(layout.VAULT)
+    except BackupError:
+        return None  # the vault is gone: the copies are looked at because of that
+    return store if store.features.cheap_stat else None
 
 
 def _start(memory: Path) -> float:

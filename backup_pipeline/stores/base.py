@@ -34,6 +34,8 @@ class Stat:
     key: str
     size: int
     modified: datetime
+    #: The checksum that the store states where it lists or looks, in a way of its own; see `attesting`.
+    stated: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from backup_pipeline.errors import (
     VaultError,
 )
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.stores.attesting import Attestation, Compared
 from backup_pipeline.stores.base import Features, Room, Stat, check_key
 from backup_pipeline.stores.dropbox_upload import Note, SessionUpload, sweep_notes
 from backup_pipeline.stores.options import StoreOptions
@@ -191,6 +192,10 @@ class DropboxStore:
             raise self._error(f"cannot look at {key}", key, error) from error
         return found if isinstance(found, FileMetadata) else None
 
+    def attest(self, stat: Stat, sha256: str) -> Attestation:
+        """Dropbox computes its hash of every content, and states it wherever it names the file."""
+        return Compared(ContentHash(), stat.stated)
+
     def list(self, prefix: str = "") -> Iterator[Stat]:
         folder = prefix.rpartition("/")[0]
         return _Files(self, folder, prefix)
@@ -284,7 +289,7 @@ def _tail(found: Any, key: str) -> str:
 
 
 def _stat(key: str, found: Any) -> Stat:
-    return Stat(key, found.size, found.server_modified.replace(tzinfo=UTC))
+    return Stat(key, found.size, found.server_modified.replace(tzinfo=UTC), found.content_hash)
 
 
 class _Pages(Iterator[Any]):

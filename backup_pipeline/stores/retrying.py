@@ -50,6 +50,15 @@ class Patience:
     def tries(self) -> Tries:
         return Tries(self)
 
+    def again(self, work: Callable[[], T]) -> T:
+        """As often as this patience allows."""
+        tries = self.tries()
+        while True:
+            try:
+                return work()
+            except StoreUnavailable as error:
+                tries.pause(error)
+
 
 class Tries:
     """The tries of one piece of work."""
@@ -91,7 +100,7 @@ class RetryingStore:
 
     @property
     def features(self) -> Features:
-        return self._again(lambda: self.store.features)
+        return self.patience.again(lambda: self.store.features)
 
     @property
     def address(self) -> str:
@@ -138,7 +147,7 @@ class RetryingStore:
             stream.close()
 
     def stat(self, key: str) -> Stat | None:
-        return self._again(lambda: self.store.stat(key))
+        return self.patience.again(lambda: self.store.stat(key))
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
         return self._walk(lambda: self.store.list(prefix), lambda stat: stat.key)
@@ -147,10 +156,10 @@ class RetryingStore:
         return self._walk(lambda: self.store.folders(prefix), lambda name: name)
 
     def delete(self, key: str) -> None:
-        self._again(lambda: self.store.delete(key))
+        self.patience.again(lambda: self.store.delete(key))
 
     def sweep(self) -> int:
-        return self._again(self.store.sweep)
+        return self.patience.again(self.store.sweep)
 
     def __getattr__(self, name: str) -> object:
         # What one kind of store can do beyond the contract (thawing, object locks) is asked of that store itself.
@@ -158,17 +167,9 @@ class RetryingStore:
             raise AttributeError(name)
         return getattr(self.store, name)
 
-    def _again(self, work: Callable[[], T]) -> T:
-        tries = self.patience.tries()
-        while True:
-            try:
-                return work()
-            except StoreUnavailable as error:
-                tries.pause(error)
-
     def _walk(self, begin: Callable[[], Iterator[T]], name_of: Callable[[T], str]) -> Iterator[T]:
         tries = self.patience.tries()
-        walk = self._again(begin)
+        walk = self.patience.again(begin)
         resumable = getattr(walk, "resumable", False)
         seen: set[str] = set()
         while True:
@@ -180,7 +181,7 @@ class RetryingStore:
                 error.progressed = error.progressed and resumable
                 tries.pause(error)
                 if not resumable:
-                    walk = self._again(begin)
+                    walk = self.patience.again(begin)
                 continue
             if not resumable:
                 if name_of(found) in seen:

@@ -35,10 +35,12 @@ from backup_pipeline.errors import (
     StoreUnavailable,
     VaultError,
 )
+from backup_pipeline.stores.attesting import Attestation
 from backup_pipeline.stores.base import AskedFeatures, Features, Stat, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.s3_asking import PROBE, checks_bodies, creates_once
+from backup_pipeline.stores.s3_attesting import attestation
 from backup_pipeline.stores.s3_content import Content
 from backup_pipeline.stores.s3_reading import Pages, Stream, empty
 from backup_pipeline.stores.s3_uploading import Upload, abort_stale
@@ -265,11 +267,16 @@ class S3Store:
         head = self.head(check_key(key))
         return None if head is None else Stat(key, head["ContentLength"], head["LastModified"])
 
-    def head(self, key: str) -> dict[str, Any] | None:
+    def attest(self, stat: Stat, sha256: str) -> Attestation:
+        connected = self._connected()
+        head = self.head(stat.key, **({"ChecksumMode": "ENABLED"} if is_aws(connected) else {}))
+        return attestation(head, sha256, stat.size, self._part_size(stat.size))
+
+    def head(self, key: str, **more: str) -> dict[str, Any] | None:
         connected, named = self._connected(), {"Bucket": self.bucket, "Key": self.prefix + key}
         with failures(self._failed(f"cannot look at {key}")):
             try:
-                found: dict[str, Any] = connected.head_object(**named)
+                found: dict[str, Any] = connected.head_object(**named, **more)
             except connected.exceptions.ClientError as error:
                 code = error.response.get("Error", {}).get("Code")
                 if code in ("404", "NoSuchKey", "NotFound"):

@@ -9,11 +9,11 @@ from base64 import b64encode
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
-Judgement = Literal["same", "other", "unknown"]
+from backup_pipeline.stores.attesting import Judgement
 
-_MD5 = re.compile(r"[0-9a-f]{32}")
+MD5 = re.compile(r"[0-9a-f]{32}")
 _BLOCK = 1024 * 1024
 
 
@@ -90,14 +90,13 @@ class Content:
         """Whether an object, by what a HEAD says of it, is this content."""
         if head["ContentLength"] != self.size:
             return "other"
-        if head.get("ServerSideEncryption", "AES256") != "AES256" or head.get("SSECustomerAlgorithm"):
-            return "unknown"  # the ETag is then no MD5
-        return self.judge_etag(head.get("ETag", "").strip('"'))
+        etag = etag_of(head)
+        return self.judge_etag(etag) if etag else "unknown"
 
     def judge_etag(self, etag: str) -> Judgement:
         if etag == self.etag:
             return "same"
-        if _MD5.fullmatch(etag):
+        if MD5.fullmatch(etag):
             return "same" if etag == self.md5 else "other"
         # Parts of another size, or a server with ETags of its own.
         return "unknown"
@@ -108,6 +107,13 @@ class Content:
             digest.update(block)
             size += len(block)
         return size == self.size and digest.hexdigest() == self.sha256
+
+
+def etag_of(head: dict[str, Any]) -> str:
+    """Empty where it is no MD5 of what was sent."""
+    if head.get("ServerSideEncryption", "AES256") != "AES256" or head.get("SSECustomerAlgorithm"):
+        return ""
+    return str(head.get("ETag", "")).strip('"')
 
 
 def base64(digest: bytes) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from backup_pipeline.accounts.aws import failures
-from backup_pipeline.errors import StoreUnavailable
 from backup_pipeline.stores.retrying import Patience
 from backup_pipeline.stores.s3 import S3Store
-
-T = TypeVar("T")
 
 #: Requests at a time: each is tiny, and most of its time is waiting.
 THREADS = 16
@@ -36,11 +32,11 @@ class S3Relocking:
         """What was written in the first half of its days is locked for long enough; a listing says which those are."""
         wanted = set(keys)
         walk, old = self.store.list(FOLDER), list[str]()
-        while (found := self._again(lambda: next(walk, None))) is not None:
+        while (found := self.patience.again(lambda: next(walk, None))) is not None:
             if found.key in wanted and found.modified < self.now - self._days / 2:
                 old.append(found.key)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="relock") as pool:
-            return sum(pool.map(lambda key: self._again(lambda: self._extend(key)), old))
+            return sum(pool.map(lambda key: self.patience.again(lambda: self._extend(key)), old))
 
     def _extend(self, key: str) -> bool:
         head = self.store.head(key)
@@ -53,11 +49,3 @@ class S3Relocking:
                 Bucket=self.store.bucket, Key=self.store.prefix + key, Retention=retention
             )
         return True
-
-    def _again(self, work: Callable[[], T]) -> T:
-        tries = self.patience.tries()
-        while True:
-            try:
-                return work()
-            except StoreUnavailable as error:
-                tries.pause(error)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from backup_pipeline.accounts.aws import Failure, failures
 from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
 from backup_pipeline.stores.retrying import Patience
 from backup_pipeline.stores.s3 import S3Store
 from backup_pipeline.stores.thawing import HOURS, Frozen, Tier
-
-T = TypeVar("T")
 
 #: Requests at a time: each is tiny, and most of its time is waiting.
 THREADS = 16
@@ -42,7 +40,7 @@ class S3Thawing:
         wanted: dict[str, Any] = {"GlacierJobParameters": {"Tier": tier.capitalize()}}
         if frozen.archive in ("GLACIER", "DEEP_ARCHIVE"):
             wanted["Days"] = days  # the others move the object itself back, for good
-        self._again(lambda: self._ask(frozen.key, wanted))
+        self.patience.again(lambda: self._ask(frozen.key, wanted))
 
     def _ask(self, key: str, wanted: dict[str, Any]) -> None:
         under_way = False
@@ -84,7 +82,7 @@ class S3Thawing:
         store = self.store
         asked = {"Bucket": store.bucket, "Prefix": store.prefix + prefix}
         while True:
-            page = self._again(lambda asked=asked: self._listed(asked))  # type: ignore[misc]
+            page = self.patience.again(lambda asked=asked: self._listed(asked))  # type: ignore[misc]
             for found in page.get("Contents", ()):
                 yield found["Key"].removeprefix(store.prefix), found.get("StorageClass", "STANDARD")
             if not page.get("IsTruncated"):
@@ -97,16 +95,8 @@ class S3Thawing:
             return page
 
     def _look_at(self, key: str) -> Frozen | None:
-        head = self._again(lambda: self.store.head(key))
+        head = self.patience.again(lambda: self.store.head(key))
         return None if head is None else frozen_of(key, head)
-
-    def _again(self, work: Callable[[], T]) -> T:
-        tries = self.patience.tries()
-        while True:
-            try:
-                return work()
-            except StoreUnavailable as error:
-                tries.pause(error)
 
 
 def frozen_of(key: str, head: dict[str, Any]) -> Frozen | None:

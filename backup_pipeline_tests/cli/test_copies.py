@@ -155,6 +155,31 @@ def test_damage_is_healed_from_the_other_place_in_both_directions(copied: Folder
     assert "nothing to heal" in copied.good("repair", "shop").stdout
 
 
+def test_a_copy_in_a_bucket_is_verified_by_the_checksums_that_it_states(
+    copied: Folder, moto_server: S3Server
+) -> None:
+    bucket = moto_server.make_bucket()
+    access = ", ".join(line.strip() for line in moto_server.yaml().splitlines())
+    config = copied.path / "backup.yaml"
+    config.write_text(config.read_text().replace("./disk", f"{{url: s3://{bucket}, {access}}}"))
+    copied.good("backup", "shop", "--no-record")
+
+    def verified() -> tuple[int, int, int]:
+        ended = copied.run("verify", "shop", "--copy", "disk", "--json")
+        counted = ended.document["data"]["report"]["counted"]
+        return ended.code, counted["objects"] - counted["objects_by_checksum"], counted["objects_read"]
+
+    assert verified() == (0, 0, 0)
+    victim = objects(copied.path / "vault")[0]
+    key = str(victim.relative_to(copied.path / "vault"))
+    moto_server.client.put_object(Bucket=bucket, Key=key, Body=bytes(victim.stat().st_size))
+    assert verified() == (10, 0, 0)
+    shutil.rmtree(copied.path / "vault")
+    code, unsaid, _ = verified()
+    assert code == 0, "nothing is left that its checksum could be compared with"
+    assert unsaid > 0
+
+
 @pytest.mark.parametrize("way", ["refuses", "unset"])
 def test_a_place_that_cannot_be_opened_does_not_keep_another_from_healing(
     copied: Folder, way: str, moto_server: S3Server

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, NotFound, VaultError
-from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.stores.attesting import Judgement, attest
+from backup_pipeline.stores.base import Stat, Store, read_all
 
 AWKWARD = (
     "a",
@@ -28,6 +29,9 @@ LARGE = 20 * 1024 * 1024 + 12_345
 
 
 class StoreContract:
+    #: Whether it states a checksum of what it holds.
+    attests = False
+
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
         raise NotImplementedError("offer a fixture with an empty store")
@@ -96,6 +100,22 @@ class StoreContract:
         assert digest.digest() == hashlib.sha256(data).digest()
         with store.get("objects/large", offset=LARGE - 5_000_000, length=4_000_000) as stream:
             assert stream.read() == data[-5_000_000:-1_000_000]
+
+    @pytest.mark.parametrize("size", [0, 1, 70_000, LARGE])
+    def test_what_it_states_of_an_object_is_the_checksum_of_its_bytes(self, store: Store, size: int) -> None:
+        data = random.Random(size).randbytes(size)
+        path = store.staging() / "made-here"
+        path.write_bytes(data)
+        store.put("objects/x", path)
+        (stat,) = store.list("objects/")
+        looked = store.stat("objects/x")
+        assert looked is not None
+        for one in (stat, looked):
+            assert _judged(store, one, data) == ("same" if self.attests else None)
+        if self.attests and data:
+            other = data[:-1] + bytes([data[-1] ^ 1])
+            # Of a checksum of parts nobody can say that it is wrong: the parts may have been others.
+            assert _judged(store, stat, other) in (("other",) if size < LARGE else ("other", "unknown"))
 
     def test_a_file_that_was_refused_is_still_there(self, store: Store) -> None:
         store.put("k", b"first")
@@ -189,3 +209,12 @@ class StoreContract:
         store.put("k", b"x")
         again: Store = pickle.loads(pickle.dumps(store))
         assert read_all(again, "k") == b"x"
+
+
+def _judged(store: Store, stat: Stat, data: bytes) -> Judgement | None:
+    said = attest(store, stat, hashlib.sha256(data).hexdigest())
+    if said is None:
+        return None
+    for start in range(0, len(data) if said.needs_bytes else 0, 300_000):
+        said.update(data[start : start + 300_000])
+    return said.judge()

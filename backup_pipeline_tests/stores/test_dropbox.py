@@ -41,6 +41,8 @@ def patient(store: DropboxStore, waited: list[float] | None = None) -> RetryingS
 
 
 class TestDropbox(StoreContract):
+    attests = True
+
     @pytest.fixture
     def store(self, fake_dropbox: FakeDropbox, tmp_path: Path) -> DropboxStore:
         return DropboxStore(options(fake_dropbox, tmp_path))

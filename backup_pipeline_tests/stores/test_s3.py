@@ -29,6 +29,8 @@ from backup_pipeline_tests.harness.stores import S3Server
 
 
 class TestOnRclone(StoreContract):
+    attests = True
+
     @pytest.fixture
     def store(self, tmp_path: Path, rclone_server: S3Server) -> Store:
         return open_store(
@@ -39,6 +41,8 @@ class TestOnRclone(StoreContract):
 class TestOnMoto(StoreContract):
     """It compares no body with its digest: everything arrives aside, and nothing is conditional."""
 
+    attests = True
+
     @pytest.fixture
     def store(self, tmp_path: Path, moto_server: S3Server) -> Store:
         return open_store(moto_server.options(f"s3://{moto_server.make_bucket()}", tmp_path / "staging"))
@@ -46,6 +50,8 @@ class TestOnMoto(StoreContract):
 
 class TestConditionally(StoreContract):
     """As on AWS and R2, which check bodies and create conditionally: moto, trusted."""
+
+    attests = True
 
     @pytest.fixture
     def store(self, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
@@ -57,6 +63,8 @@ class TestConditionally(StoreContract):
 
 class TestAsOnAws(StoreContract):
     """With a SHA-256 of each request, as AWS alone compares it."""
+
+    attests = True
 
     @pytest.fixture
     def store(self, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
