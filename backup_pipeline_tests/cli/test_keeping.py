@@ -49,6 +49,7 @@ def test_a_dry_run_shows_each_backup_and_why_and_then_prune_does_it(kept: tuple[
     project.good("verify", "shop", "all")
 
 
+@pytest.mark.usefixtures("no_log")
 def test_pins_hold_are_listed_and_go(kept: tuple[Folder, list[str]]) -> None:
     project, (first, second, _) = kept
     project.good("pin", "shop", first, "--reason", "before the audit")

@@ -320,6 +320,7 @@ def test_a_history_that_cannot_be_kept_does_not_keep_a_backup_from_being_made(ho
     assert shop.run("drill", "shop", "--json", **env).code == 0
 
 
+@pytest.mark.usefixtures("no_log")
 def test_a_recorded_backup_is_the_same_backup(shop: Folder) -> None:
     ended = shop.run("backup", "shop", "--json", "--kind", "scheduled")
     assert ended.code == 0, str(ended)
