@@ -18,7 +18,7 @@ from backup_pipeline_tests.harness.commands import PROGRAM, environment
 from backup_pipeline_tests.harness.engines import wait_for
 
 #: A locked table is waited for much longer than this.
-AT_ONCE = 10.0
+AT_ONCE = 30.0
 
 
 @pytest.fixture
@@ -40,6 +40,11 @@ def begin(folder: Folder, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def without_waiting(said: str) -> str:
+    """But for the line that tells that it waits: where the machine is slow, one is written before the signal comes."""
+    return "".join(line for line in said.splitlines(keepends=True) if ": waits for a lock, " not in line)
+
+
 def waits_for_the_lock(url: str) -> bool:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass")
@@ -59,7 +64,7 @@ def test_a_backup_that_waits_ends_at_once_and_says_what_is_true(
         assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=30)
         process.send_signal(number)
         out, err = process.communicate(timeout=AT_ONCE)
-    assert (process.returncode, err) == (code, "")
+    assert (process.returncode, without_waiting(err)) == (code, "")
     error = json.loads(out)["error"]
     assert error["code"] == word
     assert error["message"].startswith("no backup was made")
@@ -73,7 +78,7 @@ def test_after_an_interruption_the_next_backup_works(locked: Folder) -> None:
         assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=30)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=AT_ONCE)
-    assert err.startswith("interrupted: no backup was made")
+    assert without_waiting(err).startswith("interrupted: no backup was made")
     assert "Traceback" not in err
     with closing(psycopg2.connect(locked.env["SHOP_URL"])) as connection, connection.cursor() as cursor:
         cursor.execute(
