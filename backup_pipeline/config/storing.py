@@ -38,7 +38,7 @@ _ONLY = {
     "sftp": _NETWORK | {"password", "key_file", "known_hosts"},
     "dropbox": _NETWORK | {"token", "refresh_token", "app_key", "app_secret", "select_user", "namespace"},
 }
-_EVERYWHERE = frozenset({"url", "within"})
+_EVERYWHERE = frozenset({"url", "within", "prune"})
 
 
 class LifecycleSettings(Strict):
@@ -102,6 +102,8 @@ class StoreSettings(Strict):
     max_attempts: Annotated[int, Field(ge=1, le=50)] = 6
     #: Of a copy: a backup older than this that is not there is late.
     within: Duration = 86400
+    #: Of a copy: the schedule of `retention` prunes it too.
+    prune: bool = False
     # S3
     endpoint: Deferred | None = None
     region: str | None = None

@@ -6,12 +6,13 @@ stopped is a disk that fills up, or a rule that nobody keeps.
 
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import dagster as dg
 
-from backup_pipeline.errors import NotPruned, ProofFailed
+from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
@@ -31,6 +32,10 @@ STORAGE = CheckText("storage", "The vault's disk is not full soon, at the rate a
 PATIENCE = 900.0
 #: Rows of the table of backups.
 MOST = 200
+
+
+#: By the name of a copy.
+Copies = Mapping[str, PruneReport | BackupError]
 
 
 class PruneConfig(dg.Config):
@@ -62,12 +67,12 @@ def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
         pool="prune",
         required_resource_keys={KEY},
         description=f"Which backups of {system} are kept, and why. Materializing it forgets those that no rule wants, and "
-        "deletes what nothing has named for the grace time.",
+        "deletes what nothing has named for the grace time" + _in_copies(project, system) + ".",
     )
     def retention(context: dg.AssetExecutionContext, config: PruneConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
         with failures_told(backups.project):
-            report = keeping.prune(
+            report, copies = keeping.prune_with_copies(
                 backups.project,
                 system,
                 dry_run=config.dry_run,
@@ -75,9 +80,25 @@ def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
                 patience=PATIENCE,
                 listener=backups.listen(context.log),
             )
-            return _materialized(_prune_metadata(report), report.findings, NotPruned)
+            findings = (*report.findings, *_of_copies(copies))
+            return _materialized(_prune_metadata(report, copies, findings), findings, NotPruned)
 
     return retention
+
+
+def _in_copies(project: Project, system: str) -> str:
+    settings = project.settings
+    names = [name for name in settings.copies_of(system) if settings.copy_settings(name).prune]
+    return f", here and in {', '.join(names)}" if names else ""
+
+
+def _of_copies(copies: Copies) -> Iterator[Finding]:
+    for name, found in copies.items():
+        if isinstance(found, BackupError):
+            yield Finding("error", "copy-not-pruned", f"copy {name}: {found.message}", remedy=found.remedy)
+            continue
+        for one in found.findings:
+            yield replace(one, message=f"copy {name}: {one.message}")
 
 
 def _materialized(
@@ -92,7 +113,7 @@ def _materialized(
     raise StepFailure(error, error.message, {**told, **metadata})
 
 
-def _prune_metadata(report: PruneReport) -> Metadata:
+def _prune_metadata(report: PruneReport, copies: Copies, findings: Sequence[Finding]) -> Metadata:
     (plan,) = report.systems or (None,)
     backups = plan.backups if plan else ()
     rows = [
@@ -113,8 +134,15 @@ def _prune_metadata(report: PruneReport) -> Metadata:
         "freed_bytes": dg.MetadataValue.int(report.freed.bytes),
         "freed_objects": dg.MetadataValue.int(report.freed.objects),
         "waiting_bytes": dg.MetadataValue.int(report.waiting.bytes),
-        **findings_metadata(report.findings, {}, report.seconds),
+        **findings_metadata(findings, {}, report.seconds),
     }
+    for name, there in copies.items():
+        if isinstance(there, PruneReport) and there.dry_run:
+            going = sum(len(plan.forgotten) for plan in there.systems)
+            found[f"would_forget_in_{name}"] = dg.MetadataValue.int(going)
+        elif isinstance(there, PruneReport):
+            found[f"forgotten_in_{name}"] = dg.MetadataValue.int(len(there.forgotten))
+            found[f"freed_bytes_in_{name}"] = dg.MetadataValue.int(there.freed.bytes)
     if rows:
         found["backups"] = dg.MetadataValue.table(rows)
     return found

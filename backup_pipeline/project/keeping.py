@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backup_pipeline.checks.freshness import deadline, longest_interval
 from backup_pipeline.config import Settings
-from backup_pipeline.errors import ConfigError, Damaged, NotFound
+from backup_pipeline.errors import BackupError, ConfigError, Damaged, NotFound
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.keeping import Pin
@@ -63,9 +63,11 @@ def prune(
     dry_run: bool = False,
     despite_anomaly: bool = False,
     patience: float = 0.0,
+    supposing: Collection[str] = (),
     listener: Listener = silent,
 ) -> PruneReport:
-    """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault."""
+    """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault.
+    `supposing`: backups that the vault has, and that a dry run supposes gone."""
     settings, now = project.settings, project.clock()
     rules = rules_of(settings, now)
     if system not in rules if system is not None else not rules:
@@ -79,10 +81,45 @@ def prune(
         now=now,
         dry_run=dry_run,
         despite_anomaly=despite_anomaly,
-        locked=_locked(project, copy),
+        locked=_locked(project, copy, supposing),
         patience=patience,
         listener=listener,
     )
+
+
+def prune_with_copies(
+    project: Project,
+    system: str,
+    *,
+    dry_run: bool = False,
+    despite_anomaly: bool = False,
+    patience: float = 0.0,
+    listener: Listener = silent,
+) -> tuple[PruneReport, dict[str, PruneReport | BackupError]]:
+    """The vault, and those copies of the system that are pruned whenever the vault is. A copy that cannot be reached keeps
+    no other from it."""
+
+    def one(copy: str | None, supposing: Collection[str] = ()) -> PruneReport:
+        return prune(
+            project,
+            system,
+            copy=copy,
+            dry_run=dry_run,
+            despite_anomaly=despite_anomaly,
+            patience=patience,
+            supposing=supposing,
+            listener=listener,
+        )
+
+    report, copies = one(None), dict[str, PruneReport | BackupError]()
+    going = [planned.id for plan in report.systems for planned in plan.forgotten] if dry_run else []
+    for name in project.settings.copies_of(system):
+        if project.settings.copy_settings(name).prune:
+            try:
+                copies[name] = one(name, going)
+            except BackupError as error:
+                copies[name] = error
+    return report, copies
 
 
 def _no_rules(project: Project, system: str | None) -> ConfigError:
@@ -94,12 +131,12 @@ def _no_rules(project: Project, system: str | None) -> ConfigError:
     )
 
 
-def _locked(project: Project, copy: str | None) -> Locked:
+def _locked(project: Project, copy: str | None, supposing: Collection[str] = ()) -> Locked:
     """What a rule must not take: from a copy what the vault needs there, and from a bucket what it holds locked. A bucket
     with versions would take the deletion and keep the bytes: hidden, paid for, and listed nowhere."""
     settings, now = project.settings, project.clock()
     days = (settings.vault if copy is None else settings.copy_settings(copy)).object_lock_days
-    needed = locked_by_the_vault(project) if copy is not None else lambda _system, _id: ""
+    needed = locked_by_the_vault(project, supposing) if copy is not None else lambda _system, _id: ""
 
     def locked(system: str, identifier: str) -> str:
         until = moment_of(identifier) + timedelta(days=days or 0)
@@ -108,7 +145,7 @@ def _locked(project: Project, copy: str | None) -> Locked:
     return locked
 
 
-def locked_by_the_vault(project: Project) -> Locked:
+def locked_by_the_vault(project: Project, supposing: Collection[str] = ()) -> Locked:
     """A copy keeps what the vault keeps; where the vault has nothing of a system any more, the copy is all there is."""
     known: dict[str, frozenset[str]] = {}
 
@@ -117,7 +154,7 @@ def locked_by_the_vault(project: Project) -> Locked:
             known[system] = frozenset(project.vault.ids(system))
         if not known[system]:
             return "the vault has no backup of this system: the copy is all there is"
-        return "the vault still has it" if identifier in known[system] else ""
+        return "the vault still has it" if identifier in known[system].difference(supposing) else ""
 
     return locked
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.project import Project
+from backup_pipeline.project import Project, copying
 from backup_pipeline.vault import layout, lock
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 
@@ -72,6 +72,33 @@ def test_a_prune_that_meets_another_one_waits_for_it(kept: Shop, instance: dg.Da
     result = kept.job("prune_shop").execute_in_process(instance=instance)
     beside.join()
     assert metadata(result)["forgotten"] == 2
+
+
+def test_the_copies_that_say_so_are_pruned_after_the_vault(
+    shop: Shop, instance: dg.DagsterInstance, said: Failure
+) -> None:
+    copies = "copies: {near: {url: ./near, prune: true}, far: ./far, gone: {url: ./gone, prune: true}}\n"
+    shop.configure(top=copies + RULES)
+    for _ in range(4):
+        shop.project.backup("shop", full=True)
+    for name in ("near", "far", "gone"):
+        copying.copy(shop.project, "shop", target=name)
+    job = shop.job("prune_shop")
+    dry = {"ops": {"shop__retention": {"config": {"dry_run": True}}}}
+    told = metadata(job.execute_in_process(instance=instance, run_config=dry))
+    assert (told["forgotten"], told["would_forget_in_near"]) == (0, 2)
+    assert len(shop.project.copy("near").ids("shop")) == 4
+    told = metadata(job.execute_in_process(instance=instance))
+    assert (told["forgotten"], told["forgotten_in_near"], told["forgotten_in_gone"]) == (2, 2, 2)
+    assert "forgotten_in_far" not in told
+    assert [len(shop.project.copy(name).ids("shop")) for name in ("near", "far", "gone")] == [2, 4, 2]
+    shop.project.backup("shop", full=True)
+    copying.copy(shop.project, "shop", target="near")
+    (shop.folder / "gone").rename(shop.folder / "not-mounted")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    assert "copy gone: " in said(result)
+    assert [len(shop.project.vault.ids("shop")), len(shop.project.copy("near").ids("shop"))] == [2, 2]
 
 
 def test_a_prune_that_found_something_in_its_way_fails_loudly(
