@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from backup_pipeline.demo.shop_postgres import Shop
 from backup_pipeline.orchestration.ui import serve
 from backup_pipeline.project import Project
+from backup_pipeline_tests.harness.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.server]
 
@@ -84,9 +84,7 @@ def ui(pg_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("BACKUP_CONFIG", str(tmp_path / "backup.yaml"))
     project = Project.load(tmp_path / "backup.yaml")
     project.inventory("shop")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     up, stop = threading.Event(), threading.Event()
     with ThreadPoolExecutor(1) as threads:
         served = threads.submit(serve, project, port=port, stop=stop, say=lambda _: up.set())

@@ -25,17 +25,12 @@ import pytest
 
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline_tests.benchmarks.measure import tree
+from backup_pipeline_tests.harness.ports import free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 #: Of rclone's server; OpenSSH's takes keys only.
 PASSWORD = "pa ss:w@rd/ö"
 RCLONE = str(Path(sys.executable).parent / "rclone")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -114,7 +109,7 @@ class SftpServer:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
                 if probe.recv(4) == b"SSH-":

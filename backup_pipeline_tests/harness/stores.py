@@ -25,6 +25,7 @@ import pytest
 
 from backup_pipeline.accounts.aws import AwsAccess, client
 from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline_tests.harness.ports import free_port
 
 _numbers = itertools.count(1)
 
@@ -75,14 +76,7 @@ class S3Server:
         )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for_port(process: subprocess.Popen[bytes], port: int, seconds: float = 30) -> None:
+def wait_for_port(process: subprocess.Popen[bytes], port: int, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from aiosmtpd.controller import Controller
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.project import Project
+from backup_pipeline_tests.harness.ports import free_port
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
 
 # Apprise asks Python's own imghdr what kind a picture is.
@@ -45,12 +45,6 @@ class Hook:
     port: int = 0
     status: int = 200
     bodies: list[dict[str, Any]] = field(default_factory=list)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -17,18 +17,13 @@ import pytest
 from backup_pipeline.errors import ConfigError, ServerFailed
 from backup_pipeline.orchestration.ui import serve
 from backup_pipeline_tests.harness.engines import wait_for
+from backup_pipeline_tests.harness.ports import free_port
 from backup_pipeline_tests.harness.processes import kill_tree, tree
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 QUERY = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
   jobs { name } schedules { name scheduleState { status } } sensors { name sensorState { status } } } } }
   instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } } }"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 BROKEN = """{ workspaceOrError { ... on Workspace { locationEntries {
