@@ -25,6 +25,9 @@ from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
 # Apprise asks Python's own imghdr what kind a picture is.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
+#: Apprise's four seconds are for a machine that does nothing else.
+PATIENT = "cto=60&rto=60"
+
 
 @dataclass
 class Mailbox:
@@ -46,11 +49,15 @@ class Hook:
     status: int = 200
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def address(self) -> str:
+        return f"json://127.0.0.1:{self.port}/alert?{PATIENT}"
+
 
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
     made = Mailbox(free_port())
-    controller = Controller(made, hostname="127.0.0.1", port=made.port)
+    controller = Controller(made, hostname="127.0.0.1", port=made.port, ready_timeout=60)
     controller.start()
     yield made
     controller.stop()
@@ -82,7 +89,8 @@ def hook() -> Iterator[Hook]:
 
 
 def mail(mailbox: Mailbox) -> str:
-    return f"mailto://127.0.0.1:{mailbox.port}?from=backup@example.com&to=ops@example.com&mode=insecure"
+    who = "from=backup@example.com&to=ops@example.com"
+    return f"mailto://127.0.0.1:{mailbox.port}?{who}&mode=insecure&{PATIENT}"
 
 
 @dataclass
@@ -126,7 +134,7 @@ def fail(shop: Shop, instance: dg.DagsterInstance) -> str:
 def test_a_failed_run_is_told_once_with_what_failed_the_remedy_and_a_link(
     shop: Shop, instance: dg.DagsterInstance, mailbox: Mailbox, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, mail(mailbox), f"json://127.0.0.1:{hook.port}/alert")
+    alerts = alerting(shop, instance, mail(mailbox), hook.address)
     assert alerts.tick() == "nothing failed since the last look"
     run = fail(shop, instance)
     assert alerts.tick() == "1 alerts sent"
@@ -148,7 +156,7 @@ def test_a_failed_run_is_told_once_with_what_failed_the_remedy_and_a_link(
 def test_a_failed_check_is_told_once_with_its_findings(
     shop: Shop, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+    alerts = alerting(shop, instance, hook.address)
     shop.sql("INSERT INTO orders VALUES (99, 404, 0)")
     assert shop.run(instance).success
     assert alerts.tick() == "1 alerts sent"
@@ -163,7 +171,7 @@ def test_a_failed_check_is_told_once_with_its_findings(
 def test_a_check_that_goes_on_warning_is_told_when_it_begins_to(
     shop: Shop, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+    alerts = alerting(shop, instance, hook.address)
     for _ in range(3):
         assert shop.run(instance).success
         alerts.tick()
@@ -176,7 +184,7 @@ def test_a_check_that_goes_on_warning_is_told_when_it_begins_to(
 def test_a_blocking_check_and_the_run_that_it_fails_are_one_alert(
     shop: Shop, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+    alerts = alerting(shop, instance, hook.address)
 
     class Damaging(Project):
         def commit(self, system: str, *, token: str) -> Manifest:
@@ -197,7 +205,7 @@ def test_a_blocking_check_and_the_run_that_it_fails_are_one_alert(
 def test_an_address_that_does_not_answer_gets_it_later_and_the_others_not_again(
     shop: Shop, instance: dg.DagsterInstance, mailbox: Mailbox, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, mail(mailbox), f"json://127.0.0.1:{hook.port}")
+    alerts = alerting(shop, instance, mail(mailbox), hook.address)
     hook.status = 503
     fail(shop, instance)
     assert "could not be sent to 1 of 2 addresses" in alerts.tick()
@@ -217,8 +225,7 @@ def test_no_secret_leaves_by_an_alert(
     secret = "s3cr3t-w0rd-0f-the-database"
     monkeypatch.setenv("DB", f"postgresql://app:{secret}@127.0.0.1:1/shop")
     shop.config.write_text(
-        f"vault: ./vault\nalerts: ['json://127.0.0.1:{hook.port}']\n"
-        "systems:\n  shop: {database: '${env:DB}'}\n"
+        f"vault: ./vault\nalerts: ['{hook.address}']\nsystems:\n  shop: {{database: '${{env:DB}}'}}\n"
     )
     project = Impatient.load(shop.config)
 
@@ -246,7 +253,7 @@ def test_runs_of_other_projects_are_not_ours_to_tell(
         breaks()
 
     foreign.execute_in_process(instance=instance, raise_on_error=False)
-    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}")
+    alerts = alerting(shop, instance, hook.address)
     assert alerts.tick() == "nothing failed since the last look"
 
 
@@ -262,7 +269,7 @@ def test_an_address_that_apprise_does_not_know_is_an_error_with_a_remedy(
 def test_a_backup_that_grows_old_is_told_although_nothing_runs(
     shop: Shop, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, f"json://127.0.0.1:{hook.port}", settings="fresh_within: 1s")
+    alerts = alerting(shop, instance, hook.address, settings="fresh_within: 1s")
     project = alerts.project
 
     def watch() -> str:
