@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -26,6 +27,8 @@ from backup_pipeline.vault.images import write_image
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 
+#: Digests, marks of 16 digits, and moments to the microsecond: "3119" stands in one of so many every thirtieth time.
+CHANCE = re.compile(rb"\b(?:[0-9a-f]{64}|[0-9a-f]{16})\b|\d\d:\d\d:\d\d\.\d{6}Z")
 NAMES = ("zebra", "quokka", "Wombat", "12347", "12,347", "3119", "3,119", "shop.db")
 
 
@@ -63,8 +66,8 @@ def test_nothing_in_the_vault_reveals_a_name_a_path_or_a_count(
         if name == "FORMAT.md":
             continue
         for word in (*NAMES, str(tmp_path)):
-            assert word not in name, name
-            assert word.encode() not in data, f"{word} in {name}"
+            assert word.encode() not in CHANCE.sub(b"", name.encode()), name
+            assert word.encode() not in CHANCE.sub(b"", data), f"{word} in {name}"
     assert any(path.name == "000001.json" for path in made.state.rglob("*")), "the journal lies elsewhere"
     assert made.opened.proofs("shop", second.id)[0].findings == (found,)
     assert made.stranger.proofs("shop", second.id)[0].findings == ()
