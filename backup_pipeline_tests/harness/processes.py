@@ -12,6 +12,20 @@ from pathlib import Path
 
 def tree(pid: int) -> list[int]:
     """A process and all its descendants, by /proc: children in sessions of their own included."""
+    found, waiting, parents = [], [pid], _children()
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting += parents.get(one, [])
+    return found
+
+
+def children(pid: int) -> set[int]:
+    """Those of a process itself. What a server that is one of them starts and ends is its own business."""
+    return set(_children().get(pid, []))
+
+
+def _children() -> dict[int, list[int]]:
     parents: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -19,12 +33,7 @@ def tree(pid: int) -> list[int]:
         except OSError:
             continue
         parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found, waiting = [], [pid]
-    while waiting:
-        one = waiting.pop()
-        found.append(one)
-        waiting += parents.get(one, [])
-    return found
+    return parents
 
 
 def kill_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> bool:
