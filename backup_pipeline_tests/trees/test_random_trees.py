@@ -3,6 +3,7 @@ that changes between them."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -47,8 +48,11 @@ def apply(root: Path, changes: list[tuple[list[bytes], tuple[str, bytes], int, i
         path = root.joinpath(*map(os.fsdecode, parts))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            continue  # something else is in the way
+        except OSError as error:
+            # Something else is in the way: a file, or a link that leads to itself.
+            if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
+                raise
+            continue
         remove(path)
         if kind == "file":
             path.write_bytes(data)
@@ -58,7 +62,7 @@ def apply(root: Path, changes: list[tuple[list[bytes], tuple[str, bytes], int, i
         elif kind == "link":
             path.symlink_to(os.fsdecode(data))
             continue
-        elif files and files[-1].exists() and not files[-1].is_symlink():
+        elif files and files[-1].is_file() and not files[-1].is_symlink():
             os.link(files[-1], path)
         else:
             continue
