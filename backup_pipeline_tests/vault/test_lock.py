@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,7 +90,10 @@ def test_a_damaged_lock_does_not_block_for_ever(store: LocalStore) -> None:
 
 @dataclass(frozen=True)
 class _Careless(LocalStore):
-    """A store that looks before it writes, and has no other way to know, as behind `rclone serve s3`."""
+    """A store that looks before it writes, and has no other way to know, as behind `rclone serve s3`. Two look, then both
+    write, and neither goes on before the other has written."""
+
+    both: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=60), compare=False)
 
     @property
     def features(self) -> Features:
@@ -100,8 +102,11 @@ class _Careless(LocalStore):
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         if not overwrite and self.stat(key) is not None:
             raise AlreadyExists(key)
-        time.sleep(0.2)
+        if not overwrite:
+            self.both.wait()
         super().put(key, data, overwrite=True)
+        if not overwrite:
+            self.both.wait()
 
 
 @dataclass(frozen=True)
@@ -118,13 +123,13 @@ def test_of_two_that_create_a_lock_at_once_one_holds_it_where_creates_are_not_co
 ) -> None:
     store = _Careless(tmp_path)
     held: list[str] = []
-    both = threading.Barrier(2)
+    gave_up = threading.Event()
 
     def take(what: str) -> None:
-        both.wait()
         with contextlib.suppress(VaultBusy), lock.hold(store, "shop", what):
             held.append(what)
-            time.sleep(2 * lock.SETTLE)
+            gave_up.wait(60 * lock.SETTLE)
+        gave_up.set()
 
     threads = [threading.Thread(target=take, args=(what,)) for what in ("one", "two")]
     for thread in threads:
