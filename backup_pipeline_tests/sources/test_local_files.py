@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from backup_pipeline.errors import SourceError
 from backup_pipeline.sources.files.base import Found, Trouble, Unreadable, Vanished
 from backup_pipeline.sources.files.local import LocalSource
+from backup_pipeline.trees.reading import TICK
 from backup_pipeline_tests.contracts.files_contract import FilesContract, Tree, one_of, read
 
 
@@ -29,6 +31,8 @@ class LocalTree:
     def put(self, path: str, data: bytes) -> None:
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            time.sleep(TICK / 10**9)  # within one step of the clock both contents would get the same time
         file.write_bytes(data)
 
     def remove(self, path: str) -> None:
