@@ -29,6 +29,7 @@ from backup_pipeline.stores.sftp import SftpStore
 from backup_pipeline.stores.sftp_session import Session, reactor
 from backup_pipeline.stores.sftp_upload import Upload
 from backup_pipeline.stores.staging import staging_name
+from backup_pipeline.vault.lock import born
 from backup_pipeline_tests.contracts.store_contract import StoreContract
 from backup_pipeline_tests.harness.sftp_server import SftpServer
 
@@ -153,7 +154,8 @@ def test_a_server_whose_sftp_dies_and_whose_ssh_lives_is_connected_to_anew(
     store = SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging"))
     store.put("k", b"x")
     connection = reactor().sessions[store.options].connection
-    os.kill(max(openssh.sessions()), signal.SIGKILL)
+    # The youngest, which need not be the one with the highest number: numbers begin anew.
+    os.kill(max(openssh.sessions(), key=lambda pid: (int(born(pid)), pid)), signal.SIGKILL)
     time.sleep(0.2)
     assert not connection.is_closed(), "only the SFTP was to die"
     with pytest.raises(StoreUnavailable):
