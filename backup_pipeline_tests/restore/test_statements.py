@@ -95,7 +95,8 @@ _WORDS = st.text("abcé_", min_size=1, max_size=4)
 _PIECES = st.one_of(
     st.from_regex(r"[a-df-z+*.,\[\]0-9]{1,5}", fullmatch=True),
     st.text().filter(lambda t: "\0" not in t).map(lambda t: "'" + t.replace("'", "''") + "'"),
-    st.text().map(lambda t: "E'" + t.replace("\\", "\\\\").replace("'", "\\'") + "'"),
+    # With an operator behind it: a string on one of the next lines would go on with it, escapes and all.
+    st.text().map(lambda t: "E'" + t.replace("\\", "\\\\").replace("'", "\\'") + "' ||"),
     st.text().map(lambda t: '"' + t.replace('"', '""') + '"'),
     st.tuples(_WORDS, st.text()).filter(lambda p: "$" not in p[1]).map(lambda p: f"${p[0]}${p[1]}${p[0]}$"),
     st.text().filter(lambda t: "*/" not in t and "/*" not in t).map(lambda t: f"/*{t} */"),
