@@ -264,7 +264,7 @@ def test_ctrl_c_leaves_no_scratch_database(
 ) -> None:
     process = sleeping(backed, pg_server, tmp_path)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=45)
     assert b"KeyboardInterrupt" in said
 
 
@@ -287,7 +287,7 @@ def sleeping(backed: Backed, server: EmbeddedPostgres, folder: Path) -> subproce
     asleep = (
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(62)%' AND pid <> pg_backend_pid()"
     )
-    assert wait_for(lambda: ask(server.url(), asleep) == [(1,)], seconds=30)
+    assert wait_for(lambda: ask(server.url(), asleep) == [(1,)], seconds=120)
     return process
 
 
