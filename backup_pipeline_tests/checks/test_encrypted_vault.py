@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from backup_pipeline.checks.verify import verify, verify_all
 from backup_pipeline.errors import KeyMissing
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Report
+from backup_pipeline.model.ids import backup_id, moment_of
 from backup_pipeline.model.manifest import Proof
 from backup_pipeline.vault import crypto, hidden, layout
 from backup_pipeline_tests.harness.damage import copy_vault, rewrite, state
@@ -135,9 +137,8 @@ def test_objects_that_only_another_key_opens_are_named(copy: Encrypted, whole: E
     manifest = copy.opened.manifest("shop", last)
     other = Encrypted.make(copy.folder.parent / "elsewhere")
     foreign = replace(copy.opened, keys=other.keys).writer.write_bytes(b"a definition", ".sql.zst")
-    changed = replace(
-        manifest, schema=foreign, id="2027-01-01T00-00-00-000Z", previous=copy.opened.link("shop", last)
-    )
+    later = backup_id(moment_of(last) + timedelta(days=1))
+    changed = replace(manifest, schema=foreign, id=later, previous=copy.opened.link("shop", last))
     copy.opened.commit(changed, "text")
     found = codes(verify(copy.opened, "shop", changed.id))
     assert "key-missing" in found

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from backup_pipeline.checks import integrity
 from backup_pipeline.checks.drift import drift
 from backup_pipeline.checks.verify import verify, verify_all, verify_each
 from backup_pipeline.errors import NotFound, StoreUnavailable
+from backup_pipeline.model.ids import backup_id, moment_of
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.sources.sqlite import SqliteSource
@@ -201,7 +203,8 @@ def test_a_sqlite_file_that_was_damaged_before_the_backup_is_told_from_one_that_
     broken.write_bytes(database.read_bytes().replace(b"value 2000", b"VALUE 2000"))
     assert made.image is not None
     image = vault.writer.write_file(broken, made.image.name, made.image.block_size, None)
-    later = replace(made, id="2027-01-01T00-00-00-000Z", image=image, previous=vault.link("shop", made.id))
+    identifier = backup_id(moment_of(made.id) + timedelta(days=1))
+    later = replace(made, id=identifier, image=image, previous=vault.link("shop", made.id))
     recover = (tmp_path / "vault" / layout.recover_key("shop", made.id)).read_text()
     vault.commit(later, recover)
     codes = {(finding.code, finding.table) for finding in verify(vault, "shop", later.id).errors}
