@@ -212,7 +212,7 @@ def test_a_copy_elsewhere_heals_the_vault_and_replaces_it(
 def test_ctrl_c_ends_a_backup_to_a_slow_server_at_once_and_the_next_one_is_whole(
     openssh: SftpServer, tmp_path: Path, orders: str
 ) -> None:
-    configure(tmp_path, on(openssh) + "  max_rate: 200kB\n", orders)
+    configure(tmp_path, on(openssh) + "  max_rate: 20kB\n", orders)
     argv = [*PROGRAM, "backup", "shop", "--json"]
     process = subprocess.Popen(argv, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
     store = Project.load(tmp_path / "backup.yaml").vault.store
@@ -226,6 +226,6 @@ def test_ctrl_c_ends_a_backup_to_a_slow_server_at_once_and_the_next_one_is_whole
     assert process.returncode == 130, out
     assert not [stat.key for stat in store.list() if stat.key.endswith("manifest.json")]
     configured = (tmp_path / "backup.yaml").read_text()
-    (tmp_path / "backup.yaml").write_text(configured.replace("  max_rate: 200kB\n", ""))
+    (tmp_path / "backup.yaml").write_text(configured.replace("  max_rate: 20kB\n", ""))
     good(tmp_path, "backup", "shop", "--json")
     good(tmp_path, "verify", "shop", "--json")
