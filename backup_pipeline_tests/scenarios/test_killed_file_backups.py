@@ -82,7 +82,7 @@ def _scenario(path: Path, times: int) -> None:
         if run_for(_argv(path), dice.uniform(0.2, 1.0) * seconds):
             killed += 1
         else:
-            seconds *= 0.9
+            seconds *= 0.8
         for line in project.list("shop"):
             assert project.verify("shop", line.id, quick=True).errors == (), line.id
         if killed == times:
