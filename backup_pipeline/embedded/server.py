@@ -97,12 +97,15 @@ class EmbeddedPostgres:
             cleanup.callback(shutil.rmtree, socket_dir)
             program = readable_server(program, account, socket_dir)
             password = secrets.token_hex(24) if tcp else None
-            server = cls(program, account, folder, socket_dir, _free_port() if tcp else 5432, password)
+            server = cls(program, account, folder, socket_dir, 5432, password)
             if not directory:
                 server._temporary.append(folder)
             if not (server.data_dir / "PG_VERSION").exists():
                 server._initialise({**({} if directory else THROW_AWAY_SETTINGS), **(settings or {})})
             server._write_authentication()
+            if tcp:
+                # Not before: while initdb works, another program could be given the same one.
+                server.port = _free_port()
             cleanup.callback(server.stop, "immediate")
             server.start()
             if password:
