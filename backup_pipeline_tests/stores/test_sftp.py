@@ -54,9 +54,9 @@ class TestRclone(StoreContract):
 
 # ── broken connections
 
-#: Big enough to be continued, and slow enough to be cut while it is on its way.
+#: Big enough to be continued, and slow enough to be cut while it is on its way, by a machine that is busy.
 BIG = os.urandom(1 << 20) * 24
-RATE = 20 << 20
+RATE = 8 << 20
 
 
 def partials(folder: Path) -> list[Path]:
