@@ -1,5 +1,7 @@
 """Fixtures for every test. They live beside what they are about, in `harness/`; this file only offers them."""
 
+import signal
+
 from hypothesis import settings
 
 from backup_pipeline_tests.harness.backups import torture
@@ -34,6 +36,9 @@ __all__ = [
     "strict_moto_server",
     "torture",
 ]
+
+# What a shell without job control starts in the background ignores SIGINT, and so would every program that is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two shared cores: an example's wall time says nothing about the code.
 settings.register_profile("backup_pipeline", deadline=None, print_blob=True)

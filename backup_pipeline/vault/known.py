@@ -99,20 +99,24 @@ class Known:
 
     def has_old(self, *, now: float | None = None) -> bool:
         """Whether there is anything that could go: asking the vault what is still named costs requests."""
-        limit = (time.time() if now is None else now) - UNNAMED_FOR
-        return self.content.is_dir() and any(path.stat().st_mtime < limit for path in self.content.iterdir())
+        return next(self._old(now), None) is not None
 
     def drop_all_but(self, names: Collection[str], *, now: float | None = None) -> int:
         """Says how many went. Half-written files of killed processes go the same way."""
-        if not self.content.is_dir():
-            return 0
-        limit = (time.time() if now is None else now) - UNNAMED_FOR
         gone = 0
-        for path in self.content.iterdir():
-            if path.name not in names and path.stat().st_mtime < limit:
+        for path in self._old(now):
+            if path.name not in names:
                 path.unlink(missing_ok=True)
                 gone += 1
         return gone
+
+    def _old(self, now: float | None) -> Iterator[Path]:
+        limit = (time.time() if now is None else now) - UNNAMED_FOR
+        for path in self.content.iterdir() if self.content.is_dir() else ():
+            # Another backup of this host gives its files their names, and lets go of others, meanwhile.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit:
+                    yield path
 
 
 @dataclass

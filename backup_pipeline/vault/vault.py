@@ -346,13 +346,18 @@ class Vault:
                 remedy="run the export again (in the Dagster UI: re-execute from the tables, not from the manifest)",
             ) from None
 
+    def waiting(self, system: str) -> frozenset[str]:
+        """Exports whose drafts wait for their commit."""
+        found = set()
+        for stat in self.notes.list(layout.drafts_prefix(system)):
+            with suppress(NotFound):  # it waits no more
+                found.add(canonical.decode(Manifest, read_all(self.notes, stat.key), what=stat.key).id)
+        return frozenset(found)
+
     def forget_interrupted(self, system: str, *, before: str) -> None:
         """Remove the traces of runs that were killed. Their objects stay until nothing names them and `prune`
         comes by. A run whose draft still waits for its commit was not killed."""
-        waiting = {
-            canonical.decode(Manifest, read_all(self.notes, stat.key), what=stat.key).id
-            for stat in self.notes.list(layout.drafts_prefix(system))
-        }
+        waiting = self.waiting(system)
         for identifier in self.interrupted(system):
             if identifier < before and identifier not in waiting:
                 for store in self._both:
