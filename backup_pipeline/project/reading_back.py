@@ -48,10 +48,10 @@ def _trusted(project: Project) -> Store | None:
     """Where right bytes can be read for nothing. A vault that is far away costs what reading the copy would cost."""
     try:
         store = project.vault.store
-        store.stat(layout.VAULT)
+        at_hand = store.features.cheap_stat and store.stat(layout.VAULT) is not None
     except BackupError:
         return None  # the vault is gone: the copies are looked at because of that
-    return store if store.features.cheap_stat else None
+    return store if at_hand else None
 
 
 def _start(memory: Path) -> float:

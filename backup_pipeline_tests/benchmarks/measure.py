@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import tempfile
@@ -47,6 +48,7 @@ def interleaved(commands: Sequence[Command], runs: int) -> dict[str, Runs]:
     for _ in range(runs):
         for command in commands:
             command.prepare()
+            os.sync()  # who comes first would wait for what was written before
             seconds, memory = once(command)
             found[command.name].seconds.append(seconds)
             found[command.name].memory.append(memory)
