@@ -2,7 +2,6 @@
 
 import signal
 
-import pytest
 from hypothesis import settings
 
 from backup_pipeline_tests.harness.backups import torture
@@ -44,8 +43,3 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Two shared cores: an example's wall time says nothing about the code.
 settings.register_profile("backup_pipeline", deadline=None, print_blob=True)
 settings.load_profile("backup_pipeline")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first: begun last, one of them keeps a worker busy while the others have nothing left to do."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
