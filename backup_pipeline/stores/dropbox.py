@@ -34,7 +34,7 @@ from backup_pipeline.errors import (
     VaultError,
 )
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.stores.attesting import Attestation, Compared
+from backup_pipeline.stores.attesting import Attestation, Compared, Judged
 from backup_pipeline.stores.base import Features, Room, Stat, check_key
 from backup_pipeline.stores.dropbox_upload import Note, SessionUpload, sweep_notes
 from backup_pipeline.stores.options import StoreOptions
@@ -194,7 +194,7 @@ class DropboxStore:
 
     def attest(self, stat: Stat, sha256: str) -> Attestation:
         """Dropbox computes its hash of every content, and states it wherever it names the file."""
-        return Compared(ContentHash(), stat.stated)
+        return Compared(ContentHash(), stat.stated) if stat.stated else Judged("unknown")
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
         folder = prefix.rpartition("/")[0]
@@ -289,7 +289,7 @@ def _tail(found: Any, key: str) -> str:
 
 
 def _stat(key: str, found: Any) -> Stat:
-    return Stat(key, found.size, found.server_modified.replace(tzinfo=UTC), found.content_hash)
+    return Stat(key, found.size, found.server_modified.replace(tzinfo=UTC), found.content_hash or "")
 
 
 class _Pages(Iterator[Any]):

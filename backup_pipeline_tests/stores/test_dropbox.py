@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from collections.abc import Callable
@@ -377,6 +378,14 @@ def test_the_space_that_is_left_is_known_where_the_token_may_ask(
     fake_dropbox.home.quota = 1000
     store.put("k", bytes(300))
     assert store.room() == Room(700, 1000)
+
+
+def test_of_a_file_whose_hash_dropbox_does_not_state_nothing_is_said(store: DropboxStore) -> None:
+    store.put("k", b"x")
+    stat = store.stat("k")
+    assert stat is not None
+    said = store.attest(replace(stat, stated=""), hashlib.sha256(b"x").hexdigest())
+    assert (said.needs_bytes, said.judge()) == (False, "unknown")
 
 
 def test_no_secret_is_shown(fake_dropbox: FakeDropbox, tmp_path: Path) -> None:
