@@ -18,7 +18,7 @@ from backup_pipeline_tests.harness.commands import PROGRAM, environment
 from backup_pipeline_tests.harness.engines import wait_for
 
 #: A locked table is waited for much longer than this.
-AT_ONCE = 30.0
+AT_ONCE = 10.0
 
 
 @pytest.fixture

@@ -264,7 +264,7 @@ def test_ctrl_c_leaves_no_scratch_database(
 ) -> None:
     process = sleeping(backed, pg_server, tmp_path)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=45)
+    _, said = process.communicate(timeout=30)
     assert b"KeyboardInterrupt" in said
 
 

@@ -72,7 +72,7 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
             below = tree(process.pid)
             assert len(below) >= 4
             process.send_signal(number)
-            assert process.wait(60) == 0
+            assert process.wait(30) == 0
         finally:
             # Leaving the block waits for the process: a failed assertion would wait for ever.
             if process.poll() is None:

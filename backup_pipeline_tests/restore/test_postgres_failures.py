@@ -304,7 +304,7 @@ def test_ctrl_c_leaves_no_database(
     manifest = backed.with_sql("post-data", "SELECT pg_sleep(61);")
     process = interrupted(backed, manifest, pg_server.url("interrupted"), tmp_path, small)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=45)
+    _, said = process.communicate(timeout=30)
     assert b"KeyboardInterrupt" in said
     assert "interrupted" not in databases(pg_server)
 
@@ -322,7 +322,7 @@ def test_ctrl_c_while_a_worker_builds_an_index_leaves_no_database(
     manifest = again.with_sql("post-data", "CREATE INDEX slow ON app.t (app.slow(id)) /* pg_sleep(61) */;")
     process = interrupted(backed, manifest, pg_server.url("interrupted"), tmp_path, 0)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=45)
+    _, said = process.communicate(timeout=30)
     assert b"KeyboardInterrupt" in said
     assert "interrupted" not in databases(pg_server)
 
@@ -336,7 +336,7 @@ def test_the_workers_of_a_restore_that_was_killed_end(
         process.kill()
         process.communicate()
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'interrupted' AND query NOT LIKE '%pg_sleep%'"
-        assert wait_for(lambda: ask(pg_server.url(), sessions) == [(0,)], seconds=45)
+        assert wait_for(lambda: ask(pg_server.url(), sessions) == [(0,)], seconds=15)
         comment = (
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'interrupted'"
         )

@@ -17,7 +17,7 @@ from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.keeping import Garbage, Pin
 from backup_pipeline.model.manifest import ObjectRef, Proof
 from backup_pipeline.retention.byhand import forget_one, pin, unpin
-from backup_pipeline.retention.prune import PruneReport, prune
+from backup_pipeline.retention.prune import prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import journal, keeping, layout, lock
 from backup_pipeline.vault.committing import committing, read_garbage
@@ -186,18 +186,14 @@ def test_one_prune_at_a_time(vault: Vault) -> None:
 def test_what_a_running_backup_may_still_want_is_spared(vault: Vault) -> None:
     """It began before the objects lost their last name: it may have planned to name them again."""
     real = datetime.now(UTC)
-
-    def now_pruned(seconds: float) -> PruneReport:
-        # However long ago the nights of this vault are: after months of silence a prune would freeze.
-        moment = real + timedelta(seconds=seconds)
-        return prune(vault, ONE, grace=timedelta(0), now=moment, despite_anomaly=True)
-
+    # However long ago the nights of this vault are: after months of silence a prune would freeze.
+    rules = {"shop": replace(ONE["shop"], silent_after=timedelta(days=36_500))}
     with lock.hold(vault.store, "office", "backup of office"):
-        now_pruned(0)
-        report = now_pruned(2)
+        prune(vault, rules, grace=timedelta(0), now=real)
+        report = prune(vault, rules, grace=timedelta(0), now=real + timedelta(seconds=2))
         assert report.freed.objects == 0
         assert report.spared.objects == report.waiting.objects > 0
-    report = now_pruned(4)
+    report = prune(vault, rules, grace=timedelta(0), now=real + timedelta(seconds=4))
     assert report.freed.objects > 0
     assert objects(vault) == named(vault)
 

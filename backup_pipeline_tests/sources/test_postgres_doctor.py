@@ -103,8 +103,7 @@ def test_a_server_that_is_newer_than_what_was_tested_is_a_warning_in_every_backu
     assert [finding.code for finding in taken.export.findings] == ["server-too-new"]
 
 
-def test_the_doctor_waits_for_nobody(pg_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PATIENCE", 60.0)
+def test_the_doctor_waits_for_nobody(pg_database: str) -> None:
     # To show a default or a check, the catalog's functions lock their table.
     run(pg_database, "CREATE TABLE t (id int DEFAULT 1 CHECK (id > 0))")
     live = LivePostgres(pg_database)

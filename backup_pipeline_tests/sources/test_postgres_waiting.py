@@ -56,8 +56,8 @@ def test_who_is_waited_for_is_told_while_it_waits_and_then_it_goes_on(orders: st
 
         worker = threading.Thread(target=work)
         worker.start()
-        assert released.wait(60)
-    worker.join(60)
+        assert released.wait(20)
+    worker.join(20)
     assert heard[-1] == "1 table"
     assert (
         f"public.orders is locked by process {pid} (a migration, idle in transaction, since its query of 2"
@@ -89,7 +89,7 @@ def test_the_listener_of_a_backup_hears_it(orders: str, tmp_path: Path) -> None:
         project = Project.load(tmp_path / "backup.yaml")
         worker = threading.Thread(target=lambda: project.backup("shop", listener=hear))
         worker.start()
-        assert released.wait(60)
+        assert released.wait(20)
     worker.join(60)
     assert f"process {pid}" in heard[0]
     assert project.vault.ids("shop")

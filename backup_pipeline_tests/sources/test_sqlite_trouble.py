@@ -24,7 +24,7 @@ from backup_pipeline.errors import (
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.base import Options
 from backup_pipeline.sources.sqlite import SqliteSource, read_rows
-from backup_pipeline.sources.sqlite.opening import BUSY_SECONDS, reading
+from backup_pipeline.sources.sqlite.opening import reading
 from backup_pipeline.sources.sqlite.scratch import Scratch, roomy_place, sweep
 from backup_pipeline_tests.harness.engines import wait_for
 from backup_pipeline_tests.harness.sqlite_rows import connect, new_database, run
@@ -177,7 +177,7 @@ def test_a_locked_file_is_unavailable_after_a_while(database: Path) -> None:
         begun = time.monotonic()
         with pytest.raises(SourceUnavailable, match="locked"):
             rows(database)
-        assert time.monotonic() - begun < BUSY_SECONDS, "it waited as long as nobody asked for"
+        assert time.monotonic() - begun < 5
         holder.execute("ROLLBACK")
     assert rows(database) == [1, 2]
 
