@@ -29,7 +29,7 @@
     ├── ToolMissing            a program that is needed is not on this machine
     ├── ServerFailed           a throw-away database server did not start
     ├── NotProtected           `status`: a system has no fresh, proven, whole backup
-    ├── NotReady               `doctor`: something stands in the way of the next backup
+    ├── NotReady               `doctor`: something stands in the way of the next backup; `alert test`: of a message
     ├── HistoryUnavailable     the Dagster instance cannot be opened; the commands then go on without it
     ├── NotPruned              `prune`: something was in the way of forgetting, and was left as it is
     ├── Degraded               a backup was made, and something that was asked for is not in it as it should be

@@ -15,12 +15,15 @@ from backup_pipeline_tests.harness.engines import (
     sqlite_file,
 )
 from backup_pipeline_tests.harness.fake_dropbox import dropbox_process, fake_dropbox
+from backup_pipeline_tests.harness.listening import hook, mailbox
 from backup_pipeline_tests.harness.sftp_server import openssh, rclone_sftp
 from backup_pipeline_tests.harness.stores import moto_server, rclone_server, s3_server, strict_moto_server
 
 __all__ = [
     "dropbox_process",
     "fake_dropbox",
+    "hook",
+    "mailbox",
     "make_pg_database",
     "moto_server",
     "openssh",

@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "restore",
         "checks",
         "rekey",
+        "alerts",
         "retention",
         "copies",
         "reading",

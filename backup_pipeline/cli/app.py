@@ -36,6 +36,7 @@ VERBS = {
     "keygen": "Make a key for an encrypted vault, and a copy of it on paper.",
     "rekey": "After the recipients changed, bring the newest backup under them.",
     "bucket": "Make the bucket of the vault, or of a copy, what a bucket of backups should be.",
+    "alert": "Send a test message to every address of `alerts:`.",
     "ui": "Start the Dagster UI and the daemon that runs the schedules.",
     "demo": "Protect a small shop and a blog, break them, and bring them back.",
 }
@@ -156,7 +157,7 @@ EXIT_CODES = {
     11: "a program is missing",
     12: "a throw-away database server did not start",
     13: "status: a system is not protected",
-    14: "doctor, bucket: something stands in the way",
+    14: "doctor, bucket, alert: something stands in the way",
     15: "the Dagster instance cannot be opened",
     16: "it is encrypted, and the key is not here",
     17: "a copy does not hold what it should; the backup itself is whole",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backup_pipeline.alerts import routes as alerts
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
@@ -22,6 +23,7 @@ class Examination:
     ready: bool
     machine: Report
     systems: dict[str, Report]
+    alerts: Report
 
 
 @as_verb(
@@ -37,8 +39,8 @@ def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all.
 
     The vault (a probe is written and removed), its disk, the clock, the tools; of each database whether it answers,
-    which rights are missing (with the GRANTs, ready to paste), and what cannot be copied faithfully. Exit code 14 when
-    a finding is an error.
+    which rights are missing (with the GRANTs, ready to paste), and what cannot be copied faithfully; of each address under
+    `alerts:` whether its server answers (no message is sent). Exit code 14 when a finding is an error.
     """
     project = call.project
     names = (system,) if system else project.systems
@@ -46,16 +48,17 @@ def verb(call: Call, system: str | None) -> Outcome:
         project.system(name)
     reports = {name: _examined(call, project, name) for name in names}
     machine = project.machine()
-    examination = Examination(all(one.ok for one in (machine, *reports.values())), machine, reports)
+    told = alerts.report(project.settings)
+    everything = (*reports.values(), machine, told)
+    examination = Examination(all(one.ok for one in everything), machine, reports, told)
 
     def page(page: Page) -> None:
-        for report in reports.values():
+        for report in everything:
             show_report(page, report)
-        show_report(page, machine)
 
     failure = None
     if not examination.ready:
-        count = sum(len(report.errors) for report in (machine, *reports.values()))
+        count = sum(len(report.errors) for report in everything)
         failure = NotReady(
             f"{plural(count, 'thing stands', 'things stand')} in the way of the next backup",
             remedy="each finding says what to do",

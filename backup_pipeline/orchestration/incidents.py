@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from backup_pipeline.alerts.message import FailedCheck
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import INLINE, WATCHED
@@ -24,14 +25,6 @@ from backup_pipeline.project import Project
 LOOK_BACK = timedelta(days=1)
 #: The newest evaluations of a check that are looked at; more cannot be new within a sensor's interval.
 _DEPTH = 25
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCheck:
-    name: str
-    severity: str
-    description: str
-    remedies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

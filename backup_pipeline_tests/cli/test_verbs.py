@@ -287,7 +287,13 @@ def test_every_verb_with_json_says_what_is_wrong_with_the_configuration(shop: Fo
     (shop.path / "backup.yaml").write_text("vault: ./vault\nsistems: {}\n")
     one = ["shop", "2026-11-21T02-00-00-123Z"]
     needs = {"query": ["shop", "latest", "select 1"], "restore": ["shop", "--to", "sqlite:///x"]}
-    needs |= {"pin": one, "unpin": one, "forget": [*one, "--yes"], "bucket": ["setup", "vault"]}
+    needs |= {
+        "pin": one,
+        "unpin": one,
+        "forget": [*one, "--yes"],
+        "bucket": ["setup", "vault"],
+        "alert": ["test"],
+    }
     without = {verb: [] for verb in ("list", "status", "doctor", "ui", "scrub")}
     for verb in VERBS:
         if verb in ("init", "demo", "keygen"):

@@ -29,6 +29,7 @@ This page is read from the code: `make docs`.
 
 #: The longest beginning of a path that fits says who it is.
 MAKERS = {
+    "alerts/": "doctor, status",
     "backup.py": "backup",
     "project/": "backup, doctor",
     "overview.py": "status",

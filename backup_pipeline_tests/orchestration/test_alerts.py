@@ -3,94 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from email import message_from_bytes
-from email.message import Message
-from email.policy import default
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from dataclasses import dataclass
 
 import dagster as dg
 import pytest
-from aiosmtpd.controller import Controller
 
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.project import Project
-from backup_pipeline_tests.harness.ports import free_port
+from backup_pipeline_tests.harness.listening import Hook, Mailbox
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
 
 # Apprise asks Python's own imghdr what kind a picture is.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
-
-#: Apprise's four seconds are for a machine that does nothing else.
-PATIENT = "cto=60&rto=60"
-
-
-@dataclass
-class Mailbox:
-    port: int = 0
-    letters: list[Message] = field(default_factory=list)
-
-    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
-        self.letters.append(message_from_bytes(envelope.content, policy=default))
-        return "250 OK"
-
-    @property
-    def subjects(self) -> list[str]:
-        return [str(letter["Subject"]) for letter in self.letters]
-
-
-@dataclass
-class Hook:
-    port: int = 0
-    status: int = 200
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return f"json://127.0.0.1:{self.port}/alert?{PATIENT}"
-
-
-@pytest.fixture
-def mailbox() -> Iterator[Mailbox]:
-    made = Mailbox(free_port())
-    controller = Controller(made, hostname="127.0.0.1", port=made.port, ready_timeout=60)
-    controller.start()
-    yield made
-    controller.stop()
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    made = Hook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if made.status == 200:
-                made.bodies.append(json.loads(body))
-            self.send_response(made.status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def mail(mailbox: Mailbox) -> str:
-    who = "from=backup@example.com&to=ops@example.com"
-    return f"mailto://127.0.0.1:{mailbox.port}?{who}&mode=insecure&{PATIENT}"
 
 
 @dataclass
@@ -134,7 +59,7 @@ def fail(shop: Shop, instance: dg.DagsterInstance) -> str:
 def test_a_failed_run_is_told_once_with_what_failed_the_remedy_and_a_link(
     shop: Shop, instance: dg.DagsterInstance, mailbox: Mailbox, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, mail(mailbox), hook.address)
+    alerts = alerting(shop, instance, mailbox.address, hook.address)
     assert alerts.tick() == "nothing failed since the last look"
     run = fail(shop, instance)
     assert alerts.tick() == "1 alerts sent"
@@ -205,7 +130,7 @@ def test_a_blocking_check_and_the_run_that_it_fails_are_one_alert(
 def test_an_address_that_does_not_answer_gets_it_later_and_the_others_not_again(
     shop: Shop, instance: dg.DagsterInstance, mailbox: Mailbox, hook: Hook
 ) -> None:
-    alerts = alerting(shop, instance, mail(mailbox), hook.address)
+    alerts = alerting(shop, instance, mailbox.address, hook.address)
     hook.status = 503
     fail(shop, instance)
     assert "could not be sent to 1 of 2 addresses" in alerts.tick()
