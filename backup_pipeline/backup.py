@@ -30,6 +30,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import DdlSection, Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import Selection, idle_patterns, matches
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.stores.relocking import relock
@@ -61,6 +62,8 @@ class Order:
     selection: Selection = field(default_factory=Selection)
     options: Options = field(default_factory=Options)
     expected_empty: tuple[str, ...] = ()
+    #: The tables of the last look at the database: one that is gone since is missed, as those of the backup before are.
+    known: tuple[TableId, ...] = ()
     migrations: Migrations | None = None
     #: What was found before the source was asked, and belongs into the manifest.
     findings: tuple[Finding, ...] = ()
@@ -253,6 +256,7 @@ def _export(
                 *_idle(order, snapshot),
                 *exported.findings,
                 *_emptied(order, exported, found),
+                *_removed(order, snapshot, exported, found),
             ),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )
@@ -404,3 +408,25 @@ def _emptied(order: Order, exported: Export, found: baselines.Found) -> tuple[Fi
         and found.tables[table.id].entry.rows > 0
         and not any(matches(glob, table.id) for glob in order.expected_empty)
     )
+
+
+def _removed(order: Order, snapshot: Snapshot, exported: Export, found: baselines.Found) -> Iterator[Finding]:
+    """A table that was dropped or renamed: what there is is backed up, and the table is missed in that backup."""
+    if order.selection.partial:
+        return
+    held = {entry.id: entry.rows for entry in found.full.tables} if found.full else {}
+    there = {table.id for table in exported.tables} | {table.id for table in snapshot.schema.tables}
+    there |= {TableId(one.schema, one.name) for one in snapshot.left_out}
+    for table in sorted({*held, *order.known} - there):
+        if found.full and table in held:
+            remedy = f"`backup-pipeline restore {order.system} {found.full.id}` brings it back"
+            had = f"; {found.full.id} has it with {held[table]:,} rows"
+        else:
+            had, remedy = "; the last look at the database found it", "no backup holds it"
+        yield Finding(
+            "error",
+            "table-removed",
+            f"the table {table} is gone{had}",
+            table=str(table),
+            remedy=f"if it was dropped or renamed on purpose, nothing; if not, {remedy}",
+        )

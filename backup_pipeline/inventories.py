@@ -10,6 +10,8 @@ from pathlib import Path
 
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Inventory
 from backup_pipeline.stores.local import LocalStore
 
@@ -26,3 +28,17 @@ def load(folder: Path, system: str) -> Inventory | None:
         return canonical.decode(Inventory, path.read_bytes(), what=str(path))
     except (OSError, Damaged):
         return None
+
+
+def taken(folder: Path, system: str) -> tuple[TableId, ...]:
+    """The tables that the last look found and a backup takes."""
+    known = load(folder, system)
+    return tuple(table.id for table in known.taken) if known else ()
+
+
+def is_stale(folder: Path, manifest: Manifest) -> bool:
+    """A backup shows that the database has other tables than the last look found."""
+    known = load(folder, manifest.system)
+    if known is None or any(finding.code == "table-removed" for finding in manifest.findings):
+        return True
+    return not {table.id for table in manifest.tables} <= {table.id for table in known.tables}

@@ -71,7 +71,6 @@ def verb(
     began = project.clock()
     call.interrupted = lambda: _left_behind(project, system, began)
     copies: list[Copied] = []
-    gone: list[str] = []
     checked: list[Finding] = []
     failure: BackupError | None = None
     with call.progress(f"backup of {system}") as listener:
@@ -103,7 +102,6 @@ def verb(
                 only=only,
                 copies=not no_copy,
                 copied=copies.append,
-                gone=gone.extend,
                 judged=checked.extend,
                 listener=listener,
             )
@@ -120,15 +118,6 @@ def verb(
             # The backup is there, and is shown like any other; the exit code says that its copies are not.
             failure = error
             manifest = project.show(system, _made_since(project, system, began)[-1])
-    if gone:
-        call.say(
-            f"warning: {plural(len(gone), 'table')} of earlier backups not in the database any more: "
-            + ", ".join(gone[:10]),
-            "yellow",
-        )
-        call.say(
-            f"→ dropped on purpose: nothing to do. If not: `backup-pipeline list {system}`, the older backups have them"
-        )
     if failure is None and manifest.degraded:
         failure = _degraded(manifest)
     line = project.listed(system, manifest.id)
@@ -137,7 +126,6 @@ def verb(
         "backup": line,
         "left_out": manifest.left_out,
         "findings": found,
-        "gone": gone,
         "copies": told(call, copies),
     }
 

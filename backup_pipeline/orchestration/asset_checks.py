@@ -33,11 +33,8 @@ class CheckText:
 
 #: Evaluated in the step that commits the backup.
 INLINE = (
-    CheckText(
-        "complete",
-        "Every selected table was exported, and nothing was left out without a reason.",
-        blocking=True,
-    ),
+    # Not blocking: a backup that lacks something is better copied than not.
+    CheckText("complete", "Every selected table was exported, and nothing was left out without a reason."),
     CheckText(
         "integrity",
         "Every object that the manifest names is in the vault, with its length and its digest.",

@@ -3,7 +3,8 @@
 Traps of Dagster that shaped this (each was measured):
 - A multi-asset that may not be subset records *all* its assets even when it yields one: so it may be subset, and what
   it produced is compared with what was selected, here, at the end.
-- One that may be subset and yields less leaves a green run whose downstream is skipped: so less is a failure.
+- One that may be subset and yields less leaves a run whose downstream is skipped. So a table that is not in the database
+  any more gives an output without a materialization: its asset stays as it was, and manifest and copies follow.
 - A run without the manifest would be no backup: then the reading step commits by itself, and says so.
 """
 
@@ -14,6 +15,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from backup_pipeline import __version__
 from backup_pipeline.checks.freshness import deadline
@@ -122,18 +124,16 @@ def _read(
         result = _table_result(asset, manifest, schema)
         if result is None:
             missing.append(asset.title)
+            yield _nothing_of(asset)  # type: ignore[misc]  # Dagster takes both
         else:
             yield result
+    if missing:
+        context.log.error(f"not in this backup: {', '.join(missing[:50])}; what there is, is backed up")
     if not commits:
         backups.kept.manifest = manifest
         _commit_was_here(context, backups.project, manifest)
-    if missing:
-        if commits:
-            # The step that would commit is not reached any more.
-            manifest = backups.project.commit(system, token=context.run.run_id)
-            _commit_was_here(context, backups.project, manifest)
-        backups.kept.manifest, backups.kept.gone = manifest, tuple(missing)
-        _tables_are_gone(backups.project, manifest, missing)
+        if missing:
+            _refuse_to_be_green(manifest, missing)
 
 
 def _only(
@@ -167,10 +167,14 @@ def _table_result(asset: TableAsset, manifest: Manifest, schema: Schema) -> dg.M
     return dg.MaterializeResult(asset_key=asset.key, metadata=metadata, data_version=version)
 
 
-def _tables_are_gone(project: Project, manifest: Manifest, missing: list[str]) -> None:
-    """The database has fewer tables than the graph. What there is must not stay without a backup for that, and
-    nobody must miss it: the backup is committed, the graph's list is renewed, and the run fails."""
-    project.inventory(manifest.system)
+def _nothing_of(asset: TableAsset) -> dg.Output[None]:
+    """Lets what follows run, and records nothing of the asset. Dagster has no public way to say so."""
+    told = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+    return dg.Output(None, output_name=asset.key.to_python_identifier(), metadata=told)
+
+
+def _refuse_to_be_green(manifest: Manifest, missing: list[str]) -> None:
+    """Without the manifest's step no check of this run shows the finding."""
     raise Incomplete(
         f"{len(missing)} tables of the graph are not in the database any more: {', '.join(missing[:10])}. "
         f"What there is was backed up ({manifest.id})",

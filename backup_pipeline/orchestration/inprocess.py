@@ -24,7 +24,6 @@ from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.jobs import SYSTEM_TAG
-from backup_pipeline.orchestration.judging import judge_backup
 from backup_pipeline.orchestration.launch import BackupRequest
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import KEY, Backups, Kept, StepFailure
@@ -45,7 +44,6 @@ def backup(
     listener: Listener,
     opened: Opened,
     copied: Callable[[Copied], None] = lambda _: None,
-    gone: Callable[[tuple[str, ...]], None] = lambda _: None,
     judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
 ) -> Manifest:
     project.system(system)
@@ -73,10 +71,8 @@ def backup(
     )
     try:
         _execute(project, system, run, opened)
-    except BackupError as error:
-        if kept.gone and isinstance(error, Incomplete):
-            _finish_without(project, system, run.backups)
-        elif kept.manifest is None or all(one.ok for one in kept.copied):
+    except BackupError:
+        if kept.manifest is None or all(one.ok for one in kept.copied):
             raise
         if request.copies:
             _copy_the_rest(project, system, run.backups, opened)
@@ -84,8 +80,6 @@ def backup(
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
         )
-    if kept.gone:
-        gone(kept.gone)
     bad = (one for outcome in kept.outcomes for one in outcome.findings if one.severity != "info")
     judged(tuple(dict.fromkeys(bad)))
     for one in kept.copied:
@@ -94,18 +88,6 @@ def backup(
     if failure is not None:
         raise failure
     return kept.manifest
-
-
-def _finish_without(project: Project, system: str, backups: Backups) -> None:
-    """Tables that the graph knew are gone, so its run has failed, and says so in the UI. The list of tables was renewed and
-    the backup of what there is was committed: whoever sits at the command line is told, and no more. What the
-    run did not come to, the look at that backup, is done here."""
-    kept = backups.kept
-    assert kept.manifest is not None
-    kept.outcomes = judge_backup(backups, plan_of(project, system), kept.manifest)
-    blocking = {spec.name for spec in INLINE if spec.blocking}
-    if any(outcome.is_error and outcome.name in blocking for outcome in kept.outcomes):
-        raise _failed_check(kept, system)
 
 
 def _copy_the_rest(project: Project, system: str, backups: Backups, opened: Opened) -> None:
@@ -254,7 +236,8 @@ def _execute(project: Project, system: str, run: _Run, opened: Opened) -> None:
 
 
 def _failed_check(kept: Kept, system: str) -> ProofFailed:
-    bad = [outcome for outcome in kept.outcomes if not outcome.passed]
+    blocking = {spec.name for spec in INLINE if spec.blocking}
+    bad = [outcome for outcome in kept.outcomes if not outcome.passed and outcome.name in blocking]
     worst = next((outcome for outcome in bad if outcome.is_error), None)
     made = f" The backup {kept.manifest.id} was committed." if kept.manifest else ""
     if worst is None:

@@ -49,16 +49,14 @@ def run_backup(
     pending: Sequence[str] = (),
     copies: bool = True,
     copied: Callable[[Copied], None] = lambda _: None,
-    gone: Callable[[tuple[str, ...]], None] = lambda _: None,
     judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
     verbose: bool = False,
 ) -> Manifest:
     """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included. A copy that could
-    not be made is CopyFailed, when all the others are done; `copied` is told of each. Tables that the graph knew
-    and the database has no more are told to `gone`: the recorded run has failed for them, and the backup of what there
-    is, is made. What the checks of the backup found is told to `judged`."""
+    not be made is CopyFailed, when all the others are done; `copied` is told of each. What the checks of the backup
+    found is told to `judged`."""
     request = BackupRequest(kind, full, tuple(only), tuple(pending), copies)
     with ExitStack() as stack:
         with _collector_at_rest():
@@ -66,7 +64,7 @@ def run_backup(
 
             with _explained():
                 opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
-        return inprocess.backup(project, system, request, listener, opened, copied, gone, judged)
+        return inprocess.backup(project, system, request, listener, opened, copied, judged)
 
 
 def run_drill(

@@ -19,9 +19,6 @@ from backup_pipeline.orchestration import naming
 from backup_pipeline.project import Project
 from backup_pipeline.sources.base import InventoryTable
 
-#: Tables that hold rows themselves; the rows of the others live in partitions or on another server.
-_WITH_ROWS = frozenset({"table", "virtual", "shadow"})
-
 
 @dataclass(frozen=True, slots=True)
 class TableAsset:
@@ -79,7 +76,7 @@ def plan_of(project: Project, system: str) -> SystemPlan:
     trees = tuple(sorted(project.system(system).files))
     if inventory is None:
         return SystemPlan(system, "", (), (), inventoried=False, trees=trees)
-    taken = tuple(t for t in inventory.tables if t.left_out is None and t.kind in _WITH_ROWS)
+    taken = inventory.taken
     left_out = tuple(t for t in inventory.tables if t.left_out is not None)
     if len(taken) > project.system(system).table_assets:
         assets = _one_a_schema(system, taken)

@@ -52,8 +52,6 @@ class Kept:
     manifest: Manifest | None = None
     outcomes: Sequence[Judged] = ()
     drill: DrillReport | None = None
-    #: Tables that the graph knew and the database has no more.
-    gone: tuple[str, ...] = ()
     copied: list[Copied] = field(default_factory=list)
 
 

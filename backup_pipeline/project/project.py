@@ -218,6 +218,7 @@ class Project:
                 large_objects=chosen.large_objects,
             ),
             expected_empty=chosen.expected_empty,
+            known=inventories.taken(self.settings.state_folder, system),
             migrations=state,
             findings=findings,
             git_revision=git_revision(self.settings.base),
@@ -226,10 +227,9 @@ class Project:
         )
 
     def _remember_tables(self, system: str, manifest: Manifest) -> None:
-        """A table that appeared since the last look joins the graph. A backup that was made does not fail for it."""
+        """A new table joins the graph, one that is gone leaves it. A backup that was made does not fail for it."""
         expected.remember(self.settings, self.vault)
-        known = self.known_inventory(system)
-        if known is None or not {t.id for t in manifest.tables} <= {t.id for t in known.tables}:
+        if inventories.is_stale(self.settings.state_folder, manifest):
             with suppress(SourceError):
                 self.inventory(system)
 

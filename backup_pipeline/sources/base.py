@@ -91,6 +91,10 @@ class Export:
     findings: tuple[Finding, ...] = ()
 
 
+#: Tables that hold rows themselves; the rows of the others live in partitions or on another server.
+_WITH_ROWS = frozenset({"table", "virtual", "shadow"})
+
+
 @dataclass(frozen=True, slots=True)
 class InventoryTable:
     id: TableId
@@ -109,6 +113,11 @@ class Inventory:
     tables: tuple[InventoryTable, ...]
     bytes: int = 0
     findings: tuple[Finding, ...] = field(default_factory=tuple)
+
+    @property
+    def taken(self) -> tuple[InventoryTable, ...]:
+        """Those that a backup takes and that hold rows themselves."""
+        return tuple(t for t in self.tables if t.left_out is None and t.kind in _WITH_ROWS)
 
 
 class Snapshot(Protocol):

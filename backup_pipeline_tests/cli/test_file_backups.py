@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
+from backup_pipeline.project import Project
 from backup_pipeline_tests.cli.conftest import Folder
 
 
@@ -112,3 +116,24 @@ def test_a_folder_that_is_not_there_fails_the_backup_and_says_so(media: Folder) 
     assert "is it mounted?" in ended.stderr
     assert media.good("list", "shop", "--json").data["backups"] == []
     assert media.run("doctor", "shop").code == 14
+
+
+@pytest.mark.parametrize("record", [[], ["--no-record"]])
+def test_a_table_that_was_dropped_is_missed_in_a_backup_of_rows_and_files(
+    media: Folder, record: list[str]
+) -> None:
+    media.good("backup", "shop", *record)
+    with closing(sqlite3.connect(media.path / "shop.db")) as connection:
+        connection.execute("ALTER TABLE orders RENAME TO purchases")
+    ended = media.run("backup", "shop", "--json", *record)
+    assert ended.code != 0
+    newest = media.good("list", "shop", "--json").data["backups"][-1]
+    assert (newest["tables"], newest["files"]) == (2, 6)
+    found = media.good("show", "shop", "--json").data["manifest"]["findings"]
+    assert [(one["severity"], one["code"], one["table"]) for one in found] == [
+        ("error", "table-removed", "main.orders")
+    ]
+    known = Project.load(media.path / "backup.yaml", environ={}).known_inventory("shop")
+    assert known is not None
+    assert {table.id.name for table in known.taken} == {"customers", "purchases"}
+    media.good("backup", "shop", *record)

@@ -136,19 +136,46 @@ def test_a_table_that_the_graph_does_not_know_is_backed_up_and_named(
     assert Key(["shop", "tables", "main.added"]) in shop.job().asset_layer.executable_asset_keys
 
 
-def test_a_table_that_is_gone_fails_the_run_and_loses_no_backup(
+def test_a_table_that_is_gone_is_missed_in_the_backup_of_all_that_is_there(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    (shop.folder / "media").mkdir()
+    (shop.folder / "media" / "one.txt").write_text("one")
+    shop.configure(
+        "files: {media: {path: ./media}}\ncopies: [second]", top="copies: {second: {url: ./second}}"
+    )
+    assert shop.run(instance).success
+    shop.sql("DROP TABLE orders")
+    result = shop.run(instance)
+    backup = shop.project.vault.ids("shop")[-1]
+    manifest = shop.project.vault.manifest("shop", backup)
+    assert (len(manifest.tables), [tree.files for tree in manifest.files]) == (3, [1])
+    assert recorded(instance, MANIFEST)["backup"] == backup
+    assert shop.project.copy("second").ids("shop")[-1] == backup
+    complete = evaluations(result)["complete"]
+    assert not complete.passed
+    assert complete.severity is dg.AssetCheckSeverity.ERROR
+    assert "main.orders" in (complete.description or "")
+    made = {event.asset_key for event in result.get_asset_materialization_events()}
+    assert ORDERS not in made
+    assert Key(["shop", "tables", "main.customers"]) in made
+    # The list of tables was renewed: the graph does not have it any more.
+    assert ORDERS not in shop.job().asset_layer.executable_asset_keys
+    assert evaluations(shop.run(instance))["complete"].passed
+
+
+def test_a_table_that_is_gone_fails_a_run_without_the_manifest(
     shop: Shop, instance: dg.DagsterInstance, said: Failure
 ) -> None:
     shop.sql("DROP TABLE empty")
-    result = shop.run(instance)
+    tables = [f"shop/tables/main.{name}" for name in ("customers", "orders", "empty")]
+    items = naming.table_components(table.id for table in shop.project.known_inventory("shop").tables)
+    tables += [f"shop/tables/{name}" for name in items.values() if "items" in name]
+    result = shop.run(instance, select=tables)
     assert not result.success
     assert "main.empty" in said(result)
-    assert "dropped on purpose" in said(result)
     (backup,) = shop.project.vault.ids("shop")
     assert len(shop.project.vault.manifest("shop", backup).tables) == 3
-    assert recorded(instance, MANIFEST)["backup"] == backup
-    # The inventory was renewed, so the next run is in order.
-    assert shop.run(instance).success
 
 
 def test_a_selected_table_that_is_gone_makes_no_backup(

@@ -68,7 +68,7 @@ def test_the_graph_of_a_system(shop: Shop) -> None:
     assert manifest.freshness_policy is not None
     checks = {(key.name, graph.get_check_spec(key).blocking) for key in graph.asset_check_keys}
     assert checks == {
-        ("complete", True),
+        ("complete", False),
         ("integrity", True),
         ("row_counts", False),
         ("foreign_keys", False),
