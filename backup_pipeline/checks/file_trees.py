@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from backup_pipeline.checks.integrity import HEAL, Seen
 from backup_pipeline.errors import Damaged
@@ -77,14 +80,14 @@ def is_sound(reference: ObjectRef, seen: Seen) -> bool:
 
 
 class _Reading:
-    """What passed of a listing: 52 bytes a file, whatever its name."""
+    """What passed of a listing: 52 bytes a file and 8 a hard link, whatever its name."""
 
     def __init__(self, tree: FileTree) -> None:
         self.tree = tree
         self.counted: Counter[str] = Counter()
         self.images: list[FileEntry] = []
-        #: What hard links share: it has to be a file of the listing.
-        self.targets: set[str] = set()
+        #: What hard links share: it has to be a file of the listing. Its digest only: trees of links have millions.
+        self.targets: array[int] = array("Q")
         self._numbers: list[tuple[int, int, int, int]] = []
         self._digests = bytearray()
         self._arrays: list[np.ndarray[tuple[int, ...], np.dtype[np.uint64]]] = []
@@ -100,7 +103,7 @@ class _Reading:
         self._fingerprint.update(os.fsencode(text))
         self._sums[entry.type] += 1
         if entry.type == "hardlink":
-            self.targets.add(entry.target)
+            self.targets.append(_digest(entry.target))
         if entry.type != "file":
             return
         self.counted["files"] += 1
@@ -197,17 +200,19 @@ def _misplaced(tree: FileTree, reading: _Reading, seen: Look) -> dict[int, str]:
     return wrong
 
 
-def _named(vault: Vault, tree: FileTree, lost: dict[int, str], targets: set[str]) -> Iterator[Finding]:
-    """The listing once more, to call by name what was found by number."""
+def _named(vault: Vault, tree: FileTree, lost: dict[int, str], targets: array[int]) -> Iterator[Finding]:
+    """The listing once more, to call by name what was found by number or by digest."""
+
+    def listing() -> Iterator[FileEntry]:
+        return read_lines(vault.blocks(tree.listing), what=f"the listing of {tree.name}")
+
     names: list[str] = []
-    left = set(targets)
-    for number, entry in enumerate(
-        read_lines(vault.blocks(tree.listing), what=f"the listing of {tree.name}")
-    ):
+    left = _Targets(targets)
+    for number, entry in enumerate(listing()):
         if number in lost and len(names) < _SHOWN:
             names.append(f"{entry.path}: {lost[number]}")
         if entry.type == "file":
-            left.discard(entry.path)
+            left.found(entry.path)
     if lost:
         yield Finding(
             "error",
@@ -217,15 +222,46 @@ def _named(vault: Vault, tree: FileTree, lost: dict[int, str], targets: set[str]
             remedy=_REMEDY,
             examples=tuple(names),
         )
-    if left:
+    if missing := left.missing():
+        named = (one.target for one in listing() if one.type == "hardlink" and _digest(one.target) in missing)
         yield Finding(
             "error",
             "hard-link-to-nothing",
-            f"{len(left):,} files of {tree.name} that hard links share are not in its listing",
+            f"{len(missing):,} files of {tree.name} that hard links share are not in its listing",
             tree=tree.name,
             remedy=_REMEDY,
-            examples=tuple(sorted(left)[:_SHOWN]),
+            examples=tuple(dict.fromkeys(islice(named, _SHOWN))),
         )
+
+
+class _Targets:
+    """What hard links share, by digest, and what of it was met in the listing: 9 bytes each."""
+
+    def __init__(self, digests: array[int]) -> None:
+        self._digests = np.unique(np.array(digests, dtype=np.uint64))
+        self._met = np.zeros(len(self._digests), dtype=bool)
+        self._paths: list[int] = []
+
+    def found(self, path: str) -> None:
+        if len(self._digests):
+            self._paths.append(_digest(path))
+            if len(self._paths) >= 65536:
+                self._look()
+
+    def _look(self) -> None:
+        paths = np.array(self._paths, dtype=np.uint64)
+        place = np.minimum(np.searchsorted(self._digests, paths), len(self._digests) - 1)
+        self._met[place[self._digests[place] == paths]] = True
+        self._paths = []
+
+    def missing(self) -> set[int]:
+        if self._paths:
+            self._look()
+        return {int(one) for one in self._digests[~self._met]}
+
+
+def _digest(path: str) -> int:
+    return xxh3_64_intdigest(os.fsencode(path))
 
 
 def _image(vault: Vault, tree: FileTree, entry: FileEntry, seen: Look) -> Iterator[Finding]:

@@ -46,7 +46,11 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))
     if system and system not in project.vault.systems():
         project.system(system)  # a name that means nothing is an error, not an empty list
-    surveys = [project.survey(name) for name in names]
+    # Here, because a command that shows its help should not load what reads JSON.
+    from backup_pipeline.vault.once import each_read_once
+
+    with each_read_once(project.vault):
+        surveys = [project.survey(name) for name in names]
     listing = Listing(
         tuple(line for whole, _ in surveys for line in whole),
         tuple(line for _, broken in surveys for line in broken),

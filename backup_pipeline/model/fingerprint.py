@@ -12,7 +12,7 @@ fingerprint finds what software and hardware do wrong, and the SHA-256 of the st
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xxhash import xxh3_128_intdigest
 
@@ -25,12 +25,18 @@ class Fingerprint:
 
     rows: int = 0
     total: int = 0
-    #: What came after the last newline: the beginning of a line that the next block ends.
-    _rest: bytes = b""
+    #: What came after the last newline: the beginning of a line, in the pieces in which it came. Joined once, when
+    #: it ends: a line of 128 MiB that was joined at every block took 7 seconds, and four times as long when twice as long.
+    _rest: list[bytes] = field(default_factory=list)
 
     def add_lines(self, block: bytes) -> None:
-        lines = (self._rest + block if self._rest else block).split(b"\n")
-        self._rest = lines.pop()
+        lines = block.split(b"\n")
+        last = lines.pop()
+        if lines and self._rest:
+            lines[0] = b"".join((*self._rest, lines[0]))
+            self._rest = []
+        if last:
+            self._rest.append(last)
         self.rows += len(lines)
         self.total = (self.total + sum(map(xxh3_128_intdigest, lines))) % _MODULUS
 
@@ -55,7 +61,7 @@ class Fingerprint:
         if not self._rest:
             return self
         ended = Fingerprint(self.rows, self.total)
-        ended.add((self._rest,))
+        ended.add((b"".join(self._rest),))
         return ended
 
 

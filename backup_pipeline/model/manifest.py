@@ -8,6 +8,7 @@ already in the vault is recognised without reading it back.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from backup_pipeline.model.findings import Finding
@@ -190,7 +191,7 @@ class Link:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the index is made when it is first asked for
 class Manifest:
     system: str
     id: str
@@ -223,7 +224,12 @@ class Manifest:
     format: int = FORMAT
 
     def table(self, identifier: TableId) -> TableEntry | None:
-        return next((table for table in self.tables if table.id == identifier), None)
+        return self._by_id.get(identifier)
+
+    @cached_property
+    def _by_id(self) -> dict[TableId, TableEntry]:
+        """A scan for each of 25,000 tables took minutes."""
+        return {table.id: table for table in reversed(self.tables)}
 
     @property
     def rows(self) -> int:

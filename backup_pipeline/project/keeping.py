@@ -230,7 +230,7 @@ def covering(project: Project, system: str) -> Report:
 
     def is_full(identifier: str) -> bool:
         try:
-            return vault.outline(system, identifier).scope == "full"
+            return vault.scope(system, identifier) == "full"
         except (Damaged, NotFound):
             return False  # `verify` and `status` name it
 

@@ -22,6 +22,7 @@ from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.sources.files.base import Found, Trouble
 from backup_pipeline.trees import database
 from backup_pipeline.trees.contents import Spot
+from backup_pipeline.trees.links_sqlite import LinkNames
 from backup_pipeline.trees.order import StoredTree, TreeOrder
 from backup_pipeline.trees.packing import Packing
 from backup_pipeline.trees.previous import Known, Previous, side_by_side
@@ -123,9 +124,7 @@ class _Run:
         self._pending: deque[_Item] = deque()
         self._ahead = 0
         self._batch = _Batch()
-        #: First name of each file that has several, and which of those are really in the listing.
-        self._first_names: dict[str, str] = {}
-        self._listed_names: dict[str, str] = {}
+        self._links = LinkNames()
         #: Databases that were copied as such, since the last file that was not beside one.
         self._databases: dict[str, None] = {}
         self._blocks: dict[str, ObjectRef] = {}
@@ -138,6 +137,7 @@ class _Run:
         self._reader.stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.packing.abort()
+        self._links.close()
 
     def tree(self, listing: ObjectRef, now: datetime) -> FileTree:
         """After the last line."""
@@ -191,7 +191,7 @@ class _Run:
     def _push(self, found: Found, known: Known | None) -> None:
         item = _Item(found, known)
         if found.type == "file":
-            first = self._first_names.setdefault(found.identity, found.path) if found.identity else found.path
+            first = self._links.first(found.identity, found.path) if found.identity else found.path
             if first != found.path:
                 item.target = first
             elif found.size and (known is None or self.full or not self._is_known(found, known)):
@@ -238,7 +238,7 @@ class _Run:
         if item.batch is not None:
             outcome = self._outcome(item.batch, item.index)
         elif item.target:
-            first = self._listed_names.get(found.identity)
+            first = self._links.listed(found.identity)
             if first is not None:
                 yield self._line(replace(_entry(found), type="hardlink", size=0, target=first, state=None))
                 return
@@ -255,7 +255,7 @@ class _Run:
             return
         line = self._taken(item, outcome) if outcome else self._unread(item)
         if found.identity:
-            self._listed_names[found.identity] = found.path
+            self._links.list(found.identity, found.path)
         yield line
 
     def _outcome(self, batch: _Batch, index: int) -> Outcome:

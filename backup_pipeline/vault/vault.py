@@ -310,7 +310,7 @@ class Vault:
         """`latest` (or nothing) is the newest full backup; a partial one has to be named."""
         if identifier in (None, "", "latest"):
             for candidate in reversed(self.ids(system)):
-                if self._scope(system, candidate) == "full":
+                if self.scope(system, candidate) == "full":
                     return candidate
             raise NotFound(
                 f"there is no full backup of {system} in {self.store.address}",
@@ -320,7 +320,7 @@ class Vault:
         self.stored_manifest(system, identifier)
         return identifier
 
-    def _scope(self, system: str, identifier: str) -> Scope:
+    def scope(self, system: str, identifier: str) -> Scope:
         one = self.outline if self.encrypted else self.manifest
         return one(system, identifier).scope
 

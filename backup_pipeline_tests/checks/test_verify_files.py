@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backup_pipeline.checks import file_trees
 from backup_pipeline.checks.verify import verify, verify_all
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.model.files import LISTING_SUFFIX, FileEntry, Place, line_of
@@ -178,3 +179,17 @@ def test_a_damaged_tree_says_nothing_against_the_database(vault: Vault, tmp_path
     report = look(vault)
     assert {finding.code for finding in report.errors} == {"object-missing"}
     assert report.counted["rows"] == 1
+
+
+def test_many_hard_links_cost_eight_bytes_each_and_those_to_nothing_are_named(vault: Vault) -> None:
+    entries, tree = made(vault)
+    entries += [FileEntry(f"z{number:05d}", "hardlink", target="f/004.bin") for number in range(5000)]
+    entries += [FileEntry(f"zz{number:02d}", "hardlink", target=f"lost/{number:02d}") for number in range(20)]
+    backup_of(vault, tree_of_entries(vault, entries, packs=tree.packs))
+    (finding,) = (one for one in look(vault).findings if one.code == "hard-link-to-nothing")
+    assert finding.message.startswith("20 files of media")
+    assert finding.examples == tuple(f"lost/{number:02d}" for number in range(10))
+    reading = file_trees._Reading(tree)
+    for entry in entries:
+        reading.add(entry)
+    assert reading.targets.itemsize * len(reading.targets) == 8 * 5021

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from backup_pipeline.sources.files.base import Found, Trouble
 from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.trees import StoredTree, reading
 from backup_pipeline.trees.contents import Contents
+from backup_pipeline.trees.links_sqlite import LinkNames
 from backup_pipeline.vault import packs
 from backup_pipeline.vault.journal import TreeNote
 from backup_pipeline_tests.harness.trees import TreeBench, on_disk
@@ -312,3 +314,22 @@ def test_the_type_of_contents_is_noted_where_it_is_asked_for(bench: TreeBench) -
     assert bench.entries()[0].media == ""
     bench.back_up(media=True)
     assert bench.entries()[0].media == "image/png"
+
+
+def test_the_names_of_hard_links_are_not_kept_in_memory() -> None:
+    """A tree of snapshots made of hard links has millions: they took gigabytes."""
+    names = LinkNames()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            path = f"hourly.0/{'folder/' * 10}{number}\udcff"
+            assert names.first(f"1:{number}", path) == path
+            names.list(f"1:{number}", path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 200_000  # four megabytes as strings
+    assert names.first("1:77", "hourly.1/77") == names.listed("1:77") == f"hourly.0/{'folder/' * 10}77\udcff"
+    assert names.first("1:20000", "hourly.1/new") == "hourly.1/new"
+    assert names.listed("1:20000") is None
+    names.close()
