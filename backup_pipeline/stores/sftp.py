@@ -30,7 +30,7 @@ from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.sftp_errors import LOST, MISSING, explained
 from backup_pipeline.stores.sftp_session import Address, Session, reactor
 from backup_pipeline.stores.sftp_upload import KEPT_SECONDS, TEMPORARY, Upload
-from backup_pipeline.stores.staging import alive, host
+from backup_pipeline.stores.staging import is_abandoned
 
 T = TypeVar("T")
 #: What is in a folder: names and what is known of them.
@@ -209,10 +209,9 @@ class SftpStore:
         async def remove(session: Session) -> int:
             removed = 0
             for name, attributes in await _entries(session, path):
-                maker, _, rest = name.partition("~")
-                pid, _, tail = rest.partition("~")
-                continued = "~" in tail and time() - (attributes.mtime or 0) < KEPT_SECONDS
-                if maker == host() and pid.isdigit() and not alive(int(pid)) and not continued:
+                touched = float(attributes.mtime or 0)
+                continued = name.count("~") > 2 and time() - touched < KEPT_SECONDS
+                if is_abandoned(name, touched) and not continued:
                     with contextlib.suppress(*MISSING):
                         await session.client.remove(f"{path}/{name}")
                         removed += 1

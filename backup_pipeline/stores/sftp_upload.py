@@ -26,9 +26,10 @@ import asyncssh
 
 from backup_pipeline.errors import AlreadyExists, StoreUnavailable
 from backup_pipeline.stores.pacing import Pace
+from backup_pipeline.stores.pids import alive
 from backup_pipeline.stores.sftp_errors import LOST, MISSING, REFUSALS, refused, translated
 from backup_pipeline.stores.sftp_session import Session
-from backup_pipeline.stores.staging import alive, host, staging_name
+from backup_pipeline.stores.staging import maker, staging_name
 
 #: Written and read back at a time; two of them are under way at once.
 WINDOW = 4 << 20
@@ -280,9 +281,9 @@ async def _first_of(tasks: set[asyncio.Task[int]]) -> set[asyncio.Task[int]]:
 
 def _abandoned(name: str) -> bool:
     """Whether nobody is writing it: made on this machine, by a process that is gone or by one of our own attempts."""
-    maker, _, rest = name.partition("~")
+    made_by, _, rest = name.partition("~")
     pid = rest.partition("~")[0]
-    if maker != host() or not pid.isdigit():
+    if made_by != maker() or not pid.isdigit():
         return False
     with _writing:
         mine = name in _own

@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
+from backup_pipeline.stores.pids import alive, realm
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+#: What another machine or container made is nobody's when it was not touched for so long: a container that was killed
+#: never comes back under the same name.
+FORGOTTEN = 7 * 86400.0
+
+
 def staging_name() -> str:
-    """Names its maker, so that what a killed process left behind is known to be nobody's."""
-    return f"{host()}~{os.getpid()}~{secrets.token_hex(8)}"
+    """Names its maker, so that a later run can tell that the writer died."""
+    return f"{maker()}~{os.getpid()}~{secrets.token_hex(8)}"
 
 
-def host() -> str:
-    return socket.gethostname().replace("~", "-").replace("/", "-")
+def maker() -> str:
+    """This host, and where on it process numbers mean the same processes as here."""
+    where = hashlib.sha256(realm().encode()).hexdigest()[:8]
+    return f"{socket.gethostname().replace('~', '-').replace('/', '-')}@{where}"
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def is_abandoned(name: str, touched: float) -> bool:
+    """Whether the writer of a file in the making is gone; `touched` is when the file was last written to."""
+    made_by, _, rest = name.partition("~")
+    pid = rest.partition("~")[0]
+    if not pid.isdigit():
         return False
-    except PermissionError:
-        return True
-    return True
+    if made_by == maker():
+        return not alive(int(pid))
+    return time.time() - touched > FORGOTTEN
 
 
 def sweep_folder(folder: Path) -> int:
     """Remove what killed processes of this machine left half-written; says how many files."""
     removed = 0
     for path in folder.iterdir():
-        maker, _, rest = path.name.partition("~")
-        pid = rest.partition("~")[0]
-        if maker == host() and pid.isdigit() and not alive(int(pid)):
-            path.unlink(missing_ok=True)
-            removed += 1
+        with suppress(FileNotFoundError):
+            if is_abandoned(path.name, path.stat().st_mtime):
+                path.unlink()
+                removed += 1
     return removed
 
 

@@ -35,6 +35,7 @@ from backup_pipeline.errors import (
 )
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.stores import pids
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout
 
@@ -61,6 +62,8 @@ class Holder:
     renewed: str
     #: The holder is about to write a manifest: whoever deletes objects waits (see `vault.committing`).
     committing: bool = False
+    #: Where `pid` means something (`stores.pids`); a lock of an older version does not say it.
+    realm: str = ""
 
 
 @dataclass
@@ -143,7 +146,14 @@ def hold_key(
 ) -> Iterator[Held]:
     moment = timestamp(now())
     holder = Holder(
-        secrets.token_hex(8), socket.gethostname(), os.getpid(), born(os.getpid()), what, moment, moment
+        secrets.token_hex(8),
+        socket.gethostname(),
+        os.getpid(),
+        born(os.getpid()),
+        what,
+        moment,
+        moment,
+        realm=pids.realm(),
     )
     _living.add(holder.token)
     try:
@@ -193,7 +203,7 @@ def _take(store: Store, key: str, holder: Holder, now: Callable[[], datetime]) -
                 raise VaultBusy(
                     f"{other.what} is running since {other.since} on {other.host} (process {other.pid})",
                     remedy="wait for it; a lock whose process died is taken over "
-                    f"at once on the same machine, and after {STALE / 60:.0f} minutes elsewhere",
+                    f"at once on the same machine, and after {STALE / 60:.0f} minutes elsewhere (another container, too)",
                 ) from None
             if _read(store, key) == other.token and _replace(store, key, holder):
                 return
@@ -229,11 +239,18 @@ def current(store: Store, key: str) -> Holder | None:
 def is_stale(holder: Holder, now: datetime) -> bool:
     if (now - parse_timestamp(holder.renewed)).total_seconds() > STALE:
         return True
-    if holder.host != socket.gethostname():
+    if not _is_here(holder):
         return False
     if holder.pid == os.getpid() and holder.token not in _living:
         return True  # ours, and given back: a write that was long on its way came after the release
     return born(holder.pid) != holder.born
+
+
+def _is_here(holder: Holder) -> bool:
+    """Whether its process number means a process that we can see. A host name alone says nothing: containers share
+    them. Then the lock is stale when it is not renewed."""
+    realm = pids.realm()
+    return holder.realm == realm if realm else not holder.realm and holder.host == socket.gethostname()
 
 
 def _read(store: Store, key: str) -> str | None:

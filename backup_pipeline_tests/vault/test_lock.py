@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -12,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, VaultBusy, VaultError
+from backup_pipeline.stores import pids
 from backup_pipeline.stores.base import Features
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout, lock
+from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.harness.commands import PROGRAM, environment
 
 
 @pytest.fixture
@@ -59,10 +64,8 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(store: LocalStore, t
 
 def test_a_reused_process_number_is_not_the_holder() -> None:
     moment = datetime(2026, 11, 21, tzinfo=UTC)
-    import socket
-
     text = "2026-11-21T00:00:00.000000Z"
-    holder = lock.Holder("t", socket.gethostname(), os.getpid(), "1", "a", text, text)
+    holder = lock.Holder("t", socket.gethostname(), os.getpid(), "1", "a", text, text, realm=pids.realm())
     assert lock.is_stale(holder, moment)
 
 
@@ -167,3 +170,72 @@ def test_a_lock_of_this_process_that_it_does_not_hold_is_a_write_that_came_late(
     store.put(key, late)
     with lock.hold(store, "shop", "b"):
         pass
+
+
+HOLDER = """
+import sys; from pathlib import Path
+from backup_pipeline.stores.local import LocalStore; from backup_pipeline.stores.staging import staging_name
+from backup_pipeline.vault import lock
+store = LocalStore(Path(sys.argv[1]))
+(store.staging() / staging_name()).write_bytes(b"being written")
+with lock.hold(store, "shop", "backup of shop in a container"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+#: A container with the host's name: a PID namespace and its own /proc, nothing else.
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+TRY = (
+    subprocess.run([*CONTAINER, "true"], check=False, capture_output=True).returncode
+    if shutil.which("unshare")
+    else 1
+)
+
+
+@pytest.mark.skipif(TRY != 0, reason="a PID namespace needs Linux, unshare and root")
+@pytest.mark.parametrize("inside_holds", [True, False])
+def test_a_living_lock_is_not_taken_over_across_pid_namespaces_with_one_host_name(
+    tmp_path: Path, *, inside_holds: bool
+) -> None:
+    """Two containers with one host name: the process number of the one means another process, or none, in the other."""
+    Vault(LocalStore(tmp_path / "vault")).prepare()
+    (tmp_path / "shop.db").write_bytes(b"")
+    (tmp_path / "backup.yaml").write_text(
+        "vault: ./vault\nsystems: {shop: {database: 'sqlite:///shop.db'}}\n"
+    )
+    held, other = ((*CONTAINER,), ()) if inside_holds else ((), (*CONTAINER,))
+    command = [*held, sys.executable, "-c", HOLDER, str(tmp_path / "vault")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            second = subprocess.run(
+                [*other, *PROGRAM, "backup", "shop", "--no-record"],
+                cwd=tmp_path,
+                env=environment(),
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            assert second.returncode == VaultBusy.exit_code, second.stderr
+            assert "backup of shop in a container is running" in second.stderr
+            assert len(list((tmp_path / "vault" / "tmp").iterdir())) == 1
+        finally:
+            process.communicate("\n")
+    assert process.returncode == 0
+
+
+def test_a_lock_of_an_older_version_is_read_and_goes_by_its_time(store: LocalStore) -> None:
+    """It names a host and a process only: whether that process is one of ours cannot be known."""
+    key = layout.lock_key("shop")
+    store.put(
+        key,
+        b'{"born":"1","host":"%s","pid":99999999,"renewed":"2026-11-21T00:00:00.000000Z",'
+        b'"since":"2026-11-21T00:00:00.000000Z","token":"t","what":"backup of shop"}\n'
+        % socket.gethostname().encode(),
+    )
+    found = lock.current(store, key)
+    assert found is not None
+    begin = datetime(2026, 11, 21, tzinfo=UTC)
+    assert not lock.is_stale(found, begin + timedelta(seconds=lock.STALE - 1))
+    assert lock.is_stale(found, begin + timedelta(seconds=lock.STALE + 1))
