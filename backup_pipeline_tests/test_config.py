@@ -281,6 +281,10 @@ def test_a_doubled_dollar_is_a_dollar() -> None:
         (system("invariants: {none: ''}"), "there is nothing here"),
         ("vault: v\nsystems:\n  Shop: {database: x}\n", "'Shop' cannot be the name of a system"),
         ("vault: v\nsystems:\n  objects: {database: x}\n", "'objects' cannot be the name of a system"),
+        (
+            "vault: v\nsystems:\n  vault: {database: x}\n",
+            "none of objects, tmp, vault); backups that were made under",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_what_to_do(text: str, expected: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -132,6 +135,55 @@ def test_constraints_pin_everything_that_the_project_names() -> None:
     }
     assert named - {_normal(project["name"])} - _pins().keys() == set()
     assert "uv" in _pins(), "the bootstrap installs the uv that is pinned"
+
+
+def _imported() -> set[str]:
+    """The top of every name that a module of the package imports, wherever it does."""
+    found = set()
+    for path in (ROOT / "backup_pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"backup_pipeline"}
+
+
+def test_everything_that_is_imported_is_declared() -> None:
+    """What only comes with another package goes when that one does without it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {
+        _normal(one) for one in (*project["dependencies"], *project["optional-dependencies"]["embedded"])
+    }
+    #: Part of the interface of another one that is declared; "": typing only, or imported where a user has it.
+    parts = {
+        "botocore": "boto3",
+        "urllib3": "boto3",
+        "dagster_shared": "dagster",
+        "pydantic_core": "pydantic",
+        "requests": "dropbox",
+        "stone": "dropbox",
+        "_typeshed": "",
+        "alembic": "",
+        "django": "",
+    }
+    given = packages_distributions()
+    missing = {
+        name: given.get(name, [])
+        for name in _imported()
+        if parts.get(name, "-")
+        and not {_normal(one) for one in (*given.get(name, []), parts.get(name, ""))} & named
+    }
+    assert missing == {}
+
+
+def test_dagster_has_an_upper_bound_because_its_private_classes_are_subclassed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounded = {_normal(one): one for one in project["dependencies"] if one.startswith("dagster")}
+    assert len(bounded) == 5
+    for name, requirement in bounded.items():
+        major, minor = _pins()[name].partition("==")[2].split(".")[:2]
+        assert requirement.endswith(f",<{major}.{int(minor) + 1}"), requirement
 
 
 def test_constraints_are_exact_versions_and_nothing_else() -> None:

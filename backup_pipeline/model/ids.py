@@ -13,8 +13,8 @@ from backup_pipeline.errors import ConfigError
 
 _ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}-\d{3}Z")
 _SYSTEM = re.compile(r"[a-z][a-z0-9_]{0,62}")
-#: Names that mean something else at the top of a vault.
-RESERVED = frozenset({"objects", "tmp"})
+#: Names that mean something else: at the top of a vault, and in the graph (the asset `vault/scrub` and its group).
+RESERVED = frozenset({"objects", "tmp", "vault"})
 
 
 def backup_id(moment: datetime) -> str:
@@ -45,6 +45,7 @@ def check_system_name(name: str) -> str:
         raise ConfigError(
             f"{name!r} cannot be the name of a system",
             remedy="use a lower-case letter followed by lower-case letters, digits or _ "
-            f"(and none of {', '.join(sorted(RESERVED))})",
+            f"(and none of {', '.join(sorted(RESERVED))}); backups that were made under this name are still "
+            "listed, verified and restored by it",
         )
     return name
