@@ -25,10 +25,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
 
+    from backup_pipeline.acts import Doing
     from backup_pipeline.copies import RepairReport
     from backup_pipeline.drill import DrillReport
     from backup_pipeline.errors import BackupError
@@ -78,12 +80,20 @@ def backup(
     config: Config = None,
 ) -> Manifest:
     """Make a backup. `only` names groups or tables, and makes it a partial one."""
-    return load(config).backup(system, kind=kind, full=full, only=only)
+    project = load(config)
+    with _doing(project, "backup", system) as done:
+        made = project.backup(system, kind=kind, full=full, only=only)
+        done.learn(backup=made.id)
+        return made
 
 
 def verify(system: str, id: str | None = None, *, quick: bool = False, config: Config = None) -> Report:
     """Check what is stored of one backup (or of `all`), and remember the outcome beside it."""
-    return load(config).verify(system, id, quick=quick)
+    project = load(config)
+    with _doing(project, "verify", system, id) as done:
+        report = project.verify(system, id, quick=quick)
+        done.judge("the verification failed", report.findings)
+        return report
 
 
 def restore(
@@ -96,7 +106,11 @@ def restore(
     config: Config = None,
 ) -> RestoreResult:
     """Bring a backup back into an empty or new database."""
-    return load(config).restore(system, id, to, create=create, dry_run=dry_run)
+    project = load(config)
+    if dry_run:
+        return project.restore(system, id, to, create=create, dry_run=True)
+    with _doing(project, "restore", system, id):
+        return project.restore(system, id, to, create=create)
 
 
 def restore_files(
@@ -121,9 +135,11 @@ def restore_files(
     from backup_pipeline.restore.files import FilesOrder
 
     order = FilesOrder(tuple(trees), tuple(globs), only_referenced, overwrite, leave, keep)
+    project = load(config)
     if dry_run:
-        return files.plan_restore_files(load(config), system, id, Path(to), order)
-    return files.restore_files(load(config), system, id, Path(to), order)
+        return files.plan_restore_files(project, system, id, Path(to), order)
+    with _doing(project, "restore", system, id):
+        return files.restore_files(project, system, id, Path(to), order)
 
 
 def drill(
@@ -136,7 +152,11 @@ def drill(
 ) -> DrillReport:
     """Restore into a scratch database, compare row for row, and remember that it was proven. Of file trees a sample is
     restored, or all."""
-    return load(config).drill(system, id, scratch=scratch, all_files=all_files)
+    project = load(config)
+    with _doing(project, "drill", system, id) as done:
+        result = project.drill(system, id, scratch=scratch, all_files=all_files)
+        done.judge("the drill failed", result.findings)
+        return result
 
 
 def list_backups(system: str | None = None, *, config: Config = None) -> tuple[Listed, ...]:
@@ -168,9 +188,14 @@ def copy(
     config: Config = None,
 ) -> tuple[Copied, ...]:
     """Bring the copies of a system up to date: all that each lacks, unless one backup is named."""
+    from backup_pipeline.project import acted
     from backup_pipeline.project.copying import copy_to_all
 
-    return copy_to_all(load(config), system, id, names=tuple(to), source=source)
+    project = load(config)
+    with _doing(project, "copy", system, id) as done:
+        copied = copy_to_all(project, system, id, names=tuple(to), source=source)
+        done.acts = acted.of_copies(copied)
+        return copied
 
 
 def repair(
@@ -185,8 +210,28 @@ def repair(
     """Heal the vault, or a copy, from the other places."""
     from backup_pipeline.project.copying import repair_place
 
-    found = load(config)
-    return repair_place(found, system, place=place, sources=tuple(sources), quick=quick, dry_run=dry_run)
+    project = load(config)
+
+    def healed() -> RepairReport:
+        return repair_place(
+            project, system, place=place, sources=tuple(sources), quick=quick, dry_run=dry_run
+        )
+
+    if dry_run:
+        return healed()
+    with _doing(project, "repair", system, place=place) as done:
+        report = healed()
+        done.judge("not all could be healed", report.findings)
+        return report
+
+
+def _doing(
+    project: Project, verb: str, system: str, id: str | None = None, *, place: str | None = None
+) -> AbstractContextManager[Doing]:
+    """What these functions do stands in the log of acts, beside what the commands and the graph do."""
+    from backup_pipeline import acts
+
+    return acts.doing(project.settings, verb, system, id, place=place or project.place, clock=project.clock)
 
 
 def __getattr__(name: str) -> Any:

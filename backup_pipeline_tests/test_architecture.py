@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "baselines",
         "trees",
         "inventories",
+        "acts",
         "restore",
         "checks",
         "rekey",

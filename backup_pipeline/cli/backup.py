@@ -66,6 +66,8 @@ def verb(
     instance, beside those of schedules and the UI. When the backup is committed, the copies of the system are brought up to
     date; one that cannot be is exit code 17, and the backup is whole all the same. A backup that lacks a file is exit code 19.
     """
+    from backup_pipeline.project import acted
+
     project = call.project
     project.system(system)
     began = project.clock()
@@ -104,6 +106,7 @@ def verb(
                 copied=copies.append,
                 judged=checked.extend,
                 listener=listener,
+                began=call.began,
             )
 
         def unless_it_is_made() -> Manifest:
@@ -134,7 +137,7 @@ def verb(
         if copies:
             show_copies(call, page, copies)
 
-    return Outcome(data, page, failure, answer=False)
+    return Outcome(data, page, failure, answer=False, acts=acted.of_backup(manifest, failure, copies))
 
 
 def _degraded(manifest: Manifest) -> Degraded:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +20,7 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.progress import Listener, silent
 
 if TYPE_CHECKING:
+    from backup_pipeline.acts import Act
     from backup_pipeline.project import Project
 
 
@@ -35,6 +36,8 @@ class Outcome:
     failure: BackupError | None = None
     #: What --quiet keeps: the answer to a question, but not the report of a deed that went well.
     answer: bool = True
+    #: For the log of acts, where it is more than the verb and its arguments say.
+    acts: Sequence[Act] = ()
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Call:
     interrupted: Callable[[], str] = lambda: "nothing was changed"
     #: Whether the interruption was a SIGTERM.
     terminated: Callable[[], bool] = lambda: False
+    #: The run of Dagster that recorded the work.
+    run: str = ""
 
     @cached_property
     def project(self) -> Project:
@@ -61,6 +66,14 @@ class Call:
         project = Project.load(self.config)
         self.secrets.extend(project.settings.secrets)
         return project
+
+    def began(self, run: str) -> None:
+        self.run = run
+
+    @property
+    def loaded(self) -> Project | None:
+        """The project, where the verb came so far."""
+        return self.__dict__.get("project")
 
     def hide(self, *urls: str | None) -> None:
         """Addresses given on the command line: their passwords are never shown."""

@@ -51,7 +51,7 @@ def verb(
     retention has removed is brought back only when it is named. Needs no key. Exit code 17 when a copy does not hold what
     it should.
     """
-    from backup_pipeline.project import copying
+    from backup_pipeline.project import acted, copying
 
     project = call.project
     call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"
@@ -70,6 +70,7 @@ def verb(
         lambda page: show_copies(call, page, done),
         copying.failure_of(done),
         answer=False,
+        acts=acted.of_copies(done),
     )
 
 

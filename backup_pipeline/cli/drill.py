@@ -69,7 +69,7 @@ def verb(
         def in_the_instance() -> DrillReport:
             from backup_pipeline.orchestration.launch import run_drill
 
-            return run_drill(project, system, identifier, listener=listener)
+            return run_drill(project, system, identifier, listener=listener, began=call.began)
 
         # The graph knows the systems of the configuration, and drills where that says.
         alone = (

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from backup_pipeline import interruption
-from backup_pipeline.cli import document
+from backup_pipeline.cli import acting, document
 from backup_pipeline.cli.app import app
 from backup_pipeline.cli.call import Call, Job, Outcome, forget
 from backup_pipeline.errors import BackupError, InternalError, Interrupted, Terminated, UsageError
@@ -66,7 +66,7 @@ def finish(job: Job) -> int:
     try:
         # What a library prints goes where notes go: stdout is for the answer alone.
         with contextlib.redirect_stdout(call.stderr):
-            outcome = job.do()
+            outcome = acting.do(job)
         return _succeed(call, outcome)
     except BrokenPipeError:
         raise

@@ -27,4 +27,5 @@ def recorded(call: Call, run: Callable[[], T], *, otherwise: Callable[[], T]) ->
     except Exception as error:  # noqa: BLE001 - see above: whatever it is, a backup is worth another way
         first = (str(error).splitlines() or [""])[0]
         call.say(f"warning: recording failed, going on without: {type(error).__name__}: {first}", "yellow")
+    call.run = ""  # what is done now, no run records
     return otherwise()

@@ -18,6 +18,7 @@ import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from backup_pipeline import __version__
+from backup_pipeline.acts import Doing
 from backup_pipeline.checks.freshness import deadline
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ConfigError, Damaged, Incomplete
@@ -35,7 +36,7 @@ from backup_pipeline.orchestration.metadata import (
     table_metadata,
 )
 from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
-from backup_pipeline.orchestration.resources import KEY, Backups, failures_told
+from backup_pipeline.orchestration.resources import KEY, Backups, acting
 from backup_pipeline.project import Listed, Project
 
 #: How many earlier backups the size is shown of.
@@ -86,14 +87,18 @@ def read_assets(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
     )
     def read(context: dg.AssetExecutionContext, config: ReadConfig) -> Iterator[dg.MaterializeResult[None]]:
         backups: Backups = getattr(context.resources, KEY)
-        with failures_told(backups.project):
-            yield from _read(context, config, backups, plan)
+        with acting(context, backups, "backup", system, concludes=False) as done:
+            yield from _read(context, config, backups, plan, done)
 
     return read
 
 
 def _read(
-    context: dg.AssetExecutionContext, config: ReadConfig, backups: Backups, plan: SystemPlan
+    context: dg.AssetExecutionContext,
+    config: ReadConfig,
+    backups: Backups,
+    plan: SystemPlan,
+    done: Doing,
 ) -> Iterator[dg.MaterializeResult[None]]:
     system = plan.system
     chosen = plan.selected(context.selected_asset_keys)
@@ -130,6 +135,8 @@ def _read(
     if missing:
         context.log.error(f"not in this backup: {', '.join(missing[:50])}; what there is, is backed up")
     if not commits:
+        done.learn(backup=manifest.id)
+        done.concludes = True
         backups.kept.manifest = manifest
         _commit_was_here(context, backups.project, manifest)
         if missing:
@@ -223,10 +230,12 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
     )
     def manifest(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
-        with failures_told(backups.project):
+        with acting(context, backups, "backup", system) as done:
             committed = tokens.commit_of_this_run(context, backups.project, system)
             backups.kept.manifest = committed
+            done.learn(backup=committed.id)
             checks = backups.kept.outcomes = judge_backup(backups, plan, committed)
+            done.judge(committed.id, (finding for one in checks for finding in one.findings))
             return dg.MaterializeResult(
                 metadata=_manifest_metadata(backups.project, committed),
                 data_version=dg.DataVersion(backups.project.vault.link(system, committed.id).sha256),

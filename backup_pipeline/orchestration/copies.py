@@ -18,7 +18,7 @@ from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, failures_told
+from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, acting, failures_told
 from backup_pipeline.project import Project, copying
 from backup_pipeline.project.copying import Copied
 
@@ -59,7 +59,7 @@ def _copy_asset(project: Project, plan: SystemPlan, name: str) -> dg.AssetsDefin
     def copy(context: dg.AssetExecutionContext, config: CopyConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
         try:
-            with failures_told(backups.project):
+            with acting(context, backups, "copy", system, place=name):
                 return _copy(context, backups, system, name, config.backup)
         except StepFailure as failure:
             # Whoever waits at a terminal decides for himself when to try again.

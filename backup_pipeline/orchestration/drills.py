@@ -4,12 +4,13 @@
 
 import dagster as dg
 
+from backup_pipeline.acts import Doing
 from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.findings import Report
 from backup_pipeline.orchestration import naming, tokens
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, failures_told
+from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, acting
 from backup_pipeline.project import Project
 
 
@@ -38,19 +39,20 @@ def drill_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
     )
     def drill(context: dg.AssetExecutionContext, config: DrillConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
-        with failures_told(backups.project):
-            return _drill(context, backups, system, config.backup)
+        with acting(context, backups, "drill", system) as done:
+            return _drill(context, backups, system, config.backup, done)
 
     return drill
 
 
 def _drill(
-    context: dg.AssetExecutionContext, backups: Backups, system: str, wanted: str
+    context: dg.AssetExecutionContext, backups: Backups, system: str, wanted: str, done: Doing
 ) -> dg.MaterializeResult[None]:
     identifier = wanted
     if wanted in ("", "latest"):
         identifier = tokens.backup_of_run(context.instance, context.run, backups.project, system) or "latest"
     identifier = backups.project.vault.resolve(system, identifier)
+    done.learn(backup=identifier)
     result = backups.project.drill(system, identifier, listener=backups.listen(context.log))
     backups.kept.drill = result
     metadata: Metadata = {

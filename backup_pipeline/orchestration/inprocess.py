@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ def backup(
     opened: Opened,
     copied: Callable[[Copied], None] = lambda _: None,
     judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
+    began: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     project.system(system)
     if project.known_inventory(system) is None:
@@ -70,7 +72,7 @@ def backup(
         Backups(project, listener, kept),
     )
     try:
-        _execute(project, system, run, opened)
+        _execute(project, system, run, opened, began)
     except BackupError:
         if kept.manifest is None or all(one.ok for one in kept.copied):
             raise
@@ -102,7 +104,12 @@ def _copy_the_rest(project: Project, system: str, backups: Backups, opened: Open
 
 
 def drill(
-    project: Project, system: str, identifier: str | None, listener: Listener, opened: Opened
+    project: Project,
+    system: str,
+    identifier: str | None,
+    listener: Listener,
+    opened: Opened,
+    began: Callable[[str], None] = lambda _: None,
 ) -> DrillReport:
     chosen = project.vault.resolve(system, identifier)
     kept = Kept()
@@ -113,7 +120,7 @@ def drill(
         Backups(project, listener, kept),
     )
     try:
-        _execute(project, system, run, opened)
+        _execute(project, system, run, opened, began)
     except ProofFailed:
         if kept.drill is None:
             raise
@@ -208,7 +215,13 @@ def _named(plan: SystemPlan, project: Project, system: str, only: Sequence[str])
     return list(keys)
 
 
-def _execute(project: Project, system: str, run: _Run, opened: Opened) -> None:
+def _execute(
+    project: Project,
+    system: str,
+    run: _Run,
+    opened: Opened,
+    began: Callable[[str], None] = lambda _: None,
+) -> None:
     definitions = build_defs(
         project,
         systems=(system,),
@@ -218,11 +231,14 @@ def _execute(project: Project, system: str, run: _Run, opened: Opened) -> None:
     job = definitions.resolve_job_def(run.job)
     with _quiet(opened.verbose):
         processes.bury_the_dead(opened.instance)
+        run_id = str(uuid.uuid4())
+        began(run_id)
         try:
             job.execute_in_process(
                 run_config={**run.config, **({} if opened.verbose else {"loggers": {"console": {}}})},
                 instance=opened.instance,
                 asset_selection=run.selection,
+                run_id=run_id,
                 tags={SYSTEM_TAG: system, **_REPOSITORY_TAG, **processes.tags()},
             )
         except StepFailure as failure:

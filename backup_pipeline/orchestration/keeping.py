@@ -18,7 +18,7 @@ from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, failures_told
+from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, acting, failures_told
 from backup_pipeline.project import Project, keeping
 from backup_pipeline.retention.prune import PruneReport
 
@@ -71,7 +71,8 @@ def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
     )
     def retention(context: dg.AssetExecutionContext, config: PruneConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
-        with failures_told(backups.project):
+        with acting(context, backups, "prune", system) as done:
+            done.concludes = not config.dry_run
             report, copies = keeping.prune_with_copies(
                 backups.project,
                 system,
@@ -161,7 +162,7 @@ def scrub_asset(project: Project) -> dg.AssetsDefinition:
     )
     def scrub(context: dg.AssetExecutionContext, config: ScrubConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
-        with failures_told(backups.project):
+        with acting(context, backups, "scrub"):
             found = keeping.scrub(
                 backups.project, everything=config.everything, listener=backups.listen(context.log)
             )

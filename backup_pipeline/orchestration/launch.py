@@ -50,13 +50,14 @@ def run_backup(
     copies: bool = True,
     copied: Callable[[Copied], None] = lambda _: None,
     judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
+    began: Callable[[str], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
     verbose: bool = False,
 ) -> Manifest:
     """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included. A copy that could
     not be made is CopyFailed, when all the others are done; `copied` is told of each. What the checks of the backup
-    found is told to `judged`."""
+    found is told to `judged`; the id of the run that records it to `began`."""
     request = BackupRequest(kind, full, tuple(only), tuple(pending), copies)
     with ExitStack() as stack:
         with _collector_at_rest():
@@ -64,7 +65,7 @@ def run_backup(
 
             with _explained():
                 opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
-        return inprocess.backup(project, system, request, listener, opened, copied, judged)
+        return inprocess.backup(project, system, request, listener, opened, copied, judged, began)
 
 
 def run_drill(
@@ -72,6 +73,7 @@ def run_drill(
     system: str,
     identifier: str | None = None,
     *,
+    began: Callable[[str], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
     verbose: bool = False,
@@ -83,7 +85,7 @@ def run_drill(
 
             with _explained():
                 opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
-        return inprocess.drill(project, system, identifier, listener, opened)
+        return inprocess.drill(project, system, identifier, listener, opened, began)
 
 
 @contextmanager

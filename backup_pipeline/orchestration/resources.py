@@ -10,14 +10,16 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
 
+from backup_pipeline.acts import Act, Doing, record
 from backup_pipeline.config import redact
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.project import Project
@@ -126,6 +128,40 @@ def failures_told(project: Project) -> Iterator[None]:
             "traceback": dg.MetadataValue.md(f"```\n{text}\n```"),
         }
         raise StepFailure(error, what, told) from None
+
+
+@contextmanager
+def acting(
+    context: dg.AssetExecutionContext,
+    backups: Backups,
+    verb: str,
+    system: str = "",
+    *,
+    place: str = "",
+    concludes: bool = True,
+) -> Iterator[Doing]:
+    """`failures_told`, and a line in the log of acts. Of a step that is a part of an act (`concludes`), a failure only."""
+    act = Act(verb, system=system, place=place, origin="dagster", run=context.run.run_id)
+    done, began = Doing(act, concludes), time.monotonic()
+    try:
+        with failures_told(backups.project):
+            yield done
+    except StepFailure as failure:
+        done.act, done.concludes = done.act.failed(failure.original), True
+        raise
+    except dg.DagsterExecutionInterruptedError:
+        done.act, done.concludes = done.act.failed(KeyboardInterrupt()), True
+        raise
+    except BaseException:
+        done.concludes = False
+        raise
+    finally:
+        # A launcher in this process writes it down itself, with the exit code of the command.
+        if done.concludes and backups.listener is None:
+            seconds, now = round(time.monotonic() - began, 3), timestamp(backups.project.clock())
+            unkept = record(backups.project.settings, replace(done.act, seconds=seconds, at=now))
+            if unkept:
+                context.log.warning(f"{unkept.message}. {unkept.remedy}")
 
 
 @contextmanager

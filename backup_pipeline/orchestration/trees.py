@@ -8,6 +8,7 @@ its part beside the draft of the run, and the manifest's step puts both together
 
 import dagster as dg
 
+from backup_pipeline.acts import Doing
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import Incomplete, NotFound
@@ -15,7 +16,7 @@ from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.orchestration import naming, tokens
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, failures_told
+from backup_pipeline.orchestration.resources import KEY, Backups, acting
 from backup_pipeline.project import Project, trees
 
 
@@ -64,14 +65,14 @@ def _tree_asset(system: str, name: str, settings: SystemSettings) -> dg.AssetsDe
     )
     def tree(context: dg.AssetExecutionContext, config: TreeConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups: Backups = getattr(context.resources, KEY)
-        with failures_told(backups.project):
-            return _read(context, backups, system, name, full=config.full)
+        with acting(context, backups, "backup", system, concludes=False) as done:
+            return _read(context, backups, system, name, done, full=config.full)
 
     return tree
 
 
 def _read(
-    context: dg.AssetExecutionContext, backups: Backups, system: str, name: str, *, full: bool
+    context: dg.AssetExecutionContext, backups: Backups, system: str, name: str, done: Doing, *, full: bool
 ) -> dg.MaterializeResult[None]:
     project = backups.project
     manifest = _into_the_draft(context, backups, system, name, full=full)
@@ -81,6 +82,8 @@ def _read(
             system, only=(f"files.{name}",), full=full, listener=backups.listen(context.log)
         )
         backups.kept.manifest = manifest
+        done.learn(backup=manifest.id)
+        done.concludes = True
         context.log.info(
             f"no snapshot of the database belongs to this run: {manifest.id} is a partial backup"
         )

@@ -1,0 +1,256 @@
+"""What was done, however it was asked for: a line for each act, in the state folder.
+
+    .backup-pipeline/acts/2026-11.jsonl
+
+The CLI, the Python API and the steps of the graph write here, each at one place. `status` reads the last failure of each
+job from it, and the daemon reports what no run of Dagster has recorded. The log is a memory of this machine and no
+proof: what a backup is worth stands beside the backup. So a log that cannot be written fails nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backup_pipeline.config import Settings, redact
+from backup_pipeline.errors import (
+    BackupError,
+    Damaged,
+    InternalError,
+    Interrupted,
+    NotFound,
+    ProofFailed,
+    UsageError,
+    VaultError,
+)
+from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import is_backup_id, timestamp
+
+FOLDER = "acts"
+#: Files, one a month, that stay.
+MONTHS = 13
+#: So much of a month is read, from its end: 50,000 lines. A schedule that fails each minute must not make `status` slow.
+MOST_BYTES = 8 * 2**20
+#: Of a driver's error this much stands in a line.
+LONGEST = 2000
+#: What is done again and again, so that a later success mends an earlier failure. A restore or a pin is asked for once.
+JOBS = ("backup", "copy", "drill", "prune", "scrub", "verify")
+#: A failure that nothing followed for so long is history.
+LOOK_BACK = timedelta(days=60)
+
+Fact = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    #: As the command is called: backup, copy, prune …
+    verb: str
+    ok: bool = True
+    #: "": of all systems, as a scrub is.
+    system: str = ""
+    backup: str = ""
+    #: The copy that it was done in or to; "": the vault.
+    place: str = ""
+    exit_code: int = 0
+    #: Of the error: its code, what happened, what to do.
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+    seconds: float = 0.0
+    #: cli, python, or dagster
+    origin: str = "cli"
+    #: The run of Dagster that has it in its history; "": none, so the daemon reports it.
+    run: str = ""
+    #: When it ended.
+    at: str = ""
+    #: What the asset of it shows: figures, by their names.
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+    def failed(self, error: BaseException) -> Act:
+        told = _as_ours(error)
+        return replace(
+            self,
+            ok=False,
+            exit_code=told.exit_code,
+            code=told.code,
+            message=told.message,
+            remedy=told.remedy,
+        )
+
+
+def _as_ours(error: BaseException) -> BackupError:
+    if isinstance(error, BackupError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("it was interrupted", remedy="run it again when it suits")
+    first = (str(error).splitlines() or [""])[0]
+    return InternalError(
+        f"{type(error).__name__}: {first}", remedy="run it with --verbose, and report what it shows"
+    )
+
+
+def record(settings: Settings, act: Act, *, secrets: tuple[str, ...] = ()) -> VaultError | None:
+    """Write it down, without a secret. What stood in the way is given back, and never raised."""
+    act = replace(act, at=act.at or timestamp(datetime.now(UTC)))
+    hidden = (*settings.secrets, *secrets)
+    kept = replace(
+        act,
+        message=redact(act.message, hidden)[:LONGEST],
+        remedy=redact(act.remedy, hidden)[:LONGEST],
+        facts={
+            name: redact(fact, hidden) if isinstance(fact, str) else fact for name, fact in act.facts.items()
+        },
+    )
+    file = settings.state_folder / FOLDER / f"{act.at[:7]}.jsonl"
+    try:
+        _append(file, canonical.encode({**canonical.plain(kept), "ok": kept.ok}))
+    except OSError as error:
+        return VaultError(
+            f"that {act.verb} was done cannot be written to {file}: {error.strerror}",
+            remedy="set `state:` to a folder of the user that runs backups",
+        )
+    return None
+
+
+def _append(file: Path, line: bytes) -> None:
+    """One write to the end of the file: lines of several processes do not mix."""
+    new = not file.exists()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            line = b"\n" + line  # a process died, or the disk was full, in the middle of the line before
+        os.write(handle, line)
+    finally:
+        os.close(handle)
+    if new:
+        with suppress(OSError):
+            for old in _files(file.parent)[:-MONTHS]:
+                old.unlink()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].jsonl"))
+
+
+def of(settings: Settings, system: str | None = None, since: datetime | None = None) -> Iterator[Act]:
+    """Oldest first: all, or those of a system, those of all systems included."""
+    first = timestamp(since) if since else ""
+    for file in _files(settings.state_folder / FOLDER):
+        if file.stem < first[:7]:
+            continue
+        for act in _read(_tail(file)):
+            if act.at >= first and (system is None or act.system in (system, "")):
+                yield act
+
+
+def _tail(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - MOST_BYTES))
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def _read(data: bytes) -> Iterator[Act]:
+    """A line that cannot be read, or was cut off, hides no other."""
+    for line in data.split(b"\n"):
+        if line.strip():
+            with suppress(Damaged):
+                yield canonical.decode(Act, line, what="a line of the log of acts")
+
+
+def last_failures(settings: Settings, system: str, now: datetime) -> tuple[Act, ...]:
+    """Of each job of a system (of a copy: for each place), its newest failure that no later success has mended."""
+    newest: dict[tuple[str, str], Act] = {}
+    for act in of(settings, system, now - LOOK_BACK):
+        # Ctrl-C was pressed by a person, who knows; what was true of the job before still is.
+        if act.verb in JOBS and act.code != Interrupted.code:
+            newest[act.verb, act.place] = act
+    return tuple(act for act in newest.values() if not act.ok)
+
+
+@dataclass(slots=True)
+class Doing:
+    """An act while it is done. What is learnt of it on the way (its backup, figures) is put into `act`."""
+
+    act: Act
+    #: Written when it went well; a step that is a part of an act leaves that to the last one.
+    concludes: bool = True
+    #: Where it came to be several, as of a copy to each place: these.
+    acts: tuple[Act, ...] = ()
+
+    def learn(self, *, backup: str = "", **facts: Fact) -> None:
+        self.act = replace(self.act, backup=backup or self.act.backup, facts={**self.act.facts, **facts})
+
+    def judge(self, what: str, findings: Iterable[Finding]) -> None:
+        """The work is done; an error among its findings is the outcome."""
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            error = ProofFailed(f"{what}: {errors[0].message}{more}", remedy=errors[0].remedy)
+            self.act = self.act.failed(error)
+
+
+@contextmanager
+def doing(
+    settings: Settings,
+    verb: str,
+    system: str,
+    identifier: str | None = None,
+    *,
+    place: str | None = None,
+    clock: Callable[[], datetime],
+) -> Iterator[Doing]:
+    """For the Python API: what comes of the block is written down; what it raised goes on."""
+    named = identifier if identifier and is_backup_id(identifier) else ""
+    where = "" if place in (None, "vault") else str(place)
+    act = Act(verb, system=system, backup=named, place=where, origin="python")
+    began, done = time.monotonic(), Doing(act)
+    try:
+        yield done
+    except (UsageError, NotFound):
+        done.concludes = False  # it was mistyped: nothing was begun
+        raise
+    except BaseException as error:
+        done.act = done.act.failed(error)
+        raise
+    finally:
+        if done.concludes:
+            now, seconds = timestamp(clock()), round(time.monotonic() - began, 3)
+            for one in done.acts or (done.act,):
+                record(settings, replace(one, at=now, seconds=seconds, origin=done.act.origin))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far the log was read."""
+
+    file: str = ""
+    offset: int = 0
+
+
+def beyond(settings: Settings, place: Place) -> tuple[tuple[Act, ...], Place]:
+    """What was written since, and where that ends. A line that is still being written is left for the next look."""
+    found: list[Act] = []
+    for file in _files(settings.state_folder / FOLDER):
+        if file.stem < place.file:
+            continue
+        start = place.offset if file.stem == place.file else 0
+        with file.open("rb") as stream:
+            if start > os.fstat(stream.fileno()).st_size:
+                start = 0  # another log: the state folder was made anew
+            stream.seek(start)
+            data = stream.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        found += _read(whole)
+        place = Place(file.stem, start + len(whole))
+    return tuple(found), place

@@ -1,0 +1,85 @@
+"""What a verb did is written into the log of acts: here, for every verb that changes or judges something."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_pipeline.cli.call import Call, Job, Outcome
+from backup_pipeline.errors import NotFound, Terminated, UsageError
+from backup_pipeline.model.ids import is_backup_id, timestamp
+
+if TYPE_CHECKING:
+    from backup_pipeline.acts import Act
+
+VERBS = frozenset(
+    [
+        "backup",
+        "copy",
+        "drill",
+        "forget",
+        "pin",
+        "prune",
+        "repair",
+        "rekey",
+        "restore",
+        "scrub",
+        "unpin",
+        "verify",
+    ]
+)
+
+
+def do(job: Job) -> Outcome:
+    """Do it, and write down what came of it. A command that was mistyped is no act, and neither is a dry run."""
+    if job.verb not in VERBS or job.arguments.get("dry_run"):
+        return job.do()
+    began = time.monotonic()
+    try:
+        outcome = job.do()
+    except (UsageError, NotFound, click.ClickException, click.Abort):
+        raise
+    except BaseException as error:
+        told = Terminated("it was stopped (SIGTERM)") if job.call.terminated() else error
+        _keep(job.call, (_act(job).failed(told),), began)
+        raise
+    act = _act(job)
+    _keep(job.call, outcome.acts or (act.failed(outcome.failure) if outcome.failure else act,), began)
+    return outcome
+
+
+def _act(job: Job) -> Act:
+    from backup_pipeline.acts import Act
+
+    said = job.arguments
+    identifier = said.get("identifier") or ""
+    place = said.get("place") or said.get("copy") or ""
+    return Act(
+        job.verb,
+        system=said.get("system") or "",
+        backup=identifier if is_backup_id(identifier) else "",
+        place="" if place == "vault" else place,
+    )
+
+
+def _keep(call: Call, acts: Sequence[Act], began: float) -> None:
+    from backup_pipeline.acts import record
+
+    project = call.loaded
+    if project is None:
+        return  # there is no configuration, so there is no place to write to
+    now, seconds = timestamp(project.clock()), round(time.monotonic() - began, 3)
+    for act in acts:
+        unkept = record(
+            project.settings,
+            replace(act, at=now, seconds=act.seconds or seconds, run=call.run),
+            secrets=tuple(call.secrets),
+        )
+        if unkept:
+            call.say(f"warning: {unkept.message}", "yellow")
+            call.say(f"→ {unkept.remedy}")
+            return

@@ -1,0 +1,44 @@
+"""Runs of the graph stand in the log of acts: a failed one with its cause and remedy, until one of its kind succeeds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from backup_pipeline import acts
+from backup_pipeline.orchestration.launch import run_backup
+from backup_pipeline_tests.orchestration.conftest import Shop
+
+
+def failing(shop: Shop) -> list[tuple[str, str, str]]:
+    found = acts.last_failures(shop.project.settings, "shop", datetime.now(UTC))
+    return [(act.verb, act.message, act.remedy) for act in found]
+
+
+def test_a_run_that_failed_is_told_until_one_succeeds(shop: Shop, instance: dg.DagsterInstance) -> None:
+    shop.database.rename(shop.folder / "away")
+    failed = shop.run(instance)
+    assert not failed.success
+    ((verb, message, remedy),) = failing(shop)
+    assert verb == "backup"
+    assert "shop.sqlite3" in message
+    assert remedy
+    (act,) = acts.of(shop.project.settings)
+    assert (act.origin, act.run) == ("dagster", failed.run_id)
+    (shop.folder / "away").rename(shop.database)
+    assert shop.run(instance).success
+    assert failing(shop) == []
+    *_, made = acts.of(shop.project.settings)
+    assert (made.verb, made.backup) == ("backup", shop.project.vault.ids("shop")[-1])
+    # One line a backup, not one a step.
+    assert [act.verb for act in acts.of(shop.project.settings)] == ["backup", "backup"]
+    assert shop.run(instance, job="drill_shop").success
+    assert [act.verb for act in acts.of(shop.project.settings)][-1] == "drill"
+
+
+def test_a_launcher_in_this_process_writes_the_line_itself(shop: Shop, instance: dg.DagsterInstance) -> None:
+    runs: list[str] = []
+    run_backup(shop.project, "shop", instance=instance, began=runs.append)
+    assert runs == [run.run_id for run in instance.get_runs()]
+    assert list(acts.of(shop.project.settings)) == []
