@@ -17,6 +17,7 @@ from backup_pipeline.model.fingerprint import Fingerprint
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.schema import Table
 from backup_pipeline.sources.sqlite import looking, soundness
+from backup_pipeline.sources.sqlite.left_out import dangling
 from backup_pipeline.sources.sqlite.rows import quoted, reading_file
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.images import write_image
@@ -211,15 +212,8 @@ def judge(manifest: Manifest, examined: Examined) -> Iterator[Finding]:
             message = f"{entry.id}: its rows are not those whose fingerprint the manifest holds"
             yield Finding("error", "fingerprint", message, str(entry.id), remedy=_REMEDY)
     for orphans in examined.orphans:
-        rows = "row refers" if orphans.rows == 1 else "rows refer"
-        yield Finding(
-            # A warning: SQLite obeys foreign keys only on connections that ask it to, so the live file may hold these.
-            "warning",
-            "dangling-reference",
-            f"main.{orphans.table}: {orphans.rows:,} {rows} to rows of {orphans.parent} that are not there",
-            table=f"main.{orphans.table}",
-            remedy="look at the live database with PRAGMA foreign_key_check; it holds the same rows",
-            examples=orphans.examples,
+        yield dangling(
+            manifest.left_out, orphans.table, orphans.parent, orphans.rows, orphans.examples, "info"
         )
     for table_name, why in examined.unchecked:
         yield Finding(

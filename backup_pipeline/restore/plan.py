@@ -136,3 +136,12 @@ def table_plans(manifest: Manifest, without_rows: tuple[TableId, ...] = ()) -> t
     for table in without_rows:
         plans.append(TablePlan(table, 0, 0, 0, "no rows here", reasons.get(table, "not in this backup")))
     return tuple(sorted(plans, key=lambda plan: plan.table))
+
+
+def without_rows(tables: tuple[TableId, ...]) -> Finding:
+    return Finding(
+        "warning",
+        "tables-without-rows",
+        f"{len(tables)} tables are made without rows, because this backup holds none of theirs",
+        examples=tuple(str(table) for table in tables[:20]),
+    )

@@ -17,9 +17,17 @@ from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener
-from backup_pipeline.restore.plan import RestorePlan, RestoreResult, missing_objects, table_plans
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.restore.plan import (
+    RestorePlan,
+    RestoreResult,
+    missing_objects,
+    table_plans,
+    without_rows,
+)
 from backup_pipeline.sources.sqlite import soundness
 from backup_pipeline.sources.sqlite.address import file_of
+from backup_pipeline.sources.sqlite.left_out import dangling
 from backup_pipeline.sources.sqlite.rows import quoted, reading_file
 from backup_pipeline.vault.images import write_image
 from backup_pipeline.vault.vault import Vault
@@ -44,15 +52,28 @@ def plan(vault: Vault, manifest: Manifest, target_url: str) -> RestorePlan:
         why="the file is written beside the target, checked, and renamed into place",
         one_transaction=True,
         jobs=1,
-        tables=table_plans(manifest),
-        findings=tuple(
-            Finding(
-                "warning", "left-out", f"the {left.kind} {left.name} is not in this backup: {left.reason}"
-            )
-            for left in manifest.left_out
-        ),
+        tables=table_plans(manifest, tuple(_hollow(manifest))),
+        findings=tuple(_rows_missing(manifest)),
         refused=refused,
     )
+
+
+def _hollow(manifest: Manifest) -> Iterator[TableId]:
+    """Tables that the application knows, and whose rows are not in this backup."""
+    for left in manifest.left_out:
+        if left.kind in ("table", "virtual table"):
+            yield TableId(left.schema, left.name)
+
+
+def _rows_missing(manifest: Manifest) -> Iterator[Finding]:
+    hollow = tuple(_hollow(manifest))
+    if hollow:
+        yield without_rows(hollow)
+    for left in manifest.left_out:
+        if left.kind in ("view", "trigger"):  # in older backups: they went with the tables that they spoke of
+            yield Finding(
+                "warning", "left-out", f"the {left.kind} {left.name} is not in this backup: {left.reason}"
+            )
 
 
 def restore(
@@ -164,21 +185,39 @@ def check(path: Path, manifest: Manifest) -> tuple[Finding, ...]:
                     f"{entry.name} has {count} rows, and the manifest says {entry.rows}",
                     remedy="`verify` says whether the backup is whole; restore another one",
                 )
-        return (*sound.findings(), *foreign_keys(connection))
+        return (
+            *sound.findings(),
+            *_definitions_missing(connection, manifest),
+            *foreign_keys(connection, manifest),
+        )
 
 
-def foreign_keys(connection: sqlite3.Connection) -> tuple[Finding, ...]:
+def _definitions_missing(connection: sqlite3.Connection, manifest: Manifest) -> Iterator[Finding]:
+    """Older backups hold nothing of a table whose rows are left out, and an application stumbles over that."""
+    held = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    absent = [table.name for table in _hollow(manifest) if table.name not in held]
+    if absent:
+        yield Finding(
+            "warning",
+            "left-out",
+            f"{len(absent)} tables are not even there without rows: {', '.join(absent[:_SHOWN])}",
+            remedy="this backup was made before definitions of excluded tables were kept: make them from its `pre-data`, or "
+            "by the application's migrations; a new backup holds them",
+        )
+
+
+def foreign_keys(connection: sqlite3.Connection, manifest: Manifest) -> tuple[Finding, ...]:
     found: dict[tuple[str, str], list[object]] = {}
     for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
         found.setdefault((table, parent), []).append(rowid)
     return tuple(
-        Finding(
+        dangling(
+            manifest.left_out,
+            table,
+            parent,
+            len(rowids),
+            tuple(f"rowid {rowid}" for rowid in rowids[:3]),
             "warning",
-            "dangling-reference",
-            f"{len(rowids)} rows of {table} point to rows of {parent} that are not there; so it was in the source",
-            table=f"main.{table}",
-            remedy="SQLite checks foreign keys only where the application asks for it: correct the rows there",
-            examples=tuple(f"rowid {rowid}" for rowid in rowids[:3]),
         )
         for (table, parent), rowids in found.items()
     )

@@ -114,7 +114,7 @@ def _head(manifest: Manifest) -> Iterator[str]:
             f"- {left.kind} `{shown(left.schema)}.{shown(left.name)}`: {shown(left.reason)}"
             for left in manifest.left_out
         ]
-        yield "Not in this backup, and why:\n\n" + "\n".join(lines)
+        yield "Not in this backup, and why (of a table: its rows):\n\n" + "\n".join(lines)
 
 
 def _verify(manifest: Manifest) -> str:

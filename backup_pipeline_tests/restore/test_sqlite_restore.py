@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backup_pipeline.errors import Damaged, RestoreError, TargetNotEmpty
+from backup_pipeline.model.manifest import LeftOut
 from backup_pipeline.restore import plan_restore, restore
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.harness.backups import Backed, backed_up
@@ -168,3 +170,17 @@ def test_broken_references_of_the_source_are_reported_and_restored(
 def test_a_backup_of_sqlite_is_not_restored_to_postgres(backed: Backed) -> None:
     with pytest.raises(RestoreError, match="a sqlite database, and the target is postgres"):
         restore(backed.vault, backed.manifest, "postgresql://u@nowhere/x")
+
+
+def test_a_table_that_an_older_backup_lacks_wholly_is_named(backed: Backed, tmp_path: Path) -> None:
+    gone = (
+        LeftOut("main", "django_session", "table", "excluded by `exclude: django_session`"),
+        LeftOut("main", "active", "view", "reads main.django_session, which is left out"),
+    )
+    manifest = replace(backed.manifest, left_out=gone)
+    result = restore(backed.vault, manifest, url(tmp_path / "x.db"))
+    found = {finding.code: finding for finding in result.findings}
+    assert {"tables-without-rows", "left-out"} <= found.keys()
+    messages = [finding.message for finding in result.findings if finding.code == "left-out"]
+    assert len(messages) == 2
+    assert any("not even there without rows: django_session" in message for message in messages)

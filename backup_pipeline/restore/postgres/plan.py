@@ -10,7 +10,14 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Schema, TableId
-from backup_pipeline.restore.plan import SMALL, RestorePlan, SectionPlan, missing_objects, table_plans
+from backup_pipeline.restore.plan import (
+    SMALL,
+    RestorePlan,
+    SectionPlan,
+    missing_objects,
+    table_plans,
+    without_rows,
+)
 from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
@@ -204,12 +211,7 @@ def _foresee(
 
 def _rows_missing(manifest: Manifest, without: tuple[TableId, ...]) -> Iterator[Finding]:
     if without:
-        yield Finding(
-            "warning",
-            "tables-without-rows",
-            f"{len(without)} tables are made without rows, because this backup holds none of theirs",
-            examples=tuple(str(table) for table in without[:20]),
-        )
+        yield without_rows(without)
     for left in manifest.left_out:
         if TableId(left.schema, left.name) not in without:
             yield Finding(

@@ -1,4 +1,4 @@
-"""Which tables of a SQLite file are taken. What hangs together is taken or left together:
+"""Of which tables of a SQLite file the rows are taken. What hangs together is taken or left together:
 
 - the shadow tables of a virtual table go where it goes;
 - a full-text index over another table (`content=`) holds that table's words, and a vocabulary table those of its index:
@@ -55,14 +55,12 @@ def choose(
                 )
     selected = tuple(table.id for table in schema.tables if table.id.name not in reasons)
     left_out = tuple(
-        LeftOut("main", name, _kind(kinds.get(name)), reason) for name, reason in sorted(reasons.items())
+        LeftOut("main", name, _kind(kinds[name]), reason) for name, reason in sorted(reasons.items())
     )
     return Choice(selected, left_out)
 
 
-def _kind(kind: str | None) -> str:
-    if kind is None:
-        return "view"
+def _kind(kind: str) -> str:
     return "table" if kind == "table" else f"{kind} table"
 
 
@@ -96,21 +94,23 @@ def _refuse_half_a_table(table: Table, owner: str, reasons: Mapping[str, str], s
 def _spread(
     reasons: dict[str, str], virtual: Mapping[str, VirtualSql], views: Mapping[str, frozenset[str]]
 ) -> None:
-    """Add what depends on something left out, until nothing more does."""
+    """Add the virtual tables that hold words of what is left out, until no more do. A view holds no rows: it stays, and
+    matters here because the words of a full-text index may come through it."""
+    hidden = {name.lower(): name for name in reasons}
     growing = True
     while growing:
         growing = False
-        gone = {name.lower(): name for name in reasons}
         for view, read in views.items():
-            cause = next((gone[name] for name in sorted(read) if name in gone), None)
-            if view not in reasons and cause is not None:
-                reasons[view] = f"reads main.{cause}, which is left out"
+            cause = next((hidden[name] for name in sorted(read) if name in hidden), None)
+            if view.lower() not in hidden and cause is not None:
+                hidden[view.lower()] = cause
                 growing = True
         for name, definition in virtual.items():
             content = definition.options.get("content", "").lower()
             if definition.module in _VOCABULARIES and definition.arguments:
                 # (table, type), or (schema, table, type)
                 content = definition.arguments[len(definition.arguments) > 2].lower()
-            if name not in reasons and content in gone:
-                reasons[name] = f"holds the words of main.{gone[content]}, which is left out"
+            if name not in reasons and content in hidden:
+                reasons[name] = f"holds the words of main.{hidden[content]}, which is left out"
+                hidden[name.lower()] = name
                 growing = True

@@ -13,6 +13,7 @@ from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.sqlite import snapshot
 from backup_pipeline.sources.sqlite.explaining import SALVAGE, explained
 from backup_pipeline.sources.sqlite.inspection import inspect
+from backup_pipeline.sources.sqlite.left_out import references_left_out
 from backup_pipeline.sources.sqlite.opening import Opened, reading
 from backup_pipeline.sources.sqlite.scratch import file_system_of, roomy_place
 from backup_pipeline.sources.sqlite.soundness import is_damage
@@ -67,6 +68,7 @@ def _live(path: Path, opened: Opened, selection: Selection, counted: dict[str, i
         yield Finding(
             "warning", "nothing-selected", f"no table of {path} is selected: there is nothing to back up"
         )
+    yield from references_left_out(inspected.schema, choice, "warning")
     yield from _way(path, opened)
     yield from _sound(connection)
     yield from _references(connection)

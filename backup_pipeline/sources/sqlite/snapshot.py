@@ -39,7 +39,7 @@ _PULSE = 0.5
 
 @contextmanager
 def take(path: Path, selection: Selection, options: Options, seconds: float) -> Iterator[SqliteSnapshot]:
-    """Copy the database, prove the copy sound, take out what is excluded; the copies go when the block ends."""
+    """Copy the database, prove the copy sound, take out the rows that are excluded; the copies go when the block ends."""
     with ExitStack() as stack:
         for _ in range(_ATTEMPTS - 1):
             with suppress(SourceChanged):
@@ -94,13 +94,10 @@ def _prepare(path: Path, copied: _Copied, selection: Selection, options: Options
     checked = soundness.quick_check(copy, (t.id.name for t in inspected.schema.tables if t.kind != "virtual"))
     soundness.refuse_damage(path, checked.damage)
     findings = [*inspected.findings, *checked.findings()]
-    left_out = choice.left_out
     stored = copy
     if choice.dropped:
         stored = copied.scratch.folder / "kept.db"
-        gone, notes = without(path, copy, stored, inspected.schema, choice)
-        left_out = (*left_out, *gone)
-        findings += notes
+        findings += without(path, copy, stored, inspected.schema, choice)
         copy.unlink()
     schema = replace(
         inspected.schema, settings={**inspected.schema.settings, "journal_mode": _journal_mode(stored)}
@@ -113,7 +110,7 @@ def _prepare(path: Path, copied: _Copied, selection: Selection, options: Options
         taken_at=copied.taken_at,
         schema=schema,
         selected=choice.selected,
-        left_out=left_out,
+        left_out=choice.left_out,
         definitions=(before, after),
         findings=tuple(findings),
     )
@@ -137,7 +134,7 @@ def choice_of(connection: sqlite3.Connection, schema: Schema, selection: Selecti
 class SqliteSnapshot:
     name: str
     path: Path
-    #: The private file that is stored: the copy, or the copy without what is excluded.
+    #: The private file that is stored: the copy, or the copy without the rows that are excluded.
     stored: Path
     options: Options
     taken_at: datetime
