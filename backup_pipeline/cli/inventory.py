@@ -29,7 +29,14 @@ def _page(page: Page, system: str, found: Inventory) -> None:
     page.table(
         ("TABLE", "KIND", "COLUMNS", "ROWS ABOUT", "SIZE", "LEFT OUT"),
         [
-            (t.id, t.kind, t.columns, number(t.rows) if t.rows >= 0 else "–", size(t.bytes), t.left_out or "")
+            (
+                t.id,
+                t.kind,
+                t.columns,
+                number(t.rows) if t.rows >= 0 else "–",
+                size(t.bytes) if t.bytes >= 0 else "–",
+                t.left_out or "",
+            )
             for t in sorted(found.tables, key=lambda table: table.id)
         ],
         right=(2, 3, 4),

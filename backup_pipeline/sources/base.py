@@ -102,6 +102,7 @@ class InventoryTable:
     columns: int
     #: An estimate from statistics: no table is counted for an inventory. Negative where nobody knows.
     rows: int
+    #: Negative where nobody knows.
     bytes: int
     #: Why the selection leaves it out; None when it is taken.
     left_out: str | None = None

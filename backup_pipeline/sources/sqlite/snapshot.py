@@ -188,7 +188,8 @@ class SqliteSnapshot:
             if previous is not None:
                 self._look(gathered, listener, storing)
             soundness.refuse_damage(self.path, gathered.damage)
-            sizes = page_bytes(self.stored)
+            with reading_file(self.stored) as connection:
+                sizes = page_bytes(connection)
             tables = tuple(self._entry(table, gathered, sizes) for table in self._tables())
         with reading_file(self.stored) as connection:
             taken = set(self.selected)
@@ -287,10 +288,9 @@ def engine(name: str, schema: Schema) -> Engine:
     return Engine("sqlite", sqlite3.sqlite_version, details)
 
 
-def page_bytes(path: Path) -> dict[str, int]:
+def page_bytes(connection: sqlite3.Connection) -> dict[str, int]:
     """Table → the bytes of its pages, without its indexes; empty where this SQLite is built without dbstat."""
     try:
-        with reading_file(path) as connection:
-            return dict(connection.execute("SELECT name, pgsize FROM dbstat WHERE aggregate = 1").fetchall())
+        return dict(connection.execute("SELECT name, pgsize FROM dbstat WHERE aggregate = 1").fetchall())
     except sqlite3.OperationalError:
         return {}

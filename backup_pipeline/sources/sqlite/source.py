@@ -20,6 +20,9 @@ from backup_pipeline.sources.sqlite.inspection import inspect
 from backup_pipeline.sources.sqlite.opening import BUSY_SECONDS, reading
 from backup_pipeline.sources.sqlite.rows import quoted, rowid_name
 
+#: The pages of each table are counted in files up to this long: a third of a second, for which writers may have to wait.
+SIZED_UP_TO = 256 * 1024 * 1024
+
 
 @dataclass(frozen=True)
 class SqliteSource:
@@ -51,13 +54,14 @@ class SqliteSource:
             reasons = {item.name: item.reason for item in choice.left_out}
             size = snapshot.size_of(connection)
             guessed = _guessed_rows(connection)
+            sizes = snapshot.page_bytes(connection) if size <= SIZED_UP_TO else {}
             tables = tuple(
                 InventoryTable(
                     table.id,
                     table.kind,
                     len(table.columns),
                     rows=guessed.get(table.id.name, _highest_rowid(connection, table)),
-                    bytes=0,
+                    bytes=sizes.get(table.id.name, -1),
                     left_out=reasons.get(table.id.name),
                 )
                 for table in inspected.schema.tables
@@ -89,9 +93,10 @@ def _guessed_rows(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def _highest_rowid(connection: sqlite3.Connection, table: Table) -> int:
-    """One step down a tree; more than the rows there are when some were deleted. 0 where it cannot be guessed."""
+    """One step down a tree; more than the rows there are when some were deleted. -1 where it says nothing: the rowids of a
+    full-text index are made of segment numbers, and go to 2⁴¹ with three rows."""
     name = rowid_name(connection, table.id.name)
-    if table.kind == "virtual" or "WITHOUT ROWID" in table.options or name is None:
-        return 0
+    if table.kind != "table" or "WITHOUT ROWID" in table.options or name is None:
+        return -1
     (last,) = connection.execute(f"SELECT max({name}) FROM main.{quoted(table.id.name)}").fetchone()
     return max(0, min(int(last or 0), 2**53))
