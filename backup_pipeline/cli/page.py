@@ -22,6 +22,11 @@ def clean(text: object) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
+def one_line(text: object) -> str:
+    """Drivers break their messages into lines; here one message is one line."""
+    return clean(re.sub(r"\s*\n\s*", " ", str(text)))
+
+
 def width(text: str) -> int:
     """Columns on a terminal: wide characters take two, combining ones none."""
     return sum(
@@ -82,9 +87,7 @@ class Page:
             word = self.style(f"{_WORDS[finding.severity]:<5}", _COLOURS[finding.severity], bold=True)
             about = finding.table or finding.tree
             table = f"{clean(about)}: " if about and about not in finding.message else ""
-            # Drivers break their messages into lines; here one finding is one line.
-            message = clean(re.sub(r"\s*\n\s*", " ", finding.message))
-            self.line(f"{word} {clean(finding.code)}: {table}{message}")
+            self.line(f"{word} {clean(finding.code)}: {table}{one_line(finding.message)}")
             for example in finding.examples[:5]:
                 self.line(f"        {clean(example)}")
             if len(finding.examples) > 5:

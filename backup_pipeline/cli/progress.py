@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from backup_pipeline.cli.call import tell
-from backup_pipeline.cli.page import clean
+from backup_pipeline.cli.page import clean, one_line
 from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.model.progress import Advance, Listener, Phase
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 #: Seconds between two lines of a log: the first minute shows that it lives, an hour does not fill the log.
 LOG_PAUSES = (5.0, 5.0, 10.0, 20.0, 30.0)
 REFRESHES_A_SECOND = 5
+#: Before that, a rate and the time that is left say nothing: connections, planning, what came in one piece.
+MEASURED = 2.0
+#: Columns of a terminal on which a bar, all figures and the names of tables have room in one line.
+WIDE = 130
 #: A table is shown as current for so long after its last step.
 CURRENT = 3.0
 
@@ -54,7 +58,11 @@ class Tally:
     total_rows: int | None = None
     total_bytes: int | None = None
     reused: int = 0
-    began: float = 0.0
+    #: Since when bytes and rows are measured, and how many there were then. Not the wait for a lock, nor what the
+    #: first step brought: that was done before it was told. None: nothing moves.
+    measured_from: float | None = None
+    bytes_then: int = 0
+    fraction_then: float = 0.0
     #: Subject → when it was last heard of.
     seen: dict[str, float] = field(default_factory=dict)
     #: Notes that are worth a line of their own, until somebody takes them.
@@ -65,7 +73,7 @@ class Tally:
         with self.lock:
             now = self.clock()
             if step.phase != self.phase:
-                self._begin(step.phase, now)
+                self._begin(step.phase)
             self.rows += step.rows
             self.bytes += step.bytes
             self.steps += 1
@@ -78,11 +86,15 @@ class Tally:
                 subject = f"{step.subject}: {step.note}"
             elif step.note:
                 self.notes.append(f"{step.subject}: {step.note}")
+                self.measured_from = None
+            if self.measured_from is None and (step.rows or step.bytes or not step.note):
+                self.measured_from, self.bytes_then = now, self.bytes
+                self.fraction_then = self.fraction or 0.0
             self.seen.pop(subject, None)
             self.seen[subject] = now
 
-    def _begin(self, phase: Phase, now: float) -> None:
-        self.phase, self.began = phase, now
+    def _begin(self, phase: Phase) -> None:
+        self.phase, self.measured_from = phase, None
         self.rows = self.bytes = self.steps = self.reused = 0
         self.total_rows = self.total_bytes = None
         self.seen = {}
@@ -101,16 +113,23 @@ class Tally:
         return None
 
     @property
-    def seconds(self) -> float:
-        return max(self.clock() - self.began, 1e-6)
+    def seconds(self) -> float | None:
+        """How long it moves; None while that says nothing."""
+        since = self.measured_from
+        moved = 0.0 if since is None else self.clock() - since
+        return moved if moved >= MEASURED else None
+
+    @property
+    def rate(self) -> float | None:
+        seconds = self.seconds
+        return (self.bytes - self.bytes_then) / seconds if seconds else None
 
     @property
     def seconds_left(self) -> float | None:
-        fraction = self.fraction
-        # The first seconds say nothing: connections, planning, unchanged chunks.
-        if not fraction or self.seconds < 2:
+        seconds, fraction = self.seconds, self.fraction
+        if not seconds or not fraction or fraction <= self.fraction_then:
             return None
-        return self.seconds * (1 - fraction) / fraction
+        return seconds * (1 - fraction) / (fraction - self.fraction_then)
 
     @property
     def current(self) -> list[str]:
@@ -118,16 +137,18 @@ class Tally:
             now = self.clock()
             return [clean(name) for name, at in self.seen.items() if now - at < CURRENT][-3:]
 
-    def figures(self) -> str:
-        """1,234,567 rows, 1.2 GiB, 120.0 MiB/s, 7 chunks unchanged"""
+    def figures(self, *, short: bool = False) -> str:
+        """1,234,567 rows, 1.2 GiB, 120.0 MiB/s, 7 chunks unchanged. Short: one of them and the rate; a percentage stands beside it."""
         parts = []
-        if self.rows:
+        if self.rows and not (short and self.bytes):
             total = f" of about {number(self.total_rows)}" if self.total_rows and not self.total_bytes else ""
             parts.append(f"{number(self.rows)}{total} {'files' if self.phase == 'files' else 'rows'}")
         if self.bytes:
-            total = f" of about {size(self.total_bytes)}" if self.total_bytes else ""
-            parts += [f"{size(self.bytes)}{total}", f"{size(self.bytes / self.seconds)}/s"]
-        if self.reused:
+            total = f" of about {size(self.total_bytes)}" if self.total_bytes and not short else ""
+            parts.append(f"{size(self.bytes)}{total}")
+            if self.rate:
+                parts.append(f"{size(self.rate)}/s")
+        if self.reused and not short:
             parts.append(f"{plural(self.reused, 'chunk')} unchanged")
         return ", ".join(parts) or plural(self.steps, "step")
 
@@ -185,7 +206,7 @@ class LogProgress:
         return ", ".join(parts) + (f" ({', '.join(current)})" if current else "")
 
     def _line(self, text: str) -> None:
-        tell(self.stream, f"{self.now():%Y-%m-%dT%H:%M:%SZ} {self.doing}: {clean(text)}\n")
+        tell(self.stream, f"{self.now():%Y-%m-%dT%H:%M:%SZ} {self.doing}: {one_line(text)}\n")
 
 
 @contextmanager
@@ -196,14 +217,18 @@ def _on_a_terminal(doing: str, stream: TextIO, *, colour: bool) -> Iterator[List
 
     console = Console(file=stream, force_terminal=True, no_color=not colour, highlight=False, markup=False)
     tally = Tally()
-    bar = Progress(
+    wide = console.width >= WIDE
+    columns = [
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        *((BarColumn(bar_width=24),) if wide else ()),
         TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", markup=False),
-        TextColumn("{task.fields[current]}", markup=False, style="dim"),
+        *((TextColumn("{task.fields[current]}", markup=False, style="dim"),) if wide else ()),
+    ]
+    bar = Progress(
+        *columns,
         console=console,
         transient=True,
         auto_refresh=False,
@@ -213,9 +238,9 @@ def _on_a_terminal(doing: str, stream: TextIO, *, colour: bool) -> Iterator[List
 
     def draw() -> None:
         for note in tally.take_notes():
-            console.print(Text(f"{doing}: {clean(note)}"))
+            console.print(Text(f"{doing}: {one_line(note)}"))
         if tally.phase is not None:
-            _update(bar, task, doing, tally)
+            _update(bar, task, doing, tally, short=not wide)
         bar.refresh()
 
     def keep_drawing() -> None:
@@ -246,15 +271,16 @@ def _finish(draw: Callable[[], None], bar: Progress) -> None:
         return  # the terminal is gone: there is nobody to tell
 
 
-def _update(bar: Progress, task: object, doing: str, tally: Tally) -> None:
+def _update(bar: Progress, task: object, doing: str, tally: Tally, *, short: bool) -> None:
     assert tally.phase is not None
     fraction, left = tally.fraction, tally.seconds_left
+    percent = f" {share(fraction, 1)}" if short and fraction is not None else ""
     bar.update(
         task,  # type: ignore[arg-type]
-        description=f"{doing}: {_DOING[tally.phase]}",
+        description=f"{doing}: {_DOING[tally.phase]}{percent}",
         total=None if fraction is None else 1.0,
         completed=fraction or 0.0,
-        figures=tally.figures(),
+        figures=tally.figures(short=short),
         left="" if left is None else f"{duration(left)} left",
         current=", ".join(tally.current),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from backup_pipeline.cli.page import Page
@@ -9,10 +10,17 @@ from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.findings import Report
 
+#: Of these a nought is no news; "0 rows" is.
+_TROUBLE = re.compile(r"_not_checked$|_breaches$|^invariants$|^orphan_|^foreign_values$|_that_differ$")
+
 
 def show_report(page: Page, report: Report) -> None:
     page.heading(report.subject)
-    counted = [counted_as_text(what, count) for what, count in report.counted.items()]
+    counted = [
+        counted_as_text(what, count)
+        for what, count in report.counted.items()
+        if count or not _TROUBLE.search(what)
+    ]
     if counted:
         page.line(f"looked at {', '.join(counted)} in {duration(report.seconds)}")
     page.findings(report.findings)
@@ -32,7 +40,7 @@ def counted_as_text(what: str, count: int) -> str:
     words = what.replace("_", " ").split()
     if words[-1] == "bytes":
         return " ".join([size(count), *words[:-1]])
-    one = "index" if words == ["indexes"] else " ".join(words).removesuffix("s")
+    one = re.sub(r"(?<=ch|sh)es$|(?<=x)es$|s$", "", " ".join(words))
     return f"{number(count)} {one if count == 1 else ' '.join(words)}"
 
 

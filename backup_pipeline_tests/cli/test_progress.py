@@ -41,6 +41,37 @@ def test_steps_add_up_and_the_rest_is_estimated() -> None:
     assert tally.seconds_left == pytest.approx(30)
 
 
+def test_a_rate_is_not_told_before_it_means_something() -> None:
+    """The first step of a tree brings 8 MiB in one piece, a microsecond after it began: 145 GiB/s."""
+    clock, stream = Clock(), io.StringIO()
+    log = LogProgress("backup of shop", stream, clock=clock, now=lambda: datetime(2026, 11, 21, tzinfo=UTC))
+    clock.now += 60
+    log(Advance("files", "media", rows=138, bytes=8 << 20))
+    assert stream.getvalue().endswith(": reading files, 138 files, 8.0 MiB (media)\n")
+    clock.now += 4
+    log(Advance("files", "media", rows=10, bytes=4 << 20))
+    assert log.tally.figures() == "148 files, 12.0 MiB, 1.0 MiB/s"
+
+
+def test_what_is_left_does_not_count_the_wait_for_a_lock() -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    tally.add(export("shop", note="waits for a lock, for 900 s more: process 7"))
+    clock.now += 600
+    tally.add(export(total_bytes=1000))
+    clock.now += 10
+    tally.add(export(bytes=250))
+    assert tally.seconds_left == pytest.approx(30)
+
+
+def test_a_message_of_a_driver_is_one_line_of_the_log() -> None:
+    stream = io.StringIO()
+    with showing("backup of shop", stream, colour=False) as listener:
+        listener(export(note="connection failed: refused\n\tIs the server running?; attempt 2"))
+    line = "Z backup of shop: public.orders: connection failed: refused Is the server running?; attempt 2\n"
+    assert stream.getvalue().endswith(line)
+
+
 def test_an_estimate_that_was_too_low_never_says_that_it_is_done() -> None:
     tally = Tally(Clock())
     tally.add(export(total_bytes=100, bytes=500))
@@ -122,10 +153,11 @@ print("done")
 """
 
 
-def test_a_terminal_shows_bar_rows_bytes_rate_time_left_tables_and_reuse() -> None:
+def on_a_terminal(columns: int) -> str:
+    """What the script draws, without colours and movements."""
     leader, follower = pty.openpty()
     os.set_blocking(leader, False)
-    env = environment({"TERM": "xterm-256color", "COLUMNS": "240"})
+    env = environment({"TERM": "xterm-256color", "COLUMNS": str(columns)})
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdin=follower, stdout=follower, stderr=follower, env=env
     ) as process:
@@ -133,7 +165,20 @@ def test_a_terminal_shows_bar_rows_bytes_rate_time_left_tables_and_reuse() -> No
         shown = read_until_end(leader, process)
     os.close(leader)
     assert process.returncode == 0, shown
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+
+
+def test_a_terminal_of_80_columns_shows_whole_words() -> None:
+    plain = on_a_terminal(80)
+    assert "…" not in plain
+    assert re.search(
+        r"backup of shop: reading \d+% [\d.]+ MiB, [\d.]+ MiB/s +\d:\d\d:\d\d [\d.]+ s left", plain
+    )
+    assert "backup of shop: public.t0: the server restarted" in plain
+
+
+def test_a_terminal_shows_bar_rows_bytes_rate_time_left_tables_and_reuse() -> None:
+    plain = on_a_terminal(240)
     for part in (
         "backup of shop: reading",
         "rows",

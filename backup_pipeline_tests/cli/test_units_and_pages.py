@@ -9,8 +9,8 @@ import pytest
 
 from backup_pipeline.cli import units
 from backup_pipeline.cli.page import Page, clean, width
-from backup_pipeline.cli.report import counted_as_text
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.cli.report import counted_as_text, show_report
+from backup_pipeline.model.findings import Finding, Report
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,10 @@ def test_colours_are_only_used_when_asked_for() -> None:
         page.verdict(True, "good")
         page.findings([Finding("warning", "c", "m")])
         assert ("\x1b[" in str(page)) is colour
+
+
+def test_what_was_looked_at_is_told_in_whole_words_and_without_noughts() -> None:
+    page = Page()
+    counted = {"policy_breaches": 1, "indexes": 1, "boxes": 1, "rows": 0, "references_not_checked": 0}
+    show_report(page, Report("shop", (), counted, 1.0))
+    assert page.lines[1] == "looked at 1 policy breach, 1 index, 1 box, 0 rows in 1.0 s"

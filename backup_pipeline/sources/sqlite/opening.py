@@ -65,7 +65,8 @@ def check_file(path: Path) -> None:
     except FileNotFoundError:
         raise SourceError(
             f"there is no file {path}",
-            remedy="check the path (relative ones start from the current folder); nothing was created",
+            remedy="check the path (a relative one starts at the folder of the configuration, on a command line at the "
+            "current folder); nothing was created",
         ) from None
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
