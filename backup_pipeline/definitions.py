@@ -23,9 +23,15 @@ def __getattr__(name: str) -> dg.Definitions:
     if name != "defs":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Kept: Dagster takes two Definitions objects in one module for a mistake.
-    made = build_defs(Project.load())
-    globals()["defs"] = made
+    globals()["defs"] = made = _alone(build_defs(Project.load()))
     return made
+
+
+def _alone(ours: dg.Definitions) -> dg.Definitions:
+    """This code location is ours: what is materialized outside of a job runs in one process, too."""
+    import dagster as dg
+
+    return dg.Definitions.merge(ours, dg.Definitions(executor=dg.in_process_executor))
 
 
 def __dir__() -> list[str]:

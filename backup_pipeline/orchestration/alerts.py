@@ -17,13 +17,14 @@ from backup_pipeline.alerts.routes import routes_of
 from backup_pipeline.alerts.sending import send_to_all
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.orchestration.incidents import Cursor, Incident, look
+from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.project import Project
 
 
-def failure_alert(project: Project) -> dg.SensorDefinition:
+def failure_alert(project: Project, names: Names) -> dg.SensorDefinition:
     @dg.sensor(
-        name="failure_alert",
+        name=names.alert_sensor,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Sends an e-mail or calls a webhook (`alerts:` in backup.yaml) when a run or a check failed.",
@@ -32,13 +33,15 @@ def failure_alert(project: Project) -> dg.SensorDefinition:
         now = project.clock()
         cursor = Cursor.parse(context.cursor, now)
         with tick_failures_told(project):
-            found = look(context.instance, project, cursor, now)
-            return _tell(project, cursor, found.incidents, found.after)
+            found = look(context.instance, project, names, cursor, now)
+            return _tell(project, names, cursor, found.incidents, found.after)
 
     return sense
 
 
-def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after: Cursor) -> dg.SensorResult:
+def _tell(
+    project: Project, names: Names, cursor: Cursor, incidents: Sequence[Incident], after: Cursor
+) -> dg.SensorResult:
     routes = routes_of(project.settings)
     # One address that is misspelt must not keep the others from being told; where all are, the tick fails and says so.
     if incidents and not any(route.address for route in routes):
@@ -48,7 +51,7 @@ def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after
     told = 0
     for incident in incidents:
         done = [one for one in cursor.partly.get(incident.id, ()) if one in {route.id for route in routes}]
-        for sent in send_to_all(routes, write(incident, project), done):
+        for sent in send_to_all(routes, write(incident, project, names), done):
             if sent.arrived:
                 done.append(sent.route.id)
             else:
@@ -76,13 +79,15 @@ def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after
     )
 
 
-def write(incident: Incident, project: Project) -> Message:
+def write(incident: Incident, project: Project, names: Names = PLAIN) -> Message:
     failed = Failed(incident.system, incident.job, incident.message, incident.remedy, incident.checks)
-    return message.write(failed, project.settings.secrets, look_at=f"Look at: {link(incident, project)}")
+    return message.write(
+        failed, project.settings.secrets, look_at=f"Look at: {link(incident, project, names)}"
+    )
 
 
-def link(incident: Incident, project: Project) -> str:
+def link(incident: Incident, project: Project, names: Names = PLAIN) -> str:
     base = project.settings.ui_url.rstrip("/")
     if incident.run_id is not None:
         return f"{base}/runs/{incident.run_id}"
-    return f"{base}/assets/{incident.system}/manifest?view=checks"
+    return f"{base}/assets/{'/'.join(names.manifest_key(incident.system).path)}?view=checks"

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.metadata import findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, failures_told
+from backup_pipeline.orchestration.resources import failures_told, given
 from backup_pipeline.project import Project
 
 
@@ -98,17 +97,17 @@ class Outcome:
 
 def watch_checks(plan: SystemPlan) -> dg.AssetChecksDefinition:
     """fresh and proven: also true or false on a day on which no backup runs."""
-    system = plan.system
-    key = naming.manifest_key(system)
+    system, names = plan.system, plan.names
+    key = names.manifest_key(system)
 
     @dg.multi_asset_check(
-        name=f"{system}__watch",
+        name=names.of(f"{system}__watch"),
         specs=[text.dagster_spec(key) for text in WATCHED],
         can_subset=True,
-        required_resource_keys={KEY},
+        required_resource_keys={names.resource},
     )
     def watch(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         wanted = {check.name for check in context.selected_asset_check_keys}
         with failures_told(backups.project):
             for outcome in judge_status(backups.project, system):

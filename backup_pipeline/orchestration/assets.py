@@ -21,10 +21,10 @@ from backup_pipeline import __version__
 from backup_pipeline.acts import Doing
 from backup_pipeline.checks.freshness import deadline
 from backup_pipeline.config import SystemSettings
-from backup_pipeline.errors import ConfigError, Damaged, Incomplete
+from backup_pipeline.errors import ConfigError, Damaged, Incomplete, NotFound
 from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.schema import Schema
-from backup_pipeline.orchestration import naming, tokens
+from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.judging import judge_backup
 from backup_pipeline.orchestration.judging_files import file_checks
@@ -36,7 +36,7 @@ from backup_pipeline.orchestration.metadata import (
     table_metadata,
 )
 from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
-from backup_pipeline.orchestration.resources import KEY, Backups, acting
+from backup_pipeline.orchestration.resources import Backups, acting, given
 from backup_pipeline.project import Listed, Project
 
 #: How many earlier backups the size is shown of.
@@ -61,7 +61,7 @@ def live_assets(plan: SystemPlan) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             asset.live,
-            group_name=plan.system,
+            group_name=plan.names.group(plan.system),
             description=f"The live {'schema' if asset.schema is not None else 'table'} {asset.title} of "
             f"{plan.system}. Not made by a backup; what is read from.",
             kinds={plan.engine, "source"} if plan.engine else {"source"},
@@ -75,18 +75,18 @@ def live_assets(plan: SystemPlan) -> list[dg.AssetSpec]:
 
 def read_assets(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
     """shop/schema and shop/tables/*: one consistent moment of the database, read once into the vault."""
-    system, settings = plan.system, project.system(plan.system)
+    system, settings, names = plan.system, project.system(plan.system), plan.names
 
     @dg.multi_asset(
-        name=naming.read_step(system),
+        name=names.read_step(system),
         specs=[_schema_spec(plan, settings), *(_table_spec(plan, settings, asset) for asset in plan.assets)],
         can_subset=True,
-        pool=naming.pool(system),
-        required_resource_keys={KEY},
+        pool=names.pool(system),
+        required_resource_keys={names.resource},
         description=f"Reads {system} in one snapshot; every table of a run shows the same moment.",
     )
     def read(context: dg.AssetExecutionContext, config: ReadConfig) -> Iterator[dg.MaterializeResult[None]]:
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with acting(context, backups, "backup", system, concludes=False) as done:
             yield from _read(context, config, backups, plan, done)
 
@@ -100,11 +100,11 @@ def _read(
     plan: SystemPlan,
     done: Doing,
 ) -> Iterator[dg.MaterializeResult[None]]:
-    system = plan.system
+    system, names = plan.system, plan.names
     chosen = plan.selected(context.selected_asset_keys)
-    trees = tokens.trees_that_follow(context, system, plan.trees)
+    trees = tokens.trees_that_follow(context, plan)
     only = _only(plan, chosen, trees, config)
-    commits = tokens.manifest_follows(context, system)
+    commits = tokens.manifest_follows(context, names, system)
     draft = backups.project.export(
         system,
         token=context.run.run_id,
@@ -118,9 +118,9 @@ def _read(
     )
     manifest = draft if commits else backups.project.commit(system, token=context.run.run_id)
     schema = backups.project.vault.schema(manifest)
-    if naming.schema_key(system) in context.selected_asset_keys:
+    if names.schema_key(system) in context.selected_asset_keys:
         yield dg.MaterializeResult(
-            asset_key=naming.schema_key(system),
+            asset_key=names.schema_key(system),
             metadata=_schema_metadata(manifest, schema, plan),
             data_version=dg.DataVersion(manifest.schema.plain_sha256),
         )
@@ -138,7 +138,7 @@ def _read(
         done.learn(backup=manifest.id)
         done.concludes = True
         backups.kept.manifest = manifest
-        _commit_was_here(context, backups.project, manifest)
+        _commit_was_here(context, backups, manifest)
         if missing:
             _refuse_to_be_green(manifest, missing)
 
@@ -155,7 +155,7 @@ def _only(
     if not chosen and not trees:
         raise ConfigError(
             f"no table of {plan.system} is selected, and a backup without a table is none",
-            remedy=f"select the tables as well, or run the job {naming.backup_job(plan.system)}",
+            remedy=f"select the tables as well, or run the job {plan.names.backup_job(plan.system)}",
         )
     return (*(glob for asset in chosen for glob in asset.globs()), *files)
 
@@ -190,48 +190,50 @@ def _refuse_to_be_green(manifest: Manifest, missing: list[str]) -> None:
     )
 
 
-def _commit_was_here(context: dg.AssetExecutionContext, project: Project, manifest: Manifest) -> None:
+def _commit_was_here(context: dg.AssetExecutionContext, backups: Backups, manifest: Manifest) -> None:
     """The manifest's own step is not part of this run, or is not reached: its history must name this backup all
     the same."""
-    key = naming.manifest_key(manifest.system).to_user_string()
-    context.log.info(f"this step committed the backup, because that of {key} does not")
+    key = backups.names.manifest_key(manifest.system)
+    context.log.info(f"this step committed the backup, because that of {key.to_user_string()} does not")
     context.log_event(
         dg.AssetMaterialization(
-            naming.manifest_key(manifest.system),
+            key,
             description=f"Backup {manifest.id}, committed by the reading step; its checks did not run.",
-            metadata=_manifest_metadata(project, manifest),
+            metadata=_manifest_metadata(backups.project, manifest),
         )
     )
 
 
 def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
     """shop/manifest: the commit point. Before it there is no backup; after it there is one, and it is checked."""
-    system, settings = plan.system, project.system(plan.system)
-    key = naming.manifest_key(system)
+    system, settings, names = plan.system, project.system(plan.system), plan.names
+    key = names.manifest_key(system)
 
     @dg.asset(
         key=key,
         deps=[
-            naming.schema_key(system),
+            names.schema_key(system),
             *(asset.key for asset in plan.assets),
-            *(naming.tree_key(system, name) for name in plan.trees),
+            *(names.tree_key(system, name) for name in plan.trees),
         ],
-        group_name=system,
+        group_name=names.group(system),
         kinds={"json"},
         owners=list(settings.owners),
         tags=dict(settings.tags),
         code_version=_code_version(),
-        pool=naming.pool(system),
-        required_resource_keys={KEY},
+        pool=names.pool(system),
+        required_resource_keys={names.resource},
         check_specs=[spec.dagster_spec(key) for spec in (*INLINE, *file_checks(project, system))],
         freshness_policy=_freshness(project, system),
         description=f"The newest backup of {system}: what it holds, how it was read, and whether it is whole. "
-        "Selecting some tables makes a partial backup, which never counts as the latest one.",
+        "Materializing it alone makes a full backup in one step; the job "
+        f"{names.backup_job(system)} also shows every table, and makes the copies. "
+        "Selecting some tables with it makes a partial backup, which never counts as the latest one.",
     )
     def manifest(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with acting(context, backups, "backup", system) as done:
-            committed = tokens.commit_of_this_run(context, backups.project, system)
+            committed = _committed(context, backups, system)
             backups.kept.manifest = committed
             done.learn(backup=committed.id)
             checks = backups.kept.outcomes = judge_backup(backups, plan, committed)
@@ -243,6 +245,16 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
             )
 
     return manifest
+
+
+def _committed(context: dg.AssetExecutionContext, backups: Backups, system: str) -> Manifest:
+    try:
+        return tokens.commit_of_this_run(context, backups, system)
+    except NotFound:
+        if context.run.parent_run_id is not None:
+            raise  # re-executed: what was read is gone, and this run has the configuration of that one
+        context.log.info("this run has read nothing: the whole backup is made in this step")
+        return backups.project.backup(system, listener=backups.listen(context.log))
 
 
 def _manifest_metadata(project: Project, manifest: Manifest) -> Metadata:
@@ -286,9 +298,9 @@ def _schema_spec(plan: SystemPlan, settings: SystemSettings) -> dg.AssetSpec:
             f"`backup-pipeline inventory {plan.system}`, when the definitions are reloaded."
         )
     return dg.AssetSpec(
-        naming.schema_key(plan.system),
+        plan.names.schema_key(plan.system),
         description=text,
-        group_name=plan.system,
+        group_name=plan.names.group(plan.system),
         kinds=_kinds(plan, "sql"),
         owners=list(settings.owners),
         tags=dict(settings.tags),
@@ -313,7 +325,7 @@ def _table_spec(plan: SystemPlan, settings: SystemSettings, asset: TableAsset) -
         deps=[asset.live],
         description="\n\n".join(lines),
         metadata=metadata,
-        group_name=plan.system,
+        group_name=plan.names.group(plan.system),
         kinds=_kinds(plan, "table"),
         owners=list(settings.owners),
         tags=dict(settings.tags),

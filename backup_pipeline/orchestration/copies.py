@@ -8,17 +8,17 @@ is tried again; anything else fails the step, and not the backup, which is commi
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import dagster as dg
 
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
-from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
+from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, acting, failures_told
+from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, failures_told, given
 from backup_pipeline.project import Project, copying
 from backup_pipeline.project.copying import Copied
 
@@ -41,23 +41,23 @@ def copy_assets(project: Project, plan: SystemPlan) -> tuple[dg.AssetsDefinition
 
 
 def _copy_asset(project: Project, plan: SystemPlan, name: str) -> dg.AssetsDefinition:
-    system, settings = plan.system, project.system(plan.system)
+    system, settings, names = plan.system, project.system(plan.system), plan.names
     store = project.settings.copy_settings(name)
 
     @dg.asset(
-        key=naming.copy_key(system, name),
-        deps=[naming.manifest_key(system)],
-        group_name=system,
+        key=names.copy_key(system, name),
+        deps=[names.manifest_key(system)],
+        group_name=names.group(system),
         kinds={_kind(store)},
         owners=list(settings.owners),
         tags=dict(settings.tags),
-        pool=naming.copy_pool(system, name),
-        required_resource_keys={KEY},
+        pool=names.copy_pool(system, name),
+        required_resource_keys={names.resource},
         description=f"The backups of {system} in the copy {name}: the same bytes in another place. Objects first, "
         "the manifest last; only what is missing is sent.",
     )
     def copy(context: dg.AssetExecutionContext, config: CopyConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         try:
             with acting(context, backups, "copy", system, place=name):
                 return _copy(context, backups, system, name, config.backup)
@@ -121,19 +121,19 @@ def _copy(
 
 def copied_checks(project: Project, plan: SystemPlan) -> tuple[dg.AssetChecksDefinition, ...]:
     """`copied`, on each copy: also true or false on a day on which nothing is copied."""
-    system = plan.system
-    names = project.settings.copies_of(system)
-    if not names:
+    system, names = plan.system, plan.names
+    copies = project.settings.copies_of(system)
+    if not copies:
         return ()
 
     @dg.multi_asset_check(
-        name=f"{system}__copied",
-        specs=[COPIED.dagster_spec(naming.copy_key(system, name)) for name in names],
+        name=names.of(f"{system}__copied"),
+        specs=[COPIED.dagster_spec(names.copy_key(system, name)) for name in copies],
         can_subset=True,
-        required_resource_keys={KEY},
+        required_resource_keys={names.resource},
     )
     def copied(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         wanted = {check.asset_key for check in context.selected_asset_check_keys}
         with failures_told(backups.project):
             for key, outcome in judge_copies(backups.project, system, names):
@@ -143,11 +143,9 @@ def copied_checks(project: Project, plan: SystemPlan) -> tuple[dg.AssetChecksDef
     return (copied,)
 
 
-def judge_copies(
-    project: Project, system: str, names: Sequence[str] | None = None
-) -> Iterator[tuple[dg.AssetKey, Outcome]]:
+def judge_copies(project: Project, system: str, names: Names) -> Iterator[tuple[dg.AssetKey, Outcome]]:
     """How far each copy is behind; asked by the check, and by the sensor `watch`."""
-    for name in project.settings.copies_of(system) if names is None else names:
+    for name in project.settings.copies_of(system):
         began = time.monotonic()
         found = copying.standing_of(project, system, name)
         good = f"{found.backups} held, {found.latest} the newest" if found.latest else "no backup yet"
@@ -155,4 +153,4 @@ def judge_copies(
             good += f"; {len(found.missing)} on their way"
         counted = {"backups": found.backups, "missing": len(found.missing)}
         outcome = Outcome(COPIED.name, found.findings, counted, time.monotonic() - began, good)
-        yield naming.copy_key(system, name), outcome
+        yield names.copy_key(system, name), outcome

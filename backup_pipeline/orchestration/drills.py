@@ -7,10 +7,10 @@ import dagster as dg
 from backup_pipeline.acts import Doing
 from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.findings import Report
-from backup_pipeline.orchestration import naming, tokens
+from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, acting
+from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, given
 from backup_pipeline.project import Project
 
 
@@ -23,22 +23,22 @@ class DrillConfig(dg.Config):
 
 def drill_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
     """shop/drill: the proof that the newest backup restores, and how long that takes."""
-    system, settings = plan.system, project.system(plan.system)
+    system, settings, names = plan.system, project.system(plan.system), plan.names
 
     @dg.asset(
-        key=naming.drill_key(system),
-        deps=[naming.manifest_key(system)],
-        group_name=system,
+        key=names.drill_key(system),
+        deps=[names.manifest_key(system)],
+        group_name=names.group(system),
         kinds={plan.engine} if plan.engine else set(),
         owners=list(settings.owners),
         tags=dict(settings.tags),
-        pool="drill",
-        required_resource_keys={KEY},
+        pool=names.of("drill"),
+        required_resource_keys={names.resource},
         description=f"The newest backup of {system}, restored into a scratch database and compared row for row. "
         "It is done when it is green; its recovery_seconds is the measured recovery time.",
     )
     def drill(context: dg.AssetExecutionContext, config: DrillConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with acting(context, backups, "drill", system) as done:
             return _drill(context, backups, system, config.backup, done)
 
@@ -50,7 +50,7 @@ def _drill(
 ) -> dg.MaterializeResult[None]:
     identifier = wanted
     if wanted in ("", "latest"):
-        identifier = tokens.backup_of_run(context.instance, context.run, backups.project, system) or "latest"
+        identifier = tokens.backup_of_run(context.instance, context.run, backups, system) or "latest"
     identifier = backups.project.vault.resolve(system, identifier)
     done.learn(backup=identifier)
     result = backups.project.drill(system, identifier, listener=backups.listen(context.log))

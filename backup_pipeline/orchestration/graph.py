@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import dagster as dg
 
@@ -14,77 +15,108 @@ from backup_pipeline.orchestration.assets import live_assets, manifest_asset, re
 from backup_pipeline.orchestration.copies import copied_checks, copy_assets
 from backup_pipeline.orchestration.drills import drill_asset
 from backup_pipeline.orchestration.jobs import backup_job, copy_job, drill_job
-from backup_pipeline.orchestration.plan import plan_of
-from backup_pipeline.orchestration.resources import KEY, Backups
+from backup_pipeline.orchestration.naming import Names
+from backup_pipeline.orchestration.plan import SystemPlan, plan_of
+from backup_pipeline.orchestration.resources import Backups
 from backup_pipeline.orchestration.schedules import schedules
 from backup_pipeline.orchestration.sensors import pending_migrations, watch
 from backup_pipeline.orchestration.trees import live_trees, tree_assets
 from backup_pipeline.project import Project
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What definitions are made of, as it comes together."""
+
+    executor: dg.ExecutorDefinition
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = field(default_factory=list)
+    checks: list[dg.AssetChecksDefinition] = field(default_factory=list)
+    jobs: list[dg.UnresolvedAssetJobDefinition] = field(default_factory=list)
+    schedules: list[dg.ScheduleDefinition] = field(default_factory=list)
+    sensors: list[dg.SensorDefinition] = field(default_factory=list)
+
+
 def build_defs(
     source: Settings | Project,
     *,
     systems: Iterable[str] | None = None,
+    prefix: str = "",
     resources: Mapping[str, object] | None = None,
     executor: dg.ExecutorDefinition | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
-    """Definitions for all systems of a configuration, or for those named.
+    """Definitions for all systems of a configuration, or for those named; what watches and alerts is of the same systems.
 
-    Reads the inventories in the state folder and nothing else: no database, no vault, no secret. An `S3Resource` given
-    as `s3` is what S3 stores without credentials of their own sign in with; see `aws`. Steps run in one
+    Reads the inventories in the state folder and nothing else: no database, no vault, no secret. `prefix` stands before
+    every name: with it several configurations have room in one code location. An `S3Resource` given
+    as `s3` is what S3 stores without credentials of their own sign in with; see `aws`. The steps of its jobs run in one
     process unless another executor is given: they share nothing but the vault, and reading has worker
-    processes of its own.
+    processes of its own. The jobs of other assets in the same code location run as they did.
     """
-    given = dict(resources or {})
+    given, names = dict(resources or {}), Names(prefix)
     project = aws.signed_in(source if isinstance(source, Project) else Project(source), given)
-    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
-    checks: list[dg.AssetChecksDefinition] = []
-    jobs: list[dg.UnresolvedAssetJobDefinition] = []
-    timed: list[dg.ScheduleDefinition] = []
-    sensors: list[dg.SensorDefinition] = []
-    for system in project.systems if systems is None else systems:
-        plan = plan_of(project, system)
-        assets += [
+    if systems is not None:
+        project = _only(project, tuple(systems))
+    parts = _Parts(executor or dg.in_process_executor)
+    for system in project.systems:
+        _add_system(parts, project, plan_of(project, system, names))
+    _add_vault(parts, project, names)
+    offered = {}
+    if (
+        names.resource not in given
+    ):  # a launcher in this process brings the project itself, and has no other assets
+        offered = {names.of(key): one for key, one in aws.offered(project, given).items()}
+    return dg.Definitions(
+        assets=parts.assets,
+        asset_checks=parts.checks,
+        jobs=parts.jobs,
+        schedules=parts.schedules,
+        sensors=parts.sensors,
+        resources={names.resource: Backups(project, names=names), **offered, **given},
+        loggers=loggers,
+    )
+
+
+def _only(project: Project, systems: tuple[str, ...]) -> Project:
+    chosen = {name: project.system(name) for name in systems}
+    settings = project.settings.model_copy(update={"systems": chosen})
+    return type(project)(settings, clock=project.clock, place=project.place)
+
+
+def _add_system(parts: _Parts, project: Project, plan: SystemPlan) -> None:
+    system, executor = plan.system, parts.executor
+    copies = copy_assets(project, plan)
+    parts.assets.extend(
+        [
             *live_assets(plan),
             *live_trees(project, plan),
             read_assets(project, plan),
             *tree_assets(project, plan),
             manifest_asset(project, plan),
             drill_asset(project, plan),
+            *copies,
         ]
-        copies = copy_assets(project, plan)
-        assets += copies
-        checks += [watch_checks(plan), *copied_checks(project, plan)]
-        copied = [asset.key for asset in copies]
-        jobs += [backup_job(plan, copied), drill_job(plan)]
-        if copied:
-            jobs.append(copy_job(plan, copied))
-        timed += schedules(project, plan)
-        if project.settings.retention_of(system) is not None:
-            assets.append(keeping.retention_asset(project, plan))
-            checks.append(keeping.retention_check(plan))
-            jobs.append(keeping.prune_job(plan))
-            timed += filter(None, [keeping.prune_schedule(project, plan)])
-        if project.system(system).migrations is not None:
-            sensors.append(pending_migrations(project, plan))
-    if systems is None:
-        assets.append(keeping.scrub_asset(project))
-        checks.append(keeping.storage_check())
-        jobs.append(keeping.scrub_job())
-        timed += filter(None, [keeping.scrub_schedule(project)])
-        sensors.append(watch(project))
-        if project.settings.alerts:
-            sensors.append(failure_alert(project))
-    return dg.Definitions(
-        assets=assets,
-        asset_checks=checks,
-        jobs=jobs,
-        schedules=timed,
-        sensors=sensors,
-        # A launcher in this process brings the project itself, and has no other assets.
-        resources={KEY: Backups(project), **({} if KEY in given else aws.offered(project, given)), **given},
-        executor=executor or dg.in_process_executor,
-        loggers=loggers,
     )
+    parts.checks.extend([watch_checks(plan), *copied_checks(project, plan)])
+    copied = [asset.key for asset in copies]
+    parts.jobs.extend([backup_job(plan, copied, executor), drill_job(plan, executor)])
+    if copied:
+        parts.jobs.append(copy_job(plan, copied, executor))
+    parts.schedules.extend(schedules(project, plan))
+    if project.settings.retention_of(system) is not None:
+        parts.assets.append(keeping.retention_asset(project, plan))
+        parts.checks.append(keeping.retention_check(plan))
+        parts.jobs.append(keeping.prune_job(plan, executor))
+        parts.schedules.extend(filter(None, [keeping.prune_schedule(project, plan)]))
+    if project.system(system).migrations is not None:
+        parts.sensors.append(pending_migrations(project, plan))
+
+
+def _add_vault(parts: _Parts, project: Project, names: Names) -> None:
+    parts.assets.append(keeping.scrub_asset(project, names))
+    parts.checks.append(keeping.storage_check(names))
+    parts.jobs.append(keeping.scrub_job(names, parts.executor))
+    parts.schedules.extend(filter(None, [keeping.scrub_schedule(project, names)]))
+    parts.sensors.append(watch(project, names))
+    if project.settings.alerts:
+        parts.sensors.append(failure_alert(project, names))

@@ -15,10 +15,9 @@ import dagster as dg
 
 from backup_pipeline.alerts.message import FailedCheck
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import INLINE, WATCHED
-from backup_pipeline.orchestration.jobs import SYSTEM_TAG
 from backup_pipeline.orchestration.judging_files import file_checks
+from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.project import Project
 
 #: At the first look, and after a long time without one: what is older is history, not news.
@@ -84,10 +83,10 @@ class Look:
 _OVERLAP = timedelta(minutes=5)
 
 
-def look(instance: dg.DagsterInstance, project: Project, cursor: Cursor, now: datetime) -> Look:
+def look(instance: dg.DagsterInstance, project: Project, names: Names, cursor: Cursor, now: datetime) -> Look:
     # Checks first: a run that ends in between is found by the second query, and then told as one.
-    evaluated = _failed_checks(instance, project, cursor, now)
-    failed = _failed_runs(instance, project, cursor, now)
+    evaluated = _failed_checks(instance, project, names, cursor, now)
+    failed = _failed_runs(instance, project, names, cursor, now)
     incidents: list[Incident] = []
     for run_id, incident in failed.items():
         if incident.id in cursor.told:
@@ -104,7 +103,7 @@ def look(instance: dg.DagsterInstance, project: Project, cursor: Cursor, now: da
 
 
 def _failed_runs(
-    instance: dg.DagsterInstance, project: Project, cursor: Cursor, now: datetime
+    instance: dg.DagsterInstance, project: Project, names: Names, cursor: Cursor, now: datetime
 ) -> dict[str, Incident]:
     since = max(parse_timestamp(cursor.since), now - LOOK_BACK)
     records = instance.get_run_records(
@@ -115,7 +114,7 @@ def _failed_runs(
     found = {}
     for record in records:
         run = record.dagster_run
-        system = system_of(run, project)
+        system = system_of(run, project, names)
         if system is not None:
             message, remedy = _why(instance, run.run_id)
             found[run.run_id] = Incident(
@@ -124,15 +123,15 @@ def _failed_runs(
     return found
 
 
-def system_of(run: dg.DagsterRun, project: Project) -> str | None:
+def system_of(run: dg.DagsterRun, project: Project, names: Names) -> str | None:
     """Whose run it is; None where it is none of ours (an instance may serve other projects as well)."""
-    named = run.tags.get(SYSTEM_TAG)
-    if named in project.systems:
+    tags = {names.tag(system): system for system in project.systems}
+    if (named := tags.get(run.tags.get(SYSTEM_TAG, ""))) is not None:
         return named
     for key in run.asset_selection or ():
-        if key.path[0] in project.systems and len(key.path) > 1:
-            return key.path[0]
-    jobs = {job(name): name for name in project.systems for job in (naming.backup_job, naming.drill_job)}
+        if names.system_of_key(key) in project.systems:
+            return names.system_of_key(key)
+    jobs = {job(name): name for name in project.systems for job in (names.backup_job, names.drill_job)}
     return jobs.get(run.job_name)
 
 
@@ -169,20 +168,20 @@ class _Evaluated:
 
 
 def _failed_checks(
-    instance: dg.DagsterInstance, project: Project, cursor: Cursor, now: datetime
+    instance: dg.DagsterInstance, project: Project, names: Names, cursor: Cursor, now: datetime
 ) -> _Evaluated:
     found = _Evaluated(seen=dict(cursor.checks), failing=set(cursor.failing))
     for system in project.systems:
         for text in (*INLINE, *file_checks(project, system), *WATCHED):
-            _one_check(instance, system, text.name, now, found)
+            key = dg.AssetCheckKey(names.manifest_key(system), text.name)
+            _one_check(instance, system, key, now, found)
     return found
 
 
 def _one_check(
-    instance: dg.DagsterInstance, system: str, name: str, now: datetime, found: _Evaluated
+    instance: dg.DagsterInstance, system: str, key: dg.AssetCheckKey, now: datetime, found: _Evaluated
 ) -> None:
-    key = dg.AssetCheckKey(naming.manifest_key(system), name)
-    label = f"{system}:{name}"
+    label = f"{system}:{key.name}"
     history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=_DEPTH)
     for record in sorted(history, key=lambda record: record.id):
         if record.id <= found.seen.get(label, 0):
@@ -202,7 +201,7 @@ def _one_check(
         if not fresh or (known and evaluation.severity is dg.AssetCheckSeverity.WARN):
             continue
         failed = FailedCheck(
-            name, evaluation.severity.value.lower(), evaluation.description or "", _remedies(evaluation)
+            key.name, evaluation.severity.value.lower(), evaluation.description or "", _remedies(evaluation)
         )
         _file(instance, system, record.run_id, record.id, failed, found)
 

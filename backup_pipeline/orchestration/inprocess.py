@@ -20,14 +20,14 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.selection import matches
-from backup_pipeline.orchestration import naming, processes
+from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
-from backup_pipeline.orchestration.jobs import SYSTEM_TAG
 from backup_pipeline.orchestration.launch import BackupRequest
+from backup_pipeline.orchestration.naming import PLAIN, SYSTEM_TAG
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
-from backup_pipeline.orchestration.resources import KEY, Backups, Kept, StepFailure
+from backup_pipeline.orchestration.resources import Backups, Kept, StepFailure
 from backup_pipeline.project import Project, copying, trees
 from backup_pipeline.project.copying import Copied
 
@@ -61,10 +61,10 @@ def backup(
     }
     kept = Kept()
     run = _Run(
-        naming.backup_job(system),
+        PLAIN.backup_job(system),
         {
             "ops": {
-                naming.read_step(system): {"config": config},
+                PLAIN.read_step(system): {"config": config},
                 **_tree_config(project, system, selection, request),
             }
         },
@@ -97,7 +97,7 @@ def _copy_the_rest(project: Project, system: str, backups: Backups, opened: Open
     for name in project.settings.copies_of(system):
         if any(one.name == name for one in backups.kept.copied):
             continue
-        run = _Run(naming.copy_job(system), {}, [naming.copy_key(system, name)], backups)
+        run = _Run(PLAIN.copy_job(system), {}, [PLAIN.copy_key(system, name)], backups)
         # What went wrong is in `kept`, beside the others.
         with suppress(BackupError):
             _execute(project, system, run, opened)
@@ -114,8 +114,8 @@ def drill(
     chosen = project.vault.resolve(system, identifier)
     kept = Kept()
     run = _Run(
-        naming.drill_job(system),
-        {"ops": {naming.drill_key(system).to_python_identifier(): {"config": {"backup": chosen}}}},
+        PLAIN.drill_job(system),
+        {"ops": {PLAIN.drill_step(system): {"config": {"backup": chosen}}}},
         None,
         Backups(project, listener, kept),
     )
@@ -164,19 +164,19 @@ def _selection(project: Project, system: str, request: BackupRequest) -> list[dg
     else:
         plan = plan_of(project, system)
         found = [asset.key for asset in plan.assets]
-        found += [naming.tree_key(system, name) for name in plan.trees]
+        found += [PLAIN.tree_key(system, name) for name in plan.trees]
     names = project.settings.copies_of(system) if request.copies else ()
-    copies = [naming.copy_key(system, name) for name in names]
-    return [naming.schema_key(system), *found, naming.manifest_key(system), *copies]
+    copies = [PLAIN.copy_key(system, name) for name in names]
+    return [PLAIN.schema_key(system), *found, PLAIN.manifest_key(system), *copies]
 
 
 def _tree_config(
     project: Project, system: str, selection: Sequence[dg.AssetKey] | None, request: BackupRequest
 ) -> dict[str, Any]:
     return {
-        naming.tree_step(system, name): {"config": {"full": request.full}}
+        PLAIN.tree_step(system, name): {"config": {"full": request.full}}
         for name in project.system(system).files
-        if selection is None or naming.tree_key(system, name) in selection
+        if selection is None or PLAIN.tree_key(system, name) in selection
     }
 
 
@@ -205,7 +205,7 @@ def _named(plan: SystemPlan, project: Project, system: str, only: Sequence[str])
             if any(matches(glob, table.id) for table in asset.tables for glob in globs)
         ]
         hits += [
-            naming.tree_key(system, tree)
+            PLAIN.tree_key(system, tree)
             for tree in plan.trees
             if any(trees.names_tree(glob, tree) for glob in globs)
         ]
@@ -225,7 +225,7 @@ def _execute(
     definitions = build_defs(
         project,
         systems=(system,),
-        resources={KEY: run.backups},
+        resources={PLAIN.resource: run.backups},
         loggers=None if opened.verbose else {"console": _nowhere},
     )
     job = definitions.resolve_job_def(run.job)
@@ -239,7 +239,7 @@ def _execute(
                 instance=opened.instance,
                 asset_selection=run.selection,
                 run_id=run_id,
-                tags={SYSTEM_TAG: system, **_REPOSITORY_TAG, **processes.tags()},
+                tags={SYSTEM_TAG: PLAIN.tag(system), **_REPOSITORY_TAG, **processes.tags()},
             )
         except StepFailure as failure:
             if isinstance(failure.original, BackupError):

@@ -14,11 +14,11 @@ import dagster as dg
 
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_metadata
+from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, StepFailure, acting, failures_told
+from backup_pipeline.orchestration.resources import StepFailure, acting, failures_told, given
 from backup_pipeline.project import Project, keeping
 from backup_pipeline.retention.prune import PruneReport
 
@@ -39,10 +39,10 @@ Copies = Mapping[str, PruneReport | BackupError]
 
 
 class PruneConfig(dg.Config):
-    """In the launchpad: `ops: {shop__retention: {config: {dry_run: true}}}`."""
+    """In the launchpad: `ops: {shop__retention: {config: {delete: true}}}`. The job prune_shop says so by itself."""
 
-    #: Say what would go, and change nothing.
-    dry_run: bool = False
+    #: Forget and delete. Without it the asset says what would go, and changes nothing.
+    delete: bool = False
     #: Go on although the newest backups have collapsed: somebody has looked.
     despite_anomaly: bool = False
 
@@ -55,28 +55,29 @@ class ScrubConfig(dg.Config):
 
 
 def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
-    """shop/retention: what is kept and why. Materializing it prunes."""
-    system, settings = plan.system, project.system(plan.system)
+    """shop/retention: what is kept and why. It deletes only where a run says so: it is part of "Materialize all"."""
+    system, settings, names = plan.system, project.system(plan.system), plan.names
 
     @dg.asset(
-        key=naming.retention_key(system),
-        deps=[naming.manifest_key(system)],
-        group_name=system,
+        key=names.retention_key(system),
+        deps=[names.manifest_key(system)],
+        group_name=names.group(system),
         owners=list(settings.owners),
         tags=dict(settings.tags),
-        pool="prune",
-        required_resource_keys={KEY},
-        description=f"Which backups of {system} are kept, and why. Materializing it forgets those that no rule wants, and "
-        "deletes what nothing has named for the grace time" + _in_copies(project, system) + ".",
+        pool=names.of("prune"),
+        required_resource_keys={names.resource},
+        description=f"Which backups of {system} are kept, and why; and which would go. Materializing it deletes nothing: the job "
+        f"{names.prune_job(system)} forgets those that no rule wants, and deletes what nothing has named for the "
+        "grace time" + _in_copies(project, system) + ".",
     )
     def retention(context: dg.AssetExecutionContext, config: PruneConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with acting(context, backups, "prune", system) as done:
-            done.concludes = not config.dry_run
+            done.concludes = config.delete
             report, copies = keeping.prune_with_copies(
                 backups.project,
                 system,
-                dry_run=config.dry_run,
+                dry_run=not config.delete,
                 despite_anomaly=config.despite_anomaly,
                 patience=PATIENCE,
                 listener=backups.listen(context.log),
@@ -137,10 +138,11 @@ def _prune_metadata(report: PruneReport, copies: Copies, findings: Sequence[Find
         "waiting_bytes": dg.MetadataValue.int(report.waiting.bytes),
         **findings_metadata(findings, {}, report.seconds),
     }
+    if report.dry_run:
+        found["would_forget"] = _going(report)
     for name, there in copies.items():
         if isinstance(there, PruneReport) and there.dry_run:
-            going = sum(len(plan.forgotten) for plan in there.systems)
-            found[f"would_forget_in_{name}"] = dg.MetadataValue.int(going)
+            found[f"would_forget_in_{name}"] = _going(there)
         elif isinstance(there, PruneReport):
             found[f"forgotten_in_{name}"] = dg.MetadataValue.int(len(there.forgotten))
             found[f"freed_bytes_in_{name}"] = dg.MetadataValue.int(there.freed.bytes)
@@ -149,19 +151,23 @@ def _prune_metadata(report: PruneReport, copies: Copies, findings: Sequence[Find
     return found
 
 
-def scrub_asset(project: Project) -> dg.AssetsDefinition:
+def _going(report: PruneReport) -> dg.MetadataValue:
+    return dg.MetadataValue.int(sum(len(plan.forgotten) for plan in report.systems))
+
+
+def scrub_asset(project: Project, names: Names) -> dg.AssetsDefinition:
     """vault/scrub: the part of the vault that was not read back for the longest."""
 
     @dg.asset(
-        key=naming.SCRUB_KEY,
-        group_name="vault",
-        pool="scrub",
-        required_resource_keys={KEY},
+        key=names.scrub_key,
+        group_name=names.vault_group,
+        pool=names.of("scrub"),
+        required_resource_keys={names.resource},
         description="The vault, read back and hashed, a part each time: all of it within "
         f"{project.settings.scrub.window_days} days. Takes no key.",
     )
     def scrub(context: dg.AssetExecutionContext, config: ScrubConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with acting(context, backups, "scrub"):
             found = keeping.scrub(
                 backups.project, everything=config.everything, listener=backups.listen(context.log)
@@ -179,33 +185,34 @@ def scrub_asset(project: Project) -> dg.AssetsDefinition:
 
 
 def retention_check(plan: SystemPlan) -> dg.AssetChecksDefinition:
-    key = naming.retention_key(plan.system)
+    names = plan.names
+    key = names.retention_key(plan.system)
 
     @dg.asset_check(
         name=RETENTION.name,
         asset=key,
         description=RETENTION.description,
-        required_resource_keys={KEY},
+        required_resource_keys={names.resource},
     )
     def retention(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with failures_told(backups.project):
             return judge_retention(backups.project, plan.system).result(key)
 
     return retention
 
 
-def storage_check() -> dg.AssetChecksDefinition:
+def storage_check(names: Names) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         name=STORAGE.name,
-        asset=naming.SCRUB_KEY,
+        asset=names.scrub_key,
         description=STORAGE.description,
-        required_resource_keys={KEY},
+        required_resource_keys={names.resource},
     )
     def storage(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with failures_told(backups.project):
-            return judge_storage(backups.project).result(naming.SCRUB_KEY)
+            return judge_storage(backups.project).result(names.scrub_key)
 
     return storage
 
@@ -224,44 +231,49 @@ def judge_storage(project: Project) -> Outcome:
     return Outcome(STORAGE.name, report.findings, report.counted, report.seconds, good)
 
 
-def daily_checks(project: Project) -> Iterator[tuple[dg.AssetCheckKey, Callable[[], Outcome]]]:
+def daily_checks(project: Project, names: Names) -> Iterator[tuple[dg.AssetCheckKey, Callable[[], Outcome]]]:
     """What the sensor `watch` judges once a day; nothing before there is a vault."""
     if not keeping.has_a_vault(project):
         return
-    yield dg.AssetCheckKey(naming.SCRUB_KEY, STORAGE.name), lambda: judge_storage(project)
+    yield dg.AssetCheckKey(names.scrub_key, STORAGE.name), lambda: judge_storage(project)
     for system in project.systems:
         if project.settings.retention_of(system) is not None:
-            key = dg.AssetCheckKey(naming.retention_key(system), RETENTION.name)
+            key = dg.AssetCheckKey(names.retention_key(system), RETENTION.name)
             yield key, partial(judge_retention, project, system)
 
 
-def prune_job(plan: SystemPlan) -> "dg.UnresolvedAssetJobDefinition":
-    system, key = plan.system, naming.retention_key(plan.system)
+def prune_job(plan: SystemPlan, executor: dg.ExecutorDefinition) -> "dg.UnresolvedAssetJobDefinition":
+    system, names = plan.system, plan.names
+    key = names.retention_key(system)
     check = dg.AssetSelection.checks(dg.AssetCheckKey(key, RETENTION.name))
     return dg.define_asset_job(
-        naming.prune_job(system),
+        names.prune_job(system),
         selection=dg.AssetSelection.assets(key) | check,
-        tags={naming.SYSTEM_TAG: system},
+        config={"ops": {names.retention_step(system): {"config": {"delete": True}}}},
+        tags={SYSTEM_TAG: names.tag(system)},
+        executor_def=executor,
         description=f"Forgets the backups of {system} that no rule wants, and frees what nothing names any more.",
     )
 
 
-def scrub_job() -> "dg.UnresolvedAssetJobDefinition":
-    check = dg.AssetSelection.checks(dg.AssetCheckKey(naming.SCRUB_KEY, STORAGE.name))
+def scrub_job(names: Names, executor: dg.ExecutorDefinition) -> "dg.UnresolvedAssetJobDefinition":
+    check = dg.AssetSelection.checks(dg.AssetCheckKey(names.scrub_key, STORAGE.name))
     return dg.define_asset_job(
-        naming.SCRUB_JOB,
-        selection=dg.AssetSelection.assets(naming.SCRUB_KEY) | check,
+        names.scrub_job,
+        selection=dg.AssetSelection.assets(names.scrub_key) | check,
+        executor_def=executor,
         description="Reads back the part of the vault that was not read for the longest, and looks at its size and its disk.",
     )
 
 
 def prune_schedule(project: Project, plan: SystemPlan) -> dg.ScheduleDefinition | None:
     policy, zone = project.settings.retention_of(plan.system), project.settings.zone_of(plan.system)
+    job = plan.names.prune_job(plan.system)
     if policy is None or policy.schedule is None:
         return None
     return dg.ScheduleDefinition(
-        name=f"{naming.prune_job(plan.system)}_schedule",
-        job_name=naming.prune_job(plan.system),
+        name=plan.names.schedule(job),
+        job_name=job,
         cron_schedule=policy.schedule,
         execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -269,13 +281,13 @@ def prune_schedule(project: Project, plan: SystemPlan) -> dg.ScheduleDefinition 
     )
 
 
-def scrub_schedule(project: Project) -> dg.ScheduleDefinition | None:
+def scrub_schedule(project: Project, names: Names) -> dg.ScheduleDefinition | None:
     settings = project.settings
     if settings.scrub.schedule is None:
         return None
     return dg.ScheduleDefinition(
-        name=f"{naming.SCRUB_JOB}_schedule",
-        job_name=naming.SCRUB_JOB,
+        name=names.schedule(names.scrub_job),
+        job_name=names.scrub_job,
         cron_schedule=settings.scrub.schedule,
         execution_timezone=settings.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,

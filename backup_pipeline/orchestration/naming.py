@@ -1,7 +1,8 @@
-"""Names in the graph, in one place, each with an example.
+"""Names in the graph, in one object, each with an example.
 
-Dagster builds an output's name from an asset's key by turning `.` and `-` into `_`, and takes only letters, digits,
-`_`, `-` and `.` to begin with. A database takes any name. So a name that is not plain gets a digest of the true
+Several configurations in one code location are told apart by a prefix: `build_defs(…, prefix="team_a")` puts it before
+every name. Dagster builds an output's name from an asset's key by turning `.` and `-` into `_`, and takes only letters,
+digits, `_`, `-` and `.` to begin with. A database takes any name. So a name that is not plain gets a digest of the true
 one behind it; the true name stands in the description and in the metadata.
 """
 
@@ -10,108 +11,180 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import dagster as dg
 
+from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.schema import TableId
 
 #: What a run's tags say about it; the launcher and the sensors look for them.
 SYSTEM_TAG = "backup_pipeline/system"
-#: Of the whole vault, whatever systems are in it.
-SCRUB_KEY = dg.AssetKey(["vault", "scrub"])
-SCRUB_JOB = "scrub"
+_PREFIX = re.compile(r"[a-z][a-z0-9_]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_]{1,80}")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_]+")
 
 
-def backup_job(system: str) -> str:
-    """backup_shop"""
-    return f"backup_{system}"
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one configuration. The examples are those of `Names()` and of `Names("team_a")`."""
+
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prefix and not _PREFIX.fullmatch(self.prefix):
+            raise ConfigError(
+                f"{self.prefix!r} cannot stand before the names of the graph",
+                remedy="use a lower-case letter followed by lower-case letters, digits or _",
+            )
+
+    def of(self, name: str) -> str:
+        """watch · team_a_watch — jobs, sensors, schedules, groups, pools, resources and ops"""
+        return f"{self.prefix}_{name}" if self.prefix else name
+
+    def key(self, *parts: str) -> dg.AssetKey:
+        """shop/manifest · team_a/shop/manifest"""
+        return dg.AssetKey([self.prefix, *parts] if self.prefix else parts)
+
+    def system_of_key(self, key: dg.AssetKey) -> str:
+        """shop/manifest → shop; "" where the asset is none of ours"""
+        own = [self.prefix] if self.prefix else []
+        rest = key.path[len(own) :]
+        return rest[0] if list(key.path[: len(own)]) == own and len(rest) > 1 else ""
+
+    def tag(self, system: str) -> str:
+        """shop · team_a/shop — the value of SYSTEM_TAG"""
+        return f"{self.prefix}/{system}" if self.prefix else system
+
+    # ── jobs, what starts them, what looks
+
+    def backup_job(self, system: str) -> str:
+        """backup_shop · team_a_backup_shop"""
+        return self.of(f"backup_{system}")
+
+    def drill_job(self, system: str) -> str:
+        """drill_shop"""
+        return self.of(f"drill_{system}")
+
+    def copy_job(self, system: str) -> str:
+        """copy_shop"""
+        return self.of(f"copy_{system}")
+
+    def prune_job(self, system: str) -> str:
+        """prune_shop"""
+        return self.of(f"prune_{system}")
+
+    @property
+    def scrub_job(self) -> str:
+        """scrub — of the whole vault, whatever systems are in it"""
+        return self.of("scrub")
+
+    def schedule(self, job: str) -> str:
+        """backup_shop_schedule"""
+        return f"{job}_schedule"
+
+    def migration_sensor(self, system: str) -> str:
+        """pending_migrations_shop"""
+        return self.of(f"pending_migrations_{system}")
+
+    @property
+    def watch_sensor(self) -> str:
+        """watch"""
+        return self.of("watch")
+
+    @property
+    def alert_sensor(self) -> str:
+        """failure_alert"""
+        return self.of("failure_alert")
+
+    # ── what belongs together, and what waits for each other
+
+    def group(self, system: str) -> str:
+        """shop · team_a_shop"""
+        return self.of(system)
+
+    @property
+    def vault_group(self) -> str:
+        """vault"""
+        return self.of("vault")
+
+    @property
+    def resource(self) -> str:
+        """backups"""
+        return self.of("backups")
+
+    def pool(self, system: str) -> str:
+        """backup_shop — runs that share a pool wait for each other"""
+        return self.of(f"backup_{system}")
+
+    def copy_pool(self, system: str, name: str) -> str:
+        """copy_shop_offsite — a copy of one system to one place waits for the one before it"""
+        return self.of(f"copy_{system}_{name}")
+
+    # ── steps
+
+    def read_step(self, system: str) -> str:
+        """shop__read · team_a_shop__read"""
+        return self.of(f"{system}__read")
+
+    def tree_step(self, system: str, name: str) -> str:
+        """shop__files__media"""
+        return self.tree_key(system, name).to_python_identifier()
+
+    def retention_step(self, system: str) -> str:
+        """shop__retention"""
+        return self.retention_key(system).to_python_identifier()
+
+    def drill_step(self, system: str) -> str:
+        """shop__drill"""
+        return self.drill_key(system).to_python_identifier()
+
+    # ── assets
+
+    def schema_key(self, system: str) -> dg.AssetKey:
+        """shop/schema"""
+        return self.key(system, "schema")
+
+    def manifest_key(self, system: str) -> dg.AssetKey:
+        """shop/manifest"""
+        return self.key(system, "manifest")
+
+    def copy_key(self, system: str, name: str) -> dg.AssetKey:
+        """shop/copies/offsite"""
+        return self.key(system, "copies", name)
+
+    def retention_key(self, system: str) -> dg.AssetKey:
+        """shop/retention"""
+        return self.key(system, "retention")
+
+    def drill_key(self, system: str) -> dg.AssetKey:
+        """shop/drill"""
+        return self.key(system, "drill")
+
+    @property
+    def scrub_key(self) -> dg.AssetKey:
+        """vault/scrub"""
+        return self.key("vault", "scrub")
+
+    def table_key(self, system: str, component: str) -> dg.AssetKey:
+        """shop/tables/public.orders"""
+        return self.key(system, "tables", component)
+
+    def live_key(self, system: str, component: str) -> dg.AssetKey:
+        """shop/live/public.orders"""
+        return self.key(system, "live", component)
+
+    def tree_key(self, system: str, name: str) -> dg.AssetKey:
+        """shop/files/media"""
+        return self.key(system, "files", name)
+
+    def live_tree_key(self, system: str, name: str) -> dg.AssetKey:
+        """shop/live/files/media"""
+        return self.key(system, "live", "files", name)
 
 
-def drill_job(system: str) -> str:
-    """drill_shop"""
-    return f"drill_{system}"
-
-
-def copy_job(system: str) -> str:
-    """copy_shop"""
-    return f"copy_{system}"
-
-
-def prune_job(system: str) -> str:
-    """prune_shop"""
-    return f"prune_{system}"
-
-
-def migration_sensor(system: str) -> str:
-    """pending_migrations_shop"""
-    return f"pending_migrations_{system}"
-
-
-def read_step(system: str) -> str:
-    """shop__read"""
-    return f"{system}__read"
-
-
-def pool(system: str) -> str:
-    """backup_shop — runs that share a pool wait for each other"""
-    return f"backup_{system}"
-
-
-def schema_key(system: str) -> dg.AssetKey:
-    """shop/schema"""
-    return dg.AssetKey([system, "schema"])
-
-
-def manifest_key(system: str) -> dg.AssetKey:
-    """shop/manifest"""
-    return dg.AssetKey([system, "manifest"])
-
-
-def copy_key(system: str, name: str) -> dg.AssetKey:
-    """shop/copies/offsite"""
-    return dg.AssetKey([system, "copies", name])
-
-
-def copy_pool(system: str, name: str) -> str:
-    """copy_shop_offsite — a copy of one system to one place waits for the one before it"""
-    return f"copy_{system}_{name}"
-
-
-def retention_key(system: str) -> dg.AssetKey:
-    """shop/retention"""
-    return dg.AssetKey([system, "retention"])
-
-
-def drill_key(system: str) -> dg.AssetKey:
-    """shop/drill"""
-    return dg.AssetKey([system, "drill"])
-
-
-def table_key(system: str, component: str) -> dg.AssetKey:
-    """shop/tables/public.orders"""
-    return dg.AssetKey([system, "tables", component])
-
-
-def tree_key(system: str, name: str) -> dg.AssetKey:
-    """shop/files/media"""
-    return dg.AssetKey([system, "files", name])
-
-
-def tree_step(system: str, name: str) -> str:
-    """shop__files__media"""
-    return tree_key(system, name).to_python_identifier()
-
-
-def live_tree_key(system: str, name: str) -> dg.AssetKey:
-    """shop/live/files/media"""
-    return dg.AssetKey([system, "live", "files", name])
-
-
-def live_key(system: str, component: str) -> dg.AssetKey:
-    """shop/live/public.orders"""
-    return dg.AssetKey([system, "live", component])
+#: Of a configuration that has the code location to itself, and of runs from the command line.
+PLAIN = Names()
 
 
 def table_components(tables: Iterable[TableId]) -> dict[TableId, str]:

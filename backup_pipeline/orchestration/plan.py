@@ -16,6 +16,7 @@ import dagster as dg
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.project import Project
 from backup_pipeline.sources.base import InventoryTable
 
@@ -55,6 +56,7 @@ class SystemPlan:
     inventoried: bool
     #: The names of its file trees.
     trees: tuple[str, ...] = ()
+    names: Names = PLAIN
 
     def key_of(self, table: TableId) -> dg.AssetKey | None:
         return next((asset.key for asset in self.assets if asset.holds(table)), None)
@@ -71,41 +73,43 @@ class SystemPlan:
         return tuple(table.id for table in manifest.tables if table.id not in known)
 
 
-def plan_of(project: Project, system: str) -> SystemPlan:
+def plan_of(project: Project, system: str, names: Names = PLAIN) -> SystemPlan:
     inventory = project.known_inventory(system)
     trees = tuple(sorted(project.system(system).files))
     if inventory is None:
-        return SystemPlan(system, "", (), (), inventoried=False, trees=trees)
+        return SystemPlan(system, "", (), (), inventoried=False, trees=trees, names=names)
     taken = inventory.taken
     left_out = tuple(t for t in inventory.tables if t.left_out is not None)
     if len(taken) > project.system(system).table_assets:
-        assets = _one_a_schema(system, taken)
+        assets = _one_a_schema(names, system, taken)
     else:
-        assets = _one_a_table(system, taken)
-    return SystemPlan(system, inventory.engine.name, assets, left_out, inventoried=True, trees=trees)
+        assets = _one_a_table(names, system, taken)
+    return SystemPlan(
+        system, inventory.engine.name, assets, left_out, inventoried=True, trees=trees, names=names
+    )
 
 
-def _one_a_table(system: str, tables: tuple[InventoryTable, ...]) -> tuple[TableAsset, ...]:
+def _one_a_table(names: Names, system: str, tables: tuple[InventoryTable, ...]) -> tuple[TableAsset, ...]:
     components = naming.table_components(table.id for table in tables)
     return tuple(
         TableAsset(
-            naming.table_key(system, components[table.id]),
-            naming.live_key(system, components[table.id]),
+            names.table_key(system, components[table.id]),
+            names.live_key(system, components[table.id]),
             (table,),
         )
         for table in tables
     )
 
 
-def _one_a_schema(system: str, tables: tuple[InventoryTable, ...]) -> tuple[TableAsset, ...]:
+def _one_a_schema(names: Names, system: str, tables: tuple[InventoryTable, ...]) -> tuple[TableAsset, ...]:
     by_schema: dict[str, list[InventoryTable]] = {}
     for table in tables:
         by_schema.setdefault(table.id.schema, []).append(table)
     components = naming.schema_components(by_schema)
     return tuple(
         TableAsset(
-            naming.table_key(system, components[schema]),
-            naming.live_key(system, components[schema]),
+            names.table_key(system, components[schema]),
+            names.live_key(system, components[schema]),
             tuple(members),
             schema,
         )

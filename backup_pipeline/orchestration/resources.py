@@ -22,14 +22,12 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.project import Project
 from backup_pipeline.project.copying import Copied
 
 if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
-
-#: The key under which steps ask for it.
-KEY = "backups"
 
 
 class Judged(Protocol):
@@ -63,9 +61,18 @@ class Backups:
     #: Who is told of progress; the run's log unless a launcher says otherwise.
     listener: Listener | None = None
     kept: Kept = field(default_factory=Kept)
+    names: Names = PLAIN
 
     def listen(self, log: dg.DagsterLogManager) -> Listener:
         return self.listener or LogListener(log)
+
+
+def given(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext, names: Names
+) -> Backups:
+    """What the definitions, or a launcher, gave to the steps of this run."""
+    found: Backups = getattr(context.resources, names.resource)
+    return found
 
 
 @dataclass

@@ -8,31 +8,30 @@ from __future__ import annotations
 
 import dagster as dg
 
-from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.project import Project
 
 
 def schedules(project: Project, plan: SystemPlan) -> list[dg.ScheduleDefinition]:
     settings, zone = project.system(plan.system), project.settings.zone_of(plan.system)
-    found = []
+    found, names = [], plan.names
     if settings.schedule is not None:
         found.append(
             dg.ScheduleDefinition(
-                name=f"{naming.backup_job(plan.system)}_schedule",
-                job_name=naming.backup_job(plan.system),
+                name=names.schedule(names.backup_job(plan.system)),
+                job_name=names.backup_job(plan.system),
                 cron_schedule=settings.schedule,
                 execution_timezone=zone,
                 default_status=dg.DefaultScheduleStatus.RUNNING,
-                run_config={"ops": {naming.read_step(plan.system): {"config": {"kind": "scheduled"}}}},
+                run_config={"ops": {names.read_step(plan.system): {"config": {"kind": "scheduled"}}}},
                 description=f"Backs up {plan.system}: `{settings.schedule}` in {zone}.",
             )
         )
     if settings.drill_schedule is not None:
         found.append(
             dg.ScheduleDefinition(
-                name=f"{naming.drill_job(plan.system)}_schedule",
-                job_name=naming.drill_job(plan.system),
+                name=names.schedule(names.drill_job(plan.system)),
+                job_name=names.drill_job(plan.system),
                 cron_schedule=settings.drill_schedule,
                 execution_timezone=zone,
                 default_status=dg.DefaultScheduleStatus.RUNNING,

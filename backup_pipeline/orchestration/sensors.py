@@ -16,11 +16,10 @@ import dagster as dg
 
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
-from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.asset_checks import Outcome, judge_status
 from backup_pipeline.orchestration.copies import judge_copies
-from backup_pipeline.orchestration.jobs import SYSTEM_TAG
 from backup_pipeline.orchestration.keeping import daily_checks
+from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.tokens import digest_of
@@ -104,11 +103,11 @@ def set_of(state: Migrations) -> str:
 
 
 def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinition:
-    system = plan.system
+    system, names = plan.system, plan.names
 
     @dg.sensor(
-        name=naming.migration_sensor(system),
-        job_name=naming.backup_job(system),
+        name=names.migration_sensor(system),
+        job_name=names.backup_job(system),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Takes a pre-migration backup of {system} when its project holds migrations that the database "
@@ -126,7 +125,7 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
         seen = Seen.parse(context.cursor)
         if seen.set != name:
             seen = Seen(name, timestamp(now))
-        decision = decide(state.pending, seen, attempts_for(context.instance, system, name), now)
+        decision = decide(state.pending, seen, attempts_for(context.instance, names.tag(system), name), now)
         if decision.attempt is None:
             return dg.SensorResult(skip_reason=decision.why, cursor=seen.dump())
         context.log.info(decision.why)
@@ -140,14 +139,18 @@ def _request(plan: SystemPlan, state: Migrations, name: str, attempt: int) -> dg
     config = {"kind": "pre-migration", "pending": list(state.pending)}
     return dg.RunRequest(
         run_key=f"{name}-{attempt}",
-        run_config={"ops": {naming.read_step(plan.system): {"config": config}}},
-        tags={PENDING_TAG: name, SYSTEM_TAG: plan.system, "backup_pipeline/attempt": str(attempt)},
+        run_config={"ops": {plan.names.read_step(plan.system): {"config": config}}},
+        tags={
+            PENDING_TAG: name,
+            SYSTEM_TAG: plan.names.tag(plan.system),
+            "backup_pipeline/attempt": str(attempt),
+        },
     )
 
 
-def attempts_for(instance: dg.DagsterInstance, system: str, name: str) -> tuple[Attempt, ...]:
+def attempts_for(instance: dg.DagsterInstance, tag: str, name: str) -> tuple[Attempt, ...]:
     records = instance.get_run_records(
-        dg.RunsFilter(tags={PENDING_TAG: name, SYSTEM_TAG: system}), ascending=True, limit=1000
+        dg.RunsFilter(tags={PENDING_TAG: name, SYSTEM_TAG: tag}), ascending=True, limit=1000
     )
     return tuple(
         Attempt(
@@ -161,12 +164,12 @@ def attempts_for(instance: dg.DagsterInstance, system: str, name: str) -> tuple[
     )
 
 
-def watch(project: Project) -> dg.SensorDefinition:
+def watch(project: Project, names: Names) -> dg.SensorDefinition:
     """fresh, proven and copied, judged while nothing runs: the backup that silently stopped is what nobody looks for. And
     retention and storage, once a day: growth is only known to whoever looks again and again."""
 
     @dg.sensor(
-        name="watch",
+        name=names.watch_sensor,
         minimum_interval_seconds=600,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Judges the checks `fresh`, `proven` and `copied` of every system, and records them when they change; "
@@ -176,22 +179,22 @@ def watch(project: Project) -> dg.SensorDefinition:
         said = []
         for system in project.systems:
             with tick_failures_told(project):
-                outcomes = [(naming.manifest_key(system), one) for one in judge_status(project, system)]
-                outcomes += judge_copies(project, system)
+                outcomes = [(names.manifest_key(system), one) for one in judge_status(project, system)]
+                outcomes += judge_copies(project, system, names)
             for asset, outcome in outcomes:
                 key = dg.AssetCheckKey(asset, outcome.name)
                 if is_news(context.instance, key, outcome.passed, project.clock()):
-                    said.append(_report(context.instance, key, outcome, system))
-        for key, judge in daily_checks(project):
+                    said.append(_report(context.instance, key, outcome, names))
+        for key, judge in daily_checks(project, names):
             if is_old(context.instance, key, project.clock()):
                 with tick_failures_told(project):
-                    said.append(_report(context.instance, key, judge()))
+                    said.append(_report(context.instance, key, judge(), names))
         return dg.SkipReason("; ".join(said) or "nothing changed")
 
     return sense
 
 
-def _report(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcome, system: str = "") -> str:
+def _report(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcome, names: Names) -> str:
     result = outcome.result(key.asset_key)
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
@@ -203,7 +206,8 @@ def _report(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcom
             description=result.description,
         )
     )
-    of_a_backup = system and key.asset_key == naming.manifest_key(system)
+    system = names.system_of_key(key.asset_key)
+    of_a_backup = key.asset_key == names.manifest_key(system)
     what = system if of_a_backup else key.asset_key.to_user_string()
     return f"{what}: {outcome.name} {'passed' if outcome.passed else 'failed'}"
 

@@ -14,8 +14,9 @@ import dagster as dg
 
 from backup_pipeline.errors import ConfigError, NotFound
 from backup_pipeline.model.manifest import Kind, Manifest
-from backup_pipeline.orchestration import naming
-from backup_pipeline.project import Project
+from backup_pipeline.orchestration.naming import Names
+from backup_pipeline.orchestration.plan import SystemPlan
+from backup_pipeline.orchestration.resources import Backups
 
 
 def kind(text: str) -> Kind:
@@ -29,16 +30,14 @@ def digest_of(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def manifest_follows(context: dg.AssetExecutionContext, system: str) -> bool:
+def manifest_follows(context: dg.AssetExecutionContext, names: Names, system: str) -> bool:
     """Whether this run, as it was launched or narrowed, has the step that commits."""
-    return _has_step(context, naming.manifest_key(system))
+    return _has_step(context, names.manifest_key(system))
 
 
-def trees_that_follow(
-    context: dg.AssetExecutionContext, system: str, names: Iterable[str]
-) -> tuple[str, ...]:
+def trees_that_follow(context: dg.AssetExecutionContext, plan: SystemPlan) -> tuple[str, ...]:
     """The file trees whose steps are in this run."""
-    return tuple(name for name in names if _has_step(context, naming.tree_key(system, name)))
+    return tuple(name for name in plan.trees if _has_step(context, plan.names.tree_key(plan.system, name)))
 
 
 def _has_step(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
@@ -48,42 +47,42 @@ def _has_step(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     return key in context.job_def.asset_layer.executable_asset_keys
 
 
-def commit_of_this_run(context: dg.AssetExecutionContext, project: Project, system: str) -> Manifest:
+def commit_of_this_run(context: dg.AssetExecutionContext, backups: Backups, system: str) -> Manifest:
     """Commit the draft of this run, or of the run that it was re-executed from."""
     run = context.run
     for token in dict.fromkeys((run.run_id, run.parent_run_id, run.root_run_id)):
         if token is None:
             continue
         try:
-            return project.commit(system, token=token)
+            return backups.project.commit(system, token=token)
         except NotFound:
-            done = committed_by(context.instance, project, system, token)
+            done = committed_by(context.instance, backups, system, token)
             if done is not None:
-                return project.vault.manifest(system, done)
+                return backups.project.vault.manifest(system, done)
     raise NotFound(
         f"this run has read nothing of {system}, so there is nothing to commit",
-        remedy=f"run the job {naming.backup_job(system)}, or select the tables together with the manifest",
+        remedy=f"run the job {backups.names.backup_job(system)}, or select the tables together with the manifest",
     )
 
 
 def backup_of_run(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, project: Project, system: str
+    instance: dg.DagsterInstance, run: dg.DagsterRun, backups: Backups, system: str
 ) -> str | None:
     """The backup that a run, or the one that it was re-executed from, has committed."""
     for token in dict.fromkeys((run.run_id, run.parent_run_id, run.root_run_id)):
-        done = token and committed_by(instance, project, system, token)
+        done = token and committed_by(instance, backups, system, token)
         if done:
             return done
     return None
 
 
-def committed_by(instance: dg.DagsterInstance, project: Project, system: str, run_id: str) -> str | None:
+def committed_by(instance: dg.DagsterInstance, backups: Backups, system: str, run_id: str) -> str | None:
     """A run that was killed just after its commit left no draft: its backup is known by what it recorded."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
         made = entry.asset_materialization
-        if made is None or made.asset_key.path[0] != system:
+        if made is None or backups.names.system_of_key(made.asset_key) != system:
             continue
         value = made.metadata.get("backup")
-        if value is not None and str(value.value) in project.vault.ids(system):
+        if value is not None and str(value.value) in backups.project.vault.ids(system):
             return str(value.value)
     return None

@@ -13,10 +13,10 @@ from backup_pipeline.config import SystemSettings
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import Incomplete, NotFound
 from backup_pipeline.model.manifest import FileTree, Manifest
-from backup_pipeline.orchestration import naming, tokens
+from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import KEY, Backups, acting
+from backup_pipeline.orchestration.resources import Backups, acting, given
 from backup_pipeline.project import Project, trees
 
 
@@ -31,8 +31,8 @@ def live_trees(project: Project, plan: SystemPlan) -> list[dg.AssetSpec]:
     """The living folders, so that lineage goes all the way back to them."""
     return [
         dg.AssetSpec(
-            naming.live_tree_key(plan.system, name),
-            group_name=plan.system,
+            plan.names.live_tree_key(plan.system, name),
+            group_name=plan.names.group(plan.system),
             description=f"The live files {name} of {plan.system}. Not made by a backup; what is read from.",
             kinds={_kind(tree), "source"},
         )
@@ -46,25 +46,27 @@ def _kind(tree: FilesSettings) -> str:
 
 def tree_assets(project: Project, plan: SystemPlan) -> list[dg.AssetsDefinition]:
     settings = project.system(plan.system)
-    return [_tree_asset(plan.system, name, settings) for name in settings.files]
+    return [_tree_asset(plan, name, settings) for name in settings.files]
 
 
-def _tree_asset(system: str, name: str, settings: SystemSettings) -> dg.AssetsDefinition:
+def _tree_asset(plan: SystemPlan, name: str, settings: SystemSettings) -> dg.AssetsDefinition:
+    system, names = plan.system, plan.names
+
     @dg.asset(
-        key=naming.tree_key(system, name),
+        key=names.tree_key(system, name),
         # After the snapshot: every file that a row of this backup names can be there.
-        deps=[naming.schema_key(system), naming.live_tree_key(system, name)],
-        group_name=system,
+        deps=[names.schema_key(system), names.live_tree_key(system, name)],
+        group_name=names.group(system),
         kinds={_kind(settings.files[name])},
         owners=list(settings.owners),
         tags=dict(settings.tags),
-        pool=naming.pool(system),
-        required_resource_keys={KEY},
+        pool=names.pool(system),
+        required_resource_keys={names.resource},
         description=f"The files {name} of {system}, as they were right after the snapshot of the rows. What "
         "did not change since the backup before is not read again; a content is stored once.",
     )
     def tree(context: dg.AssetExecutionContext, config: TreeConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        backups: Backups = getattr(context.resources, KEY)
+        backups = given(context, names)
         with acting(context, backups, "backup", system, concludes=False) as done:
             return _read(context, backups, system, name, done, full=config.full)
 
@@ -112,7 +114,7 @@ def _into_the_draft(
                 project, system, name, token=token, full=full, listener=backups.listen(context.log)
             )
         except NotFound:
-            done = tokens.committed_by(context.instance, project, system, token)
+            done = tokens.committed_by(context.instance, backups, system, token)
             if done is not None and (committed := project.vault.manifest(system, done)).tree(name):
                 return committed
     return None

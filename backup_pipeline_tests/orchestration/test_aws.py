@@ -18,7 +18,8 @@ from dagster_aws.secretsmanager import SecretsManagerResource
 from backup_pipeline.accounts import aws_secrets
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.orchestration.resources import KEY, Backups
+from backup_pipeline.orchestration.naming import PLAIN
+from backup_pipeline.orchestration.resources import Backups
 from backup_pipeline.project import Project
 from backup_pipeline.project.trees import open_tree
 from backup_pipeline.sources.files.bucket import BucketSource
@@ -73,8 +74,8 @@ def test_the_stores_use_the_resource_that_a_dagster_user_gives(
     monkeypatch.setenv("THE_SECRET", rclone_server.secret_access_key)
     assert run(definitions, instance)
     used: Any = definitions.resources
-    assert isinstance(used[KEY], Backups)
-    assert used[KEY].project.vault.ids("shop")
+    assert isinstance(used[PLAIN.resource], Backups)
+    assert used[PLAIN.resource].project.vault.ids("shop")
     assert used["s3"] is given
 
 
@@ -115,7 +116,7 @@ def test_a_store_that_says_who_it_is_stays_that(shop: Shop, rclone_server: S3Ser
     wrong = S3Resource(endpoint_url="http://127.0.0.1:1", aws_access_key_id="x", aws_secret_access_key="y")
     definitions = build_defs(project, resources={"s3": wrong})
     resources: Any = definitions.resources
-    assert list(resources[KEY].project.vault.systems()) == []
+    assert list(resources[PLAIN.resource].project.vault.systems()) == []
 
 
 def test_settings_with_a_bucket_offer_their_client_to_other_assets(
@@ -210,7 +211,7 @@ def test_a_bucket_among_the_file_trees_is_read_with_the_same_resource(
         aws_secret_access_key=rclone_server.secret_access_key,
     )
     resources: Any = build_defs(project, resources={"s3": given}).resources
-    settings = resources[KEY].project.settings
+    settings = resources[PLAIN.resource].project.settings
     source = open_tree(settings, settings.systems["shop"].files["media"])
     assert isinstance(source, BucketSource)
     assert source.access.endpoint == rclone_server.endpoint

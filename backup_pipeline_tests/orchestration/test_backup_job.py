@@ -17,7 +17,7 @@ from backup_pipeline.vault import layout
 from backup_pipeline_tests.orchestration.conftest import Failure, Impatient, Shop
 
 ORDERS = Key(["shop", "tables", "main.orders"])
-MANIFEST = naming.manifest_key("shop")
+MANIFEST = naming.PLAIN.manifest_key("shop")
 CHECKS = {"complete", "integrity", "row_counts", "foreign_keys", "schema_drift", "fresh", "proven"}
 
 
@@ -109,7 +109,20 @@ def test_tables_without_the_manifest_are_committed_all_the_same(
     assert list(shop.project.vault.store.list(layout.drafts_prefix("shop"))) == []
 
 
-@pytest.mark.parametrize("select", [["shop/manifest"], ["shop/schema"], ["shop/schema", "shop/manifest"]])
+def test_the_manifest_alone_makes_a_full_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
+    """What everybody clicks first."""
+    result = shop.run(instance, select=["shop/manifest"])
+    assert result.success
+    manifest = shop.project.show("shop")
+    assert (manifest.scope, len(manifest.tables)) == ("full", 4)
+    assert recorded(instance, MANIFEST)["backup"] == manifest.id
+    assert evaluations(result)["complete"].passed
+    again = shop.run(instance, select=["shop/manifest"])
+    assert again.success
+    assert len(shop.project.vault.ids("shop")) == 2
+
+
+@pytest.mark.parametrize("select", [["shop/schema"], ["shop/schema", "shop/manifest"]])
 def test_a_selection_that_would_be_no_backup_is_refused_with_the_remedy(
     shop: Shop, instance: dg.DagsterInstance, said: Failure, select: list[str]
 ) -> None:
@@ -238,7 +251,7 @@ def test_a_damaged_backup_blocks_the_drill(shop: Shop, instance: dg.DagsterInsta
     found = evaluations(result)
     assert not found["integrity"].passed
     assert found["integrity"].severity is dg.AssetCheckSeverity.ERROR
-    assert instance.get_latest_materialization_event(naming.drill_key("shop")) is None
+    assert instance.get_latest_materialization_event(naming.PLAIN.drill_key("shop")) is None
 
 
 def test_a_failure_holds_a_remedy_and_no_secret(
@@ -274,7 +287,7 @@ def test_the_drill_proves_the_newest_backup(shop: Shop, instance: dg.DagsterInst
     assert shop.run(instance).success
     result = shop.run(instance, job="drill_shop")
     assert result.success
-    found = recorded(instance, naming.drill_key("shop"))
+    found = recorded(instance, naming.PLAIN.drill_key("shop"))
     assert found["backup"] == shop.project.vault.resolve("shop", "latest")
     assert found["recovery_seconds"] > 0
     assert {name: one.passed for name, one in evaluations(result).items()} == {"fresh": True, "proven": True}
@@ -283,7 +296,9 @@ def test_the_drill_proves_the_newest_backup(shop: Shop, instance: dg.DagsterInst
 def test_backup_and_drill_in_one_run_drill_that_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
     job = build_defs(shop.project).resolve_implicit_global_asset_job_def()
     assert job.execute_in_process(instance=instance).success
-    assert recorded(instance, naming.drill_key("shop"))["backup"] == recorded(instance, MANIFEST)["backup"]
+    assert (
+        recorded(instance, naming.PLAIN.drill_key("shop"))["backup"] == recorded(instance, MANIFEST)["backup"]
+    )
 
 
 def test_many_tables_share_one_asset_a_schema(shop: Shop, instance: dg.DagsterInstance) -> None:

@@ -16,7 +16,7 @@ from backup_pipeline.project.copying import Copied
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 
 TWO = "copies: {disk: ./disk, offsite: {url: ./offsite, within: 1h}}"
-DISK, OFFSITE = naming.copy_key("shop", "disk"), naming.copy_key("shop", "offsite")
+DISK, OFFSITE = naming.PLAIN.copy_key("shop", "disk"), naming.PLAIN.copy_key("shop", "offsite")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_one_copy_that_fails_keeps_no_other_from_being_made_and_the_run_fails(
     (copied.folder / "disk").write_text("this is no folder")
     result = copied.run(instance)
     assert not result.success
-    assert instance.get_latest_materialization_event(naming.manifest_key("shop")) is not None
+    assert instance.get_latest_materialization_event(naming.PLAIN.manifest_key("shop")) is not None
     assert instance.get_latest_materialization_event(DISK) is None
     assert metadata(instance, OFFSITE)["copied"] == 1
     assert "Not a directory" in said(result)

@@ -49,7 +49,7 @@ def test_the_history_can_be_in_postgres(
     manifest = run_backup(shop.project, "shop")
     with open_instance(shop.project) as instance:
         assert "Postgres" in type(instance.event_log_storage).__name__
-        event = instance.get_latest_materialization_event(naming.manifest_key("shop"))
+        event = instance.get_latest_materialization_event(naming.PLAIN.manifest_key("shop"))
         assert event is not None
         assert event.asset_materialization is not None
         assert event.asset_materialization.metadata["backup"].value == manifest.id

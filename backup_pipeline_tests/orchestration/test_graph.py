@@ -33,7 +33,7 @@ def keys(defs: dg.Definitions) -> set[str]:
 def test_every_name_becomes_a_key_of_its_own(tables: list[TableId]) -> None:
     components = naming.table_components(tables)
     assert set(components) == set(tables)
-    outputs = {naming.table_key("shop", one).to_python_identifier() for one in components.values()}
+    outputs = {naming.PLAIN.table_key("shop", one).to_python_identifier() for one in components.values()}
     assert len(outputs) == len(tables)
     assert all(re.fullmatch(r"\w+", output, re.ASCII) for output in outputs)
 
@@ -59,8 +59,8 @@ def test_the_graph_of_a_system(shop: Shop) -> None:
         Key(["shop", "live", "main.orders"])
     }
     assert not graph.get(Key(["shop", "live", "main.orders"])).is_executable
-    assert len(graph.get(naming.manifest_key("shop")).parent_keys) == 5
-    manifest = next(s for s in defs.resolve_all_asset_specs() if s.key == naming.manifest_key("shop"))
+    assert len(graph.get(naming.PLAIN.manifest_key("shop")).parent_keys) == 5
+    manifest = next(s for s in defs.resolve_all_asset_specs() if s.key == naming.PLAIN.manifest_key("shop"))
     assert manifest.group_name == "shop"
     assert list(manifest.owners) == ["team:ops"]
     assert manifest.tags["tier"] == "gold"
@@ -137,7 +137,7 @@ def test_definitions_load_without_a_database_a_secret_or_an_inventory(tmp_path: 
     defs = build_defs(Project.load(tmp_path / "backup.yaml", environ={}))
     dg.Definitions.validate_loadable(defs)
     assert {"shop/schema", "shop/manifest", "shop/drill", "blog/manifest"} <= keys(defs)
-    spec = next(s for s in defs.resolve_all_asset_specs() if s.key == naming.schema_key("shop"))
+    spec = next(s for s in defs.resolve_all_asset_specs() if s.key == naming.PLAIN.schema_key("shop"))
     assert "backup-pipeline inventory shop" in (spec.description or "")
     result = defs.resolve_job_def("backup_shop").execute_in_process(raise_on_error=False)
     assert not result.success

@@ -51,10 +51,37 @@ def test_the_prune_job_prunes_says_why_and_checks_what_is_left(
     assert len(kept.project.vault.ids("shop")) == 2
 
 
-def test_a_dry_run_from_the_launchpad_changes_nothing(kept: Shop, instance: dg.DagsterInstance) -> None:
-    config = {"ops": {"shop__retention": {"config": {"dry_run": True}}}}
+def test_to_materialize_everything_makes_a_backup_and_deletes_nothing(
+    kept: Shop, instance: dg.DagsterInstance
+) -> None:
+    """The button "Materialize all" once turned 18 backups into 4."""
+    before = kept.project.vault.ids("shop")
+    result = (
+        build_defs(kept.project).resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
+    )
+    assert result.success
+    after = kept.project.vault.ids("shop")
+    assert set(before) < set(after)
+    told = {
+        name: value.value
+        for name, value in result.asset_materializations_for_node("shop__retention")[0].metadata.items()
+    }
+    assert (told["kept"], told["forgotten"], told["would_forget"]) == (2, 0, len(after) - 2)
+    config = {"ops": {"shop__retention": {"config": {"delete": False}}}}
     kept.job("prune_shop").execute_in_process(instance=instance, run_config=config)
-    assert len(kept.project.vault.ids("shop")) == 4
+    assert kept.project.vault.ids("shop") == after
+
+
+def test_the_schedule_prunes_as_the_job_does(kept: Shop, instance: dg.DagsterInstance) -> None:
+    kept.configure(top="retention: {last: 1, schedule: '0 5 * * *'}\n")
+    defs = build_defs(kept.project)
+    schedule = defs.resolve_schedule_def("prune_shop_schedule")
+    with dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def()) as context:
+        tick = schedule.evaluate_tick(context)
+    assert tick.run_requests is not None
+    (request,) = tick.run_requests
+    kept.job("prune_shop").execute_in_process(instance=instance, run_config=request.run_config or None)
+    assert len(kept.project.vault.ids("shop")) == 1
 
 
 def test_a_prune_that_meets_another_one_waits_for_it(kept: Shop, instance: dg.DagsterInstance) -> None:
@@ -84,7 +111,7 @@ def test_the_copies_that_say_so_are_pruned_after_the_vault(
     for name in ("near", "far", "gone"):
         copying.copy(shop.project, "shop", target=name)
     job = shop.job("prune_shop")
-    dry = {"ops": {"shop__retention": {"config": {"dry_run": True}}}}
+    dry = {"ops": {"shop__retention": {"config": {"delete": False}}}}
     told = metadata(job.execute_in_process(instance=instance, run_config=dry))
     assert (told["forgotten"], told["would_forget_in_near"]) == (0, 2)
     assert len(shop.project.copy("near").ids("shop")) == 4

@@ -45,12 +45,12 @@ def test_a_backup_and_a_drill_are_in_the_history_of_this_machine(
         runs = instance.get_runs()
         assert [run.job_name for run in runs] == ["drill_shop", "backup_shop"]
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
-        event = instance.get_latest_materialization_event(naming.manifest_key("shop"))
+        event = instance.get_latest_materialization_event(naming.PLAIN.manifest_key("shop"))
         assert event is not None
         assert event.run_id == runs[1].run_id
         assert event.asset_materialization is not None
         assert event.asset_materialization.metadata["backup"].value == manifest.id
-        check = dg.AssetCheckKey(naming.manifest_key("shop"), "proven")
+        check = dg.AssetCheckKey(naming.PLAIN.manifest_key("shop"), "proven")
         history = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
         passed = [
             one.evaluation.passed for one in history if isinstance(one.evaluation, dg.AssetCheckEvaluation)

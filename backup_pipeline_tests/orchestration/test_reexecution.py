@@ -62,8 +62,8 @@ def test_a_backup_is_finished_from_its_failure(
         )
         assert second.success
         steps = {event.step_key for event in second.all_events if event.is_step_success}
-        assert naming.read_step("shop") not in steps, "nothing was read again"
-        event = instance.get_latest_materialization_event(naming.manifest_key("shop"))
+        assert naming.PLAIN.read_step("shop") not in steps, "nothing was read again"
+        event = instance.get_latest_materialization_event(naming.PLAIN.manifest_key("shop"))
         assert event is not None
         assert event.asset_materialization is not None
         (backup,) = shop.project.vault.ids("shop")
