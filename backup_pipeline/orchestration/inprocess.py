@@ -34,9 +34,6 @@ from backup_pipeline.project.copying import Copied
 if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
 
-#: The location's name in workspace.yaml: this is how the UI finds the runs of a job.
-_REPOSITORY_TAG = {".dagster/repository": "__repository__@backup_pipeline"}
-
 
 def backup(
     project: Project,
@@ -239,7 +236,7 @@ def _execute(
                 instance=opened.instance,
                 asset_selection=run.selection,
                 run_id=run_id,
-                tags={SYSTEM_TAG: PLAIN.tag(system), **_REPOSITORY_TAG, **processes.tags()},
+                tags={SYSTEM_TAG: PLAIN.tag(system), **processes.tags()},
             )
         except StepFailure as failure:
             if isinstance(failure.original, BackupError):

@@ -22,6 +22,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.project import Project
 from backup_pipeline.project.copying import Copied
@@ -150,6 +151,8 @@ def acting(
     """`failures_told`, and a line in the log of acts. Of a step that is a part of an act (`concludes`), a failure only."""
     act = Act(verb, system=system, place=place, origin="dagster", run=context.run.run_id)
     done, began = Doing(act, concludes), time.monotonic()
+    if backups.listener is not None:
+        processes.locate(context.instance, context.run.run_id)
     try:
         with failures_told(backups.project):
             yield done
