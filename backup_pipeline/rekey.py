@@ -21,7 +21,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, Segment
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.vault import lock, recover, recover_files
+from backup_pipeline.vault import keeping, lock, recover, recover_files
 from backup_pipeline.vault.blocks import Piece, pieces_of
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.objects import read_blocks
@@ -37,6 +37,8 @@ class UnderOthers:
     bytes: int
     #: Its manifest as well.
     manifest: bool
+    #: Why it is pinned, and so not removed by any rule; None: it is not.
+    pinned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ def under_others(vault: Vault, system: str) -> Iterator[UnderOthers]:
             continue  # `verify` names it
         sizes = [one.size for one in outline.objects if (one.recipients or outline.recipients) != current]
         if sizes or outline.recipients != current:
-            yield UnderOthers(identifier, len(sizes), sum(sizes), outline.recipients != current)
+            pin = keeping.pin_of(vault.store, system, identifier)
+            pinned = None if pin is None else pin.reason
+            yield UnderOthers(identifier, len(sizes), sum(sizes), outline.recipients != current, pinned)
 
 
 def rekey(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
@@ -60,7 +61,8 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
         for name, (whole, broken) in zip(names, surveys, strict=True):
             page.heading(f"{name}: {plural(len(whole) + len(broken), 'backup')}")
             if whole:
-                page.table(HEADERS, [_row(line) for line in whole], right=FLUSH_RIGHT)
+                zone = ZoneInfo(project.settings.zone_of(name))
+                page.table(HEADERS, [_row(line, zone) for line in whole], right=FLUSH_RIGHT)
             for line in broken:
                 page.line(f"{line.id}  {page.style('DAMAGED', 'red', bold=True)}  {line.why}")
             if not whole and not broken:
@@ -80,7 +82,7 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     return Outcome(listing, page, failure)
 
 
-def _row(line: Listed) -> tuple[str, ...]:
+def _row(line: Listed, zone: ZoneInfo) -> tuple[str, ...]:
     notes = ["encrypted"] if line.tables is None else []
     notes += [plural(line.left_out, "left out", "left out")] if line.left_out else []
     notes += [plural(line.files, "file")] if line.files else []
@@ -98,11 +100,11 @@ def _row(line: Listed) -> tuple[str, ...]:
         size(line.stored),
         duration(line.seconds),
         share(line.reused_chunks, line.chunks),
-        moment(line.verified_at),
-        moment(line.proven_at),
+        moment(line.verified_at, zone),
+        moment(line.proven_at, zone),
         ", ".join(notes),
     )
 
 
-def moment(text: str | None) -> str:
-    return day(parse_timestamp(text)) if text else "–"
+def moment(text: str | None, zone: ZoneInfo) -> str:
+    return day(parse_timestamp(text), zone) if text else "–"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -60,7 +61,8 @@ def verb(call: Call, system: str | None, dry_run: bool, copy: str | None, despit
             despite_anomaly=despite_anomaly,
             listener=listener,
         )
-    return Outcome({"report": report}, lambda page: show(page, report), failure(report), answer=dry_run)
+    zone = ZoneInfo(call.project.settings.timezone)
+    return Outcome({"report": report}, lambda page: show(page, report, zone), failure(report), answer=dry_run)
 
 
 def failure(report: PruneReport) -> NotPruned | None:
@@ -71,7 +73,7 @@ def failure(report: PruneReport) -> NotPruned | None:
     return NotPruned(f"{bad[0].message}{more}", remedy=bad[0].remedy)
 
 
-def show(page: Page, report: PruneReport) -> None:
+def show(page: Page, report: PruneReport, zone: ZoneInfo) -> None:
     for plan in report.systems:
         _system(page, plan)
     page.line()
@@ -81,7 +83,7 @@ def show(page: Page, report: PruneReport) -> None:
     page.line(f"{plural(going, 'backup')} {would}forgotten in {report.address}")
     page.line(f"{size(report.freed.bytes)} {would}freed now, in {plural(report.freed.objects, 'object')}")
     if report.waiting.objects:
-        when = f", from {day(parse_timestamp(report.next_at))} on" if report.next_at else ""
+        when = f", from {day(parse_timestamp(report.next_at), zone)} on" if report.next_at else ""
         page.line(
             f"{size(report.waiting.bytes)} in {plural(report.waiting.objects, 'object')} later, when the grace time is over{when}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -13,7 +14,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, number, plural, size
 
 if TYPE_CHECKING:
-    from backup_pipeline.rekey import RekeyReport
+    from backup_pipeline.rekey import RekeyReport, UnderOthers
 
 HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
 
@@ -42,15 +43,19 @@ def verb(call: Call, system: str, dry_run: bool) -> Outcome:
     call.interrupted = lambda: "no backup was changed; what was written is found again by the next run"
     with call.progress(f"rekey {system}") as listener:
         report = keys.rekey(project, system, dry_run=dry_run, listener=listener)
-    gone = {one.id: keys.gone_by(project.settings, system, one.id) for one in report.others}
+    gone = {
+        one.id: keys.gone_by(project.settings, system, one.id) if one.pinned is None else None
+        for one in report.others
+    }
+    zone = ZoneInfo(project.settings.zone_of(system))
     data = {
         "report": report,
         "gone_by": {name: moment.isoformat() if moment else None for name, moment in gone.items()},
     }
-    return Outcome(data, lambda page: _page(page, report, gone), answer=dry_run)
+    return Outcome(data, lambda page: _page(page, report, gone, zone), answer=dry_run)
 
 
-def _page(page: Page, report: RekeyReport, gone: dict[str, datetime | None]) -> None:
+def _page(page: Page, report: RekeyReport, gone: dict[str, datetime | None], zone: ZoneInfo) -> None:
     what = f"{plural(report.objects, 'object')} ({size(report.bytes)}) of {report.system} {report.id}"
     if report.new_id:
         page.line(
@@ -72,7 +77,7 @@ def _page(page: Page, report: RekeyReport, gone: dict[str, datetime | None]) -> 
                 number(one.objects),
                 size(one.bytes),
                 "too" if one.manifest else "",
-                _gone(gone.get(one.id)),
+                _gone(one, gone.get(one.id), zone),
             )
             for one in report.others
         ],
@@ -80,5 +85,7 @@ def _page(page: Page, report: RekeyReport, gone: dict[str, datetime | None]) -> 
     page.line("Keep the old key as long as one of them is needed; `forget` removes one now.")
 
 
-def _gone(moment: datetime | None) -> str:
-    return day(moment) if moment else "no retention removes it"
+def _gone(one: UnderOthers, moment: datetime | None, zone: ZoneInfo) -> str:
+    if one.pinned is not None:
+        return "never: it is pinned"
+    return day(moment, zone) if moment else "no retention removes it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -48,17 +49,18 @@ def verb(call: Call, window: int | None, everything: bool, copy: str | None) -> 
         found = keeping.scrub(
             call.project, copy=copy, window_days=window, everything=everything, listener=listener
         )
+    zone = ZoneInfo(call.project.settings.timezone)
     return Outcome(
         {"scrub": found},
-        lambda page: _show(page, found),
+        lambda page: _show(page, found, zone),
         failure_of(found.report, "the scrub"),
         answer=False,
     )
 
 
-def _show(page: Page, found: ScrubReport) -> None:
+def _show(page: Page, found: ScrubReport, zone: ZoneInfo) -> None:
     show_report(page, found.report)
-    since = f", the oldest of it on {day(parse_timestamp(found.oldest))}" if found.oldest else ""
+    since = f", the oldest of it on {day(parse_timestamp(found.oldest), zone)}" if found.oldest else ""
     page.line(
         f"read {share(found.read, 256)} of the vault now; {share(found.covered, 256)} within the window{since}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -48,18 +49,19 @@ def verb(
     line = project.listed(system, manifest.id)
     proofs = project.vault.proofs(system, manifest.id)
     data = {"backup": line, "manifest": manifest, "proofs": proofs}
+    zone = ZoneInfo(project.settings.zone_of(system))
 
     def page(page: Page) -> None:
-        _head(page, manifest, line)
+        _head(page, manifest, line, zone)
         _tables(page, manifest, every=tables)
         trees(page, manifest)
         _rest(page, manifest)
-        _proofs(page, line, proofs)
+        _proofs(page, line, proofs, zone)
 
     return Outcome(data, page)
 
 
-def _head(page: Page, manifest: Manifest, line: Listed) -> None:
+def _head(page: Page, manifest: Manifest, line: Listed, zone: ZoneInfo) -> None:
     page.heading(f"{manifest.system} {manifest.id}")
     taken = moment_of(manifest.id)
     engine = manifest.engine
@@ -67,8 +69,8 @@ def _head(page: Page, manifest: Manifest, line: Listed) -> None:
     page.facts(
         [
             ("kind", f"{manifest.kind}, {manifest.scope}" + (", DEGRADED" if manifest.degraded else "")),
-            ("snapshot", when(parse_timestamp(manifest.snapshot_at))),
-            ("begun", f"{when(taken)}; took {duration(line.seconds)}"),
+            ("snapshot", when(parse_timestamp(manifest.snapshot_at), zone)),
+            ("begun", f"{when(taken, zone)}; took {duration(line.seconds)}"),
             ("engine", f"{engine.name} {engine.version}" + (f" ({details})" if details else "")),
             ("content", content(line)),
             ("stored", f"{size(line.stored)} in the vault, objects that other backups share included"),
@@ -186,7 +188,7 @@ def left_out(page: Page, manifest: Manifest) -> None:
         )
 
 
-def _proofs(page: Page, line: Listed, proofs: Sequence[Proof]) -> None:
+def _proofs(page: Page, line: Listed, proofs: Sequence[Proof], zone: ZoneInfo) -> None:
     page.heading("Proofs")
     if not proofs:
         page.line(
@@ -198,7 +200,7 @@ def _proofs(page: Page, line: Listed, proofs: Sequence[Proof]) -> None:
         errors = sum(1 for finding in proof.findings if finding.severity == "error")
         word = page.style("passed", "green") if proof.ok else page.style("FAILED", "red", bold=True)
         page.line(
-            f"{proof.kind} {word} {when(at)}, {age(_now() - at)}, in {duration(proof.seconds)}"
+            f"{proof.kind} {word} {when(at, zone)}, {age(_now() - at)}, in {duration(proof.seconds)}"
             + (f" ({counted})" if counted else "")
             + (f": {plural(errors, 'error')}" if errors else "")
         )

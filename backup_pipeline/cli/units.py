@@ -1,8 +1,8 @@
-"""Figures as people read them: powers of 1024 by their right names, times with their zone."""
+"""Figures as people read them: powers of 1024 by their right names, times in the zone of their system."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 
 def size(count: float) -> str:
@@ -58,16 +58,17 @@ def age(delta: timedelta) -> str:
     return "just now" if seconds < 10 else f"{duration(seconds)} ago"
 
 
-def when(moment: datetime, zone: tzinfo | None = None) -> str:
-    """2026-11-21 03:00:00 CET (02:00:00 UTC); `zone` is this machine's unless given."""
-    local = moment.astimezone(zone)
-    world = moment.astimezone(UTC)
-    if local.utcoffset() == timedelta(0):
-        return f"{world:%Y-%m-%d %H:%M:%S} UTC"
-    there = f"{world:%H:%M:%S}" if world.date() == local.date() else f"{world:%Y-%m-%d %H:%M:%S}"
-    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()} ({there} UTC)"
+def when(moment: datetime, zone: tzinfo) -> str:
+    """2026-11-21 03:00:00 +01:00. Every time in a text is in the zone of its system, which is the zone of its schedules,
+    with the offset; ids and JSON are in UTC."""
+    return _with_offset(moment.astimezone(zone), "%Y-%m-%d %H:%M:%S")
 
 
-def day(moment: datetime) -> str:
-    """For a column: the minute, in UTC like the ids beside it."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+def day(moment: datetime, zone: tzinfo) -> str:
+    """For a column: the minute."""
+    return _with_offset(moment.astimezone(zone), "%Y-%m-%d %H:%M")
+
+
+def _with_offset(local: datetime, form: str) -> str:
+    offset = f"{local:%z}"  # +0100; %:z is of Python 3.12
+    return f"{local:{form}} {offset[:3]}:{offset[3:5]}" if local.utcoffset() else f"{local:{form}} UTC"

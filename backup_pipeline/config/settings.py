@@ -200,7 +200,9 @@ class Settings(Strict):
         return self.systems[name]
 
     def zone_of(self, name: str) -> str:
-        return self.system(name).timezone or self.timezone
+        """Of a system that left the configuration it is that of the configuration."""
+        own = self.systems[name].timezone if name in self.systems else None
+        return own or self.timezone
 
     def resolve(self, path: Path | str | Deferred) -> Path:
         return (self.base / Path(path).expanduser()).resolve()

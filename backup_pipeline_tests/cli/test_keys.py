@@ -232,6 +232,17 @@ def test_rekey_from_the_command_line(home: Path, capsys: pytest.CaptureFixture[s
     code, out, err = run(capsys, "rekey", "shop", "--dry-run", "--config", changed)
     assert code == 0, err
     assert "no retention removes it" in out
+    with Path(changed).open("a") as file:
+        file.write("retention: {daily: 7}\n")
+    kept = json.loads(run(capsys, "list", "shop", "--json", "--config", changed)[1])["data"]["backups"][0][
+        "id"
+    ]
+    out = run(capsys, "rekey", "shop", "--dry-run", "--config", changed)[1]
+    assert re.search(rf"{kept} .* 20\d\d-\d\d-\d\d \d\d:\d\d UTC\n", out), out
+    # No rule removes what is pinned, so no date is promised.
+    run(capsys, "pin", "shop", kept, "--reason", "the audit", "--config", changed)
+    out = run(capsys, "rekey", "shop", "--dry-run", "--config", changed)[1]
+    assert re.search(rf"{kept} .* never: it is pinned\n", out), out
     code, out, err = run(capsys, "rekey", "shop", "--json", "--config", changed)
     assert code == 0, err
     made = json.loads(out)["data"]["report"]

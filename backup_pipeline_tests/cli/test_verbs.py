@@ -126,10 +126,20 @@ def test_list_shows_every_backup_with_its_proofs(shop: Folder) -> None:
     text = shop.good("list", "shop").stdout.splitlines()
     assert text[0] == "shop: 2 backups"
     assert text[1].split()[:2] == ["ID", "(UTC)"]
-    assert re.search(
-        rf"{first}  manual  full .* 2026|{first}  manual  full .*\d\d:\d\dZ  .*\d\d:\d\dZ", text[2]
-    )
+    assert re.search(rf"{first}  manual  full .*(  20\d\d-\d\d-\d\d \d\d:\d\d \+0[12]:00){{2}}", text[2])
     assert text[3].rstrip().endswith("1 left out")
+
+
+def test_times_in_a_text_are_in_the_zone_of_the_system_and_in_json_in_utc(shop: Folder) -> None:
+    """`list` and `show` said UTC, `status` both: one rule for all."""
+    identifier = shop.backup()
+    shop.good("verify", "shop")
+    for arguments in (["list"], ["show", "shop"], ["status"]):
+        text = shop.run(*arguments).stdout
+        assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d(:\d\d)? \+0[12]:00", text), text
+        assert not re.search(r"\d\d:\d\d(:\d\d)?( UTC|Z)", text.replace(identifier, "")), text
+    line = shop.good("list", "--json").data["backups"][0]
+    assert line["verified_at"].endswith("Z")
 
 
 def test_a_damaged_manifest_does_not_hide_the_other_backups(shop: Folder) -> None:
@@ -151,7 +161,7 @@ def test_show_is_a_page_and_raw_is_the_manifest_itself(shop: Folder) -> None:
     identifier = shop.backup()
     shop.good("verify", "shop")
     page = shop.good("show", "shop").stdout
-    for part in (identifier, "manual, full", "sqlite 3.", "main.orders", "audit_log", "verify passed", "UTC"):
+    for part in (identifier, "manual, full", "sqlite 3.", "main.orders", "audit_log", "verify passed", " +0"):
         assert part in page, part
     raw = shop.good("show", "shop", "latest", "--raw").stdout
     assert raw == (shop.path / "vault" / "shop" / identifier / "manifest.json").read_text()
