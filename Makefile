@@ -26,8 +26,10 @@ $(STAMP): pyproject.toml constraints.txt .ci/bootstrap
 demo: setup  ## protect a small shop, break it, and bring it back
 	@$(BIN)/backup-pipeline demo
 
-ui: setup  ## the Dagster UI over this folder's backup.yaml
-	@$(BIN)/backup-pipeline ui
+ui: setup  ## the Dagster UI over this folder's backup.yaml; where there is none, over the demo, which it makes first
+	@if [ -n "$$BACKUP_CONFIG" ] || [ -f backup.yaml ]; then exec $(BIN)/backup-pipeline ui; fi; \
+	[ -f demo/backup.yaml ] || $(BIN)/backup-pipeline demo || exit; \
+	exec $(BIN)/backup-pipeline --config demo/backup.yaml ui
 
 test: setup  ## every test
 	@.ci/programs

@@ -1,14 +1,18 @@
 """What Dagster loads: `dagster-webserver -m backup_pipeline.definitions`, or the workspace.yaml beside this file's graph.
 
 The configuration is $BACKUP_CONFIG or ./backup.yaml. `defs` is made when it is asked for, so that importing this
-module reads nothing; Dagster asks at once, and shows a ConfigError with its remedy where the file is missing or wrong.
+module reads nothing; Dagster asks at once, and shows a ConfigError with its remedy where a file that was named is missing,
+or the file is wrong. Where none was named and none is in the folder, one asset says how to write one.
 """
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.config import FILE_NAME, VARIABLE
+from backup_pipeline.orchestration.graph import build_defs, without_configuration
 from backup_pipeline.project import Project
 
 if TYPE_CHECKING:
@@ -23,7 +27,10 @@ def __getattr__(name: str) -> dg.Definitions:
     if name != "defs":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Kept: Dagster takes two Definitions objects in one module for a mistake.
-    globals()["defs"] = made = _alone(build_defs(Project.load()))
+    here = Path.cwd()
+    known = os.environ.get(VARIABLE) or (here / FILE_NAME).exists()
+    made = _alone(build_defs(Project.load())) if known else without_configuration(here)
+    globals()["defs"] = made
     return made
 
 

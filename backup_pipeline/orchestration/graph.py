@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 
@@ -120,3 +121,18 @@ def _add_vault(parts: _Parts, project: Project, names: Names) -> None:
     parts.sensors.append(watch(project, names))
     if project.settings.alerts:
         parts.sensors.append(failure_alert(project, names))
+
+
+def without_configuration(folder: Path) -> dg.Definitions:
+    """Of a folder that has no backup.yaml, such as a fresh clone: what to do, where a traceback would be."""
+    todo = (
+        f"Nothing is backed up: there is no backup.yaml in {folder}. Write one with: backup-pipeline init --database URL. "
+        "Or see how it looks with: make demo, then make ui. "
+        "Then reload this code location (Deployment, Reload)."
+    )
+
+    @dg.asset(key="no_configuration", group_name="backup_pipeline", description=todo)
+    def no_configuration() -> None:
+        raise dg.Failure(todo, allow_retries=False)
+
+    return dg.Definitions(assets=[no_configuration])

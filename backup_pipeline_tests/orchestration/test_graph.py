@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from backup_pipeline import inventories
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.orchestration import naming
-from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.orchestration.graph import build_defs, without_configuration
 from backup_pipeline.project import Project
 from backup_pipeline.sources.base import InventoryTable
 from backup_pipeline_tests.orchestration.conftest import Shop
@@ -189,17 +189,61 @@ def test_dagster_finds_one_definitions_object_in_the_module(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "there is no configuration"),
         ("vault: ./v\nsystems:\n  shop:\n    databse: x\n", "line 4"),
         ("nonsense: [", "YAML"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_a_readable_error(
-    tmp_path: Path, text: str | None, said: str
+    tmp_path: Path, text: str, said: str
 ) -> None:
-    if text is not None:
-        (tmp_path / "backup.yaml").write_text(text)
+    (tmp_path / "backup.yaml").write_text(text)
     done = load_module(tmp_path)
     assert done.returncode != 0
     assert said in done.stderr
     assert "\n→ " in done.stderr, "the remedy"
+
+
+def test_a_folder_without_a_configuration_loads_and_says_what_to_do(tmp_path: Path) -> None:
+    """As a fresh clone: `dagster dev` showed a traceback."""
+    done = load_module(tmp_path)
+    assert done.stdout.splitlines()[0] == "['defs']", done.stderr
+    (spec,) = without_configuration(tmp_path).resolve_all_asset_specs()
+    assert f"no backup.yaml in {tmp_path}" in (spec.description or "")
+    assert "backup-pipeline init" in (spec.description or "")
+    job = without_configuration(tmp_path).resolve_implicit_global_asset_job_def()
+    assert not job.execute_in_process(raise_on_error=False).success
+
+
+def test_a_configuration_that_was_named_and_is_missing_is_an_error(tmp_path: Path) -> None:
+    done = load_module(tmp_path, BACKUP_CONFIG=str(tmp_path / "mistyped.yaml"))
+    assert done.returncode != 0
+    assert "there is no configuration" in done.stderr
+    assert "\n→ " in done.stderr, "the remedy"
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "calls"),
+    [
+        ([], {}, ["demo", "--config demo/backup.yaml ui"]),
+        (["demo/backup.yaml"], {}, ["--config demo/backup.yaml ui"]),
+        (["backup.yaml"], {}, ["ui"]),
+        ([], {"BACKUP_CONFIG": "/etc/backup.yaml"}, ["ui"]),
+    ],
+)
+def test_make_ui_shows_the_demo_where_there_is_nothing_else(
+    tmp_path: Path, files: list[str], environment: dict[str, str], calls: list[str]
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    program = tmp_path / "bin" / "backup-pipeline"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$*" >> calls\n')
+    program.chmod(0o755)
+    makefile = Path(__file__).resolve().parents[2] / "Makefile"
+    clean = {key: value for key, value in os.environ.items() if key != "BACKUP_CONFIG"}
+    subprocess.run(
+        ["make", "-f", makefile, "-o", "setup", "ui", "BIN=./bin"],
+        cwd=tmp_path, env={**clean, **environment}, check=True,
+    )  # fmt: skip
+    assert (tmp_path / "calls").read_text().splitlines() == calls
