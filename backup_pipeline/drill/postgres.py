@@ -16,7 +16,7 @@ from backup_pipeline.drill.report import DrillReport
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
-from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.restore.plan import RestoreResult
 from backup_pipeline.restore.postgres.run import restore
 from backup_pipeline.restore.postgres.target import Server
@@ -79,6 +79,7 @@ def _prove(work: Drill, server: Server, result: RestoreResult, invariants: Mappi
     left_out = frozenset(TableId(left.schema, left.name) for left in work.manifest.left_out)
     lenience = Lenience(
         left_out=left_out,
+        hollow=frozenset(with_ancestors(dict.fromkeys(left_out, ""), work.schema)),
         roles_missing=roles_missing,
         other_version=major_of(result.plan.target_version) != major_of(work.manifest.engine.version),
     )

@@ -6,6 +6,7 @@ text in `SchemaObject`; what the product reasons about (columns, keys, reference
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -158,3 +159,15 @@ class Schema:
     def _by_id(self) -> dict[TableId, Table]:
         """A scan for each of 25,000 tables took minutes."""
         return {table.id: table for table in reversed(self.tables)}
+
+
+def with_ancestors(tables: Mapping[TableId, str], schema: Schema) -> dict[TableId, str]:
+    """And the partitioned tables that one of them is a partition of, with the same word."""
+    parents = {table.id: table.partition_of for table in schema.tables if table.partition_of}
+    found = dict(tables)
+    for table, word in tables.items():
+        parent = parents.get(table)
+        while parent is not None:
+            found.setdefault(parent, word)
+            parent = parents.get(parent)
+    return found

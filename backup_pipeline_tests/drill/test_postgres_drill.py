@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backup_pipeline.drill import drill, postgres_rows
@@ -27,6 +28,7 @@ from backup_pipeline.model.progress import silent
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.restore import restore
 from backup_pipeline.restore.postgres.target import Server
+from backup_pipeline.sources.opening import open_source
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, run_sql
 from backup_pipeline_tests.harness.engines import MakePgDatabase, wait_for
 
@@ -201,6 +203,69 @@ def test_a_table_without_its_rows_is_not_a_difference_but_is_said(
     )
     backed = backed_up(source, tmp_path / "vault", selection=Selection(exclude=("left_out",)))
     assert {finding.code for finding in run(backed, pg_server)} <= {"tables-without-rows", "left-out"}
+
+
+LEFT_OUT = """
+CREATE TABLE customer (id int PRIMARY KEY);
+CREATE TABLE visit (id int, customer_id int REFERENCES customer, day int) PARTITION BY RANGE (day);
+CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (0) TO (10);
+CREATE TABLE rental (id int PRIMARY KEY, customer_id int REFERENCES customer);
+CREATE TABLE customer_note (customer_id int REFERENCES customer);
+CREATE TABLE payment (rental_id int CONSTRAINT of_rental REFERENCES rental);
+INSERT INTO customer VALUES (1); INSERT INTO visit VALUES (1, 1, 1); INSERT INTO rental VALUES (1, 1);
+INSERT INTO customer_note VALUES (1); INSERT INTO payment VALUES (1);
+"""
+
+
+def test_keys_to_rows_that_are_left_out_are_asked_for_and_others_are_not(
+    pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, tmp_path: Path
+) -> None:
+    source = make_pg_database()
+    run_sql(source, LEFT_OUT)
+    chosen = Selection(exclude=("customer", "customer_note"))
+    (named,) = [one for one in open_source(source).diagnose(chosen).findings if one.severity == "warning"]
+    assert (named.code, named.table) == ("reference-left-out", "public.customer")
+    assert {example.partition(" ")[0] for example in named.examples} == {
+        "public.visit",
+        "public.visit_1",
+        "public.rental",
+    }
+    backed = backed_up(source, tmp_path / "vault", selection=chosen)
+    found = run(backed, pg_server)
+    assert {(one.code, one.severity) for one in found} == {
+        ("tables-without-rows", "warning"),
+        ("foreign-key-not-checked", "warning"),
+    }
+    assert all("exclude: customer" in one.message for one in found if one.code == "foreign-key-not-checked")
+    # What points nowhere for another reason is an error, with or without tables that are left out.
+    run_sql(source, "SET session_replication_role = replica; INSERT INTO payment VALUES (7)")
+    backed = backed_up(source, tmp_path / "vault", selection=chosen)
+    errors = [one for one in run(backed, pg_server) if one.severity == "error"]
+    assert {one.code for one in errors} == {"dangling-reference", "definition-differs"}
+    assert all("of_rental" in one.message for one in errors)
+
+
+def test_what_pg_dump_does_not_keep_either_is_no_difference(
+    pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, tmp_path: Path
+) -> None:
+    source = make_pg_database()
+    run_sql(
+        source,
+        """CREATE TABLE parent (a int); CREATE TABLE child (b int, c int) INHERITS (parent);
+        ALTER TABLE parent ADD COLUMN late text;
+        INSERT INTO child VALUES (1, 2, 3, 'four');
+        CREATE TABLE late_heir (late text, a int); ALTER TABLE late_heir INHERIT parent; INSERT INTO late_heir VALUES ('x', 1);
+        CREATE TABLE twice (x int); INSERT INTO twice VALUES (1), (1)""",
+    )
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        run_sql(source, "CREATE UNIQUE INDEX CONCURRENTLY failed ON twice (x)")
+    assert {one.code for one in open_source(source).diagnose(Selection()).findings} == {"invalid-index"}
+    backed = backed_up(source, tmp_path / "vault")
+    report = drill(backed.vault, backed.manifest, scratch_url=pg_server.url())
+    assert [one for one in report.findings if one.severity != "info"] == []
+    notes = {one.table: one.examples for one in report.findings if one.code == "column-order"}
+    assert notes["public.child"] == ("backup: a, b, c, late", "restored: a, late, b, c")
+    assert notes.keys() == {"public.child", "public.late_heir"}
 
 
 def test_a_scratch_address_of_another_engine_is_refused(backed: Backed) -> None:

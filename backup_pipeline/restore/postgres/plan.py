@@ -36,7 +36,8 @@ class Prepared:
     schema: Schema
     sections: Mapping[str, tuple[Statement, ...]]
     facts: Facts
-    without_rows: frozenset[TableId]
+    #: Tables that are made without rows, and why this backup has none of theirs.
+    without_rows: Mapping[TableId, str]
 
     @property
     def encoding(self) -> str:
@@ -97,7 +98,8 @@ def prepare(vault: Vault, manifest: Manifest, server: Server, *, create: bool, j
         findings=tuple(findings),
         refused=(*refused, *lacking),
     )
-    return Prepared(made, server, schema, sections, facts, frozenset(without))
+    reasons = {table.table: table.note for table in made.tables if table.action == "no rows here"}
+    return Prepared(made, server, schema, sections, facts, reasons)
 
 
 _TEMPLATE_SCHEMAS = frozenset({"public", "pg_catalog", "information_schema", "pg_toast"})

@@ -14,7 +14,7 @@ from typing import Literal
 import psycopg
 
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.restore.postgres.definitions import raw, savepoint
 from backup_pipeline.restore.postgres.failure import failure
 from backup_pipeline.restore.postgres.target import Connection, speaking
@@ -33,10 +33,11 @@ class Make:
     shared: tuple[TableId, ...] = ()
     #: … or must not.
     exclusive: tuple[TableId, ...] = ()
-    #: The rows of the referenced table are not in this backup, so this key cannot be checked.
-    unchecked: bool = False
+    #: Why this foreign key cannot be checked: the rows that it points to are not in this backup.
+    unchecked: str = ""
     table: TableId | None = None
     constraint: str = ""
+    references: TableId | None = None
     #: What the dump set before it; statements of one phase are not run in the dump's order.
     tablespace: str = ""
 
@@ -44,12 +45,13 @@ class Make:
 def sort_out(
     statements: Iterable[Statement],
     schema: Schema,
-    without_rows: frozenset[TableId],
+    without_rows: Mapping[TableId, str],
     tablespaces: frozenset[str],
 ) -> list[Make]:
     """Each statement with its phase, in the dump's order. Partitions count as their root: what is made on the root
-    locks them all."""
+    locks them all. `without_rows`: tables whose rows are not in this backup, and why."""
     roots = roots_of(schema)
+    hollow = with_ancestors(without_rows, schema)
     made_here: set[TableId] = set()
     tablespace = ""
     found = []
@@ -58,7 +60,13 @@ def sort_out(
         if [token.text for token in tokens[:2]] == ["set", "default_tablespace"]:
             tablespace = tokens[3].text.strip("'")
             tablespace = tablespace if tablespace in tablespaces else ""
-        make = _classify(statement, tokens, roots, without_rows)
+        make = _classify(statement, tokens, roots)
+        if make.references in hollow and make.table not in without_rows:
+            make = replace(
+                make,
+                unchecked=f"the rows of {make.references} that it points to are not in this backup "
+                f"({hollow[make.references]})",
+            )
         if make.phase == "index":
             make = replace(make, tablespace=tablespace)
         if make.phase == "rest" and tokens[0].is_word("create"):
@@ -70,9 +78,7 @@ def sort_out(
     return found
 
 
-def _classify(
-    statement: Statement, tokens: list[Token], roots: Mapping[TableId, TableId], without: frozenset[TableId]
-) -> Make:
+def _classify(statement: Statement, tokens: list[Token], roots: Mapping[TableId, TableId]) -> Make:
     def root(table: TableId) -> TableId:
         return roots.get(table, table)
 
@@ -94,12 +100,7 @@ def _classify(
         return Make(statement, "rest")
     references, _ = qualified(tokens, words.index("references") + 1)
     locked = tuple(dict.fromkeys((root(table), root(references))))
-    unchecked = _lacks_rows(references, without, roots) and not _lacks_rows(table, without, roots)
-    return Make(statement, "foreign key", (), locked, unchecked, table, name)
-
-
-def _lacks_rows(table: TableId, without: frozenset[TableId], roots: Mapping[TableId, TableId]) -> bool:
-    return table in without or any(roots.get(other) == table for other in without)
+    return Make(statement, "foreign key", (), locked, table=table, constraint=name, references=references)
 
 
 def qualified(tokens: Sequence[Token], at: int) -> tuple[TableId, int]:
@@ -180,9 +181,7 @@ def _make(connection: Connection, item: Make) -> tuple[Finding, ...]:
         _run(connection, text, item)
         return ()
     if item.unchecked:
-        return _not_valid(
-            connection, item, f"{item.constraint}: the rows that it points to are not in this backup"
-        )
+        return _not_valid(connection, item, f"{item.constraint}: {item.unchecked}")
     try:
         with savepoint(connection):
             connection.execute(raw(text))
@@ -213,7 +212,8 @@ def _not_valid(
     except (psycopg.errors.WrongObjectType, psycopg.errors.FeatureNotSupported):
         # Before version 18 a partitioned table cannot have one that is not checked.
         how = "it was left out, because this server cannot make it unchecked on a partitioned table"
-    remedy = f"correct the rows, then ALTER TABLE … VALIDATE CONSTRAINT {item.constraint}"
+    first = "correct the rows" if severity == "error" else "when these rows are there again"
+    remedy = f"{first}: ALTER TABLE … VALIDATE CONSTRAINT {item.constraint}"
     return (
         Finding(
             severity, code, f"{why}; {how}", table=str(item.table), remedy=remedy, examples=(text + ";",)

@@ -98,6 +98,8 @@ SELECT i.indrelid, ic.relname, pg_catalog.pg_get_indexdef(i.indexrelid), i.indis
   JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE {OURS} AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
+   -- As pg_dump: what a failed CREATE INDEX CONCURRENTLY left is no index yet.
+   AND (i.indisvalid OR c.relkind = 'p') AND i.indisready
  ORDER BY i.indrelid, ic.relname
 """
 

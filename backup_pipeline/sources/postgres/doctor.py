@@ -6,11 +6,13 @@ Nothing is locked and nothing is waited for: a doctor may be called at noon on a
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from backup_pipeline.embedded import pg_dump_for
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.postgres import connect, reflection, rights, snapshot, unchanged, versions
 from backup_pipeline.sources.postgres.inspect import inspect
@@ -234,6 +236,7 @@ def _tables(
             "tables with columns whose text depends on the catalog (regclass and the like) are read in full every time",
             examples=tuple(unreliable[:20]),
         )
+    yield from _left_out(connection, inspection.schema, selection)
     unlogged = [str(t.id) for t in inspection.schema.tables if t.unlogged and inspection.oids[t.id] in taken]
     if unlogged:
         yield Finding(
@@ -241,6 +244,45 @@ def _tables(
             "unlogged-table",
             "unlogged tables are backed up, but the server empties them after a crash",
             examples=tuple(unlogged[:20]),
+        )
+
+
+def _left_out(connection: connect.Connection, schema: Schema, selection: Selection) -> Iterator[Finding]:
+    """What a restore cannot have as it is, because of what is left out of the backups."""
+    reasons = {
+        table.id: why
+        for table in schema.tables
+        if table.has_rows and (why := selection.reason_to_leave_out(table.id)) is not None
+    }
+    hollow = with_ancestors(reasons, schema)
+    pointing: dict[TableId, list[str]] = defaultdict(list)
+    for table in schema.tables:
+        for key in table.foreign_keys:
+            if key.references in hollow and table.id not in reasons:
+                pointing[key.references].append(f"{table.id} ({', '.join(key.columns)}): {key.name}")
+    for referred, keys in pointing.items():
+        count = len(keys)
+        yield Finding(
+            "warning",
+            "reference-left-out",
+            f"{count} foreign key{'s refer' if count != 1 else ' refers'} to {referred}, whose rows are left out: "
+            f"{hollow[referred]}",
+            table=str(referred),
+            remedy="a restore makes them NOT VALID: they hold for new rows only; if that is not meant, back up both tables",
+            examples=tuple(keys[:20]),
+        )
+    invalid = connect.rows(
+        connection,
+        "SELECT i.indexrelid::pg_catalog.regclass::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c"
+        " ON c.oid = i.indrelid WHERE NOT i.indisvalid AND c.relkind = 'r' AND i.indexrelid >= 16384 ORDER BY 1",
+    )
+    if invalid:
+        yield Finding(
+            "warning",
+            "invalid-index",
+            f"{len(invalid)} indexes are invalid, so they are in no backup (pg_dump leaves them out as well)",
+            remedy="a CREATE INDEX CONCURRENTLY that failed left them: REINDEX INDEX CONCURRENTLY …, or DROP INDEX …",
+            examples=tuple(row[0] for row in invalid[:20]),
         )
 
 
