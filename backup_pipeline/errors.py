@@ -3,7 +3,8 @@
     BackupError
     ├── ConfigError            the configuration file, or an argument, is wrong
     │   └── UsageError         … of the command line
-    ├── NotFound               no such system, backup, table or object
+    ├── NotFound               no such system, table or object
+    │   └── NoBackup           … a backup: a copy may have it (health/diagnosis.py says so)
     ├── SourceError            the database cannot be read as it should be
     │   ├── SourceUnavailable  … because it does not answer (worth another try)
     │   ├── PermissionMissing  … because a right is missing (the remedy holds the GRANTs)
@@ -79,6 +80,10 @@ class UsageError(ConfigError):
 
 class NotFound(BackupError):
     code, exit_code, http_status = "not-found", 3, 404
+
+
+class NoBackup(NotFound):
+    code = "no-backup"
 
 
 class SourceError(BackupError):

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, NotFound
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Proof
 
@@ -265,13 +265,7 @@ def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
     """What makes the newest backup another one than people think: it was edited, something could not
     be taken, or came out empty."""
     if not vault.seal_holds(line.system, line.id):
-        yield Finding(
-            "error",
-            "seal-broken",
-            f"the manifest of {line.id} is not the one that was sealed: it was altered since",
-            remedy=f"`backup-pipeline verify {line.system} all` says which backups are as they were written; restore "
-            "this one's folder from another copy of the vault",
-        )
+        yield seal_broken(line.system, line.id)
     yield from _under_old_keys(vault, line)
     if line.tables is None:
         if line.degraded:
@@ -285,6 +279,15 @@ def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
     for finding in vault.manifest(line.system, line.id).findings:
         if finding.severity == "error" or finding.code in _WORTH_A_LOOK:
             yield finding
+
+
+def seal_broken(system: str, identifier: str) -> Finding:
+    return Finding(
+        "error",
+        "seal-broken",
+        f"the manifest of {system} {identifier} is not the one that was sealed: it was altered since",
+        remedy=HEAL_MANIFEST,
+    )
 
 
 def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "reading",
         "drill",
     ),
-    ("overview", "initial"),
+    ("overview", "initial", "health"),
     ("project",),
     ("orchestration", "definitions"),
     ("demo",),

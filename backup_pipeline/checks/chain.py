@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
 from backup_pipeline.model.keeping import Forgotten, Newest
 from backup_pipeline.model.manifest import Link
 
@@ -79,7 +79,7 @@ def judge_newest(
                 "error",
                 "newest-missing",
                 f"{newest.id} was written last, and it is gone without a record that it was forgotten",
-                remedy="restore the folder of this backup from another copy of the vault; `forget` records that it is gone",
+                remedy=f"{HEAL_MANIFEST}; `forget` records that it is gone",
             )
     elif digests[newest.id] and digests[newest.id] != newest.manifest_sha256:
         yield Finding(

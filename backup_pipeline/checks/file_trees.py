@@ -17,10 +17,10 @@ from itertools import islice
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from backup_pipeline.checks.integrity import HEAL, Seen
+from backup_pipeline.checks.integrity import Seen
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.files import FileEntry, read_lines
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.restore.files.names import checked

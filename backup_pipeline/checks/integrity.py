@@ -19,18 +19,13 @@ from backup_pipeline.checks.pack_contents import Contents, PackReader
 from backup_pipeline.checks.rowtext import RowFacts, RowReader
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound, NotThawed, StoreUnavailable
 from backup_pipeline.model.files import PACK_SUFFIX, STORED_PACK_SUFFIX
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import Manifest, ObjectRef
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.objects import Measured, Objects, Readable, objects_of, opened, unpacked
 
 #: Hashing and unpacking release the interpreter's lock. More threads than this only make a disk seek.
 THREADS = 4
-
-HEAL = (
-    "`backup-pipeline repair` brings it back from a copy; without one, `repair --set-aside` lets the next backup store it "
-    "anew from the living system; other backups that name it are hurt as well (`verify all`)"
-)
 
 
 @dataclass(frozen=True, slots=True)

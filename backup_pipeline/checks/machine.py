@@ -36,6 +36,8 @@ class Expected:
 
     bytes: int = 0
     newest: str | None = None
+    #: There was a vault, and it is gone: told instead of looking at an empty place.
+    lost: tuple[Finding, ...] = ()
 
 
 def inspect_machine(
@@ -43,7 +45,10 @@ def inspect_machine(
 ) -> Report:
     """`folder` is where the vault lies (None: not on a disk of ours), `state` what this machine keeps for itself."""
     began = time.monotonic()
-    if folder is None:
+    vault: tuple[Finding, ...]
+    if expected.lost:
+        vault = expected.lost
+    elif folder is None:
         vault = (*_far_vault(store, now), *_staging(state))
     else:
         vault = (*_vault(store, folder, now), *_space(folder, expected.bytes))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from backup_pipeline.checks.integrity import Job, Seen, look_at_all
-from backup_pipeline.errors import Damaged, NotFound, VaultError
+from backup_pipeline.errors import Damaged, NoBackup, NotFound, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import parse_timestamp, timestamp
@@ -89,7 +89,7 @@ def scrub(
     """`interval`: how long it is to the next run."""
     began = time.monotonic()
     if vault.store.stat(layout.VAULT) is None:
-        raise NotFound(
+        raise NoBackup(
             f"there is no vault in {vault.store.address}",
             remedy="see whether the address is right and the disk is mounted",
         )

@@ -8,14 +8,12 @@ from dataclasses import fields
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
 from backup_pipeline.model.manifest import ObjectRef, Proof
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import hidden, layout
 from backup_pipeline.vault.vault import Vault
-
-FROM_COPY = "restore the folder of this backup from another copy of the vault, or use another backup"
 
 NOT_OPENED = Finding(
     "info",
@@ -39,22 +37,22 @@ def judge_seal(vault: Vault, system: str, identifier: str, text: bytes, digest: 
             yield _altered(name)
     if said:
         message = "the seal names something else than the files of a backup: it was altered"
-        yield Finding("error", "seal-broken", message, remedy=FROM_COPY)
+        yield Finding("error", "seal-broken", message, remedy=HEAL_MANIFEST)
 
 
 def _missing(name: str) -> Finding:
     if name == "outline.json":
-        return Finding("error", "outline-missing", f"{name} is missing", remedy=FROM_COPY)
-    return Finding("error", "recover-missing", f"{name} is missing", remedy=FROM_COPY)
+        return Finding("error", "outline-missing", f"{name} is missing", remedy=HEAL_MANIFEST)
+    return Finding("error", "recover-missing", f"{name} is missing", remedy=HEAL_MANIFEST)
 
 
 def _altered(name: str) -> Finding:
     message = f"{name} is not the one that was sealed (or the seal was altered)"
     if name == "outline.json":
-        return Finding("error", "outline-altered", message, remedy=FROM_COPY)
+        return Finding("error", "outline-altered", message, remedy=HEAL_MANIFEST)
     if name.startswith("RECOVER"):
-        return Finding("error", "recover-altered", message, remedy=FROM_COPY)
-    return Finding("error", "seal-broken", message, remedy=FROM_COPY)
+        return Finding("error", "recover-altered", message, remedy=HEAL_MANIFEST)
+    return Finding("error", "seal-broken", message, remedy=HEAL_MANIFEST)
 
 
 def _digest(vault: Vault, key: str) -> str:
@@ -67,10 +65,10 @@ def open_outline(
     try:
         outline = vault.outline(system, identifier)
     except Damaged as error:
-        return None, (Finding("error", "outline-unreadable", error.message, remedy=FROM_COPY),)
+        return None, (Finding("error", "outline-unreadable", error.message, remedy=HEAL_MANIFEST),)
     if outline.manifest_sha256 != digest:
         message = "outline.json is not that of the manifest beside it"
-        return outline, (Finding("error", "outline-altered", message, remedy=FROM_COPY),)
+        return outline, (Finding("error", "outline-altered", message, remedy=HEAL_MANIFEST),)
     return outline, ()
 
 
@@ -86,7 +84,7 @@ def compare(outline: Outline, expected: Outline) -> Iterator[Finding]:
             "error",
             "outline-altered",
             f"outline.json does not say what the manifest says: {', '.join(names)}",
-            remedy=FROM_COPY,
+            remedy=HEAL_MANIFEST,
         )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from backup_pipeline.checks import sealed
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound, NotThawed
 from backup_pipeline.model import canonical
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import FORMAT, FileImage, Link, Manifest, TableEntry
 from backup_pipeline.model.outline import Outline, outline_of
@@ -27,8 +27,7 @@ from backup_pipeline.vault.vault import Vault
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = re.compile(r"(\.[a-z0-9]+)+(\.age)?")
 
-FROM_COPY = "restore the folder of this backup from another copy of the vault, or use another backup"
-NOT_EDITED = "a manifest is never edited: " + FROM_COPY
+NOT_EDITED = "a manifest is never edited: " + HEAL_MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
         data = vault.manifest_bytes(system, identifier)
         manifest = vault.manifest(system, identifier)
     except Damaged as error:
-        findings.append(Finding("error", "manifest-unreadable", error.message, remedy=FROM_COPY))
+        findings.append(Finding("error", "manifest-unreadable", error.message, remedy=HEAL_MANIFEST))
         return Opened(sha256=digest, findings=tuple(findings), outline=outline)
     except KeyMissing:
         findings.append(sealed.NOT_OPENED)
@@ -92,7 +91,7 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
             schema = None  # said with the objects that lie in an archive, or that no key here opens
         except BackupError as error:
             message = f"the schema cannot be read: {error.message}"
-            findings.append(Finding("error", "schema-unreadable", message, remedy=FROM_COPY))
+            findings.append(Finding("error", "schema-unreadable", message, remedy=HEAL_MANIFEST))
     if schema is not None:
         findings += _agreement(manifest, schema)
     return Opened(manifest, digest, schema, tuple(findings), outline)
@@ -112,7 +111,7 @@ def _missing(identifier: str) -> Finding:
         "error",
         "manifest-missing",
         f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
-        remedy=FROM_COPY,
+        remedy=HEAL_MANIFEST,
     )
 
 
@@ -218,14 +217,14 @@ def _recover(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
         text = vault.recover_text(manifest.system, manifest.id)
     except (Damaged, KeyMissing) as error:
         message = f"RECOVER.md.age does not open: {error.message}"
-        yield Finding("error", "recover-altered", message, remedy=FROM_COPY)
+        yield Finding("error", "recover-altered", message, remedy=HEAL_MANIFEST)
         return
     except NotFound:
-        yield Finding("error", "recover-missing", "RECOVER.md is missing", remedy=FROM_COPY)
+        yield Finding("error", "recover-missing", "RECOVER.md is missing", remedy=HEAL_MANIFEST)
         return
     if hashlib.sha256(text).hexdigest() != manifest.recover_sha256:
         yield Finding(
-            "error", "recover-altered", "RECOVER.md is not the one that was written", remedy=FROM_COPY
+            "error", "recover-altered", "RECOVER.md is not the one that was written", remedy=HEAL_MANIFEST
         )
 
 

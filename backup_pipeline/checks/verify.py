@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from backup_pipeline.checks import chain, sealed, sqlite_image, structure
 from backup_pipeline.checks.integrity import Job, Seen, Use, judge, look_at_all, uses
 from backup_pipeline.checks.vault_itself import look_at_the_vault
-from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.errors import Damaged, NoBackup, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.model.keeping import Forgotten
@@ -63,7 +63,7 @@ def verify_all(
     started = time.monotonic()
     reports = list(verify_each(vault, system, quick=quick, trees=trees, listener=listener))
     if not reports:
-        raise NotFound(
+        raise NoBackup(
             f"there is no backup of {system} in {vault.store.address}",
             remedy=f"`backup-pipeline backup {system}` makes one",
         )

@@ -162,4 +162,23 @@ class Job:
     arguments: dict[str, Any]
 
     def do(self) -> Outcome:
-        return self.deed(self.call, **self.arguments)
+        try:
+            return self.deed(self.call, **self.arguments)
+        except BackupError as error:
+            better = self._diagnosed(error)
+            if better is error:
+                raise
+            raise better from error
+
+    def _diagnosed(self, error: BackupError) -> BackupError:
+        """What it means where there are copies: for every verb, also where it went around the methods of Project."""
+        project = self.call.loaded
+        if project is None:
+            return error
+        from backup_pipeline.project import diagnosing
+
+        said = self.arguments
+        place = next((said[name] for name in ("place", "source", "copy") if said.get(name)), None)
+        if place not in (None, "vault", *project.settings.copies):
+            return error  # it is the place that was wrong
+        return diagnosing.explain(project.at(place), said.get("system"), error, reading="place" in said)

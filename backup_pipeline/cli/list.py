@@ -10,7 +10,7 @@ from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import copy_option, project_at
 from backup_pipeline.cli.units import day, duration, number, plural, share, size
-from backup_pipeline.errors import Damaged
+from backup_pipeline.errors import BackupError, Damaged
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.overview import Broken, Listed
 
@@ -43,6 +43,8 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     STORED is what the objects of a backup weigh in the vault; those that it shares with other backups count in each.
     RE-USED is the share of its chunks that were recognised as unchanged and not read again.
     """
+    from backup_pipeline.project import diagnosing
+
     project = project_at(call, place)
     names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))
     if system and system not in project.vault.systems():
@@ -57,6 +59,10 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
         tuple(line for _, broken in surveys for line in broken),
     )
 
+    # A vault that is gone looks like a new one.
+    empty = [name for name, (whole, broken) in zip(names, surveys, strict=True) if not whole and not broken]
+    lost = next(filter(None, (diagnosing.lost(project, name) for name in empty)), None)
+
     def page(page: Page) -> None:
         for name, (whole, broken) in zip(names, surveys, strict=True):
             page.heading(f"{name}: {plural(len(whole) + len(broken), 'backup')}")
@@ -65,19 +71,24 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
                 page.table(HEADERS, [_row(line, zone) for line in whole], right=FLUSH_RIGHT)
             for line in broken:
                 page.line(f"{line.id}  {page.style('DAMAGED', 'red', bold=True)}  {line.why}")
-            if not whole and not broken:
+            if not whole and not broken and lost is None:
                 page.line(f"→ backup-pipeline backup {name}")
-                for copy in () if place else project.settings.copies_of(name):
-                    page.line(f"→ backup-pipeline list {name} --copy {copy}    if the vault was lost")
 
-    failure = None
+    failure: BackupError | None = lost
     if listing.damaged:
         failure = Damaged(
             f"{plural(len(listing.damaged), 'backup')} cannot be read: {', '.join(b.id for b in listing.damaged)}",
             remedy="; ".join(
-                f"`backup-pipeline verify {name} all`" for name in sorted({b.system for b in listing.damaged})
-            )
-            + " says which backups are whole",
+                dict.fromkeys(
+                    [
+                        *(one.remedy for one in listing.damaged),
+                        *(
+                            f"`backup-pipeline verify {one.system} all` says which backups are whole"
+                            for one in listing.damaged
+                        ),
+                    ]
+                )
+            ),
         )
     return Outcome(listing, page, failure)
 

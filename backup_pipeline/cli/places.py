@@ -3,14 +3,11 @@ gives them. The one way in which a verb is pointed at one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from backup_pipeline.cli.call import Call
-from backup_pipeline.errors import NotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from backup_pipeline.project import Project
@@ -29,19 +26,6 @@ def project_at(call: Call, place: str | None) -> Project:
     if place is not None:
         call.project.settings.place(place)
     return call.project.at(place)
-
-
-@contextmanager
-def pointed_at_copies(project: Project, system: str) -> Iterator[None]:
-    """Whoever looks for a backup in a vault that is gone is told where else it is."""
-    try:
-        yield
-    except (NotFound, StoreUnavailable) as error:
-        names = () if project.place else project.settings.copies_of(system)
-        if not names:
-            raise
-        places = " or ".join(f"--from {name}" for name in names)
-        raise type(error)(error.message, remedy=f"{error.remedy}; a copy may have it: {places}") from error
 
 
 class Percent(click.ParamType[float]):

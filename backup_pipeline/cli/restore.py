@@ -12,7 +12,7 @@ from backup_pipeline.cli import restoring_files
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import from_option, pointed_at_copies, project_at
+from backup_pipeline.cli.places import from_option, project_at
 from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError
@@ -71,8 +71,7 @@ def verb(
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
     project = project_at(call, place)
-    with pointed_at_copies(project, system):
-        readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
+    readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
     if folder is None:
         assert url is not None
         return _database(call, project, system, identifier, url, create, dry_run, jobs)
@@ -90,8 +89,7 @@ def _database(
     jobs: int | None,
 ) -> Outcome:
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
-    with pointed_at_copies(project, system):
-        plan = project.plan_restore(system, identifier, to, create=create, jobs=jobs)
+    plan = project.plan_restore(system, identifier, to, create=create, jobs=jobs)
     if dry_run:
         return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))
     plan.raise_if_refused()
@@ -118,8 +116,7 @@ def _with_files(
 
     order = restoring_files.order_of(files)
     call.interrupted = lambda: "nothing was restored"
-    with pointed_at_copies(project, system):
-        identifier = project.show(system, identifier).id
+    identifier = project.show(system, identifier).id
     with call.progress(f"plan of the files of {system}") as listener:
         plan = plan_restore_files(project, system, identifier, folder, order, listener=listener)
     refused = restoring_files.refusal(plan)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from backup_pipeline.errors import Damaged
+from backup_pipeline.model.findings import HEAL_MANIFEST
 
 T = TypeVar("T")
 
@@ -56,9 +57,14 @@ def decode(kind: type[T], data: bytes, *, what: str) -> T:
         loaded = json.loads(data.decode("utf-8", "surrogatepass"))
         result: T = _adapter(cast(Any, kind)).validate_python(loaded)
     except (ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise Damaged(
-            f"{what} is not readable: {first}",
-            remedy="restore it from a copy, or use another backup (`list`)",
-        ) from error
+        raise Damaged(f"{what} is not readable: {_why(error)}", remedy=HEAL_MANIFEST) from error
     return result
+
+
+def _why(error: ValueError) -> str:
+    """In words about the document, and not about the library that read it."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return f"it is not JSON ({str(error).splitlines()[0]})"

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import HEAL
 from backup_pipeline.model.manifest import FileImage
 
 LISTING_SUFFIX = ".files.zst"
@@ -144,7 +145,7 @@ def _entries(text: bytes, what: str) -> Iterator[FileEntry]:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(
                 f"{what} is not readable: {str(error).splitlines()[0]}",
-                remedy="restore it from a copy, or use another backup (`list`)",
+                remedy=HEAL,
             ) from error
         yield from found
 

@@ -10,6 +10,17 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
 
+#: The remedies for stored bytes that are wrong. They hold everywhere; where the copies of a system are known, what helps
+#: there is put in their place (health/diagnosis.py).
+HEAL = (
+    "`backup-pipeline repair` brings it back from a copy; without one, `repair --set-aside` lets the next backup store it "
+    "anew from the living system; other backups that name it are hurt as well (`verify all`)"
+)
+#: Of a manifest, or of what lies beside it.
+HEAL_MANIFEST = (
+    "`backup-pipeline repair` brings it back from a copy; without one, use another backup (`list`)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

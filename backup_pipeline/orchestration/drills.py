@@ -51,7 +51,7 @@ def _drill(
     identifier = wanted
     if wanted in ("", "latest"):
         identifier = tokens.backup_of_run(context.instance, context.run, backups, system) or "latest"
-    identifier = backups.project.vault.resolve(system, identifier)
+    identifier = backups.project.resolve(system, identifier)
     done.learn(backup=identifier)
     result = backups.project.drill(system, identifier, listener=backups.listen(context.log))
     backups.kept.drill = result

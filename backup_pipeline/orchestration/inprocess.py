@@ -108,7 +108,7 @@ def drill(
     opened: Opened,
     began: Callable[[str], None] = lambda _: None,
 ) -> DrillReport:
-    chosen = project.vault.resolve(system, identifier)
+    chosen = project.resolve(system, identifier)
     kept = Kept()
     run = _Run(
         PLAIN.drill_job(system),

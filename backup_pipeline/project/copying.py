@@ -15,10 +15,10 @@ from backup_pipeline.copies.places import look_at_places
 from backup_pipeline.copies.repair import RepairReport, repair, unreachable
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.copies.standing import Standing, standing
-from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NotFound, VaultBusy
+from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBackup, NotFound, VaultBusy
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.project import expected, reading_back, stores
+from backup_pipeline.project import diagnosing, expected, reading_back, stores
 from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.vault.vault import Vault
 
@@ -87,7 +87,7 @@ def copy(
     origin = stores.open_place(project.settings, source)
     ids = None if identifier in (None, "all") else (origin.resolve(system, identifier),)
     if ids is None and not origin.ids(system):
-        raise NotFound(
+        raise NoBackup(
             f"there is no backup of {system} in {origin.store.address}",
             remedy="`backup-pipeline list` shows the backups that there are, `list --copy NAME` those of a copy",
         )
@@ -217,20 +217,13 @@ def with_copies(project: Project, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and of its copies."""
     found = standings(project, status.system)
     late = tuple(finding for one in found for finding in one.findings)
-    return replace(status, copies=found, findings=(*_lost(status, found), *status.findings, *late))
-
-
-def _lost(status: SystemStatus, found: Sequence[Standing]) -> Iterator[Finding]:
-    """A vault without a backup is new; unless a copy of it has some."""
-    have = [one for one in found if one.backups]
-    if status.backups or not have:
-        return
-    yield Finding(
-        "error",
-        "vault-lost",
-        f"the vault has no backup of {status.system}, and copy {have[0].copy} has {have[0].backups}: the vault was lost",
-        remedy=f"`backup-pipeline copy {status.system} --from {have[0].copy} --to vault` brings them back; "
-        f"`restore --from {have[0].copy}` needs no vault",
+    lost = () if status.backups else diagnosing.lost_finding(project, status.system)
+    # Of a vault that was lost, `backup` is the wrong remedy.
+    told = [one for one in status.findings if not (lost and one.code == "no-backup")]
+    return replace(
+        status,
+        copies=found,
+        findings=diagnosing.exact_findings(project, status.system, (*lost, *told, *late)),
     )
 
 
@@ -281,7 +274,7 @@ def verify_copy(
     if identifier not in (None, "all"):
         chosen = (there.vault.resolve(system, identifier),)
     if not chosen:
-        raise NotFound(
+        raise NoBackup(
             f"there is no backup of {system} in {there.vault.store.address}",
             remedy=f"`backup-pipeline copy {system} --to {name}` brings them over",
         )

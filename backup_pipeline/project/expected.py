@@ -17,22 +17,19 @@ from backup_pipeline.vault import layout
 from backup_pipeline.vault.known import folder_name
 from backup_pipeline.vault.vault import Vault
 
-#: For whoever lost the vault itself.
-BRING_BACK = "`backup-pipeline copy SYSTEM --from NAME --to vault` brings it back from a copy; "
 
-
-def expect(settings: Settings, vault: Vault, *, remedy: str = "") -> None:
-    """Raises where a vault was once, and is none. `remedy`: what to do where it is lost."""
-    note = _note(settings, vault)
+def expect(settings: Settings, vault: Vault) -> None:
+    """Raises where a vault was once, and is none."""
+    note = note_of(settings, vault)
     if note.exists() and vault.store.stat(layout.VAULT) is None:
         raise VaultError(
             f"there was a vault in {vault.store.address}, and nothing is there now: a disk that is not mounted, or a loss",
-            remedy=f"mount it, or correct its address. If it is lost: {remedy}to begin an empty one there, remove {note}",
+            remedy=f"mount it, or correct its address. If it is lost: to begin an empty one there, remove {note}",
         )
 
 
 def remember(settings: Settings, vault: Vault) -> None:
-    note = _note(settings, vault)
+    note = note_of(settings, vault)
     # A backup that was made does not fail for a note of it.
     with suppress(OSError):
         if not note.exists():
@@ -40,5 +37,5 @@ def remember(settings: Settings, vault: Vault) -> None:
             note.write_text(f"{vault.store.address}\n", encoding="utf-8")
 
 
-def _note(settings: Settings, vault: Vault) -> Path:
+def note_of(settings: Settings, vault: Vault) -> Path:
     return settings.state_folder / "places" / folder_name(vault.store.address)

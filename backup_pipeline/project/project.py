@@ -6,8 +6,8 @@ cannot come to differ. Nothing is opened until a method needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 from backup_pipeline import config, inventories, overview
 from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
-from backup_pipeline.errors import ConfigError, Damaged, RestoreError, SourceError, VaultError
+from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.selection import idle_patterns
 from backup_pipeline.overview import Broken, Listed, SystemStatus
-from backup_pipeline.project import expected, files, keys, stores, trees
+from backup_pipeline.project import diagnosing, expected, files, keys, migrating, stores, trees
+from backup_pipeline.project.diagnosing import diagnosed
+from backup_pipeline.project.revision import git_revision
 from backup_pipeline.project.thawing import ensure_readable
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
     from backup_pipeline.restore import RestorePlan, RestoreResult
 
-__all__ = ["Broken", "Listed", "Project", "SystemStatus", "git_revision"]
+__all__ = ["Broken", "Listed", "Project", "SystemStatus"]
 
 
 class Project:
@@ -128,7 +130,7 @@ class Project:
             *idle_patterns(chosen.patterns, [table.id for table in tables]),
             *files.idle_references(chosen.files, tables),
         )
-        return replace(report, findings=(*report.findings, *idle, *self._known_migrations(system)[1]))
+        return replace(report, findings=(*report.findings, *idle, *migrating.known(self, system)[1]))
 
     def machine(self) -> Report:
         """Is this machine ready: the vault, its disk, the clock, the tools?"""
@@ -145,7 +147,7 @@ class Project:
             self.vault.store,
             folder_of(self.vault.store),
             self.settings.state_folder,
-            Expected(sum(one.bytes for one in known if one), newest),
+            Expected(sum(one.bytes for one in known if one), newest, lost=diagnosing.lost_finding(self)),
             now=self.clock(),
         )
         more = (*keys.findings(self), *copying.inspect(self))
@@ -201,12 +203,12 @@ class Project:
         self, system: str, kind: Kind, full: bool, only: tuple[str, ...], pending: tuple[str, ...]
     ) -> Order:
         chosen = self.system(system)
-        expected.expect(self.settings, self.vault, remedy=expected.BRING_BACK)
+        self.expect_the_vault(system)
         selection = chosen.selection
         named = trees.choose(self, system, only)
         if only:
             selection = replace(selection, only=frozenset(trees.named_tables(self, system, named.tables)))
-        state, findings = self._known_migrations(system, pending)
+        state, findings = migrating.known(self, system, pending)
         return Order(
             system=system,
             kind=kind,
@@ -226,6 +228,11 @@ class Project:
             trees_left_out=len(named.trees) < len(chosen.files),
         )
 
+    def expect_the_vault(self, system: str) -> None:
+        """A vault that was there and is gone is not begun anew."""
+        if (error := diagnosing.gone(self, system)) is not None:
+            raise error
+
     def _remember_tables(self, system: str, manifest: Manifest) -> None:
         """A new table joins the graph, one that is gone leaves it. A backup that was made does not fail for it."""
         expected.remember(self.settings, self.vault)
@@ -234,41 +241,28 @@ class Project:
                 self.inventory(system)
 
     def migrations(self, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
-        settings = self.system(system).migrations
-        if settings is None:
-            return None
-        from backup_pipeline.migrations import migration_state
-
-        applied = self.source(system).applied_migrations(settings.tool)
-        state = migration_state(settings.tool, self.settings.resolve(settings.path), applied)
-        return replace(state, pending=pending) if pending else state
-
-    def _known_migrations(
-        self, system: str, pending: tuple[str, ...] = ()
-    ) -> tuple[Migrations | None, tuple[Finding, ...]]:
-        """A folder that moved is no reason for a night without a backup: it is said in the backup instead."""
-        try:
-            return self.migrations(system, pending), ()
-        except ConfigError as error:
-            settings = self.system(system).migrations
-            assert settings is not None
-            known = Migrations(settings.tool, pending=pending) if pending else None
-            finding = Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy)
-            return known, (finding,)
+        return migrating.state_of(self, system, pending)
 
     # ── looking at backups
 
     def list(self, system: str | None = None) -> tuple[Listed, ...]:
         names = (system,) if system else tuple(sorted({*self.systems, *self.vault.systems()}))
-        return tuple(self.listed(name, identifier) for name in names for identifier in self.vault.ids(name))
+        found = tuple(self.listed(name, identifier) for name in names for identifier in self.vault.ids(name))
+        if not found and (error := diagnosing.lost(self, system)) is not None:
+            raise error
+        return found
 
     def listed(self, system: str, identifier: str) -> Listed:
         return overview.listed(self.vault, system, identifier)
 
     def survey(self, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
         """The backups of a system that can be listed, and those that are too damaged for it."""
-        return overview.survey(self.vault, system)
+        whole, broken = overview.survey(self.vault, system)
+        return whole, tuple(
+            replace(one, remedy=diagnosing.exact_remedy(self, system, one.remedy)) for one in broken
+        )
 
+    @diagnosed
     def show(self, system: str, identifier: str | None = None) -> Manifest:
         return self.vault.manifest(system, self.vault.resolve(system, identifier))
 
@@ -293,8 +287,14 @@ class Project:
             return None
         return self.system(system)
 
+    @diagnosed
+    def resolve(self, system: str, identifier: str | None = None) -> str:
+        """The id of the backup that is meant."""
+        return self.vault.resolve(system, identifier)
+
     # ── proving
 
+    @diagnosed
     def verify(
         self,
         system: str,
@@ -319,12 +319,14 @@ class Project:
                     dict.fromkeys(self._remember(system, name, kind, found))
                 ),
             )
-            return replace(report, findings=(*report.findings, *unkept))
+            return diagnosing.exact(self, system, replace(report, findings=(*report.findings, *unkept)))
         chosen = self.vault.resolve(system, identifier)
         trees = files.settings_of(self, system)
         report = verify(self.vault, system, chosen, quick=quick, trees=trees, listener=listener)
-        return replace(report, findings=(*report.findings, *self._remember(system, chosen, kind, report)))
+        unkept_one = self._remember(system, chosen, kind, report)
+        return diagnosing.exact(self, system, replace(report, findings=(*report.findings, *unkept_one)))
 
+    @diagnosed
     def drill(
         self,
         system: str,
@@ -361,9 +363,13 @@ class Project:
                 finding = Finding("error", error.code, error.message, remedy=error.remedy)
                 self._remember(system, chosen, "drill", Report(f"{system} {chosen}", (finding,)))
             raise
+        if not self.vault.seal_holds(system, chosen):
+            # It restores, and is not what was backed up.
+            found = (*result.report.findings, overview.seal_broken(system, chosen))
+            result = replace(result, report=replace(result.report, findings=found))
         unkept = self._remember(system, chosen, "drill", result.report, seconds=result.recovery_seconds)
         report = replace(result.report, findings=(*result.report.findings, *unkept))
-        return replace(result, report=report)
+        return replace(result, report=diagnosing.exact(self, system, report))
 
     def _remember(
         self, system: str, identifier: str, kind: str, report: Report, *, seconds: float | None = None
@@ -374,6 +380,7 @@ class Project:
 
     # ── bringing back
 
+    @diagnosed
     def plan_restore(
         self, system: str, identifier: str | None, to: str, *, create: bool = False, jobs: int | None = None
     ) -> RestorePlan:
@@ -383,6 +390,7 @@ class Project:
             self.vault, self.show(system, identifier), to, create=create, jobs=jobs or self._jobs(system)
         )
 
+    @diagnosed
     def restore(
         self,
         system: str,
@@ -413,38 +421,25 @@ class Project:
         """A backup can be restored although the configuration no longer names its system."""
         return self.settings.systems[system].jobs if system in self.settings.systems else 2
 
+    @diagnosed
     def read_table(self, system: str, identifier: str | None, table: str) -> pd.DataFrame:
         from backup_pipeline.reading import read_table
 
         return read_table(self.vault, self.show(system, identifier), table)
 
-    def querying(
-        self, system: str, identifier: str | None, sql: str
-    ) -> AbstractContextManager[reading.Answer]:
+    @contextmanager
+    def querying(self, system: str, identifier: str | None, sql: str) -> Iterator[reading.Answer]:
         """The answer as it is made, a batch at a time."""
         from backup_pipeline.reading import running
 
-        return running(self.vault, self.show(system, identifier), sql)
+        with (
+            diagnosing.explained(self, system),
+            running(self.vault, self.show(system, identifier), sql) as answer,
+        ):
+            yield answer
 
+    @diagnosed
     def query(self, system: str, identifier: str | None, sql: str) -> pd.DataFrame:
         from backup_pipeline.reading import query
 
         return query(self.vault, self.show(system, identifier), sql)
-
-
-def git_revision(folder: Path) -> str | None:
-    """The commit that is checked out where the configuration lies, read from the files of git."""
-    for parent in (folder, *folder.parents):
-        head = parent / ".git" / "HEAD"
-        if head.is_file():
-            text = head.read_text().strip()
-            if not text.startswith("ref: "):
-                return text or None
-            name = text.removeprefix("ref: ")
-            loose = parent / ".git" / name
-            if loose.is_file():
-                return loose.read_text().strip() or None
-            packed = parent / ".git" / "packed-refs"
-            lines = packed.read_text().splitlines() if packed.is_file() else []
-            return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
-    return None

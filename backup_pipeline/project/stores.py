@@ -29,8 +29,8 @@ def open_copy(settings: Settings, name: str) -> Vault:
 
 
 def open_for_a_look(settings: Settings, name: str) -> Vault:
-    """A copy of which somebody who waits wants to know something: one that does not answer is given up soon."""
-    return _open(settings, settings.copy_settings(name), attempts=2)
+    """A place of which somebody who waits wants to know something: one that does not answer is given up soon."""
+    return _open(settings, settings.place(name), attempts=2)
 
 
 def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from backup_pipeline.errors import BackupError, Damaged, RestoreError, TargetNotEmpty
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 
@@ -114,8 +114,7 @@ def missing_objects(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
         "error",
         "object-missing",
         f"{what} of {manifest.system} {manifest.id} missing in the vault, or of another length: {', '.join(parts)}",
-        remedy=f"`backup-pipeline verify {manifest.system} all` says which backups are whole: restore one of them, or "
-        "fetch the objects from another copy of the vault",
+        remedy=HEAL,
         examples=tuple(reference.sha256 + reference.suffix for reference in missing[:_SHOWN]),
     )
 

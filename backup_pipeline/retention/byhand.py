@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup_pipeline.config.keeping import RetentionSettings
-from backup_pipeline.errors import ConfigError, Damaged, NotFound, VaultError
+from backup_pipeline.errors import ConfigError, Damaged, NoBackup, NotFound, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.keeping import Forgotten, Garbage, Pin
@@ -56,7 +56,7 @@ def _demand(vault: Vault, system: str, identifier: str) -> None:
                 "a backup is unpinned or forgotten by its ID, not as latest",
                 remedy=f"`backup-pipeline list {system}` shows the IDs",
             )
-        raise NotFound(
+        raise NoBackup(
             f"there is no backup {identifier} of {system} in {vault.store.address}",
             remedy=f"`backup-pipeline list {system}` shows those that there are",
         )

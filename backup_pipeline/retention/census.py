@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from backup_pipeline.errors import Damaged, KeyMissing, NotFound
+from backup_pipeline.errors import Damaged, KeyMissing, NoBackup, NotFound
 from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.retention.policy import Candidate
@@ -80,7 +80,7 @@ class Census:
 def demand_a_vault(store: Store) -> None:
     """Nothing is pruned, marked or locked in a place that is no vault: a wrong address, a disk that is not mounted."""
     if store.stat(layout.VAULT) is None:
-        raise NotFound(
+        raise NoBackup(
             f"there is no vault in {store.address}",
             remedy="see whether the address is right and the disk is mounted; the first backup, or copy, makes a vault",
         )

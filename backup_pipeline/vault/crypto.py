@@ -29,6 +29,7 @@ from typing import BinaryIO, Protocol, Self, cast
 import pyrage
 
 from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, VaultError
+from backup_pipeline.model.findings import HEAL
 from backup_pipeline.vault import crypto_stream
 
 #: Up to here a process would cost more than it saves, and 1 MiB holds the interpreter's lock for 3 ms.
@@ -171,7 +172,7 @@ def _refused(why: str) -> KeyMissing | Damaged:
             "the identity that is configured here is not one of those that this was encrypted to",
             remedy="use the key file of that time; the one under `encryption: identity:` may hold several keys, one a line",
         )
-    return Damaged(f"it does not decrypt ({why})", remedy="restore it from a copy of the vault")
+    return Damaged(f"it does not decrypt ({why})", remedy=HEAL)
 
 
 # ── streams

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound
 from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import HEAL_MANIFEST
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.stores.base import read_all
@@ -26,8 +27,6 @@ from backup_pipeline.vault.objects import AGE
 
 if TYPE_CHECKING:
     from backup_pipeline.vault.vault import Vault
-
-_FROM_COPY = "restore the folder of this backup from another copy of the vault, or use another backup"
 
 
 def put_before_manifest(vault: Vault, manifest: Manifest, data: bytes, text: str) -> bytes:
@@ -51,9 +50,9 @@ def read_outline(vault: Vault, system: str, identifier: str) -> Outline:
         outline = canonical.decode(Outline, read_all(vault.store, key), what=key)
     except NotFound:
         vault.stored_manifest(system, identifier)  # says so where there is no such backup
-        raise Damaged(f"{key} is missing", remedy=_FROM_COPY) from None
+        raise Damaged(f"{key} is missing", remedy=HEAL_MANIFEST) from None
     if (outline.system, outline.id) != (system, identifier):
-        raise Damaged(f"{key} is that of {outline.system}/{outline.id}", remedy=_FROM_COPY)
+        raise Damaged(f"{key} is that of {outline.system}/{outline.id}", remedy=HEAL_MANIFEST)
     return outline
 
 
@@ -70,7 +69,7 @@ def open_manifest(vault: Vault, system: str, identifier: str, stored: bytes) -> 
                     return kept  # the keys were changed, and it is for the old one
                 raise
             raise Damaged(
-                f"the manifest of {system} {identifier} does not open: {error.message}", remedy=_FROM_COPY
+                f"the manifest of {system} {identifier} does not open: {error.message}", remedy=HEAL_MANIFEST
             ) from error
     remembered = _remembered(vault, system, identifier, hashlib.sha256(stored).hexdigest())
     if remembered is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from backup_pipeline.errors import Damaged, RestoreError
+from backup_pipeline.model.findings import HEAL
 from backup_pipeline.model.manifest import FileImage, Segment
 from backup_pipeline.vault.blocks import nothing, pieces_of
 from backup_pipeline.vault.objects import READ_SIZE, Readable, read_blocks, read_bytes
@@ -34,7 +35,7 @@ def read_image(source: Readable, image: FileImage) -> Iterator[bytes]:
     if offset != image.size or whole.hexdigest() != image.sha256:
         raise Damaged(
             f"{image.name}: its {len(image.segments)} segments do not give the file that the manifest names",
-            remedy="run `verify`, and restore from another backup or a copy",
+            remedy=HEAL,
         )
 
 
@@ -114,5 +115,5 @@ def _damaged(image: FileImage, segment: Segment, why: str) -> Damaged:
     names = ", ".join(f"{pack.sha256[:12]}…{pack.suffix}" for pack in segment.packs[:4])
     return Damaged(
         f"the segment of {image.name} at byte {segment.offset} (objects {names}): {why}",
-        remedy="run `verify`, and restore from another backup or a copy",
+        remedy=HEAL,
     )

@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol, Self, cast
 import zstandard
 
 from backup_pipeline.errors import AlreadyExists, BackupError, Damaged, KeyMissing, NotFound, NotThawed
+from backup_pipeline.model.findings import HEAL
 from backup_pipeline.model.manifest import FileImage, ObjectRef
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.staging import explained, staging_name
@@ -369,8 +370,4 @@ def read_bytes(source: Readable, reference: ObjectRef) -> bytes:
 
 
 def damaged(reference: ObjectRef, why: str) -> Damaged:
-    return Damaged(
-        f"object {reference.sha256[:12]}…{reference.suffix}: {why}",
-        remedy="`verify` says what it belongs to; `repair` brings it back from a copy, or with --set-aside has the next backup "
-        "store it anew; until then, restore from another backup or a copy",
-    )
+    return Damaged(f"object {reference.sha256[:12]}…{reference.suffix}: {why}", remedy=HEAL)

@@ -28,6 +28,7 @@ from backup_pipeline.model.files import (
     FileEntry,
     Place,
 )
+from backup_pipeline.model.findings import HEAL
 from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.vault.images import read_image
 from backup_pipeline.vault.objects import Objects, ObjectWriter, damaged, read_blocks
@@ -356,7 +357,7 @@ def image_blocks(objects: Objects, entry: FileEntry) -> Iterator[bytes]:
     if entry.image.sha256 != entry.sha256 or entry.image.size != entry.size:
         raise Damaged(
             f"{entry.path!r}: the listing names one content and keeps the blocks of another",
-            remedy="run `verify`, and restore from another backup or a copy",
+            remedy=HEAL,
         )
     yield from read_image(objects, replace(entry.image, name=entry.path))
 
@@ -369,7 +370,7 @@ def _offset(entry: FileEntry) -> int:
 def _nowhere(tree: FileTree, entry: FileEntry, why: str) -> Damaged:
     return Damaged(
         f"{entry.path!r} of {tree.name}: {why}",
-        remedy="run `verify`, and restore from another backup or a copy",
+        remedy=HEAL,
     )
 
 

@@ -23,8 +23,17 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, KeyMissing, NotAllowed, NotFound
+from backup_pipeline.errors import (
+    AlreadyExists,
+    ConfigError,
+    Damaged,
+    KeyMissing,
+    NoBackup,
+    NotAllowed,
+    NotFound,
+)
 from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import HEAL_MANIFEST
 from backup_pipeline.model.ids import backup_id, is_backup_id, parse_timestamp
 from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof, Scope
 from backup_pipeline.model.outline import Outline, outline_of
@@ -260,7 +269,7 @@ class Vault:
         try:
             return read_all(self.store, self.manifest_key(system, identifier))
         except NotFound:
-            raise NotFound(
+            raise NoBackup(
                 f"there is no backup {identifier} of {system} in {self.store.address}",
                 remedy=f"`backup-pipeline list {system}` shows those that there are",
             ) from None
@@ -271,8 +280,16 @@ class Vault:
         return hidden.open_manifest(self, system, identifier, data) if self.encrypted else data
 
     def manifest(self, system: str, identifier: str) -> Manifest:
+        what = f"the manifest of {system} {identifier}"
         data = self.manifest_bytes(system, identifier)
-        manifest = canonical.decode(Manifest, data, what=f"the manifest of {system} {identifier}")
+        try:
+            manifest = canonical.decode(Manifest, data, what=what)
+        except Damaged as error:
+            if self.seal_holds(system, identifier):
+                raise
+            raise Damaged(
+                f"{what} was altered since it was sealed: {error.message}", remedy=HEAL_MANIFEST
+            ) from error
         if manifest.format != FORMAT:
             raise Damaged(
                 f"the manifest of {system} {identifier} has format {manifest.format}",
@@ -312,7 +329,7 @@ class Vault:
             for candidate in reversed(self.ids(system)):
                 if self.scope(system, candidate) == "full":
                     return candidate
-            raise NotFound(
+            raise NoBackup(
                 f"there is no full backup of {system} in {self.store.address}",
                 remedy=f"`backup-pipeline backup {system}` makes one",
             )

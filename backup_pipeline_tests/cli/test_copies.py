@@ -93,12 +93,14 @@ def test_the_copy_alone_is_enough_to_restore_drill_and_query(copied: Folder) -> 
     copied.good("backup", "shop", "--no-record")
     shutil.rmtree(copied.path / "vault")
     (copied.path / "shop.db").unlink()
-    assert "list shop --copy offsite" in copied.good("list", "shop").stdout
+    listed = copied.run("list", "shop")
+    assert listed.code == 5
+    assert "copy disk holds 1 backup of shop; copy offsite holds 1 backup of shop" in listed.stderr
     status = copied.run("status", "--json").document["data"]["systems"][0]
     assert "vault-lost" in [finding["code"] for finding in status["findings"]]
     gone = copied.run("restore", "shop", "--to", copied.restored)
     assert gone.code != 0
-    assert "--from disk or --from offsite" in str(gone)
+    assert "restore shop --from disk` needs no vault" in str(gone)
     copied.good("show", "shop", "--copy", "offsite")
     copied.good("drill", "shop", "--from", "offsite")
     assert (

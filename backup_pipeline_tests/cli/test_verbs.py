@@ -263,7 +263,7 @@ def test_an_unknown_system_is_not_found(verb: str, shop: Folder) -> None:
 )
 def test_no_backup_yet_says_how_to_make_one(arguments: list[str], shop: Folder) -> None:
     ended = shop.run(*arguments, "--json")
-    assert (ended.code, ended.error["code"]) == (3, "not-found")
+    assert (ended.code, ended.error["code"]) == (3, "no-backup")
     assert "backup-pipeline backup shop" in ended.error["remedy"]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backup_pipeline.errors import BackupError, ConfigError, Damaged, NotFound, RestoreError
 from backup_pipeline.model.files import FileEntry, Place, read_lines
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import FileTree, Manifest, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.restore.files import finishing
@@ -247,8 +247,7 @@ def _missing(
                     "object-missing",
                     f"{what} of {tree.name} in {manifest.system} {manifest.id} missing in the vault, or of another length",
                     tree=tree.name,
-                    remedy=f"`backup-pipeline verify {manifest.system} all` says which backups are whole; --salvage restores "
-                    "what is left of this one",
+                    remedy=f"{HEAL}; --salvage restores what is left of this one",
                     examples=tuple(ref.sha256 + ref.suffix for ref in missing[:10]),
                 )
             )

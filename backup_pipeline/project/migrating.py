@@ -1,0 +1,39 @@
+"""What is applied and what is pending, for whoever has a Project."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backup_pipeline.errors import ConfigError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Migrations
+
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
+
+
+def state_of(project: Project, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
+    """None without `migrations:`. `pending`: what a caller knows to be applied next."""
+    settings = project.system(system).migrations
+    if settings is None:
+        return None
+    from backup_pipeline.migrations import migration_state
+
+    applied = project.source(system).applied_migrations(settings.tool)
+    state = migration_state(settings.tool, project.settings.resolve(settings.path), applied)
+    return replace(state, pending=pending) if pending else state
+
+
+def known(
+    project: Project, system: str, pending: tuple[str, ...] = ()
+) -> tuple[Migrations | None, tuple[Finding, ...]]:
+    """A folder that moved is no reason for a night without a backup: it is said in the backup instead."""
+    try:
+        return state_of(project, system, pending), ()
+    except ConfigError as error:
+        settings = project.system(system).migrations
+        assert settings is not None
+        state = Migrations(settings.tool, pending=pending) if pending else None
+        finding = Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy)
+        return state, (finding,)
