@@ -118,7 +118,7 @@ def _head(seen: Seen) -> str:
     # The password is not in this file: it comes from the variable {seen.variable}.
     # (${{file:/run/secrets/…}} reads it from a file.){percent}"""
     return f"""\
-# What is backed up, to where, and when. Every setting: docs/CONFIGURATION.md.
+# What is backed up, to where, and when. Every setting: `backup-pipeline help config`.
 # Written by `backup-pipeline init` after a look at the database: {engine} {_one_line(found.engine.version)},
 # {len(found.tables)} tables, {found.bytes / 2**20:.1f} MiB.
 

@@ -60,7 +60,7 @@ def _make(access: DropboxAccess) -> Any:
     if not access.token and not (access.refresh_token and access.app_key):
         raise ConfigError(
             "Dropbox needs a token, or a refresh_token together with the app_key of its app",
-            remedy="set refresh_token and app_key (docs/CONFIGURATION.md says how to get them)",
+            remedy="set refresh_token and app_key (`backup-pipeline help config` says how to get them)",
         )
     make = dropbox.DropboxTeam if access.select_user else dropbox.Dropbox
     made = make(
@@ -188,7 +188,7 @@ def _signing_in(error: Any) -> Complaint:
         ),
         "invalid_access_token": (
             "the token is not valid, or was revoked",
-            "make a new one (docs/CONFIGURATION.md says how)",
+            "make a new one (`backup-pipeline help config` says how)",
         ),
         "invalid_select_user": (
             "`select_user` names nobody whom this token may act as",

@@ -39,6 +39,7 @@ VERBS = {
     "alert": "Send a test message to every address of `alerts:`.",
     "ui": "Start the Dagster UI and the daemon that runs the schedules.",
     "demo": "Protect a small shop and a blog, break them, and bring them back.",
+    "help": "Print a page of the documentation: config, commands, errors, findings, dagster, format.",
 }
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

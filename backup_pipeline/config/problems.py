@@ -62,12 +62,12 @@ def refuse(name: str, problems: Iterable[Problem]) -> ConfigError:
         one = found[0]
         where = f"{name}, line {one.line}: " + (f"{one.key}: " if one.key else "")
         return ConfigError(
-            where + one.said, remedy=one.remedy or "docs/CONFIGURATION.md describes every setting"
+            where + one.said, remedy=one.remedy or "`backup-pipeline help config` describes every setting"
         )
     lines = "\n".join(f"  {problem}" for problem in found)
     return ConfigError(
         f"{name} has {len(found)} problems:\n{lines}",
-        remedy="mend these lines; docs/CONFIGURATION.md describes every setting",
+        remedy="mend these lines; `backup-pipeline help config` describes every setting",
     )
 
 
