@@ -1,4 +1,4 @@
-"""failure_alert: tells a person, through Apprise, when a run or a check failed.
+"""failure_alert: tells a person, through Apprise, when a run, a check or a sensor failed.
 
 At least once to every address, and not again once it has arrived: the cursor moves past an incident when it was
 sent. What is sent says which system, what failed, what to do and where to look, and holds no secret.
@@ -17,31 +17,30 @@ from backup_pipeline.alerts.routes import routes_of
 from backup_pipeline.alerts.sending import send_to_all
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.orchestration.incidents import Cursor, Incident, look
-from backup_pipeline.orchestration.naming import PLAIN, Names
+from backup_pipeline.orchestration.naming import Names
+from backup_pipeline.orchestration.ours import Ours
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.project import Project
 
 
-def failure_alert(project: Project, names: Names) -> dg.SensorDefinition:
+def failure_alert(project: Project, names: Names, ours: Ours) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.alert_sensor,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Sends an e-mail or calls a webhook (`alerts:` in backup.yaml) when a run or a check failed.",
+        description="Sends an e-mail or calls a webhook (`alerts:` in backup.yaml) when a run, a check, a schedule or a sensor failed.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = project.clock()
         cursor = Cursor.parse(context.cursor, now)
         with tick_failures_told(project):
-            found = look(context.instance, project, names, cursor, now)
-            return _tell(project, names, cursor, found.incidents, found.after)
+            found = look(context.instance, ours, cursor, now)
+            return _tell(project, cursor, found.incidents, found.after)
 
     return sense
 
 
-def _tell(
-    project: Project, names: Names, cursor: Cursor, incidents: Sequence[Incident], after: Cursor
-) -> dg.SensorResult:
+def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after: Cursor) -> dg.SensorResult:
     routes = routes_of(project.settings)
     # One address that is misspelt must not keep the others from being told; where all are, the tick fails and says so.
     if incidents and not any(route.address for route in routes):
@@ -51,7 +50,7 @@ def _tell(
     told = 0
     for incident in incidents:
         done = [one for one in cursor.partly.get(incident.id, ()) if one in {route.id for route in routes}]
-        for sent in send_to_all(routes, write(incident, project, names), done):
+        for sent in send_to_all(routes, write(incident, project), done):
             if sent.arrived:
                 done.append(sent.route.id)
             else:
@@ -79,15 +78,7 @@ def _tell(
     )
 
 
-def write(incident: Incident, project: Project, names: Names = PLAIN) -> Message:
+def write(incident: Incident, project: Project) -> Message:
+    link = f"Look at: {project.settings.ui_url.rstrip('/')}/{incident.page}"
     failed = Failed(incident.system, incident.job, incident.message, incident.remedy, incident.checks)
-    return message.write(
-        failed, project.settings.secrets, look_at=f"Look at: {link(incident, project, names)}"
-    )
-
-
-def link(incident: Incident, project: Project, names: Names = PLAIN) -> str:
-    base = project.settings.ui_url.rstrip("/")
-    if incident.run_id is not None:
-        return f"{base}/runs/{incident.run_id}"
-    return f"{base}/assets/{'/'.join(names.manifest_key(incident.system).path)}?view=checks"
+    return message.write(failed, project.settings.secrets, look_at=link)

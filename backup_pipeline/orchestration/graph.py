@@ -17,6 +17,7 @@ from backup_pipeline.orchestration.copies import copied_checks, copy_assets
 from backup_pipeline.orchestration.drills import drill_asset
 from backup_pipeline.orchestration.jobs import backup_job, copy_job, drill_job
 from backup_pipeline.orchestration.naming import Names
+from backup_pipeline.orchestration.ours import ours
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import Backups
 from backup_pipeline.orchestration.schedules import schedules
@@ -118,9 +119,13 @@ def _add_vault(parts: _Parts, project: Project, names: Names) -> None:
     parts.checks.append(keeping.storage_check(names))
     parts.jobs.append(keeping.scrub_job(names, parts.executor))
     parts.schedules.extend(filter(None, [keeping.scrub_schedule(project, names)]))
+    parts.jobs.append(keeping.daily_job(project, names, parts.executor))
     parts.sensors.append(watch(project, names))
     if project.settings.alerts:
-        parts.sensors.append(failure_alert(project, names))
+        heard = ours(
+            project, names, [*parts.assets, *parts.checks], parts.jobs, [*parts.schedules, *parts.sensors]
+        )
+        parts.sensors.append(failure_alert(project, names, heard))
 
 
 def without_configuration(folder: Path) -> dg.Definitions:

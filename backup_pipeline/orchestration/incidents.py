@@ -1,24 +1,26 @@
-"""What went wrong since the last look: failed runs, and failed checks of runs that are over or of the sensor `watch`.
+"""What went wrong since the last look: failed runs, failed checks of runs that are over or of the sensor `watch`, and
+schedules and sensors whose last tick failed.
 
 A run that failed because of a check is one incident, and so are all failed checks of one run. A check that warns is
-told when it begins to; one that fails is told each time: every backup that is not whole matters.
+told when it begins to; one that fails is told each time: every backup that is not whole matters. A tick that fails is
+told when it begins to, and once a day while it goes on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 import dagster as dg
+from dagster._core.events import JobFailureData  # not exported at the top
+from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
+from pydantic import TypeAdapter, ValidationError
 
 from backup_pipeline.alerts.message import FailedCheck
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.orchestration.asset_checks import INLINE, WATCHED
-from backup_pipeline.orchestration.judging_files import file_checks
-from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
-from backup_pipeline.project import Project
+from backup_pipeline.orchestration.ours import Ours
 
 #: At the first look, and after a long time without one: what is older is history, not news.
 LOOK_BACK = timedelta(days=1)
@@ -28,19 +30,22 @@ _DEPTH = 25
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    #: Stable: "run:<id>" or "check:<asset>:<name>:<evaluation>".
+    #: Stable: "run:<id>", "checks:<run>", "check:<asset>:<name>:<evaluation>", "tick:<sensor>".
     id: str
+    #: A system, or `vault`.
     system: str
     #: None: a check that no run evaluated.
     run_id: str | None
     job: str
+    #: Where to look, below the address of the UI.
+    page: str
     #: Set when the run itself failed.
     message: str = ""
     remedy: str = ""
     checks: tuple[FailedCheck, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cursor:
     """How far was told. It moves past an incident only when every address got it."""
 
@@ -54,19 +59,20 @@ class Cursor:
     failing: tuple[str, ...] = ()
     #: Incident → addresses (by digest) that have it already, while another one does not answer.
     partly: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Schedule or sensor that fails → when that was told.
+    ticks: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for moment in (self.since, *self.ticks.values()):
+            parse_timestamp(moment)
 
     @classmethod
     def parse(cls, text: str | None, now: datetime) -> Cursor:
-        if not text:
+        """A cursor that this version cannot read is replaced: a day is told again, and nothing is left out."""
+        try:
+            return TypeAdapter(cls).validate_json(text or "")
+        except ValidationError:
             return cls(timestamp(now - LOOK_BACK))
-        raw = json.loads(text)
-        return cls(
-            raw["since"],
-            tuple(raw["told"]),
-            raw["checks"],
-            tuple(raw["failing"]),
-            {incident: tuple(done) for incident, done in raw["partly"].items()},
-        )
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -83,10 +89,10 @@ class Look:
 _OVERLAP = timedelta(minutes=5)
 
 
-def look(instance: dg.DagsterInstance, project: Project, names: Names, cursor: Cursor, now: datetime) -> Look:
+def look(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime) -> Look:
     # Checks first: a run that ends in between is found by the second query, and then told as one.
-    evaluated = _failed_checks(instance, project, names, cursor, now)
-    failed = _failed_runs(instance, project, names, cursor, now)
+    evaluated = _failed_checks(instance, ours, cursor, now)
+    failed = _failed_runs(instance, ours, cursor, now)
     incidents: list[Incident] = []
     for run_id, incident in failed.items():
         if incident.id in cursor.told:
@@ -95,15 +101,25 @@ def look(instance: dg.DagsterInstance, project: Project, names: Names, cursor: C
         incidents.append(replace(incident, checks=found.checks) if found else incident)
     incidents += [one for one in evaluated.by_run.values() if one.run_id not in failed]
     incidents += evaluated.runless
-    told = tuple(incident.id for incident in failed.values())
+    ticks: dict[str, str] = {}
+    for incident in _failed_ticks(instance, ours):
+        before = cursor.ticks.get(incident.job)
+        if before is None or now - parse_timestamp(before) > LOOK_BACK:
+            incidents.append(incident)
+            before = timestamp(now)
+        ticks[incident.job] = before
     after = Cursor(
-        since=timestamp(now - _OVERLAP), told=told, checks=evaluated.seen, failing=tuple(evaluated.failing)
+        since=timestamp(now - _OVERLAP),
+        told=tuple(incident.id for incident in failed.values()),
+        checks=evaluated.seen,
+        failing=tuple(sorted(evaluated.failing)),
+        ticks=ticks,
     )
     return Look(tuple(incidents), after)
 
 
 def _failed_runs(
-    instance: dg.DagsterInstance, project: Project, names: Names, cursor: Cursor, now: datetime
+    instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime
 ) -> dict[str, Incident]:
     since = max(parse_timestamp(cursor.since), now - LOOK_BACK)
     records = instance.get_run_records(
@@ -114,25 +130,13 @@ def _failed_runs(
     found = {}
     for record in records:
         run = record.dagster_run
-        system = system_of(run, project, names)
+        system = ours.subject(run)
         if system is not None:
             message, remedy = _why(instance, run.run_id)
             found[run.run_id] = Incident(
-                f"run:{run.run_id}", system, run.run_id, run.job_name, message, remedy
+                f"run:{run.run_id}", system, run.run_id, run.job_name, f"runs/{run.run_id}", message, remedy
             )
     return found
-
-
-def system_of(run: dg.DagsterRun, project: Project, names: Names) -> str | None:
-    """Whose run it is; None where it is none of ours (an instance may serve other projects as well)."""
-    tags = {names.tag(system): system for system in project.systems}
-    if (named := tags.get(run.tags.get(SYSTEM_TAG, ""))) is not None:
-        return named
-    for key in run.asset_selection or ():
-        if names.system_of_key(key) in project.systems:
-            return names.system_of_key(key)
-    jobs = {job(name): name for name in project.systems for job in (names.backup_job, names.drill_job)}
-    return jobs.get(run.job_name)
 
 
 def _why(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
@@ -154,9 +158,38 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
                 return failure.description or "", remedy
             message = message or (data.error.message.strip() if data.error else "")
         elif event.is_run_failure:
-            error = event.job_failure_data.error
+            # No data: the run did not end by itself, its process was killed.
+            ended = event.event_specific_data
+            error = ended.error if isinstance(ended, JobFailureData) else None
             message = message or (error.message.strip() if error else event.message or "")
     return message or "the run failed", remedy
+
+
+def _failed_ticks(instance: dg.DagsterInstance, ours: Ours) -> Iterator[Incident]:
+    """Schedules and sensors of ours whose newest tick failed: what they would have started did not start."""
+    if instance.schedule_storage is None:
+        return  # an instance in memory has no ticks
+    for state in instance.all_instigator_state():
+        name = state.instigator_name
+        if name not in ours.instigators:
+            continue
+        over = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+        newest = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=over)
+        for tick in newest:
+            if tick.is_failure:
+                message, _, remedy = _said_by(tick).partition("\n→ ")
+                page = "automation"
+                yield Incident(f"tick:{name}", ours.instigators[name], None, name, page, message, remedy)
+
+
+def _said_by(tick: InstigatorTick) -> str:
+    error = tick.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return "its tick failed"
+    # "dagster._core.definitions.events.Failure: the text"
+    return error.message.strip().removeprefix(f"{error.cls_name or ''}: ").rpartition(".Failure: ")[2]
 
 
 @dataclass(slots=True)
@@ -167,21 +200,23 @@ class _Evaluated:
     failing: set[str] = field(default_factory=set)
 
 
-def _failed_checks(
-    instance: dg.DagsterInstance, project: Project, names: Names, cursor: Cursor, now: datetime
-) -> _Evaluated:
+def _failed_checks(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime) -> _Evaluated:
     found = _Evaluated(seen=dict(cursor.checks), failing=set(cursor.failing))
-    for system in project.systems:
-        for text in (*INLINE, *file_checks(project, system), *WATCHED):
-            key = dg.AssetCheckKey(names.manifest_key(system), text.name)
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(ours.checks))
+    for key, system in ours.checks.items():
+        if key in latest and latest[key].id > found.seen.get(_label(key), 0):
             _one_check(instance, system, key, now, found)
     return found
+
+
+def _label(key: dg.AssetCheckKey) -> str:
+    return f"{key.asset_key.to_user_string()}:{key.name}"
 
 
 def _one_check(
     instance: dg.DagsterInstance, system: str, key: dg.AssetCheckKey, now: datetime, found: _Evaluated
 ) -> None:
-    label = f"{system}:{key.name}"
+    label = _label(key)
     history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=_DEPTH)
     for record in sorted(history, key=lambda record: record.id):
         if record.id <= found.seen.get(label, 0):
@@ -203,25 +238,29 @@ def _one_check(
         failed = FailedCheck(
             key.name, evaluation.severity.value.lower(), evaluation.description or "", _remedies(evaluation)
         )
-        _file(instance, system, record.run_id, record.id, failed, found)
+        _file(instance, system, key, record.run_id, record.id, failed, found)
 
 
 def _file(
     instance: dg.DagsterInstance,
     system: str,
+    key: dg.AssetCheckKey,
     run_id: str,
     number: int,
     failed: FailedCheck,
     found: _Evaluated,
 ) -> None:
+    page = f"assets/{'/'.join(key.asset_key.path)}?view=checks"
     if not run_id:
-        identifier = f"check:{system}:{failed.name}:{number}"
-        found.runless.append(Incident(identifier, system, None, "watch", checks=(failed,)))
+        found.runless.append(
+            Incident(f"check:{_label(key)}:{number}", system, None, "watch", page, checks=(failed,))
+        )
         return
     known = found.by_run.get(run_id)
     if known is None:
         run = instance.get_run_by_id(run_id)
-        known = Incident(f"checks:{run_id}", system, run_id, run.job_name if run else "")
+        job = run.job_name if run else ""
+        known = Incident(f"checks:{run_id}", system, run_id, job, f"runs/{run_id}")
     found.by_run[run_id] = replace(known, checks=(*known.checks, failed))
 
 

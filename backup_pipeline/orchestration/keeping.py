@@ -6,9 +6,8 @@ stopped is a disk that fills up, or a rule that nobody keeps.
 
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import dagster as dg
 
@@ -231,15 +230,23 @@ def judge_storage(project: Project) -> Outcome:
     return Outcome(STORAGE.name, report.findings, report.counted, report.seconds, good)
 
 
-def daily_checks(project: Project, names: Names) -> Iterator[tuple[dg.AssetCheckKey, Callable[[], Outcome]]]:
-    """What the sensor `watch` judges once a day; nothing before there is a vault."""
-    if not keeping.has_a_vault(project):
-        return
-    yield dg.AssetCheckKey(names.scrub_key, STORAGE.name), lambda: judge_storage(project)
+def daily_checks(project: Project, names: Names) -> Iterator[dg.AssetCheckKey]:
+    """What is judged once a day, while nothing runs: growth is only seen by looking again and again."""
+    yield dg.AssetCheckKey(names.scrub_key, STORAGE.name)
     for system in project.systems:
         if project.settings.retention_of(system) is not None:
-            key = dg.AssetCheckKey(names.retention_key(system), RETENTION.name)
-            yield key, partial(judge_retention, project, system)
+            yield dg.AssetCheckKey(names.retention_key(system), RETENTION.name)
+
+
+def daily_job(
+    project: Project, names: Names, executor: dg.ExecutorDefinition
+) -> "dg.UnresolvedAssetJobDefinition":
+    return dg.define_asset_job(
+        names.daily_job,
+        selection=dg.AssetSelection.checks(*daily_checks(project, names)),
+        executor_def=executor,
+        description="Judges `storage` and the `retention` of every system; the sensor `watch` starts it once a day.",
+    )
 
 
 def prune_job(plan: SystemPlan, executor: dg.ExecutorDefinition) -> "dg.UnresolvedAssetJobDefinition":

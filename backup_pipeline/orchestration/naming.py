@@ -79,6 +79,11 @@ class Names:
         """scrub — of the whole vault, whatever systems are in it"""
         return self.of("scrub")
 
+    @property
+    def daily_job(self) -> str:
+        """daily_checks"""
+        return self.of("daily_checks")
+
     def schedule(self, job: str) -> str:
         """backup_shop_schedule"""
         return f"{job}_schedule"

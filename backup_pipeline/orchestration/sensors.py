@@ -8,12 +8,20 @@ cursor that moved when the run was merely asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+from pydantic import TypeAdapter, ValidationError
 
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.orchestration.asset_checks import Outcome, judge_status
@@ -21,15 +29,22 @@ from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.keeping import daily_checks
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.orchestration.resources import tick_failures_told
+from backup_pipeline.orchestration.resources import StepFailure, failures_told, tick_failures_told
 from backup_pipeline.orchestration.tokens import digest_of
 from backup_pipeline.project import Project
+from backup_pipeline.project.keeping import has_a_vault
+
+T = TypeVar("T")
 
 #: The set of pending migrations that a run was started for.
 PENDING_TAG = "backup_pipeline/pending"
 #: After the first failed attempt; twice as long after each further one, up to the longest.
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
+#: Dagster ends a tick after a minute; so many seconds of it are for looking.
+BUDGET = 40.0
+#: How often a system is looked at.
+EVERY = timedelta(minutes=10)
 #: An outcome that stays the same is recorded again after this, so that the UI shows that somebody looks.
 RECORD_AGAIN = timedelta(hours=24)
 
@@ -44,16 +59,24 @@ _UNFINISHED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
     """The cursor: which set was pending at the last look, and since when."""
 
     set: str = ""
     since: str = ""
 
+    def __post_init__(self) -> None:
+        if self.set:
+            parse_timestamp(self.since)
+
     @classmethod
     def parse(cls, cursor: str | None) -> Seen:
-        return cls(**json.loads(cursor)) if cursor else cls()
+        """A cursor that this version cannot read is replaced: the set is then seen anew."""
+        try:
+            return TypeAdapter(cls).validate_json(cursor or "{}")
+        except ValidationError:
+            return cls()
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -75,8 +98,11 @@ class Decision:
     why: str
 
 
-def decide(pending: Sequence[str], seen: Seen, attempts: Sequence[Attempt], now: datetime) -> Decision:
-    """Pure: whether a backup is due. `attempts` are all runs ever started for this very set, oldest first."""
+def decide(
+    pending: Sequence[str], seen: Seen, attempts: Sequence[Attempt], now: datetime, made: int | None = None
+) -> Decision:
+    """Pure: whether a backup is due. `attempts` are the newest runs that were started for this very set, oldest first;
+    `made` is how many there ever were."""
     if not pending:
         return Decision(None, "no migration is pending")
     names = f"{len(pending)} pending ({', '.join(pending[:3])}{', …' if len(pending) > 3 else ''})"
@@ -86,7 +112,7 @@ def decide(pending: Sequence[str], seen: Seen, attempts: Sequence[Attempt], now:
     mine = [attempt for attempt in attempts if attempt.created >= parse_timestamp(seen.since)]
     if any(attempt.status is dg.DagsterRunStatus.SUCCESS for attempt in mine):
         return Decision(None, f"{names}: backed up")
-    number = len(attempts) + 1
+    number = (len(attempts) if made is None else made) + 1
     if mine:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(len(mine) - 1, 10))
         due = (mine[-1].ended or mine[-1].created) + pause
@@ -125,7 +151,7 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
         seen = Seen.parse(context.cursor)
         if seen.set != name:
             seen = Seen(name, timestamp(now))
-        decision = decide(state.pending, seen, attempts_for(context.instance, names.tag(system), name), now)
+        decision = _decided(context.instance, names.tag(system), state, seen, now)
         if decision.attempt is None:
             return dg.SensorResult(skip_reason=decision.why, cursor=seen.dump())
         context.log.info(decision.why)
@@ -148,10 +174,18 @@ def _request(plan: SystemPlan, state: Migrations, name: str, attempt: int) -> dg
     )
 
 
-def attempts_for(instance: dg.DagsterInstance, tag: str, name: str) -> tuple[Attempt, ...]:
-    records = instance.get_run_records(
-        dg.RunsFilter(tags={PENDING_TAG: name, SYSTEM_TAG: tag}), ascending=True, limit=1000
-    )
+def _decided(
+    instance: dg.DagsterInstance, tag: str, state: Migrations, seen: Seen, now: datetime
+) -> Decision:
+    wanted = dg.RunsFilter(tags={PENDING_TAG: seen.set, SYSTEM_TAG: tag})
+    # All are counted, and the newest are looked at: a number that stood still would be a run key that Dagster has seen.
+    made = instance.get_runs_count(wanted)
+    return decide(state.pending, seen, attempts_for(instance, wanted), now, made)
+
+
+def attempts_for(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> tuple[Attempt, ...]:
+    """The newest of them, oldest first."""
+    records = instance.get_run_records(wanted, limit=100)
     return tuple(
         Attempt(
             record.dagster_run.status,
@@ -160,38 +194,104 @@ def attempts_for(instance: dg.DagsterInstance, tag: str, name: str) -> tuple[Att
             if record.end_time
             else None,
         )
-        for record in records
+        for record in reversed(records)
     )
 
 
 def watch(project: Project, names: Names) -> dg.SensorDefinition:
-    """fresh, proven and copied, judged while nothing runs: the backup that silently stopped is what nobody looks for. And
-    retention and storage, once a day: growth is only known to whoever looks again and again."""
+    """fresh, proven and copied, judged while nothing runs: a backup that silently stopped is what no run can tell of.
+    retention and storage walk over the whole vault, so they are judged by a run, once a day."""
 
     @dg.sensor(
         name=names.watch_sensor,
-        minimum_interval_seconds=600,
+        job_name=names.daily_job,
+        minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Judges the checks `fresh`, `proven` and `copied` of every system, and records them when they change; "
-        "`retention` and `storage` once a day.",
+        "starts a run for `retention` and `storage` once a day.",
     )
-    def sense(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now, began = project.clock(), time.monotonic()
+        looked = _when_looked_at(context.cursor, project)
         said = []
-        for system in project.systems:
-            with tick_failures_told(project):
-                outcomes = [(names.manifest_key(system), one) for one in judge_status(project, system)]
-                outcomes += judge_copies(project, system, names)
-            for asset, outcome in outcomes:
+        for system in sorted(project.systems, key=lambda name: looked.get(name, 0.0)):
+            left = BUDGET - (time.monotonic() - began)
+            if left <= 0 or 0 <= now.timestamp() - looked.get(system, 0.0) < EVERY.total_seconds():
+                continue
+            for asset, outcome in _judged(project, system, names, left):
                 key = dg.AssetCheckKey(asset, outcome.name)
-                if is_news(context.instance, key, outcome.passed, project.clock()):
+                if is_news(context.instance, key, outcome, now):
                     said.append(_report(context.instance, key, outcome, names))
-        for key, judge in daily_checks(project, names):
-            if is_old(context.instance, key, project.clock()):
-                with tick_failures_told(project):
-                    said.append(_report(context.instance, key, judge(), names))
-        return dg.SkipReason("; ".join(said) or "nothing changed")
+            looked[system] = now.timestamp()
+        left = BUDGET - (time.monotonic() - began)
+        for line in said:
+            context.log.info(line)
+        if left > 0 and _daily_is_due(context.instance, project, names, now, left):
+            return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=json.dumps(looked))
+        return dg.SensorResult(skip_reason="; ".join(said) or "nothing changed", cursor=json.dumps(looked))
 
     return sense
+
+
+def _when_looked_at(cursor: str | None, project: Project) -> dict[str, float]:
+    """System → when. A cursor that this version cannot read is replaced: then every system is due."""
+    try:
+        found = TypeAdapter(dict[str, float]).validate_json(cursor or "{}")
+    except ValidationError:
+        return {}
+    return {name: at for name, at in found.items() if name in project.systems}
+
+
+def _judged(
+    project: Project, system: str, names: Names, seconds: float
+) -> Sequence[tuple[dg.AssetKey, Outcome]]:
+    """A vault that does not answer is the news that this is for: then `fresh` fails, and the other systems are judged."""
+
+    def look() -> list[tuple[dg.AssetKey, Outcome]]:
+        with failures_told(project):
+            status = [(names.manifest_key(system), one) for one in judge_status(project, system)]
+            return [*status, *judge_copies(project, system, names)]
+
+    try:
+        return within(seconds, look)
+    except StepFailure as failure:
+        told = failure.metadata.get("remedy")
+        why, remedy = str(failure.description), str(told.value) if told else ""
+    except TimeoutError:
+        why = f"the vault did not answer within {seconds:.0f} s"
+        remedy = f"look whether the vault can be reached from here: `backup-pipeline status {system}`"
+    message = f"whether {system} is protected is not known: {why}"
+    unknown = Finding("error", "not-judged", message, remedy=remedy)
+    return [(names.manifest_key(system), Outcome("fresh", (unknown,)))]
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """The result, or TimeoutError; then the work goes on in a thread that no one waits for."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="watch").start()
+    return done.result(seconds)
+
+
+def _daily_is_due(
+    instance: dg.DagsterInstance, project: Project, names: Names, now: datetime, seconds: float
+) -> bool:
+    """Not judged for a day, and not tried for a day: a run that failed is told of, and not repeated all day."""
+    if not any(is_old(instance, key, now) for key in daily_checks(project, names)):
+        return False
+    since = now - RECORD_AGAIN
+    if instance.get_runs_count(dg.RunsFilter(job_name=names.daily_job, created_after=since)):
+        return False
+    try:
+        return within(seconds, lambda: has_a_vault(project))
+    except (BackupError, TimeoutError):
+        return False  # `fresh` says that
 
 
 def _report(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcome, names: Names) -> str:
@@ -212,34 +312,34 @@ def _report(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcom
     return f"{what}: {outcome.name} {'passed' if outcome.passed else 'failed'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The last outcome of a check that the history knows."""
-
-    passed: bool
-    at: float
-
-    def is_old(self, now: datetime) -> bool:
-        return now.timestamp() - self.at > RECORD_AGAIN.total_seconds()
-
-
 def is_old(instance: dg.DagsterInstance, key: dg.AssetCheckKey, now: datetime) -> bool:
     """Not recorded for a day, or never."""
     latest = last_recorded(instance, key)
-    return latest is None or latest.is_old(now)
+    return latest is None or _age(latest, now) > RECORD_AGAIN
 
 
-def is_news(instance: dg.DagsterInstance, key: dg.AssetCheckKey, passed: bool, now: datetime) -> bool:
+def is_news(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcome, now: datetime) -> bool:
+    """Another severity or another finding than what is recorded, or recorded too long ago."""
     latest = last_recorded(instance, key)
-    return latest is None or latest.passed != passed or latest.is_old(now)
+    if latest is None or _age(latest, now) > RECORD_AGAIN:
+        return True
+    assert isinstance(latest.evaluation, dg.AssetCheckEvaluation)
+    return _said(latest.evaluation) != _said(outcome.result(key.asset_key))
 
 
-def last_recorded(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Recorded | None:
+def _said(one: dg.AssetCheckEvaluation | dg.AssetCheckResult) -> tuple[bool, dg.AssetCheckSeverity, set[str]]:
+    table = one.metadata.get("findings")
+    records = table.records if isinstance(table, dg.TableMetadataValue) else ()
+    codes = {str(row.data.get("code")) for row in records if row.data.get("severity") != "info"}
+    return bool(one.passed), one.severity, codes
+
+
+def _age(record: AssetCheckExecutionRecord, now: datetime) -> timedelta:
+    return timedelta(seconds=now.timestamp() - record.create_timestamp)
+
+
+def last_recorded(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecord | None:
     history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=10)
     # A record may be of a check that is only planned yet.
     done = [record for record in history if isinstance(record.evaluation, dg.AssetCheckEvaluation)]
-    if not done:
-        return None
-    latest = max(done, key=lambda record: record.id)
-    assert isinstance(latest.evaluation, dg.AssetCheckEvaluation)
-    return Recorded(latest.evaluation.passed, latest.create_timestamp)
+    return max(done, key=lambda record: record.id, default=None)

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.orchestration.naming import PLAIN
 from backup_pipeline.project import Project, copying
 from backup_pipeline.vault import layout, lock
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
@@ -176,26 +177,34 @@ def test_without_rules_there_is_no_retention_in_the_graph(shop: Shop) -> None:
     assert "scrub" in names
 
 
-def test_the_sensor_watch_judges_retention_and_storage_once_a_day(
+def test_the_sensor_watch_has_retention_and_storage_judged_by_a_run_once_a_day(
     kept: Shop, instance: dg.DagsterInstance
 ) -> None:
-    def watched(later: timedelta = timedelta(0)) -> str:
+    def watched(later: timedelta = timedelta(0)) -> int:
+        """How many runs it asks for; they are made, as the daemon would."""
         project = Project(kept.project.settings, clock=lambda: datetime.now(UTC) + later)
         defs = build_defs(project)
         with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
-            return defs.resolve_sensor_def("watch").evaluate_tick(context).skip_message or ""
+            asked = defs.resolve_sensor_def("watch").evaluate_tick(context).run_requests or ()
+        for _ in asked:
+            assert defs.resolve_job_def("daily_checks").execute_in_process(instance=instance).success
+        return len(asked)
 
-    first = watched()
-    assert "vault/scrub: storage" in first
-    assert "shop/retention: retention passed" in first
-    assert "retention" not in watched()
-    assert "vault/scrub: storage" in watched(timedelta(hours=25))
+    assert watched() == 1
+    for key, name in ((PLAIN.scrub_key, "storage"), (PLAIN.retention_key("shop"), "retention")):
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(key, name), limit=5
+        )
+        assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    assert watched() == 0
+    assert watched(timedelta(hours=25)) == 1
 
 
 def test_before_the_first_backup_there_is_nothing_to_watch(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure(top=RULES)
     defs = build_defs(shop.project)
     with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
-        said = defs.resolve_sensor_def("watch").evaluate_tick(context).skip_message or ""
-    assert "storage" not in said
+        answer = defs.resolve_sensor_def("watch").evaluate_tick(context)
+    assert not answer.run_requests
+    assert "shop: fresh failed" in (answer.skip_message or "")
     assert not (shop.folder / "vault").exists()

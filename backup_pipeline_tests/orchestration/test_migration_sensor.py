@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 from alembic import command
 from alembic.config import Config
+from dagster._core.utils import make_new_run_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,3 +220,32 @@ def test_a_set_is_never_asked_for_twice_after_success_and_never_with_a_used_numb
         assert decision.attempt is None
     else:
         assert decision.attempt == len(statuses) + 1
+
+
+def test_attempts_are_counted_beyond_the_thousandth(
+    application: Application, instance: dg.DagsterInstance
+) -> None:
+    application.add("b2")
+    daemon = Daemon(application.shop.project, instance)
+    daemon.tick(run=False)
+    failed = dg.DagsterRun("backup_shop", status=FAILURE, tags=dict(daemon.requests[0].tags))
+    for _ in range(1000):
+        instance.add_run(failed._replace(run_id=make_new_run_id()))
+    for hours in (2, 4):
+        later = datetime.now(UTC) + timedelta(hours=hours)
+        daemon.use(Project(application.shop.project.settings, clock=lambda later=later: later))
+        assert daemon.tick(run=False) == "asked"
+        instance.add_run(failed._replace(run_id=make_new_run_id()))
+    assert [key.rpartition("-")[2] for key in daemon.keys] == ["1", "1001", "1002"]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["garbage", "[]", '{"set": "x"}', '{"set": 3}', '{"since": "", "later": 1}']
+)
+def test_a_cursor_that_cannot_be_read_is_replaced(
+    application: Application, instance: dg.DagsterInstance, cursor: str
+) -> None:
+    application.add("b2")
+    daemon = Daemon(application.shop.project, instance)
+    daemon.cursor = cursor
+    assert daemon.tick(run=False) == "asked"
