@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from backup_pipeline.config.redaction import passwords_in
+from backup_pipeline.frameworks import Framework
 from backup_pipeline.model.ids import RESERVED
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Inventory, InventoryTable
@@ -53,6 +54,7 @@ class Seen:
     migrations_tool: str = ""
     #: Relative to the file; "" when no folder was found.
     migrations_path: str = ""
+    framework: Framework | None = None
 
 
 def system_name(database: str, folder: Path) -> str:
@@ -100,23 +102,18 @@ def migrations_folder(tool: str, base: Path) -> str:
 
 
 def text(seen: Seen) -> str:
-    parts = [_head(seen), _tables(seen), _groups(seen), _migrations(seen), _more(seen)]
+    return f"{_head(seen)}systems:\n{system_text(seen)}"
+
+
+def system_text(seen: Seen) -> str:
+    """The lines of the system alone, as they stand below `systems:`."""
+    parts = [_system(seen), _tables(seen), _groups(seen), _migrations(seen), _files(seen), _more(seen)]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
 
 def _head(seen: Seen) -> str:
     found = seen.inventory
     engine = {"postgres": "PostgreSQL", "sqlite": "SQLite"}.get(found.engine.name, found.engine.name)
-    secret = ""
-    if seen.variable:
-        percent = (
-            ""
-            if seen.database.startswith("${")
-            else "\n    # It stands in a URL: write @ as %40, / as %2F, # as %23."
-        )
-        secret = f"""
-    # The password is not in this file: it comes from the variable {seen.variable}.
-    # (${{file:/run/secrets/…}} reads it from a file.){percent}"""
     return f"""\
 # What is backed up, to where, and when. Every setting: `backup-pipeline help config`.
 # Written by `backup-pipeline init` after a look at the database: {engine} {_one_line(found.engine.version)},
@@ -144,7 +141,21 @@ timezone: UTC
 # Told when a run or a check fails (Apprise: mailto://, slack://, json:// …).
 # alerts: ["${{env:ALERT_URL}}"]
 
-systems:
+"""
+
+
+def _system(seen: Seen) -> str:
+    secret = ""
+    if seen.variable:
+        percent = (
+            ""
+            if seen.database.startswith("${")
+            else "\n    # It stands in a URL: write @ as %40, / as %2F, # as %23."
+        )
+        secret = f"""
+    # The password is not in this file: it comes from the variable {seen.variable}.
+    # (${{file:/run/secrets/…}} reads it from a file.){percent}"""
+    return f"""\
   {seen.system}:{secret}
     database: {quoted(seen.database)}
 
@@ -161,11 +172,18 @@ def _tables(seen: Seen) -> str:
         for table in sorted(seen.inventory.tables, key=lambda one: -one.bytes)
         if table.bytes >= _WORTH_A_THOUGHT and _DISPENSABLE.search(table.id.name)
     ][:10]
-    names = ", ".join(quoted(_escaped(table.id)) for table in heavy)
+    used = seen.framework.dispensable if seen.framework else ()
+    chosen = dict.fromkeys((*used, *(table.id for table in heavy)))
+    names = ", ".join(quoted(_escaped(one)) for one in chosen)
     lines = ["    # Everything is taken unless it is excluded; what is excluded is named in every report."]
     if heavy:
         sizes = ", ".join(f"{_one_line(t.id.name)} {t.bytes / 2**20:.0f} MiB" for t in heavy)
         lines.append(f"    # These may be worth a thought: {sizes}.")
+    if used:
+        made = ", ".join(_one_line(one.name) for one in used)
+        lines.append(
+            f"    # The rows of {made} are made again by logging in; an excluded table stays, without its rows."
+        )
     lines.append(f"    # exclude: [{names or quoted('*_log')}]")
     return "\n".join(lines) + "\n"
 
@@ -210,6 +228,38 @@ def _migrations(seen: Seen) -> str:
 """
 
 
+def _files(seen: Seen) -> str:
+    """Of a framework that was found with its folder: as it is, and not as a comment."""
+    framework = seen.framework
+    head = "    # Files that belong to the rows, in the same recovery point; `refs` says which columns name them."
+    if framework is None or not framework.refs:
+        return f"""\
+{head}
+    # files:
+    #   media:
+    #     path: ./media
+    #     refs: {{uploads.file: path}}
+"""
+    mark = "" if framework.folder else "# "
+    found = (
+        f"Found as {framework.name} keeps them: look whether these are all columns, and no other."
+        if framework.folder
+        else f"{framework.name} has files, and their folder was not found from here."
+    )
+    refs = "\n".join(
+        f"    {mark}      {quoted(column)}: {kind}" for column, kind in sorted(framework.refs.items())
+    )
+    return f"""\
+{head}
+    # {found}
+    {mark}files:
+    {mark}  {framework.tree}:
+    {mark}    path: {quoted(framework.folder or f"./{framework.tree}")}
+    {mark}    refs:
+{refs}
+"""
+
+
 def _more(seen: Seen) -> str:
     scratch = ""
     if seen.inventory.engine.name == "postgres":
@@ -218,12 +268,6 @@ def _more(seen: Seen) -> str:
     # scratch: ${env:SCRATCH_URL}
 """
     return f"""\
-    # Files that belong to the rows, in the same recovery point; `refs` says which columns name them.
-    # files:
-    #   media:
-    #     path: ./media
-    #     refs: {{uploads.file: path}}
-
     # SQL that must return no row: tried on what a drill restored.
     # invariants:
     #   no order without a customer: SELECT id FROM orders WHERE customer_id IS NULL

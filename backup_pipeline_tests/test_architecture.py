@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "reading",
         "drill",
     ),
-    ("overview", "initial", "health"),
+    ("overview", "frameworks", "initial", "adding", "health"),
     ("project",),
     ("orchestration", "definitions"),
     ("demo",),

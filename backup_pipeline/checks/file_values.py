@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from backup_pipeline.config.trees import ReferenceSettings
 
+#: A key of Rails' Active Storage, whose files on a disk are at ab/cd/abcd…
+_SHARDED = re.compile(r"[0-9a-z]{24,64}").fullmatch
 #: Nothing is put around it, and nothing in it is escaped.
 _PLAIN = re.compile(r"[^\s/.%\\:][^%\\:]*(?<!\s)").fullmatch
 #: path: it names a file of the tree · foreign: it names something elsewhere (another host, inline data) ·
@@ -41,7 +43,9 @@ def files_named(
     if value is None or not value.strip():
         return
     if reference.kind in ("path", "key") and not (reference.base or prefix) and _PLAIN(value):
-        yield Named("path", (value,))  # nearly every value of nearly every table
+        sharded = reference.kind == "key" and _SHARDED(value)
+        # Nearly every value of nearly every table is its path.
+        yield Named("path", (value, f"{value[:2]}/{value[2:4]}/{value}") if sharded else (value,))
         return
     if reference.kind != "json":
         yield _one(value, reference, tree, prefix)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
-from backup_pipeline import initial
+from backup_pipeline import adding, initial
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.units import plural, size
 from backup_pipeline.config.redaction import safe_url
-from backup_pipeline.errors import AlreadyExists, ConfigError, PermissionMissing
+from backup_pipeline.errors import AlreadyExists, ConfigError, PermissionMissing, UsageError
+from backup_pipeline.frameworks import framework_of
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import check_system_name
 from backup_pipeline.model.selection import Selection
@@ -29,6 +30,7 @@ TOOLS = ("alembic", "django", "prisma")
 class Started:
     path: str
     system: str
+    #: "" where the system was added to a configuration that names one.
     vault: str
     tables: int
     bytes: int
@@ -48,21 +50,26 @@ class Started:
         ["--output"], type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
         help="The configuration to write [else --config, else $BACKUP_CONFIG, else ./backup.yaml].",
     ),
+    click.Option(["--add"], is_flag=True, help="Add the system to a configuration that is there; the rest stays as it is."),
     click.Option(["--force"], is_flag=True, help="Write over a configuration that is there."),
     examples="""
     backup-pipeline init --database sqlite:///db.sqlite3
     backup-pipeline init --database "$DATABASE_URL" --vault /mnt/backup/shop --system shop
+    backup-pipeline init --add --database sqlite:///blog.db --system blog
     """,
 )  # fmt: skip
 def verb(
-    call: Call, database: str, vault: str, system: str | None, output: Path | None, force: bool
+    call: Call, database: str, vault: str, system: str | None, output: Path | None, add: bool, force: bool
 ) -> Outcome:
-    """The password is not written: the file refers to a variable, and the answer says which. Nothing is backed up yet."""
+    """The password is not written: the file refers to a variable, and the answer says which. Nothing is backed up yet.
+
+    Migrations of Alembic, Django and Prisma, the uploads of a Django application (`FileField`, `MEDIA_ROOT`) and Rails'
+    Active Storage are looked for beside the configuration, and written into it.
+    """
     call.hide(database)
     call.interrupted = lambda: "nothing was written"
     path = Path(output or call.config or os.environ.get("BACKUP_CONFIG") or "backup.yaml").absolute()
-    if path.exists() and not force:
-        raise AlreadyExists(f"{path} exists already", remedy="edit it; or write over it with --force")
+    before = _before(path, add=add, force=force, vault=vault)
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent}", remedy="make it, or name another --output")
     url = _from_here(database, path.parent)
@@ -80,15 +87,19 @@ def verb(
         inventory=inventory,
         migrations_tool=tool,
         migrations_path=_migrations(tool, path.parent, source),
+        framework=framework_of(inventory.tables, path.parent),
     )
-    _write(path, initial.text(seen))
+    if before is None:
+        _write(path, initial.text(seen))
+    else:
+        _write(path, adding.with_system(before, seen, name=str(path)), like=path)
     export = (f"export {variable}=…",) if variable and variable not in os.environ else ()
     option = "" if path == Path.cwd() / "backup.yaml" else f" --config {path}"
     commands = (*export, f"backup-pipeline doctor{option}", f"backup-pipeline backup {name}{option}")
     started = Started(
         str(path),
         name,
-        seen.vault,
+        seen.vault if before is None else "",
         len(inventory.tables),
         inventory.bytes,
         variable,
@@ -99,9 +110,34 @@ def verb(
     return Outcome(started, lambda page: _page(page, started, safe_url(database)))
 
 
+def _before(path: Path, *, add: bool, force: bool, vault: str) -> str | None:
+    """The configuration that a system is added to; None where a new one is written."""
+    if not add:
+        if path.exists() and not force:
+            raise AlreadyExists(
+                f"{path} exists already",
+                remedy="put the system into it with --add; or write over it with --force",
+            )
+        return None
+    if vault or force:
+        raise UsageError(
+            "--add changes neither the vault nor what is there", remedy="leave --vault and --force out"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}",
+            remedy="--add needs a configuration; without it, one is written",
+        ) from error
+
+
 def _page(page: Page, started: Started, address: str) -> None:
     page.line(f"{clean(address)}: {plural(started.tables, 'table')}, {size(started.bytes)}")
-    page.line(f"wrote {started.path}: system {started.system}, vault {started.vault}")
+    if started.vault:
+        page.line(f"wrote {started.path}: system {started.system}, vault {started.vault}")
+    else:
+        page.line(f"added system {started.system} to {started.path}")
     page.findings(finding for finding in started.findings if finding.severity != "info")
     page.heading("Next")
     for command in started.next:
@@ -156,14 +192,17 @@ def _beside(path: Path, folder: Path) -> str:
     return f"./{path.relative_to(folder)}" if path.is_relative_to(folder) else str(path)
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and not readable by others: people will put a password into it after all."""
+def _write(path: Path, text: str, *, like: Path | None = None) -> None:
+    """Whole or not at all, and not readable by others: people will put a password into it after all. `like`: who may
+    read it is as before."""
     staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - the descriptor carries the mode
             stream.write(text)
             stream.flush()
+            if like is not None:
+                os.fchmod(stream.fileno(), like.stat().st_mode & 0o777)
             os.fsync(stream.fileno())
         staged.replace(path)
     except OSError as error:

@@ -106,6 +106,8 @@ class InventoryTable:
     bytes: int
     #: Why the selection leaves it out; None when it is taken.
     left_out: str | None = None
+    #: Column → its type, as the database writes it.
+    types: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,6 +303,7 @@ def _inventory(connection: connect.Connection, selection: Selection) -> Inventor
                 rows=held.rows,
                 bytes=held.heap + held.toast,
                 left_out=candidate.reason_to_leave_out(selection),
+                types={column.name: column.type for column in table.columns} if table else {},
             )
         )
     return Inventory(_engine(connection, schema.schema), tuple(tables), sum(table.bytes for table in tables))

@@ -63,6 +63,7 @@ class SqliteSource:
                     rows=guessed.get(table.id.name, _highest_rowid(connection, table)),
                     bytes=sizes.get(table.id.name, -1),
                     left_out=reasons.get(table.id.name),
+                    types={column.name: column.type for column in table.columns},
                 )
                 for table in inspected.schema.tables
             )
