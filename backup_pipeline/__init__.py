@@ -92,6 +92,7 @@ def verify(system: str, id: str | None = None, *, quick: bool = False, config: C
     project = load(config)
     with _doing(project, "verify", system, id) as done:
         report = project.verify(system, id, quick=quick)
+        done.learn(backup="" if id == "all" else project.vault.resolve(system, id))
         done.judge("the verification failed", report.findings)
         return report
 
@@ -152,9 +153,12 @@ def drill(
 ) -> DrillReport:
     """Restore into a scratch database, compare row for row, and remember that it was proven. Of file trees a sample is
     restored, or all."""
+    from backup_pipeline.project import acted
+
     project = load(config)
     with _doing(project, "drill", system, id) as done:
         result = project.drill(system, id, scratch=scratch, all_files=all_files)
+        done.learn(facts=acted.of_drill(result))
         done.judge("the drill failed", result.findings)
         return result
 
@@ -208,6 +212,7 @@ def repair(
     config: Config = None,
 ) -> RepairReport:
     """Heal the vault, or a copy, from the other places."""
+    from backup_pipeline.project import acted
     from backup_pipeline.project.copying import repair_place
 
     project = load(config)
@@ -221,6 +226,7 @@ def repair(
         return healed()
     with _doing(project, "repair", system, place=place) as done:
         report = healed()
+        done.learn(facts=acted.of_repair(report))
         done.judge("not all could be healed", report.findings)
         return report
 

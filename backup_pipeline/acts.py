@@ -72,6 +72,9 @@ class Act:
     #: What the asset of it shows: figures, by their names.
     facts: Mapping[str, Fact] = field(default_factory=dict)
 
+    def learning(self, backup: str = "", facts: Mapping[str, Fact] | None = None) -> Act:
+        return replace(self, backup=backup or self.backup, facts={**self.facts, **(facts or {})})
+
     def failed(self, error: BaseException) -> Act:
         told = _as_ours(error)
         return replace(
@@ -188,8 +191,8 @@ class Doing:
     #: Where it came to be several, as of a copy to each place: these.
     acts: tuple[Act, ...] = ()
 
-    def learn(self, *, backup: str = "", **facts: Fact) -> None:
-        self.act = replace(self.act, backup=backup or self.act.backup, facts={**self.act.facts, **facts})
+    def learn(self, *, backup: str = "", facts: Mapping[str, Fact] | None = None) -> None:
+        self.act = self.act.learning(backup, facts)
 
     def judge(self, what: str, findings: Iterable[Finding]) -> None:
         """The work is done; an error among its findings is the outcome."""
@@ -238,8 +241,9 @@ class Place:
     offset: int = 0
 
 
-def beyond(settings: Settings, place: Place) -> tuple[tuple[Act, ...], Place]:
-    """What was written since, and where that ends. A line that is still being written is left for the next look."""
+def beyond(settings: Settings, place: Place, *, most: int | None = None) -> tuple[tuple[Act, ...], Place]:
+    """What was written since (at most so many lines), and where that ends. A line that is still being written is left for
+    the next look."""
     found: list[Act] = []
     for file in _files(settings.state_folder / FOLDER):
         if file.stem < place.file:
@@ -249,8 +253,12 @@ def beyond(settings: Settings, place: Place) -> tuple[tuple[Act, ...], Place]:
             if start > os.fstat(stream.fileno()).st_size:
                 start = 0  # another log: the state folder was made anew
             stream.seek(start)
-            data = stream.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        found += _read(whole)
-        place = Place(file.stem, start + len(whole))
+            for line in stream:
+                if not line.endswith(b"\n") or (most is not None and len(found) >= most):
+                    break
+                found += _read(line)
+                start += len(line)
+        place = Place(file.stem, start)
+        if most is not None and len(found) >= most:
+            break
     return tuple(found), place

@@ -258,9 +258,7 @@ def _newest_missing(vault: Vault, system: str) -> Iterator[Finding]:
 
 
 #: Warnings of a backup that say that it may not hold what people think.
-_WORTH_A_LOOK = frozenset(
-    {"table-became-empty", "tree-empty", "tree-shrank", "migrations-unknown", "migrations-unreadable"}
-)
+_WORTH_A_LOOK = frozenset({"table-became-empty", "tree-empty", "tree-shrank"})
 
 
 def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:

@@ -47,7 +47,7 @@ def do(job: Job) -> Outcome:
         told = Terminated("it was stopped (SIGTERM)") if job.call.terminated() else error
         _keep(job.call, (_act(job).failed(told),), began)
         raise
-    act = _act(job)
+    act = _act(job).learning(outcome.backup, outcome.facts)
     _keep(job.call, outcome.acts or (act.failed(outcome.failure) if outcome.failure else act,), began)
     return outcome
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.progress import Listener, silent
 
 if TYPE_CHECKING:
-    from backup_pipeline.acts import Act
+    from backup_pipeline.acts import Act, Fact
     from backup_pipeline.project import Project
 
 
@@ -36,7 +36,10 @@ class Outcome:
     failure: BackupError | None = None
     #: What --quiet keeps: the answer to a question, but not the report of a deed that went well.
     answer: bool = True
-    #: For the log of acts, where it is more than the verb and its arguments say.
+    #: For the log of acts, what the arguments of the verb do not say: which backup, and figures by their names …
+    backup: str = ""
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    #: … or, where it came to be several acts, these.
     acts: Sequence[Act] = ()
 
 

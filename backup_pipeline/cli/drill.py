@@ -57,6 +57,8 @@ def verb(
     compared byte for byte. The outcome and the measured recovery time are remembered beside the
     backup. Exit code 10 when something is not as it should be.
     """
+    from backup_pipeline.project import acted
+
     call.hide(scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
     project = project_at(call, place)
@@ -87,4 +89,6 @@ def verb(
             where = f" ({result.scratch})" if result.scratch else ""
             page.verdict(True, f"PROVEN: recovered in {duration(result.recovery_seconds)}{where}")
 
-    return Outcome(result, page, failure_of(result.report, "the drill"), answer=False)
+    return Outcome(
+        result, page, failure_of(result.report, "the drill"), answer=False, facts=acted.of_drill(result)
+    )

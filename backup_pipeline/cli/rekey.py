@@ -52,7 +52,9 @@ def verb(call: Call, system: str, dry_run: bool) -> Outcome:
         "report": report,
         "gone_by": {name: moment.isoformat() if moment else None for name, moment in gone.items()},
     }
-    return Outcome(data, lambda page: _page(page, report, gone, zone), answer=dry_run)
+    return Outcome(
+        data, lambda page: _page(page, report, gone, zone), answer=dry_run, backup=report.new_id or report.id
+    )
 
 
 def _page(page: Page, report: RekeyReport, gone: dict[str, datetime | None], zone: ZoneInfo) -> None:

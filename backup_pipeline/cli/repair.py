@@ -57,7 +57,7 @@ def verb(
     What nobody has right any more, the living database and files may still have: --set-aside moves such objects to
     `set-aside/` in their place, and the next backup reads and stores their content again.
     """
-    from backup_pipeline.project import copying
+    from backup_pipeline.project import acted, copying
 
     call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
     with call.progress(f"repair of {system}") as listener:
@@ -76,7 +76,9 @@ def verb(
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         failure = Damaged(f"not all could be healed: {errors[0].message}{more}", remedy=errors[0].remedy)
-    return Outcome(report, lambda page: _page(page, report), failure, answer=False)
+    return Outcome(
+        report, lambda page: _page(page, report), failure, answer=False, facts=acted.of_repair(report)
+    )
 
 
 def _page(page: Page, report: RepairReport) -> None:

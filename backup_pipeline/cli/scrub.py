@@ -42,7 +42,7 @@ def verb(call: Call, window: int | None, everything: bool, copy: str | None) -> 
     with its seal, and what is missing is named with the backups that it belongs to. It may be stopped at any time. Exit code 10
     when something is not as it should be.
     """
-    from backup_pipeline.project import keeping
+    from backup_pipeline.project import acted, keeping
 
     call.interrupted = lambda: "what was read so far is remembered; the next scrub goes on"
     with call.progress("scrub") as listener:
@@ -55,6 +55,7 @@ def verb(call: Call, window: int | None, everything: bool, copy: str | None) -> 
         lambda page: _show(page, found, zone),
         failure_of(found.report, "the scrub"),
         answer=False,
+        facts=acted.of_scrub(found),
     )
 
 

@@ -81,4 +81,5 @@ def verb(
         lambda page: show_report(page, report),
         failure_of(report, "the verification"),
         answer=False,
+        backup="" if place or identifier == "all" else project.vault.resolve(system, identifier),
     )

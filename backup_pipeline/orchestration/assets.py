@@ -199,7 +199,7 @@ def _commit_was_here(context: dg.AssetExecutionContext, backups: Backups, manife
         dg.AssetMaterialization(
             key,
             description=f"Backup {manifest.id}, committed by the reading step; its checks did not run.",
-            metadata=_manifest_metadata(backups.project, manifest),
+            metadata=backup_metadata(backups.project, manifest),
         )
     )
 
@@ -239,7 +239,7 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
             checks = backups.kept.outcomes = judge_backup(backups, plan, committed)
             done.judge(committed.id, (finding for one in checks for finding in one.findings))
             return dg.MaterializeResult(
-                metadata=_manifest_metadata(backups.project, committed),
+                metadata=backup_metadata(backups.project, committed),
                 data_version=dg.DataVersion(backups.project.vault.link(system, committed.id).sha256),
                 check_results=[outcome.result(key) for outcome in checks],
             )
@@ -257,7 +257,8 @@ def _committed(context: dg.AssetExecutionContext, backups: Backups, system: str)
         return backups.project.backup(system, listener=backups.listen(context.log))
 
 
-def _manifest_metadata(project: Project, manifest: Manifest) -> Metadata:
+def backup_metadata(project: Project, manifest: Manifest) -> Metadata:
+    """What the manifest shows of a backup, and its size beside those before it."""
     system = manifest.system
     ids = [identifier for identifier in project.vault.ids(system) if identifier <= manifest.id][-HISTORY:]
     history = [line for line in _readable(project, system, ids) if line.scope == manifest.scope]

@@ -15,6 +15,7 @@ from backup_pipeline.orchestration.asset_checks import watch_checks
 from backup_pipeline.orchestration.assets import live_assets, manifest_asset, read_assets
 from backup_pipeline.orchestration.copies import copied_checks, copy_assets
 from backup_pipeline.orchestration.drills import drill_asset
+from backup_pipeline.orchestration.history import history
 from backup_pipeline.orchestration.jobs import backup_job, copy_job, drill_job
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.ours import ours
@@ -120,7 +121,7 @@ def _add_vault(parts: _Parts, project: Project, names: Names) -> None:
     parts.jobs.append(keeping.scrub_job(names, parts.executor))
     parts.schedules.extend(filter(None, [keeping.scrub_schedule(project, names)]))
     parts.jobs.append(keeping.daily_job(project, names, parts.executor))
-    parts.sensors.append(watch(project, names))
+    parts.sensors.extend([watch(project, names), history(project, names)])
     if project.settings.alerts:
         heard = ours(
             project, names, [*parts.assets, *parts.checks], parts.jobs, [*parts.schedules, *parts.sensors]

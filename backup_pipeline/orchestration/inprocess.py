@@ -142,7 +142,9 @@ def opened(project: Project, instance: dg.DagsterInstance | None, *, verbose: bo
     if instance is not None:
         yield Opened(instance, verbose)
         return
-    with open_instance(project) as found:
+    with _quiet(verbose):  # that a home has no dagster.yaml is worth a line to Dagster each time
+        made = open_instance(project)
+    with made as found:
         yield Opened(found, verbose)
 
 

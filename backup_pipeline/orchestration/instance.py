@@ -61,7 +61,13 @@ def open_instance(project: Project, environ: Mapping[str, str] | None = None) ->
             "class": "NoOpComputeLogManager",
         }
     }
-    if not _names_a_storage(folder):
+    said = _said(folder)
+    if "telemetry" not in said:
+        overrides["telemetry"] = {
+            "enabled": False
+        }  # on unless it is said, with a banner in the log of each backup
+    # Where dagster.yaml sends the history elsewhere (PostgreSQL), ours goes there.
+    if not {"storage", "run_storage", "event_log_storage"} & said.keys():
         overrides["storage"] = {
             "custom": {
                 "module": "backup_pipeline.orchestration.local_storage",
@@ -72,11 +78,11 @@ def open_instance(project: Project, environ: Mapping[str, str] | None = None) ->
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=overrides))
 
 
-def _names_a_storage(folder: Path) -> bool:
-    """Whether dagster.yaml sends the history elsewhere (PostgreSQL): then that is where ours goes."""
+def _said(folder: Path) -> dict[str, Any]:
+    """What its dagster.yaml says."""
     file = folder / FILE_NAME
     settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
-    return bool({"storage", "run_storage", "event_log_storage"} & (settings or {}).keys())
+    return settings or {}
 
 
 def template(name: str) -> bytes:

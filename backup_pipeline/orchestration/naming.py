@@ -98,6 +98,11 @@ class Names:
         return self.of("watch")
 
     @property
+    def history_sensor(self) -> str:
+        """history"""
+        return self.of("history")
+
+    @property
     def alert_sensor(self) -> str:
         """failure_alert"""
         return self.of("failure_alert")

@@ -22,6 +22,7 @@ from backup_pipeline.orchestration.launch import run_backup, run_drill
 from backup_pipeline.orchestration.processes import PROCESS_TAG, bury_the_dead
 from backup_pipeline.project import Project
 from backup_pipeline.vault import layout, lock
+from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
 
 
@@ -227,3 +228,18 @@ def test_the_files_are_those_that_dagster_would_have_made(shop: Shop) -> None:
     assert tables(shards / f"{ours.run_id}.db") == tables(shards / f"{made_by_dagster}.db")
     with closing(sqlite3.connect(shards / f"{ours.run_id}.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_home_without_a_dagster_yaml_tells_no_one_and_prints_no_banner(shop: Shop, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    ended = commands.run("backup", "shop", "--quiet", cwd=shop.folder, env={"DAGSTER_HOME": str(home)})
+    assert (ended.code, ended.stdout, ended.stderr) == (0, "", "")
+    assert not (home / ".telemetry").exists()
+    assert not (home / ".logs_queue").exists()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert [run.job_name for run in instance.get_runs()] == ["backup_shop"]
+    # Where its owner says so, it stays on.
+    (home / "dagster.yaml").write_text("telemetry: {enabled: true}\n")
+    with open_instance(shop.project, {"DAGSTER_HOME": str(home)}) as instance:
+        assert instance.telemetry_enabled
