@@ -258,7 +258,9 @@ def _newest_missing(vault: Vault, system: str) -> Iterator[Finding]:
 
 
 #: Warnings of a backup that say that it may not hold what people think.
-_WORTH_A_LOOK = frozenset({"table-became-empty", "tree-empty", "tree-shrank"})
+_WORTH_A_LOOK = frozenset(
+    {"table-became-empty", "tree-empty", "tree-shrank", "migrations-unknown", "migrations-unreadable"}
+)
 
 
 def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:

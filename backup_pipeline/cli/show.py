@@ -80,7 +80,7 @@ def _head(page: Page, manifest: Manifest, line: Listed, zone: ZoneInfo) -> None:
             ),
             ("sequences", plural(len(manifest.sequences), "sequence") if manifest.sequences else ""),
             ("definitions", ", ".join(f"{part.name} by {part.made_by}" for part in manifest.ddl)),
-            ("migrations", _migrations(manifest)),
+            ("migrations", manifest.migrations.told() if manifest.migrations else ""),
             ("git revision", manifest.git_revision),
             ("backup before", manifest.previous.id if manifest.previous else "none: the first of its chain"),
             ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
@@ -94,16 +94,6 @@ def content(line: Listed) -> str:
         return f"encrypted, {size(line.bytes)}"
     files = f", {plural(line.files, 'file')}" if line.files else ""
     return f"{plural(line.tables, 'table')}, {plural(line.rows, 'row')}{files}, {size(line.bytes)}"
-
-
-def _migrations(manifest: Manifest) -> str:
-    state = manifest.migrations
-    if state is None:
-        return ""
-    if state.pending:  # the heads are those of the project's files, which the database has not reached
-        return f"{state.tool}: {len(state.applied)} applied; pending: {', '.join(state.pending)}"
-    heads = f", at {', '.join(state.heads)}" if state.heads else ""
-    return f"{state.tool}: {len(state.applied)} applied{heads}; none pending"
 
 
 def _tables(page: Page, manifest: Manifest, *, every: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.migrations import literals
 from backup_pipeline.migrations.order import in_order, with_ancestors
-from backup_pipeline.model.manifest import Migrations
+from backup_pipeline.model.manifest import Migrations, saying
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,10 @@ def read(path: Path, applied: tuple[str, ...] | None) -> Migrations:
     continued = {parent for revision in revisions.values() for parent in revision.down}
     heads = tuple(sorted(revisions.keys() - continued))
     known = applied or ()
-    if any(name not in revisions for name in known):
+    strange = tuple(name for name in known if name not in revisions)
+    if strange:
         # The database is ahead of these files (an older checkout): what is pending cannot be told from them.
-        return Migrations("alembic", known, heads)
+        return Migrations("alembic", known, heads, unknown=saying(strange))
     done = with_ancestors(known, parents)
     pending = tuple(name for name in in_order(parents) if name not in done)
     return Migrations("alembic", known, heads, pending)

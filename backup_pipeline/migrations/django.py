@@ -14,14 +14,15 @@ from pathlib import Path
 
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.migrations import literals
-from backup_pipeline.migrations.order import in_order
-from backup_pipeline.model.manifest import Migrations
+from backup_pipeline.migrations.order import ahead, in_order
+from backup_pipeline.model.manifest import Migrations, saying
 
 #: Folders that hold other people's code.
 _FOREIGN = frozenset(
     {"node_modules", "site-packages", "dist-packages", "__pycache__", "venv", "env", "build", "dist"}
 )
 _FOLDER = "migrations"
+_DJANGOS_OWN = frozenset({"admin", "auth", "contenttypes", "flatpages", "redirects", "sessions", "sites"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,24 @@ def read(path: Path, applied: tuple[str, ...] | None) -> Migrations:
     known = applied or ()
     graph, done = _without_what_was_replaced(found, set(known))
     parents = _parents(graph)
+    heads, strange = _heads(graph, parents), _strange(found, known)
+    if strange:
+        return Migrations("django", known, heads, unknown=saying(strange))
     pending = tuple(name for name in in_order(parents) if name not in done)
-    return Migrations("django", known, _heads(graph, parents), pending)
+    return Migrations("django", known, heads, pending)
+
+
+def _strange(found: Mapping[str, Migration], applied: tuple[str, ...]) -> tuple[str, ...]:
+    """What the database says of the apps of the folder, and the folder does not know. Where the folder knows none of its
+    apps, it is the folder of another project; Django's own apps may be there before the project's."""
+    known = {name for one in found.values() for name in (one.id, *one.replaces)}
+    apps = {one.app for one in found.values()}
+    by_app: dict[str, list[str]] = {}
+    for name in applied:
+        by_app.setdefault(name.partition(".")[0], []).append(name)
+    if not apps & by_app.keys():
+        return tuple(name for app, names in by_app.items() if app not in _DJANGOS_OWN for name in names)
+    return tuple(name for app in sorted(apps & by_app.keys()) for name in ahead(by_app[app], known))
 
 
 def _without_what_was_replaced(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from backup_pipeline.errors import ConfigError
 
@@ -32,6 +32,18 @@ def in_order(parents: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
             remedy="mend their dependencies; the migration tool refuses them as well",
         )
     return tuple(done)
+
+
+def ahead(applied: Sequence[str], known: Container[str]) -> tuple[str, ...]:
+    """What was applied after the last one that the folder knows. Names that it does not know and that came before are old
+    ones, which a squash took the place of: they stay in the table of the tool for ever."""
+    after: list[str] = []
+    for name in applied:
+        if name in known:
+            after.clear()
+        else:
+            after.append(name)
+    return tuple(after)
 
 
 def with_ancestors(names: Iterable[str], parents: Mapping[str, Iterable[str]]) -> set[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.model.manifest import Migrations
+from backup_pipeline.migrations.order import ahead
+from backup_pipeline.model.manifest import Migrations, saying
 
 _FILE = "migration.sql"
 
@@ -23,6 +24,9 @@ def read(path: Path, applied: tuple[str, ...] | None) -> Migrations:
             remedy="`migrations: path:` is the project, its prisma folder, or prisma/migrations",
         )
     known = applied or ()
+    strange = ahead(known, names)
+    if strange:
+        return Migrations("prisma", known, (names[-1],), unknown=saying(strange))
     done = set(known)
     pending = tuple(name for name in names if name not in done)
     return Migrations("prisma", known, (names[-1],), pending)

@@ -7,6 +7,7 @@ already in the vault is recognised without reading it back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -172,6 +173,40 @@ class Migrations:
     applied: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    #: Why it is not known what is pending: the database says what the folder does not know, or the folder cannot be read.
+    unknown: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether an empty `pending` means that nothing is pending. Format 1 was written without `unknown` at first:
+        then Alembic's tips betray a folder that did not know them, for with nothing pending one of them is a head."""
+        apart = self.tool == "alembic" and not set(self.applied) & set(self.heads)
+        return not self.unknown and not (apart and self.applied and self.heads and not self.pending)
+
+    def told(self) -> str:
+        """alembic: 3 applied, at c3; none pending"""
+        applied = f"{self.tool}: {len(self.applied):,} applied"
+        if self.pending:  # the heads are those of the project's files, which the database has not reached
+            return f"{applied}; {named(self.pending, 'pending')}"
+        if not self.known:
+            why = self.unknown or saying(self.applied)
+            return f"{applied}; what is pending is not known: {why}"
+        return f"{applied}{f', at {named(self.heads)}' if self.heads else ''}; none pending"
+
+
+#: More names than these are a number, the first and the last.
+_NAMED = 5
+
+
+def named(names: Sequence[str], what: str = "") -> str:
+    """pending: a1, b2 · 160 pending: a1 … z9"""
+    if len(names) > _NAMED:
+        return f"{len(names):,}{f' {what}' if what else ''}: {names[0]} … {names[-1]}"
+    return f"{f'{what}: ' if what else ''}{', '.join(names)}"
+
+
+def saying(names: Sequence[str]) -> str:
+    return f"the database says {named(names)}, which the folder does not know"
 
 
 @dataclass(frozen=True, slots=True)

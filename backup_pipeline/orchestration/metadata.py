@@ -143,9 +143,9 @@ def manifest_metadata(manifest: Manifest, line: Listed, where: str, history: Seq
     if manifest.git_revision:
         found["git_revision"] = dg.MetadataValue.text(manifest.git_revision)
     if manifest.migrations:
-        found["migrations_pending"] = dg.MetadataValue.int(len(manifest.migrations.pending))
-        if manifest.migrations.pending:
-            found["pending"] = dg.MetadataValue.text(", ".join(manifest.migrations.pending[:20]))
+        found["migrations"] = dg.MetadataValue.text(manifest.migrations.told())
+        if manifest.migrations.known:
+            found["migrations_pending"] = dg.MetadataValue.int(len(manifest.migrations.pending))
     if len(history) > 1:
         found["size_over_time"] = dg.MetadataValue.md(size_over_time(history))
     if manifest.left_out:

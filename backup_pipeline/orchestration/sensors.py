@@ -144,9 +144,8 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
             state = project.migrations(system)
         now = project.clock()
         if state is None or not state.pending:
-            return dg.SensorResult(
-                skip_reason=decide((), Seen(), (), now).why, cursor=Seen("", timestamp(now)).dump()
-            )
+            why = decide((), Seen(), (), now).why if state is None or state.known else state.told()
+            return dg.SensorResult(skip_reason=why, cursor=Seen("", timestamp(now)).dump())
         name = set_of(state)
         seen = Seen.parse(context.cursor)
         if seen.set != name:

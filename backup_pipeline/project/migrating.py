@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def state_of(project: Project, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
-    """None without `migrations:`. `pending`: what a caller knows to be applied next."""
+    """None without `migrations:`. `pending`: what a caller knows to be applied next. Raises ConfigError where the folder
+    cannot be read."""
     settings = project.system(system).migrations
     if settings is None:
         return None
@@ -28,12 +29,27 @@ def state_of(project: Project, system: str, pending: tuple[str, ...] = ()) -> Mi
 def known(
     project: Project, system: str, pending: tuple[str, ...] = ()
 ) -> tuple[Migrations | None, tuple[Finding, ...]]:
-    """A folder that moved is no reason for a night without a backup: it is said in the backup instead."""
+    """A folder that moved, or that is behind the database, is no reason for a night without a backup: it is said in the
+    backup instead."""
     try:
-        return state_of(project, system, pending), ()
+        state = state_of(project, system, pending)
     except ConfigError as error:
-        settings = project.system(system).migrations
-        assert settings is not None
-        state = Migrations(settings.tool, pending=pending) if pending else None
-        finding = Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy)
-        return state, (finding,)
+        return _unreadable(project, system, pending, error)
+    if state is None or state.known:
+        return state, ()
+    message = f"what is pending is not known: {state.unknown}"
+    remedy = (
+        "`migrations: path:` should lead to the checkout that this database was migrated with; until it does, no backup "
+        "counts as one that has seen a migration applied"
+    )
+    return state, (Finding("warning", "migrations-unknown", message, remedy=remedy),)
+
+
+def _unreadable(
+    project: Project, system: str, pending: tuple[str, ...], error: ConfigError
+) -> tuple[Migrations, tuple[Finding, ...]]:
+    settings = project.system(system).migrations
+    assert settings is not None
+    applied = project.source(system).applied_migrations(settings.tool) or ()
+    finding = Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy)
+    return Migrations(settings.tool, applied, pending=pending, unknown=error.message), (finding,)

@@ -176,7 +176,7 @@ def candidate_of(
         proven=proven,
         pinned=pinned,
         locked=locked,
-        pending=frozenset(migrations.pending) if migrations else None,
+        pending=frozenset(migrations.pending) if migrations and migrations.known else None,
         applied=frozenset(migrations.applied) if migrations else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,14 @@ def test_no_file_of_the_application_is_run(project: Project, tmp_path: Path) -> 
 def test_an_older_checkout_than_the_database_claims_nothing_pending(project: Project) -> None:
     project.add("a1")
     project.add("b2")
-    assert migration_state("alembic", project.root, ("from_the_future",)).pending == ()
+    state = migration_state("alembic", project.root, ("from_the_future",))
+    assert state.pending == ()
+    assert not state.known
+    assert state.unknown == "the database says from_the_future, which the folder does not know"
+    assert "none pending" not in state.told()
+    # As backups of earlier versions have it.
+    assert not replace(state, unknown="").known
+    assert migration_state("alembic", project.root, ("b2",)).known
 
 
 def test_a_missing_parent_is_an_error_that_names_the_file(project: Project) -> None:

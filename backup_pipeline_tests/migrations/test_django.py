@@ -13,6 +13,7 @@ import pytest
 
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.migrations import migration_state
+from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.sources.opening import open_source
 
 SETTINGS = """
@@ -192,3 +193,26 @@ def test_a_circle_is_an_error(project: Project) -> None:
     project.add("shop", "0003_b", "dependencies = [('shop', '0002_a')]")
     with pytest.raises(ConfigError, match="circle"):
         migration_state("django", project.root, None)
+
+
+def test_a_database_ahead_of_the_folder_is_unknown(tmp_path: Path) -> None:
+    folder = tmp_path / "shop" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    for name in ("0001_squashed_0003", "0004_more"):
+        (folder / f"{name}.py").write_text("class Migration:\n    dependencies = []\n")
+
+    def state(*applied: str) -> Migrations:
+        return migration_state("django", tmp_path, applied)
+
+    own = ("contenttypes.0001_initial", "auth.0001_initial")
+    squashed = ("shop.0001_initial", "shop.0002_a", "shop.0003_b", "shop.0001_squashed_0003")
+    # What a squash left in the table for ever, and Django's own apps, are no news.
+    assert state(*own, *squashed, "shop.0004_more").known
+    assert state(*own, *squashed).pending == ("shop.0004_more",)
+    assert state(*own).pending == ("shop.0001_squashed_0003", "shop.0004_more")
+    ahead = state(*own, *squashed, "shop.0004_more", "shop.0005_new")
+    assert (ahead.known, ahead.pending) == (False, ())
+    assert ahead.unknown == "the database says shop.0005_new, which the folder does not know"
+    # The folder of another project.
+    assert not state(*own, "blog.0001_initial").known

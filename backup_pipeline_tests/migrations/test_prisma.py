@@ -65,3 +65,12 @@ def test_failed_and_rolled_back_migrations_are_pending(project: Path, tmp_path: 
     state = migration_state("prisma", project, applied)
     assert state.applied == NAMES[:1]
     assert state.pending == NAMES[1:]
+
+
+def test_a_database_ahead_of_the_folder_is_unknown_and_what_a_squash_left_behind_is_not(
+    project: Path,
+) -> None:
+    state = migration_state("prisma", project, (*NAMES, "20990101000000_next"))
+    assert (state.known, state.pending) == (False, ())
+    assert state.unknown == "the database says 20990101000000_next, which the folder does not know"
+    assert migration_state("prisma", project, ("20200101000000_squashed_away", *NAMES)).known
