@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from backup_pipeline import __version__, baselines, trees
+from backup_pipeline.checks import asked
 from backup_pipeline.errors import (
     AlreadyExists,
     Incomplete,
@@ -31,7 +32,7 @@ from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import DdlSection, Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.model.selection import Selection, idle_patterns, matches
+from backup_pipeline.model.selection import Selection, idle_patterns, matches, tables_among
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.stores.relocking import relock
 from backup_pipeline.trees import StoredTree, TreeOrder
@@ -72,6 +73,8 @@ class Order:
     trees: tuple[TreeOrder, ...] = ()
     #: A tree of the system is left out: the backup is then a partial one.
     trees_left_out: bool = False
+    #: What `--only` named: groups, tables.
+    named: tuple[str, ...] = ()
     #: Seconds to wait before the second, the third … attempt.
     pauses: tuple[float, ...] = PAUSES
 
@@ -149,7 +152,7 @@ def export_tree(
     stored = _read_patiently(vault, vault.draft(system, token), tree, pauses, listener, clock)
     what = f"files of {system} ({tree.name})"
     with lock.hold_when_free(vault.store, layout.lock_key(system), what, patience=PATIENCE):
-        draft = _merged(vault.draft(system, token), stored)
+        draft = _merged(vault, vault.draft(system, token), tree, stored)
         vault.notes.put(layout.draft_key(system, token), canonical.encode(draft), overwrite=True)
         return draft
 
@@ -270,7 +273,7 @@ def _with_tree(
     listener: Listener,
     clock: Callable[[], datetime],
 ) -> Manifest:
-    return _merged(draft, _read_patiently(vault, draft, tree, pauses, listener, clock))
+    return _merged(vault, draft, tree, _read_patiently(vault, draft, tree, pauses, listener, clock))
 
 
 def _read_patiently(
@@ -312,14 +315,15 @@ def _read_tree(
         notes.flush()
 
 
-def _merged(draft: Manifest, stored: StoredTree) -> Manifest:
+def _merged(vault: Vault, draft: Manifest, order: TreeOrder, stored: StoredTree) -> Manifest:
     name = stored.tree.name
+    cannot = asked.of_tree(vault, draft, name, order.refs)
     others = tuple(tree for tree in draft.files if tree.name != name)
     return replace(
         draft,
         files=tuple(sorted((*others, stored.tree), key=lambda tree: tree.name)),
         awaits=tuple(one for one in draft.awaits if one != name),
-        findings=(*(one for one in draft.findings if one.tree != name), *stored.findings),
+        findings=(*(one for one in draft.findings if one.tree != name), *stored.findings, *cannot),
     )
 
 
@@ -389,6 +393,8 @@ def _refuse_less_than_asked(snapshot: Snapshot, exported: Export) -> None:
 
 def _idle(order: Order, snapshot: Snapshot) -> Iterator[Finding]:
     settings = {"include": order.selection.include, "exclude": order.selection.exclude}
+    groups = order.selection.groups
+    settings |= {f"groups: {one}": tables_among(groups[one]) for one in order.named if one in groups}
     yield from idle_patterns(settings, (table.id for table in snapshot.schema.tables))
 
 

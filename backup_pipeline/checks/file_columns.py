@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
-from backup_pipeline.checks.file_joining import Value
+from backup_pipeline.checks.asked import Tables, of_reference
+from backup_pipeline.checks.file_digests import said, text_of
+from backup_pipeline.checks.file_joining import EXAMPLES, Value
 from backup_pipeline.checks.file_values import Named, files_named
 from backup_pipeline.config.trees import ReferenceSettings
 from backup_pipeline.errors import ConfigError, NotFound
@@ -24,7 +26,6 @@ from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.vault.vault import Vault
 
 _SERVER = re.compile(r" at https?://\S+$")
-_HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def not_checked(tree: str, message: str, severity: Severity = "info") -> Finding:
@@ -40,6 +41,14 @@ class Source:
     schema: Schema
     stack: ExitStack
     _image: Path | None = None
+
+    @cached_property
+    def tables(self) -> Tables:
+        return Tables.of_backup(self.manifest, self.schema)
+
+    @cached_property
+    def is_newest(self) -> bool:
+        return self.vault.ids(self.manifest.system)[-1:] in ((), (self.manifest.id,))
 
     def read(self, rows: Rows) -> Iterator[tuple[object, ...]]:
         """Text, as bytes where the engine has text; None for NULL."""
@@ -70,60 +79,66 @@ class Column:
     ) -> None:
         self.name = name
         self.reference = reference
-        self.foreign = 0
-        self.unreadable = 0
+        #: Values that name something elsewhere, that cannot be read, that lack the field which should hold the path.
+        self.foreign = self.unreadable = self.absent = 0
         #: They name what `include` and `exclude` leave out of the tree.
         self.left_out = 0
-        self._patterns = patterns
-        self.why = ""
+        #: They name several files, of which one digest says nothing.
+        self.several = 0
+        self.why: dict[str, str] = {}
         self.examples: list[str] = []
+        #: Of the columns that say what a file is: how many values there were, and those that are no digest (no length).
+        self.said: Counter[str] = Counter()
+        self.unsaid: dict[str, list[object]] = {}
+        self.unsaid_count: Counter[str] = Counter()
+        self._patterns = patterns
         self._source = source
         self._tree = tree
         self._problem = ""
         table, _, self._column = name.rpartition(".")
-        try:
-            self.rows = find(source.manifest, source.schema, table)
-        except (NotFound, ConfigError) as error:
-            self._problem = error.message
-        else:
-            held = self.rows.names
-            wanted = [self._column, *(c.rpartition(".")[2] for c in (reference.sha256, reference.size) if c)]
-            absent = [one for one in wanted if one not in held]
-            if absent:
-                self._problem = f"{self.rows.id} has no column {', '.join(absent)} in this backup"
+        self._cannot = of_reference(tree.name, name, reference, source.tables)
+        if self._cannot is None:
+            try:
+                self.rows = find(source.manifest, source.schema, table)
+            except (NotFound, ConfigError) as error:
+                self._problem = error.message
+
+    def in_backup(self, source: Source, tree: FileTree) -> Column:
+        """The same column of another backup."""
+        return Column(source, self.name, self.reference, tree, self._patterns)
 
     def cannot_be_asked(self, hurt: frozenset[str]) -> Finding | None:
+        manifest, cannot = self._source.manifest, self._cannot
+        if cannot is not None:
+            if manifest.scope == "partial" and cannot.code == "reference-without-table":
+                return not_checked(self._tree.name, f"{self.name} was not checked: {cannot.message}")
+            # An older backup may be older than the column.
+            was_asked = cannot in manifest.findings or self._source.is_newest
+            return cannot if was_asked else replace(cannot, severity="warning")
         if self._problem:
-            partial = self._source.manifest.scope == "partial"
-            finding = not_checked(
-                self._tree.name,
-                f"{self.name} was not checked: {self._problem}",
-                "info" if partial else "warning",
-            )
-            return finding if partial else replace(finding, remedy="correct `refs:` of this file tree")
+            severity: Severity = "info" if manifest.scope == "partial" else "error"
+            return not_checked(self._tree.name, f"{self.name} was not checked: {self._problem}", severity)
         if {str(entry.id) for entry in self.rows.entries} & hurt:
             return not_checked(self._tree.name, f"{self.name} was not checked: {self.rows.id} is damaged")
         return None
 
     def values(self) -> Iterator[Value]:
         reference = self.reference
-        extra = [
-            column.rpartition(".")[2] if column else None for column in (reference.sha256, reference.size)
-        ]
-        names = [self._column, *(name for name in extra if name), *self._key()]
+        extra = {what: column.rpartition(".")[2] for what, column in reference.says.items()}
+        names = [self._column, *extra.values(), *self._key()]
         typed = {column.name: column for column in self.rows.columns}
         rows = Rows(self.rows.id, tuple(typed[name] for name in names), self.rows.entries)
-        begin = 1 + sum(1 for name in extra if name)
+        begin = 1 + len(extra)
         keys = names[begin:]
         prefix = _prefix_of(self._tree)
         for number, fields in enumerate(self._source.read(rows)):
-            value = _text(fields[0])
+            value = text_of(fields[0])
             if not value:
                 continue
-            sha256 = _digest(fields[1]) if extra[0] else None
-            size = _number(fields[begin - 1]) if extra[1] else None
+            says = self._says(dict(zip(extra, fields[1:begin], strict=True)))
             row = ""
             found = list(files_named(value, reference, self._tree.name, prefix))
+            self.several += len(found) > 1 and bool(says)
             for one in found:
                 row = row or _row(keys, fields[begin:], number)
                 if one.sort != "path":
@@ -132,9 +147,23 @@ class Column:
                 if self._patterns and not self._patterns.takes(one.candidates[0]):
                     self.left_out += 1
                     continue
-                alone = len(found) == 1
-                said = one.candidates[0] if reference.kind == "json" and one.candidates else value
-                yield Value(row, said, one.candidates, sha256 if alone else None, size if alone else None)
+                shown = one.candidates[0] if reference.kind == "json" and one.candidates else value
+                yield Value(row, shown, one.candidates, says if len(found) == 1 else {})
+
+    def _says(self, fields: Mapping[str, object]) -> dict[str, str | int | None]:
+        """What a row says of its file, as far as it can be read."""
+        found = {}
+        for what, value in fields.items():
+            if value is None or not text_of(value):
+                continue
+            self.said[what] += 1
+            found[what] = said(value, what)
+            if found[what] is None:
+                self.unsaid_count[what] += 1
+                examples = self.unsaid.setdefault(what, [])
+                if len(examples) < EXAMPLES:
+                    examples.append(value)
+        return found
 
     def _key(self) -> tuple[str, ...]:
         table = self._source.schema.table(self.rows.id)
@@ -143,12 +172,15 @@ class Column:
         return key.columns if key is not None and set(key.columns) <= held else ()
 
     def _note(self, one: Named, row: str, value: str) -> None:
+        self.why.setdefault(one.sort, one.note)
         if one.sort == "foreign":
             self.foreign += 1
             return
-        self.unreadable += 1
-        self.why = self.why or one.note
-        if len(self.examples) < 10:
+        if one.sort == "absent":
+            self.absent += 1
+        else:
+            self.unreadable += 1
+        if len(self.examples) < EXAMPLES:
             self.examples.append(f"{row}: {value[:200]}")
 
 
@@ -164,34 +196,5 @@ def _row(keys: Iterable[str], values: Iterable[object], number: int) -> str:
     listed = tuple(keys)
     if not listed:
         return f"row {number + 1}"
-    texts = ["NULL" if value is None else _text(value) or "" for value in values]
+    texts = ["NULL" if value is None else text_of(value) or "" for value in values]
     return f"({', '.join(listed)}) = ({', '.join(texts)})"
-
-
-def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
-
-
-def _number(value: object) -> int | None:
-    try:
-        return None if value is None else int(_text(value) or "")
-    except ValueError:
-        return None
-
-
-def _digest(value: object) -> str | None:
-    """A SHA-256 in any of its usual spellings, as lower-case hex; None for anything else (MD5, NULL)."""
-    if isinstance(value, bytes) and len(value) == 32:
-        return value.hex()
-    text = (_text(value) or "").strip()
-    for prefix in ("sha256:", "sha256-", "\\x"):
-        text = text.removeprefix(prefix)
-    if _HEX.fullmatch(text.lower()):
-        return text.lower()
-    try:
-        raw = base64.b64decode(text, validate=True) if len(text) in (43, 44) else b""
-    except (binascii.Error, ValueError):
-        return None
-    return raw.hex() if len(raw) == 32 else None

@@ -6,9 +6,10 @@ What belongs here: tables and SQL. What does not: what a value means (`file_valu
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,8 @@ import duckdb
 import pyarrow as pa
 
 from backup_pipeline.checks.file_values import difference, folded
-from backup_pipeline.model.files import FileEntry
+from backup_pipeline.config.trees import SAYS
+from backup_pipeline.model.files import DIGESTS, FileEntry
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ _FILES = pa.schema(
         ("type", pa.string()),
         ("size", pa.int64()),
         ("sha256", pa.string()),
+        *((name, pa.string()) for name in DIGESTS),
         ("target", pa.binary()),
     ]
 )
@@ -41,17 +44,31 @@ _VALUES = pa.schema(
         ("n", pa.int64()),
         ("row", pa.string()),
         ("value", pa.binary()),
-        ("sha256", pa.string()),
-        ("size", pa.int64()),
+        *((name, pa.int64() if name == "size" else pa.string()) for name in SAYS),
     ]
 )
 _CANDIDATES = pa.schema([("n", pa.int64()), ("rank", pa.int8()), ("path", pa.binary())])
 _FOLDED = pa.schema([("id", pa.int64()), ("fold", pa.binary())])
 _NEAR = pa.schema([("n", pa.int64()), ("id", pa.int64()), ("how", pa.string())])
 
+_ACCEPTED = pa.schema([("fault", pa.string()), ("value", pa.binary())])
+
 _UNMATCHED = "given WHERE n NOT IN (SELECT n FROM hits)"
 _MISSING = f"{_UNMATCHED} AND n NOT IN (SELECT n FROM near)"
 _A_FILE = "type IN ('file', 'hardlink')"
+_FOUND = f"given JOIN hits ON hits.n = given.n JOIN files ON files.id = hits.id WHERE {_A_FILE}"
+#: What may be wrong with a value, and which of `given` have it: it names nothing, or a file that is not what the row says.
+FAULTS = ("missing", *SAYS)
+_FAULTS = {
+    "missing": _MISSING,
+    "size": f"{_FOUND} AND given.size <> files.size",
+    **{
+        name: f"{_FOUND} AND given.{name} <> files.{name} AND files.{name} <> ''"
+        for name in SAYS
+        if name != "size"
+    },
+}
+_EMPTY = {name: hashlib.new(name, usedforsecurity=False).hexdigest() for name in DIGESTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +79,8 @@ class Value:
     row: str
     value: str
     candidates: tuple[str, ...]
-    #: What the row says that the file is; in lower-case hex.
-    sha256: str | None = None
-    size: int | None = None
+    #: What the row says that the file is, by the names in SAYS: digests in lower-case hex, a length.
+    says: Mapping[str, str | int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,7 @@ class Files:
     """One tree in the database; then one column after the other is held against it."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._connection = duckdb.connect(
             folder / "files.duckdb",
             config={
@@ -91,6 +108,7 @@ class Files:
         )
         self._make("files", _FILES)
         self._make("folds", _FOLDED)
+        self._make("accepted", _ACCEPTED)
         self._run("CREATE TABLE seen (id BIGINT)")
         self._folded = False
 
@@ -102,11 +120,19 @@ class Files:
     ) -> None:
         self._connection.close()
 
+    def beside(self) -> Files:
+        """Another tree, in the same folder."""
+        folder = self._folder / "beside"
+        folder.mkdir(exist_ok=True)
+        for left in folder.iterdir():
+            left.unlink()
+        return Files(folder)
+
     def load(self, entries: Iterable[FileEntry]) -> None:
         """Every entry of the listing. A hard link is what the file is whose content it shares."""
         self._fill("files", _FILES, _rows_of(entries))
         self._run(
-            "UPDATE files SET size = other.size, sha256 = other.sha256 FROM files AS other "
+            f"UPDATE files SET {', '.join(f'{name} = other.{name}' for name in SAYS)} FROM files AS other "
             "WHERE files.type = 'hardlink' AND other.path = files.target"
         )
 
@@ -135,9 +161,32 @@ class Files:
         self._find_near()
         return begin
 
-    def missing(self) -> Some:
-        """Values that name nothing in the tree, in no spelling."""
-        return self._some(_MISSING)
+    def fault(self, name: str, *, more: bool = False) -> Some:
+        """Values that name nothing in the tree in no spelling ("missing"), or a file of another size or digest than the
+        row says. `more`: only those that were not accepted."""
+        new = f" AND given.value NOT IN (SELECT value FROM accepted WHERE fault = '{name}')" if more else ""
+        if name == "missing":
+            return self._some(_FAULTS[name] + new)
+        shown = "{}" if name == "size" else "substr({}, 1, 12)"
+        said, found = shown.format(f"given.{name}"), shown.format(f"files.{name}")
+        return self._differing(_FAULTS[name] + new, said, found)
+
+    def faults(self) -> Iterator[tuple[str, bytes]]:
+        """All of them: which fault, and the value."""
+        for name, rest in _FAULTS.items():
+            for (value,) in self._each(f"SELECT DISTINCT given.value FROM {rest}"):
+                yield name, value
+
+    def accept(self, faults: Iterable[tuple[str, bytes]]) -> None:
+        self._make("accepted", _ACCEPTED)
+        self._fill("accepted", _ACCEPTED, faults)
+
+    def not_compared(self, name: str) -> int:
+        """Values of which the row says a digest that is not known of the file."""
+        ((count,),) = self._rows(
+            f"SELECT count(*) FROM {_FOUND} AND given.{name} IS NOT NULL AND files.{name} = ''", []
+        )
+        return int(count)
 
     def spelt(self, how: str) -> Some:
         """Values that name a file in another spelling: "case" or "unicode"."""
@@ -149,13 +198,6 @@ class Files:
         ((count,),) = self._rows("SELECT count(*) FROM near WHERE how = ?", [how])
         examples = (f"{row}: {_text(value)!r} is {_text(path)!r}" for row, value, path in rows)
         return Some(int(count), tuple(examples))
-
-    def other_size(self) -> Some:
-        return self._differing("given.size <> files.size", "given.size", "files.size")
-
-    def other_content(self) -> Some:
-        wrong = "given.sha256 <> files.sha256 AND files.sha256 <> ''"
-        return self._differing(wrong, "substr(given.sha256, 1, 12)", "substr(files.sha256, 1, 12)")
 
     def lost(self, earlier: Iterable[FileEntry]) -> Some:
         """Of those that are missing: the ones that another listing has."""
@@ -181,14 +223,10 @@ class Files:
         while rows := cursor.fetchmany(_BATCH):
             yield from (os.fsdecode(path) for (path,) in rows)
 
-    def _differing(self, where: str, said: str, found: str) -> Some:
-        rest = (
-            "FROM given JOIN hits ON hits.n = given.n JOIN files ON files.id = hits.id "
-            f"WHERE {_A_FILE} AND {where}"
-        )
-        ((count,),) = self._rows(f"SELECT count(*) {rest}", [])
+    def _differing(self, rest: str, said: str, found: str) -> Some:
+        ((count,),) = self._rows(f"SELECT count(*) FROM {rest}", [])
         rows = self._rows(
-            f"SELECT given.row, given.value, {said}, {found} {rest} ORDER BY given.n LIMIT ?", [EXAMPLES]
+            f"SELECT given.row, given.value, {said}, {found} FROM {rest} ORDER BY given.n LIMIT ?", [EXAMPLES]
         )
         examples = (
             f"{row}: {_text(value)} is {there}, and the row says {want}" for row, value, want, there in rows
@@ -275,12 +313,14 @@ def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
 def _rows_of(entries: Iterable[FileEntry]) -> Iterator[tuple[object, ...]]:
     for number, entry in enumerate(entries):
         target = os.fsencode(entry.target) if entry.type == "hardlink" else None
-        yield number, entry.sort_key, entry.type, entry.size, entry.sha256, target
+        known = entry.digests or ({} if entry.size else _EMPTY)
+        digests = (known.get(name, "") for name in DIGESTS)
+        yield number, entry.sort_key, entry.type, entry.size, entry.sha256, *digests, target
 
 
 def _given(number: int, one: Value) -> tuple[object, ...]:
     value = one.value.encode("utf-8", "surrogateescape")
-    return number, one.row, value, one.sha256, one.size
+    return number, one.row, value, *(one.says.get(name) for name in SAYS)
 
 
 def _text(data: bytes) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from backup_pipeline.checks.file_references import Outcome, entries_of
+from backup_pipeline.checks.file_judging import entries_of
+from backup_pipeline.checks.file_references import Outcome
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.files import FileEntry

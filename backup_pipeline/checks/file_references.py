@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 import duckdb
 import pyarrow as pa
 
+from backup_pipeline.checks.asked import of_reference
 from backup_pipeline.checks.file_columns import Column, Source, not_checked
 from backup_pipeline.checks.file_joining import Files, Some
+from backup_pipeline.checks.file_judging import Asked, entries_of
 from backup_pipeline.config.trees import FilesSettings
-from backup_pipeline.errors import ConfigError, Damaged, NotFound
-from backup_pipeline.model.files import FileEntry, read_lines
+from backup_pipeline.errors import ConfigError, Damaged
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.progress import Advance, Listener
@@ -72,7 +73,9 @@ def check(
     with ExitStack() as stack:
         rows = Source(vault, manifest, schema, stack)
         for tree, settings in todo:
-            key = _contents(manifest, tree, settings)
+            cannot = any(of_reference(name, *one, rows.tables) for one in settings.refs.items())
+            # Whether that is an error depends on the backup, and not on its contents alone.
+            key = (*_contents(manifest, tree, settings), manifest.id if cannot else "")
             if key not in memory.known:
                 memory.known[key] = _tree(rows, tree, settings, hurt, listener)
             findings += memory.known[key].findings
@@ -85,10 +88,6 @@ def worth_saying(counted: Mapping[str, int]) -> dict[str, int]:
     always = ("file_values", "dangling_files", "policy_files")
     mine = (*always, "orphan_files", "orphan_bytes", "foreign_values", "policy_breaches", "files_that_differ")
     return {name: counted[name] for name in mine if name in counted and (counted[name] or name in always)}
-
-
-def entries_of(vault: Vault, tree: FileTree) -> Iterator[FileEntry]:
-    return read_lines(vault.blocks(tree.listing), what=f"the listing of {tree.name}")
 
 
 def paths_named(
@@ -117,7 +116,8 @@ def paths_named(
                 raise ConfigError(why.message, remedy=remedy)
             files.ask(column.values())
             if column.unreadable:
-                note = f"{column.unreadable:,} values cannot be read ({column.why}): the files that they mean are left out"
+                why_not = column.why["unreadable"]
+                note = f"{column.unreadable:,} values cannot be read ({why_not}): the files that they mean are left out"
                 listener(Advance("verify", name, note=note))
         yield from files.seen()
 
@@ -171,8 +171,9 @@ def _tree(
                     counted["file_references_not_checked"] += 1
                     whole = False
                     continue
-                counted["file_values"] += files.ask(column.values())
-                findings += _judge(rows, tree, column, files, counted)
+                values = files.ask(column.values())
+                counted["file_values"] += values
+                findings += Asked(rows, tree, column, files, values).findings(counted)
             orphans = files.orphans() if whole else Some()
             counted["orphan_files"] += orphans.count
             counted["orphan_bytes"] += orphans.bytes
@@ -180,141 +181,13 @@ def _tree(
                 findings.append(_orphans(tree, orphans))
     except (Damaged, pa.ArrowInvalid) as error:
         text = str(error).splitlines()[0]
-        findings.append(
-            not_checked(tree.name, f"the file tree {tree.name} was not checked: {text}", "warning")
-        )
+        findings.append(not_checked(tree.name, f"the file tree {tree.name} was not checked: {text}", "error"))
     except duckdb.Error as error:
         # Out of memory or of disk: a weakness of this machine, and not of the backup.
         text = str(error).splitlines()[0]
-        finding = not_checked(tree.name, f"the file tree {tree.name} was not checked: {text}", "warning")
+        finding = not_checked(tree.name, f"the file tree {tree.name} was not checked: {text}", "error")
         findings.append(replace(finding, remedy="set TMPDIR to a folder on a larger disk, and verify again"))
     return Outcome(tuple(findings), dict(counted))
-
-
-def _judge(
-    rows: Source, tree: FileTree, column: Column, files: Files, counted: Counter[str]
-) -> Iterator[Finding]:
-    missing = files.missing()
-    counted["dangling_files"] += missing.count
-    counted["foreign_values"] += column.foreign
-    if missing.count:
-        yield _missing(rows, tree, column, files, missing)
-    case, unicode = files.spelt("case"), files.spelt("unicode")
-    counted["files_of_other_case"] += case.count
-    counted["files_of_other_unicode"] += unicode.count
-    yield from _spelt("file-name-case", case, tree, column, "upper and lower case")
-    yield from _spelt(
-        "file-name-unicode", unicode, tree, column, "composed and decomposed letters (NFC, NFD)"
-    )
-    size, content = files.other_size(), files.other_content()
-    counted["files_that_differ"] += size.count + content.count
-    yield from _differing("file-size-differs", size, tree, column, "of another size than the row says")
-    yield from _differing(
-        "file-content-differs", content, tree, column, "of another SHA-256 than the row says"
-    )
-    if column.left_out:
-        yield Finding(
-            "info",
-            "reference-left-out",
-            f"{column.left_out:,} {_values(column.left_out)} of {column.name} mean what `include` and `exclude` leave out of "
-            f"{tree.name}",
-            table=str(column.rows.id),
-            tree=tree.name,
-        )
-    if column.unreadable:
-        yield Finding(
-            "warning",
-            "reference-unreadable",
-            f"{column.unreadable:,} {_values(column.unreadable)} of {column.name} cannot be read as "
-            f"`{column.reference.kind}`: {column.why}",
-            table=str(column.rows.id),
-            tree=tree.name,
-            remedy="correct the values, or what `refs:` says of the column",
-            examples=tuple(column.examples),
-        )
-
-
-def _missing(rows: Source, tree: FileTree, column: Column, files: Files, missing: Some) -> Finding:
-    lost, where = _lost_since(rows, tree, files)
-    more, remedy = (
-        "",
-        (
-            "look for them in earlier backups (`list`) and bring them back with `restore … --files`, or correct the "
-            "rows; `missing: warning` under this column accepts that it has been so"
-        ),
-    )
-    if lost.count:
-        which = f"{lost.count:,} of them were" if lost.count > 1 else "one of them was"
-        if lost.count == missing.count:
-            which = "it was" if missing.count == 1 else "all were"
-        more = f"; {which} in the backup before ({where}) and not in this one"
-        remedy = (
-            f"`backup-pipeline restore {rows.manifest.system} {where} --files {tree.name} --to DIR` brings back what "
-            f"was deleted; {remedy}"
-        )
-    return Finding(
-        column.reference.missing,
-        "file-missing",
-        f"{_name_files(missing.count, column.name)} not in {tree.name}{more}",
-        table=str(column.rows.id),
-        tree=tree.name,
-        remedy=remedy,
-        examples=(*lost.examples, *(one for one in missing.examples if one not in lost.examples))[:10],
-    )
-
-
-def _spelt(code: str, some: Some, tree: FileTree, column: Column, word: str) -> Iterator[Finding]:
-    if some.count:
-        yield Finding(
-            "warning",
-            code,
-            f"{some.count:,} {_values(some.count)} of {column.name} and the files of {tree.name} that are meant differ "
-            f"in their spelling: in {word}",
-            table=str(column.rows.id),
-            tree=tree.name,
-            remedy="they are found only on a file system that overlooks the difference: make rows and names the same",
-            examples=some.examples,
-        )
-
-
-def _differing(code: str, some: Some, tree: FileTree, column: Column, word: str) -> Iterator[Finding]:
-    if some.count:
-        yield Finding(
-            column.reference.missing,
-            code,
-            f"{some.count:,} {'file' if some.count == 1 else 'files'} of {tree.name}, named by {column.name}: {word}",
-            table=str(column.rows.id),
-            tree=tree.name,
-            remedy="either the file was changed behind the application's back, or it changed between the rows' moment "
-            "and the reading of the files: the next backup tells which",
-            examples=some.examples,
-        )
-
-
-def _name_files(count: int, column: str) -> str:
-    if count == 1:
-        return f"1 value of {column} names a file that is"
-    return f"{count:,} values of {column} name files that are"
-
-
-def _values(count: int) -> str:
-    return "value" if count == 1 else "values"
-
-
-def _lost_since(rows: Source, tree: FileTree, files: Files) -> tuple[Some, str]:
-    """What the full backup before this one still had."""
-    manifest = rows.manifest
-    for identifier in reversed(rows.vault.ids(manifest.system)):
-        if identifier >= manifest.id:
-            continue
-        try:
-            before = rows.vault.manifest(manifest.system, identifier)
-            earlier = before.tree(tree.name)
-            if before.scope == "full" and earlier is not None:
-                return files.lost(entries_of(rows.vault, earlier)), identifier
-        except (Damaged, NotFound):
-            continue  # `verify` names it; this is only a hint where to look
-    return Some(), ""
 
 
 def _orphans(tree: FileTree, orphans: Some) -> Finding:

@@ -21,8 +21,8 @@ _SHARDED = re.compile(r"[0-9a-z]{24,64}").fullmatch
 #: Nothing is put around it, and nothing in it is escaped.
 _PLAIN = re.compile(r"[^\s/.%\\:][^%\\:]*(?<!\s)").fullmatch
 #: path: it names a file of the tree · foreign: it names something elsewhere (another host, inline data) ·
-#: unreadable: it is not what the setting says
-Sort = Literal["path", "foreign", "unreadable"]
+#: unreadable: it is not what the setting says · absent: an object without the `field:` that should hold the path
+Sort = Literal["path", "foreign", "unreadable", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,14 @@ def files_named(
         yield Named("unreadable", note=str(error).splitlines()[0][:100])
         return
     for text in texts:
-        if text.strip():
+        if text is None:
+            yield Named("absent", note=f"its objects have no {reference.field!r}")
+        elif text.strip():
             yield _one(text, reference, tree, prefix)
 
 
-def _in_json(value: str, field: str) -> Iterator[str]:
-    """An array of paths or of objects; a single one of either is taken, too."""
+def _in_json(value: str, field: str) -> Iterator[str | None]:
+    """An array of paths or of objects; a single one of either is taken, too. None: an object that lacks the field."""
     try:
         found = json.loads(value)
     except ValueError:
@@ -70,7 +72,7 @@ def _in_json(value: str, field: str) -> Iterator[str]:
         yield from _text_of(item, field)
 
 
-def _text_of(item: Any, field: str) -> Iterator[str]:
+def _text_of(item: Any, field: str) -> Iterator[str | None]:
     if item is None:
         return
     if isinstance(item, str):
@@ -80,6 +82,9 @@ def _text_of(item: Any, field: str) -> Iterator[str]:
             raise ValueError("it holds objects, and no `field:` says which of their values is the path")
         inner: Any = item
         for part in field.split("."):
+            if isinstance(inner, dict) and inner and part not in inner:
+                yield None
+                return
             inner = inner.get(part) if isinstance(inner, dict) else None
         if inner is not None and not isinstance(inner, str):
             raise ValueError(f"the value of {field!r} in it is not text")

@@ -32,7 +32,7 @@ from backup_pipeline.config.values import (
     Zone,
 )
 from backup_pipeline.errors import NotFound
-from backup_pipeline.model.selection import Selection
+from backup_pipeline.model.selection import Selection, tables_among
 
 
 class MigrationSettings(Strict):
@@ -40,10 +40,6 @@ class MigrationSettings(Strict):
 
     tool: Literal["alembic", "django", "prisma"]
     path: Path
-
-
-def _of_tables(globs: tuple[Glob, ...]) -> tuple[str, ...]:
-    return tuple(glob for glob in globs if not glob.startswith(("files/", "files.")))
 
 
 class SystemSettings(Strict):
@@ -93,8 +89,20 @@ class SystemSettings(Strict):
             "include": tuple(self.include),
             "exclude": tuple(self.exclude),
             # These two may name file trees as well: `files.media`.
-            "expected_empty": _of_tables(self.expected_empty),
-            **{f"groups: {name}": _of_tables(globs) for name, globs in self.groups.items()},
+            "expected_empty": tables_among(self.expected_empty),
+            **{f"groups: {name}": tables_among(globs) for name, globs in self.groups.items()},
+        }
+
+    @property
+    def tree_patterns(self) -> dict[str, tuple[str, ...]]:
+        """The same for those that name file trees: `files.media`."""
+        settings = {
+            "expected_empty": self.expected_empty,
+            **{f"groups: {k}": v for k, v in self.groups.items()},
+        }
+        return {
+            name: tuple(glob for glob in globs if glob not in tables_among(globs))
+            for name, globs in settings.items()
         }
 
     @property

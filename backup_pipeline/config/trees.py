@@ -12,6 +12,8 @@ from backup_pipeline.config.references import Deferred, Secret
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.values import Duration, Glob, Size
 
+#: What the rows of a table may say of the files that they name, each in a column of its own.
+SAYS = ("sha256", "sha1", "md5", "size")
 #: How the value of a column names a file.
 ReferenceKind = Literal["path", "url", "key", "json"]
 
@@ -38,9 +40,17 @@ class ReferenceSettings(Strict):
     field: str = ""
     #: Columns of the same table (`table.column`) that say what the file should be.
     sha256: str | None = None
+    sha1: str | None = None
+    md5: str | None = None
     size: str | None = None
-    #: How bad it is when a value names no file, or a file that is not what the row says.
+    #: How bad it is when a value names no file, or a file that is not what the row says. `warning` accepts those that there
+    #: are: only more of them are worth one.
     missing: Literal["error", "warning"] = "error"
+
+    @property
+    def says(self) -> dict[str, str]:
+        """What rows say of their files → the column that says it."""
+        return {name: column for name in SAYS if (column := getattr(self, name))}
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +69,7 @@ class FilesSettings(Strict):
     dropbox: str | None = None
     include: tuple[Glob, ...] = ()
     exclude: tuple[Glob, ...] = ()
-    #: `table.column` → how it names files; `sha256` and `size` → the columns that say what the file should be.
+    #: `table.column` → how it names files; `sha256`, `sha1`, `md5` and `size` → the columns that say what the file should be.
     refs: Mapping[str, ReferenceSettings] = Field(default_factory=dict)
     #: file_policy: what a file of this tree may be.
     max_size: Size | None = None
@@ -100,7 +110,7 @@ class FilesSettings(Strict):
         """`sha256: orders.checksum` beside `orders.file: path` is said of every reference of that table."""
         if not isinstance(value, Mapping):
             return value
-        said = {name: column for name, column in value.items() if name in ("sha256", "size")}
+        said = {name: column for name, column in value.items() if name in SAYS}
         found = {}
         for column, reference in value.items():
             if column in said:

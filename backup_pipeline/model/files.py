@@ -27,6 +27,9 @@ STORED_PACK_SUFFIX = ".tar"
 BLOB_SUFFIX = ".blob.zst"
 STORED_BLOB_SUFFIX = ".blob"
 
+#: Digests that are kept of a content where rows say them, beside its SHA-256; and how many bytes each has.
+DIGESTS = {"md5": 16, "sha1": 20}
+
 EntryType = Literal["file", "folder", "link", "hardlink"]
 
 
@@ -64,6 +67,8 @@ class FileEntry:
     sparse: bool = False
     #: What the content is, by its bytes (`sources.files.media`), where the tree has a policy that asks; empty: not looked at.
     media: str = ""
+    #: Of the content of a file, by their names in DIGESTS: those that `refs:` asks for.
+    digests: dict[str, str] | None = None
 
     @property
     def sort_key(self) -> bytes:
@@ -87,6 +92,9 @@ def _text_of(entry: FileEntry) -> str:
     """The keys in the order of their names; those that hold their default are left out."""
     parts = []
     quote = encode_basestring
+    if entry.digests:
+        inner = ",".join([f"{quote(key)}:{quote(entry.digests[key])}" for key in sorted(entry.digests)])
+        parts.append(f'"digests":{{{inner}}}')
     if entry.gid is not None:
         parts.append(f'"gid":{entry.gid}')
     if entry.image is not None:
@@ -157,7 +165,7 @@ _NUMBER = (int, type(None))
 def entry_of(data: dict[str, Any]) -> FileEntry:
     """Unknown keys are ignored (a later minor version may add some); missing or mistyped ones are damage."""
     get = data.get
-    place, image, state = get("place"), get("image"), get("state")
+    place, image, state, digests = get("place"), get("image"), get("state"), get("digests")
     entry = FileEntry(
         data["path"],
         get("type", "file"),
@@ -173,8 +181,10 @@ def entry_of(data: dict[str, Any]) -> FileEntry:
         state,
         get("sparse", False),
         get("media", ""),
+        digests,
     )
-    if not (_is_right(entry) and (state is None or _is_state(state)) and (image is None or place is None)):
+    known = (state is None or _is_texts(state)) and (digests is None or _is_texts(digests))
+    if not (_is_right(entry) and known and (image is None or place is None)):
         raise ValueError(f"the entry {str(entry.path)[:80]!r} has a field of the wrong type")
     return entry
 
@@ -207,5 +217,5 @@ def _is_place(place: Any) -> bool:
     )
 
 
-def _is_state(state: Any) -> bool:
-    return state.__class__ is dict and all(value.__class__ is str for value in state.values())
+def _is_texts(found: Any) -> bool:
+    return found.__class__ is dict and all(value.__class__ is str for value in found.values())

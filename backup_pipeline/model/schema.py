@@ -108,6 +108,10 @@ class Table:
         return tuple(column.name for column in self.columns if column.generated is None)
 
     @property
+    def computed_columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.generated is not None)
+
+    @property
     def has_rows(self) -> bool:
         """Whether rows are read from this table itself (and not from its partitions or another server)."""
         return self.kind in ("table", "virtual", "shadow")

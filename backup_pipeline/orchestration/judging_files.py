@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from backup_pipeline.checks import asked
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
@@ -35,7 +36,8 @@ def judge_files(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
         return ()
     if not project.vault.can_open:
         note = "not looked at for want of the key: `verify` and the drill do that"
-        return (_taken(manifest), *(Outcome(text.name, good=note) for text in FILES[1:]))
+        references = Outcome("references", _impossible(manifest), good=note)
+        return _taken(manifest), references, Outcome("file_policy", good=note)
     return _taken(manifest), _references(project, manifest), _policy(project, manifest)
 
 
@@ -46,7 +48,7 @@ def is_about_files(finding: Finding) -> bool:
 
 def _taken(manifest: Manifest) -> Outcome:
     """What the backup itself had to say of its trees."""
-    found = tuple(one for one in manifest.findings if one.tree is not None)
+    found = tuple(one for one in manifest.findings if one.tree is not None and one.code not in asked.CODES)
     trees = manifest.files
     counted = {
         "files": sum(tree.files for tree in trees),
@@ -67,9 +69,18 @@ def _references(project: Project, manifest: Manifest) -> Outcome:
         return _failed("references", error, began)
     notes = tuple(one for one in found.findings if one.severity == "info")
     bad = tuple(one for one in found.findings if one.severity != "info")
+    bad = tuple(dict.fromkeys((*_impossible(manifest), *bad)))
     count = found.counted.get("file_values", 0)
-    good = f"{count:,} values find their files" if count else "no row names a file (`refs:`)"
+    good = f"{count:,} values find their files"
+    if not count:
+        some = any(tree.refs for tree in files.settings_of(project, manifest.system).values())
+        good = "no row names a file yet" if some else "no column is said to name files (`refs:`)"
     return Outcome("references", bad, found.counted, time.monotonic() - began, good, notes)
+
+
+def _impossible(manifest: Manifest) -> tuple[Finding, ...]:
+    """What `refs:` asks for and the database does not have."""
+    return tuple(one for one in manifest.findings if one.code in asked.CODES)
 
 
 def _policy(project: Project, manifest: Manifest) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +9,8 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.model.selection import matches
-from backup_pipeline.sources.base import InventoryTable
 
 if TYPE_CHECKING:
     from backup_pipeline.checks.file_references import Outcome
@@ -25,28 +21,6 @@ if TYPE_CHECKING:
 def settings_of(project: Project, system: str) -> Mapping[str, FilesSettings]:
     """What the configuration says of a system's trees; nothing of a system that has left it."""
     return project.settings.systems[system].files if system in project.settings.systems else {}
-
-
-def idle_references(
-    trees: Mapping[str, FilesSettings], tables: Iterable[InventoryTable]
-) -> Iterator[Finding]:
-    """`refs:` of a table that is not there, or not in the backups: nothing would be held against the files."""
-    known = tuple(tables)
-    for name, settings in trees.items():
-        for column in settings.refs:
-            table = column.rpartition(".")[0]
-            found = [one for one in known if matches(glob.escape(table), one.id)]
-            taken = [one for one in found if one.left_out is None]
-            if taken:
-                continue
-            why = f"is left out of the backups ({found[0].left_out})" if found else "is not in the database"
-            yield Finding(
-                "warning",
-                "reference-without-table",
-                f"`refs: {column}` of {name}: the table {table} {why}",
-                tree=name,
-                remedy="correct or remove it; `backup-pipeline inventory` shows the names that there are",
-            )
 
 
 #: What `references` and `file_policy` say.
@@ -61,6 +35,14 @@ FILE_CHECK_CODES = frozenset(
         "reference-unreadable",
         "orphan-files",
         "file-reference-not-checked",
+        "file-digest-unknown",
+        "file-digest-of-several",
+        "more-files-missing",
+        "more-files-differ",
+        "reference-without-table",
+        "reference-without-column",
+        "reference-checks-nothing",
+        "reference-digest-unreadable",
         "file-may-run",
         "file-is-two-things",
         "file-type",

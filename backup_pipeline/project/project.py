@@ -21,9 +21,8 @@ from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultErro
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.model.selection import idle_patterns
 from backup_pipeline.overview import Broken, Listed, SystemStatus
-from backup_pipeline.project import diagnosing, expected, files, keys, migrating, stores, trees
+from backup_pipeline.project import diagnosing, expected, files, migrating, stores, trees
 from backup_pipeline.project.diagnosing import diagnosed
 from backup_pipeline.project.revision import git_revision
 from backup_pipeline.project.thawing import ensure_readable
@@ -111,47 +110,16 @@ class Project:
         return inventories.load(self.settings.state_folder, system)
 
     def doctor(self, system: str) -> Report:
-        """Can the database be backed up as it should be, and its migrations be read?"""
-        chosen = self.system(system)
-        of_trees = trees.diagnose_trees(self, system)
-        report = self.source(system).diagnose(chosen.selection)
-        report = replace(
-            report,
-            findings=(*report.findings, *of_trees.findings),
-            counted={**report.counted, **of_trees.counted},
-        )
-        if not report.ok:
-            return report  # asking a database that does not answer again would only take longer
-        try:
-            tables = self.source(system).inventory(chosen.selection).tables
-        except SourceError:
-            return report  # a lock is in the way: the report names it
-        idle = (
-            *idle_patterns(chosen.patterns, [table.id for table in tables]),
-            *files.idle_references(chosen.files, tables),
-        )
-        return replace(report, findings=(*report.findings, *idle, *migrating.known(self, system)[1]))
+        """Can it be backed up as it should be, and what the configuration asks for be done?"""
+        from backup_pipeline.project.examining import examine_system
+
+        return examine_system(self, system)
 
     def machine(self) -> Report:
         """Is this machine ready: the vault, its disk, the clock, the tools?"""
-        from backup_pipeline.checks.machine import Expected, inspect_machine
-        from backup_pipeline.project import copying
-        from backup_pipeline.stores.opening import folder_of
+        from backup_pipeline.project.examining import examine_machine
 
-        known = [self.known_inventory(name) for name in self.systems]
-        try:
-            newest = max((id_ for name in self.systems for id_ in self.vault.ids(name)[-1:]), default=None)
-        except VaultError:
-            newest = None  # a store that cannot be reached is what the report is going to say
-        report = inspect_machine(
-            self.vault.store,
-            folder_of(self.vault.store),
-            self.settings.state_folder,
-            Expected(sum(one.bytes for one in known if one), newest, lost=diagnosing.lost_finding(self)),
-            now=self.clock(),
-        )
-        more = (*keys.findings(self), *copying.inspect(self))
-        return replace(report, findings=(*report.findings, *more))
+        return examine_machine(self)
 
     # ── backing up
 
@@ -226,6 +194,7 @@ class Project:
             git_revision=git_revision(self.settings.base),
             trees=tuple(trees.tree_order(self, system, name, full=full) for name in named.trees),
             trees_left_out=len(named.trees) < len(chosen.files),
+            named=only,
         )
 
     def expect_the_vault(self, system: str) -> None:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from backup_pipeline.backup import export_tree as export_tree_into
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, ConfigError
+from backup_pipeline.model.files import DIGESTS
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
 from backup_pipeline.sources.files.base import FileSource
+from backup_pipeline.sources.files.matching import Patterns
+from backup_pipeline.sources.files.unmatched import asked_of
 from backup_pipeline.trees import TreeOrder
 
 if TYPE_CHECKING:
@@ -111,14 +114,17 @@ def _inside(tree: Path | str, vault: Path | str, setting: str) -> ConfigError:
 
 def tree_order(project: Project, system: str, name: str, *, full: bool = False) -> TreeOrder:
     chosen = project.system(system)
-    settings = chosen.files[name]
+    settings, empty = chosen.files[name], _may_be_empty(chosen, name)
     return TreeOrder(
         name,
         open_tree(project.settings, settings),
         full=full,
         rehash_after=settings.rehash_after,
         media=bool(settings.types) or settings.max_size is not None,
-        may_be_empty=_may_be_empty(chosen, name),
+        may_be_empty=empty,
+        asked=Patterns() if empty else asked_of(settings.include, settings.paths),
+        refs=settings.refs,
+        digests=frozenset(name for one in settings.refs.values() for name in one.says if name in DIGESTS),
     )
 
 
@@ -181,6 +187,10 @@ def export_tree(
     return export_tree_into(project.vault, system, order, token=token, listener=listener, clock=project.clock)
 
 
+#: What is said of a tree that is empty, or holds nothing of what was asked for.
+_EMPTY = ("tree-empty", "name-without-file", "pattern-without-file")
+
+
 def diagnose_trees(project: Project, system: str) -> Report:
     """Can each tree be read as it should be?"""
     findings: list[Finding] = []
@@ -191,7 +201,7 @@ def diagnose_trees(project: Project, system: str) -> Report:
         except BackupError as error:
             findings.append(Finding("error", error.code, error.message, remedy=error.remedy, tree=name))
             continue
-        accepted = ("tree-empty",) if _may_be_empty(project.system(system), name) else ()
+        accepted = _EMPTY if _may_be_empty(project.system(system), name) else ()
         findings += (replace(one, tree=name) for one in report.findings if one.code not in accepted)
         for what in ("files", "bytes"):
             counted[f"tree_{what}"] = counted.get(f"tree_{what}", 0) + report.counted.get(what, 0)

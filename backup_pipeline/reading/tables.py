@@ -39,7 +39,9 @@ def find(manifest: Manifest, schema: Schema, name: str) -> Rows:
     entries = {entry.id: entry for entry in manifest.tables}
     roots = [table.id for table in schema.tables if table.kind == "partitioned"]
     known = [*entries, *(root for root in roots if root not in entries)]
-    identifier = _meant(known, name, manifest)
+    identifier = meant(known, name)
+    if identifier is None:
+        raise _unknown(known, name, parse_name(name), manifest)
     table = schema.table(identifier)
     leaves = leaves_of(schema, identifier)
     absent = [str(leaf) for leaf in leaves if leaf not in entries]
@@ -66,7 +68,8 @@ def leaves_of(schema: Schema, table: TableId) -> tuple[TableId, ...]:
     return tuple(leaf for part in parts for leaf in leaves_of(schema, part))
 
 
-def _meant(known: Iterable[TableId], name: str, manifest: Manifest) -> TableId:
+def meant(known: Iterable[TableId], name: str) -> TableId | None:
+    """None where there is no such table. Raises ConfigError where there are several."""
     known = list(known)
     exact = [table for table in known if name in (str(table), table.name)]
     parts = parse_name(name)
@@ -83,7 +86,7 @@ def _meant(known: Iterable[TableId], name: str, manifest: Manifest) -> TableId:
             raise ConfigError(
                 f"{name} means {' or '.join(map(str, sorted(found)))}", remedy="name the schema as well"
             )
-    raise _unknown(known, name, parts, manifest)
+    return None
 
 
 def _same(table: TableId, parts: tuple[str, ...]) -> bool:

@@ -108,6 +108,8 @@ class InventoryTable:
     left_out: str | None = None
     #: Column → its type, as the database writes it.
     types: dict[str, str] = field(default_factory=dict)
+    #: Its generated columns: their values are computed again, and are in no backup.
+    computed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,9 @@ class Source(Protocol):
 
     def diagnose(self, selection: Selection) -> Report:
         """Can this be backed up as it should be? Every missing right, with its GRANT; every danger."""
+
+    def refused(self, queries: Mapping[str, str]) -> dict[str, str]:
+        """Of named queries: those that the database would not answer, and why. They are prepared, and not run."""
 
     def snapshot(self, selection: Selection, options: Options) -> AbstractContextManager[Snapshot]: ...
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from backup_pipeline.config.trees import ReferenceSettings
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.sources.files.base import FileSource
+from backup_pipeline.sources.files.matching import Patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,16 @@ class TreeOrder:
     media: bool = False
     #: That there is no file is not worth a word.
     may_be_empty: bool = False
+    #: The patterns that ask for files (`include`, `paths`): one that matches none is said.
+    asked: Patterns = field(default_factory=Patterns)
+    #: Which columns name its files: of the backup, it is said where they are not there.
+    refs: Mapping[str, ReferenceSettings] = field(default_factory=dict)
+    #: By which digests these rows know them, beside SHA-256.
+    digests: frozenset[str] = frozenset()
+
+    def has_noted(self, line: Mapping[str, Any]) -> bool:
+        """Whether a line of the last listing holds all that is asked of a content today."""
+        return (not self.media or bool(line.get("media"))) and self.digests <= line.get("digests", {}).keys()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from backup_pipeline.sources.files import media
 from backup_pipeline.sources.files.base import Found, Unreadable, Vanished
 from backup_pipeline.trees import database
 from backup_pipeline.trees.contents import Spot
+from backup_pipeline.trees.digesting import Digester
 from backup_pipeline.trees.order import TreeOrder
 from backup_pipeline.trees.previous import Known, Previous
 from backup_pipeline.vault.objects import ObjectWriter
@@ -59,6 +60,7 @@ class Content:
     blob: ObjectRef | None = None
     image: FileImage | None = None
     media: str = ""
+    digests: dict[str, str] | None = None
     database: bool = False
     #: It kept changing: what was read is of no single moment.
     torn: bool = False
@@ -110,6 +112,7 @@ class Reader:
         self.previous = previous
         self.advanced = advanced
         self.stop = threading.Event()
+        self._digests = order.digests
 
     def read(self, found: Found, known: Known | None) -> Outcome:
         current, trouble = found, ""
@@ -183,29 +186,49 @@ class Reader:
 
     def _small(self, found: Found, data: bytes) -> Content:
         kind = media.detect(data[: media.HEAD], data[-media.TAIL :]) if self.order.media else ""
-        return Content(found, len(data), hashlib.sha256(data).hexdigest(), data, shrinks(data), media=kind)
+        digester = self._digester()
+        digester.feed(data)
+        return Content(
+            found,
+            len(data),
+            hashlib.sha256(data).hexdigest(),
+            data,
+            shrinks(data),
+            media=kind,
+            digests=digester.found(),
+        )
+
+    def _digester(self) -> Digester:
+        return Digester(self._digests)
 
     def _big(self, found: Found, known: Known | None, stream: BinaryIO, head: bytes, last: bool) -> Content:
         kind = self._kind(head, b"")
         if found.size in self.previous.big_sizes:
-            spot, digest = self._known_content(found)
+            digester = self._digester()
+            spot, digest = self._known_content(found, digester)
             if spot is not None:
-                return Content(found, found.size, digest, spot=spot, media=kind)
+                return Content(found, found.size, digest, spot=spot, media=kind, digests=digester.found())
         if self._is_mutable(found, known) and isinstance(self.source, HasDescriptors):
             descriptor = self.source.descriptor(found)
             try:
-                image = self._image(found, known, Path(f"/dev/fd/{descriptor}"), PAGE)
+                place = Path(f"/dev/fd/{descriptor}")
+                image = self._image(found, known, place, PAGE)
+                digests = self._digester().of_file(place).found()
             except OSError as error:
                 if error.errno not in BROKEN:
                     raise
                 raise Unreadable(f"{found.path}: {error.strerror}") from error
             finally:
                 os.close(descriptor)
-            return Content(found, image.size, image.sha256, image=image, media=kind)
+            return Content(found, image.size, image.sha256, image=image, media=kind, digests=digests)
+        digester = self._digester()
         suffix, tail = BLOB_SUFFIX if shrinks(head) else STORED_BLOB_SUFFIX, bytearray()
-        blob = self.writer.write(self._blocks(found, stream, head, tail, last), suffix)
+        blocks = self._blocks(found, stream, head, tail, last)
+        blob = self.writer.write(digester.passing(blocks), suffix)
         kind = self._kind(head, bytes(tail[-media.TAIL :]))
-        return Content(found, blob.plain_size, blob.plain_sha256, blob=blob, media=kind)
+        return Content(
+            found, blob.plain_size, blob.plain_sha256, blob=blob, media=kind, digests=digester.found()
+        )
 
     def _blocks(
         self, found: Found, stream: BinaryIO, head: bytes, tail: bytearray, last: bool
@@ -229,7 +252,7 @@ class Reader:
             if again is None or left or (not _same(found, again) and again.size <= found.size):
                 raise _Again
 
-    def _known_content(self, found: Found) -> tuple[Spot | None, str]:
+    def _known_content(self, found: Found, digester: Digester) -> tuple[Spot | None, str]:
         """A big file that was moved or touched: reading it once more is cheaper than writing it."""
         digest, left = hashlib.sha256(), found.size
         with self.source.open(found) as stream:
@@ -238,6 +261,7 @@ class Reader:
                 if self.stop.is_set():
                     raise Stopped
                 digest.update(block)
+                digester.feed(block)
                 left -= len(block)
         return None if left else self.previous.find(digest.digest()), digest.hexdigest()
 
@@ -266,14 +290,17 @@ class Reader:
         try:
             with database.copied(self.source.real_path(found)) as copy:
                 size = copy.path.stat().st_size
+                if size <= LARGEST:
+                    return replace(self._small(found, copy.path.read_bytes()), media=kind, database=True)
+                digests = self._digester().of_file(copy.path).found()
                 if size > IMAGE_FROM:
                     image = self._image(found, known, copy.path, max(copy.page_size, PAGE))
-                    return Content(found, image.size, image.sha256, image=image, media=kind, database=True)
-                if size > LARGEST:
+                    taken = Content(found, image.size, image.sha256, image=image)
+                else:
                     with copy.path.open("rb") as stream:
                         blob = self.writer.write(iter(lambda: stream.read(BLOCK), b""), BLOB_SUFFIX)
-                    return Content(found, size, blob.plain_sha256, blob=blob, media=kind, database=True)
-                return replace(self._small(found, copy.path.read_bytes()), media=kind, database=True)
+                    taken = Content(found, size, blob.plain_sha256, blob=blob)
+                return replace(taken, media=kind, digests=digests, database=True)
         except SourceUnavailable as error:
             # One application that keeps its lock for ever (locking_mode=EXCLUSIVE) must not cost all the rest.
             if not last:

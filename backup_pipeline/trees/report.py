@@ -83,7 +83,14 @@ _ALL = (
         "… SQLite databases were locked by another process all the time and were copied as files: …",
         "what is kept may be of no single moment; back it up when that process lets go of it, or exclude it",
     ),
-    _kind("warning", "path-missing", "… of `paths:` are not there: …", "correct `paths:`"),
+    _kind("error", "path-missing", "… of `paths:` are not there: …", "correct `paths:`"),
+    _kind("error", "name-without-file", "… of `include:` match nothing: …", "correct or remove them"),
+    _kind(
+        "warning",
+        "pattern-without-file",
+        "… patterns of `include:` or `paths:` match nothing: …",
+        "correct or remove them",
+    ),
     _kind("info", "file-vanished", "… files were deleted before they could be read: …"),
     _kind(
         "info",
@@ -99,6 +106,8 @@ _ALL = (
 )
 _KINDS = {kind.code: kind for kind in _ALL}
 _OTHER = _KINDS["file-not-taken"]
+#: Errors that are about no file that is there and was not taken.
+_NOT_THERE = ("file-silently-changed", "path-missing", "name-without-file")
 
 
 @dataclass
@@ -121,7 +130,7 @@ class Report:
         return sum(
             count
             for code, count in self.counts.items()
-            if _KINDS.get(code, _OTHER).severity == "error" and code != "file-silently-changed"
+            if _KINDS.get(code, _OTHER).severity == "error" and code not in _NOT_THERE
         )
 
     def findings(

@@ -20,6 +20,7 @@ from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.sources.files.base import Found, Trouble
+from backup_pipeline.sources.files.unmatched import watched
 from backup_pipeline.trees import database
 from backup_pipeline.trees.contents import Spot
 from backup_pipeline.trees.links_sqlite import LinkNames
@@ -175,7 +176,8 @@ class _Run:
 
     def _each_line(self) -> Iterator[bytes]:
         pending = self._pending
-        for found, known in side_by_side(self.order.source.entries(), self.previous.entries()):
+        entries = watched(self.order.source.entries(), self.order.asked)
+        for found, known in side_by_side(entries, self.previous.entries()):
             if isinstance(found, Trouble):
                 self.report.add(found.code, found.path, found.message)
                 continue
@@ -199,9 +201,7 @@ class _Run:
         self._pending.append(item)
 
     def _is_known(self, found: Found, known: Known) -> bool:
-        if self.order.media and not known.data.get("media"):
-            return False
-        return self.previous.recognises(found, known)
+        return self.order.has_noted(known.data) and self.previous.recognises(found, known)
 
     def _read_later(self, item: _Item) -> None:
         size = item.found.size
@@ -275,11 +275,8 @@ class _Run:
     def _unread(self, item: _Item) -> bytes:
         """A folder, a link, an empty file, or one that is known."""
         found, known = item.found, item.known
-        if found.type == "folder":
-            self._counts["folders"] += 1
-            return self._line(_entry(found))
-        if found.type == "link":
-            self._counts["links"] += 1
+        if found.type in ("folder", "link"):
+            self._counts[f"{found.type}s"] += 1
             return self._line(_entry(found))
         self._count(found.size)
         if not found.size or known is None:
@@ -339,6 +336,7 @@ class _Run:
                 state=None if doubtful else state or None,
                 sparse=found.sparse,
                 media=content.media,
+                digests=content.digests,
             )
         )
         if new:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -106,9 +107,26 @@ def test_a_row_whose_file_is_not_there_is_an_error_that_names_the_row(tmp_path: 
     assert finding.examples == ("(id) = (2): b.pdf",)
 
 
-def test_what_has_always_been_so_can_be_made_a_warning(tmp_path: Path) -> None:
-    refs = {"orders.file": {"kind": "path", "missing": "warning"}}
-    assert codes(check(tmp_path, [], [f"b.pdf\t{NONE}"], refs)) == {"file-missing": "warning"}
+def test_what_is_accepted_is_no_warning_until_there_is_more_of_it(tmp_path: Path) -> None:
+    vault = prepared(tmp_path / "vault")
+    refs = settings({"orders.file": {"kind": "path", "missing": "warning", "sha256": "orders.checksum"}})
+    tree = tree_of(vault, [entry("a.pdf", "A"), entry("c.pdf", "C")])
+    rows = [f"a.pdf\t{sha('A')}\t\\N", f"b.pdf\t{NONE}", f"c.pdf\t{sha('D')}\t\\N"]
+    first = back_up_by_hand(vault, [orders(*rows)], 1, files=[tree])
+    told = {"file-missing": "info", "file-content-differs": "info"}
+    assert codes(asked(vault, first, refs)) == told, "the first that is known is what has always been so"
+    rows += [f"x.pdf\t{NONE}"]
+    second = back_up_by_hand(vault, [orders(*rows)], 2, files=[tree])
+    outcome = asked(vault, second, refs)
+    assert codes(outcome) == {**told, "more-files-missing": "warning"}
+    more = next(one for one in outcome.findings if one.code == "more-files-missing")
+    assert more.examples == ("(id) = (4): x.pdf",), "the new one, and not the one that was accepted"
+    assert codes(asked(vault, back_up_by_hand(vault, [orders(*rows)], 3, files=[tree]), refs)) == told
+    lost = tree_of(vault, [entry("c.pdf", "C")])
+    outcome = asked(vault, back_up_by_hand(vault, [orders(*rows)], 4, files=[lost]), refs)
+    more = next(one for one in outcome.findings if one.code == "more-files-missing")
+    assert more.examples == ("(id) = (1): a.pdf",)
+    assert outcome.counted["dangling_files"] == 3
 
 
 def test_a_file_of_another_size_or_content_than_its_row_says_is_an_error(tmp_path: Path) -> None:
@@ -119,10 +137,76 @@ def test_a_file_of_another_size_or_content_than_its_row_says_is_an_error(tmp_pat
     ]
     refs = {"orders.file": {"kind": "path", "sha256": "orders.checksum", "size": "orders.length"}}
     outcome = check(tmp_path, [entry("a.pdf", "A"), entry("b.pdf", "B"), entry("c.pdf")], rows, refs)
-    assert codes(outcome) == {"file-size-differs": "error", "file-content-differs": "error"}
+    assert codes(outcome) == {
+        "file-size-differs": "error",
+        "file-content-differs": "error",
+        "reference-digest-unreadable": "warning",
+    }
     found = {finding.code: finding.examples for finding in outcome.findings}
     assert found["file-size-differs"] == ("(id) = (1): a.pdf is 1, and the row says 2",)
-    assert found["file-content-differs"][0].startswith("(id) = (2): b.pdf is ")
+    (example,) = found["file-content-differs"]
+    assert example.startswith("(id) = (2): b.pdf is ")
+    unreadable = next(one for one in outcome.findings if one.code == "reference-digest-unreadable")
+    assert unreadable.remedy == "did you mean `md5:`?"
+
+
+DIGESTS = {"md5": hashlib.md5, "sha1": hashlib.sha1, "sha256": hashlib.sha256}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_a_row_may_say_its_file_by_every_digest_and_in_every_spelling(name: str, tmp_path: Path) -> None:
+    right, wrong = DIGESTS[name](b"A").digest(), DIGESTS[name](b"B").digest()
+    spelt = [right.hex(), right.hex().upper(), f"{name}:{right.hex()}", base64.b64encode(right).decode()]
+    spelt += [base64.urlsafe_b64encode(right).decode().rstrip("="), f'"{right.hex()}"', f"\\\\x{right.hex()}"]
+    entries = [
+        replace(
+            entry("a.pdf", "A"), digests={one: DIGESTS[one](b"A").hexdigest() for one in ("md5", "sha1")}
+        ),
+        entry("empty.pdf", ""),
+    ]
+    refs = {"orders.file": "path", name: "orders.checksum"}
+    rows = [*(f"a.pdf\t{one}\t\\N" for one in spelt), f"empty.pdf\t{DIGESTS[name](b'').hexdigest()}\t\\N"]
+    assert check(tmp_path / "right", entries, rows, refs).findings == ()
+    for number, one in enumerate((wrong.hex(), base64.b64encode(wrong).decode())):
+        finding = only(check(tmp_path / f"wrong{number}", entries, [rows[-1], f"a.pdf\t{one}\t\\N"], refs))
+        assert (finding.code, finding.severity) == ("file-content-differs", "error")
+        assert finding.examples[0].startswith("(id) = (2): a.pdf is ")
+
+
+def test_a_digest_that_was_never_taken_of_a_file_is_said_to_be_not_compared(tmp_path: Path) -> None:
+    refs = {"orders.file": "path", "sha1": "orders.checksum"}
+    row = f"a.pdf\t{hashlib.sha1(b'B').hexdigest()}\t\\N"
+    finding = only(check(tmp_path, [entry("a.pdf", "A")], [row], refs))
+    assert (finding.code, finding.severity) == ("file-digest-unknown", "warning")
+
+
+@pytest.mark.parametrize(
+    ("value", "refs", "severity"),
+    [
+        (
+            "https://cdn.example.com/media/a.pdf",
+            {"kind": "url", "base": "https://cdn.exmaple.com/media/"},
+            "error",
+        ),
+        ('[{"file": "a.pdf"}]', {"kind": "json", "field": "fiel"}, "error"),
+        ("a.pdf", {"kind": "json"}, "error"),
+        ("https://elsewhere.example.com/a.pdf", {"kind": "path"}, "warning"),
+    ],
+)
+def test_a_column_of_which_no_value_names_a_file_checks_nothing_and_says_so(
+    value: str, refs: dict[str, str], severity: str, tmp_path: Path
+) -> None:
+    outcome = check(tmp_path, [entry("a.pdf")], [f"{value}\t{NONE}"], {"orders.file": refs}, orphans="ignore")
+    assert codes(outcome) == {"reference-checks-nothing": severity}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("sha256", "d41d8cd98f00b204e9800998ecf8427e"), ("size", "1 kB")]
+)
+def test_digests_of_which_none_can_be_read_check_nothing(name: str, value: str, tmp_path: Path) -> None:
+    refs = {"orders.file": {"kind": "path", name: "orders.checksum"}}
+    finding = only(check(tmp_path, [entry("a.pdf")], [f"a.pdf\t{value}\t\\N"], refs))
+    assert (finding.code, finding.severity) == ("reference-digest-unreadable", "error")
 
 
 def test_case_and_unicode_differences_are_told_apart_from_files_that_are_not_there(tmp_path: Path) -> None:
@@ -183,9 +267,19 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
     outcome = check(
         tmp_path, [entry("a")], [f"a\t{NONE}"], {"nothing.file": "path", "orders.nothing": "path"}
     )
-    assert [finding.code for finding in outcome.findings] == ["file-reference-not-checked"] * 2
-    assert {finding.severity for finding in outcome.findings} == {"warning"}
+    assert codes(outcome) == {"reference-without-table": "error", "reference-without-column": "error"}
     assert outcome.counted.get("orphan_files", 0) == 0, "without all columns nobody knows what an orphan is"
+
+
+def test_a_backup_that_is_older_than_the_column_is_no_error(tmp_path: Path) -> None:
+    vault, refs = prepared(tmp_path / "vault"), settings({"orders.file": "path"})
+    tree = tree_of(vault, [entry("a")])
+    old = back_up_by_hand(vault, [table("orders", {"id": "integer"}, b"1\n")], 1, files=[tree])
+    assert codes(asked(vault, old, refs)) == {"reference-without-column": "error"}, "while it is the newest"
+    new = back_up_by_hand(vault, [orders(f"a\t{NONE}")], 2, files=[tree])
+    memory = Memory()
+    assert codes(asked(vault, old, refs, memory)) == {"reference-without-column": "warning"}
+    assert codes(asked(vault, new, refs, memory)) == {}
 
 
 def test_a_lost_file_is_traced_to_the_backup_that_still_has_it(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def test_a_key_is_taken_with_and_without_the_prefix_of_its_bucket() -> None:
     ],
 )
 def test_a_json_value_names_each_of_its_files(value: str, field: str, paths: list[str]) -> None:
-    assert named(value, kind="json", field=field) == [("path", path) for path in paths]
+    found = [one for one in named(value, kind="json", field=field) if one[0] != "absent"]
+    assert found == [("path", path) for path in paths]
 
 
 @pytest.mark.parametrize("value", ["[1, 2]", '[{"path": "a.png"}]', "a.png", "[" * 100_000])

@@ -78,7 +78,9 @@ def test_migrations_that_cannot_be_read_are_said_and_do_not_stop_a_backup(
         "vault: ./vault\nsystems:\n  blog:\n    database: sqlite:///blog.sqlite3\n"
         "    migrations: {tool: django, path: moved-away}\n"
     )
-    assert "migrations-unreadable" in folder.good("doctor").stdout
+    doctor = folder.run("doctor")
+    assert doctor.code == 14, "it is the configuration that is wrong"
+    assert "migrations-unreadable" in doctor.stdout
     made = folder.good("backup", "blog", "--no-record", "--json").data
     assert [finding["code"] for finding in made["findings"]] == ["migrations-unreadable"]
 

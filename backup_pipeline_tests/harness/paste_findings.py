@@ -34,6 +34,7 @@ MAKERS = {
     "project/": "backup, doctor",
     "overview.py": "status",
     "checks/": "verify",
+    "checks/asked.py": "backup, doctor",
     "checks/freshness.py": "status",
     "checks/keys.py": "doctor",
     "checks/machine.py": "doctor",

@@ -54,6 +54,9 @@ class ScriptedSource:
     def diagnose(self, selection: Selection) -> Report:
         return Report("scripted")
 
+    def refused(self, queries: Mapping[str, str]) -> dict[str, str]:
+        return {}
+
     def applied_migrations(self, tool: str) -> tuple[str, ...] | None:
         return None
 

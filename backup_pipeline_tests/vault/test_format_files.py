@@ -106,7 +106,7 @@ def test_a_listing_is_sorted_canonical_json_and_valid_utf8(made: Vault) -> None:
 def test_fields_that_hold_their_default_are_left_out(made: Vault) -> None:
     known = {
         *("path", "type", "size", "sha256", "mode", "mtime_ns", "place", "image", "target", "uid", "gid"),
-        *("sparse", "media", "state"),
+        *("sparse", "media", "state", "digests"),
     }
     found = [json.loads(line) for line in lines_of(made)]
     assert {key for line in found for key in line} <= known

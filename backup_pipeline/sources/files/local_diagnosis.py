@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import SourceError
-from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.findings import Finding, Report, Severity
 from backup_pipeline.sources.files.base import Trouble
+from backup_pipeline.sources.files.unmatched import asked_of, watched
 
 if TYPE_CHECKING:
     from backup_pipeline.sources.files.local import LocalSource
@@ -27,7 +28,8 @@ def diagnose(source: LocalSource) -> Report:
     troubles: dict[str, list[Trouble]] = {}
     findings: list[Finding] = []
     try:
-        for found in source.entries():
+        asked = asked_of(source.patterns.include, source.paths)
+        for found in watched(source.entries(), asked):
             if isinstance(found, Trouble):
                 troubles.setdefault(found.code, []).append(found)
             else:
@@ -61,21 +63,27 @@ def _empty(source: LocalSource, counted: Counter[str]) -> Iterator[Finding]:
 def _named(troubles: dict[str, list[Trouble]]) -> Iterator[Finding]:
     for code, found in sorted(troubles.items()):
         yield Finding(
-            "info"
-            if code in ("file-special", "backups-inside")
-            else "warning"
-            if code == "path-missing"
-            else "error",
+            _SEVERITIES.get(code, "error"),
             code,
             f"left out, because backups are kept in it: {found[0].path}"
             if code == "backups-inside"
+            else found[0].message
+            if code in _OF_PATTERNS
             else f"at least {len(found)} of the first entries: {found[0].message}",
             remedy=_REMEDIES.get(code, ""),
             examples=tuple(one.path for one in found[:_EXAMPLES]),
         )
 
 
+_SEVERITIES: dict[str, Severity] = {
+    "file-special": "info",
+    "backups-inside": "info",
+    "pattern-without-file": "warning",
+}
+_OF_PATTERNS = ("path-missing", "name-without-file", "pattern-without-file")
 _REMEDIES = {
+    "name-without-file": "correct `include:`; what it means is in no backup",
+    "pattern-without-file": "correct `include:` or `paths:`, or leave it for files that are to come",
     "file-unreadable": "let the user that runs backups read it, or exclude it",
     "folder-unreadable": "let the user that runs backups enter it, or exclude it",
     "path-missing": "correct `paths:`, which begin at the folder of the configuration; another folder is a tree of its own (`path:`)",

@@ -9,6 +9,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+import psycopg2
+
 from backup_pipeline.embedded import pg_dump_for
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding, Report
@@ -57,6 +59,20 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
     finally:
         connection.close()
     return Report(address, tuple(findings), counted, time.monotonic() - started)
+
+
+def refused(connection: connect.Connection, queries: Mapping[str, str]) -> dict[str, str]:
+    """As the application would ask: with the database's own settings, which know its schemas."""
+    connect.run(connection, f"SET lock_timeout = {int(PATIENCE * 1000)}; BEGIN READ ONLY")
+    found = {}
+    for name, text in queries.items():
+        connect.run(connection, "SAVEPOINT before")
+        try:
+            connect.run(connection, f"PREPARE asked AS {text.strip().rstrip(';')}")
+        except psycopg2.Error as error:
+            found[name] = error.diag.message_primary or str(error).strip()
+        connect.run(connection, "ROLLBACK TO SAVEPOINT before; DEALLOCATE ALL")
+    return found
 
 
 def _ranges(connection: connect.Connection) -> Iterator[Finding]:

@@ -82,6 +82,12 @@ class PostgresSource:
     def diagnose(self, selection: Selection) -> Report:
         return doctor.diagnose(self.parameters, self.address, selection)
 
+    def refused(self, queries: Mapping[str, str]) -> dict[str, str]:
+        if not queries:
+            return {}
+        with self._connection() as connection:
+            return doctor.refused(connection, queries)
+
     def applied_migrations(self, tool: str) -> tuple[str, ...] | None:
         with self._connection() as connection:
             return applied.migrations(connection, tool)
@@ -304,6 +310,7 @@ def _inventory(connection: connect.Connection, selection: Selection) -> Inventor
                 bytes=held.heap + held.toast,
                 left_out=candidate.reason_to_leave_out(selection),
                 types={column.name: column.type for column in table.columns} if table else {},
+                computed=table.computed_columns if table else (),
             )
         )
     return Inventory(_engine(connection, schema.schema), tuple(tables), sum(table.bytes for table in tables))

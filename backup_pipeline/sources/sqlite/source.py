@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,6 +64,7 @@ class SqliteSource:
                     bytes=sizes.get(table.id.name, -1),
                     left_out=reasons.get(table.id.name),
                     types={column.name: column.type for column in table.columns},
+                    computed=table.computed_columns,
                 )
                 for table in inspected.schema.tables
             )
@@ -73,6 +74,18 @@ class SqliteSource:
 
     def diagnose(self, selection: Selection) -> Report:
         return diagnosis.diagnose(self.path, selection, self.busy_seconds)
+
+    def refused(self, queries: Mapping[str, str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        if not queries:
+            return found
+        with reading(self.path, seconds=self.busy_seconds) as opened, explained(self.path):
+            for name, text in queries.items():
+                try:
+                    opened.connection.execute(f"EXPLAIN {text.strip()}").close()
+                except sqlite3.Error as error:
+                    found[name] = str(error)
+        return found
 
     def applied_migrations(self, tool: str) -> tuple[str, ...] | None:
         with reading(self.path, seconds=self.busy_seconds) as opened, explained(self.path):
