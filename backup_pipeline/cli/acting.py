@@ -76,7 +76,7 @@ def _keep(call: Call, acts: Sequence[Act], began: float) -> None:
     for act in acts:
         unkept = record(
             project.settings,
-            replace(act, at=now, seconds=act.seconds or seconds, run=call.run),
+            replace(act, at=now, seconds=act.seconds or seconds, run=act.run or call.run),
             secrets=tuple(call.secrets),
         )
         if unkept:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.backup_all import back_up_all, systems_for
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.copy import show_copies, told
 from backup_pipeline.cli.page import Page
@@ -31,7 +32,10 @@ KINDS = ("manual", "scheduled", "pre-migration")
 
 @as_verb(
     "backup",
-    system_argument(),
+    system_argument(required=False),
+    click.Option(
+        ["--all", "everything"], is_flag=True, help="Every system of the configuration, one after the other."
+    ),
     click.Option(["--full"], is_flag=True, help="Read everything; recognise nothing as unchanged."),
     click.Option(
         ["--only"],
@@ -54,18 +58,40 @@ KINDS = ("manual", "scheduled", "pre-migration")
     ),
     examples="""
     backup-pipeline backup shop
+    backup-pipeline backup --all --quiet
     backup-pipeline backup shop --full --no-copy
     backup-pipeline backup shop --only admin --only public.orders
     backup-pipeline backup shop --kind pre-migration && alembic upgrade head
     """,
 )
 def verb(
-    call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_copy: bool, no_record: bool
+    call: Call,
+    system: str | None,
+    everything: bool,
+    full: bool,
+    only: tuple[str, ...],
+    kind: str,
+    no_copy: bool,
+    no_record: bool,
 ) -> Outcome:
     """What did not change since the backup before is recognised and not read again. The run is recorded in the Dagster
     instance, beside those of schedules and the UI. When the backup is committed, the copies of the system are brought up to
     date; one that cannot be is exit code 17, and the backup is whole all the same. A backup that lacks a file is exit code 19.
+
+    With --all a system that cannot be backed up keeps no other one from it; the exit code is that of the worst, a backup that
+    was not made before one that was, and `data` is a list.
     """
+    names = systems_for(call, system, everything=everything, only=only)
+
+    def one(name: str) -> Outcome:
+        return _back_up(call, name, full, only, kind, no_copy, no_record)
+
+    return back_up_all(call, names, one) if everything else one(names[0])
+
+
+def _back_up(
+    call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_copy: bool, no_record: bool
+) -> Outcome:
     from backup_pipeline.project import acted
 
     project = call.project

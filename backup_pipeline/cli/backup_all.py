@@ -1,0 +1,101 @@
+"""`backup --all`: each system in turn; what goes wrong with one keeps none of the others from its backup."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backup_pipeline.cli import document
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page, one_line
+from backup_pipeline.cli.units import plural
+from backup_pipeline.errors import BackupError, Interrupted, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    system: str
+    #: None: no backup was made.
+    outcome: Outcome | None
+    failure: BackupError | None
+
+
+def systems_for(call: Call, system: str | None, *, everything: bool, only: Sequence[str]) -> tuple[str, ...]:
+    """Those that a command line means. Without one, the answer is which there are."""
+    names = tuple(call.project.systems)
+    if everything and (system or only):
+        raise UsageError("--all is every system, whole", remedy="leave SYSTEM and --only out, or --all")
+    if everything:
+        return names
+    if system is None:
+        raise UsageError(
+            f"which system? The configuration has {', '.join(names)}",
+            remedy=f"backup-pipeline backup {names[0]}, or --all of them",
+        )
+    return (system,)
+
+
+def back_up_all(call: Call, names: Sequence[str], one: Callable[[str], Outcome]) -> Outcome:
+    from backup_pipeline.acts import Act
+
+    done, acts = [], []
+    for name in names:
+        began, call.run = time.monotonic(), ""
+        try:
+            outcome = one(name)
+            done.append(_Done(name, outcome, outcome.failure))
+        except Interrupted:
+            raise
+        except BackupError as error:
+            outcome = None
+            done.append(_Done(name, None, error))
+        failed = done[-1].failure
+        act = Act("backup", system=name)
+        told = (outcome.acts if outcome else ()) or (act.failed(failed) if failed else act,)
+        seconds = round(time.monotonic() - began, 3)
+        acts += [replace(each, seconds=each.seconds or seconds, run=call.run) for each in told]
+
+    def page(page: Page) -> None:
+        for each in done:
+            if each.outcome is None:
+                _unmade(call, page, each)
+            elif each.failure or not call.quiet:
+                each.outcome.page(page)
+
+    return Outcome([_told(call, each) for each in done], page, _worst(done), answer=False, acts=acts)
+
+
+def _unmade(call: Call, page: Page, done: _Done) -> None:
+    assert done.failure is not None
+    page.heading(done.system)
+    word = page.style("NO BACKUP", "red", bold=True)
+    page.line(f"{word} {done.failure.code}: {one_line(call.redacted(done.failure.message))}")
+    for line in call.redacted(done.failure.remedy).splitlines():
+        page.line(f"→ {one_line(line)}")
+
+
+def _worst(done: Sequence[_Done]) -> BackupError | None:
+    """No backup is worse than one that is made and has an error; else the first."""
+    bad = [(each.system, each.failure) for each in done if each.failure is not None]
+    if not bad:
+        return None
+    unmade = [each.failure for each in done if each.outcome is None and each.failure is not None]
+    worst = unmade[0] if unmade else bad[0][1]
+    if len(done) == 1:
+        return worst
+    names = ", ".join(name for name, _ in bad)
+    return type(worst)(
+        f"{len(bad)} of {plural(len(done), 'backup')} did not go well ({names}): {worst.message}",
+        remedy=worst.remedy,
+    )
+
+
+def _told(call: Call, done: _Done) -> dict[str, Any]:
+    """As the document of that system alone, with its name."""
+    data = done.outcome.data if done.outcome else None
+    if done.failure is None:
+        return {"system": done.system, **document.success(data)}
+    shown = type(done.failure)(call.redacted(done.failure.message), remedy=call.redacted(done.failure.remedy))
+    return {"system": done.system, **document.failure(shown, data)}
