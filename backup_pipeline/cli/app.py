@@ -57,6 +57,10 @@ def everywhere() -> list[click.Parameter]:
         click.Option(["--config"], metavar="FILE", help="The configuration [else $BACKUP_CONFIG, else ./backup.yaml]."),
         click.Option(["--json"], is_flag=True, help="One JSON document on stdout, whatever happens."),
         click.Option(["-q", "--quiet"], is_flag=True, help="No progress, no notes, no report of what went well."),
+        click.Option(
+            ["--alert"], type=click.Choice(["auto", "always", "never"]), metavar="WHEN",
+            help="Tell `alerts:` when it fails: always, never, or auto: where no terminal is attached [else auto].",
+        ),
         click.Option(["-v", "--verbose"], is_flag=True, help="Tracebacks of errors."),
         click.Option(
             ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_show_version,
@@ -65,7 +69,7 @@ def everywhere() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
-EVERYWHERE = ("config", "json", "quiet", "verbose")
+EVERYWHERE = ("config", "json", "quiet", "alert", "verbose")
 
 
 class Verb(click.Command):
@@ -92,7 +96,7 @@ class Verb(click.Command):
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         records: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
-        shared = {"config", "json", "quiet", "verbose", "version", "help"}
+        shared = {*EVERYWHERE, "version", "help"}
         for parameter in self.get_params(context):
             record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
             if record is not None:

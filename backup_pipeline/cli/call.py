@@ -51,6 +51,8 @@ class Call:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    #: "always", "never"; else where no terminal is attached.
+    alert: str | None = None
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     #: What must not be shown, beside what the configuration knows.
@@ -59,6 +61,8 @@ class Call:
     interrupted: Callable[[], str] = lambda: "nothing was changed"
     #: Whether the interruption was a SIGTERM.
     terminated: Callable[[], bool] = lambda: False
+    #: Called with each run that the work begins.
+    promise: Callable[[str], None] = lambda _: None
     #: The run of Dagster that recorded the work.
     run: str = ""
 
@@ -71,7 +75,9 @@ class Call:
         return project
 
     def began(self, run: str) -> None:
-        self.run = run
+        """The first run is that of the work; more are of its copies."""
+        self.run = self.run or run
+        self.promise(run)
 
     @property
     def loaded(self) -> Project | None:

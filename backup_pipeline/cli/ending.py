@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from backup_pipeline import interruption
-from backup_pipeline.cli import acting, document
+from backup_pipeline.cli import acting, alerting, document
 from backup_pipeline.cli.app import app
 from backup_pipeline.cli.call import Call, Job, Outcome, forget
 from backup_pipeline.errors import BackupError, InternalError, Interrupted, Terminated, UsageError
@@ -63,21 +63,31 @@ def _run(words: list[str], call: Call) -> int:
 def finish(job: Job) -> int:
     """Do it, and say how it ended."""
     call = job.call
+    teller = alerting.Teller(job) if alerting.is_wanted(job) else None
+    if teller is not None:
+        call.promise = teller.promise
+    failure: BackupError | None = None
     try:
-        # What a library prints goes where notes go: stdout is for the answer alone.
-        with contextlib.redirect_stdout(call.stderr):
-            outcome = acting.do(job)
-        return _succeed(call, outcome)
-    except BrokenPipeError:
-        raise
-    except BackupError as error:
-        return _fail(call, error)
-    except click.ClickException as error:
-        return _fail(call, _usage(error))
-    except KeyboardInterrupt:
-        return _fail(call, _interruption(call))
-    except Exception as error:  # noqa: BLE001 - the outermost frame: here it becomes an error with a code, for people and for JSON
-        return _fail(call, _internal(error))
+        try:
+            # What a library prints goes where notes go: stdout is for the answer alone.
+            with contextlib.redirect_stdout(call.stderr):
+                outcome = acting.do(job)
+            failure = outcome.failure
+            return _succeed(call, outcome)
+        except BrokenPipeError:
+            raise
+        except BackupError as error:
+            failure = error
+        except click.ClickException as error:
+            failure = _usage(error)
+        except KeyboardInterrupt:
+            failure = _interruption(call)
+        except Exception as error:  # noqa: BLE001 - the outermost frame: here it becomes an error with a code, for people and for JSON
+            failure = _internal(error)
+        return _fail(call, failure)
+    finally:
+        if teller is not None:
+            teller.end(failure)
 
 
 def _succeed(call: Call, outcome: Outcome) -> int:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from backup_pipeline.alerts import message
+from backup_pipeline.alerts import message, outbox
 from backup_pipeline.alerts.message import Failed, Message
 from backup_pipeline.alerts.routes import routes_of
 from backup_pipeline.alerts.sending import send_to_all
@@ -34,7 +34,8 @@ def failure_alert(project: Project, names: Names, ours: Ours) -> dg.SensorDefini
         now = project.clock()
         cursor = Cursor.parse(context.cursor, now)
         with tick_failures_told(project):
-            found = look(context.instance, ours, cursor, now)
+            found = look(context.instance, ours, cursor, now, outbox.told(project.settings, now))
+            outbox.deliver_the_rest(project.settings, routes_of(project.settings), now)
             return _tell(project, cursor, found.incidents, found.after)
 
     return sense

@@ -9,7 +9,7 @@ told when it begins to, and once a day while it goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 from pydantic import TypeAdapter, ValidationError
 
 from backup_pipeline.alerts.message import FailedCheck
+from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.orchestration.ours import Ours
 
@@ -89,17 +90,24 @@ class Look:
 _OVERLAP = timedelta(minutes=5)
 
 
-def look(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime) -> Look:
+def look(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime, told: Told) -> Look:
+    """`told` is what commands tell of themselves."""
     # Checks first: a run that ends in between is found by the second query, and then told as one.
-    evaluated = _failed_checks(instance, ours, cursor, now)
+    evaluated = _failed_checks(instance, ours, cursor, now, told.waiting)
     failed = _failed_runs(instance, ours, cursor, now)
     incidents: list[Incident] = []
     for run_id, incident in failed.items():
-        if incident.id in cursor.told:
+        found = None if run_id in told.runs else evaluated.by_run.pop(run_id, None)
+        if incident.id in cursor.told or run_id in told.runs | told.waiting:
             continue
-        found = evaluated.by_run.pop(run_id, None)
         incidents.append(replace(incident, checks=found.checks) if found else incident)
-    incidents += [one for one in evaluated.by_run.values() if one.run_id not in failed]
+    for incident in evaluated.by_run.values():
+        if incident.run_id in told.runs:
+            # The command has told of its errors; that another check began to warn is news.
+            warnings = tuple(check for check in incident.checks if check.severity != "error")
+            incidents += [replace(incident, checks=warnings)] if warnings else []
+        elif incident.run_id not in failed:
+            incidents.append(incident)
     incidents += evaluated.runless
     ticks: dict[str, str] = {}
     for incident in _failed_ticks(instance, ours):
@@ -109,8 +117,8 @@ def look(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime
             before = timestamp(now)
         ticks[incident.job] = before
     after = Cursor(
-        since=timestamp(now - _OVERLAP),
-        told=tuple(incident.id for incident in failed.values()),
+        since=cursor.since if failed.keys() & told.waiting else timestamp(now - _OVERLAP),
+        told=tuple(incident.id for run_id, incident in failed.items() if run_id not in told.waiting),
         checks=evaluated.seen,
         failing=tuple(sorted(evaluated.failing)),
         ticks=ticks,
@@ -200,12 +208,14 @@ class _Evaluated:
     failing: set[str] = field(default_factory=set)
 
 
-def _failed_checks(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime) -> _Evaluated:
+def _failed_checks(
+    instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime, waiting: Collection[str]
+) -> _Evaluated:
     found = _Evaluated(seen=dict(cursor.checks), failing=set(cursor.failing))
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(ours.checks))
     for key, system in ours.checks.items():
         if key in latest and latest[key].id > found.seen.get(_label(key), 0):
-            _one_check(instance, system, key, now, found)
+            _one_check(instance, system, key, now, waiting, found)
     return found
 
 
@@ -214,15 +224,20 @@ def _label(key: dg.AssetCheckKey) -> str:
 
 
 def _one_check(
-    instance: dg.DagsterInstance, system: str, key: dg.AssetCheckKey, now: datetime, found: _Evaluated
+    instance: dg.DagsterInstance,
+    system: str,
+    key: dg.AssetCheckKey,
+    now: datetime,
+    waiting: Collection[str],
+    found: _Evaluated,
 ) -> None:
     label = _label(key)
     history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=_DEPTH)
     for record in sorted(history, key=lambda record: record.id):
         if record.id <= found.seen.get(label, 0):
             continue
-        if record.run_id and not _is_over(instance, record.run_id):
-            return  # the run's own end decides whether this is one incident with it
+        if record.run_id and (record.run_id in waiting or not _is_over(instance, record.run_id)):
+            return  # the run's own end, or that of its command, decides whether this is one incident with it
         found.seen[label] = record.id
         evaluation = record.evaluation
         if not isinstance(evaluation, dg.AssetCheckEvaluation):

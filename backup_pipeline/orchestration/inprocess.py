@@ -74,7 +74,7 @@ def backup(
         if kept.manifest is None or all(one.ok for one in kept.copied):
             raise
         if request.copies:
-            _copy_the_rest(project, system, run.backups, opened)
+            _copy_the_rest(project, system, run.backups, opened, began)
     if kept.manifest is None:
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
@@ -89,7 +89,9 @@ def backup(
     return kept.manifest
 
 
-def _copy_the_rest(project: Project, system: str, backups: Backups, opened: Opened) -> None:
+def _copy_the_rest(
+    project: Project, system: str, backups: Backups, opened: Opened, began: Callable[[str], None]
+) -> None:
     """A run in this process ends with its first failed step; a copy that failed is no reason to leave others out."""
     for name in project.settings.copies_of(system):
         if any(one.name == name for one in backups.kept.copied):
@@ -97,7 +99,7 @@ def _copy_the_rest(project: Project, system: str, backups: Backups, opened: Open
         run = _Run(PLAIN.copy_job(system), {}, [PLAIN.copy_key(system, name)], backups)
         # What went wrong is in `kept`, beside the others.
         with suppress(BackupError):
-            _execute(project, system, run, opened)
+            _execute(project, system, run, opened, began)
 
 
 def drill(
