@@ -23,12 +23,12 @@ from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.transfer import Item, Outcome, Unreadable
-from backup_pipeline.errors import BackupError, Damaged, NotFound, VaultError
+from backup_pipeline.errors import BackupError, Damaged, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.stores.staging import explained, staging_name
+from backup_pipeline.stores.staging import explained, is_bad_medium, staging_name
 from backup_pipeline.vault import layout, lock
 from backup_pipeline.vault.vault import Vault, VaultInfo
 
@@ -239,7 +239,11 @@ class _Run:
         try:
             with store.get(item.key) as stream, explained(f"cannot set an object of {store.address} aside"):
                 with staged.open("xb") as file:
-                    shutil.copyfileobj(stream, file, transfer.READ_SIZE)
+                    try:
+                        shutil.copyfileobj(stream, file, transfer.READ_SIZE)
+                    except StoreUnavailable as error:
+                        if not is_bad_medium(error):
+                            raise  # of a bad sector, what comes before it is kept
             store.put(aside, staged, overwrite=True)
         finally:
             staged.unlink(missing_ok=True)

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
+from backup_pipeline.errors import AlreadyExists, NotFound, VaultError
 from backup_pipeline.stores.base import Features, Stat, check_key
-from backup_pipeline.stores.staging import explained, staging_name, sweep_folder
+from backup_pipeline.stores.staging import explained, read_of, staging_name, sweep_folder
 
 #: Folders that are made for one backup and never again: nobody can be about to put something into an old empty one.
 _DATED = "*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z"
@@ -108,22 +108,24 @@ class LocalStore:
     @contextmanager
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> Iterator[BinaryIO]:
         path = self.root / check_key(key)
+        what = f"cannot read {path}"
         try:
-            file: BinaryIO = path.open("rb")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            with read_of(what):
+                file: BinaryIO = path.open("rb")
+        except OSError:
             raise NotFound(f"{key} is not in {self.root}") from None
-        except OSError as error:
-            raise StoreUnavailable(f"cannot read {path}: {error.strerror}") from error
+        # What the caller does with the bytes may raise an OSError as well: that one is not the store's.
         with file:
-            file.seek(offset)
-            yield file if length is None else _Limited(file, length)  # type: ignore[misc]
+            with read_of(what):
+                file.seek(offset)
+            yield _Reading(file, length, what)  # type: ignore[misc]
 
     def stat(self, key: str) -> Stat | None:
-        with explained(f"cannot look at {key} in {self.root}"):
-            try:
+        try:
+            with read_of(f"cannot look at {key} in {self.root}"):
                 status = (self.root / check_key(key)).stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        except OSError:
+            return None
         return Stat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
@@ -132,28 +134,34 @@ class LocalStore:
         yield from (stat for stat in self._walk(folder) if stat.key.startswith(prefix))
 
     def _walk(self, folder: str) -> Iterator[Stat]:
-        try:
-            entries = sorted(os.scandir(self.root / folder), key=lambda entry: entry.name)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for entry in entries:
+        for entry, is_folder in self._entries(folder):
             key = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir(follow_symlinks=False):
+            if is_folder:
                 if key != "tmp":
                     yield from self._walk(key)
-            elif entry.is_file():
-                with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
-                    status = entry.stat()
-                    yield Stat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+                continue
+            try:
+                with read_of(f"cannot look at {key} in {self.root}"):
+                    status = entry.stat() if entry.is_file() else None
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # deleted since the folder was read
+            if status is not None:
+                yield Stat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    def _entries(self, folder: str) -> tuple[tuple[os.DirEntry[str], bool], ...]:
+        """What lies in a folder, by name, and which of it are folders."""
+        path = self.root / folder
+        try:
+            with read_of(f"cannot read the folder {path}"):
+                found = sorted(os.scandir(path), key=lambda entry: entry.name)
+                return tuple((entry, entry.is_dir(follow_symlinks=False)) for entry in found)
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
 
     def folders(self, prefix: str = "") -> Iterator[str]:
-        try:
-            entries = sorted(os.scandir(self.root / prefix), key=lambda entry: entry.name)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for entry in entries:
+        for entry, is_folder in self._entries(prefix):
             hidden = not prefix and entry.name == "tmp"
-            if entry.is_dir(follow_symlinks=False) and not hidden and any(self._walk(prefix + entry.name)):
+            if is_folder and not hidden and any(self._walk(prefix + entry.name)):
                 yield entry.name
 
     def delete(self, key: str) -> None:
@@ -173,7 +181,8 @@ class LocalStore:
                 with contextlib.suppress(OSError):
                     if time.time() - Path(path).stat().st_mtime > _EMPTY_FOR:
                         Path(path).rmdir()
-        return sweep_folder(self.staging())
+        with explained(f"cannot sweep {self.root}"):
+            return sweep_folder(self.staging())
 
 
 def _sync(path: Path) -> None:
@@ -196,16 +205,19 @@ def _make_durable_folder(folder: Path, root: Path) -> None:
         _sync(path.parent)
 
 
-class _Limited:
-    """At most `length` bytes of a file."""
+class _Reading:
+    """A file of the store, or at most `length` bytes of it, whose errors are those of a store."""
 
-    def __init__(self, file: BinaryIO, length: int) -> None:
-        self._file, self._left = file, length
+    def __init__(self, file: BinaryIO, length: int | None, what: str) -> None:
+        self._file, self._left, self._what = file, length, what
 
     def read(self, size: int = -1) -> bytes:
-        size = self._left if size < 0 else min(size, self._left)
-        data = self._file.read(size)
-        self._left -= len(data)
+        if self._left is not None:
+            size = self._left if size < 0 else min(size, self._left)
+        with read_of(self._what):
+            data = self._file.read(size)
+        if self._left is not None:
+            self._left -= len(data)
         return data
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
@@ -216,7 +228,7 @@ class _Limited:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> _Limited:
+    def __enter__(self) -> _Reading:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -19,6 +19,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+#: The medium gave back something else than what was written: the bytes are lost, and asking again does not bring them.
+_BAD_MEDIUM = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EILSEQ}
+_MAY_NOT = "let the user that runs this read the vault, or run it as the user that makes the backups"
+_BAD_DISK = "see what the system's log says of this disk (`dmesg`)"
+_NOT_THERE = "see whether the disk or the share is still mounted"
+
 #: What another machine or container made is nobody's when it was not touched for so long: a container that was killed
 #: never comes back under the same name.
 FORGOTTEN = 7 * 86400.0
@@ -72,3 +78,23 @@ def explained(what: str) -> Iterator[None]:
                 f"{what}: {error.strerror}", remedy="let the user that runs backups write to the vault"
             ) from error
         raise StoreUnavailable(f"{what}: {error.strerror or error}") from error
+
+
+@contextmanager
+def read_of(what: str) -> Iterator[None]:
+    """The same where nothing is written: one that does not exist passes, everything else is the store's."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            remedy = _MAY_NOT
+        else:
+            remedy = _BAD_DISK if error.errno in _BAD_MEDIUM else _NOT_THERE
+        raise StoreUnavailable(f"{what}: {error.strerror or error}", remedy=remedy) from error
+
+
+def is_bad_medium(error: BaseException) -> bool:
+    """Whether a store could not read because the disk under it lost bytes."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _BAD_MEDIUM

@@ -17,11 +17,19 @@ from typing import BinaryIO, Protocol, Self, cast
 
 import zstandard
 
-from backup_pipeline.errors import AlreadyExists, BackupError, Damaged, KeyMissing, NotFound, NotThawed
+from backup_pipeline.errors import (
+    AlreadyExists,
+    BackupError,
+    Damaged,
+    KeyMissing,
+    NotFound,
+    NotThawed,
+    StoreUnavailable,
+)
 from backup_pipeline.model.findings import HEAL
 from backup_pipeline.model.manifest import FileImage, ObjectRef
 from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.staging import explained, staging_name
+from backup_pipeline.stores.staging import explained, is_bad_medium, staging_name
 from backup_pipeline.vault import blocks, layout
 from backup_pipeline.vault.crypto import Encryptor, Keys, decrypted
 from backup_pipeline.vault.known import REMEMBERED, Known
@@ -168,6 +176,10 @@ class ObjectWriter:
             return stored_digest(self.store, reference) == (reference.sha256, reference.size)
         except NotFound:
             return False
+        except StoreUnavailable as error:
+            if not is_bad_medium(error):
+                raise
+            return False
 
 
 def _write_all(file: RawIOBase, data: bytes) -> None:
@@ -311,6 +323,10 @@ def read_blocks(source: Readable, reference: ObjectRef, size: int = READ_SIZE) -
                 return
     except NotFound as error:
         raise damaged(reference, "it is missing") from error
+    except StoreUnavailable as error:
+        if not is_bad_medium(error):
+            raise
+        raise damaged(reference, f"it cannot be read ({error.message})") from error
     _check_stored(reference, stored)
     if plain_size != reference.plain_size or plain.hexdigest() != reference.plain_sha256:
         raise damaged(reference, "its content is not what the manifest says")

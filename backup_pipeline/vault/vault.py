@@ -31,6 +31,7 @@ from backup_pipeline.errors import (
     NoBackup,
     NotAllowed,
     NotFound,
+    StoreUnavailable,
 )
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import HEAL_MANIFEST
@@ -41,6 +42,7 @@ from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.stores.staging import is_bad_medium
 from backup_pipeline.vault import crypto, hidden, keeping, layout
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import Known
@@ -273,6 +275,12 @@ class Vault:
                 f"there is no backup {identifier} of {system} in {self.store.address}",
                 remedy=f"`backup-pipeline list {system}` shows those that there are",
             ) from None
+        except StoreUnavailable as error:
+            if not is_bad_medium(error):
+                raise
+            raise Damaged(
+                f"the manifest of {system} {identifier} cannot be read: {error.message}", remedy=HEAL_MANIFEST
+            ) from error
 
     def manifest_bytes(self, system: str, identifier: str) -> bytes:
         """What it says. Raises KeyMissing where it is encrypted, and neither opened nor remembered here."""
