@@ -77,13 +77,22 @@ class Act:
 
     def failed(self, error: BaseException) -> Act:
         told = _as_ours(error)
+        return replace(self.because(told.code, told.message, told.remedy), exit_code=told.exit_code)
+
+    def because(self, code: str, message: str, remedy: str) -> Act:
+        return replace(self, ok=False, code=code, message=message, remedy=remedy)
+
+    def redacted(self, secrets: Iterable[str]) -> Act:
+        """Without a secret, and not longer than a line should be."""
+        hidden = tuple(secrets)
         return replace(
             self,
-            ok=False,
-            exit_code=told.exit_code,
-            code=told.code,
-            message=told.message,
-            remedy=told.remedy,
+            message=redact(self.message, hidden)[:LONGEST],
+            remedy=redact(self.remedy, hidden)[:LONGEST],
+            facts={
+                name: redact(fact, hidden) if isinstance(fact, str) else fact
+                for name, fact in self.facts.items()
+            },
         )
 
 
@@ -101,15 +110,7 @@ def _as_ours(error: BaseException) -> BackupError:
 def record(settings: Settings, act: Act, *, secrets: tuple[str, ...] = ()) -> VaultError | None:
     """Write it down, without a secret. What stood in the way is given back, and never raised."""
     act = replace(act, at=act.at or timestamp(datetime.now(UTC)))
-    hidden = (*settings.secrets, *secrets)
-    kept = replace(
-        act,
-        message=redact(act.message, hidden)[:LONGEST],
-        remedy=redact(act.remedy, hidden)[:LONGEST],
-        facts={
-            name: redact(fact, hidden) if isinstance(fact, str) else fact for name, fact in act.facts.items()
-        },
-    )
+    kept = act.redacted((*settings.secrets, *secrets))
     file = settings.state_folder / FOLDER / f"{act.at[:7]}.jsonl"
     try:
         _append(file, canonical.encode({**canonical.plain(kept), "ok": kept.ok}))
@@ -171,10 +172,13 @@ def _read(data: bytes) -> Iterator[Act]:
                 yield canonical.decode(Act, line, what="a line of the log of acts")
 
 
-def last_failures(settings: Settings, system: str, now: datetime) -> tuple[Act, ...]:
-    """Of each job of a system (of a copy: for each place), its newest failure that no later success has mended."""
+def last_failures(
+    settings: Settings, system: str, now: datetime, more: Iterable[Act] = ()
+) -> tuple[Act, ...]:
+    """Of each job of a system (of a copy: for each place), its newest failure that no later success has mended. `more`:
+    what is known from elsewhere."""
     newest: dict[tuple[str, str], Act] = {}
-    for act in of(settings, system, now - LOOK_BACK):
+    for act in sorted((*of(settings, system, now - LOOK_BACK), *more), key=lambda act: act.at):
         # Ctrl-C was pressed by a person, who knows; what was true of the job before still is.
         if act.verb in JOBS and act.code != Interrupted.code:
             newest[act.verb, act.place] = act

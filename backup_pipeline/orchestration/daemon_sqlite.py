@@ -34,15 +34,20 @@ class Daemon:
 
 
 def daemon(project: Project, environ: Mapping[str, str] | None = None) -> Daemon:
-    environ = os.environ if environ is None else environ
-    given = environ.get("DAGSTER_HOME")
-    home = Path(given) if given else project.settings.state_folder / "dagster"
-    if _lives_elsewhere(home / "dagster.yaml"):
+    home = home_on_this_machine(project, environ)
+    if home is None:
         return Daemon("unknown")
     seen = _last_heartbeat(home / "history" / "runs.db")
     if isinstance(seen, datetime):
         return Daemon("runs" if project.clock() - seen < DEAD_AFTER else "stopped", seen)
     return Daemon(seen)
+
+
+def home_on_this_machine(project: Project, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where the instance's SQLite files are; None: it is kept elsewhere."""
+    given = (os.environ if environ is None else environ).get("DAGSTER_HOME")
+    home = Path(given) if given else project.settings.state_folder / "dagster"
+    return None if _lives_elsewhere(home / "dagster.yaml") else home
 
 
 def _lives_elsewhere(file: Path) -> bool:
