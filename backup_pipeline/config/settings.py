@@ -62,8 +62,10 @@ class SystemSettings(Strict):
     expected_empty: tuple[Glob, ...] = ()
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
     chunk_size: Size = 16 * 1024 * 1024
-    #: Above so many tables the graph shows one asset a schema.
-    table_assets: Annotated[int, Field(ge=0)] = 200
+    #: Above so many tables the graph shows one asset a group, a schema or a prefix of names.
+    table_assets: Annotated[int, Field(ge=0)] = 50
+    #: What the graph shows of the living database: one asset in all, or one beside each asset of its tables.
+    live_assets: Literal["system", "tables"] = "system"
     large_objects: Literal["refuse", "exclude"] = "refuse"
     #: Name → SQL that must return no row, on the live data as on a restored backup.
     invariants: Mapping[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)

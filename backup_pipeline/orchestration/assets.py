@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from pydantic import Field
 
 from backup_pipeline import __version__
 from backup_pipeline.acts import Doing
@@ -46,30 +47,30 @@ HISTORY = 20
 class ReadConfig(dg.Config):
     """How a backup is read. In the launchpad: `ops: {shop__read: {config: {full: true}}}`."""
 
-    #: Read everything again; trust no unchanged chunk.
-    full: bool = False
-    #: manual | scheduled | pre-migration
-    kind: str = "manual"
-    #: Migrations that are about to be applied; they are named in the manifest.
-    pending: list[str] = []  # noqa: RUF012 — pydantic copies it
-    #: Tables or groups, for a backup that is narrower than the assets that are selected.
-    only: list[str] = []  # noqa: RUF012
+    full: bool = Field(False, description="Read everything again; trust no unchanged chunk.")
+    kind: tokens.BackupKind = Field(tokens.BackupKind.manual, description="Why it is made; kept in it.")
+    only: list[str] = Field(
+        [],
+        description="Tables, patterns or groups: a partial backup that is narrower than the assets that are selected. "
+        "Empty: all of them.",
+    )
 
 
 def live_assets(plan: SystemPlan) -> list[dg.AssetSpec]:
-    """The tables of the living database, so that lineage goes all the way back to them."""
+    """The living database, so that lineage goes all the way back to it: as one, unless `live_assets` says otherwise."""
+    told = {
+        asset.live: asset.title if asset.live != plan.names.live_key(plan.system) else ""
+        for asset in plan.assets
+    }
     return [
         dg.AssetSpec(
-            asset.live,
+            key,
             group_name=plan.names.group(plan.system),
-            description=f"The live {'schema' if asset.schema is not None else 'table'} {asset.title} of "
-            f"{plan.system}. Not made by a backup; what is read from.",
+            description=f"{f'{title} in the' if title else 'The'} live database of {plan.system}. Not made by a backup; "
+            "what is read from.",
             kinds={plan.engine, "source"} if plan.engine else {"source"},
-            metadata={"dagster/table_name": asset.title}
-            if asset.schema is None
-            else {"schema": asset.schema},
         )
-        for asset in plan.assets
+        for key, title in told.items()
     ]
 
 
@@ -111,7 +112,6 @@ def _read(
         kind=tokens.kind(config.kind),
         full=config.full,
         only=only,
-        pending=tuple(config.pending),
         # Where nobody commits after them, the trees are read here, and their steps find them in the backup.
         trees_follow=commits and bool(trees),
         listener=backups.listen(context.log),
@@ -165,7 +165,7 @@ def _table_result(asset: TableAsset, manifest: Manifest, schema: Schema) -> dg.M
     if not entries:
         return None
     engine = manifest.engine.name
-    if asset.schema is not None:
+    if asset.together:
         metadata = schema_of_tables_metadata(entries, manifest, engine)
         version = dg.DataVersion(tokens.digest_of(f"{e.id}\0{e.fingerprint}" for e in entries))
     else:
@@ -200,8 +200,16 @@ def _commit_was_here(context: dg.AssetExecutionContext, backups: Backups, manife
             key,
             description=f"Backup {manifest.id}, committed by the reading step; its checks did not run.",
             metadata=backup_metadata(backups.project, manifest),
+            tags=version_tags(manifest),
         )
     )
+
+
+def version_tags(manifest: Manifest) -> dict[str, str]:
+    """The data version of the manifest's asset, for an event that is no step's result. It is that of the definitions: a
+    drill counts as out of step when it proved another schema, and not after every night. What the rows are is the
+    version of each table."""
+    return {"dagster/data_version": manifest.schema.plain_sha256}
 
 
 def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
@@ -240,7 +248,7 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
             done.judge(committed.id, (finding for one in checks for finding in one.findings))
             return dg.MaterializeResult(
                 metadata=backup_metadata(backups.project, committed),
-                data_version=dg.DataVersion(backups.project.vault.link(system, committed.id).sha256),
+                tags=version_tags(committed),
                 check_results=[outcome.result(key) for outcome in checks],
             )
 
@@ -314,12 +322,12 @@ def _table_spec(plan: SystemPlan, settings: SystemSettings, asset: TableAsset) -
     groups = settings.selection.groups_of(tuple(table.id for table in asset.tables))
     member_of = [name for name, members in groups.items() if members]
     lines = [f"{asset.title}, as it was in the snapshot of the newest backup."]
-    if asset.schema is not None:
-        lines = [f"The {len(asset.tables)} tables of the schema {asset.title}; they stand in the metadata."]
+    if asset.together:
+        lines = [f"{asset.title}: {len(asset.tables)} tables in one asset; they stand in the metadata."]
     if member_of:
         lines.append(f"Groups: {', '.join(member_of)}.")
     metadata: dict[str, object] = {"dagster/storage_kind": plan.engine}
-    if asset.schema is None:
+    if not asset.together:
         metadata["dagster/table_name"] = asset.title
     return dg.AssetSpec(
         asset.key,

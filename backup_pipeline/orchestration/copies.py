@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import dagster as dg
+from pydantic import Field
 
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
@@ -32,8 +33,7 @@ _PASSING = (StoreUnavailable, VaultBusy)
 class CopyConfig(dg.Config):
     """What is copied. In the launchpad: `ops: {shop__copies__offsite: {config: {backup: "2026-…"}}}`."""
 
-    #: An id, "latest", or "all": everything that is not there yet.
-    backup: str = "all"
+    backup: str = Field("all", description='An id, "latest", or "all": everything that is not there yet.')
 
 
 def copy_assets(project: Project, plan: SystemPlan) -> tuple[dg.AssetsDefinition, ...]:

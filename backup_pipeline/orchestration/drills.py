@@ -3,6 +3,7 @@
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
 import dagster as dg
+from pydantic import Field
 
 from backup_pipeline.acts import Doing
 from backup_pipeline.errors import ProofFailed
@@ -17,8 +18,10 @@ from backup_pipeline.project import Project
 class DrillConfig(dg.Config):
     """Which backup is restored. In the launchpad: `ops: {shop__drill: {config: {backup: "2026-…"}}}`."""
 
-    #: An id, or "latest": the backup of this very run where it made one, else the newest full one.
-    backup: str = "latest"
+    backup: str = Field(
+        "latest",
+        description='An id, or "latest": the backup of this very run where it made one, else the newest full one.',
+    )
 
 
 def drill_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:

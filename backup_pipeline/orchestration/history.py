@@ -22,7 +22,7 @@ import dagster as dg
 from backup_pipeline.acts import Act, Place, beyond
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.orchestration.assets import backup_metadata
+from backup_pipeline.orchestration.assets import backup_metadata, version_tags
 from backup_pipeline.orchestration.metadata import Metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import tick_failures_told
@@ -199,8 +199,10 @@ def _shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
 
 
 def _of_backup(project: Project, names: Names, system: str, identifier: str) -> dg.AssetMaterialization:
+    tags = None
     try:
-        metadata = backup_metadata(project, project.vault.manifest(system, identifier))
+        manifest = project.vault.manifest(system, identifier)
+        metadata, tags = backup_metadata(project, manifest), version_tags(manifest)
     except BackupError as error:  # encrypted, for one, and the key is not on this host
         metadata = {
             "backup": dg.MetadataValue.text(identifier),
@@ -210,4 +212,5 @@ def _of_backup(project: Project, names: Names, system: str, identifier: str) -> 
         names.manifest_key(system),
         description=f"Backup {identifier}, which no run of this instance has made.",
         metadata=metadata,
+        tags=tags,
     )

@@ -53,7 +53,6 @@ def backup(
     config: dict[str, Any] = {
         "kind": request.kind,
         "full": request.full,
-        "pending": list(request.pending),
         "only": list(only),
     }
     kept = Kept()

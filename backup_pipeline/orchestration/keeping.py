@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import dagster as dg
+from pydantic import Field
 
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.model.findings import Finding
@@ -40,17 +41,18 @@ Copies = Mapping[str, PruneReport | BackupError]
 class PruneConfig(dg.Config):
     """In the launchpad: `ops: {shop__retention: {config: {delete: true}}}`. The job prune_shop says so by itself."""
 
-    #: Forget and delete. Without it the asset says what would go, and changes nothing.
-    delete: bool = False
-    #: Go on although the newest backups have collapsed: somebody has looked.
-    despite_anomaly: bool = False
+    delete: bool = Field(
+        False, description="Forget and delete. Without it the asset says what would go, and changes nothing."
+    )
+    despite_anomaly: bool = Field(
+        False, description="Go on although the newest backups have collapsed: a person has looked."
+    )
 
 
 class ScrubConfig(dg.Config):
     """In the launchpad: `ops: {vault__scrub: {config: {everything: true}}}`."""
 
-    #: Read the whole vault and not just the part that is due.
-    everything: bool = False
+    everything: bool = Field(False, description="Read the whole vault and not just the part that is due.")
 
 
 def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:

@@ -34,7 +34,6 @@ class BackupRequest:
     full: bool = False
     #: Tables, groups or globs: a partial backup.
     only: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
     #: Bring the copies up to date as well.
     copies: bool = True
 
@@ -46,7 +45,6 @@ def run_backup(
     kind: Kind = "manual",
     full: bool = False,
     only: Sequence[str] = (),
-    pending: Sequence[str] = (),
     copies: bool = True,
     copied: Callable[[Copied], None] = lambda _: None,
     judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
@@ -58,7 +56,7 @@ def run_backup(
     """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included. A copy that could
     not be made is CopyFailed, when all the others are done; `copied` is told of each. What the checks of the backup
     found is told to `judged`; the id of the run that records it to `began`."""
-    request = BackupRequest(kind, full, tuple(only), tuple(pending), copies)
+    request = BackupRequest(kind, full, tuple(only), copies)
     with ExitStack() as stack:
         with _collector_at_rest():
             from backup_pipeline.orchestration import inprocess

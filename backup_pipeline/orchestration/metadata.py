@@ -81,7 +81,7 @@ def _about(column: Column, keys: set[str]) -> Iterable[str]:
 
 
 def schema_of_tables_metadata(entries: Sequence[TableEntry], manifest: Manifest, engine: str) -> Metadata:
-    """Where one asset stands for all the tables of a schema."""
+    """Where one asset stands for several tables."""
     shown = entries[:MOST_TABLES]
     stored = sum(chunk.object.size for entry in entries for chunk in entry.chunks)
     found: Metadata = {
@@ -208,23 +208,24 @@ def findings_metadata(findings: Sequence[Finding], counted: Mapping[str, int], s
 def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
     order = {"error": 0, "warning": 1, "info": 2}
     shown = sorted(findings, key=lambda finding: order[finding.severity])[:MOST_FINDINGS]
-    lines = [
-        {
-            "severity": finding.severity,
-            "about": finding.table or finding.tree or "",
-            # With its examples: in a column of their own, names without a blank leave no room for anything else.
-            "what": ": ".join([finding.message, *filter(None, ["; ".join(finding.examples[:3])])]),
-            "remedy": finding.remedy,
-            "code": finding.code,
-        }
-        for finding in shown
-    ]
-    # A column in which nothing stands only makes the others narrow.
-    used = [name for name in lines[0] if any(line[name] for line in lines)] if lines else ["what"]
+    # The UI gives the table a third of the page: two columns are shown. The others are for what reads a record.
     return dg.MetadataValue.table(
-        [dg.TableRecord({name: line[name] for name in used}) for line in lines],
-        schema=_columns(**dict.fromkeys(used, "string")),
+        [dg.TableRecord(_line(finding)) for finding in shown],
+        schema=_columns(severity="string", finding="string"),
     )
+
+
+def _line(finding: Finding) -> dict[str, str]:
+    # With its examples: in a column of their own, names without a blank leave no room for anything else.
+    what = ": ".join([finding.message, *filter(None, ["; ".join(finding.examples[:3])])])
+    return {
+        "severity": finding.severity,
+        "finding": f"{what}{f' → {finding.remedy}' if finding.remedy else ''} [{finding.code}]",
+        "about": finding.table or finding.tree or "",
+        "what": what,
+        "remedy": finding.remedy,
+        "code": finding.code,
+    }
 
 
 def left_out_table(left_out: Sequence[LeftOut]) -> dg.MetadataValue:

@@ -180,9 +180,9 @@ class Names:
         """shop/tables/public.orders"""
         return self.key(system, "tables", component)
 
-    def live_key(self, system: str, component: str) -> dg.AssetKey:
-        """shop/live/public.orders"""
-        return self.key(system, "live", component)
+    def live_key(self, system: str, component: str = "") -> dg.AssetKey:
+        """shop/live · shop/live/public.orders"""
+        return self.key(system, "live", *filter(None, [component]))
 
     def tree_key(self, system: str, name: str) -> dg.AssetKey:
         """shop/files/media"""
@@ -199,12 +199,22 @@ PLAIN = Names()
 
 def table_components(tables: Iterable[TableId]) -> dict[TableId, str]:
     """public.orders → "public.orders"; public."order items" → "public.order_items-3b0c…" """
-    return _distinct({table: _component(table.schema, table.name) for table in tables})
+    ordered = sorted(tables, key=lambda table: (len(table.schema), table))
+    return dict(zip(ordered, components((table.schema, table.name) for table in ordered), strict=True))
 
 
-def schema_components(schemas: Iterable[str]) -> dict[str, str]:
-    """public → "public", for a graph that shows one asset a schema."""
-    return {schema: _component(schema) for schema in schemas}
+def components(named: Iterable[tuple[str, ...]]) -> list[str]:
+    """("public",) → "public"; ("main", "blog") → "main.blog". `a.b_c` and `a_b.c` would both be the output `a_b_c`: the one
+    that comes first keeps its name."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for words in named:
+        component = _component(*words)
+        if _output(component) in taken:
+            component = f"{component}-{_digest(words)}"
+        taken.add(_output(component))
+        found.append(component)
+    return found
 
 
 def _component(*names: str) -> str:
@@ -217,19 +227,6 @@ def _component(*names: str) -> str:
 
 def _digest(names: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:12]
-
-
-def _distinct(components: dict[TableId, str]) -> dict[TableId, str]:
-    """`a.b_c` and `a_b.c` would both be the output `a_b_c`: the one with the shorter schema keeps its name."""
-    found: dict[TableId, str] = {}
-    taken: set[str] = set()
-    for table in sorted(components, key=lambda table: (len(table.schema), table)):
-        component = components[table]
-        if _output(component) in taken:
-            component = f"{component}-{_digest((table.schema, table.name))}"
-        taken.add(_output(component))
-        found[table] = component
-    return found
 
 
 def _output(component: str) -> str:

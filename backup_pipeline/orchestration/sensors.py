@@ -161,7 +161,7 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
 
 
 def _request(plan: SystemPlan, state: Migrations, name: str, attempt: int) -> dg.RunRequest:
-    config = {"kind": "pre-migration", "pending": list(state.pending)}
+    config = {"kind": "pre-migration"}
     return dg.RunRequest(
         run_key=f"{name}-{attempt}",
         run_config={"ops": {plan.names.read_step(plan.system): {"config": config}}},

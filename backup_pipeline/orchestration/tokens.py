@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import cast, get_args
+from enum import Enum
 
 import dagster as dg
 
-from backup_pipeline.errors import ConfigError, NotFound
+from backup_pipeline.errors import NotFound
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups
 
+#: In the launchpad: why a backup is made. Dagster shows and takes the names, so they are the values.
+BackupKind = Enum(
+    "BackupKind", {"manual": "manual", "scheduled": "scheduled", "pre-migration": "pre-migration"}
+)
 
-def kind(text: str) -> Kind:
-    known = get_args(Kind)
-    if text not in known:
-        raise ConfigError(f"{text!r} is not a kind of backup", remedy=f"one of: {', '.join(known)}")
-    return cast(Kind, text)
+
+def kind(asked: BackupKind) -> Kind:
+    return asked.value
 
 
 def digest_of(parts: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ its part beside the draft of the run, and the manifest's step puts both together
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
 import dagster as dg
+from pydantic import Field
 
 from backup_pipeline.acts import Doing
 from backup_pipeline.config import SystemSettings
@@ -23,8 +24,9 @@ from backup_pipeline.project import Project, trees
 class TreeConfig(dg.Config):
     """How a tree is read. In the launchpad: `ops: {shop__files__media: {config: {full: true}}}`."""
 
-    #: Read and hash every file again; trust neither its size nor its times.
-    full: bool = False
+    full: bool = Field(
+        False, description="Read and hash every file again; trust neither its size nor its times."
+    )
 
 
 def live_trees(project: Project, plan: SystemPlan) -> list[dg.AssetSpec]:
