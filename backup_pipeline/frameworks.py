@@ -51,7 +51,11 @@ def framework_of(tables: Sequence[InventoryTable], base: Path) -> Framework | No
 
 
 def _django(tables: Sequence[InventoryTable], base: Path) -> Framework:
-    refs = {f"{_named(table.id)}.{column}": "path" for table in tables for column in _file_fields(table)}
+    refs = {
+        f"{_named(table.id)}.{column}": _with_sha1(table, column)
+        for table in tables
+        for column in _file_fields(table)
+    }
     sessions = tuple(table.id for table in tables if table.id.name == "django_session")
     return Framework("Django", "media", _beside(_media_root(base), base), refs, sessions)
 
@@ -61,6 +65,13 @@ def _file_fields(table: InventoryTable) -> Iterator[str]:
         length = _VARCHAR.fullmatch(kind)
         if length and int(length[2]) in _LENGTHS and _FILE_FIELD.search(column):
             yield column
+
+
+def _with_sha1(table: InventoryTable, column: str) -> str:
+    """Wagtail keeps the SHA-1 of a document or an image beside its name."""
+    if column == "file" and "file_hash" in table.types:
+        return f"{{kind: path, sha1: {_named(table.id)}.file_hash}}"
+    return "path"
 
 
 def _media_root(base: Path) -> Path | None:
@@ -91,14 +102,14 @@ def _said_in(settings: Path, base: Path) -> Path | None:
 
 def _rails(tables: Sequence[InventoryTable], base: Path) -> Framework:
     """Active Storage: on a disk, the file of a blob is at storage/ab/cd/abcd…, where abcd… is its key."""
-    blobs = next(table.id for table in tables if table.id.name == "active_storage_blobs")
+    blobs = next(_named(table.id) for table in tables if table.id.name == "active_storage_blobs")
     folder = base / "storage"
     sessions = tuple(table.id for table in tables if table.id.name == "sessions")
     return Framework(
         "Rails' Active Storage",
         "storage",
         _beside(folder if folder.is_dir() else None, base),
-        {f"{_named(blobs)}.key": "key"},
+        {f"{blobs}.key": f"{{kind: key, md5: {blobs}.checksum, size: {blobs}.byte_size}}"},
         sessions,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,9 @@ from backup_pipeline_tests.cli.conftest import Folder
 BLOG = """
 CREATE TABLE django_migrations (id INTEGER PRIMARY KEY, app varchar(255), name varchar(255), applied datetime);
 CREATE TABLE django_session (session_key varchar(40) PRIMARY KEY, session_data text);
-CREATE TABLE docs_document (id INTEGER PRIMARY KEY, title varchar(255), file varchar(100), preview_image_id integer);
+CREATE TABLE docs_document (id INTEGER PRIMARY KEY, title varchar(255), file varchar(100), file_hash varchar(40), preview_image_id integer);
 CREATE TABLE users_profile (id INTEGER PRIMARY KEY, avatar varchar(200), image text);
-INSERT INTO docs_document (title, file) VALUES ('a', 'documents/a.pdf');
+INSERT INTO docs_document (title, file, file_hash) VALUES ('a', 'documents/a.pdf', '2c30107f74628388778498e2a19feba034e90c03');
 INSERT INTO users_profile (avatar) VALUES (''), ('avatars/ann.png');
 """
 
@@ -52,6 +53,7 @@ def test_django_uploads_and_sessions_are_found(said: str, tmp_path: Path) -> Non
     (tree,) = config.load(tmp_path / "backup.yaml", environ={}).system("blog").files.items()
     assert (tree[0], str(tree[1].path)) == ("media", "./var/uploads")
     assert set(tree[1].refs) == {"docs_document.file", "users_profile.avatar"}
+    assert tree[1].refs["docs_document.file"].sha1 == "docs_document.file_hash"
     folder.good("doctor")
     made = folder.good("backup", "blog", "--no-record", "--json").data
     assert (made["backup"]["files"], made["findings"]) == (2, [])
@@ -62,7 +64,7 @@ def test_where_the_media_folder_is_not_found_its_columns_are_a_comment(tmp_path:
     folder = Folder(tmp_path, {})
     folder.good("init", "--database", "sqlite:///blog.db")
     text = (tmp_path / "backup.yaml").read_text()
-    assert '    #         "docs_document.file": path\n' in text.replace("    #       ", "    #         ")
+    assert re.search(r'^    # +"docs_document.file": \{kind: path, sha1: ', text, re.MULTILINE)
     assert config.load(tmp_path / "backup.yaml", environ={}).system("blog").files == {}
     folder.good("backup", "blog", "--no-record")
 
@@ -73,8 +75,10 @@ KEY = "w8n3gq7e2k0zb1m4v6c5x9a8s7d6"
 def test_active_storage_is_found_with_its_folders_of_two_letters(tmp_path: Path) -> None:
     database(
         tmp_path / "rails.db",
-        "CREATE TABLE active_storage_blobs (id INTEGER PRIMARY KEY, key varchar NOT NULL, checksum varchar);"
-        f"INSERT INTO active_storage_blobs (key) VALUES ('{KEY}')",
+        "CREATE TABLE active_storage_blobs "
+        "(id INTEGER PRIMARY KEY, key varchar NOT NULL, checksum varchar, byte_size bigint);"
+        "INSERT INTO active_storage_blobs (key, checksum, byte_size) "
+        f"VALUES ('{KEY}', 'pKr4BiZ4xnpbXL4dorKgRA==', 12)",
     )
     blob = tmp_path / "storage" / KEY[:2] / KEY[2:4] / KEY
     blob.parent.mkdir(parents=True)

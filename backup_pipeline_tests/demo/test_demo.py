@@ -37,6 +37,13 @@ def test_the_demo_breaks_a_shop_and_brings_it_back(tmp_path: Path) -> None:
     assert first.proven_at is None
     assert project.show("shop").previous == project.vault.link("shop", first.id)
     assert project.copy("second_disk").ids("shop") == (first.id, second.id)
+    (post,) = project.list("blog")
+    assert all(line.verified_at and line.proven_at for line in (second, post))
+    # And `status` has nothing to say of them but what the last lines said.
+    assert [
+        finding for one in project.status() for finding in one.findings if finding.severity != "info"
+    ] == []
+    assert "Nothing runs their schedules" in text
 
     # Encrypted: neither place gives away what is in it.
     for place in ("vault", "second-disk"):
