@@ -67,6 +67,8 @@ class Act:
     origin: str = "cli"
     #: The run of Dagster that has it in its history; "": none, so the daemon reports it.
     run: str = ""
+    #: The command tells `alerts:` that it failed; the daemon is not to do so again.
+    told: bool = False
     #: When it ended.
     at: str = ""
     #: What the asset of it shows: figures, by their names.

@@ -76,7 +76,13 @@ def _keep(call: Call, acts: Sequence[Act], began: float) -> None:
     for act in acts:
         unkept = record(
             project.settings,
-            replace(act, at=now, seconds=act.seconds or seconds, run=act.run or call.run),
+            replace(
+                act,
+                at=now,
+                seconds=act.seconds or seconds,
+                run=act.run or call.run,
+                told=call.tells and not act.ok and bool(project.settings.alerts),
+            ),
             secrets=tuple(call.secrets),
         )
         if unkept:

@@ -61,6 +61,8 @@ class Call:
     interrupted: Callable[[], str] = lambda: "nothing was changed"
     #: Whether the interruption was a SIGTERM.
     terminated: Callable[[], bool] = lambda: False
+    #: Whether `alerts:` is told when it fails.
+    tells: bool = False
     #: Called with each run that the work begins.
     promise: Callable[[str], None] = lambda _: None
     #: The run of Dagster that recorded the work.

@@ -65,7 +65,7 @@ def finish(job: Job) -> int:
     call = job.call
     teller = alerting.Teller(job) if alerting.is_wanted(job) else None
     if teller is not None:
-        call.promise = teller.promise
+        call.promise, call.tells = teller.promise, True
     failure: BackupError | None = None
     try:
         try:

@@ -23,7 +23,7 @@ from backup_pipeline.acts import Act, Place, beyond
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.orchestration.assets import backup_metadata, version_tags
-from backup_pipeline.orchestration.metadata import Metadata
+from backup_pipeline.orchestration.metadata import TOLD, Metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.sensors import BUDGET, within
@@ -137,7 +137,7 @@ def _integrity(key: dg.AssetKey, act: Act) -> dg.AssetCheckEvaluation:
         passed=act.ok,
         severity=dg.AssetCheckSeverity.ERROR,
         description=_told(act),
-        metadata=_metadata(act),
+        metadata={**_metadata(act), TOLD: dg.MetadataValue.bool(act.told)},
     )
 
 

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from backup_pipeline.alerts.message import FailedCheck
 from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.orchestration.metadata import TOLD
 from backup_pipeline.orchestration.ours import Ours
 
 #: At the first look, and after a long time without one: what is older is history, not news.
@@ -248,7 +249,8 @@ def _one_check(
             found.failing.discard(label)
             continue
         found.failing.add(label)
-        if not fresh or (known and evaluation.severity is dg.AssetCheckSeverity.WARN):
+        goes_on = known and evaluation.severity is dg.AssetCheckSeverity.WARN
+        if not fresh or goes_on or evaluation.metadata.get(TOLD) == dg.MetadataValue.bool(True):
             continue
         failed = FailedCheck(
             key.name, evaluation.severity.value.lower(), evaluation.description or "", _remedies(evaluation)
@@ -287,6 +289,7 @@ def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
 def _remedies(evaluation: dg.AssetCheckEvaluation) -> tuple[str, ...]:
     value = evaluation.metadata.get("findings")
     if not isinstance(value, dg.TableMetadataValue):
-        return ()
+        remedy = evaluation.metadata.get("remedy")
+        return (str(remedy.value),) if remedy is not None else ()
     found = [str(record.data.get("remedy") or "") for record in value.records]
     return tuple(dict.fromkeys(text for text in found if text))[:3]

@@ -15,6 +15,8 @@ from backup_pipeline.model.manifest import LeftOut, Manifest, TableEntry
 from backup_pipeline.model.schema import Column, Table
 from backup_pipeline.project import Listed
 
+#: Of a check that a command evaluated: whether the command told `alerts:` that it failed.
+TOLD = "alert_by_command"
 Metadata = dict[str, dg.MetadataValue]
 
 #: More lines than these make a page slow; how many there are is said beside the table.

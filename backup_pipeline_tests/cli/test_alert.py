@@ -10,7 +10,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 import pytest
@@ -173,18 +173,18 @@ def test_no_secret_leaves_by_the_alert_of_a_command(shop: Folder, hook: Hook) ->
 
 @dataclass
 class Daemon:
-    """The sensor failure_alert, on the instance that the commands of a folder record in."""
+    """The sensors, on the instance that the commands of a folder record in."""
 
     project: Project
     instance: dg.DagsterInstance
-    cursor: str | None = None
+    cursors: dict[str, str | None] = field(default_factory=dict)
 
-    def tick(self) -> None:
+    def tick(self, sensor: str = "failure_alert") -> None:
         defs = build_defs(self.project)
         with dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, repository_def=defs.get_repository_def()
+            instance=self.instance, cursor=self.cursors.get(sensor), repository_def=defs.get_repository_def()
         ) as context:
-            self.cursor = defs.resolve_sensor_def("failure_alert").evaluate_tick(context).cursor
+            self.cursors[sensor] = defs.resolve_sensor_def(sensor).evaluate_tick(context).cursor
 
 
 @pytest.fixture
@@ -261,3 +261,22 @@ def test_the_daemon_leaves_a_run_to_its_command_and_tells_of_it_when_the_command
     daemon.tick()
     daemon.tick()
     assert hook.titles == ["[backup] shop: backup_shop failed"]
+
+
+def test_what_a_command_found_and_the_daemon_reports_is_told_once(
+    shop: Folder, hook: Hook, daemon: Daemon
+) -> None:
+    shop.good("backup", "shop")
+    daemon.tick("history")
+    daemon.tick()
+    hook.bodies.clear()  # that no backup was proven yet
+    damage(shop)
+    assert shop.run("verify", "shop", "-q").code == 10
+    daemon.tick("history")
+    daemon.tick()
+    assert hook.titles == ["[backup] shop: verify failed"]
+    assert shop.run("verify", "shop", "--alert", "never").code == 10
+    daemon.tick("history")
+    daemon.tick()
+    assert hook.titles[1:] == ["[backup] shop: check integrity failed"]
+    assert "Remedy:" in hook.bodies[1]["message"]
