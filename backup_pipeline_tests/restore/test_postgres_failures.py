@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres
@@ -154,6 +156,75 @@ def test_a_failure_leaves_an_empty_database_as_it_was(
     assert schema_of(pg_server, pg_database) == before
     assert ask(pg_database, public) == rights
     restore(backed.vault, backed.manifest, pg_database)
+
+
+def test_everything_that_is_difficult_is_taken_back(
+    torture: Backed, pg_major_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_plan, "SMALL", 0)
+    url = pg_major_server.create_database("torture_undone")
+    try:
+        before = schema_of(pg_major_server, url)
+        with pytest.raises(RestoreError, match="division by zero") as caught:
+            restore(torture.vault, torture.with_sql("post-data", "SELECT 1/0;"), url)
+        assert "stay" not in caught.value.message
+        assert schema_of(pg_major_server, url) == before
+    finally:
+        pg_major_server.drop_database("torture_undone")
+
+
+#: Fails when another session holds a lock, as a sign that it has made what it wants; and after a minute.
+OTHERS_FIRST = """
+DO $$ BEGIN
+  FOR i IN 1..1200 LOOP
+    EXIT WHEN EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objid = 4711);
+    PERFORM pg_catalog.pg_sleep(0.05);
+  END LOOP;
+END $$;
+SELECT 1/0;
+"""
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["empty", "made"])
+def test_a_restore_that_failed_drops_only_what_it_made(
+    backed: Backed,
+    pg_server: EmbeddedPostgres,
+    pg_database: str,
+    create: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(postgres_plan, "SMALL", 0)
+    target = pg_server.url("made_by_two") if create else pg_database
+    there = "SELECT count(*) FROM pg_database WHERE datname = 'made_by_two'"
+    made = "SELECT count(*) FROM pg_publication"
+    manifest = backed.with_sql("post-data", OTHERS_FIRST)
+    with ThreadPoolExecutor(1) as side:
+        failing = side.submit(restore, backed.vault, manifest, target, create=create)
+        try:
+            assert not create or wait_for(lambda: ask(pg_server.url(), there) == [(1,)], seconds=60)
+            sleeping = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+            assert wait_for(lambda: ask(target, sleeping) == [(1,)], seconds=60)
+        finally:
+            with psycopg.connect(target, autocommit=True) as other:
+                other.execute("CREATE TABLE theirs (id int REFERENCES app.u); INSERT INTO theirs VALUES (7)")
+                other.execute("CREATE TABLE untouched (x int); INSERT INTO untouched VALUES (1)")
+                other.execute("CREATE VIEW their_view AS SELECT * FROM v")
+                other.execute("SELECT pg_advisory_lock(4711)")
+                error = failing.exception(timeout=90)
+    try:
+        assert isinstance(error, RestoreError)
+        assert "division by zero" in error.message
+        assert "table app.u (because of table constraint" in error.message
+        assert "view public.v (because of view public.their_view)" in error.message
+        assert ask(target, "SELECT id FROM theirs UNION ALL SELECT x FROM untouched") == [(7,), (1,)]
+        assert ask(target, "SELECT count(*) FROM their_view") == [(1000,)]
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            run_sql(target, "INSERT INTO theirs VALUES (-1)")
+        assert ask(target, made) == [(0,)]
+        assert ask(target, "SELECT to_regproc('app.one')") == [(None,)]
+    finally:
+        if create:
+            pg_server.drop_database("made_by_two")
 
 
 def test_a_damaged_chunk_is_never_committed(

@@ -225,6 +225,12 @@ class Runner:
     _silent_until_reset: bool = False
 
     def run_all(self, statements: Iterable[Statement], section: str) -> None:
+        self.run_some(statements, section)
+        # The dump's head sets its own.
+        self.connection.execute("SET client_encoding = 'UTF8'")
+
+    def run_some(self, statements: Iterable[Statement], section: str) -> None:
+        """A part of a section, in the encoding that the parts before it have set."""
         batch: list[Statement] = []
         for statement in statements:
             verdict = self.decide(statement)
@@ -237,8 +243,6 @@ class Runner:
             else:
                 self._run(statement, verdict, section)
         self._run_together(batch, section)
-        # The dump's head sets its own.
-        self.connection.execute("SET client_encoding = 'UTF8'")
 
     def decide(self, statement: Statement) -> Verdict:
         """`judge`, and what follows from the statements before: what would have run as a role that is missing is

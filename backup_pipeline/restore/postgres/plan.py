@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
@@ -237,10 +238,27 @@ def _transaction(
 
 def locks_fit(facts: Facts, sections: Mapping[str, tuple[Statement, ...]]) -> bool:
     """Every table and index that a transaction makes stays locked until its end; a table has a TOAST table with an index."""
-    made = 0
-    for statements in sections.values():
-        for statement in statements:
-            head = statement.text[:40].lower()
-            made += 4 if head.startswith(("create table", "create materialized")) else 0
-            made += 1 if head.startswith(("create ", "alter table only")) else 0
-    return made < facts.max_locks * 0.6
+    return sum(map(_locks_of, chain.from_iterable(sections.values()))) < facts.max_locks * 0.6
+
+
+def _locks_of(statement: Statement) -> int:
+    head = statement.text[:40].lower()
+    return (4 if head.startswith(("create table", "create materialized")) else 0) + (
+        1 if head.startswith(("create ", "alter table only")) else 0
+    )
+
+
+def transactions(facts: Facts, statements: Iterable[Statement]) -> Iterator[list[Statement]]:
+    """The statements in their order, as many at a time as fit into the lock table."""
+    some: list[Statement] = []
+    locks = 0
+    for statement in statements:
+        # What makes nothing may lock a table all the same.
+        cost = max(_locks_of(statement), 1)
+        if some and locks + cost > facts.max_locks * 0.6:
+            yield some
+            some, locks = [], 0
+        some.append(statement)
+        locks += cost
+    if some:
+        yield some

@@ -1,7 +1,7 @@
 """The conductor: definitions, rows, indexes and keys, foreign keys, the rest, the finish.
 
 A small restore is one transaction on one connection. A large one is many transactions on many connections, so it
-remembers what was there before and removes the rest when it fails, for whatever reason, Ctrl-C included.
+remembers what it made and removes that when it fails, for whatever reason, Ctrl-C included.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from backup_pipeline.errors import RestoreError
+from backup_pipeline.errors import BackupError, RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener, Phase
@@ -22,7 +22,7 @@ from backup_pipeline.restore.plan import RestoreResult
 from backup_pipeline.restore.postgres import finish, post_data, rows
 from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
 from backup_pipeline.restore.postgres.failure import explained
-from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare
+from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare, transactions
 from backup_pipeline.restore.postgres.post_data import Make, Schedule
 from backup_pipeline.restore.postgres.rows import Load
 from backup_pipeline.restore.postgres.target import (
@@ -32,10 +32,10 @@ from backup_pipeline.restore.postgres.target import (
     drop_database,
     prepare_session,
     set_comment,
-    what_is_there,
 )
-from backup_pipeline.restore.postgres.undo import undo
+from backup_pipeline.restore.postgres.undo import Made, strangers, undo
 from backup_pipeline.restore.postgres.worker import FACTORY, Analyze, Moved, Setup, speed_up
+from backup_pipeline.restore.statements import Statement
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.workers import Pool
 
@@ -59,6 +59,8 @@ class Work:
     findings: list[Finding] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
+    #: What has been committed, so that it can be taken back.
+    made: Made = field(default_factory=Made)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -144,22 +146,41 @@ def _into_new(work: Work) -> None:
     try:
         _fill(work)
         set_comment(server, settings.get("comment"))
-    except BaseException:
-        drop_database(server)
+    except BaseException as error:
+        if strangers(server, work.made):
+            _take_back(work, error, "the database stays, because others have made something in it meanwhile")
+        else:
+            drop_database(server)
         raise
 
 
 def _into_empty(work: Work) -> None:
-    server = work.prepared.server
-    with server.open() as connection:
-        before = frozenset((thing.classid, thing.oid) for thing in what_is_there(connection))
     try:
         _fill(work)
-    except BaseException:
+    except BaseException as error:
         if not work.prepared.plan.one_transaction:
-            _end_sessions(server)
-            undo(server, before, work.facts.installed)
+            _take_back(work, error)
         raise
+
+
+def _take_back(work: Work, error: BaseException, *more: str) -> None:
+    """Drop what this restore made. The error says what stays, because others use it."""
+    server = work.prepared.server
+    _end_sessions(server)
+    held = undo(server, work.made)
+    if held:
+        shown = "; ".join(f"{one.thing} ({one.why})" for one in held[:10])
+        more = (*more, f"{len(held)} objects of this restore stay, because others use them: {shown}")
+    if not more:
+        return
+    if not isinstance(error, BackupError):
+        raise RestoreError(f"the restore was ended; {'; '.join(more)}", remedy=_remedy_for(server)) from error
+    error.message = f"{error.message}; {'; '.join(more)}"
+    error.remedy = "; ".join(filter(None, (error.remedy, _remedy_for(server))))
+
+
+def _remedy_for(server: Server) -> str:
+    return f"what stays in {server.address} is to be dropped by hand before the next try, or restore to another database"
 
 
 def _end_sessions(server: Server) -> None:
@@ -206,7 +227,7 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
     runner = Runner(connection, work.facts)
     small = work.prepared.plan.one_transaction
     try:
-        with explained("committing the restore"), connection.transaction():
+        with explained("committing the restore"), work.made.noting(connection):
             # Told to the one transaction that matters: its commit waits for the disk.
             connection.execute("SET LOCAL synchronous_commit = on")
             _define(work, runner)
@@ -262,10 +283,9 @@ def _in_parallel(work: Work, connection: Connection) -> None:
         may_skip_log=_log_is_minimal(connection),
     )
     with Pool(FACTORY, setup, work.prepared.plan.jobs) as pool:
-        with ExitStack() as stack:
-            if locks_fit(work.facts, work.prepared.sections):
-                stack.enter_context(connection.transaction())
-            _define(work, runner)
+        with work.timed("definitions"):
+            work.say("load", "definitions")
+            _run_noted(work, connection, runner, work.prepared.sections["pre-data"], "pre-data")
         makes = _makes(work)
         with work.timed("rows and indexes"):
             _fill_tables(work, pool, _phase(makes, "index"))
@@ -279,13 +299,23 @@ def _in_parallel(work: Work, connection: Connection) -> None:
             remedy="`verify` says whether the backup is whole; restore another one",
         )
     with work.timed("rest"):
-        runner.run_all((item.statement for item in _phase(makes, "rest")), "post-data")
-    with explained("committing the restore"), connection.transaction():
+        rest = [item.statement for item in _phase(makes, "rest")]
+        _run_noted(work, connection, runner, rest, "post-data")
+    with explained("committing the restore"), work.made.noting(connection):
         connection.execute("SET LOCAL synchronous_commit = on")
         _finish(work, connection, runner)
         # A commit that changed nothing would not wait for the disk, and those before it did not.
         connection.execute("SELECT pg_catalog.pg_current_xact_id()")
     work.findings += runner.findings()
+
+
+def _run_noted(
+    work: Work, connection: Connection, runner: Runner, statements: Iterable[Statement], section: str
+) -> None:
+    for some in transactions(work.facts, statements):
+        with work.made.noting(connection):
+            runner.run_some(some, section)
+    runner.run_all((), section)
 
 
 def _heard(work: Work, news: object) -> None:

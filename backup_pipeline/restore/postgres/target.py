@@ -156,7 +156,7 @@ _GLOBAL: tuple[tuple[LiteralString, LiteralString], ...] = (
 )
 
 # Objects that initdb made have numbers below 16384.
-_OBJECTS: LiteralString = " UNION ALL ".join(
+OBJECTS: LiteralString = " UNION ALL ".join(
     [
         f"SELECT 'pg_catalog.{catalog}'::pg_catalog.regclass::oid AS classid, o.oid AS objid"
         f" FROM pg_catalog.{catalog} o JOIN pg_catalog.pg_namespace n ON n.oid = o.{namespace}"
@@ -173,7 +173,7 @@ _OBJECTS: LiteralString = " UNION ALL ".join(
     ]
 )
 _FOUND: LiteralString = (
-    f"SELECT o.classid, o.objid, i.type, coalesce(i.identity, '?') FROM ({_OBJECTS}) o"
+    f"SELECT o.classid, o.objid, i.type, coalesce(i.identity, '?') FROM ({OBJECTS}) o"
     " CROSS JOIN LATERAL pg_catalog.pg_identify_object(o.classid, o.objid, 0) i"
     " WHERE o.objid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
     "   WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e') ORDER BY 3, 4"
