@@ -26,6 +26,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.restore.files import FilesOrder, restore_files
+from backup_pipeline.restore.files.anchored import Folders, open_target
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.packs import EMPTY_SHA256
 from backup_pipeline.vault.vault import Vault
@@ -216,38 +217,44 @@ class _Reservoir:
 def _compare(
     target: Path, entries: Iterable[FileEntry], wanted: frozenset[str] | None, counted: Counter[str]
 ) -> Iterator[str]:
-    """From the outside: what lies there now, read again, against what the listing says."""
-    for entry in entries:
-        path = target / entry.path
-        if wanted is not None and entry.path not in wanted:
-            _open_up(path, entry)
-            continue
-        try:
-            status = path.lstat()
-        except OSError as error:
-            yield f"{entry.path}: {error.strerror}"
-            continue
-        why = _difference(path, status, entry, whole=wanted is None)
-        if why:
-            yield f"{entry.path}: {why}"
-        _open_up(path, entry)
-        counted[f"{entry.type}s" if entry.type != "file" else "files"] += 1
-        counted["restored_bytes"] += entry.size
+    """From the outside: what lies there now, read again, against what the listing says. From folder to folder, as it was
+    restored: a path may be longer than the system takes in one piece."""
+    root = open_target(target, make=True)
+    assert root is not None
+    try:
+        with Folders(root) as folders:
+            for entry in entries:
+                if wanted is None or entry.path in wanted:
+                    try:
+                        why = _difference(folders, entry, whole=wanted is None)
+                    except OSError as error:
+                        yield f"{entry.path}: {error.strerror}"
+                        continue
+                    if why:
+                        yield f"{entry.path}: {why}"
+                    counted[f"{entry.type}s" if entry.type != "file" else "files"] += 1
+                    counted["restored_bytes"] += entry.size
+                _open_up(folders, entry)
+    finally:
+        os.close(root)
 
 
-def _open_up(path: Path, entry: FileEntry) -> None:
+def _open_up(folders: Folders, entry: FileEntry) -> None:
     """A folder that its owner may not enter: what is in it is to be looked at all the same."""
     if entry.type == "folder" and entry.mode is not None and entry.mode & 0o500 != 0o500:
         with suppress(OSError):
-            path.chmod(0o700)
+            above, name = folders.parent(entry.path)
+            os.chmod(name, 0o700, dir_fd=above)
 
 
-def _difference(path: Path, status: os.stat_result, entry: FileEntry, *, whole: bool) -> str:
+def _difference(folders: Folders, entry: FileEntry, *, whole: bool) -> str:
+    above, name = folders.parent(entry.path)
+    status = os.stat(name, dir_fd=above, follow_symlinks=False)
     mode = status.st_mode
     if entry.type == "link":
         if not stat.S_ISLNK(mode):
             return "it is no link"
-        return "" if os.readlink(path) == entry.target else "it points elsewhere"  # noqa: PTH115
+        return "" if os.readlink(name, dir_fd=above) == entry.target else "it points elsewhere"
     if entry.type == "folder":
         if not stat.S_ISDIR(mode):
             return "it is no folder"
@@ -256,7 +263,8 @@ def _difference(path: Path, status: os.stat_result, entry: FileEntry, *, whole: 
     if not stat.S_ISREG(mode):
         return "it is no file"
     if entry.type == "hardlink":
-        linked = not whole or path.samefile(_root_of(path, entry.path) / entry.target)
+        other = folders.status(entry.target) if whole else status
+        linked = other is not None and os.path.samestat(status, other)
         return "" if linked else f"it is not the same file as {entry.target}"
     if status.st_size != entry.size:
         return f"it is {status.st_size:,} bytes long and not {entry.size:,}"
@@ -264,16 +272,8 @@ def _difference(path: Path, status: os.stat_result, entry: FileEntry, *, whole: 
         return f"its mode is {stat.S_IMODE(mode):o} and not {entry.mode & 0o1777:o}"
     if status.st_mtime_ns != entry.mtime_ns:
         return "its time is another one"
-    path.chmod(0o600)  # whoever owns it may read it now
-    if _sha256(path) != (entry.sha256 or EMPTY_SHA256):
-        return "its content is another one"
-    return ""
-
-
-def _root_of(path: Path, relative: str) -> Path:
-    return Path(str(path)[: -len(relative)])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    # Its mode has been compared, and may forbid to read it.
+    os.chmod(name, 0o600, dir_fd=above)
+    with folders.reading(entry.path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if digest == (entry.sha256 or EMPTY_SHA256) else "its content is another one"

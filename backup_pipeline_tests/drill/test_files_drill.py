@@ -60,6 +60,20 @@ def test_what_comes_back_as_it_was_is_counted(vault: Vault, everything: bool) ->
 
 
 @pytest.mark.parametrize("everything", [True, False])
+def test_a_path_longer_than_the_system_takes_is_no_difference(vault: Vault, everything: bool) -> None:
+    deep = "/".join(["d" * 200] * 30)
+    entries, packs = with_contents(vault, {f"{deep}/file": b"deep", "near": b"near"})
+    others = [
+        FileEntry(f"{deep}/link", "link", target="x"),
+        FileEntry(f"{deep}/twin", "hardlink", target="near"),
+    ]
+    manifest = backup_of(vault, tree_of_entries(vault, [*entries, *others], packs=packs))
+    done = drilled(vault, manifest, everything=everything)
+    assert done.findings == []
+    assert (done.counted["files"], done.counted["links"], done.counted["hardlinks"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("everything", [True, False])
 def test_a_damaged_pack_fails_the_drill(vault: Vault, tmp_path: Path, everything: bool) -> None:
     tree, manifest = made(vault)
     (path,) = (tmp_path / "vault").rglob(f"{tree.packs[2].sha256}*")
