@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -15,7 +17,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, project_at
 from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.cli.units import duration, number, plural, size
-from backup_pipeline.errors import BackupError
+from backup_pipeline.errors import BackupError, UsageError
 
 if TYPE_CHECKING:
     from backup_pipeline.project import Project
@@ -38,11 +40,17 @@ if TYPE_CHECKING:
         ["--jobs"], type=click.IntRange(1, 64), metavar="N", help="Sessions at a time [else `workers:`]."
     ),
     *restoring_files.file_options(),
+    click.Option(
+        ["--before"],
+        metavar="TIME",
+        help="The newest full backup from before TIME (2026-11-20, '2026-11-20 14:30').",
+    ),
     from_option(),
     thaw_option(),
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
     backup-pipeline restore shop 2026-11-21T02-00-00-123Z --to "$TARGET_URL" --dry-run
+    backup-pipeline restore shop --before "2026-11-20 14:30" --to "$TARGET_URL"
     backup-pipeline restore shop --files media --to /srv/media/restored --glob 'orders/2026/*' --dry-run
     backup-pipeline restore shop --from offsite --to sqlite:////srv/shop.db --files all --files-to /srv/files
     """,
@@ -55,11 +63,12 @@ def verb(
     create: bool,
     dry_run: bool,
     jobs: int | None,
+    before: str | None,
     place: str | None,
     thaw: Tier | None,
     **files: Any,
 ) -> Outcome:
-    """The newest full backup of SYSTEM, or one by its ID.
+    """The newest full backup of SYSTEM, or one by its ID; `latest~2` is the third newest.
 
     Rows first, in parallel; then indexes and foreign keys; then sequences, so that the first INSERT works. A target
     that holds something is refused. When it fails or is interrupted, the target is as it was.
@@ -71,11 +80,33 @@ def verb(
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
     project = project_at(call, place)
+    if before is not None:
+        identifier = _before(project, system, before, identifier)
     readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
     if folder is None:
         assert url is not None
         return _database(call, project, system, identifier, url, create, dry_run, jobs)
     return _with_files(call, project, system, identifier, url, folder, files, create, dry_run, jobs)
+
+
+def _before(project: Project, system: str, text: str, identifier: str | None) -> str:
+    from backup_pipeline.project.diagnosing import explained
+    from backup_pipeline.vault.choosing import newest_before
+
+    if identifier is not None:
+        raise UsageError(
+            f"a backup is named ({identifier}), and --before names another", remedy="give one of them"
+        )
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--before: {text!r} is no time", remedy="write a day or a time: 2026-11-20, '2026-11-20 14:30'"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(project.settings.zone_of(system)))
+    with explained(project, system):
+        return newest_before(project.vault, system, moment)
 
 
 def _database(

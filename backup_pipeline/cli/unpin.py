@@ -6,6 +6,7 @@ import click
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.model.ids import is_backup_id
 
 
 @as_verb(
@@ -23,9 +24,12 @@ def verb(call: Call, system: str, identifier: str, copy: str | None) -> Outcome:
 
     Where `retention: {pin: […]}` of the configuration names it, it stays pinned.
     """
-    from backup_pipeline.project import keeping
+    from backup_pipeline.project import keeping, stores
 
     project = call.project
+    # `latest` moves on; which pin is meant has to be said.
+    if not is_backup_id(identifier) and not identifier.startswith("latest"):
+        identifier = stores.open_place(project.settings, copy).resolve(system, identifier)
     held = keeping.unpin(project, system, identifier, copy=copy)
     policy = project.settings.retention_of(system)
     named = policy is not None and identifier in policy.pin

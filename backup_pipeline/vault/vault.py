@@ -43,7 +43,7 @@ from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.staging import is_bad_medium
-from backup_pipeline.vault import crypto, hidden, keeping, layout
+from backup_pipeline.vault import choosing, crypto, hidden, keeping, layout
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import Known
 from backup_pipeline.vault.objects import AGE, Objects, ObjectWriter, read_blocks, read_bytes
@@ -332,18 +332,8 @@ class Vault:
         return crypto.decrypt(self.keys, read_all(self.store, key + AGE))
 
     def resolve(self, system: str, identifier: str | None) -> str:
-        """`latest` (or nothing) is the newest full backup; a partial one has to be named."""
-        if identifier in (None, "", "latest"):
-            for candidate in reversed(self.ids(system)):
-                if self.scope(system, candidate) == "full":
-                    return candidate
-            raise NoBackup(
-                f"there is no full backup of {system} in {self.store.address}",
-                remedy=f"`backup-pipeline backup {system}` makes one",
-            )
-        assert identifier is not None
-        self.stored_manifest(system, identifier)
-        return identifier
+        """`latest` (or nothing) is the newest full backup; a partial one has to be named. See `choosing`."""
+        return choosing.choose(self, system, identifier)
 
     def scope(self, system: str, identifier: str) -> Scope:
         one = self.outline if self.encrypted else self.manifest
