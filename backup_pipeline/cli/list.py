@@ -44,16 +44,13 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     RE-USED is the share of its chunks that were recognised as unchanged and not read again.
     """
     from backup_pipeline.project import diagnosing
+    from backup_pipeline.project.one_look import one_look
 
-    project = project_at(call, place)
+    project = one_look(project_at(call, place))
     names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))
     if system and system not in project.vault.systems():
         project.system(system)  # a name that means nothing is an error, not an empty list
-    # Here, because a command that shows its help should not load what reads JSON.
-    from backup_pipeline.vault.once import each_read_once
-
-    with each_read_once(project.vault):
-        surveys = [project.survey(name) for name in names]
+    surveys = [project.survey(name) for name in names]
     listing = Listing(
         tuple(line for whole, _ in surveys for line in whole),
         tuple(line for _, broken in surveys for line in broken),

@@ -55,12 +55,11 @@ def verb(call: Call, system: str | None) -> Outcome:
     or the vault's disk is full within a week."""
     from backup_pipeline.project import keeping
     from backup_pipeline.project.copying import with_copies
-    from backup_pipeline.vault.once import each_read_once
+    from backup_pipeline.project.one_look import one_look
 
-    project = call.project
-    with each_read_once(project.vault):
-        found = (with_copies(project, project.status_of(system)),) if system else project.status()
-        systems = tuple(keeping.with_retention(project, one) for one in found)
+    project = one_look(call.project)
+    found = (with_copies(project, project.status_of(system)),) if system else project.status()
+    systems = tuple(keeping.with_retention(project, one) for one in found)
     bad = [one for one in systems if not one.protected]
     on_disk = folder_of(project.vault.store) is not None and keeping.has_a_vault(project)
     storage = keeping.storage(project).findings if on_disk else ()

@@ -33,6 +33,7 @@ from backup_pipeline.orchestration.resources import StepFailure, failures_told, 
 from backup_pipeline.orchestration.tokens import digest_of
 from backup_pipeline.project import Project
 from backup_pipeline.project.keeping import has_a_vault
+from backup_pipeline.project.one_look import one_look
 
 T = TypeVar("T")
 
@@ -248,7 +249,7 @@ def _judged(
 
     def look() -> list[tuple[dg.AssetKey, Outcome]]:
         with failures_told(project):
-            status = [(names.manifest_key(system), one) for one in judge_status(project, system)]
+            status = [(names.manifest_key(system), one) for one in judge_status(one_look(project), system)]
             return [*status, *judge_copies(project, system, names)]
 
     try:

@@ -1,12 +1,11 @@
-"""A look at many backups (`list`, `status`) in which each manifest is fetched once and taken apart once.
+"""A vault for one look at many backups (`list`, `status`, a tick of `watch`): each manifest is fetched and taken apart once.
 
-It lasts as long as that look and no longer: a process that lives for weeks has to see what was altered meanwhile.
+It is thrown away with that look. A process that lives for weeks keeps its own vault, and sees what was altered meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 
 from backup_pipeline.vault.vault import Vault
@@ -16,15 +15,10 @@ from backup_pipeline.vault.vault import Vault
 _KEPT: dict[str, int | None] = {"stored_manifest": 32, "manifest": 32, "scope": None}
 
 
-@contextmanager
-def each_read_once(vault: Vault) -> Iterator[None]:
+def once(vault: Vault) -> Vault:
     """For looks that write no manifest."""
-    ours = [name for name in _KEPT if name not in vault.__dict__]
-    for name in ours:
+    look = replace(vault)
+    for name, kept in _KEPT.items():
         # Before the method of the class, as with a cached property.
-        vault.__dict__[name] = lru_cache(_KEPT[name])(getattr(vault, name))
-    try:
-        yield
-    finally:
-        for name in ours:
-            del vault.__dict__[name]
+        look.__dict__[name] = lru_cache(kept)(getattr(look, name))
+    return look

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from backup_pipeline import load
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.orchestration.asset_checks import judge_status
+from backup_pipeline.project.one_look import one_look
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault.once import each_read_once
+from backup_pipeline.vault.once import once
 from backup_pipeline_tests.cli.conftest import Folder
 
 
@@ -40,22 +43,28 @@ def test_list_and_status_fetch_and_parse_each_manifest_once(shop: Folder, counte
     with (shop.path / "backup.yaml").open("a") as file:
         file.write("retention: {last: 2}\n")
     made = [shop.backup() for _ in range(3)]
-    for verb in ("list", "status"):
+    project = load(shop.path / "backup.yaml")
+    looks: dict[str, Callable[[], object]] = {
+        "list": lambda: shop.run("list", "shop"),
+        "status": lambda: shop.run("status", "shop"),
+        "watch": lambda: judge_status(one_look(project), "shop"),
+    }
+    for name, look in looks.items():
         counted.clear()
-        shop.run(verb, "shop")
-        assert len(counted) == 2 * len(made), counted
-        assert set(counted.values()) == {1}, (verb, counted)
+        look()
+        assert len(counted) == 2 * len(made), (name, counted)
+        assert set(counted.values()) == {1}, (name, counted)
 
 
 def test_what_is_altered_after_a_look_is_seen_by_the_next(shop: Folder) -> None:
     """A process that lives for weeks (the UI) keeps its vault."""
     identifier = shop.backup()
     vault = load(shop.path / "backup.yaml").vault
-    with each_read_once(vault):
-        assert vault.seal_holds("shop", identifier)
+    look = once(vault)
+    assert look.seal_holds("shop", identifier)
     manifest = Path(shop.path, "vault", "shop", identifier, "manifest.json")
     manifest.chmod(0o644)
     manifest.write_bytes(manifest.read_bytes().replace(b'"manual"', b'"edited"'))
     assert not vault.seal_holds("shop", identifier)
-    with each_read_once(vault):
-        assert not vault.seal_holds("shop", identifier)
+    assert look.seal_holds("shop", identifier)
+    assert not once(vault).seal_holds("shop", identifier)
