@@ -40,6 +40,8 @@ from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.resources import Backups, acting, given
 from backup_pipeline.project import Listed, Project
 
+#: Of an event that is no step's result.
+DATA_VERSION_TAG = "dagster/data_version"
 #: How many earlier backups the size is shown of.
 HISTORY = 20
 
@@ -200,16 +202,15 @@ def _commit_was_here(context: dg.AssetExecutionContext, backups: Backups, manife
             key,
             description=f"Backup {manifest.id}, committed by the reading step; its checks did not run.",
             metadata=backup_metadata(backups.project, manifest),
-            tags=version_tags(manifest),
+            tags={DATA_VERSION_TAG: version_of(manifest)},
         )
     )
 
 
-def version_tags(manifest: Manifest) -> dict[str, str]:
-    """The data version of the manifest's asset, for an event that is no step's result. It is that of the definitions: a
-    drill counts as out of step when it proved another schema, and not after every night. What the rows are is the
-    version of each table."""
-    return {"dagster/data_version": manifest.schema.plain_sha256}
+def version_of(manifest: Manifest) -> str:
+    """The data version of the manifest's asset. It is that of the definitions: a drill counts as out of step when it
+    proved another schema, and not after every night. What the rows are is the version of each table."""
+    return manifest.schema.plain_sha256
 
 
 def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
@@ -248,7 +249,7 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
             done.judge(committed.id, (finding for one in checks for finding in one.findings))
             return dg.MaterializeResult(
                 metadata=backup_metadata(backups.project, committed),
-                tags=version_tags(committed),
+                data_version=dg.DataVersion(version_of(committed)),
                 check_results=[outcome.result(key) for outcome in checks],
             )
 

@@ -22,7 +22,7 @@ import dagster as dg
 from backup_pipeline.acts import Act, Place, beyond
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.orchestration.assets import backup_metadata, version_tags
+from backup_pipeline.orchestration.assets import DATA_VERSION_TAG, backup_metadata, version_of
 from backup_pipeline.orchestration.metadata import TOLD, Metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import tick_failures_told
@@ -202,7 +202,7 @@ def _of_backup(project: Project, names: Names, system: str, identifier: str) -> 
     tags = None
     try:
         manifest = project.vault.manifest(system, identifier)
-        metadata, tags = backup_metadata(project, manifest), version_tags(manifest)
+        metadata, tags = backup_metadata(project, manifest), {DATA_VERSION_TAG: version_of(manifest)}
     except BackupError as error:  # encrypted, for one, and the key is not on this host
         metadata = {
             "backup": dg.MetadataValue.text(identifier),

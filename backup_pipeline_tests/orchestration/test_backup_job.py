@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import dagster as dg
@@ -117,6 +118,8 @@ def test_the_manifest_alone_makes_a_full_backup(shop: Shop, instance: dg.Dagster
     assert (manifest.scope, len(manifest.tables)) == ("full", 4)
     assert recorded(instance, MANIFEST)["backup"] == manifest.id
     assert evaluations(result)["complete"].passed
+    warned = [entry for entry in instance.all_logs(result.run_id) if entry.level >= logging.WARNING]
+    assert warned == []
     again = shop.run(instance, select=["shop/manifest"])
     assert again.success
     assert len(shop.project.vault.ids("shop")) == 2
