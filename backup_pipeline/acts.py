@@ -39,12 +39,37 @@ MONTHS = 13
 MOST_BYTES = 8 * 2**20
 #: Of a driver's error this much stands in a line.
 LONGEST = 2000
+#: Of each check; the manifest and the proofs beside it hold all.
+MOST_FINDINGS = 10
 #: What is done again and again, so that a later success mends an earlier failure. A restore or a pin is asked for once.
 JOBS = ("backup", "copy", "drill", "prune", "scrub", "verify")
 #: A failure that nothing followed for so long is history.
 LOOK_BACK = timedelta(days=60)
 
 Fact = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of a backup, as far as the history shows it."""
+
+    name: str
+    #: What it found, if no more than that it is good.
+    said: str = ""
+    #: The worst first, and not all of a thousand.
+    findings: tuple[Finding, ...] = ()
+
+    def redacted(self, hidden: Iterable[str]) -> Check:
+        hidden = tuple(hidden)
+        findings = tuple(
+            replace(one, message=redact(one.message, hidden)[:LONGEST], remedy=redact(one.remedy, hidden))
+            for one in sorted(self.findings, key=_by_severity)[:MOST_FINDINGS]
+        )
+        return replace(self, said=redact(self.said, hidden)[:LONGEST], findings=findings)
+
+
+def _by_severity(finding: Finding) -> int:
+    return ("error", "warning", "info").index(finding.severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +98,8 @@ class Act:
     at: str = ""
     #: What the asset of it shows: figures, by their names.
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    #: Of a backup that no run recorded.
+    checks: tuple[Check, ...] = ()
 
     def learning(self, backup: str = "", facts: Mapping[str, Fact] | None = None) -> Act:
         return replace(self, backup=backup or self.backup, facts={**self.facts, **(facts or {})})
@@ -95,6 +122,7 @@ class Act:
                 name: redact(fact, hidden) if isinstance(fact, str) else fact
                 for name, fact in self.facts.items()
             },
+            checks=tuple(check.redacted(hidden) for check in self.checks),
         )
 
 

@@ -19,11 +19,11 @@ from functools import partial
 
 import dagster as dg
 
-from backup_pipeline.acts import Act, Place, beyond
+from backup_pipeline.acts import Act, Check, Place, beyond
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.orchestration.assets import DATA_VERSION_TAG, backup_metadata, version_of
-from backup_pipeline.orchestration.metadata import TOLD, Metadata
+from backup_pipeline.orchestration.metadata import TOLD, Metadata, findings_metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.sensors import BUDGET, within
@@ -110,8 +110,10 @@ def _events(instance: dg.DagsterInstance, project: Project, names: Names, act: A
         kind = dg.AssetMaterialization if act.ok and is_its_own else dg.AssetObservation
         yield kind(key, description=_told(act), metadata=_metadata(act))
         # Of all backups, or of the one that the manifest shows.
-        if act.verb == "verify" and not act.place and act.backup in ("", _shown(instance, key)):
-            yield _integrity(key, act)
+        if key == names.manifest_key(system) and not act.place and act.backup in ("", _shown(instance, key)):
+            yield from (_evaluation(key, act, check) for check in act.checks)
+            if act.verb == "verify":
+                yield _integrity(key, act)
         if key == names.scrub_key:
             return
 
@@ -128,6 +130,22 @@ def _asset(project: Project, names: Names, act: Act, system: str) -> tuple[dg.As
     if act.verb == "copy" and act.place in settings.copies_of(system):
         return names.copy_key(system, act.place), True
     return names.manifest_key(system), False
+
+
+def _evaluation(key: dg.AssetKey, act: Act, check: Check) -> dg.AssetCheckEvaluation:
+    worst = {finding.severity for finding in check.findings}
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=check.name,
+        passed=worst <= {"info"},
+        severity=dg.AssetCheckSeverity.ERROR if "error" in worst else dg.AssetCheckSeverity.WARN,
+        description=check.said,
+        metadata={
+            **findings_metadata(check.findings, {}, 0.0),
+            "backup": dg.MetadataValue.text(act.backup),
+            TOLD: dg.MetadataValue.bool(act.told),
+        },
+    )
 
 
 def _integrity(key: dg.AssetKey, act: Act) -> dg.AssetCheckEvaluation:

@@ -11,6 +11,7 @@ import pytest
 
 import backup_pipeline as bp
 from backup_pipeline import acts
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.launch import run_backup, run_drill
@@ -171,3 +172,30 @@ def test_runs_that_are_recorded_are_not_told_again(shop: Shop) -> None:
         for asset in ("manifest", "drill"):
             records = instance.fetch_materializations(dg.AssetKey(["shop", asset]), limit=5).records
             assert len(records) == 1
+
+
+def test_the_checks_of_a_backup_without_a_record_are_shown(shop: Shop, instance: dg.DagsterInstance) -> None:
+    made = shop.project.backup("shop").id
+    lost = Finding("error", "table-removed", "orders is gone", remedy="look at it")
+    act = acts.Act(
+        "backup",
+        system="shop",
+        backup=made,
+        checks=(acts.Check("complete", "4 tables"), acts.Check("row_counts", "orders is gone", (lost,))),
+    )
+    acts.record(shop.project.settings, act)
+    tick(shop, instance)
+    found = {}
+    for name in ("complete", "row_counts"):
+        key = dg.AssetCheckKey(dg.AssetKey(["shop", "manifest"]), name)
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+        assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
+        found[name] = (
+            record.evaluation.passed,
+            record.evaluation.severity.value,
+            record.evaluation.description,
+        )
+    assert found == {
+        "complete": (True, "WARN", "4 tables"),
+        "row_counts": (False, "ERROR", "orders is gone"),
+    }
