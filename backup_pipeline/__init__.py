@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from backup_pipeline.copies import RepairReport
     from backup_pipeline.drill import DrillReport
     from backup_pipeline.errors import BackupError
+    from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.model.findings import Report
     from backup_pipeline.model.manifest import Kind, Manifest
     from backup_pipeline.project import Listed, Project
@@ -79,11 +80,17 @@ def backup(
     only: Iterable[str] = (),
     config: Config = None,
 ) -> Manifest:
-    """Make a backup. `only` names groups or tables, and makes it a partial one."""
+    """Make a backup. `only` names groups or tables, and makes it a partial one. A backup that is made and has an error (a
+    row without its file, a table that is empty or gone) raises ErrorsFound, which names it."""
+    from backup_pipeline.health.outcome import errors_found, found_by
+
+    outcomes: list[Outcome] = []
     project = load(config)
     with _doing(project, "backup", system) as done:
-        made = project.backup(system, kind=kind, full=full, only=only)
+        made = project.backup(system, kind=kind, full=full, only=only, judged=outcomes.extend)
         done.learn(backup=made.id)
+        if bad := errors_found(f"the backup {made.id} is made, with an error", found_by(outcomes)):
+            raise bad
         return made
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,14 +29,13 @@ from backup_pipeline.errors import (
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
-from backup_pipeline.model.manifest import DdlSection, Kind, Manifest, Migrations
+from backup_pipeline.model.manifest import DdlSection, Kind, Link, Manifest, Migrations
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.model.schema import TableId
-from backup_pipeline.model.selection import Selection, idle_patterns, matches, tables_among
+from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.stores.relocking import relock
 from backup_pipeline.trees import StoredTree, TreeOrder
-from backup_pipeline.vault import journal, layout, lock, recover, recover_files
+from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
@@ -62,9 +61,6 @@ class Order:
     kind: Kind = "manual"
     selection: Selection = field(default_factory=Selection)
     options: Options = field(default_factory=Options)
-    expected_empty: tuple[str, ...] = ()
-    #: The tables of the last look at the database: one that is gone since is missed, as those of the backup before are.
-    known: tuple[TableId, ...] = ()
     migrations: Migrations | None = None
     #: What was found before the source was asked, and belongs into the manifest.
     findings: tuple[Finding, ...] = ()
@@ -254,13 +250,7 @@ def _export(
             state=snapshot.state,
             migrations=order.migrations,
             git_revision=order.git_revision,
-            findings=(
-                *order.findings,
-                *_idle(order, snapshot),
-                *exported.findings,
-                *_emptied(order, exported, found),
-                *_removed(order, snapshot, exported, found),
-            ),
+            findings=(*order.findings, *_idle(order, snapshot), *exported.findings),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )
 
@@ -335,7 +325,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     manifest = replace(
         draft,
         finished_at=timestamp(clock()),
-        previous=vault.link(draft.system, earlier[-1]) if earlier else None,
+        previous=_follows(vault, draft.system, earlier),
     )
     manifest = replace(manifest, findings=(*manifest.findings, *_relocked(vault, manifest)))
     text = recover.recover_text(
@@ -350,6 +340,15 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
         vault.forget_interrupted(draft.system, before=draft.id)
     vault.forget_known()
     return manifest
+
+
+def _follows(vault: Vault, system: str, earlier: Sequence[str]) -> Link | None:
+    """A newest backup whose folder was deleted is followed all the same: so the gap is told until it is repaired or
+    recorded, and not only until the next backup."""
+    gone = keeping.newest_gone(vault.store, system, earlier)
+    if gone is not None and gone.id > max(earlier, default=""):
+        return gone
+    return vault.link(system, earlier[-1]) if earlier else None
 
 
 def _relocked(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
@@ -396,43 +395,3 @@ def _idle(order: Order, snapshot: Snapshot) -> Iterator[Finding]:
     groups = order.selection.groups
     settings |= {f"groups: {one}": tables_among(groups[one]) for one in order.named if one in groups}
     yield from idle_patterns(settings, (table.id for table in snapshot.schema.tables))
-
-
-def _emptied(order: Order, exported: Export, found: baselines.Found) -> tuple[Finding, ...]:
-    """A table that had rows and has none is either on purpose or the disaster that backups are for."""
-    return tuple(
-        Finding(
-            "warning",
-            "table-became-empty",
-            f"{table.id} is empty; the backup before had {found.tables[table.id].entry.rows:,} rows",
-            table=str(table.id),
-            remedy="if this is right, name it under `expected_empty`; if not, restore it from the backup before",
-        )
-        for table in exported.tables
-        if table.rows == 0
-        and table.id in found.tables
-        and found.tables[table.id].entry.rows > 0
-        and not any(matches(glob, table.id) for glob in order.expected_empty)
-    )
-
-
-def _removed(order: Order, snapshot: Snapshot, exported: Export, found: baselines.Found) -> Iterator[Finding]:
-    """A table that was dropped or renamed: what there is is backed up, and the table is missed in that backup."""
-    if order.selection.partial:
-        return
-    held = {entry.id: entry.rows for entry in found.full.tables} if found.full else {}
-    there = {table.id for table in exported.tables} | {table.id for table in snapshot.schema.tables}
-    there |= {TableId(one.schema, one.name) for one in snapshot.left_out}
-    for table in sorted({*held, *order.known} - there):
-        if found.full and table in held:
-            remedy = f"`backup-pipeline restore {order.system} {found.full.id}` brings it back"
-            had = f"; {found.full.id} has it with {held[table]:,} rows"
-        else:
-            had, remedy = "; the last look at the database found it", "no backup holds it"
-        yield Finding(
-            "error",
-            "table-removed",
-            f"the table {table} is gone{had}",
-            table=str(table),
-            remedy=f"if it was dropped or renamed on purpose, nothing; if not, {remedy}",
-        )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, TableEntry
@@ -31,8 +30,6 @@ class Found:
     schema: tuple[ObjectRef, ...] = ()
     ddl: tuple[ObjectRef, ...] = ()
     newest: Manifest | None = None
-    #: The newest full backup: what is not in the database any more is missed against it.
-    full: Manifest | None = None
 
 
 def gather(vault: Vault, system: str) -> Found:
@@ -62,14 +59,7 @@ def gather(vault: Vault, system: str) -> Found:
         schema=(newest.schema,) if newest else (),
         ddl=tuple(section.object for section in newest.ddl) if newest else (),
         newest=newest,
-        full=_last_full(vault, system, manifests),
     )
-
-
-def _last_full(vault: Vault, system: str, manifests: Iterable[Manifest]) -> Manifest | None:
-    """Also where more partial backups were made since than are looked at for chunks."""
-    older = _readable(vault, system, reversed(vault.ids(system)[:-LOOK_BACK]))
-    return next((one for one in chain(manifests, older) if one.scope == "full"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +92,7 @@ def _partial(manifest: Manifest) -> bool:
 
 
 def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
-    return _readable(vault, system, reversed(vault.ids(system)[-LOOK_BACK:]))
-
-
-def _readable(vault: Vault, system: str, identifiers: Iterable[str]) -> Iterable[Manifest]:
-    for identifier in identifiers:
+    for identifier in reversed(vault.ids(system)[-LOOK_BACK:]):
         try:
             yield vault.manifest(system, identifier)
         except (Damaged, NotFound):

@@ -26,14 +26,14 @@
     ├── RestoreError           the restore did not happen; the target is as it was
     │   ├── TargetNotEmpty     … because the target already holds something
     │   └── InTheWay           … because a link, a file or a folder lies where something else should be
-    ├── ProofFailed            a verification or a drill found a difference
+    ├── ErrorsFound            the work is done, and it found an error (a backup that is made, and not as it should be)
+    │   └── ProofFailed        … of a verification, a drill or a scrub
     ├── ToolMissing            a program that is needed is not on this machine
     ├── ServerFailed           a throw-away database server did not start
     ├── NotProtected           `status`: a system has no fresh, proven, whole backup
     ├── NotReady               `doctor`: something stands in the way of the next backup; `alert test`: of a message
     ├── HistoryUnavailable     the Dagster instance cannot be opened; the commands then go on without it
     ├── NotPruned              `prune`: something was in the way of forgetting, and was left as it is
-    ├── Degraded               a backup was made, and something that was asked for is not in it as it should be
     ├── Interrupted            Ctrl-C
     │   └── Terminated         … or SIGTERM
     └── InternalError          a defect of this package: whatever else was raised
@@ -170,8 +170,12 @@ class InTheWay(RestoreError):
     code, http_status = "in-the-way", 409
 
 
-class ProofFailed(BackupError):
-    code, exit_code, http_status = "proof-failed", 10, 500
+class ErrorsFound(BackupError):
+    code, exit_code, http_status = "errors-found", 10, 500
+
+
+class ProofFailed(ErrorsFound):
+    code = "proof-failed"
 
 
 class ToolMissing(BackupError):
@@ -204,10 +208,6 @@ class CopyFailed(BackupError):
 
 class NotPruned(BackupError):
     code, exit_code, http_status = "not-pruned", 18, 409
-
-
-class Degraded(BackupError):
-    code, exit_code, http_status = "degraded", 19, 500
 
 
 class Interrupted(BackupError):

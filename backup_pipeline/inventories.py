@@ -11,7 +11,6 @@ from pathlib import Path
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Inventory
 from backup_pipeline.stores.local import LocalStore
 
@@ -30,15 +29,11 @@ def load(folder: Path, system: str) -> Inventory | None:
         return None
 
 
-def taken(folder: Path, system: str) -> tuple[TableId, ...]:
-    """The tables that the last look found and a backup takes."""
-    known = load(folder, system)
-    return tuple(table.id for table in known.taken) if known else ()
-
-
 def is_stale(folder: Path, manifest: Manifest) -> bool:
     """A backup shows that the database has other tables than the last look found."""
     known = load(folder, manifest.system)
-    if known is None or any(finding.code == "table-removed" for finding in manifest.findings):
+    if known is None:
         return True
-    return not {table.id for table in manifest.tables} <= {table.id for table in known.tables}
+    there = {table.id for table in manifest.tables}
+    gone = {table.id for table in known.taken} - there if manifest.scope == "full" else set()
+    return bool(gone) or not there <= {table.id for table in known.tables}

@@ -5,19 +5,21 @@ Read from the vault alone, so both work while the database is gone, which is whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, NotFound
+from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
-from backup_pipeline.model.manifest import Proof
+from backup_pipeline.model.keeping import Ack
+from backup_pipeline.model.manifest import Kind, Proof, Scope
 
 if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
     from backup_pipeline.copies.standing import Standing
+    from backup_pipeline.retention.prune import Rules
     from backup_pipeline.vault.vault import Vault
 
 
@@ -27,8 +29,8 @@ class Listed:
 
     system: str
     id: str
-    kind: str
-    scope: str
+    kind: Kind
+    scope: Scope
     #: None, here and below: it is encrypted, and this host can neither open nor remember it.
     tables: int | None
     rows: int | None
@@ -43,14 +45,21 @@ class Listed:
     #: The last drill, if it passed.
     proven_at: str | None = None
     verified_at: str | None = None
+    #: Errors and standing warnings that the backup, or a look at it, has told.
     findings: int = 0
+    #: Those of them that are errors and that no person accepted.
+    errors: int = 0
     left_out: int | None = 0
     #: In all its file trees.
     files: int | None = 0
     #: Something that was asked for could not be taken; its findings say what.
     degraded: bool = False
-    #: Why somebody pinned it; None: nobody did.
+    #: Why it was pinned; None: it is not.
     pinned: str | None = None
+    objects: int = 0
+    file_bytes: int | None = 0
+    #: The backup that it follows.
+    previous: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,8 @@ class SystemStatus:
     zone: str = "UTC"
     #: How far each of its copies is behind.
     copies: tuple[Standing, ...] = ()
+    #: Findings that a person accepted.
+    accepted: tuple[Ack, ...] = ()
 
     @property
     def protected(self) -> bool:
@@ -87,14 +98,19 @@ class SystemStatus:
         return not any(finding.severity in ("error", "warning") for finding in self.findings)
 
 
-def listed(vault: Vault, system: str, identifier: str) -> Listed:
+def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ()) -> Listed:
+    # Here, because a command that shows its help should not load the checks.
+    from backup_pipeline.health import standing
+
     proofs = vault.proofs(system, identifier)
-    try:
-        manifest = vault.manifest(system, identifier)
-    except (KeyMissing, ConfigError):
-        return _locked(vault, system, identifier, proofs)
+    manifest = standing.manifest_of(vault, system, identifier)
+    told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
+    errors = sum(1 for finding in told if finding.severity == "error")
+    if manifest is None:
+        return _locked(vault, system, identifier, proofs, acks, (len(told), errors))
     parts = [chunk.reused_from for table in manifest.tables for chunk in table.chunks]
     parts += [segment.reused_from for segment in manifest.image.segments] if manifest.image else []
+    objects = manifest.objects()
     return Listed(
         system=system,
         id=identifier,
@@ -103,17 +119,21 @@ def listed(vault: Vault, system: str, identifier: str) -> Listed:
         tables=len(manifest.tables),
         rows=manifest.rows,
         bytes=manifest.bytes,
-        stored=sum(reference.size for reference in manifest.objects()),
+        stored=sum(reference.size for reference in objects),
         seconds=_seconds(manifest.started_at, manifest.finished_at),
         chunks=len(parts),
         reused_chunks=sum(1 for part in parts if part),
-        proven_at=_last(proofs, "drill"),
-        verified_at=_last(proofs, "verify"),
-        findings=len(manifest.findings),
+        proven_at=_last(proofs, "drill", acks),
+        verified_at=_last(proofs, "verify", acks),
+        findings=len(told),
+        errors=errors,
         left_out=len(manifest.left_out),
         files=sum(tree.files for tree in manifest.files),
         degraded=manifest.degraded,
         pinned=_pin(vault, system, identifier),
+        objects=len(objects),
+        file_bytes=sum(tree.bytes for tree in manifest.files),
+        previous=manifest.previous.id if manifest.previous else None,
     )
 
 
@@ -125,7 +145,14 @@ def _pin(vault: Vault, system: str, identifier: str) -> str | None:
     return None if pin is None else pin.reason
 
 
-def _locked(vault: Vault, system: str, identifier: str, proofs: tuple[Proof, ...]) -> Listed:
+def _locked(
+    vault: Vault,
+    system: str,
+    identifier: str,
+    proofs: Sequence[Proof],
+    acks: Sequence[Ack],
+    told: tuple[int, int],
+) -> Listed:
     """What may be known of an encrypted backup without its key."""
     outline = vault.outline(system, identifier)
     return Listed(
@@ -140,24 +167,30 @@ def _locked(vault: Vault, system: str, identifier: str, proofs: tuple[Proof, ...
         seconds=_seconds(outline.started_at, outline.finished_at),
         chunks=None,
         reused_chunks=None,
-        proven_at=_last(proofs, "drill"),
-        verified_at=_last(proofs, "verify"),
-        findings=outline.errors + outline.warnings,
+        proven_at=_last(proofs, "drill", acks),
+        verified_at=_last(proofs, "verify", acks),
+        findings=max(told[0], outline.errors + outline.warnings),
+        errors=max(told[1], outline.errors),
         left_out=None,
         files=None,
         degraded=outline.degraded,
         pinned=_pin(vault, system, identifier),
+        objects=len(outline.objects),
+        file_bytes=None,
+        previous=outline.previous.id if outline.previous else None,
     )
 
 
-def survey(vault: Vault, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
+def survey(
+    vault: Vault, system: str, acks: Sequence[Ack] = ()
+) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
     """Every backup of a system, oldest first; one that is damaged does not hide the others."""
     # Here, because a command that shows its help should not load threads.
     from backup_pipeline.stores.waiting import side_by_side
 
     def look(identifier: str) -> Listed | Broken | None:
         try:
-            return listed(vault, system, identifier)
+            return listed(vault, system, identifier, acks)
         except Damaged as error:
             return Broken(system, identifier, error.message, error.remedy)
         except NotFound:
@@ -169,20 +202,30 @@ def survey(vault: Vault, system: str) -> tuple[tuple[Listed, ...], tuple[Broken,
 
 
 def status(
-    vault: Vault, system: str, settings: SystemSettings | None, *, zone: str, now: datetime
+    vault: Vault,
+    system: str,
+    settings: SystemSettings | None,
+    *,
+    zone: str,
+    now: datetime,
+    rules: Rules | None = None,
 ) -> SystemStatus:
-    """Without settings: of a system that left the configuration. Its backups are what they are, and no new one is due."""
+    """Without settings: of a system that left the configuration. Its backups are what they are, and no new one is due.
+    `rules`: of its retention, where it has one."""
     # Imported here: the cron library costs more than the rest of `list`.
     from backup_pipeline.checks.freshness import judge, next_tick
+    from backup_pipeline.health import accepting, standing
 
     def upcoming(schedule: str | None) -> str | None:
         return timestamp(next_tick(schedule, zone, now)) if schedule else None
 
-    whole, broken = survey(vault, system)
+    acks = accepting.read(vault, system, now)
+    whole, broken = survey(vault, system, acks)
     full = [line for line in whole if line.scope == "full"]
     latest = full[-1] if full else None
     proven = next((line for line in reversed(full) if line.proven_at), None)
     age = (now - moment_of(latest.id)).total_seconds() if latest else None
+    told = tuple(_of_the_newest(vault, latest, acks)) if latest else ()
     judged = (
         judge(
             settings,
@@ -191,15 +234,17 @@ def status(
             proven_at=proven.proven_at if proven else None,
             now=now,
             system=system,
+            drill_failed=any(finding.code == "drill-failed" for finding in told),
         )
         if settings
         else (_retired(system),)
     )
-    failed = _failed(vault.proofs(system, latest.id), latest) if latest else ()
     damaged = tuple(
         Finding("error", "damaged", f"{line.id}: {line.why}", remedy=line.remedy) for line in broken
     )
-    seen = _of_the_newest(vault, latest) if latest else ()
+    previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
+    lost = standing.lost_backups(vault, system, previous)
+    frozen = _frozen(vault, system, whole, rules, now) if rules else ()
     return SystemStatus(
         system=system,
         latest=latest,
@@ -207,11 +252,39 @@ def status(
         backups=len(whole) + len(broken),
         proven=proven,
         fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in judged),
-        findings=(*_beheaded(vault, system), *damaged, *failed, *seen, *judged),
+        findings=accepting.applied((*lost, *damaged, *told, *judged, *frozen), acks),
         next_backup=upcoming(settings.schedule) if settings else None,
         next_drill=upcoming(settings.drill_schedule) if settings else None,
         zone=zone,
+        accepted=acks,
     )
+
+
+def _frozen(
+    vault: Vault, system: str, lines: Sequence[Listed], rules: Rules, now: datetime
+) -> tuple[Finding, ...]:
+    """What keeps `prune` from forgetting anything is wrong tonight as well, and not only when it prunes."""
+    from backup_pipeline.retention.anomalies import anomalies
+    from backup_pipeline.retention.policy import Candidate
+    from backup_pipeline.retention.prune import frozen_finding
+    from backup_pipeline.vault import keeping
+
+    candidates = [
+        Candidate(
+            id=line.id,
+            kind=line.kind,
+            scope=line.scope,
+            bytes=line.bytes,
+            objects=line.objects,
+            rows=line.rows,
+            files=line.files,
+            file_bytes=line.file_bytes,
+        )
+        for line in lines
+    ]
+    accepted = keeping.accepted(vault.store, system)
+    found = anomalies(candidates, now, accepted=accepted, silent_after=rules.silent_after)
+    return (frozen_finding(system, found),) if found else ()
 
 
 def _retired(system: str) -> Finding:
@@ -223,64 +296,27 @@ def _retired(system: str) -> Finding:
     )
 
 
-def _beheaded(vault: Vault, system: str) -> Iterator[Finding]:
-    """Whoever deletes a manifest takes a backup out of every list: this is where it is missed."""
-    for identifier in vault.beheaded(system):
-        yield Finding(
-            "error",
-            "manifest-missing",
-            f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
-            remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was deleted on purpose, "
-            f"`backup-pipeline forget {system} {identifier}` says so",
-        )
-    yield from _newest_missing(vault, system)
+def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[Finding]:
+    """What makes the newest backup another one than people think: it was edited, content is missing, no process has
+    looked at it, or a look found an error."""
+    from backup_pipeline.health import standing
 
-
-def _newest_missing(vault: Vault, system: str) -> Iterator[Finding]:
-    """Whoever deletes the newest folder leaves nothing in it that could be missed."""
-    # Here, because a command that shows its help should not load what reads JSON.
-    from backup_pipeline.vault import keeping
-
-    try:
-        newest = keeping.newest(vault.store, system)
-    except Damaged:
-        return  # `verify` says so; the next backup writes it anew
-    if newest is None or newest.id in (*vault.ids(system), *vault.beheaded(system)):
-        return
-    if keeping.forgotten(vault.store, system, newest.id) is None:
-        yield Finding(
-            "error",
-            "newest-missing",
-            f"{newest.id} was written last, and it is gone without a record that it was forgotten",
-            remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was deleted on purpose, "
-            f"`backup-pipeline forget {system} {newest.id}` says so",
-        )
-
-
-#: Warnings of a backup that say that it may not hold what people think.
-_WORTH_A_LOOK = frozenset(
-    {"table-became-empty", "tree-empty", "tree-shrank", "migrations-unknown", "migrations-unreadable"}
-)
-
-
-def _of_the_newest(vault: Vault, line: Listed) -> Iterator[Finding]:
-    """What makes the newest backup another one than people think: it was edited, something could not
-    be taken, or came out empty."""
-    if not vault.seal_holds(line.system, line.id):
-        yield seal_broken(line.system, line.id)
+    system, identifier = line.system, line.id
+    if not vault.seal_holds(system, identifier):
+        yield seal_broken(system, identifier)
     yield from _under_old_keys(vault, line)
-    if line.tables is None:
-        if line.degraded:
-            yield Finding(
-                "error",
-                "backup-degraded",
-                f"{line.id} is degraded: something that was asked for could not be taken",
-                remedy=f"`backup-pipeline show {line.system} {line.id}` says what, where the key is",
-            )
-        return
-    for finding in vault.manifest(line.system, line.id).findings:
-        if finding.severity == "error" or finding.code in _WORTH_A_LOOK:
-            yield finding
+    manifest = standing.manifest_of(vault, system, identifier)
+    proofs = vault.proofs(system, identifier)
+    told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
+    if manifest is None and line.degraded and not told:
+        yield Finding(
+            "error",
+            "backup-degraded",
+            f"{identifier} is degraded: something that was asked for could not be taken",
+            remedy=f"`backup-pipeline show {system} {identifier}` says what, where the key is",
+        )
+    yield from told
+    yield from standing.not_verified(proofs, system, identifier)
 
 
 def seal_broken(system: str, identifier: str) -> Finding:
@@ -312,34 +348,19 @@ def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
         )
 
 
-def _failed(proofs: tuple[Proof, ...], line: Listed) -> tuple[Finding, ...]:
-    """A check of the newest backup that failed and was not done again with a better end."""
-    newest = {proof.kind: proof for proof in proofs}
-    again = (
-        f"`backup-pipeline backup {line.system} --full` makes a new backup for which everything is read again"
-    )
-    findings = []
-    for kind, proof in newest.items():
-        if not proof.ok:
-            first = next((finding for finding in proof.findings if finding.severity == "error"), None)
-            # A new backup heals what was stored wrongly, and not what is wrong in the application.
-            remedy = (first.remedy if first is not None else "") or again
-            findings.append(
-                Finding(
-                    "error",
-                    f"{kind}-failed",
-                    f"the last {kind} of {line.id} failed: {first.message if first else 'see its report'}",
-                    remedy=f"`backup-pipeline {kind.partition('-')[0]} {line.system} {line.id}` shows all of it; {remedy}",
-                )
-            )
-    return tuple(findings)
-
-
 def _seconds(start: str, end: str) -> float:
     return (parse_timestamp(end) - parse_timestamp(start)).total_seconds() if end else 0.0
 
 
-def _last(proofs: tuple[Proof, ...], kind: str) -> str | None:
-    """When it was last looked at, if that look was a good one: a later failure takes the proof away."""
+def _last(proofs: Sequence[Proof], kind: str, acks: Sequence[Ack]) -> str | None:
+    """When it was last looked at, if that look was a good one, or all that it found is accepted: a later failure takes
+    the proof away."""
+    # Here, because a command that shows its help should not load the checks.
+    from backup_pipeline.health.accepting import covering
+
     of_kind = [proof for proof in proofs if proof.kind == kind]
-    return of_kind[-1].at if of_kind and of_kind[-1].ok else None
+    if not of_kind:
+        return None
+    errors = [one for one in of_kind[-1].findings if one.severity == "error"]
+    accepted = bool(errors) and all(covering(one, acks) for one in errors)
+    return of_kind[-1].at if of_kind[-1].ok or accepted else None

@@ -181,17 +181,6 @@ def test_what_is_left_out_is_named_and_leaves_no_byte(vault: Vault) -> None:
     assert all(b"4242" not in vault.content(reference) for reference in manifest.objects())
 
 
-def test_a_table_that_was_full_and_is_empty_is_pointed_out(
-    vault: Vault, clock: Callable[[], datetime]
-) -> None:
-    back_up(vault, ScriptedSource(dict(ROWS)), SHOP, clock=clock)
-    emptied = ScriptedSource({**ROWS, "orders": b"", "customers": b""})
-    manifest = back_up(vault, emptied, Order("shop", expected_empty=("customers",)), clock=clock)
-    assert [(finding.code, finding.table) for finding in manifest.findings] == [
-        ("table-became-empty", "public.orders")
-    ]
-
-
 def test_a_clock_that_was_set_back_does_not_file_a_backup_before_an_older_one(vault: Vault) -> None:
     at = datetime(2026, 11, 21, 2, tzinfo=UTC)
     back_up(vault, ScriptedSource(dict(ROWS)), SHOP, clock=lambda: at)

@@ -6,7 +6,7 @@ predecessor that was removed on purpose is not a break: `forgotten` says which o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
@@ -65,6 +65,13 @@ def judge_bridge(identifier: str, crossed: Bridge, digests: Mapping[str, str]) -
         yield _broken(
             f"follows forgotten ones down to {lowest}, and {max(between)} is not among those before it"
         )
+
+
+def gaps(previous: Mapping[str, str | None], forgotten: Collection[str]) -> tuple[str, ...]:
+    """Backups that others follow, and that are neither there nor forgotten on purpose. `previous`: id → the one that
+    it follows."""
+    wanted = {below for below in previous.values() if below is not None}
+    return tuple(sorted(wanted - previous.keys() - set(forgotten)))
 
 
 def judge_newest(

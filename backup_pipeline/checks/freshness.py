@@ -47,7 +47,9 @@ def judge(
     proven_at: str | None,
     now: datetime,
     system: str = "SYSTEM",
+    drill_failed: bool = False,
 ) -> tuple[Finding, ...]:
+    """`drill_failed`: the failed drill of the newest backup is told by itself."""
     findings: list[Finding] = []
     limit = deadline(settings, zone, now)
     if latest_at is None:
@@ -75,11 +77,11 @@ def judge(
             Finding(
                 "error",
                 "not-fresh",
-                f"the newest full backup is {_age(now - latest_at)} old; at most {limit / DAY:.1f} days were asked for",
+                f"the newest full backup is {_age(now - latest_at)} old; at most {_age(timedelta(seconds=limit))} were asked for",
                 remedy="see why the schedule did not run: the daemon, the schedule's switch, the last failed run",
             )
         )
-    if latest_at is not None:
+    if latest_at is not None and not drill_failed:
         findings.extend(_proof(settings, proven_at, now, system))
     return tuple(findings)
 
@@ -87,8 +89,8 @@ def judge(
 def _proof(
     settings: SystemSettings, proven_at: str | None, now: datetime, system: str
 ) -> tuple[Finding, ...]:
-    schedule = "see why `drill_schedule:` did not run" if settings.drill_schedule else "set `drill_schedule:`"
-    remedy = f"run `backup-pipeline drill {system}`, and {schedule}"
+    schedule = "" if settings.drill_schedule else ", and set `drill_schedule:`"
+    remedy = f"run `backup-pipeline drill {system}`{schedule}"
     if proven_at is None:
         return (Finding("warning", "never-proven", "no backup has been proven by a drill", remedy=remedy),)
     age = now.astimezone(UTC) - parse_timestamp(proven_at)
@@ -98,5 +100,7 @@ def _proof(
 
 
 def _age(delta: timedelta) -> str:
-    hours = delta.total_seconds() / 3600
-    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.0f} hours"
+    minutes = delta.total_seconds() / 60
+    if minutes < 120:
+        return f"{minutes:.0f} minutes"
+    return f"{minutes / 1440:.1f} days" if minutes >= 2880 else f"{minutes / 60:.0f} hours"

@@ -15,7 +15,8 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
-from backup_pipeline.errors import BackupError, CopyFailed, Degraded
+from backup_pipeline.errors import BackupError, CopyFailed
+from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Kind, Manifest
@@ -76,7 +77,8 @@ def verb(
 ) -> Outcome:
     """What did not change since the backup before is recognised and not read again. The run is recorded in the Dagster
     instance, beside those of schedules and the UI. When the backup is committed, the copies of the system are brought up to
-    date; one that cannot be is exit code 17, and the backup is whole all the same. A backup that lacks a file is exit code 19.
+    date; one that cannot be is exit code 17, and the backup is whole all the same. A backup that is made and has an error
+    (a row without its file, a table that is empty or gone) is exit code 10.
 
     With --all a system that cannot be backed up keeps no other one from it; the exit code is that of the worst, a backup that
     was not made before one that was, and `data` is a list.
@@ -92,7 +94,7 @@ def verb(
 def _back_up(
     call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_copy: bool, no_record: bool
 ) -> Outcome:
-    from backup_pipeline.project import acted
+    from backup_pipeline.project import acted, health
 
     project = call.project
     project.system(system)
@@ -104,7 +106,14 @@ def _back_up(
     with call.progress(f"backup of {system}") as listener:
 
         def directly() -> Manifest:
-            made = project.backup(system, kind=cast(Kind, kind), full=full, only=only, listener=listener)
+            made = project.backup(
+                system,
+                kind=cast(Kind, kind),
+                full=full,
+                only=only,
+                listener=listener,
+                judged=lambda outcomes: checked.extend(found_by(outcomes)),
+            )
             return and_copied(made)
 
         def and_copied(made: Manifest) -> Manifest:
@@ -147,10 +156,9 @@ def _back_up(
             # The backup is there, and is shown like any other; the exit code says that its copies are not.
             failure = error
             manifest = project.show(system, _made_since(project, system, began)[-1])
-    if failure is None and manifest.degraded:
-        failure = _degraded(manifest)
     line = project.listed(system, manifest.id)
-    found = tuple(dict.fromkeys((*manifest.findings, *checked)))
+    found = tuple(dict.fromkeys((*health.accepted_findings(project, system, manifest.findings), *checked)))
+    failure = failure or errors_found(f"the backup {manifest.id} is made, with an error", found)
     data = {
         "backup": line,
         "left_out": manifest.left_out,
@@ -164,16 +172,6 @@ def _back_up(
             show_copies(call, page, copies)
 
     return Outcome(data, page, failure, answer=False, acts=acted.of_backup(manifest, failure, copies))
-
-
-def _degraded(manifest: Manifest) -> Degraded:
-    """A night that is short of something must not look like any other to whoever reads exit codes."""
-    errors = [finding for finding in manifest.findings if finding.severity == "error"]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Degraded(
-        f"the backup {manifest.id} is made, and is degraded: {errors[0].message}{more}",
-        remedy=errors[0].remedy,
-    )
 
 
 def _made_since(project: Project, system: str, began: datetime) -> list[str]:

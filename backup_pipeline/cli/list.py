@@ -97,7 +97,8 @@ def _row(line: Listed, zone: ZoneInfo) -> tuple[str, ...]:
     notes += ["DEGRADED"] if line.degraded else []
     if line.pinned is not None:
         notes.append(f"pinned: {line.pinned}" if line.pinned else "pinned")
-    notes += [plural(line.findings, "finding")] if line.findings else []
+    notes += [plural(line.errors, "error")] if line.errors else []
+    notes += [plural(line.findings, "finding")] if line.findings and not line.errors else []
     return (
         line.id,
         line.kind,
@@ -108,7 +109,7 @@ def _row(line: Listed, zone: ZoneInfo) -> tuple[str, ...]:
         size(line.stored),
         duration(line.seconds),
         share(line.reused_chunks, line.chunks),
-        moment(line.verified_at, zone),
+        "FAILED" if line.errors else moment(line.verified_at, zone),
         moment(line.proven_at, zone),
         ", ".join(notes),
     )

@@ -8,6 +8,7 @@ from collections import Counter
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import ProofFailed
+from backup_pipeline.health.outcome import first_of
 from backup_pipeline.model.findings import Report
 
 #: Of these a nought is no news; "0 rows" is.
@@ -47,6 +48,4 @@ def counted_as_text(what: str, count: int) -> str:
 def failure_of(report: Report, what: str) -> ProofFailed | None:
     if report.ok:
         return None
-    first = report.errors[0]
-    more = f" (and {plural(len(report.errors) - 1, 'more error')})" if len(report.errors) > 1 else ""
-    return ProofFailed(f"{what} failed: {first.message}{more}", remedy=first.remedy)
+    return ProofFailed(f"{what} failed: {first_of(report.errors)}", remedy=report.errors[0].remedy)

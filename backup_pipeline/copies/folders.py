@@ -21,8 +21,8 @@ _SEAL = re.compile(r"manifest\.json(\.age)?\.sha256")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WORKING = ("journal/",)
 PROOFS = "proofs/"
-#: Proves that the content can be brought back, wherever its bytes are. Others are about the bytes of one place.
-DRILL = "proofs/drill-"
+#: Proofs of the content, wherever its bytes are: a drill, a judgement. Others speak of the bytes of one place.
+OF_CONTENT = ("proofs/drill-", "proofs/judged-")
 
 
 def is_manifest(name: str) -> bool:
@@ -87,8 +87,8 @@ class Folder:
             if not working and not is_manifest(name) and not is_seal(name):
                 yield name
 
-    def drills(self) -> Iterator[str]:
-        yield from sorted(name for name in self.files if name.startswith(DRILL))
+    def proofs_of_content(self) -> Iterator[str]:
+        yield from sorted(name for name in self.files if name.startswith(OF_CONTENT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ class _Run:
             for name in here.before_the_manifest():
                 self._file(here, there, name, digests)
         self._seal(here, there, digests)
-        for name in here.drills():
+        for name in here.proofs_of_content():
             self._file(here, there, name, digests)
         history.set_newest(self.target, self.system, Link(here.id, outline.manifest_sha256))
 
@@ -325,7 +325,7 @@ class _Run:
                 f"`backup-pipeline repair {self.system}` finds out which, and heals it",
             )
             return
-        names = [*here.before_the_manifest(), *([here.seal] if here.seal else []), *here.drills()]
+        names = [*here.before_the_manifest(), *([here.seal] if here.seal else []), *here.proofs_of_content()]
         absent = [name for name in names if name not in there.files]
         if not absent:
             return

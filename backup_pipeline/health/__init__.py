@@ -1,1 +1,9 @@
-"""What is wrong, and what to do about it: plain functions over what was found."""
+"""Judges backups and systems: what is wrong, since when, and who accepted it. Knows no Dagster and no command line.
+
+outcome     the result of one check
+judging     the checks of a fresh backup, run in the same way for every caller
+losses      tables and trees that lost their content, told until they are mended or accepted
+file_checks the checks of file trees
+accepting   the record of findings that a person accepted (`ack`)
+standing    what is wrong with a system now
+"""

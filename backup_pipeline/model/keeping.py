@@ -84,3 +84,22 @@ class ScrubState:
     #: First two hexadecimal digits → when that part was read, and what was found.
     parts: dict[str, Scrubbed] = field(default_factory=dict)
     format: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A finding of a system that a person accepted."""
+
+    code: str
+    at: str
+    #: The tables, and trees as `files.NAME`, that it was about; "" for the whole system.
+    about: tuple[str, ...] = ("",)
+    #: From then on it is told again; "" for never.
+    until: str = ""
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acks:
+    acks: tuple[Ack, ...] = ()
+    format: int = 1

@@ -7,16 +7,19 @@ stands in the check's table of findings. An error fails a check; so does a warni
 # Without `from __future__ import annotations`: Dagster reads the type of `context` from the annotation.
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
+from backup_pipeline.health.outcome import Outcome, errors_found
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import failures_told, given
-from backup_pipeline.project import Project
+from backup_pipeline.project import Project, files, health
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ INLINE = (
     CheckText("foreign_keys", "Every reference in the backup finds the row that it points to."),
     CheckText("schema_drift", "The schema is that of the full backup before; what changed is listed."),
 )
+#: Evaluated last in the run of a backup.
+VERDICT = CheckText("verdict", "The backup has no error that is not accepted. With one, the run fails.")
 #: Evaluated on their own, from the UI, by the jobs and by the sensor `watch`.
 WATCHED = (
     CheckText("fresh", "The newest full backup is not older than it may be."),
@@ -52,47 +57,49 @@ WATCHED = (
 _ABOUT_PROOF = frozenset({"never-proven", "proof-too-old"})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    name: str
-    findings: tuple[Finding, ...] = ()
-    counted: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    #: What is said when nothing was found.
-    good: str = ""
-    #: Worth showing, and no reason to fail.
-    notes: tuple[Finding, ...] = ()
+#: Of systems that have file trees; evaluated in the step that commits the backup.
+FILES = (
+    CheckText("files", "Every file of the trees is in the backup, as it was at one moment."),
+    CheckText(
+        "references", "Every row that names a file finds it in the same backup, as the row says it is."
+    ),
+    CheckText("file_policy", "No file is larger, of another type or under another name than it may be."),
+)
 
-    @property
-    def is_error(self) -> bool:
-        return any(finding.severity == "error" for finding in self.findings)
 
-    @property
-    def severity(self) -> dg.AssetCheckSeverity:
-        return dg.AssetCheckSeverity.ERROR if self.is_error else dg.AssetCheckSeverity.WARN
+def file_checks(project: Project, system: str) -> tuple[CheckText, ...]:
+    return FILES if files.settings_of(project, system) else ()
 
-    @property
-    def passed(self) -> bool:
-        return all(finding.severity == "info" for finding in self.findings)
 
-    @property
-    def description(self) -> str:
-        bad = [finding for finding in self.findings if finding.severity != "info"]
-        if not bad:
-            return self.good
-        first = next((finding for finding in bad if finding.severity == "error"), bad[0])
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        return f"{first.message}{more}"
+def severity(outcome: Outcome) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if outcome.is_error else dg.AssetCheckSeverity.WARN
 
-    def result(self, key: dg.AssetKey) -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(
-            asset_key=key,
-            check_name=self.name,
-            passed=self.passed,
-            severity=self.severity,
-            description=self.description,
-            metadata=findings_metadata((*self.findings, *self.notes), self.counted, self.seconds),
+
+def result(outcome: Outcome, key: dg.AssetKey) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=outcome.name,
+        passed=outcome.passed,
+        severity=severity(outcome),
+        description=outcome.description,
+        metadata=findings_metadata((*outcome.findings, *outcome.notes), outcome.counted, outcome.seconds),
+    )
+
+
+def with_unknown(outcomes: Sequence[Outcome], plan: SystemPlan, manifest: Manifest) -> tuple[Outcome, ...]:
+    """`complete`, the first of them, also names tables that have no asset yet."""
+    notes = tuple(
+        Finding(
+            "info",
+            "not-in-the-graph",
+            f"{table} is new: it was backed up, and has no asset yet",
+            table=str(table),
+            remedy="reload the definitions (in the UI: Deployment → Reload)",
         )
+        for table in plan.unknown(manifest)
+    )
+    complete, *others = outcomes
+    return (replace(complete, notes=(*complete.notes, *notes)), *others)
 
 
 def watch_checks(plan: SystemPlan) -> dg.AssetChecksDefinition:
@@ -112,9 +119,47 @@ def watch_checks(plan: SystemPlan) -> dg.AssetChecksDefinition:
         with failures_told(backups.project):
             for outcome in judge_status(backups.project, system):
                 if outcome.name in wanted:
-                    yield outcome.result(key)
+                    yield result(outcome, key)
 
     return watch
+
+
+def verdict_check(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.AssetChecksDefinition:
+    """Fails the run of a backup that has an error, after everything else in the run is done: copies do not wait for it."""
+    system, names = plan.system, plan.names
+    key = names.manifest_key(system)
+
+    @dg.multi_asset_check(
+        name=names.of(f"{system}__verdict"),
+        specs=[_verdict_spec(key, copies)],
+        required_resource_keys={names.resource},
+    )
+    def verdict(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        backups = given(context, names)
+        project = backups.project
+        with failures_told(project):
+            made = tokens.backup_of_run(context.instance, context.run, backups, system)
+            outcome = judge_verdict(project, system, made)
+            yield result(outcome, key)
+            if failure := errors_found(outcome.good, outcome.findings):
+                raise failure
+
+    return verdict
+
+
+def _verdict_spec(key: dg.AssetKey, copies: Sequence[dg.AssetKey]) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        VERDICT.name, asset=key, description=VERDICT.description, additional_deps=list(copies)
+    )
+
+
+def judge_verdict(project: Project, system: str, identifier: str | None) -> Outcome:
+    """Of the backup that a run made; else of the newest one."""
+    chosen = identifier or project.vault.resolve(system, None)
+    bad = health.errors_of(project, system, chosen)
+    return Outcome(
+        VERDICT.name, bad, good=f"the backup {chosen} is made" + (", with an error" if bad else "")
+    )
 
 
 def judge_status(project: Project, system: str) -> tuple[Outcome, ...]:

@@ -23,12 +23,11 @@ from backup_pipeline.acts import Doing
 from backup_pipeline.checks.freshness import deadline
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ConfigError, Damaged, Incomplete, NotFound
+from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.orchestration import tokens
-from backup_pipeline.orchestration.asset_checks import INLINE
-from backup_pipeline.orchestration.judging import judge_backup
-from backup_pipeline.orchestration.judging_files import file_checks
+from backup_pipeline.orchestration.asset_checks import INLINE, file_checks, result, with_unknown
 from backup_pipeline.orchestration.metadata import (
     Metadata,
     left_out_table,
@@ -38,7 +37,7 @@ from backup_pipeline.orchestration.metadata import (
 )
 from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.resources import Backups, acting, given
-from backup_pipeline.project import Listed, Project
+from backup_pipeline.project import Listed, Project, health
 
 #: Of an event that is no step's result.
 DATA_VERSION_TAG = "dagster/data_version"
@@ -140,9 +139,13 @@ def _read(
         done.learn(backup=manifest.id)
         done.concludes = True
         backups.kept.manifest = manifest
+        found = found_by(health.judge(backups.project, manifest))
+        done.judge(manifest.id, found)
         _commit_was_here(context, backups, manifest)
         if missing:
             _refuse_to_be_green(manifest, missing)
+        if failure := errors_found(f"the backup {manifest.id} is made, with an error", found):
+            raise failure
 
 
 def _only(
@@ -200,7 +203,7 @@ def _commit_was_here(context: dg.AssetExecutionContext, backups: Backups, manife
     context.log_event(
         dg.AssetMaterialization(
             key,
-            description=f"Backup {manifest.id}, committed by the reading step; its checks did not run.",
+            description=f"Backup {manifest.id}, committed by the reading step, which failed where a check of it failed.",
             metadata=backup_metadata(backups.project, manifest),
             tags={DATA_VERSION_TAG: version_of(manifest)},
         )
@@ -245,12 +248,14 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
             committed = _committed(context, backups, system)
             backups.kept.manifest = committed
             done.learn(backup=committed.id)
-            checks = backups.kept.outcomes = judge_backup(backups, plan, committed)
+            checks = backups.kept.outcomes = with_unknown(
+                health.judge(backups.project, committed), plan, committed
+            )
             done.judge(committed.id, (finding for one in checks for finding in one.findings))
             return dg.MaterializeResult(
                 metadata=backup_metadata(backups.project, committed),
                 data_version=dg.DataVersion(version_of(committed)),
-                check_results=[outcome.result(key) for outcome in checks],
+                check_results=[result(outcome, key) for outcome in checks],
             )
 
     return manifest

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
-from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
+from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.plan import SystemPlan
@@ -138,7 +139,7 @@ def copied_checks(project: Project, plan: SystemPlan) -> tuple[dg.AssetChecksDef
         with failures_told(backups.project):
             for key, outcome in judge_copies(backups.project, system, names):
                 if key in wanted:
-                    yield outcome.result(key)
+                    yield result(outcome, key)
 
     return (copied,)
 

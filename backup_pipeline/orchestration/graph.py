@@ -11,7 +11,7 @@ import dagster as dg
 from backup_pipeline.config import Settings
 from backup_pipeline.orchestration import aws, keeping
 from backup_pipeline.orchestration.alerts import failure_alert
-from backup_pipeline.orchestration.asset_checks import watch_checks
+from backup_pipeline.orchestration.asset_checks import verdict_check, watch_checks
 from backup_pipeline.orchestration.assets import live_assets, manifest_asset, read_assets
 from backup_pipeline.orchestration.copies import copied_checks, copy_assets
 from backup_pipeline.orchestration.drills import drill_asset
@@ -100,8 +100,8 @@ def _add_system(parts: _Parts, project: Project, plan: SystemPlan) -> None:
             *copies,
         ]
     )
-    parts.checks.extend([watch_checks(plan), *copied_checks(project, plan)])
     copied = [asset.key for asset in copies]
+    parts.checks.extend([watch_checks(plan), verdict_check(plan, copied), *copied_checks(project, plan)])
     parts.jobs.extend([backup_job(plan, copied, executor), drill_job(plan, executor)])
     if copied:
         parts.jobs.append(copy_job(plan, copied, executor))

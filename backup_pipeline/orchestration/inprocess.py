@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # not exported at the top
 
-from backup_pipeline.errors import BackupError, ConfigError, Incomplete, ProofFailed
+from backup_pipeline.errors import BackupError, ConfigError, ErrorsFound, Incomplete, ProofFailed
+from backup_pipeline.health.outcome import found_by
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
@@ -69,8 +70,10 @@ def backup(
     )
     try:
         _execute(project, system, run, opened, began)
-    except BackupError:
-        if kept.manifest is None or all(one.ok for one in kept.copied):
+    except BackupError as error:
+        if kept.manifest is not None and type(error) is ErrorsFound:
+            pass  # the verdict: the run has failed for it, and the launcher is told what was found below
+        elif kept.manifest is None or all(one.ok for one in kept.copied):
             raise
         if request.copies:
             _copy_the_rest(project, system, run.backups, opened, began)
@@ -78,8 +81,7 @@ def backup(
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
         )
-    bad = (one for outcome in kept.outcomes for one in outcome.findings if one.severity != "info")
-    judged(tuple(dict.fromkeys(bad)))
+    judged(found_by(kept.outcomes))
     for one in kept.copied:
         copied(one)
     failure = copying.failure_of(kept.copied, made=kept.manifest.id)

@@ -13,8 +13,9 @@ import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
+from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
+from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_metadata
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.plan import SystemPlan
@@ -198,7 +199,7 @@ def retention_check(plan: SystemPlan) -> dg.AssetChecksDefinition:
     def retention(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups = given(context, names)
         with failures_told(backups.project):
-            return judge_retention(backups.project, plan.system).result(key)
+            return result(judge_retention(backups.project, plan.system), key)
 
     return retention
 
@@ -213,7 +214,7 @@ def storage_check(names: Names) -> dg.AssetChecksDefinition:
     def storage(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups = given(context, names)
         with failures_told(backups.project):
-            return judge_storage(backups.project).result(names.scrub_key)
+            return result(judge_storage(backups.project), names.scrub_key)
 
     return storage
 

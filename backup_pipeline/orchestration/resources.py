@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from backup_pipeline.acts import Act, Doing, record
 from backup_pipeline.config import redact
 from backup_pipeline.errors import BackupError
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
@@ -31,27 +31,12 @@ if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
 
 
-class Judged(Protocol):
-    """The outcome of a check; see `asset_checks.Outcome`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def is_error(self) -> bool: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def findings(self) -> tuple[Finding, ...]: ...
-
-
 @dataclass
 class Kept:
     """What the steps of a run in this process made, for whoever launched it."""
 
     manifest: Manifest | None = None
-    outcomes: Sequence[Judged] = ()
+    outcomes: Sequence[Outcome] = ()
     drill: DrillReport | None = None
     copied: list[Copied] = field(default_factory=list)
 

@@ -21,10 +21,11 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from pydantic import TypeAdapter, ValidationError
 
 from backup_pipeline.errors import BackupError
+from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
-from backup_pipeline.orchestration.asset_checks import Outcome, judge_status
+from backup_pipeline.orchestration.asset_checks import judge_status, result
 from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.keeping import daily_checks
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
@@ -295,15 +296,15 @@ def _daily_is_due(
 
 
 def _report(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcome, names: Names) -> str:
-    result = outcome.result(key.asset_key)
+    found = result(outcome, key.asset_key)
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
             asset_key=key.asset_key,
             check_name=key.name,
-            passed=result.passed,
-            metadata=result.metadata,
-            severity=result.severity,
-            description=result.description,
+            passed=found.passed,
+            metadata=found.metadata,
+            severity=found.severity,
+            description=found.description,
         )
     )
     system = names.system_of_key(key.asset_key)
@@ -324,7 +325,7 @@ def is_news(instance: dg.DagsterInstance, key: dg.AssetCheckKey, outcome: Outcom
     if latest is None or _age(latest, now) > RECORD_AGAIN:
         return True
     assert isinstance(latest.evaluation, dg.AssetCheckEvaluation)
-    return _said(latest.evaluation) != _said(outcome.result(key.asset_key))
+    return _said(latest.evaluation) != _said(result(outcome, key.asset_key))
 
 
 def _said(one: dg.AssetCheckEvaluation | dg.AssetCheckResult) -> tuple[bool, dg.AssetCheckSeverity, set[str]]:

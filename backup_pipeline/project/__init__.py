@@ -7,6 +7,5 @@ Project: `stores` opens the vault and its copies.
 from __future__ import annotations
 
 from backup_pipeline.project.project import Broken, Listed, Project, SystemStatus
-from backup_pipeline.project.revision import git_revision
 
-__all__ = ["Broken", "Listed", "Project", "SystemStatus", "git_revision"]
+__all__ = ["Broken", "Listed", "Project", "SystemStatus"]

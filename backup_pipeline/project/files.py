@@ -13,7 +13,6 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 
 if TYPE_CHECKING:
-    from backup_pipeline.checks.file_references import Outcome
     from backup_pipeline.project import Project
     from backup_pipeline.restore.files import FilesOrder, FilesPlan, FilesResult
 
@@ -21,52 +20,6 @@ if TYPE_CHECKING:
 def settings_of(project: Project, system: str) -> Mapping[str, FilesSettings]:
     """What the configuration says of a system's trees; nothing of a system that has left it."""
     return project.settings.systems[system].files if system in project.settings.systems else {}
-
-
-#: What `references` and `file_policy` say.
-FILE_CHECK_CODES = frozenset(
-    {
-        "file-missing",
-        "file-name-case",
-        "file-name-unicode",
-        "file-size-differs",
-        "file-content-differs",
-        "reference-left-out",
-        "reference-unreadable",
-        "orphan-files",
-        "file-reference-not-checked",
-        "file-digest-unknown",
-        "file-digest-of-several",
-        "more-files-missing",
-        "more-files-differ",
-        "reference-without-table",
-        "reference-without-column",
-        "reference-checks-nothing",
-        "reference-digest-unreadable",
-        "file-may-run",
-        "file-is-two-things",
-        "file-type",
-        "file-name-misleads",
-        "file-too-large",
-        "policy-not-checked",
-    }
-)
-
-
-def check_references(project: Project, manifest: Manifest, *, listener: Listener = silent) -> Outcome:
-    """Does every row of a backup find the files that it names?"""
-    from backup_pipeline.checks import file_references
-
-    settings = settings_of(project, manifest.system)
-    schema = project.vault.schema(manifest)
-    return file_references.check(project.vault, manifest, schema, settings, listener=listener)
-
-
-def check_policy(project: Project, manifest: Manifest) -> Outcome:
-    """Are the files of a backup what `types` and `max_size` say that they may be?"""
-    from backup_pipeline.checks import file_policy
-
-    return file_policy.check(project.vault, manifest, settings_of(project, manifest.system))
 
 
 def plan_restore_files(

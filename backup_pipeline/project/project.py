@@ -22,7 +22,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.overview import Broken, Listed, SystemStatus
-from backup_pipeline.project import diagnosing, expected, files, migrating, stores, trees
+from backup_pipeline.project import diagnosing, expected, files, health, migrating, stores, trees
 from backup_pipeline.project.diagnosing import diagnosed
 from backup_pipeline.project.revision import git_revision
 from backup_pipeline.project.thawing import ensure_readable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from backup_pipeline import reading
     from backup_pipeline.drill import DrillReport
+    from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.restore import RestorePlan, RestoreResult
 
 __all__ = ["Broken", "Listed", "Project", "SystemStatus"]
@@ -132,10 +133,13 @@ class Project:
         only: Iterable[str] = (),
         pending: tuple[str, ...] = (),
         listener: Listener = silent,
+        judged: Callable[[tuple[Outcome, ...]], None] = lambda _: None,
     ) -> Manifest:
+        """`judged` is told the checks of the backup, which are remembered beside it."""
         order = self._order(system, kind, full, tuple(only), pending)
         manifest = back_up(self.vault, self.source(system), order, listener=listener, clock=self.clock)
         self._remember_tables(system, manifest)
+        judged(health.judge(self, manifest))
         return manifest
 
     def export(
@@ -187,8 +191,6 @@ class Project:
                 full=full,
                 large_objects=chosen.large_objects,
             ),
-            expected_empty=chosen.expected_empty,
-            known=inventories.taken(self.settings.state_folder, system),
             migrations=state,
             findings=findings,
             git_revision=git_revision(self.settings.base),
@@ -222,11 +224,11 @@ class Project:
         return found
 
     def listed(self, system: str, identifier: str) -> Listed:
-        return overview.listed(self.vault, system, identifier)
+        return overview.listed(self.vault, system, identifier, health.acks(self, system))
 
     def survey(self, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
         """The backups of a system that can be listed, and those that are too damaged for it."""
-        whole, broken = overview.survey(self.vault, system)
+        whole, broken = overview.survey(self.vault, system, health.acks(self, system))
         return whole, tuple(
             replace(one, remedy=diagnosing.exact_remedy(self, system, one.remedy)) for one in broken
         )
@@ -248,6 +250,7 @@ class Project:
             self._settings_of(system),
             zone=self.settings.zone_of(system) if system in self.systems else self.settings.timezone,
             now=self.clock(),
+            rules=health.rules(self, system),
         )
 
     def _settings_of(self, system: str) -> SystemSettings | None:
@@ -288,12 +291,12 @@ class Project:
                     dict.fromkeys(self._remember(system, name, kind, found))
                 ),
             )
-            return diagnosing.exact(self, system, replace(report, findings=(*report.findings, *unkept)))
+            return health.accepted(self, system, replace(report, findings=(*report.findings, *unkept)))
         chosen = self.vault.resolve(system, identifier)
         trees = files.settings_of(self, system)
         report = verify(self.vault, system, chosen, quick=quick, trees=trees, listener=listener)
         unkept_one = self._remember(system, chosen, kind, report)
-        return diagnosing.exact(self, system, replace(report, findings=(*report.findings, *unkept_one)))
+        return health.accepted(self, system, replace(report, findings=(*report.findings, *unkept_one)))
 
     @diagnosed
     def drill(
@@ -338,7 +341,7 @@ class Project:
             result = replace(result, report=replace(result.report, findings=found))
         unkept = self._remember(system, chosen, "drill", result.report, seconds=result.recovery_seconds)
         report = replace(result.report, findings=(*result.report.findings, *unkept))
-        return replace(result, report=diagnosing.exact(self, system, report))
+        return replace(result, report=health.accepted(self, system, report))
 
     def _remember(
         self, system: str, identifier: str, kind: str, report: Report, *, seconds: float | None = None

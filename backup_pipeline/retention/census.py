@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from backup_pipeline.checks.chain import gaps
 from backup_pipeline.errors import Damaged, KeyMissing, NoBackup, NotFound
 from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline, outline_of
@@ -103,22 +104,22 @@ def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
             except NotFound:
                 continue  # somebody else is removing it at this moment
         census.systems[system] = tuple(found)
-        census.unreadable += _lost(vault, system)
+        census.unreadable += _lost(vault, system, found)
     return census
 
 
-def _lost(vault: Vault, system: str) -> Iterator[Unreadable]:
-    """Backups that are not there any more, and that nobody has said should not be."""
+def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreadable]:
+    """Backups that are not there any more, and that no record says were forgotten."""
     beheaded = vault.beheaded(system)
     for identifier in beheaded:
         yield Unreadable(system, identifier, "its manifest is gone")
-    try:
-        newest = keeping.newest(vault.store, system)
-    except Damaged:
-        return  # `verify` says so; the next backup writes it anew
-    if newest is None or newest.id in beheaded or newest.id in vault.ids(system):
-        return
-    if keeping.forgotten(vault.store, system, newest.id) is None:
+    there = vault.ids(system)
+    previous = dict.fromkeys(there) | {one.id: one.previous.id if one.previous else None for one in known}
+    for identifier in gaps(previous, keeping.forgotten_ids(vault.store, system)):
+        if identifier not in beheaded:
+            yield Unreadable(system, identifier, "a later backup follows it, and it is gone without a record")
+    newest = keeping.newest_gone(vault.store, system, (*there, *beheaded))
+    if newest is not None:
         yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
 
 

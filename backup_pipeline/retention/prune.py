@@ -301,20 +301,26 @@ def _report(
 
 
 def _frozen(work: _Work, plan: SystemPlan) -> Finding:
-    why = "; ".join(one.message for one in plan.frozen)
     if work.despite_anomaly:
+        why = "; ".join(one.message for one in plan.frozen)
         return Finding("info", "anomaly-accepted", f"{plan.system}: {why}; pruned all the same")
+    return frozen_finding(plan.system, plan.frozen)
+
+
+def frozen_finding(system: str, frozen: Sequence[Anomaly]) -> Finding:
+    """Also told by `status`: what stops a prune is wrong before the prune comes round."""
+    why = "; ".join(one.message for one in frozen)
     remedies = []
-    if any(one.of_the_clock for one in plan.frozen):
+    if any(one.of_the_clock for one in frozen):
         remedies.append("see whether this machine's clock is right")
-    if not all(one.of_the_clock for one in plan.frozen):
-        remedies.append(f"look at the newest backups (`backup-pipeline list {plan.system}`)")
+    if not all(one.of_the_clock for one in frozen):
+        remedies.append(f"look at the newest backups (`backup-pipeline list {system}`)")
     return Finding(
         "error",
         "prune-frozen",
-        f"nothing of {plan.system} is forgotten: {why}",
+        f"nothing of {system} is forgotten: {why}",
         remedy=f"{', and '.join(remedies)}. If all is as it should be: "
-        f"`backup-pipeline prune {plan.system} --despite-anomaly`, once",
+        f"`backup-pipeline prune {system} --despite-anomaly`, once",
     )
 
 

@@ -8,7 +8,7 @@ such a record is rubbish and no damage; the next prune sweeps it away.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
@@ -122,6 +122,18 @@ def newest(store: Store, system: str) -> Newest | None:
         return canonical.decode(Newest, read_all(store, key), what=key)
     except NotFound:
         return None
+
+
+def newest_gone(store: Store, system: str, there: Collection[str]) -> Link | None:
+    """The backup that was written last, where its whole folder is gone and no record says that it was forgotten: nothing
+    in the folder itself could be missed."""
+    try:
+        found = newest(store, system)
+    except Damaged:
+        return None  # `verify` says so; the next backup writes it anew
+    if found is None or found.id in there or forgotten(store, system, found.id) is not None:
+        return None
+    return Link(found.id, found.manifest_sha256)
 
 
 def accept(store: Store, system: str, accepted: Accepted) -> None:

@@ -26,6 +26,8 @@ MUTABLE = (
     "*/pin.json",
     "*/newest.json",
     "*/accepted.json",
+    "*/acks.json",
+    "*/acks.json.age",
     "lock.json",
     "garbage.json",
     "scrub.json",
@@ -127,6 +129,11 @@ def newest_key(system: str) -> str:
 def accepted_key(system: str) -> str:
     """shop/accepted.json — up to here somebody has looked at an anomaly and found it right"""
     return f"{system}/accepted.json"
+
+
+def acks_key(system: str) -> str:
+    """shop/acks.json — findings that a person accepted, and until when; encrypted in an encrypted vault"""
+    return f"{system}/acks.json"
 
 
 def drafts_prefix(system: str) -> str:

@@ -27,7 +27,6 @@ from backup_pipeline.errors import (
     AlreadyExists,
     ConfigError,
     Damaged,
-    KeyMissing,
     NoBackup,
     NotAllowed,
     NotFound,
@@ -43,7 +42,7 @@ from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.staging import is_bad_medium
-from backup_pipeline.vault import choosing, crypto, hidden, keeping, layout
+from backup_pipeline.vault import choosing, crypto, hidden, keeping, layout, private
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import Known
 from backup_pipeline.vault.objects import AGE, Objects, ObjectWriter, read_blocks, read_bytes
@@ -411,10 +410,7 @@ class Vault:
     def remember(self, system: str, identifier: str, proof: Proof) -> None:
         key = layout.proof_key(system, identifier, proof.kind, backup_id(parse_timestamp(proof.at)))
         if self.encrypted:
-            assert self.keys is not None
-            details = crypto.encrypt(self.keys, canonical.encode(proof))
-            self.store.put(key + AGE, details, overwrite=True)
-            digest = hashlib.sha256(details).hexdigest()
+            digest = private.put(self, key, canonical.encode(proof))
             proof = replace(proof, findings=(), counted={}, details_sha256=digest)
         self.store.put(key, canonical.encode(proof), overwrite=True)
 
@@ -428,10 +424,8 @@ class Vault:
 
     def _proof(self, key: str, has_more: bool) -> Proof:
         told = canonical.decode(Proof, read_all(self.store, key), what=key)
-        if has_more and self.keys is not None and self.keys.can_open:
-            try:
-                data = crypto.decrypt(self.keys, read_all(self.store, key + AGE))
-                return canonical.decode(Proof, data, what=key + AGE)
-            except (Damaged, KeyMissing, NotFound):
-                return told  # the plain part is what counts; the rest is for people
-        return told
+        data = private.get(self, key) if has_more else None
+        try:
+            return told if data is None else canonical.decode(Proof, data, what=key + AGE)
+        except Damaged:
+            return told  # the plain part is what counts; the rest is for people

@@ -79,9 +79,10 @@ def test_what_a_new_backup_cannot_heal_is_not_sent_to_one(shop: Folder) -> None:
     (shop.path / "media" / "Ann").write_text("a picture of Ann")
     with (shop.path / "backup.yaml").open("a") as config:
         config.write("    files: {media: {path: ./media, refs: {customers.name: path}}}\n")
-    shop.backup()
+    assert shop.run("backup", "shop").code == 10
     assert shop.run("verify", "shop").code == 10
     (one,) = shop.run("status", "--json").document["data"]["systems"]
-    (failed,) = [finding for finding in one["findings"] if finding["code"] == "verify-failed"]
+    (failed,) = [finding for finding in one["findings"] if finding["severity"] == "error"]
+    assert failed["code"] == "file-missing", "one cause is told once"
     assert "restore … --files" in failed["remedy"]
     assert "--full" not in failed["remedy"]

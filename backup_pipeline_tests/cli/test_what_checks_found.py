@@ -27,9 +27,13 @@ def app(sqlite_file: MakeSqliteFile) -> Folder:
 
 
 def test_a_row_without_its_file_is_said_by_the_backup_that_stores_it(app: Folder) -> None:
-    shown = app.good("backup", "app").stdout
+    ended = app.run("--quiet", "backup", "app")
+    assert ended.code == 10, "a cron job reads nothing else"
+    shown = ended.stdout
     assert "ERROR file-missing" in shown
     assert "gone.txt" in shown
     assert app.good("list", "app").stdout.count("full") == 1, "the backup is made all the same"
-    told = json.loads(app.good("backup", "app", "--json").stdout)
+    assert "FAILED" in app.good("list", "app").stdout
+    told = json.loads(app.run("backup", "app", "--json").stdout)
+    assert (told["ok"], told["data"]["backup"]["errors"]) == (False, 1)
     assert "file-missing" in {finding["code"] for finding in told["data"]["findings"]}

@@ -19,7 +19,7 @@ from backup_pipeline_tests.orchestration.conftest import Failure, Impatient, Sho
 
 ORDERS = Key(["shop", "tables", "main.orders"])
 MANIFEST = naming.PLAIN.manifest_key("shop")
-CHECKS = {"complete", "integrity", "row_counts", "foreign_keys", "schema_drift", "fresh", "proven"}
+CHECKS = {"complete", "integrity", "row_counts", "foreign_keys", "schema_drift", "verdict", "fresh", "proven"}
 
 
 def recorded(instance: dg.DagsterInstance, key: Key) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_the_version_of_a_table_changes_with_its_rows_only(shop: Shop, instance:
     assert {name for name in first if first[name] != second[name]} == {"main.orders"}
 
 
-def test_all_seven_checks_are_evaluated(shop: Shop, instance: dg.DagsterInstance) -> None:
+def test_all_eight_checks_are_evaluated(shop: Shop, instance: dg.DagsterInstance) -> None:
     found = evaluations(shop.run(instance))
     assert set(found) == CHECKS
     failed = {name for name, one in found.items() if not one.passed}
@@ -168,16 +168,17 @@ def test_a_table_that_is_gone_is_missed_in_the_backup_of_all_that_is_there(
     assert (len(manifest.tables), [tree.files for tree in manifest.files]) == (3, [1])
     assert recorded(instance, MANIFEST)["backup"] == backup
     assert shop.project.copy("second").ids("shop")[-1] == backup
-    complete = evaluations(result)["complete"]
-    assert not complete.passed
-    assert complete.severity is dg.AssetCheckSeverity.ERROR
-    assert "main.orders" in (complete.description or "")
+    drift = evaluations(result)["schema_drift"]
+    assert not drift.passed
+    assert drift.severity is dg.AssetCheckSeverity.ERROR
+    assert "main.orders" in (drift.description or "")
+    assert not result.success
     made = {event.asset_key for event in result.get_asset_materialization_events()}
     assert ORDERS not in made
     assert Key(["shop", "tables", "main.customers"]) in made
     # The list of tables was renewed: the graph does not have it any more.
     assert ORDERS not in shop.job().asset_layer.executable_asset_keys
-    assert evaluations(shop.run(instance))["complete"].passed
+    assert not evaluations(shop.run(instance))["verdict"].passed, "told until it is accepted"
 
 
 def test_a_table_that_is_gone_fails_a_run_without_the_manifest(
@@ -215,17 +216,19 @@ def test_what_is_excluded_is_named(shop: Shop, instance: dg.DagsterInstance) -> 
     assert "main.empty" in table.records[0].data["what"]
 
 
-def test_rows_that_are_gone_and_changed_definitions_are_warnings(
+def test_rows_that_are_gone_fail_the_run_and_a_changed_definition_is_a_warning(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
     assert shop.run(instance).success
     shop.sql('DELETE FROM "order items"; ALTER TABLE orders ADD COLUMN note TEXT')
     result = shop.run(instance)
-    assert result.success
+    assert not result.success, "a green run would say that all is well"
     found = evaluations(result)
-    for name in ("row_counts", "schema_drift"):
-        assert not found[name].passed, name
-        assert found[name].severity is dg.AssetCheckSeverity.WARN
+    assert not found["row_counts"].passed
+    assert found["row_counts"].severity is dg.AssetCheckSeverity.ERROR
+    assert not found["verdict"].passed
+    assert not found["schema_drift"].passed
+    assert found["schema_drift"].severity is dg.AssetCheckSeverity.WARN
     assert "order items" in found["row_counts"].description
     assert "note" in str(found["schema_drift"].metadata["findings"].value)
 

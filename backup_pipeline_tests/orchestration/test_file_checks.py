@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import dagster as dg
 
+from backup_pipeline.health.file_checks import judge_files
+from backup_pipeline.orchestration.asset_checks import FILES, result
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.orchestration.judging_files import FILES, judge_files
 from backup_pipeline.project import Project
 from backup_pipeline_tests.harness.handmade_files import tree_of_entries, with_contents
 from backup_pipeline_tests.orchestration.conftest import Shop
@@ -37,20 +38,20 @@ def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
     entries, packs = with_contents(project.vault, {"Ada": b"a" * 200, "other": b"b"})
     entries = [replace(one, media="text/plain") for one in entries]
     manifest = replace(manifest, files=(tree_of_entries(project.vault, entries, packs=packs),))
-    taken, references, policy = judge_files(project, manifest)
+    taken, references, policy = judge_files(project.vault, manifest, project.system("shop").files)
     assert (taken.name, taken.passed, taken.counted["files"]) == ("files", True, 2)
     assert (references.name, references.is_error) == ("references", True)
     assert "1 value of customers.name" in references.description
     assert [note.code for note in references.notes] == ["orphan-files"]
-    result = references.result(dg.AssetKey(["shop", "manifest"]))
-    assert result.metadata["checked_dangling_files"] == dg.MetadataValue.int(1)
-    assert result.metadata["checked_orphan_files"] == dg.MetadataValue.int(1)
+    shown = result(references, dg.AssetKey(["shop", "manifest"]))
+    assert shown.metadata["checked_dangling_files"] == dg.MetadataValue.int(1)
+    assert shown.metadata["checked_orphan_files"] == dg.MetadataValue.int(1)
     assert (policy.name, policy.passed, policy.is_error) == ("file_policy", False, False)
     assert policy.counted["text_plain_bytes"] == 201
 
 
 def test_a_system_without_trees_is_not_asked(shop: Shop) -> None:
-    assert judge_files(shop.project, shop.project.backup("shop")) == ()
+    assert judge_files(shop.project.vault, shop.project.backup("shop"), {}) == ()
 
 
 def test_the_job_records_them_with_every_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
@@ -75,13 +76,15 @@ def test_the_job_records_them_with_every_backup(shop: Shop, instance: dg.Dagster
 def test_a_degraded_backup_is_said_and_copied_all_the_same(shop: Shop, instance: dg.DagsterInstance) -> None:
     media = shop.folder / "media"
     media.mkdir()
-    (media / "Ada").write_text("plain")
+    for name in ("Ada", "Grace"):
+        (media / name).write_text("plain")
     shop.configure(SETTINGS)
     shop.project.inventory("shop")
     assert shop.run(instance).success
-    (media / "Ada").unlink()
+    for name in ("Ada", "Grace"):
+        (media / name).unlink()
     result = shop.run(instance)
-    assert result.success
+    assert not result.success, "the run of a backup with an error fails, after its copies"
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert not found["files"].passed
     assert found["files"].severity == dg.AssetCheckSeverity.ERROR

@@ -71,6 +71,7 @@ def test_the_graph_of_a_system(shop: Shop) -> None:
         ("row_counts", False),
         ("foreign_keys", False),
         ("schema_drift", False),
+        ("verdict", False),
         ("fresh", False),
         ("proven", False),
         ("storage", False),

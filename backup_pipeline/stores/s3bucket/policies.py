@@ -22,7 +22,15 @@ TLS_ONLY = "BackupPipelineTlsOnly"
 #: Never overwritten by a writer.
 _ONCE = ("objects/*", "*/manifest.json*", "*/outline.json*", "*/forgotten/*")
 #: What the pruner writes beside what it deletes.
-_PRUNER_WRITES = ("*/forgotten/*", "*/accepted.json", "*/lock.json", "lock.json", "garbage.json")
+_PRUNER_WRITES = (
+    "*/forgotten/*",
+    "*/accepted.json",
+    "*/acks.json",
+    "*/acks.json.age",
+    "*/lock.json",
+    "lock.json",
+    "garbage.json",
+)
 
 
 def tls_statement(wanted: Wanted) -> dict[str, Any]:

@@ -8,47 +8,79 @@ size. None of them blocks: a backup that lacks a file is degraded, and a copy of
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
-from backup_pipeline.checks import asked
+from backup_pipeline.checks import asked, file_policy, file_references
+from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError
+from backup_pipeline.health.losses import OF_TREES, Losses, subject
+from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.orchestration.asset_checks import CheckText, Outcome
-from backup_pipeline.project import Project, files
+from backup_pipeline.model.progress import silent
+from backup_pipeline.vault.vault import Vault
 
-#: Of systems that have file trees; evaluated in the step that commits the backup.
-FILES = (
-    CheckText("files", "Every file of the trees is in the backup, as it was at one moment."),
-    CheckText(
-        "references", "Every row that names a file finds it in the same backup, as the row says it is."
-    ),
-    CheckText("file_policy", "No file is larger, of another type or under another name than it may be."),
+#: What `references` and `file_policy` say.
+FILE_CHECK_CODES = frozenset(
+    {
+        "file-missing",
+        "file-name-case",
+        "file-name-unicode",
+        "file-size-differs",
+        "file-content-differs",
+        "reference-left-out",
+        "reference-unreadable",
+        "orphan-files",
+        "file-reference-not-checked",
+        "file-digest-unknown",
+        "file-digest-of-several",
+        "more-files-missing",
+        "more-files-differ",
+        "reference-without-table",
+        "reference-without-column",
+        "reference-checks-nothing",
+        "reference-digest-unreadable",
+        "file-may-run",
+        "file-is-two-things",
+        "file-type",
+        "file-name-misleads",
+        "file-too-large",
+        "policy-not-checked",
+    }
 )
+_LOCKED = "not looked at for want of the key: `verify` and the drill do that"
+
+Trees = Mapping[str, FilesSettings]
 
 
-def file_checks(project: Project, system: str) -> tuple[CheckText, ...]:
-    return FILES if files.settings_of(project, system) else ()
-
-
-def judge_files(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
-    """In the order of FILES; nothing of a system without file trees."""
-    if not file_checks(project, manifest.system):
+def judge_files(
+    vault: Vault, manifest: Manifest, trees: Trees, lost: Losses | None = None
+) -> tuple[Outcome, ...]:
+    """files, references, file_policy; nothing of a system without file trees."""
+    if not trees:
         return ()
-    if not project.vault.can_open:
-        note = "not looked at for want of the key: `verify` and the drill do that"
-        references = Outcome("references", _impossible(manifest), good=note)
-        return _taken(manifest), references, Outcome("file_policy", good=note)
-    return _taken(manifest), _references(project, manifest), _policy(project, manifest)
+    taken = _taken(manifest, lost or Losses())
+    if not vault.can_open:
+        references = Outcome("references", _impossible(manifest), good=_LOCKED)
+        return taken, references, Outcome("file_policy", good=_LOCKED)
+    return taken, _references(vault, manifest, trees), _policy(vault, manifest, trees)
 
 
 def is_about_files(finding: Finding) -> bool:
     """What these two checks say, where a full verification said it as well."""
-    return finding.code in files.FILE_CHECK_CODES
+    return finding.code in FILE_CHECK_CODES
 
 
-def _taken(manifest: Manifest) -> Outcome:
-    """What the backup itself had to say of its trees."""
-    found = tuple(one for one in manifest.findings if one.tree is not None and one.code not in asked.CODES)
+def _taken(manifest: Manifest, lost: Losses) -> Outcome:
+    """What the backup itself had to say of its trees, and what they lost since an earlier one."""
+    shrunk = tuple(one for one in lost.findings if one.code in OF_TREES)
+    known = {(one.code, subject(one)) for one in shrunk}
+    own = (
+        one
+        for one in manifest.findings
+        if one.tree is not None and one.code not in asked.CODES and (one.code, subject(one)) not in known
+    )
+    found = (*own, *shrunk)
     trees = manifest.files
     counted = {
         "files": sum(tree.files for tree in trees),
@@ -61,10 +93,10 @@ def _taken(manifest: Manifest) -> Outcome:
     return Outcome("files", tuple(one for one in found if one not in notes), counted, good=good, notes=notes)
 
 
-def _references(project: Project, manifest: Manifest) -> Outcome:
+def _references(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
     began = time.monotonic()
     try:
-        found = files.check_references(project, manifest)
+        found = file_references.check(vault, manifest, vault.schema(manifest), trees, listener=silent)
     except BackupError as error:
         return _failed("references", error, began)
     notes = tuple(one for one in found.findings if one.severity == "info")
@@ -73,7 +105,7 @@ def _references(project: Project, manifest: Manifest) -> Outcome:
     count = found.counted.get("file_values", 0)
     good = f"{count:,} values find their files"
     if not count:
-        some = any(tree.refs for tree in files.settings_of(project, manifest.system).values())
+        some = any(tree.refs for tree in trees.values())
         good = "no row names a file yet" if some else "no column is said to name files (`refs:`)"
     return Outcome("references", bad, found.counted, time.monotonic() - began, good, notes)
 
@@ -83,10 +115,10 @@ def _impossible(manifest: Manifest) -> tuple[Finding, ...]:
     return tuple(one for one in manifest.findings if one.code in asked.CODES)
 
 
-def _policy(project: Project, manifest: Manifest) -> Outcome:
+def _policy(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
     began = time.monotonic()
     try:
-        found = files.check_policy(project, manifest)
+        found = file_policy.check(vault, manifest, trees)
     except BackupError as error:
         return _failed("file_policy", error, began)
     notes = tuple(one for one in found.findings if one.severity == "info")

@@ -1,0 +1,95 @@
+"""Findings that a person accepted: `ack SYSTEM CODE`. An accepted finding is shown as information, with the reason.
+
+The record lies in the vault, so that every host that looks at the vault knows it. An ack covers what was wrong when it
+was given: the same code on another table is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from backup_pipeline.errors import Damaged
+from backup_pipeline.health.losses import subject
+from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.model.keeping import Ack, Acks
+from backup_pipeline.vault import layout, private
+from backup_pipeline.vault.vault import Vault
+
+
+def read(vault: Vault, system: str, now: datetime) -> tuple[Ack, ...]:
+    """Those that hold now. A record that cannot be read accepts nothing: what is wrong is then told."""
+    data = private.get(vault, layout.acks_key(system))
+    if data is None:
+        return ()
+    try:
+        found = canonical.decode(Acks, data, what=layout.acks_key(system)).acks
+    except Damaged:
+        return ()
+    return tuple(one for one in found if not one.until or now < parse_timestamp(one.until))
+
+
+def accept(
+    vault: Vault,
+    system: str,
+    code: str,
+    about: Iterable[str],
+    *,
+    now: datetime,
+    until: datetime | None = None,
+    because: str = "",
+) -> Ack:
+    """Written over the acks of the same code; those that have ended are dropped."""
+    made = Ack(
+        code,
+        timestamp(now),
+        tuple(sorted(set(about))) or ("",),
+        timestamp(until) if until else "",
+        because,
+    )
+    _write(vault, system, (*(one for one in read(vault, system, now) if one.code != code), made))
+    return made
+
+
+def withdraw(vault: Vault, system: str, code: str, now: datetime) -> bool:
+    """False where nothing of that code was accepted."""
+    held = read(vault, system, now)
+    kept = tuple(one for one in held if one.code != code)
+    if len(kept) < len(held):
+        _write(vault, system, kept)
+    return len(kept) < len(held)
+
+
+def _write(vault: Vault, system: str, acks: tuple[Ack, ...]) -> None:
+    private.put(vault, layout.acks_key(system), canonical.encode(Acks(acks)))
+
+
+def covering(finding: Finding, acks: Sequence[Ack]) -> Ack | None:
+    return next((one for one in acks if one.code == finding.code and subject(finding) in one.about), None)
+
+
+def applied(findings: Iterable[Finding], acks: Sequence[Ack]) -> tuple[Finding, ...]:
+    """The same findings; those that are accepted are information, and say so."""
+    return tuple(_as_accepted(one, covering(one, acks)) for one in findings)
+
+
+def _as_accepted(finding: Finding, ack: Ack | None) -> Finding:
+    if ack is None or finding.severity == "info":
+        return finding
+    until = f" until {ack.until[:16].replace('T', ' ')} UTC" if ack.until else ""
+    because = f": {ack.because}" if ack.because else ""
+    return replace(finding, severity="info", message=f"{finding.message} (accepted{until}{because})")
+
+
+def to_outcome(outcome: Outcome, acks: Sequence[Ack]) -> Outcome:
+    """Accepted findings are notes of a check: they do not fail it."""
+    after = applied(outcome.findings, acks)
+    accepted = tuple(new for old, new in zip(outcome.findings, after, strict=True) if new is not old)
+    if not accepted:
+        return outcome
+    rest = tuple(one for one in after if one not in accepted)
+    return replace(outcome, findings=rest, notes=(*outcome.notes, *accepted))

@@ -1,0 +1,275 @@
+"""The checks of a fresh backup. Every way to make one (CLI, Python, schedule, UI) runs them, and all remember the same.
+
+Two proofs are kept beside the backup: `verify` speaks of the bytes in this vault; `judged` speaks of the content, and
+carries what is still wrong to the judgement of the next backup.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from backup_pipeline.checks.drift import drift
+from backup_pipeline.checks.remembering import remember
+from backup_pipeline.checks.verify import verify
+from backup_pipeline.config.trees import FilesSettings
+from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
+from backup_pipeline.health import accepting
+from backup_pipeline.health.file_checks import is_about_files, judge_files
+from backup_pipeline.health.losses import OF_ROWS, OF_TREES, REMOVED, Losses, losses
+from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Manifest, Proof
+from backup_pipeline.vault.vault import Vault
+
+#: Up to this size every row is counted and every reference followed at once. Above it the bytes are hashed, and the
+#: rest is left to `verify` and to the drill: a nightly backup must not take as long again to be looked at.
+FULL_LOOK_UP_TO = 512 * 2**20
+#: The kind of the proof.
+JUDGED = "judged"
+#: Full backups before this one that are asked for a judgement.
+LOOK_BACK = 5
+#: Before the count of what a table or tree had, in the proof.
+_HAD = "had "
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the configuration says of a system, as far as its backups are judged by it."""
+
+    trees: Mapping[str, FilesSettings] = field(default_factory=dict)
+    expected_empty: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The full backup before this one that was judged last, and what was wrong then."""
+
+    manifest: Manifest | None = None
+    losses: Losses = field(default_factory=Losses)
+
+
+def judge(vault: Vault, manifest: Manifest, wanted: Wanted, *, now: datetime) -> tuple[Outcome, ...]:
+    """complete, integrity, row_counts, foreign_keys, schema_drift; with file trees also files, references, file_policy.
+    The outcome is remembered beside the backup."""
+    # A host that has only public keys cannot read back what it wrote; where the identity is, `verify` and drills do.
+    locked = not vault.can_open
+    quick = locked or manifest.bytes > FULL_LOOK_UP_TO
+    report = verify(vault, manifest.system, manifest.id, quick=quick, trees=wanted.trees)
+    kind = "verify-quick" if quick else "verify"
+    unkept = remember(vault, manifest.system, manifest.id, kind, report, now=now)
+    acks = accepting.read(vault, manifest.system, now)
+    before = reference(vault, manifest)
+    lost = losses(manifest, before.manifest, before.losses, wanted.expected_empty)
+    why = "for want of the key" if locked else f"being over {FULL_LOOK_UP_TO // 2**20} MiB"
+    note = f"not read again, {why}: `verify` and the drill do that" if quick else ""
+    outcomes = (
+        *_of_content(vault, manifest, report, lost, unkept, note),
+        _drift(vault, manifest, before.manifest, lost),
+        *judge_files(vault, manifest, wanted.trees, lost),
+    )
+    for_good = [name for ack in acks if not ack.until for name in ack.about]
+    unkept = _remember(vault, manifest, outcomes, report, lost.without(for_good), now)
+    outcomes = (replace(outcomes[0], findings=(*outcomes[0].findings, *unkept)), *outcomes[1:])
+    return tuple(accepting.to_outcome(outcome, acks) for outcome in outcomes)
+
+
+def _of_content(
+    vault: Vault,
+    manifest: Manifest,
+    report: Report,
+    lost: Losses,
+    unkept: tuple[Finding, ...],
+    note: str,
+) -> tuple[Outcome, ...]:
+    findings = tuple(one for one in report.findings if not is_about_files(one))
+    rows = tuple(finding for finding in findings if _about_rows(finding))
+    found = tuple(dict.fromkeys((*findings, *manifest.findings)))
+    references = tuple(finding for finding in found if _about_references(finding))
+    # That some tables are not in a partial backup was asked for: worth showing, no reason to wake anyone.
+    expected = tuple(f for f in references if manifest.scope == "partial" and f.severity == "warning")
+    # Against the schema of the snapshot: the graph may know a table that is younger than this backup. A gap before this
+    # backup says nothing of its bytes: its copies are made.
+    missing = tuple(finding for finding in findings if finding.code in ("table-missing", "chain-broken"))
+    rest = tuple(
+        _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and not _about_references(f)
+    )
+    return (
+        _complete(manifest, missing),
+        Outcome(
+            "integrity",
+            (*rest, *_wrong_identity(vault, manifest), *unkept),
+            report.counted,
+            report.seconds,
+            f"{report.counted.get('objects', 0):,} objects are what the manifest says",
+        ),
+        Outcome(
+            "row_counts",
+            (*rows, *(one for one in lost.findings if one.code in OF_ROWS)),
+            {"rows": manifest.rows, "tables": len(manifest.tables)},
+            good="; ".join(filter(None, (f"{manifest.rows:,} rows in {len(manifest.tables)} tables", note))),
+        ),
+        Outcome(
+            "foreign_keys",
+            tuple(finding for finding in references if finding not in expected),
+            {name: count for name, count in report.counted.items() if "reference" in name},
+            good=f"the database vouches for them; {note}" if note else "every reference finds its row",
+            notes=expected,
+        ),
+    )
+
+
+def _whole_all_the_same(finding: Finding) -> Finding:
+    """After a change of keys, what did not change lies under the old one, and its bytes are right: `rekey` is due, but
+    the backup is to be copied tonight as well."""
+    return replace(finding, severity="warning") if finding.code == KeyMissing.code else finding
+
+
+def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
+    """This host has an identity, and the identity does not open the manifest that it wrote a moment ago."""
+    if not vault.encrypted or not vault.can_open:
+        return ()
+    try:
+        vault.without_memory().manifest_bytes(manifest.system, manifest.id)
+    except KeyMissing as error:
+        return (Finding("error", "identity-wrong", error.message, remedy=error.remedy),)
+    except (Damaged, NotFound):
+        pass  # the verification says so
+    return ()
+
+
+def _about_rows(finding: Finding) -> bool:
+    return finding.code.startswith("row-")
+
+
+def _about_references(finding: Finding) -> bool:
+    if is_about_files(finding):
+        return False
+    return "reference" in finding.code or "foreign-key" in finding.code
+
+
+def reference(vault: Vault, manifest: Manifest) -> Reference:
+    """A backup that no process judged (its run was killed) does not interrupt the memory of what is wrong."""
+    first, looked = None, 0
+    for identifier in reversed(vault.ids(manifest.system)):
+        if identifier >= manifest.id:
+            continue
+        try:
+            found = vault.manifest(manifest.system, identifier)
+        except (Damaged, KeyMissing):
+            continue  # `status` and `verify` name it; a good backup does not fail for the one before it
+        if found.scope != "full":
+            continue
+        first = first or found
+        proof = latest(vault.proofs(manifest.system, identifier), JUDGED)
+        if proof is not None:
+            return Reference(found, _known(proof))
+        looked += 1
+        if looked == LOOK_BACK:
+            break
+    return Reference(first)
+
+
+def latest(proofs: tuple[Proof, ...], kind: str) -> Proof | None:
+    return next((proof for proof in reversed(proofs) if proof.kind == kind), None)
+
+
+def _known(proof: Proof) -> Losses:
+    had = {name.removeprefix(_HAD): n for name, n in proof.counted.items() if name.startswith(_HAD)}
+    return Losses(proof.findings, had)
+
+
+def _remember(
+    vault: Vault,
+    manifest: Manifest,
+    outcomes: tuple[Outcome, ...],
+    verified: Report,
+    lost: Losses,
+    now: datetime,
+) -> tuple[Finding, ...]:
+    """What the verification found is in its own proof: it speaks of the bytes here, this one of the content."""
+    bad = (one for outcome in outcomes for one in outcome.findings if one.severity != "info")
+    found = tuple(one for one in dict.fromkeys(bad) if _is_ours(one, verified, manifest))
+    counted = {
+        "rows": manifest.rows,
+        "tables": len(manifest.tables),
+        **{f"{_HAD}{name}": count for name, count in sorted(lost.had.items())},
+    }
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    report = Report(f"{manifest.system} {manifest.id}", found, counted, seconds)
+    return remember(vault, manifest.system, manifest.id, JUDGED, report, now=now)
+
+
+def _is_ours(finding: Finding, verified: Report, manifest: Manifest) -> bool:
+    if finding in manifest.findings or is_about_files(finding) or _about_references(finding):
+        return True
+    seen = verified.findings
+    return finding not in seen and replace(finding, severity="error") not in seen
+
+
+def _complete(manifest: Manifest, missing: tuple[Finding, ...]) -> Outcome:
+    own = tuple(
+        one for one in manifest.findings if not _about_references(one) and one.tree is None and not _old(one)
+    )
+    left_out = tuple(
+        Finding("info", "left-out", f"the {one.kind} {one.schema}.{one.name} is not in it: {one.reason}")
+        for one in manifest.left_out
+        if manifest.scope == "full"
+    )
+    return Outcome(
+        "complete",
+        (*missing, *own),
+        {"tables": len(manifest.tables), "left_out": len(manifest.left_out)},
+        good=_told(manifest),
+        notes=left_out,
+    )
+
+
+def _old(finding: Finding) -> bool:
+    """Earlier versions wrote this one into the manifest; `losses` finds it now."""
+    return finding.code == "table-became-empty"
+
+
+def _told(manifest: Manifest) -> str:
+    if manifest.scope == "partial":
+        return f"PARTIAL: the {len(manifest.tables)} tables that were asked for, and no other"
+    excluded = f"; {len(manifest.left_out)} left out on purpose" if manifest.left_out else ""
+    return f"all {len(manifest.tables)} tables{excluded}"
+
+
+def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Losses) -> Outcome:
+    """A table that is gone is an error, and stays one until it is accepted; every other change is told once."""
+    gone = tuple(one for one in lost.findings if one.code == REMOVED)
+    if before is None:
+        return Outcome("schema_drift", good="the first full backup: there is none to compare with")
+    began = time.monotonic()
+    good = f"as in {before.id}"
+    if before.schema.plain_sha256 == manifest.schema.plain_sha256:
+        return Outcome("schema_drift", gone, seconds=time.monotonic() - began, good=good)
+    try:
+        schemas = vault.schema(before), vault.schema(manifest)
+    except (KeyMissing, Damaged) as error:
+        if vault.can_open and isinstance(error, Damaged):
+            return Outcome("schema_drift", (*gone, _not_compared("error", before, error)))
+        note = _not_compared("info", before, error)
+        return Outcome("schema_drift", gone, good="not compared, for want of the key", notes=(note,))
+    named = {one.table for one in gone}
+    # An added column is worth no more than a word elsewhere; here it is what the check is for.
+    found = tuple(
+        replace(one, severity="warning") if one.severity == "info" else one
+        for one in drift(*schemas)
+        if not (one.code == REMOVED and one.table in named)
+    )
+    return Outcome("schema_drift", (*gone, *found), seconds=time.monotonic() - began, good=good)
+
+
+def _not_compared(severity: str, before: Manifest, error: BackupError) -> Finding:
+    message = f"the schema of {before.id} cannot be compared with: {error.message}"
+    if severity == "error":
+        return Finding("error", error.code, message, remedy=error.remedy)
+    return Finding("info", "not-compared", message)
+
+
+__all__ = ["JUDGED", "OF_TREES", "Wanted", "judge", "latest", "reference"]

@@ -1,0 +1,141 @@
+"""What is wrong with one backup, and with the history of a system, as far as the vault tells.
+
+Each finding stays until a later look mends it or a person accepts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from backup_pipeline.checks.chain import gaps
+from backup_pipeline.errors import ConfigError, KeyMissing
+from backup_pipeline.health import accepting
+from backup_pipeline.health.judging import JUDGED
+from backup_pipeline.health.losses import subject
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.keeping import Ack
+from backup_pipeline.model.manifest import Manifest, Proof
+from backup_pipeline.vault import keeping
+from backup_pipeline.vault.vault import Vault
+
+#: Warnings that stand until they are mended or accepted, because the backup may not hold what people think.
+STANDING = frozenset(
+    {
+        "table-became-empty",
+        "table-shrank",
+        "tree-empty",
+        "tree-shrank",
+        "migrations-unknown",
+        "migrations-unreadable",
+    }
+)
+
+
+def of_backup(
+    manifest: Manifest | None, proofs: Sequence[Proof], acks: Sequence[Ack], *, system: str, identifier: str
+) -> tuple[Finding, ...]:
+    """Every error and standing warning that the backup and the looks at it have told. `manifest`: None where this host
+    cannot open it; then the proofs say at least that something is wrong."""
+    last = _last_of_each(proofs)
+    judged = last.pop(JUDGED, None)
+    own = [] if manifest is None else list(manifest.findings)
+    own += [] if judged is None else list(judged.findings)
+    found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.code in STANDING]
+    if judged is not None and not judged.ok and not judged.findings:
+        found.append(_failed(JUDGED, judged, (), system, identifier))
+    known = {(one.code, subject(one)) for one in found}
+    for kind, proof in last.items():
+        if proof.ok:
+            continue
+        errors = [one for one in proof.findings if one.severity == "error"]
+        unknown = [one for one in errors if (one.code, subject(one)) not in known]
+        # One cause is told once: what the backup itself said is not said again of each look at it.
+        unaccepted = [one for one in unknown if accepting.covering(one, acks) is None]
+        if unaccepted or not errors:
+            found.append(_failed(kind, proof, unaccepted, system, identifier))
+            known |= {(one.code, subject(one)) for one in unaccepted}
+    return accepting.applied(found, acks)
+
+
+def _last_of_each(proofs: Sequence[Proof]) -> dict[str, Proof]:
+    """The last proof of each kind. A full verification covers a quick one that came before it."""
+    last = {proof.kind: proof for proof in proofs}
+    full, quick = last.get("verify"), last.get("verify-quick")
+    if full and quick and full.at > quick.at:
+        del last["verify-quick"]
+    return last
+
+
+def _failed(kind: str, proof: Proof, errors: Sequence[Finding], system: str, identifier: str) -> Finding:
+    first = errors[0] if errors else None
+    verb = "verify" if kind == JUDGED else kind.partition("-")[0]
+    # A new backup heals what was stored wrongly, and not what is wrong in the application.
+    remedy = (first.remedy if first else "") or (
+        f"`backup-pipeline backup {system} --full` makes a new backup for which everything is read again"
+    )
+    what = first.message if first else "this host cannot read what was found"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Finding(
+        "error",
+        f"{kind}-failed",
+        f"the last {verb} of {identifier} failed: {what}{more}",
+        remedy=f"`backup-pipeline {verb} {system} {identifier}` shows all of it; {remedy}",
+    )
+
+
+def not_verified(proofs: Sequence[Proof], system: str, identifier: str) -> Iterator[Finding]:
+    """A backup at which no process has looked is not known to be whole."""
+    if not any(proof.kind in (JUDGED, "verify", "verify-quick", "drill") for proof in proofs):
+        yield Finding(
+            "warning",
+            "not-verified",
+            f"no verification of {identifier} is known: the process that made it ended before it looked",
+            remedy=f"`backup-pipeline verify {system} {identifier}`",
+        )
+
+
+def manifest_of(vault: Vault, system: str, identifier: str) -> Manifest | None:
+    try:
+        return vault.manifest(system, identifier)
+    except (KeyMissing, ConfigError):
+        return None
+
+
+def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Backups that are gone and that no record says were forgotten. `previous`: of each backup that is there, the one
+    that it follows."""
+    beheaded = vault.beheaded(system)
+    for identifier in beheaded:
+        yield _lost(
+            "manifest-missing",
+            f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
+            system,
+            identifier,
+        )
+    missing = gaps(previous, keeping.forgotten_ids(vault.store, system))
+    for identifier in missing:
+        if identifier not in beheaded:
+            yield _lost(
+                "backup-missing",
+                f"{identifier} was a backup, a later one follows it, and it is gone without a record that it was forgotten",
+                system,
+                identifier,
+            )
+    newest = keeping.newest_gone(vault.store, system, (*vault.ids(system), *beheaded, *missing))
+    if newest is not None:
+        yield _lost(
+            "newest-missing",
+            f"{newest.id} was written last, and it is gone without a record that it was forgotten",
+            system,
+            newest.id,
+        )
+
+
+def _lost(code: str, message: str, system: str, identifier: str) -> Finding:
+    return Finding(
+        "error",
+        code,
+        message,
+        remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was deleted on purpose, "
+        f"`backup-pipeline forget {system} {identifier}` says so",
+    )
