@@ -13,7 +13,7 @@ from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, Object
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Baseline
 from backup_pipeline.vault import journal
-from backup_pipeline.vault.committing import missing
+from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 
 #: A table that none of the last so many backups holds is read anew; looking further costs more than it saves.

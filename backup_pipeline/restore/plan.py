@@ -101,7 +101,7 @@ class RestoreResult:
 
 def missing_objects(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
     """Before a byte is written: is every object there, and as long as it should be?"""
-    missing = [reference for reference in manifest.objects() if not vault.writer.holds(reference)]
+    missing = vault.presence.missing(manifest.objects())
     if not missing:
         return
     lost = {reference.sha256 for reference in missing}

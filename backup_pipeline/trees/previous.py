@@ -22,10 +22,10 @@ from backup_pipeline.model.manifest import FileImage, FileTree, ObjectRef
 from backup_pipeline.sources.files.base import Found
 from backup_pipeline.trees.contents import Contents, Spot
 from backup_pipeline.vault.blocks import image_objects
-from backup_pipeline.vault.committing import missing
 from backup_pipeline.vault.journal import TreeNote
 from backup_pipeline.vault.objects import ObjectWriter, read_blocks
 from backup_pipeline.vault.packs import BLOCK, LARGEST, TARGET
+from backup_pipeline.vault.presence import missing
 
 #: A pack of which less than this share is still needed is written anew.
 LIVE_SHARE = 0.5

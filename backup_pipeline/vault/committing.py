@@ -21,32 +21,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Protocol
 
 from backup_pipeline.errors import BackupError, Damaged, NotFound, StoreChanged, VaultBusy
 from backup_pipeline.model import canonical
 from backup_pipeline.model.keeping import Garbage
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout, lock
+from backup_pipeline.vault.presence import Stored, missing
 
 #: One longer than this is not waited for: its lock would be stale by then.
 PATIENCE = lock.STALE + 60.0
 POLL = 0.2
 #: How often it is looked whether all is there, when this process stood still meanwhile.
 TRIES = 3
-#: Above so many objects a listing is cheaper than a request for each, where requests cost.
-LIST_ABOVE = 500
-
-
-class Stored(Protocol):
-    """ObjectRef, OutlineObject."""
-
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def suffix(self) -> str: ...
 
 
 def read_garbage(store: Store) -> Garbage:
@@ -108,21 +95,3 @@ def _announce(store: Store, held: lock.Held, names: set[str]) -> None:
                 remedy="run the backup again when it is done",
             )
         time.sleep(POLL)
-
-
-def missing(store: Store, objects: Iterable[Stored]) -> list[Stored]:
-    """Those that are not there, or not as long as they should be."""
-    wanted = {f"{layout.OBJECTS}{one.sha256[:2]}/{one.sha256}{one.suffix}": one for one in objects}
-    if store.features.cheap_stat or len(wanted) <= LIST_ABOVE:
-        gone = []
-        for key, one in wanted.items():
-            stat = store.stat(key)
-            if stat is None or stat.size != one.size:
-                gone.append(one)
-        return gone
-    left = dict(wanted)
-    for stat in store.list(layout.OBJECTS):
-        found = left.get(stat.key)
-        if found is not None and found.size == stat.size:
-            del left[stat.key]
-    return list(left.values())

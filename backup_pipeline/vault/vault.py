@@ -46,6 +46,7 @@ from backup_pipeline.vault import choosing, crypto, hidden, keeping, layout, pri
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import Known
 from backup_pipeline.vault.objects import AGE, Objects, ObjectWriter, read_blocks, read_bytes
+from backup_pipeline.vault.presence import Presence
 
 #: Written after a manifest: where one of them is, there was one.
 _TRACES = frozenset({"manifest.json.sha256", "manifest.json.age.sha256", "proofs"})
@@ -67,14 +68,6 @@ class VaultInfo:
 @dataclass(frozen=True, slots=True)
 class _Linked:
     previous: Link | None = None
-
-
-def previous_of(data: bytes) -> Link | None:
-    """The link in a manifest, whatever else is in it. None also where it cannot be read: that is that one's trouble."""
-    try:
-        return canonical.decode(_Linked, data, what="a manifest").previous
-    except Damaged:
-        return None
 
 
 @dataclass(frozen=True)
@@ -189,6 +182,10 @@ class Vault:
     @cached_property
     def writer(self) -> ObjectWriter:
         return ObjectWriter(self.store, keys=self.keys, known=self.known)
+
+    @cached_property
+    def presence(self) -> Presence:
+        return Presence(self.store)
 
     # ── content
 
@@ -314,13 +311,14 @@ class Vault:
         return outline_of(self.manifest(system, identifier), self.link(system, identifier).sha256)
 
     def previous(self, system: str, identifier: str) -> Link | None:
-        """The link down; None also where it cannot be read."""
-        if self.encrypted:
-            try:
+        """The link down; None also where it cannot be read, whatever else is in it: that is that one's trouble."""
+        try:
+            if self.encrypted:
                 return self.outline(system, identifier).previous
-            except Damaged:
-                return None
-        return previous_of(self.stored_manifest(system, identifier))
+            data = self.stored_manifest(system, identifier)
+            return canonical.decode(_Linked, data, what="a manifest").previous
+        except Damaged:
+            return None
 
     def recover_text(self, system: str, identifier: str) -> bytes:
         """RECOVER.md with the commands for this very backup."""

@@ -24,7 +24,8 @@ from backup_pipeline.retention import sweep
 from backup_pipeline.retention.prune import PruneReport, Rules, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout, lock
-from backup_pipeline.vault.committing import committing, missing, read_garbage
+from backup_pipeline.vault.committing import committing, read_garbage
+from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.scripted import ScriptedSource
 

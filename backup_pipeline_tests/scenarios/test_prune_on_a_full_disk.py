@@ -17,7 +17,7 @@ from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import VaultError
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault.committing import missing
+from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.scripted import ScriptedSource
 

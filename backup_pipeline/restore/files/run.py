@@ -237,8 +237,13 @@ def _missing(
 ) -> tuple[Finding, ...]:
     """Before a byte is written: is every pack there, and as long as it should be?"""
     found = []
-    for tree in trees:
-        missing = [ref for ref in (*tree.packs, *tree.blocks) if not vault.writer.holds(ref)]
+    chosen = tuple(trees)
+    gone = {
+        one.sha256
+        for one in vault.presence.missing(ref for tree in chosen for ref in (*tree.packs, *tree.blocks))
+    }
+    for tree in chosen:
+        missing = [ref for ref in (*tree.packs, *tree.blocks) if ref.sha256 in gone]
         if missing:
             what = "1 object" if len(missing) == 1 else f"{len(missing)} objects"
             found.append(
