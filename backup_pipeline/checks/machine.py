@@ -32,9 +32,8 @@ TOOLS = {"zstd": "apt-get install zstd", "sha256sum": "apt-get install coreutils
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the next backups may have to write, and the newest one that there is."""
+    """What there should be: the newest backup."""
 
-    bytes: int = 0
     newest: str | None = None
     #: There was a vault, and it is gone: told instead of looking at an empty place.
     lost: tuple[Finding, ...] = ()
@@ -48,10 +47,9 @@ def inspect_machine(
     vault: tuple[Finding, ...]
     if expected.lost:
         vault = expected.lost
-    elif folder is None:
-        vault = (*_far_vault(store, now), *_staging(state))
     else:
-        vault = (*_vault(store, folder, now), *_space(folder, expected.bytes))
+        vault = tuple(inspect_place(store, folder, now))
+        vault += () if folder is not None else tuple(_staging(state))
     findings = (
         *vault,
         *_clock(expected.newest, now),
@@ -64,6 +62,11 @@ def inspect_machine(
         {"checks": 5},
         seconds=time.monotonic() - began,
     )
+
+
+def inspect_place(store: Store, folder: Path | None, now: datetime) -> Iterator[Finding]:
+    """The vault, or a copy: whether it lets us in, and whether it can be written to."""
+    return _far_vault(store, now) if folder is None else _vault(store, folder, now)
 
 
 def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
@@ -153,22 +156,6 @@ def _probe(store: Store, now: datetime) -> Iterator[Finding]:
         yield Finding(
             "warning", "clock-skew", f"the vault's clock differs from this one by {skew:.0f} s", remedy=remedy
         )
-
-
-def _space(folder: Path, expected: int) -> Iterator[Finding]:
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    usage = shutil.disk_usage(place)
-    free = f"{usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.1f} GiB"
-    if usage.free < expected // 10:
-        message = f"the vault's disk has {free}; the databases are {expected / 2**30:.1f} GiB"
-        yield Finding("error", "disk-full", message, remedy="make room, or move the vault")
-    elif usage.free < expected or usage.free < usage.total // 20:
-        message = (
-            f"the vault's disk has {free}; the databases are {expected / 2**30:.1f} GiB before compression"
-        )
-        yield Finding("warning", "disk-low", message, remedy="make room before the next full backup needs it")
-    else:
-        yield Finding("info", "disk", f"the vault's disk has {free}")
 
 
 def _clock(newest: str | None, now: datetime) -> Iterator[Finding]:

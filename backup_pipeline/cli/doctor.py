@@ -38,7 +38,7 @@ class Examination:
 def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all.
 
-    The vault (a probe is written and removed), its disk, the clock, the tools; of each database whether it answers,
+    The vault and its copies (a probe is written and removed), their disks, the clock, the tools; of each database whether it answers,
     which rights are missing (with the GRANTs, ready to paste), and what cannot be copied faithfully; of each address under
     `alerts:` whether its server answers (no message is sent). Exit code 14 when a finding is an error.
     """

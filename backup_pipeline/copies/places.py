@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
+from backup_pipeline.checks.machine import inspect_place
 from backup_pipeline.errors import BackupError, ConfigError, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores.base import read_all
@@ -43,6 +46,7 @@ def look_at_places(
     copies: Iterable[tuple[str, Vault | BackupError]],
     *,
     folder_of: Callable[[Vault], Path | None],
+    now: datetime,
 ) -> Iterator[Finding]:
     """For the doctor: whether the copies can be reached, and whether they would survive the vault."""
     some = False
@@ -52,11 +56,7 @@ def look_at_places(
         if isinstance(copy, BackupError):
             yield _unreachable(name, copy)
             continue
-        try:
-            copy.store.stat(layout.VAULT)
-        except BackupError as error:
-            yield _unreachable(name, error)
-            continue
+        yield from _looked_at(name, copy, folder_of(copy), now)
         if home is not None and _disk(folder_of(copy)) == home:
             yield Finding(
                 "warning",
@@ -71,6 +71,21 @@ def look_at_places(
             "the backups lie in one place only",
             remedy="name another store under `copies:`; every backup is then brought there as well",
         )
+
+
+def _looked_at(name: str, copy: Vault, folder: Path | None, now: datetime) -> Iterator[Finding]:
+    """As the vault is looked at: a copy that can be reached and not written to fails tonight."""
+    for finding in inspect_place(copy.store, folder, now):
+        message = f"copy {name}: {finding.message}"
+        remedy = finding.remedy.replace("`vault:`", f"`copies: {name}:`")
+        if finding.code == "vault-new":
+            continue  # the first copy makes it
+        if finding.code in ("vault-unreachable", "vault-not-a-folder"):
+            yield Finding("error", "copy-unreachable", message, remedy=remedy)
+        elif finding.severity == "error":
+            yield Finding("error", "copy-not-writable", message, remedy=remedy)
+        else:
+            yield replace(finding, message=message)
 
 
 def _unreachable(name: str, error: BackupError) -> Finding:

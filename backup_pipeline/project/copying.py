@@ -249,7 +249,9 @@ def inspect(project: Project) -> Iterator[Finding]:
             except BackupError as error:
                 yield name, error
 
-    yield from look_at_places(project.vault, opened(), folder_of=lambda vault: folder_of(vault.store))
+    yield from look_at_places(
+        project.vault, opened(), folder_of=lambda vault: folder_of(vault.store), now=project.clock()
+    )
 
 
 def compare_with(project: Project, system: str, name: str) -> Comparison:

@@ -10,7 +10,7 @@ from backup_pipeline.checks import asked
 from backup_pipeline.errors import SourceError, VaultError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.selection import idle_patterns
-from backup_pipeline.project import diagnosing, keys, migrating, trees
+from backup_pipeline.project import diagnosing, keys, migrating, room, trees
 
 if TYPE_CHECKING:
     from backup_pipeline.project.project import Project
@@ -44,7 +44,7 @@ def _migrations(project: Project, system: str) -> Iterator[Finding]:
 def _asked(project: Project, system: str) -> Iterator[Finding]:
     """What the configuration asks for, and there is nothing of."""
     chosen, source = project.system(system), project.source(system)
-    found = source.inventory(chosen.selection).tables
+    found = project.inventory(system).tables
     names = [table.id for table in found]
     yield from idle_patterns(chosen.patterns, names)
     yield from asked.of_patterns(chosen, names)
@@ -69,16 +69,17 @@ def examine_machine(project: Project) -> Report:
     from backup_pipeline.project import copying
     from backup_pipeline.stores.opening import folder_of
 
-    known = [project.known_inventory(name) for name in project.systems]
     try:
         newest = max((id_ for name in project.systems for id_ in project.vault.ids(name)[-1:]), default=None)
     except VaultError:
         newest = None  # a store that cannot be reached is what the report is going to say
+    lost = diagnosing.lost_finding(project)
     report = inspect_machine(
         project.vault.store,
         folder_of(project.vault.store),
         project.settings.state_folder,
-        Expected(sum(one.bytes for one in known if one), newest, lost=diagnosing.lost_finding(project)),
+        Expected(newest, lost=lost),
         now=project.clock(),
     )
-    return replace(report, findings=(*report.findings, *keys.findings(project), *copying.inspect(project)))
+    more = (*keys.findings(project), *copying.inspect(project), *(() if lost else room.findings(project)))
+    return replace(report, findings=(*report.findings, *more))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -16,7 +17,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
-from backup_pipeline.sources.files.base import FileSource
+from backup_pipeline.sources.files.base import FileSource, Found
 from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.sources.files.unmatched import asked_of
 from backup_pipeline.trees import TreeOrder
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
     from backup_pipeline.config import Settings, StoreSettings, SystemSettings
     from backup_pipeline.project import Project
+
+
+#: Seconds that a look at a whole tree may take.
+MOMENT = 5.0
 
 
 def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
@@ -185,6 +190,19 @@ def export_tree(
     """One tree into the draft of an export that was told that trees follow; see `backup.export_tree`."""
     order = tree_order(project, system, name, full=full)
     return export_tree_into(project.vault, system, order, token=token, listener=listener, clock=project.clock)
+
+
+def measured(project: Project, system: str, name: str) -> int | None:
+    """Bytes of a tree; None where that takes more than a moment to find out, or cannot be."""
+    size, began = 0, time.monotonic()
+    try:
+        for found in open_tree(project.settings, project.system(system).files[name]).entries():
+            size += found.size if isinstance(found, Found) else 0
+            if time.monotonic() - began > MOMENT:
+                return None
+    except BackupError:
+        return None
+    return size
 
 
 #: What is said of a tree that is empty, or holds nothing of what was asked for.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BufferedReader, RawIOBase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import time
 from typing import Any, BinaryIO, TypeVar
 
@@ -192,12 +192,17 @@ class SftpStore:
         """Of the server's disk; a quota is not known to it. None where the server cannot tell."""
 
         async def ask(session: Session) -> Room | None:
-            try:
-                status = await session.client.statvfs(self._root or "/")
-            except (asyncssh.SFTPOpUnsupported, *MISSING):
-                return None
-            unit = status.frsize or status.bsize
-            return Room(status.bavail * unit, status.blocks * unit)
+            root = PurePosixPath(self._root or "/")
+            for place in (root, *root.parents):
+                try:
+                    status = await session.client.statvfs(str(place))
+                except asyncssh.SFTPOpUnsupported:
+                    return None
+                except MISSING:
+                    continue  # the first backup makes it
+                unit = status.frsize or status.bsize
+                return Room(status.bavail * unit, status.blocks * unit)
+            return None
 
         return self._do("cannot ask for the free space", ask)
 

@@ -32,20 +32,20 @@ def test_a_vault_that_is_fine_is_fine_and_stays_as_it_was(tmp_path: Path) -> Non
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     report = look(tmp_path / "vault")
     assert report.ok
-    assert codes(report) == {"disk"}
+    assert codes(report) == set()
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
 
 
 def test_a_vault_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
     report = look(tmp_path / "a" / "vault")
     assert report.ok
-    assert codes(report) == {"disk", "vault-new"}
+    assert codes(report) == {"vault-new"}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    assert codes(look(tmp_path)) == {"disk", "vault-foreign"}
+    assert codes(look(tmp_path)) == {"vault-foreign"}
 
 
 def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
@@ -73,11 +73,3 @@ def test_a_backup_from_the_future_is_named(tmp_path: Path) -> None:
     report = look(tmp_path / "vault", expected=Expected(newest=newest))
     assert not report.ok
     assert "clock-behind" in codes(report)
-
-
-@pytest.mark.parametrize(("times", "code"), [(2, "disk-low"), (20, "disk-full")])
-def test_a_disk_that_is_too_small_is_named(times: int, code: str, tmp_path: Path) -> None:
-    import shutil
-
-    free = shutil.disk_usage(tmp_path).free
-    assert code in codes(look(tmp_path / "vault", expected=Expected(bytes=free * times)))

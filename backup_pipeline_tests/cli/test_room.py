@@ -1,0 +1,127 @@
+"""`doctor` on real small disks: a backup that will not fit is an error today, and not tonight; in each copy as well."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.sftp_server import SftpServer
+from backup_pipeline_tests.harness.stores import S3Server
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+
+
+@contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def configure(folder: Folder, vault: str, *copies: str) -> None:
+    lines = [
+        f"vault: {vault}",
+        "copies:" if copies else "",
+        *(f"  c{n}: {one}" for n, one in enumerate(copies)),
+    ]
+    system = ["systems:", "  app:", "    database: sqlite:///app.db", ""]
+    (folder.path / "backup.yaml").write_text("\n".join([*lines, *system]))
+
+
+def told(folder: Folder) -> dict[str, dict[str, Any]]:
+    found = folder.run("doctor", "--json").document["data"]["machine"]["findings"]
+    return {one["code"]: one for one in found}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Folder:
+    """An application with 30 MB of rows that do not compress."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection, connection:
+        connection.execute("CREATE TABLE blob (id INTEGER PRIMARY KEY, data BLOB)")
+        connection.executemany(
+            "INSERT INTO blob (data) VALUES (?)", [(os.urandom(3_000_000),) for _ in range(10)]
+        )
+    return Folder(tmp_path, {})
+
+
+@root_only
+def test_a_vault_that_is_too_small_is_an_error_before_the_first_backup(app: Folder) -> None:
+    configure(app, "./disk/vault")
+    with small_disk(app.path / "disk", "size=2m"):
+        assert app.run("doctor").code == 14
+        full = told(app)["disk-full"]
+        assert "2.0 MiB of 2.0 MiB are free" in full["message"]
+        assert "28.6 MiB before compression" in full["message"]
+    with small_disk(app.path / "disk", "size=12m"):
+        app.good("doctor")
+        assert told(app)["disk-low"]["severity"] == "warning"
+    with small_disk(app.path / "disk", "size=90m,nr_inodes=100"):
+        assert app.run("doctor").code == 14
+        assert "more files can be made" in told(app)["inodes-low"]["message"]
+    app.good("doctor")
+    assert told(app)["disk"]["severity"] == "info"
+
+
+@root_only
+def test_a_full_copy_is_an_error_and_what_it_holds_already_needs_no_room(app: Folder) -> None:
+    configure(app, "./vault", "./disk/copy")
+    with small_disk(app.path / "disk", "size=40m"):
+        app.run("backup", "app")
+        configure(app, "./vault", "./disk/copy", "./other/copy")
+        with small_disk(app.path / "other", "size=20m"):
+            assert app.run("doctor").code == 14
+            full = told(app)["disk-full"]["message"]
+            assert "copy c1: 20.0 MiB of 20.0 MiB are free" in full
+            assert "copy c0" not in full, "the other copy has the backup, and needs what changes"
+
+
+@root_only
+def test_the_disk_of_a_server_is_asked(app: Folder, openssh: SftpServer) -> None:
+    folder = openssh.fresh()
+    keys = f"key_file: {openssh.key_file}, known_hosts: {openssh.known_hosts}"
+    url = f"sftp://{openssh.user}@127.0.0.1:{openssh.port}{folder}"
+    configure(app, "./vault", f"{{url: '{url}', {keys}}}")
+    with small_disk(folder.parent, "size=2m"):
+        assert app.run("doctor").code == 14
+        assert "copy c0: 2.0 MiB of 2.0 MiB are free (sftp://" in told(app)["disk-full"]["message"]
+
+
+def test_a_bucket_has_no_end_and_one_that_is_not_there_is_an_error(
+    app: Folder, moto_server: S3Server
+) -> None:
+    def bucket(name: str) -> str:
+        keys = "access_key_id: K, secret_access_key: S, region: us-east-1"
+        return f"{{url: 's3://{name}/p', endpoint: '{moto_server.endpoint}', {keys}}}"
+
+    configure(app, "./vault", bucket(moto_server.make_bucket()))
+    app.good("doctor")
+    assert "a bucket has no end" in told(app)["room-unknown"]["message"]
+    configure(app, "./vault", bucket("nowhere"))
+    assert app.run("doctor").code == 14
+    assert "copy c0: " in told(app)["copy-unreachable"]["message"]
+
+
+@root_only
+def test_a_copy_that_cannot_be_written_to_is_an_error_though_it_can_be_reached(app: Folder) -> None:
+    configure(app, "./vault", "./disk/copy")
+    with small_disk(app.path / "disk", "size=90m"):
+        app.good("backup", "app")
+        app.good("doctor")
+        subprocess.run(["mount", "-o", "remount,ro", str(app.path / "disk")], check=True)
+        assert app.run("doctor").code == 14
+        assert "copy c0: " in told(app)["copy-not-writable"]["message"]
