@@ -122,15 +122,14 @@ def _judge(together: Sequence[Place]) -> Iterator[Finding]:
     free, total = first.free or 0, first.total
     amount = sum((need for place in together for need in place.needs), Amount())
     names = " and ".join(place.name for place in together)
-    room = f"{names}: {size_of(free)} of {size_of(total)} are free ({first.address})"
-    by = "; ".join(dict.fromkeys(one for place in together for one in place.by))
+    needed = size_of(amount.least)
+    if amount.most > amount.least:
+        needed += f" to {size_of(amount.most)}"
     if unknown := dict.fromkeys(one for place in together for one in place.unknown):
         message = f"{names}: what the next backup of {', '.join(unknown)} needs is not known"
         yield Finding("info", "room-unknown", message)
-    needed = f"the next backups need about {size_of(amount.least)}"
-    if amount.most > amount.least:
-        needed = f"the next backups need {size_of(amount.least)} to {size_of(amount.most)}"
-    said = f"{room}; {needed}" + (f" ({by})" if by else "")
+    by = "; ".join(dict.fromkeys(one for place in together for one in place.by)) or "no backup is due"
+    said = f"{names}: {size_of(free)} of {size_of(total)} are free ({first.address}); the next backups need {needed} ({by})"
     remedy = "make room, keep less (`retention:`), or move it to a larger disk"
     if free < amount.least:
         yield Finding("error", "disk-full", said, remedy=remedy)

@@ -35,6 +35,8 @@ from backup_pipeline.errors import (
     StoreUnavailable,
     VaultError,
 )
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.stores import s3_advice
 from backup_pipeline.stores.attesting import Attestation
 from backup_pipeline.stores.base import AskedFeatures, Features, Stat, check_key
 from backup_pipeline.stores.options import StoreOptions
@@ -150,6 +152,9 @@ class S3Store:
         except StoreUnavailable as error:
             error.progressed = upload.progressed
             raise
+        except VaultError as error:
+            error.remedy = error.remedy or s3_advice.remedy_for(extra)
+            raise
         return str(answer.get("ETag", "")).strip('"'), aws and content.proven_by(answer)
 
     def _attributes(self, key: str) -> dict[str, Any]:
@@ -210,6 +215,10 @@ class S3Store:
     def delete(self, key: str) -> None:
         with failures(self._failed(f"cannot delete {key}")):
             self._connected().delete_object(Bucket=self.bucket, Key=self.prefix + check_key(key))
+
+    def advice(self) -> Iterator[Finding]:
+        """For the doctor: what a bucket refuses only when it matters."""
+        return s3_advice.advice(self, self._attributes(s3_advice.KEY), self._failed)
 
     def sweep(self) -> int:
         """Uploads that nobody goes on with, and what killed processes left in the staging folder."""

@@ -116,6 +116,19 @@ def test_a_bucket_has_no_end_and_one_that_is_not_there_is_an_error(
     assert "copy c0: " in told(app)["copy-unreachable"]["message"]
 
 
+def test_settings_that_a_bucket_refuses_are_found_before_the_backup(
+    app: Folder, moto_server: S3Server
+) -> None:
+    keys = "access_key_id: K, secret_access_key: S, region: us-east-1, object_lock_days: 3"
+    url = f"s3://{moto_server.make_bucket()}/p"
+    configure(app, f"{{url: '{url}', endpoint: '{moto_server.endpoint}', {keys}}}")
+    assert app.run("doctor").code == 14
+    assert "`object_lock_days:`" in told(app)["setting-refused"]["message"]
+    ended = app.run("backup", "app")
+    assert ended.code == 5
+    assert "may not take `object_lock_days:`" in ended.stderr
+
+
 @root_only
 def test_a_copy_that_cannot_be_written_to_is_an_error_though_it_can_be_reached(app: Folder) -> None:
     configure(app, "./vault", "./disk/copy")
