@@ -85,10 +85,9 @@ def _worst(done: Sequence[_Done]) -> BackupError | None:
     worst = unmade[0] if unmade else bad[0][1]
     if len(done) == 1:
         return worst
-    names = ", ".join(name for name, _ in bad)
+    told = "; ".join(f"{name}: {failure.message}" for name, failure in bad)
     return type(worst)(
-        f"{len(bad)} of {plural(len(done), 'backup')} did not go well ({names}): {worst.message}",
-        remedy=worst.remedy,
+        f"{len(bad)} of {plural(len(done), 'backup')} did not go well: {told}", remedy=worst.remedy
     )
 
 

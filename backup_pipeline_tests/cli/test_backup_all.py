@@ -45,7 +45,7 @@ def test_all_are_backed_up_and_the_worst_is_the_exit_code(three: Folder, *, reco
     ended = three.run("backup", "--all", "--json", *how)
     assert ended.code == SourceError.exit_code
     document = ended.document
-    assert document["error"]["message"].startswith("1 of 3 backups did not go well (gone): there is no file")
+    assert document["error"]["message"].startswith("1 of 3 backups did not go well: gone: there is no file")
     told = document["data"]
     assert [(one["system"], one["ok"]) for one in told] == [("blog", True), ("gone", False), ("shop", True)]
     assert told[1]["error"]["code"] == "source"

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from backup_pipeline import config
@@ -67,6 +68,18 @@ def test_where_the_media_folder_is_not_found_its_columns_are_a_comment(tmp_path:
     assert re.search(r'^    # +"docs_document.file": \{kind: path, sha1: ', text, re.MULTILINE)
     assert config.load(tmp_path / "backup.yaml", environ={}).system("blog").files == {}
     folder.good("backup", "blog", "--no-record")
+
+
+def test_uploads_of_django_are_found_on_postgresql_as_well(pg_database: str, tmp_path: Path) -> None:
+    with closing(psycopg2.connect(pg_database)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE django_migrations (id int, app text, name text); CREATE TABLE django_session (k text);"
+            "CREATE TABLE docs_document (id int PRIMARY KEY, file varchar(100), icon text, title varchar(100))"
+        )
+    (tmp_path / "media").mkdir()
+    Folder(tmp_path, {}).good("init", "--database", pg_database, "--system", "docs")
+    files = config.load(tmp_path / "backup.yaml", environ={}).system("docs").files
+    assert {name: set(tree.refs) for name, tree in files.items()} == {"media": {"docs_document.file"}}
 
 
 KEY = "w8n3gq7e2k0zb1m4v6c5x9a8s7d6"
