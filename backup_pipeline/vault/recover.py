@@ -272,6 +272,8 @@ def _finish(manifest: Manifest, schema: Schema) -> str:
         f" {str(state.is_called).lower()}) \\g /dev/null\n"
         for state in manifest.sequences
     ]
+    if schema.settings.get("public_schema") == "absent":
+        lines.append("DROP SCHEMA public;\n")
     return "".join([*lines, "ANALYZE;\n"])
 
 

@@ -268,6 +268,17 @@ def test_what_pg_dump_does_not_keep_either_is_no_difference(
     assert notes.keys() == {"public.child", "public.late_heir"}
 
 
+def test_a_database_without_a_public_schema_comes_back_without_one(
+    pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, tmp_path: Path
+) -> None:
+    source, target = make_pg_database(), make_pg_database()
+    run_sql(source, "CREATE SCHEMA app; CREATE TABLE app.t (x int); DROP SCHEMA public")
+    backed = backed_up(source, tmp_path / "vault")
+    assert run(backed, pg_server) == []
+    assert restore(backed.vault, backed.manifest, target).findings == ()
+    assert ask(target, "SELECT to_regnamespace('public'), to_regclass('app.t')") == [(None, "app.t")]
+
+
 def test_a_scratch_address_of_another_engine_is_refused(backed: Backed) -> None:
     with pytest.raises(ConfigError, match="the scratch server is sqlite"):
         drill(backed.vault, backed.manifest, scratch_url="sqlite:///x.db")

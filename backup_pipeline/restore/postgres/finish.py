@@ -66,6 +66,26 @@ def refresh_views(connection: Connection, views: Iterable[TableId]) -> int:
     return count
 
 
+def drop_public(connection: Connection, schema: Schema) -> tuple[Finding, ...]:
+    """A new database has a schema `public` that everybody may look into. One that was made without it gets it back by no
+    restore."""
+    if schema.settings.get("public_schema") != "absent":
+        return ()
+    try:
+        with savepoint(connection):
+            connection.execute("DROP SCHEMA IF EXISTS public")
+        return ()
+    except psycopg.Error as error:
+        return (
+            Finding(
+                "warning",
+                "public-schema-stays",
+                f"the database has a schema public, and the one that was backed up had none: {error.diag.message_primary}",
+                remedy="DROP SCHEMA public, as its owner, when nothing needs it",
+            ),
+        )
+
+
 def analyze(connection: Connection, tables: Iterable[TableId]) -> tuple[Finding, ...]:
     """Statistics. Not having them is slow and not wrong: a table that refuses is named and does not fail the restore."""
     refused: list[str] = []

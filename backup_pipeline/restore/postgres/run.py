@@ -269,6 +269,7 @@ def _finish(work: Work, connection: Connection, runner: Runner) -> None:
         finish.refresh_views(connection, finish.populated_views(work.prepared.schema))
         finish.set_sequences(connection, work.manifest.sequences)
         runner.run_later(work.prepared.encoding)
+        work.findings += finish.drop_public(connection, work.prepared.schema)
 
 
 # ── in parallel

@@ -197,6 +197,8 @@ def _settings(connection: connect.Connection) -> dict[str, str]:
         "database",
         "comment",
         "owner",
+        # Only where it was dropped or renamed: a new database has it, with rights for everybody.
+        "public_schema",
     )
     version = connection.server_version // 10000
     provider = "d.datlocprovider::text" if version >= 15 else "'c'"
@@ -204,7 +206,8 @@ def _settings(connection: connect.Connection) -> dict[str, str]:
     found = connect.row(
         connection,
         f"""SELECT pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, {provider}, {locale}, d.datname,
-                   pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_get_userbyid(d.datdba)
+                   pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_get_userbyid(d.datdba),
+                   CASE WHEN pg_catalog.to_regnamespace('public') IS NULL THEN 'absent' END
               FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()""",
     )
     return {name: cast(str, value) for name, value in zip(names, found, strict=True) if value is not None}
