@@ -189,9 +189,21 @@ def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Sh
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.STARTED
         assert str(os.getpid()) != run.tags[PROCESS_TAG].split(":")[-2]
+        # Executed again from the UI, it has the tags of the first one, and is alive in the daemon's process.
+        again = instance.create_run_for_job(
+            shop.job(),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={PROCESS_TAG: run.tags[PROCESS_TAG]},
+            parent_run_id=run.run_id,
+            root_run_id=run.run_id,
+        )
         assert bury_the_dead(instance) == 1
         assert bury_the_dead(instance) == 0
-        assert instance.get_runs()[0].status is dg.DagsterRunStatus.FAILURE
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        assert ended.status is dg.DagsterRunStatus.FAILURE
+        assert ended.remote_job_origin is not None, "the timeline shows it"
+        instance.delete_run(again.run_id)
         # A run that is alive (this process) stays.
         run_backup(shop.project, "shop", instance=instance)
         assert instance.get_runs()[0].status is dg.DagsterRunStatus.SUCCESS
