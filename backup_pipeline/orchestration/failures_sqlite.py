@@ -51,12 +51,13 @@ def last_failures(project: Project, system: str, environ: Mapping[str, str] | No
     home = home_on_this_machine(project, environ)
     if home is None:
         return acts.last_failures(settings, system, now)
-    known = {act.run for act in acts.of(settings, system, now - acts.LOOK_BACK) if act.run}
+    log = tuple(acts.of(settings, system, now - acts.LOOK_BACK))
+    known = {act.run for act in log if act.run}
     runs = [act for act in _runs(home, system) if act.run not in known]
     ticks = tuple(_ticks(home, system))
     failed = [act for act in ticks if not act.ok and act.at >= timestamp(now - acts.LOOK_BACK)]
     silent = _not_loaded(project, system, home, ticks, environ)
-    found = (*acts.last_failures(settings, system, now, runs), *failed, *silent)
+    found = (*acts.unmended((*log, *runs)), *failed, *silent)
     return tuple(act.redacted(settings.secrets) for act in found)
 
 
