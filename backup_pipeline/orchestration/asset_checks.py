@@ -108,7 +108,7 @@ def watch_checks(plan: SystemPlan) -> dg.AssetChecksDefinition:
     key = names.manifest_key(system)
 
     @dg.multi_asset_check(
-        name=names.of(f"{system}__watch"),
+        name=names.step(system, "watch"),
         specs=[text.dagster_spec(key) for text in WATCHED],
         can_subset=True,
         required_resource_keys={names.resource},

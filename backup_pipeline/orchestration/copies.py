@@ -128,7 +128,7 @@ def copied_checks(project: Project, plan: SystemPlan) -> tuple[dg.AssetChecksDef
         return ()
 
     @dg.multi_asset_check(
-        name=names.of(f"{system}__copied"),
+        name=names.step(system, "copied"),
         specs=[COPIED.dagster_spec(names.copy_key(system, name)) for name in copies],
         can_subset=True,
         required_resource_keys={names.resource},

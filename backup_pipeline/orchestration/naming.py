@@ -39,7 +39,7 @@ class Names:
             )
 
     def of(self, name: str) -> str:
-        """watch · team_a_watch — jobs, sensors, schedules, groups, pools, resources and ops"""
+        """watch · team_a_watch — jobs, sensors, schedules, groups, pools and resources"""
         return f"{self.prefix}_{name}" if self.prefix else name
 
     def key(self, *parts: str) -> dg.AssetKey:
@@ -133,21 +133,25 @@ class Names:
 
     # ── steps
 
+    def step(self, *parts: str) -> str:
+        """shop__read · team_a__shop__read — as Dagster calls the step of an asset"""
+        return self.key(*parts).to_python_identifier()
+
     def read_step(self, system: str) -> str:
-        """shop__read · team_a_shop__read"""
-        return self.of(f"{system}__read")
+        """shop__read"""
+        return self.step(system, "read")
 
     def tree_step(self, system: str, name: str) -> str:
         """shop__files__media"""
-        return self.tree_key(system, name).to_python_identifier()
+        return self.step(system, "files", name)
 
     def retention_step(self, system: str) -> str:
         """shop__retention"""
-        return self.retention_key(system).to_python_identifier()
+        return self.step(system, "retention")
 
     def drill_step(self, system: str) -> str:
         """shop__drill"""
-        return self.drill_key(system).to_python_identifier()
+        return self.step(system, "drill")
 
     # ── assets
 
