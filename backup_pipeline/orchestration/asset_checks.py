@@ -168,7 +168,7 @@ def judge_status(project: Project, system: str) -> tuple[Outcome, ...]:
     proof = tuple(finding for finding in status.findings if finding.code in _ABOUT_PROOF)
     fresh = tuple(finding for finding in status.findings if finding.code not in _ABOUT_PROOF)
     if status.latest is None:
-        proof = (*proof, *(finding for finding in fresh if finding.code == "no-backup"))
+        proof = (*proof, *(finding for finding in fresh if finding.code in ("no-backup", "vault-lost")))
     seconds = time.monotonic() - began
     latest = status.latest.id if status.latest else ""
     proven = (

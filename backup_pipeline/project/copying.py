@@ -18,7 +18,7 @@ from backup_pipeline.copies.standing import Standing, standing
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBackup, NotFound, VaultBusy
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.project import diagnosing, expected, reading_back, stores
+from backup_pipeline.project import expected, reading_back, stores
 from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.vault.vault import Vault
 
@@ -217,14 +217,7 @@ def with_copies(project: Project, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and of its copies."""
     found = standings(project, status.system)
     late = tuple(finding for one in found for finding in one.findings)
-    lost = () if status.backups else diagnosing.lost_finding(project, status.system)
-    # Of a vault that was lost, `backup` is the wrong remedy.
-    told = [one for one in status.findings if not (lost and one.code == "no-backup")]
-    return replace(
-        status,
-        copies=found,
-        findings=diagnosing.exact_findings(project, status.system, (*lost, *told, *late)),
-    )
+    return replace(status, copies=found, findings=(*status.findings, *late))
 
 
 def standing_of(project: Project, system: str, name: str) -> Standing:

@@ -20,6 +20,7 @@ from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from backup_pipeline.overview import SystemStatus
     from backup_pipeline.project import Project
 
 P = ParamSpec("P")
@@ -68,6 +69,13 @@ def lost_finding(project: Project, system: str | None = None) -> tuple[Finding, 
     except BackupError:
         return ()  # a place that does not answer is told by the verb itself
     return (Finding("error", "vault-lost", error.message, remedy=error.remedy),) if error else ()
+
+
+def of_status(project: Project, status: SystemStatus) -> SystemStatus:
+    lost = () if status.backups else lost_finding(project, status.system)
+    # Of a vault that was lost, `backup` is the wrong remedy.
+    told = [one for one in status.findings if not (lost and one.code == "no-backup")]
+    return replace(status, findings=exact_findings(project, status.system, (*lost, *told)))
 
 
 def explain(project: Project, system: str | None, error: BackupError, *, reading: bool) -> BackupError:

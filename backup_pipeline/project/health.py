@@ -26,7 +26,11 @@ def judge(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
 
     chosen = project.system(manifest.system)
     wanted = Wanted(chosen.files, chosen.expected_empty)
-    return judge_backup(project.vault, manifest, wanted, now=project.clock())
+    found = judge_backup(project.vault, manifest, wanted, now=project.clock())
+    return tuple(
+        replace(one, findings=diagnosing.exact_findings(project, manifest.system, one.findings))
+        for one in found
+    )
 
 
 def rules(project: Project, system: str) -> Rules | None:

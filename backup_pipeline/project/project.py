@@ -244,7 +244,7 @@ class Project:
         return tuple(copying.with_copies(self, self.status_of(name)) for name in self.systems)
 
     def status_of(self, system: str) -> SystemStatus:
-        return overview.status(
+        found = overview.status(
             self.vault,
             system,
             self._settings_of(system),
@@ -252,6 +252,7 @@ class Project:
             now=self.clock(),
             rules=health.rules(self, system),
         )
+        return diagnosing.of_status(self, found)
 
     def _settings_of(self, system: str) -> SystemSettings | None:
         """None of a system that left the configuration and has backups; an unknown one is an error."""
