@@ -27,6 +27,8 @@ STANDING = frozenset(
         "tree-shrank",
         "migrations-unknown",
         "migrations-unreadable",
+        "more-files-differ",
+        "more-files-missing",
     }
 )
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.project import Project
+from backup_pipeline.project.trees import export_tree
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.crypto import Given, Keys, identities_in
 from backup_pipeline.vault.vault import Vault
@@ -134,3 +136,21 @@ def test_prune_needs_no_key(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     owner = configure(home, key["recipient"], home / "key.txt", "owner.yaml")
     code, _, err = run(capsys, "verify", "shop", "all", "--config", owner)
     assert code == 0, err
+
+
+def test_refs_that_cannot_be_checked_are_noticed_without_the_key(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the backup itself, also where its steps are processes of their own: what they read was written before."""
+    make_shop(home / "shop.db", rows=5)
+    (home / "media").mkdir()
+    (home / "media" / "a.txt").write_text("a")
+    host = configure(home, keygen(capsys, "--out", "key.txt")["recipient"], None)
+    settings = "    files:\n      media: {path: ./media, refs: {nowhere.name: path}}\n"
+    Path(host).write_text(Path(host).read_text() + settings)
+    code, _, _ = run(capsys, "backup", "shop", "--no-record", "--config", host)
+    assert code == 10
+    Project.load(host).export("shop", token="t", trees_follow=True)
+    export_tree(Project.load(host), "shop", "media", token="t")
+    made = Project.load(host).commit("shop", token="t")
+    assert [(one.code, one.severity) for one in made.findings] == [("reference-without-table", "error")]

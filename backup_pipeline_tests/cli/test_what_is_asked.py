@@ -78,7 +78,9 @@ def test_refs_that_cannot_be_checked_are_an_error_wherever_one_looks(
     said = told(app, "doctor")[code]
     assert said["severity"] == "error"
     assert remedy in said["remedy"]
-    app.run("backup", "app", "-q")
+    ended = app.run("backup", "app", "-q")
+    assert ended.code == 10
+    assert code in str(ended)
     kept = told(app, "show", "app")[code]
     assert (kept["severity"], kept["remedy"]) == ("error", said["remedy"])
     assert app.run("drill", "app").code == 10
@@ -158,7 +160,7 @@ def test_a_backup_that_lacks_what_was_asked_for_by_name_says_so(
     app: Folder, settings: dict[str, Any], only: tuple[str, ...], code: str
 ) -> None:
     configure(app, **settings)
-    app.run("backup", "app", *only)
+    assert app.run("backup", "app", *only).code == 10
     (made,) = (path.parent.name for path in (app.path / "vault" / "app").glob("*/manifest.json"))
     kept = {one["code"]: one["severity"] for one in told(app, "show", "app", made).values()}
     assert kept[code] == "error"

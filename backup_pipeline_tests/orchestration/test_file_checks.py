@@ -89,3 +89,22 @@ def test_a_degraded_backup_is_said_and_copied_all_the_same(shop: Shop, instance:
     assert not found["files"].passed
     assert found["files"].severity == dg.AssetCheckSeverity.ERROR
     assert found["complete"].passed
+
+
+def test_refs_that_cannot_be_checked_fail_the_check_and_the_run(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    media = shop.folder / "media"
+    media.mkdir()
+    (media / "Ada").write_text("plain")
+    shop.configure(SETTINGS.replace("customers.name", "customers.nmae"))
+    shop.project.inventory("shop")
+    result = shop.run(instance)
+    assert not result.success, "the run of a backup with an error fails, after its copies"
+    found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert found["files"].passed, "every file is in it"
+    assert not found["references"].passed
+    assert found["references"].severity == dg.AssetCheckSeverity.ERROR
+    (kept,) = shop.project.show("shop").findings
+    assert (kept.code, kept.severity) == ("reference-without-column", "error")
+    assert "did you mean customers.name?" in kept.remedy

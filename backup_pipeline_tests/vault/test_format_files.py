@@ -20,7 +20,7 @@ from backup_pipeline.backup import Order, back_up
 from backup_pipeline.checks.verify import verify
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
-from backup_pipeline.model.files import FileEntry, Place, read_lines
+from backup_pipeline.model.files import FileEntry, Place, line_of, read_lines
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.restore.files.names import checked
 from backup_pipeline.sources.files.base import Found, Trouble, Unreadable
@@ -28,6 +28,7 @@ from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.sources.sqlite import SqliteSource
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.trees import TreeOrder, reading
+from backup_pipeline.trees.previous import _PLACED
 from backup_pipeline.vault import packs
 from backup_pipeline.vault.blocks import image_objects
 from backup_pipeline.vault.packs import read_contents
@@ -117,6 +118,20 @@ def test_fields_that_hold_their_default_are_left_out(made: Vault) -> None:
     )
     empty = entries_of(made)["empty"]
     assert (empty.size, empty.place, empty.sha256) == (0, None, hashlib.sha256().hexdigest())
+
+
+@pytest.mark.rule("T2")
+def test_digests_that_rows_know_a_file_by_are_read_again_and_hide_nothing_from_older_readers() -> None:
+    digests = {"sha1": hashlib.sha1(b"a").hexdigest(), "md5": hashlib.md5(b"a").hexdigest()}
+    plain = FileEntry("a", size=1, sha256=hashlib.sha256(b"a").hexdigest(), place=Place(0, 512), mode=0o644)
+    entry = replace(plain, digests=digests)
+    line = line_of(entry)
+    assert line == canonical.encode(entry)
+    assert list(read_lines([line], what="it")) == [entry]
+    data = json.loads(line)
+    assert data.pop("digests") == digests
+    assert canonical.encode(plain) == canonical.encode(data)
+    assert _PLACED.findall(line) == _PLACED.findall(line_of(plain)) != []
 
 
 @pytest.mark.rule("T3")
