@@ -83,12 +83,13 @@ def backup(
     """Make a backup. `only` names groups or tables, and makes it a partial one. A backup that is made and has an error (a
     row without its file, a table that is empty or gone) raises ErrorsFound, which names it."""
     from backup_pipeline.health.outcome import errors_found, found_by
+    from backup_pipeline.project import acted
 
     outcomes: list[Outcome] = []
     project = load(config)
     with _doing(project, "backup", system) as done:
         made = project.backup(system, kind=kind, full=full, only=only, judged=outcomes.extend)
-        done.learn(backup=made.id)
+        done.learn(backup=made.id, checks=acted.checks_of(outcomes))
         if bad := errors_found(f"the backup {made.id} is made, with an error", found_by(outcomes)):
             raise bad
         return made

@@ -249,8 +249,10 @@ class Doing:
     #: Where it came to be several, as of a copy to each place: these.
     acts: tuple[Act, ...] = ()
 
-    def learn(self, *, backup: str = "", facts: Mapping[str, Fact] | None = None) -> None:
-        self.act = self.act.learning(backup, facts)
+    def learn(
+        self, *, backup: str = "", facts: Mapping[str, Fact] | None = None, checks: tuple[Check, ...] = ()
+    ) -> None:
+        self.act = replace(self.act.learning(backup, facts), checks=checks or self.act.checks)
 
     def judge(self, what: str, findings: Iterable[Finding]) -> None:
         """The work is done; an error among its findings is the outcome."""

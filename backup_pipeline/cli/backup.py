@@ -16,6 +16,7 @@ from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, CopyFailed
+from backup_pipeline.health.outcome import Outcome as Judged
 from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
@@ -101,7 +102,7 @@ def _back_up(
     began = project.clock()
     call.interrupted = lambda: _left_behind(project, system, began)
     copies: list[Copied] = []
-    checked: list[Finding] = []
+    looked: list[Judged] = []
     failure: BackupError | None = None
     with call.progress(f"backup of {system}") as listener:
 
@@ -112,7 +113,7 @@ def _back_up(
                 full=full,
                 only=only,
                 listener=listener,
-                judged=lambda outcomes: checked.extend(found_by(outcomes)),
+                judged=looked.extend,
             )
             return and_copied(made)
 
@@ -139,7 +140,7 @@ def _back_up(
                 only=only,
                 copies=not no_copy,
                 copied=copies.append,
-                judged=checked.extend,
+                judged=looked.extend,
                 listener=listener,
                 began=call.began,
             )
@@ -157,8 +158,12 @@ def _back_up(
             failure = error
             manifest = project.show(system, _made_since(project, system, began)[-1])
     line = project.listed(system, manifest.id)
-    found = tuple(dict.fromkeys((*health.accepted_findings(project, system, manifest.findings), *checked)))
-    failure = failure or errors_found(f"the backup {manifest.id} is made, with an error", found)
+    found = tuple(
+        dict.fromkeys((*health.accepted_findings(project, system, manifest.findings), *found_by(looked)))
+    )
+    bad = errors_found(f"the backup {manifest.id} is made, with an error", found)
+    # A run has the checks in its own record.
+    acts = acted.of_backup(manifest, bad, copies, () if call.run else looked)
     data = {
         "backup": line,
         "left_out": manifest.left_out,
@@ -171,7 +176,7 @@ def _back_up(
         if copies:
             show_copies(call, page, copies)
 
-    return Outcome(data, page, failure, answer=False, acts=acted.of_backup(manifest, failure, copies))
+    return Outcome(data, page, failure or bad, answer=False, acts=acts)
 
 
 def _made_since(project: Project, system: str, began: datetime) -> list[str]:

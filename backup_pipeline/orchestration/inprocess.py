@@ -16,8 +16,7 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # not exported at the top
 
 from backup_pipeline.errors import BackupError, ConfigError, ErrorsFound, Incomplete, ProofFailed
-from backup_pipeline.health.outcome import found_by
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.selection import matches
@@ -43,7 +42,7 @@ def backup(
     listener: Listener,
     opened: Opened,
     copied: Callable[[Copied], None] = lambda _: None,
-    judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
+    judged: Callable[[Sequence[Outcome]], None] = lambda _: None,
     began: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     project.system(system)
@@ -81,7 +80,7 @@ def backup(
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
         )
-    judged(found_by(kept.outcomes))
+    judged(kept.outcomes)
     for one in kept.copied:
         copied(one)
     failure = copying.failure_of(kept.copied, made=kept.manifest.id)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import HistoryUnavailable
-from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.project import Project
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from backup_pipeline.drill import DrillReport
+    from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.project.copying import Copied
 
 
@@ -47,15 +47,15 @@ def run_backup(
     only: Sequence[str] = (),
     copies: bool = True,
     copied: Callable[[Copied], None] = lambda _: None,
-    judged: Callable[[tuple[Finding, ...]], None] = lambda _: None,
+    judged: Callable[[Sequence[Outcome]], None] = lambda _: None,
     began: Callable[[str], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
     verbose: bool = False,
 ) -> Manifest:
     """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included. A copy that could
-    not be made is CopyFailed, when all the others are done; `copied` is told of each. What the checks of the backup
-    found is told to `judged`; the id of the run that records it to `began`."""
+    not be made is CopyFailed, when all the others are done; `copied` is told of each. The checks of the backup are
+    told to `judged`; the id of the run that records it to `began`."""
     request = BackupRequest(kind, full, tuple(only), copies)
     with ExitStack() as stack:
         with _collector_at_rest():

@@ -3,12 +3,13 @@ assets of the graph show them by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.acts import Act, Fact
-from backup_pipeline.errors import BackupError, CopyFailed
+from backup_pipeline.acts import Act, Check, Fact
+from backup_pipeline.errors import BackupError
+from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.project import copying
 from backup_pipeline.project.copying import Copied
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 Facts = dict[str, Fact]
 
 
-def of_backup(made: Manifest, failure: BackupError | None, copies: Sequence[Copied]) -> tuple[Act, ...]:
-    """A backup, and its copies: one that could not be made is no failure of the backup."""
-    act = Act("backup", system=made.system, backup=made.id)
-    if failure is not None and not isinstance(failure, CopyFailed):
-        act = act.failed(failure)
-    return (act, *of_copies(copies))
+def of_backup(
+    made: Manifest, bad: BackupError | None, copies: Sequence[Copied], outcomes: Iterable[Outcome]
+) -> tuple[Act, ...]:
+    """A backup, and its copies: one that could not be made is no failure of the backup. `bad`: what its checks found."""
+    act = Act("backup", system=made.system, backup=made.id, checks=checks_of(outcomes))
+    return (act.failed(bad) if bad else act, *of_copies(copies))
+
+
+def checks_of(outcomes: Iterable[Outcome]) -> tuple[Check, ...]:
+    return tuple(Check(one.name, one.description, one.findings) for one in outcomes)
 
 
 def of_copies(done: Sequence[Copied]) -> tuple[Act, ...]:

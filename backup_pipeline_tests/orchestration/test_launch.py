@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.errors import ConfigError, ProofFailed, SourceUnavailable, VaultBusy
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.health.outcome import Outcome, found_by
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.orchestration import naming
@@ -122,15 +122,15 @@ def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: 
     before = run_backup(shop.project, "shop", instance=instance)
     shop.sql("DROP TABLE empty")
     for _ in range(2):
-        told: list[Finding] = []
+        told: list[Outcome] = []
         made = run_backup(shop.project, "shop", instance=instance, judged=told.extend)
-        errors = [(one.code, one.table) for one in told if one.severity == "error"]
+        errors = [(one.code, one.table) for one in found_by(told) if one.severity == "error"]
         assert errors == [("table-removed", "main.empty")], "told until it is accepted"
-        assert before.id in told[0].message
+        assert before.id in found_by(told)[0].message
     health.accept(shop.project, "shop", "table-removed", standing=shop.project.status_of("shop").findings)
     told = []
     run_backup(shop.project, "shop", instance=instance, judged=told.extend)
-    assert [one for one in told if one.severity == "error"] == []
+    assert [one for one in found_by(told) if one.severity == "error"] == []
     assert made.findings == (), "the backup itself lacks nothing that there is"
 
 
