@@ -85,7 +85,7 @@ def findings(settings: Settings, *, connect: bool = False) -> tuple[Finding, ...
 
 def report(settings: Settings) -> Report:
     """For `doctor`."""
-    return Report("alerts", findings(settings, connect=True), {"addresses": len(settings.alerts)})
+    return Report("alerts", findings(settings, connect=True), {"routes": len(settings.alerts)})
 
 
 def _all(settings: Settings) -> str:

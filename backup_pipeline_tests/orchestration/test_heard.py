@@ -33,10 +33,10 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_shared.error import SerializableErrorInfo
 
-from backup_pipeline.orchestration import sensors
+from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.orchestration import asset_checks, sensors
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
-from backup_pipeline.overview import SystemStatus
 from backup_pipeline.project import Project
 from backup_pipeline_tests.harness.listening import Hook
 from backup_pipeline_tests.harness.ports import free_port
@@ -262,19 +262,18 @@ def test_a_system_that_hangs_is_red_and_does_not_hold_up_the_tick(
 ) -> None:
     answered = threading.Event()
 
-    class Hanging(Project):
-        def status_of(self, system: str) -> SystemStatus:
-            if system == "blog":
-                answered.wait()
-            return super().status_of(system)
+    def hanging(project: Project, system: str) -> tuple[Outcome, ...]:
+        if system == "blog":
+            answered.wait()
+        return asset_checks.judge_status(project, system)
 
-    hanging = Graph(Hanging(graph.project.settings), graph.instance, graph.hook)
+    monkeypatch.setattr(sensors, "judge_status", hanging)
     monkeypatch.setattr(sensors, "BUDGET", 1.0)
     try:
-        hanging.watch()
+        graph.watch()
         assert "did not answer within 1 s" in str(graph.last(fresh("blog")).description)
         monkeypatch.setattr(sensors, "BUDGET", 600.0)
-        hanging.watch()
+        graph.watch()
         assert "no full backup" in str(graph.last(fresh("shop")).description)
     finally:
         answered.set()
