@@ -10,9 +10,10 @@ import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from backup_pipeline.errors import BackupError, NotAllowed
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout
 
 #: Seconds by which the clock of the vault's file system may differ: ids and locks are told by the clock.
@@ -71,17 +73,7 @@ def inspect_place(store: Store, folder: Path | None, now: datetime) -> Iterator[
 
 def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
     if not folder.exists():
-        above = next(parent for parent in folder.parents if parent.exists())
-        if os.access(above, os.W_OK):
-            yield Finding("info", "vault-new", f"{folder} does not exist yet: the first backup makes it")
-        else:
-            remedy = f"make {folder}, owned by the user that runs backups"
-            yield Finding(
-                "error",
-                "vault-not-writable",
-                f"{folder} cannot be made: {above} is not writable",
-                remedy=remedy,
-            )
+        yield from _new(folder, now)
         return
     if not folder.is_dir():
         yield Finding(
@@ -93,6 +85,24 @@ def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
         yield Finding("error", "vault-foreign", f"{folder} is not empty and is not a vault", remedy=remedy)
         return
     yield from _probe(store, now)
+
+
+def _new(folder: Path, now: datetime) -> Iterator[Finding]:
+    """Tried beside the place where it is going to be: a file system may be writable and have no hard links."""
+    above = next(parent for parent in folder.parents if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".backup-pipeline-doctor-", dir=above) as place:
+            found = [
+                replace(one, message=one.message.replace(place, str(folder)))
+                for one in _probe(LocalStore(Path(place)), now)
+            ]
+    except OSError as error:
+        message = f"{folder} cannot be made: {above} is not writable ({error.strerror})"
+        remedy = f"make {folder}, owned by the user that runs backups"
+        found = [Finding("error", "vault-not-writable", message, remedy=remedy)]
+    yield from found
+    if not found:
+        yield Finding("info", "vault-new", f"{folder} does not exist yet: the first backup makes it")
 
 
 def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:

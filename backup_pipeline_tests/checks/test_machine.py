@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,3 +74,19 @@ def test_a_backup_from_the_future_is_named(tmp_path: Path) -> None:
     report = look(tmp_path / "vault", expected=Expected(newest=newest))
     assert not report.ok
     assert "clock-behind" in codes(report)
+
+
+def test_a_new_vault_on_a_file_system_without_hard_links_is_refused_before_the_first_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FAT and exFAT answer: none can be mounted where tests run."""
+
+    def refuse(source: object, target: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    report = look(tmp_path / "usb" / "vault")
+    (finding,) = [one for one in report.findings if one.severity == "error"]
+    assert finding.code == "vault-not-writable"
+    assert f"{tmp_path}/usb/vault has no hard links" in finding.message
+    assert list(tmp_path.iterdir()) == [], "nothing is left of the trial"
