@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -174,12 +174,14 @@ class Job:
 
     def do(self) -> Outcome:
         try:
-            return self.deed(self.call, **self.arguments)
+            outcome = self.deed(self.call, **self.arguments)
         except BackupError as error:
             better = self._diagnosed(error)
             if better is error:
                 raise
             raise better from error
+        failed = outcome.failure
+        return outcome if failed is None else replace(outcome, failure=self._diagnosed(failed))
 
     def _diagnosed(self, error: BackupError) -> BackupError:
         """What it means where there are copies: for every verb, also where it went around the methods of Project."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.project import diagnosing
+from backup_pipeline.project.diagnosing import diagnosed
 
 if TYPE_CHECKING:
     from backup_pipeline.project import Project
@@ -22,6 +25,7 @@ def settings_of(project: Project, system: str) -> Mapping[str, FilesSettings]:
     return project.settings.systems[system].files if system in project.settings.systems else {}
 
 
+@diagnosed
 def plan_restore_files(
     project: Project,
     system: str,
@@ -36,9 +40,11 @@ def plan_restore_files(
 
     manifest = project.show(system, identifier)
     with _referenced(project, manifest, order, listener) as named:
-        return plan_files(project.vault, manifest, target, order, referenced=named, listener=listener)
+        plan = plan_files(project.vault, manifest, target, order, referenced=named, listener=listener)
+    return replace(plan, refused=diagnosing.exact_findings(project, system, plan.refused))
 
 
+@diagnosed
 def restore_files(
     project: Project,
     system: str,

@@ -359,9 +359,10 @@ class Project:
     ) -> RestorePlan:
         from backup_pipeline.restore import plan_restore
 
-        return plan_restore(
+        plan = plan_restore(
             self.vault, self.show(system, identifier), to, create=create, jobs=jobs or self._jobs(system)
         )
+        return replace(plan, refused=diagnosing.exact_findings(self, system, plan.refused))
 
     @diagnosed
     def restore(

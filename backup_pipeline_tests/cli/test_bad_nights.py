@@ -54,6 +54,7 @@ def test_a_restore_of_what_is_not_whole_says_what_is_lost_and_writes_nothing(sho
         ended = shop.run("restore", "shop", "--to", "sqlite:///again.db", *extra, "--json")
         assert (ended.code, ended.error["code"]) == (7, "damaged")
         assert "the file itself" in ended.error["message"]
+        assert "repair shop --set-aside" in ended.error["remedy"]
         assert "verify shop all" in ended.error["remedy"]
     assert not (shop.path / "again.db").exists()
 

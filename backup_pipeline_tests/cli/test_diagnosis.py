@@ -159,6 +159,7 @@ def test_damaged_objects_have_one_remedy(copied: Folder, copies: bool, remove: b
         ("verify", "shop"),
         ("query", "shop", "latest", "select * from orders"),
         ("restore", "shop", "--to", "sqlite:///again.db"),
+        *((("restore", "shop", "--to", "sqlite:///again.db", "--dry-run"),) if remove else ()),
     ):
         ended = copied.run(*verb)
         assert ended.code in (7, 10), (verb, str(ended))
