@@ -60,8 +60,12 @@ def test_a_site_without_its_sessions_is_restored_and_logs_in(tmp_path: Path) -> 
         "vault: ./vault\nsystems:\n  site:\n    database: sqlite:///site.sqlite3\n    exclude: [django_session, auth_group]\n"
     )
     doctor = commands.invoke("doctor", "site", "--json", cwd=tmp_path).data["systems"]["site"]
-    named = [one for one in doctor["findings"] if one["code"] == "reference-left-out"]
-    assert {one["table"] for one in named} == {"main.auth_user_groups", "main.auth_group_permissions"}
+    (named,) = [one for one in doctor["findings"] if one["code"] == "reference-left-out"]
+    assert "2 foreign keys refer to main.auth_group" in named["message"]
+    assert set(named["examples"]) == {
+        "main.auth_user_groups (group_id)",
+        "main.auth_group_permissions (group_id)",
+    }
     assert run("backup", "site").code == 0
     drilled = run("drill", "site", "--json")
     assert drilled.code == 0, str(drilled)

@@ -198,7 +198,7 @@ def test_what_speaks_of_an_excluded_table_works_in_what_is_restored(tmp_path: Pa
     taken = Taken(live, vault, Selection(exclude=("secret",)))
     assert left_out(taken) == {("table", "secret")}
     assert [(one.code, one.severity, one.table) for one in taken.export.findings] == [
-        ("reference-left-out", "info", "main.child")
+        ("reference-left-out", "info", "main.secret")
     ]
     with restored(vault, taken.export) as path, closing(connect(path)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import LeftOut
-from backup_pipeline.model.schema import Schema
+from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.sources.sqlite.choosing import Choice
 
 
@@ -16,18 +17,21 @@ def references_left_out(
 ) -> Iterator[Finding]:
     reasons = {item.name: item.reason for item in choice.left_out}
     taken = frozenset(choice.selected)
+    pointing: dict[TableId, list[str]] = defaultdict(list)
     for table in schema.tables:
-        for key in table.foreign_keys:
-            if table.id in taken and key.references.name in reasons:
-                yield Finding(
-                    severity,
-                    "reference-left-out",
-                    f"{table.id} ({', '.join(key.columns)}) refers to {key.references}, whose rows are left out: "
-                    f"{reasons[key.references.name]}",
-                    table=str(table.id),
-                    remedy="a database that is restored from this backup has the table, without the rows that are referred to; "
-                    "fill it, or back up both",
-                )
+        for key in table.foreign_keys if table.id in taken else ():
+            if key.references.name in reasons:
+                pointing[key.references].append(f"{table.id} ({', '.join(key.columns)})")
+    for referred, keys in pointing.items():
+        yield Finding(
+            severity,
+            "reference-left-out",
+            f"{len(keys)} foreign key{'s refer' if len(keys) != 1 else ' refers'} to {referred}, whose rows are left out: "
+            f"{reasons[referred.name]}",
+            table=str(referred),
+            remedy="a restored database has the table without the rows that are referred to: fill it, or back up both",
+            examples=tuple(keys[:20]),
+        )
 
 
 def dangling(
