@@ -130,7 +130,7 @@ def verdict_check(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.As
     key = names.manifest_key(system)
 
     @dg.multi_asset_check(
-        name=names.of(f"{system}__verdict"),
+        name=names.step(system, "verdict"),
         specs=[_verdict_spec(key, copies)],
         required_resource_keys={names.resource},
     )
