@@ -68,11 +68,19 @@ def verb(
         was = health.withdraw(project, system, code)
         said = f"{code} of {system} is told again" if was else f"{code} of {system} was not accepted"
         return Outcome(
-            {"system": system, "code": code, "withdrawn": was}, lambda page: page.line(said), answer=False
+            {"system": system, "code": code, "withdrawn": was},
+            lambda page: page.line(said),
+            answer=False,
+            facts={"withdrawn": code},
         )
     standing = standing_of(call, system).findings
     made = health.accept(project, system, code, standing=standing, lasting=lasting, because=because)
-    return Outcome({"system": system, "ack": made}, lambda page: page.line(_line(system, made)), answer=False)
+    return Outcome(
+        {"system": system, "ack": made},
+        lambda page: page.line(_line(system, made)),
+        answer=False,
+        facts={"accepted": code},
+    )
 
 
 def _page(page: Page, system: str, held: tuple[Ack, ...]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERBS = frozenset(
     [
+        "ack",
         "backup",
         "copy",
         "drill",
@@ -36,7 +37,9 @@ VERBS = frozenset(
 
 def do(job: Job) -> Outcome:
     """Do it, and write down what came of it. A command that was mistyped is no act, and neither is a dry run."""
-    if job.verb not in VERBS or job.arguments.get("dry_run"):
+    said = job.arguments
+    only_looks = said.get("dry_run") or (job.verb == "ack" and not said.get("code"))
+    if job.verb not in VERBS or only_looks:
         return job.do()
     began = time.monotonic()
     try:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from backup_pipeline.alerts.outbox import Letter
     from backup_pipeline.project import Project
 
-#: A person who pins a backup sees what came of it.
-VERBS = acting.VERBS - {"pin", "unpin"}
+#: A person who pins a backup, or accepts a finding, sees what came of it.
+VERBS = acting.VERBS - {"ack", "pin", "unpin"}
 
 
 def is_wanted(job: Job) -> bool:

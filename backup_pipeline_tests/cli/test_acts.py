@@ -125,6 +125,15 @@ def test_what_python_does_is_written_down_as_well(shop: Folder) -> None:
     assert failing(shop)["backup"].message == caught.value.message
 
 
+def test_what_a_person_accepted_is_written_down(shop: Folder) -> None:
+    shop.backup()
+    shop.good("ack", "shop", "never-proven", "--for", "7d", "--because", "tomorrow")
+    shop.good("ack", "shop")
+    shop.good("ack", "shop", "never-proven", "--withdraw")
+    done = [act for act in acts.of(settings_of(shop)) if act.verb == "ack"]
+    assert [dict(act.facts) for act in done] == [{"accepted": "never-proven"}, {"withdrawn": "never-proven"}]
+
+
 def test_a_recorded_run_is_named(shop: Folder) -> None:
     shop.good("backup", "shop")
     (act,) = acts.of(settings_of(shop))
