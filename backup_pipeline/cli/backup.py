@@ -61,7 +61,6 @@ KINDS = ("manual", "scheduled", "pre-migration")
     examples="""
     backup-pipeline backup shop
     backup-pipeline backup --all --quiet
-    backup-pipeline backup shop --full --no-copy
     backup-pipeline backup shop --only admin --only public.orders
     backup-pipeline backup shop --kind pre-migration && alembic upgrade head
     """,

@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     thaw_option(),
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
-    backup-pipeline restore shop 2026-11-21T02-00-00-123Z --to "$TARGET_URL" --dry-run
-    backup-pipeline restore shop --before "2026-11-20 14:30" --to "$TARGET_URL"
+    backup-pipeline restore shop --before "2026-11-20 14:30" --to "$TARGET_URL" --dry-run
     backup-pipeline restore shop --files media --to /srv/media/restored --glob 'orders/2026/*' --dry-run
     backup-pipeline restore shop --from offsite --to sqlite:////srv/shop.db --files all --files-to /srv/files
     """,

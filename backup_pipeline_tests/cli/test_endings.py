@@ -24,7 +24,7 @@ MARKER = "hunter2-Marker"
         (["--json"], "usage", "Missing command"),
         (["--json", "frobnicate"], "usage", "frobnicate"),
         (["statsu", "--json"], "usage", "Did you mean 'status'?"),
-        (["--json", "backup"], "usage", "SYSTEM"),
+        (["--json", "show"], "usage", "SYSTEM"),
         (["backup", "shop", "--json", "--fulll"], "usage", "--full"),
         (["backup", "shop", "--kind", "odd", "--json"], "usage", "odd"),
         (["restore", "shop", "--json"], "usage", "--to"),
