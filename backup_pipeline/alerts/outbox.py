@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from backup_pipeline.alerts.message import Message
 from backup_pipeline.alerts.routes import Route
-from backup_pipeline.alerts.sending import Sent, send_to_all
+from backup_pipeline.alerts.sending import Round, Sent
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
@@ -34,8 +34,6 @@ REMEMBERED = timedelta(days=2)
 PATIENCE = timedelta(days=30)
 #: A command on another host that shares the state folder is waited for so long.
 ELSEWHERE = timedelta(hours=12)
-#: Of those that wait, so many are tried at once: each address that does not answer takes seconds.
-MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +96,14 @@ def letters(settings: Settings) -> Iterator[Letter]:
 def deliver(settings: Settings, letter: Letter, routes: Sequence[Route]) -> tuple[Sent, ...]:
     """Send it to each address that has it not, and remember which took it."""
     with _alone(settings):
-        return _deliver(settings, letter, routes)
+        return _deliver(settings, letter, Round(routes))
 
 
 def deliver_the_rest(settings: Settings, routes: Sequence[Route], now: datetime) -> int:
     """What did not arrive earlier; how many letters wait still. Letters that are of no more use are removed."""
     if not (settings.state_folder / FOLDER).is_dir():
         return 0
-    waiting = 0
+    waiting, sending = 0, Round(routes)
     with _alone(settings):
         for letter in letters(settings):
             age = now - parse_timestamp(letter.at)
@@ -117,13 +115,12 @@ def deliver_the_rest(settings: Settings, routes: Sequence[Route], now: datetime)
             ):
                 drop(settings, letter)
             elif letter.title and missing:
-                sent = _deliver(settings, letter, routes) if waiting < MOST else ()
-                waiting += not sent or not all(one.arrived for one in sent)
+                waiting += not all(one.arrived for one in _deliver(settings, letter, sending))
     return waiting
 
 
-def _deliver(settings: Settings, letter: Letter, routes: Sequence[Route]) -> tuple[Sent, ...]:
-    sent = send_to_all(routes, letter.message, letter.done)
+def _deliver(settings: Settings, letter: Letter, sending: Round) -> tuple[Sent, ...]:
+    sent = sending.send(letter.message, letter.done)
     done = (*letter.done, *(one.route.id for one in sent if one.arrived))
     keep(settings, replace(letter, done=done))
     return sent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backup_pipeline.alerts.message import Message
 from backup_pipeline.alerts.routes import Route
@@ -34,6 +34,18 @@ def send(route: Route, message: Message) -> Sent:
         return Sent(route, bool(arrived), "" if arrived else " ".join(said.getvalue().split()))
 
 
-def send_to_all(routes: Sequence[Route], message: Message, done: Collection[str] = ()) -> tuple[Sent, ...]:
-    """To each address that has it not yet; `done` names those that have (`Route.id`)."""
-    return tuple(send(route, message) for route in routes if route.id not in done)
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Several messages, one after the other. An address that does not answer takes seconds, so it is tried once a round:
+    a tick of the daemon that takes longer than a minute is lost, with what it remembers of the others."""
+
+    routes: Sequence[Route]
+    _deaf: dict[str, Sent] = field(default_factory=dict)
+
+    def send(self, message: Message, done: Collection[str] = ()) -> tuple[Sent, ...]:
+        """To each address that has it not yet; `done` names those that have (`Route.id`)."""
+        sent = tuple(
+            self._deaf.get(route.id) or send(route, message) for route in self.routes if route.id not in done
+        )
+        self._deaf.update({one.route.id: one for one in sent if not one.arrived})
+        return sent

@@ -14,7 +14,7 @@ import dagster as dg
 from backup_pipeline.alerts import message, outbox
 from backup_pipeline.alerts.message import Failed, Message
 from backup_pipeline.alerts.routes import routes_of
-from backup_pipeline.alerts.sending import send_to_all
+from backup_pipeline.alerts.sending import Round
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.orchestration.incidents import Cursor, Incident, look
 from backup_pipeline.orchestration.naming import Names
@@ -46,12 +46,13 @@ def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after
     # One address that is misspelt must not keep the others from being told; where all are, the tick fails and says so.
     if incidents and not any(route.address for route in routes):
         raise ConfigError(routes[0].problem, remedy=routes[0].remedy)
+    sending = Round(routes)
     partly: dict[str, tuple[str, ...]] = {}
     silent: set[str] = set()
     told = 0
     for incident in incidents:
         done = [one for one in cursor.partly.get(incident.id, ()) if one in {route.id for route in routes}]
-        for sent in send_to_all(routes, write(incident, project), done):
+        for sent in sending.send(write(incident, project), done):
             if sent.arrived:
                 done.append(sent.route.id)
             else:

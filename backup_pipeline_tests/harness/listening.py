@@ -45,6 +45,8 @@ class Hook:
     port: int = 0
     status: int = 200
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    #: Requests, also those that were refused.
+    tries: int = 0
 
     @property
     def address(self) -> str:
@@ -71,6 +73,7 @@ def hook() -> Iterator[Hook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.tries += 1
             if made.status == 200:
                 made.bodies.append(json.loads(body))
             self.send_response(made.status)

@@ -144,6 +144,20 @@ def test_an_address_that_does_not_answer_gets_it_later_and_the_others_not_again(
     assert alerts.tick() == "nothing failed since the last look"
 
 
+def test_an_address_that_does_not_answer_is_tried_once_a_tick(
+    shop: Shop, instance: dg.DagsterInstance, mailbox: Mailbox, hook: Hook
+) -> None:
+    alerts = alerting(shop, instance, mailbox.address, hook.address)
+    hook.status = 503
+    for _ in range(3):
+        fail(shop, instance)
+    assert "3 alerts could not be sent to 1 of 2 addresses" in alerts.tick()
+    assert (len(mailbox.letters), hook.tries) == (3, 1)
+    hook.status = 200
+    assert alerts.tick() == "3 alerts sent"
+    assert (len(mailbox.letters), len(hook.bodies)) == (3, 3)
+
+
 def test_no_secret_leaves_by_an_alert(
     shop: Shop, instance: dg.DagsterInstance, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_shared.error import SerializableErrorInfo
+from dagster_shared.record import replace
 
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.orchestration import asset_checks, sensors
@@ -232,13 +233,23 @@ def test_a_sensor_that_the_daemon_ticks_in_vain_is_told_with_its_remedy(
     assert "Failure:" not in message
 
 
-def test_a_warning_that_becomes_an_error_is_told_at_once(graph: Graph) -> None:
+def test_another_severity_and_another_finding_are_told_at_once(graph: Graph) -> None:
     key = fresh("shop")
-    graph.turns(key, passed=False, severity=dg.AssetCheckSeverity.WARN)
-    assert graph.heard() == ["[backup] shop: check fresh warns"]
     graph.watch()
-    assert graph.last(key).severity is dg.AssetCheckSeverity.ERROR, "there is no backup: that is worse"
-    assert "[backup] shop: check fresh failed" in graph.heard()
+    error = graph.last(key)
+    assert error.severity is dg.AssetCheckSeverity.ERROR
+    warning = replace(error, severity=dg.AssetCheckSeverity.WARN)
+    for other in (warning, replace(error, metadata={})):
+        graph.instance.report_runless_asset_event(other)
+        graph.heard()
+        graph.watched = None
+        graph.watch()
+        assert graph.last(key).severity is dg.AssetCheckSeverity.ERROR
+        assert "findings" in graph.last(key).metadata
+        assert "[backup] shop: check fresh failed" in graph.heard()
+        graph.watched = None
+        graph.watch()
+        assert graph.heard() == [], "it is as it was"
 
 
 def test_a_vault_that_does_not_answer_turns_every_system_red(graph: Graph) -> None:
