@@ -170,7 +170,14 @@ def test_an_index_of_words_goes_with_the_table_whose_words_they_are(tmp_path: Pa
         INSERT INTO search5 (search5) VALUES ('rebuild');
         INSERT INTO search4 (search4) VALUES ('rebuild');
         INSERT INTO search_view (search_view) VALUES ('rebuild');
+        CREATE VIRTUAL TABLE search_all USING fts4 (content="letters");
         CREATE TABLE kept (x);""",
+    )
+    # As migrations do it: the table is now younger than the index that asks it for its columns.
+    live.run(
+        "DROP TABLE letters",
+        "CREATE TABLE letters (id INTEGER PRIMARY KEY, body TEXT)",
+        f"INSERT INTO letters VALUES (1, '{MARKER}')",
     )
     taken = Taken(live, vault, Selection(exclude=("letters",)))
     assert MARKER.encode() not in stored_bytes(vault, taken)
@@ -180,6 +187,7 @@ def test_an_index_of_words_goes_with_the_table_whose_words_they_are(tmp_path: Pa
         "search5",
         "search4",
         "search_view",
+        "search_all",
     }
 
 

@@ -84,12 +84,12 @@ def without(path: Path, copy: Path, target: Path, schema: Schema, choice: Choice
 
 
 def _texts(connection: sqlite3.Connection, schema: Schema, choice: Choice) -> Iterator[str]:
-    """The definitions of what is dropped: tables, then their indexes, then their triggers. What a virtual table keeps its
-    rows in is made by the virtual table."""
+    """The definitions of what is dropped: tables; virtual ones, which may ask those for their columns; indexes; triggers.
+    What a virtual table keeps its rows in is made by itself."""
     made_by_others = {table.id.name for table in schema.tables if table.kind == "shadow"}
     rows = connection.execute(
         "SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'view'"
-        " ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'index' THEN 2 ELSE 3 END, rowid"
+        " ORDER BY CASE type WHEN 'table' THEN rootpage = 0 WHEN 'index' THEN 2 ELSE 3 END, rowid"
     )
     for name, table, sql in rows.fetchall():
         if table in choice.dropped and name not in made_by_others:
