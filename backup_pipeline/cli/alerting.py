@@ -57,7 +57,7 @@ class Teller:
             return
         try:
             self._end(project, failure)
-        except Exception as error:  # noqa: BLE001 - see above; it is said, and the exit code is that of the failure
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - see above; it is said, and the letter stays
             self._job.call.say(f"warning: the alert was not sent: {type(error).__name__}: {error}", "yellow")
 
     def _end(self, project: Project, failure: BackupError | None) -> None:

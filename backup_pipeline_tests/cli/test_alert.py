@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import dagster as dg
@@ -280,3 +282,17 @@ def test_what_a_command_found_and_the_daemon_reports_is_told_once(
     daemon.tick()
     assert hook.titles[1:] == ["[backup] shop: check integrity failed"]
     assert "Remedy:" in hook.bodies[1]["message"]
+
+
+def test_an_error_that_a_backup_finds_is_one_message(shop: Folder, hook: Hook, daemon: Daemon) -> None:
+    shop.good("backup", "shop")
+    daemon.tick()
+    hook.bodies.clear()  # that no backup was proven yet
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection, connection:
+        connection.execute("DELETE FROM orders")
+    assert shop.run("backup", "shop", "-q").code == 10
+    assert hook.titles == ["[backup] shop: backup failed"]
+    assert "orders" in hook.bodies[0]["message"]
+    daemon.tick()
+    daemon.tick()
+    assert len(hook.bodies) == 1
