@@ -91,6 +91,8 @@ class SystemStatus:
     copies: tuple[Standing, ...] = ()
     #: Findings that a person accepted.
     accepted: tuple[Ack, ...] = ()
+    #: The newest full backup of the kind `scheduled`.
+    scheduled: str | None = None
 
     @property
     def protected(self) -> bool:
@@ -257,6 +259,7 @@ def status(
         next_drill=upcoming(settings.drill_schedule) if settings else None,
         zone=zone,
         accepted=acks,
+        scheduled=next((line.id for line in reversed(full) if line.kind == "scheduled"), None),
     )
 
 

@@ -9,7 +9,7 @@ import click
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.standing import standing_of
+from backup_pipeline.cli.standing import runner_of, standing_of
 from backup_pipeline.errors import UsageError
 from backup_pipeline.model.keeping import Ack
 
@@ -73,7 +73,7 @@ def verb(
             answer=False,
             facts={"withdrawn": code},
         )
-    standing = standing_of(call, system).findings
+    standing = standing_of(project, system, runner_of(project)).findings
     made = health.accept(project, system, code, standing=standing, lasting=lasting, because=because)
     return Outcome(
         {"system": system, "ack": made},

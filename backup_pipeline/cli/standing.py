@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
-from backup_pipeline.cli.call import Call
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backup_pipeline.health import accepting
+from backup_pipeline.health.promises import Runner, failures, kept
+from backup_pipeline.model.ids import moment_of
+from backup_pipeline.orchestration.daemon_sqlite import daemon
 from backup_pipeline.overview import SystemStatus
 
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
 
-def standing_of(call: Call, system: str) -> SystemStatus:
+
+def standing_of(project: Project, system: str, runner: Runner) -> SystemStatus:
+    """The vault, the copies, what is kept; what will make the next backup, who is told of failures, what failed last."""
+    from backup_pipeline.alerts import routes
+    from backup_pipeline.orchestration.failures_sqlite import last_failures
     from backup_pipeline.project import keeping
     from backup_pipeline.project.copying import with_copies
 
-    project = call.project
-    return keeping.with_retention(project, with_copies(project, project.status_of(system)))
+    found = keeping.with_retention(project, with_copies(project, project.status_of(system)))
+    if system not in project.systems:
+        return found
+    latest = found.latest.id if found.latest else ""
+    more = (
+        *kept(
+            system,
+            project.system(system),
+            zone=project.settings.zone_of(system),
+            latest_at=moment_of(latest) if latest else None,
+            scheduled_at=moment_of(found.scheduled) if found.scheduled else None,
+            runner=runner,
+            now=project.clock(),
+        ),
+        *failures(last_failures(project, system), latest),
+        *routes.findings(project.settings),
+    )
+    return replace(found, findings=accepting.applied((*found.findings, *more), found.accepted))
+
+
+def runner_of(project: Project) -> Runner:
+    """What runs the schedules. An instance that lies elsewhere is asked, which takes a second."""
+    found = daemon(project)
+    if found.state != "unknown":
+        return found
+    from backup_pipeline.orchestration.instance import last_heartbeat
+
+    return last_heartbeat(project)

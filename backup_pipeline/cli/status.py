@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.standing import runner_of, standing_of
 from backup_pipeline.cli.units import age, duration, plural, size, when
 from backup_pipeline.copies.standing import Standing
 from backup_pipeline.errors import NotProtected
+from backup_pipeline.health.promises import Runner
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.orchestration.daemon_sqlite import Daemon, daemon
 from backup_pipeline.overview import SystemStatus
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.opening import folder_of
@@ -33,7 +34,7 @@ class Screen:
     systems: tuple[SystemStatus, ...]
     vault: Disk
     #: Who runs the schedules.
-    daemon: Daemon
+    daemon: Runner
     #: Systems that have backups in the vault and are not in the configuration.
     retired: tuple[str, ...] = ()
     #: Of the disk under the vault, where it is one of this machine.
@@ -54,20 +55,17 @@ def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning,
     or the vault's disk is full within a week."""
     from backup_pipeline.project import keeping
-    from backup_pipeline.project.copying import with_copies
     from backup_pipeline.project.one_look import one_look
 
     project = one_look(call.project)
-    found = (with_copies(project, project.status_of(system)),) if system else project.status()
-    systems = tuple(keeping.with_retention(project, one) for one in found)
+    runner = runner_of(project)
+    systems = tuple(standing_of(project, name, runner) for name in ((system,) if system else project.systems))
     bad = [one for one in systems if not one.protected]
     on_disk = folder_of(project.vault.store) is not None and keeping.has_a_vault(project)
     storage = keeping.storage(project).findings if on_disk else ()
     full_soon = [one for one in storage if one.severity == "error"]
     retired = tuple(name for name in project.vault.systems() if name not in project.systems)
-    screen = Screen(
-        not bad and not full_soon, systems, _disk(project.vault.store), daemon(project), retired, storage
-    )
+    screen = Screen(not bad and not full_soon, systems, _disk(project.vault.store), runner, retired, storage)
 
     def page(page: Page) -> None:
         for one in systems:
@@ -102,17 +100,10 @@ def _with_protected(screen: Screen) -> dict[str, object]:
     return {**plain(screen), "systems": systems}
 
 
-def _schedules(daemon: Daemon, now: datetime) -> str:
-    """A time in a schedule is a promise of whoever runs it."""
-    start = "start one: `backup-pipeline ui`, or your own Dagster"
-    if daemon.state == "unknown":
-        return "schedules run where a Dagster daemon does: whether yours lives cannot be seen from here"
-    if daemon.seen is None:
-        return f"NOTHING RUNS THE SCHEDULES: no Dagster daemon ever ran on this machine; {start}"
-    ago = age(now - daemon.seen)
-    if daemon.state == "stopped":
-        return f"NOTHING RUNS THE SCHEDULES: the Dagster daemon of this machine was last seen {ago}; {start}"
-    return f"the schedules are run by the Dagster daemon of this machine, last seen {ago}"
+def _schedules(runner: Runner, now: datetime) -> str:
+    if runner.seen is not None and runner.state == "runs":
+        return f"the schedules are run by the Dagster daemon, last seen {age(now - runner.seen)}"
+    return "no Dagster daemon is seen from here; what another process (cron) runs is seen by the backups that it made"
 
 
 def _disk(store: Store) -> Disk:

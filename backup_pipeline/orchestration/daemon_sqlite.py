@@ -7,16 +7,18 @@ the instance lives elsewhere (PostgreSQL, another host), nobody here can know.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import yaml
+
+from backup_pipeline.health.promises import Runner
 
 if TYPE_CHECKING:
     from backup_pipeline.project import Project
@@ -26,21 +28,33 @@ SCHEDULER = "SCHEDULER"
 DEAD_AFTER = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    #: never: there was none · unknown: its instance is not on this machine
-    state: Literal["runs", "stopped", "never", "unknown"]
-    seen: datetime | None = None
-
-
-def daemon(project: Project, environ: Mapping[str, str] | None = None) -> Daemon:
+def daemon(project: Project, environ: Mapping[str, str] | None = None) -> Runner:
     home = home_on_this_machine(project, environ)
     if home is None:
-        return Daemon("unknown")
-    seen = _last_heartbeat(home / "history" / "runs.db")
+        return Runner("unknown")
+    return runner_of(_last_heartbeat(home / "history" / "runs.db"), project.clock(), _switched_off(home))
+
+
+def runner_of(
+    seen: datetime | Literal["never", "unknown"], now: datetime, off: tuple[str, ...] = ()
+) -> Runner:
     if isinstance(seen, datetime):
-        return Daemon("runs" if project.clock() - seen < DEAD_AFTER else "stopped", seen)
-    return Daemon(seen)
+        return Runner("runs" if now - seen < DEAD_AFTER else "stopped", seen, off)
+    return Runner(seen, off=off)
+
+
+def _switched_off(home: Path) -> tuple[str, ...]:
+    """Schedules that a person switched off in the UI; another version of Dagster may not tell."""
+    file = home / "schedules" / "schedules.db"
+    if not file.exists():
+        return ()
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
+            rows = connection.execute("SELECT instigator_body FROM instigators WHERE status = 'STOPPED'")
+            bodies = [json.loads(body) for (body,) in rows]
+    except (sqlite3.Error, ValueError):
+        return ()
+    return tuple(str((body.get("origin") or {}).get("job_name", "")) for body in bodies)
 
 
 def home_on_this_machine(project: Project, environ: Mapping[str, str] | None = None) -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 
 from backup_pipeline.errors import AlreadyExists, ConfigError
+from backup_pipeline.health.promises import Runner
+from backup_pipeline.orchestration.daemon_sqlite import SCHEDULER, runner_of
 from backup_pipeline.project import Project
 from backup_pipeline.stores.local import LocalStore
 
@@ -46,6 +49,17 @@ def home(project: Project, environ: Mapping[str, str] | None = None) -> Path:
         # Our store writes what never changes, read-only; this file is for people to edit.
         (folder / FILE_NAME).chmod(0o644)
     return folder
+
+
+def last_heartbeat(project: Project) -> Runner:
+    """Of the daemon of an instance that is not kept on this machine. One that does not answer is no sign of life."""
+    try:
+        with open_instance(project) as found:
+            beats = found.get_daemon_heartbeats()
+    except Exception:  # noqa: BLE001 - a database that is down, a dagster.yaml of another version: all the same here
+        return Runner("unknown")
+    last = max((beat.timestamp for kind, beat in beats.items() if kind == SCHEDULER), default=None)
+    return runner_of("never" if last is None else datetime.fromtimestamp(last, UTC), project.clock())
 
 
 def open_instance(project: Project, environ: Mapping[str, str] | None = None) -> dg.DagsterInstance:

@@ -1,0 +1,124 @@
+"""Will the promise of the configuration be kept tonight as well? Pure: the settings, what runs, and the time go in.
+
+A backup of this morning says nothing of the next one. The next one is made where a schedule is set and a process runs it:
+a Dagster daemon that gives a sign of life, or another one (cron) that made the scheduled backup when it was last due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from backup_pipeline.acts import Act
+from backup_pipeline.checks.freshness import longest_interval
+from backup_pipeline.config import SystemSettings
+from backup_pipeline.errors import ErrorsFound
+from backup_pipeline.model.findings import Finding
+
+#: A scheduled backup may begin so much after its time, or a quarter of the interval after it.
+LATE = timedelta(hours=1)
+#: The next night: without a schedule, what is promised must hold for so long.
+TONIGHT = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """The Dagster daemon that this machine can see."""
+
+    #: never: there was none · unknown: its instance is not on this machine, and does not answer
+    state: Literal["runs", "stopped", "never", "unknown"]
+    seen: datetime | None = None
+    #: Schedules that were switched off in the UI.
+    off: tuple[str, ...] = ()
+
+
+def last_due(schedule: str, zone: str, now: datetime) -> datetime:
+    """When a scheduled backup should have begun at the latest, a delay that is no failure left aside."""
+    late = min(LATE, timedelta(seconds=longest_interval(schedule, zone, now) / 4))
+    tick: datetime = croniter(schedule, (now - late).astimezone(ZoneInfo(zone))).get_prev(datetime)
+    return tick.astimezone(UTC)
+
+
+def kept(
+    system: str,
+    settings: SystemSettings,
+    *,
+    zone: str,
+    latest_at: datetime | None,
+    scheduled_at: datetime | None,
+    runner: Runner,
+    now: datetime,
+) -> Iterator[Finding]:
+    """`latest_at`: the newest full backup; `scheduled_at`: the newest one of the kind `scheduled`."""
+    cron = f"cron (`backup-pipeline -q backup {system} --kind scheduled`)"
+    if settings.schedule is None:
+        yield from _without_schedule(system, settings, latest_at, cron, now)
+        return
+    if f"backup_{system}_schedule" in runner.off:
+        yield Finding(
+            "warning",
+            "schedule-off",
+            f"the schedule `{settings.schedule}` is switched off in the Dagster UI: no daemon runs it",
+            remedy=f"switch backup_{system}_schedule on (in the UI: Automation); or let {cron} run it",
+        )
+        return
+    if runner.state == "runs":
+        return
+    due = last_due(settings.schedule, zone, now)
+    if scheduled_at is not None and scheduled_at >= due:
+        return  # another process than a daemon runs it: it did when it was last due
+    missed = f"and no scheduled backup was made since it was last due ({due:%Y-%m-%d %H:%M} UTC)"
+    why = {
+        "never": f"no Dagster daemon ever ran on this machine, {missed}",
+        "stopped": f"the Dagster daemon of this machine was last seen {runner.seen:%Y-%m-%d %H:%M} UTC, {missed}"
+        if runner.seen
+        else missed,
+        "unknown": f"whether a Dagster daemon lives cannot be seen from here, {missed}",
+    }[runner.state]
+    yield Finding(
+        "warning",
+        "schedule-not-run",
+        f"nothing is seen to run the schedule `{settings.schedule}`: {why}",
+        remedy=f"start `backup-pipeline ui`, or the daemon of your own Dagster; or let {cron} run it",
+    )
+
+
+def _without_schedule(
+    system: str, settings: SystemSettings, latest_at: datetime | None, cron: str, now: datetime
+) -> Iterator[Finding]:
+    if settings.fresh_within is None:
+        yield Finding(
+            "warning",
+            "no-schedule",
+            "no schedule makes the next backup, and no `fresh_within:` says how old the newest one may be",
+            remedy=f"set `schedule:` and let a Dagster daemon (`backup-pipeline ui`) or {cron} run it; "
+            "or set `fresh_within:` where backups are made by hand",
+        )
+    elif latest_at is not None:
+        ends = latest_at + timedelta(seconds=settings.fresh_within)
+        if now <= ends < now + TONIGHT:
+            yield Finding(
+                "warning",
+                "backup-due",
+                f"the newest full backup is too old from {ends:%Y-%m-%d %H:%M} UTC on, and no schedule makes the next one",
+                remedy=f"run `backup-pipeline backup {system}`, or set `schedule:`",
+            )
+
+
+def failures(failed: Iterable[Act], latest: str) -> Iterator[Finding]:
+    """`latest`: the newest full backup. What was found in it stands beside it, and is not told a second time."""
+    for one in failed:
+        if one.exit_code == ErrorsFound.exit_code and one.backup in ("", latest) and one.verb != "scrub":
+            continue
+        where = f" ({one.place})" if one.place else ""
+        yield Finding(
+            "error",
+            "last-run-failed",
+            f"the last {one.verb}{where} failed at {one.at[:16].replace('T', ' ')} UTC: {one.code}: {one.message}",
+            remedy=one.remedy or f"`backup-pipeline {one.verb}` again shows why",
+        )
