@@ -92,6 +92,6 @@ def _page(page: Page, system: str, held: tuple[Ack, ...]) -> None:
 
 def _line(system: str, ack: Ack) -> str:
     about = ", ".join(filter(None, ack.about))
-    until = f" until {ack.until[:16].replace('T', ' ')} UTC" if ack.until else ""
+    until = f" until {ack.until[:10]}" if ack.until else ""
     because = f": {ack.because}" if ack.because else ""
     return f"{system} {ack.code}{f' ({about})' if about else ''} is accepted{until}{because}"

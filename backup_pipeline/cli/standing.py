@@ -36,7 +36,7 @@ def standing_of(project: Project, system: str, runner: Runner) -> SystemStatus:
             runner=runner,
             now=project.clock(),
         ),
-        *failures(last_failures(project, system), latest),
+        *failures(last_failures(project, system), latest, project.settings.zone_of(system)),
         *routes.findings(project.settings),
     )
     return replace(found, findings=accepting.applied((*found.findings, *more), found.accepted))

@@ -80,7 +80,7 @@ def applied(findings: Iterable[Finding], acks: Sequence[Ack]) -> tuple[Finding, 
 def _as_accepted(finding: Finding, ack: Ack | None) -> Finding:
     if ack is None or finding.severity == "info":
         return finding
-    until = f" until {ack.until[:16].replace('T', ' ')} UTC" if ack.until else ""
+    until = f" until {ack.until[:10]}" if ack.until else ""
     because = f": {ack.because}" if ack.because else ""
     return replace(finding, severity="info", message=f"{finding.message} (accepted{until}{because})")
 

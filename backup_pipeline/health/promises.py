@@ -19,6 +19,7 @@ from backup_pipeline.checks.freshness import longest_interval
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ErrorsFound
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import parse_timestamp
 
 #: A scheduled backup may begin so much after its time, or a quarter of the interval after it.
 LATE = timedelta(hours=1)
@@ -57,7 +58,7 @@ def kept(
     """`latest_at`: the newest full backup; `scheduled_at`: the newest one of the kind `scheduled`."""
     cron = f"cron (`backup-pipeline -q backup {system} --kind scheduled`)"
     if settings.schedule is None:
-        yield from _without_schedule(system, settings, latest_at, cron, now)
+        yield from _without_schedule(system, settings, zone, latest_at, cron, now)
         return
     if f"backup_{system}_schedule" in runner.off:
         yield Finding(
@@ -72,10 +73,10 @@ def kept(
     due = last_due(settings.schedule, zone, now)
     if scheduled_at is not None and scheduled_at >= due:
         return  # another process than a daemon runs it: it did when it was last due
-    missed = f"and no scheduled backup was made since it was last due ({due:%Y-%m-%d %H:%M} UTC)"
+    missed = f"and no scheduled backup was made since it was last due ({_local(due, zone)})"
     why = {
         "never": f"no Dagster daemon ever ran on this machine, {missed}",
-        "stopped": f"the Dagster daemon of this machine was last seen {runner.seen:%Y-%m-%d %H:%M} UTC, {missed}"
+        "stopped": f"the Dagster daemon of this machine was last seen {_local(runner.seen, zone)}, {missed}"
         if runner.seen
         else missed,
         "unknown": f"whether a Dagster daemon lives cannot be seen from here, {missed}",
@@ -89,7 +90,7 @@ def kept(
 
 
 def _without_schedule(
-    system: str, settings: SystemSettings, latest_at: datetime | None, cron: str, now: datetime
+    system: str, settings: SystemSettings, zone: str, latest_at: datetime | None, cron: str, now: datetime
 ) -> Iterator[Finding]:
     if settings.fresh_within is None:
         yield Finding(
@@ -105,12 +106,12 @@ def _without_schedule(
             yield Finding(
                 "warning",
                 "backup-due",
-                f"the newest full backup is too old from {ends:%Y-%m-%d %H:%M} UTC on, and no schedule makes the next one",
+                f"the newest full backup is too old from {_local(ends, zone)} on, and no schedule makes the next one",
                 remedy=f"run `backup-pipeline backup {system}`, or set `schedule:`",
             )
 
 
-def failures(failed: Iterable[Act], latest: str) -> Iterator[Finding]:
+def failures(failed: Iterable[Act], latest: str, zone: str) -> Iterator[Finding]:
     """`latest`: the newest full backup. What was found in it stands beside it, and is not told a second time."""
     for one in failed:
         if one.exit_code == ErrorsFound.exit_code and one.backup in ("", latest) and one.verb != "scrub":
@@ -119,6 +120,13 @@ def failures(failed: Iterable[Act], latest: str) -> Iterator[Finding]:
         yield Finding(
             "error",
             "last-run-failed",
-            f"the last {one.verb}{where} failed at {one.at[:16].replace('T', ' ')} UTC: {one.code}: {one.message}",
+            f"the last {one.verb}{where} failed at {_local(parse_timestamp(one.at), zone)}: {one.code}: {one.message}",
             remedy=one.remedy or f"`backup-pipeline {one.verb}` again shows why",
         )
+
+
+def _local(moment: datetime, zone: str) -> str:
+    """As every time in a text: in the zone of the system, with its offset."""
+    local = moment.astimezone(ZoneInfo(zone))
+    offset = f"{local:%z}"
+    return f"{local:%Y-%m-%d %H:%M} " + (f"{offset[:3]}:{offset[3:5]}" if local.utcoffset() else "UTC")

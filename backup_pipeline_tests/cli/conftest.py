@@ -66,6 +66,11 @@ class Folder:
         found: str = self.good("backup", "shop", "--no-record", "--json").data["backup"]["id"]
         return found
 
+    def accept_that_nothing_runs(self) -> None:
+        """In a test no daemon runs the schedule, and no person waits for an alert."""
+        for code in ("schedule-not-run", "no-alert-route"):
+            self.good("ack", "shop", code, "--because", "a test")
+
 
 @pytest.fixture
 def no_log(monkeypatch: pytest.MonkeyPatch) -> None:

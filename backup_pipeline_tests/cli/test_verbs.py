@@ -47,6 +47,8 @@ def test_the_whole_way_from_nothing_to_a_proven_restore(
     drill = either.good("drill", "shop", "--no-record", "--json").data
     assert (drill["report"]["counted"]["tables"], drill["report"]["counted"]["rows"]) == (2, 5)
     assert drill["recovery_seconds"] > 0
+    assert either.run("status").code == 13  # nothing will make the next one
+    either.accept_that_nothing_runs()
     status = either.good("status", "--json").data
     assert status["protected"] is True
     assert status["systems"][0]["proven"]["id"] == identifier

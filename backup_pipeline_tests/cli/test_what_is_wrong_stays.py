@@ -54,6 +54,8 @@ def test_a_deleted_middle_backup_is_seen_by_status_and_stops_the_sweep(shop: Fol
     config.write_text(config.read_text() + "retention: {last: 5}\n")
     assert shop.run("prune").code == 18, "what it named may be needed for its repair"
     shop.good("forget", "shop", ids[1], "--yes")
+    assert codes(shop) == {"last-run-failed"}, "the prune failed, and no other came after it"
+    shop.good("prune")
     assert codes(shop) == set()
 
 
