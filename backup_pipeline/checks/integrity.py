@@ -228,6 +228,8 @@ def _bytes(reference: ObjectRef, seen: Seen, name: str) -> Iterator[tuple[str, s
         yield "object-broken", f"{name} {seen.broken}"
     elif seen.key_missing:
         return  # its bytes are right: one word for all of them is enough
+    elif not reference.plain_sha256:
+        return  # named by an outline, which does not say what is in it
     elif seen.unpacked and seen.plain_size != reference.plain_size:
         yield (
             "content-length",

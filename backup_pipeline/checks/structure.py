@@ -62,8 +62,8 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
         outline, wrong = sealed.open_outline(vault, system, identifier, digest)
         findings += wrong
     try:
-        data = vault.manifest_bytes(system, identifier)
         manifest = vault.manifest(system, identifier)
+        data = vault.manifest_bytes(system, identifier)
     except Damaged as error:
         findings.append(Finding("error", "manifest-unreadable", error.message, remedy=HEAL_MANIFEST))
         return Opened(sha256=digest, findings=tuple(findings), outline=outline)

@@ -58,7 +58,9 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
 
     # A vault that is gone looks like a new one.
     empty = [name for name, (whole, broken) in zip(names, surveys, strict=True) if not whole and not broken]
-    lost = next(filter(None, (diagnosing.lost(project, name) for name in empty)), None)
+    losses = [loss for name in empty if (loss := diagnosing.lost(project, name)) is not None]
+    together = diagnosing.lost(project) if len(losses) > 1 else None
+    lost = together or next(iter(losses), None)
 
     def page(page: Page) -> None:
         for name, (whole, broken) in zip(names, surveys, strict=True):

@@ -172,7 +172,7 @@ def _refused(why: str) -> KeyMissing | Damaged:
             "the identity that is configured here is not one of those that this was encrypted to",
             remedy="use the key file of that time; the one under `encryption: identity:` may hold several keys, one a line",
         )
-    return Damaged(f"it does not decrypt ({why})", remedy=HEAL)
+    return Damaged(f"it does not decrypt ({why.partition(chr(10))[0]})", remedy=HEAL)
 
 
 # ── streams

@@ -285,9 +285,8 @@ class Vault:
 
     def manifest(self, system: str, identifier: str) -> Manifest:
         what = f"the manifest of {system} {identifier}"
-        data = self.manifest_bytes(system, identifier)
         try:
-            manifest = canonical.decode(Manifest, data, what=what)
+            manifest = canonical.decode(Manifest, self.manifest_bytes(system, identifier), what=what)
         except Damaged as error:
             if self.seal_holds(system, identifier):
                 raise

@@ -209,3 +209,21 @@ def test_a_drill_of_an_edited_manifest_proves_nothing(copied: Folder) -> None:
     assert ended.code == 10
     assert "altered since" in told(ended)
     assert "PROVEN" not in ended.stdout
+
+
+def test_an_edited_manifest_of_an_encrypted_vault_is_told_alike_and_blames_no_object(shop: Folder) -> None:
+    recipient = shop.good("keygen", "--out", "key.txt", "--json").data["recipient"]
+    text = f'encryption: {{recipients: [{recipient}], identity: "${{file:key.txt}}"}}\ncopies: {{second: ./second}}\n'
+    (shop.path / "backup.yaml").write_text(text + CONFIG % "sqlite:///shop.db")
+    identifier = shop.backup()
+    manifest = shop.path / "vault" / "shop" / identifier / "manifest.json.age"
+    data = manifest.read_bytes()
+    rewrite(manifest, data[:200] + bytes([data[200] ^ 1]) + data[201:])
+    for verb in (("show", "shop"), ("list",), ("drill", "shop", "--no-record"), ("verify", "shop")):
+        ended = shop.run(*verb)
+        assert ended.code in (7, 10), (verb, str(ended))
+        assert "altered since it was sealed" in told(ended), (verb, str(ended))
+        assert "repair shop` brings it back from second" in told(ended), (verb, str(ended))
+        assert "object " not in told(ended).replace("objects", ""), (verb, str(ended))
+    shop.good("repair", "shop")
+    shop.good("drill", "shop", "--no-record")
