@@ -81,11 +81,12 @@ def verb(
     project = project_at(call, place)
     if before is not None:
         identifier = _before(project, system, before, identifier)
-    readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
-    if folder is None:
-        assert url is not None
-        return _database(call, project, system, identifier, url, create, dry_run, jobs)
-    return _with_files(call, project, system, identifier, url, folder, files, create, dry_run, jobs)
+    with project.vault.presence.one_work():
+        readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
+        if folder is None:
+            assert url is not None
+            return _database(call, project, system, identifier, url, create, dry_run, jobs)
+        return _with_files(call, project, system, identifier, url, folder, files, create, dry_run, jobs)
 
 
 def _before(project: Project, system: str, text: str, identifier: str | None) -> str:

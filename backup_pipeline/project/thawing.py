@@ -52,7 +52,7 @@ def ensure_readable(
     thawing = thawing_of(vault.store)
     if thawing is None:
         return ()
-    # Seen by this process a moment ago; a thaw is looked at again, because it ends.
+    # Seen a moment ago by the same piece of work; a thaw is looked at again, because it ends.
     seen = vault.presence.readable if thaw is None else set[str]()
     keys = sorted({layout.object_key(reference) for reference in references} - seen)
     found = thawing.look(keys) if keys else ()
@@ -60,14 +60,14 @@ def ensure_readable(
         waiting = tuple(one for one in found if one.state != "thawed")
         if waiting:
             raise not_thawed(what, waiting)
-        vault.presence.readable.update(keys)
+        vault.presence.can_be_read(keys)
         return ()
     needed = tuple(one for one in found if not _lasts(one, thaw))
     _refuse_unknown(needed, thaw.tier)
     _ask(thawing, needed, thaw)
     unreadable = tuple(one for one in needed if one.state != "thawed")
     _wait(thawing, unreadable, thaw, listener)
-    vault.presence.readable.update(keys)
+    vault.presence.can_be_read(keys)
     return needed
 
 

@@ -6,7 +6,8 @@ many one listing answers: a restore of 100 GB names 6,500 objects, and as many r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -42,16 +43,32 @@ def _sizes(store: Store, wanted: Mapping[str, S]) -> dict[str, int]:
 
 @dataclass
 class Presence:
-    """What was seen of a store by one piece of work, which asks several times: the plan of a restore, and the restore.
-    What was there is not asked for again: a restore finds out by reading it. What was missing is."""
+    """Asks a store, each time anew; within `one_work`, which plans and then does what was planned, only once. What was
+    missing is asked for again. What was there and is gone a moment later is found out by reading it."""
 
     store: Store
     #: Keys of objects that do not lie in an archive, or were thawed (project/thawing.py).
     readable: set[str] = field(default_factory=set)
     _there: set[str] = field(default_factory=set)
+    _remembering: bool = False
+
+    @contextmanager
+    def one_work(self) -> Iterator[None]:
+        self._remembering = True
+        try:
+            yield
+        finally:
+            self._remembering = False
+            self.readable.clear()
+            self._there.clear()
 
     def missing(self, objects: Iterable[S]) -> list[S]:
-        unseen = {key: one for one in objects if (key := layout.object_key(one)) not in self._there}
-        gone = missing(self.store, unseen.values())
-        self._there |= unseen.keys() - {layout.object_key(one) for one in gone}
+        wanted = {key: one for one in objects if (key := layout.object_key(one)) not in self._there}
+        gone = missing(self.store, wanted.values())
+        if self._remembering:
+            self._there |= wanted.keys() - {layout.object_key(one) for one in gone}
         return gone
+
+    def can_be_read(self, keys: Iterable[str]) -> None:
+        if self._remembering:
+            self.readable.update(keys)
