@@ -91,6 +91,8 @@ class Attempt:
     status: dg.DagsterRunStatus
     created: datetime
     ended: datetime | None = None
+    #: It failed for what was found in its backup, and the backup is made.
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def decide(
         return Decision(None, f"{names}: the backup is under way")
     # Those from before the set was last seen anew belong to an earlier time: it was applied, and came back.
     mine = [attempt for attempt in attempts if attempt.created >= parse_timestamp(seen.since)]
-    if any(attempt.status is dg.DagsterRunStatus.SUCCESS for attempt in mine):
+    if any(attempt.made or attempt.status is dg.DagsterRunStatus.SUCCESS for attempt in mine):
         return Decision(None, f"{names}: backed up")
     number = (len(attempts) if made is None else made) + 1
     if mine:
@@ -152,7 +154,7 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
         seen = Seen.parse(context.cursor)
         if seen.set != name:
             seen = Seen(name, timestamp(now))
-        decision = _decided(context.instance, names.tag(system), state, seen, now)
+        decision = _decided(context.instance, plan, state, seen, now)
         if decision.attempt is None:
             return dg.SensorResult(skip_reason=decision.why, cursor=seen.dump())
         context.log.info(decision.why)
@@ -176,17 +178,29 @@ def _request(plan: SystemPlan, state: Migrations, name: str, attempt: int) -> dg
 
 
 def _decided(
-    instance: dg.DagsterInstance, tag: str, state: Migrations, seen: Seen, now: datetime
+    instance: dg.DagsterInstance, plan: SystemPlan, state: Migrations, seen: Seen, now: datetime
 ) -> Decision:
-    wanted = dg.RunsFilter(tags={PENDING_TAG: seen.set, SYSTEM_TAG: tag})
+    wanted = dg.RunsFilter(tags={PENDING_TAG: seen.set, SYSTEM_TAG: plan.names.tag(plan.system)})
     # All are counted, and the newest are looked at: a number that stood still would be a run key that Dagster has seen.
     made = instance.get_runs_count(wanted)
-    return decide(state.pending, seen, attempts_for(instance, wanted), now, made)
+    attempts = attempts_for(instance, wanted, plan.names.manifest_key(plan.system))
+    return decide(state.pending, seen, attempts, now, made)
 
 
-def attempts_for(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> tuple[Attempt, ...]:
-    """The newest of them, oldest first."""
+def attempts_for(
+    instance: dg.DagsterInstance, wanted: dg.RunsFilter, manifest: dg.AssetKey
+) -> tuple[Attempt, ...]:
+    """The newest of them, oldest first. Only of the last one it is asked whether it made a backup all the same: after
+    such a one there is no other."""
     records = instance.get_run_records(wanted, limit=100)
+    last = records[0].dagster_run.run_id if records else ""
+    made = {
+        entry.asset_materialization.asset_key
+        for entry in (
+            instance.all_logs(last, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION) if last else ()
+        )
+        if entry.asset_materialization is not None
+    }
     return tuple(
         Attempt(
             record.dagster_run.status,
@@ -194,6 +208,7 @@ def attempts_for(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> tuple[A
             datetime.fromtimestamp(record.end_time, record.create_timestamp.tzinfo)
             if record.end_time
             else None,
+            record.dagster_run.run_id == last and manifest in made,
         )
         for record in reversed(records)
     )

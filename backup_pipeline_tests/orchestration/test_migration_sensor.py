@@ -249,3 +249,18 @@ def test_a_cursor_that_cannot_be_read_is_replaced(
     daemon = Daemon(application.shop.project, instance)
     daemon.cursor = cursor
     assert daemon.tick(run=False) == "asked"
+
+
+def test_a_backup_that_is_made_and_has_an_error_is_not_made_again_and_again(
+    application: Application, instance: dg.DagsterInstance
+) -> None:
+    daemon = Daemon(application.shop.project, instance)
+    application.shop.project.backup("shop")
+    application.shop.sql("DELETE FROM orders")
+    application.add("b2")
+    assert daemon.tick() == "asked"
+    (run,) = instance.get_runs()
+    assert run.status is FAILURE, "its verdict says that a table is empty"
+    later = datetime.now(UTC) + timedelta(hours=2)
+    daemon.use(Project(application.shop.project.settings, clock=lambda: later))
+    assert daemon.tick().endswith("backed up")
