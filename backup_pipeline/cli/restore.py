@@ -70,7 +70,8 @@ def verb(
     """The newest full backup of SYSTEM, or one by its ID; `latest~2` is the third newest.
 
     Rows first, in parallel; then indexes and foreign keys; then sequences, so that the first INSERT works. A target
-    that holds something is refused. When it fails or is interrupted, the target is as it was.
+    that holds something is refused. When it fails or is interrupted, the target is as it was, with what others have made in it
+    meanwhile.
 
     Files are written whole or not at all, verified, and never outside of their folder. Those that are there already and
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
