@@ -97,10 +97,10 @@ def _of_content(
         _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and not _about_references(f)
     )
     return (
-        _complete(manifest, missing),
+        _complete(manifest, (*missing, *_wrong_identity(vault, manifest))),
         Outcome(
             "integrity",
-            (*rest, *_wrong_identity(vault, manifest), *unkept),
+            (*rest, *unkept),
             report.counted,
             report.seconds,
             f"{report.counted.get('objects', 0):,} objects are what the manifest says",

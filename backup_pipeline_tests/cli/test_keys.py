@@ -57,6 +57,24 @@ def configure(home: Path, recipients: str, identity: Path | None, name: str = "b
     return str(home / name)
 
 
+@pytest.mark.parametrize("record", [[], ["--no-record"]])
+def test_an_identity_that_does_not_open_what_is_written_is_an_error_of_the_backup_and_of_status(
+    home: Path, capsys: pytest.CaptureFixture[str], record: list[str]
+) -> None:
+    make_shop(home / "shop.db", rows=50)
+    right, wrong = keygen(capsys, "--out", "right.txt"), keygen(capsys, "--out", "wrong.txt")
+    assert right != wrong
+    config = configure(home, right["recipient"], home / "wrong.txt")
+    code, out, _ = run(capsys, "-q", "backup", "shop", "--config", config, *record)
+    assert code == 10, "the backup is made, and this host will not read it back"
+    assert "ERROR identity-wrong" in out
+    code, out, _ = run(capsys, "status", "--config", config)
+    assert (code, "identity-wrong" in out) == (13, True)
+    mended = configure(home, right["recipient"], home / "right.txt")
+    assert run(capsys, "-q", "backup", "shop", "--config", mended, *record)[:2] == (0, "")
+    assert "identity-wrong" not in run(capsys, "status", "--config", mended)[1]
+
+
 # ── keygen
 
 

@@ -54,6 +54,39 @@ def test_an_instance_elsewhere_is_not_judged_from_here(shop: Folder, tmp_path: P
     assert daemon(project, {"DAGSTER_HOME": str(tmp_path)}).state == "unknown"
 
 
+def test_a_daemon_is_seen_in_an_instance_that_is_kept_elsewhere(shop: Folder, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(f"storage: {{sqlite: {{base_dir: {tmp_path / 'kept'}}}}}\n")
+    shop.backup()
+    quiet = shop.run("status", DAGSTER_HOME=str(home))
+    assert "schedule-not-run" in quiet.stdout
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), "SCHEDULER", "one", []))
+    seen = shop.run("status", DAGSTER_HOME=str(home))
+    assert "are run by the Dagster daemon" in seen.stdout
+    assert "schedule-not-run" not in seen.stdout
+
+
+def test_cron_that_makes_the_scheduled_backups_is_seen_by_them(shop: Folder) -> None:
+    shop.backup()
+    assert "schedule-not-run" in shop.run("status").stdout, "a backup by hand says nothing of tonight"
+    shop.good("--quiet", "backup", "shop", "--no-record", "--kind", "scheduled")
+    assert "schedule-not-run" not in shop.run("status").stdout
+
+
+def test_the_last_failure_of_a_job_stands_in_status_until_it_succeeds(shop: Folder) -> None:
+    shop.backup()
+    (shop.path / "shop.db").rename(shop.path / "away.db")
+    assert shop.run("backup", "shop").code == 4
+    shown = shop.run("status").stdout
+    assert "ERROR last-run-failed: the last backup failed at" in shown
+    assert "shop.db" in shown
+    (shop.path / "away.db").rename(shop.path / "shop.db")
+    shop.backup()
+    assert "last-run-failed" not in shop.run("status").stdout
+
+
 @pytest.fixture
 def retired(shop: Folder) -> Folder:
     shop.backup()
