@@ -67,7 +67,7 @@ def _end(lines: list[str], start: int, following: int) -> int:
 
 
 def _demand_the_rest(before: str, after: str, system: str, name: str) -> None:
-    """Whatever the file looked like: it says what it said, and one system more."""
+    """The file says what it said before, and one system more."""
     old, new = yaml.safe_load(before), yaml.safe_load(after)
     added = new["systems"].pop(system, None) if isinstance(new.get("systems"), dict) else None
     if added is None or old != new:

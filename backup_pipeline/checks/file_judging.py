@@ -104,7 +104,7 @@ class Asked:
         return f"`backup-pipeline restore {system} {identifier} --files {self.tree.name} --to DIR`"
 
     def _more(self) -> Iterator[Finding]:
-        """What is wrong today and was not in the backup before: nobody has accepted that."""
+        """What is wrong today and was not in the backup before: no person has accepted that."""
         manifest = next((one for one, tree in self._before() if self._accept(one, tree)), None)
         if manifest is None:
             return

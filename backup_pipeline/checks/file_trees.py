@@ -80,7 +80,7 @@ def is_sound(reference: ObjectRef, seen: Seen) -> bool:
 
 
 class _Reading:
-    """What passed of a listing: 52 bytes a file and 8 a hard link, whatever its name."""
+    """What passed of a listing: 52 bytes a file and 8 a hard link, however long its name is."""
 
     def __init__(self, tree: FileTree) -> None:
         self.tree = tree

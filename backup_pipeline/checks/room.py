@@ -12,7 +12,7 @@ from itertools import pairwise
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.outline import Outline
 
-#: Without any backup to learn from, nobody knows how well it compresses: between a tenth and not at all.
+#: Without any backup to learn from, it is not known how well it compresses: between a tenth and not at all.
 LEAST_RATIO, MOST_RATIO = 0.1, 1.0
 #: How much content one object holds where there are no earlier ones to count.
 OBJECT = 16 * 2**20
@@ -20,7 +20,7 @@ OBJECT = 16 * 2**20
 BESIDE = 16
 #: Folders `objects/ab` of a new vault.
 FOLDERS = 264
-#: A disk that is so full is a matter for a person, whatever the vault does.
+#: A disk that is so full is a matter for a person, even if the vault does not grow.
 NEARLY_FULL = 0.05
 
 
@@ -38,7 +38,7 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Of one system: in a place that holds no backup of it, and in one that holds the newest. None: nobody knows."""
+    """Of one system: in a place that holds no backup of it, and in one that holds the newest. None: not known."""
 
     system: str
     first: Amount | None = None
@@ -90,7 +90,7 @@ class Place:
     address: str
     needs: tuple[Amount, ...] = ()
     by: tuple[str, ...] = ()
-    #: Systems of which nobody knows what they need.
+    #: Systems of which it is not known what they need.
     unknown: tuple[str, ...] = ()
     free: int | None = None
     total: int = 0

@@ -28,7 +28,7 @@ MOST = 400
 SPAN = timedelta(days=30)
 #: Days that are left: below the first it is an error, below the second a warning.
 SOON, SOMETIME = 7.0, 30.0
-#: A disk that is so full is a matter for a person, whatever the vault does.
+#: A disk that is so full is a matter for a person, even if the vault does not grow.
 NEARLY_FULL = 0.05
 DAY = timedelta(days=1)
 

@@ -190,7 +190,7 @@ def _metadata(act: Act) -> Metadata:
 def _newest_backups(
     instance: dg.DagsterInstance, project: Project, names: Names
 ) -> dict[str, dg.AssetMaterialization]:
-    """The manifest shows the newest backup that there is, whoever made it: of each system, where it shows another one."""
+    """The manifest shows the newest backup that there is, also one that another host made: of each system, where it shows another one."""
     found, deadline = {}, time.monotonic() + BUDGET
     for system in project.systems:
         shown = _shown(instance, names.manifest_key(system))

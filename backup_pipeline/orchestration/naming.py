@@ -76,7 +76,7 @@ class Names:
 
     @property
     def scrub_job(self) -> str:
-        """scrub — of the whole vault, whatever systems are in it"""
+        """scrub — of the whole vault, with all systems in it"""
         return self.of("scrub")
 
     @property

@@ -1,6 +1,6 @@
 """What of a Definitions can turn red: its checks, jobs, assets, schedules and sensors, and whose each is.
 
-Read from the definitions themselves, so that whatever is added to the graph is also told of when it fails.
+Read from the definitions themselves, so that each new part of the graph is also told of when it fails.
 """
 
 from __future__ import annotations

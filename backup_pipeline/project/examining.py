@@ -1,4 +1,4 @@
-"""The doctor, for whoever has a Project: can each system be backed up as it is asked for, and is this machine ready?"""
+"""The doctor, for a caller that has a Project: can each system be backed up as it is asked for, and is this machine ready?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is applied and what is pending, for whoever has a Project."""
+"""What is applied and what is pending, for a caller that has a Project."""
 
 from __future__ import annotations
 

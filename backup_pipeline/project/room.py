@@ -1,4 +1,4 @@
-"""How much the next backups need and how much each place has, for whoever has a Project. `checks/room.py` judges it."""
+"""How much the next backups need and how much each place has, for a caller that has a Project. `checks/room.py` judges it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _inventory(project: Project, system: str) -> Inventory | None:
 
 
 def _live(project: Project, system: str, inventory: Inventory | None) -> int | None:
-    """Plain bytes of the sources; None where nobody knows."""
+    """Plain bytes of the sources; None where they are not known."""
     if inventory is None:
         return None
     out = sum(max(0, one.bytes) for one in inventory.tables if one.left_out is not None)
@@ -92,7 +92,7 @@ def _live(project: Project, system: str, inventory: Inventory | None) -> int | N
 
 
 def _grown(project: Project, outlines: tuple[Outline, ...], inventory: Inventory | None) -> int:
-    """Plain bytes of the database that came since the newest backup. Where there is no key, nobody can compare."""
+    """Plain bytes of the database that came since the newest backup. Without the key they cannot be compared."""
     if not outlines or inventory is None:
         return 0
     try:

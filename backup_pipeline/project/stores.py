@@ -29,7 +29,7 @@ def open_copy(settings: Settings, name: str) -> Vault:
 
 
 def open_for_a_look(settings: Settings, name: str) -> Vault:
-    """A place of which somebody who waits wants to know something: one that does not answer is given up soon."""
+    """A place that a waiting user asks about: one that does not answer is given up soon."""
     return _open(settings, settings.place(name), attempts=2)
 
 

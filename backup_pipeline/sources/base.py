@@ -100,9 +100,9 @@ class InventoryTable:
     id: TableId
     kind: str
     columns: int
-    #: An estimate from statistics: no table is counted for an inventory. Negative where nobody knows.
+    #: An estimate from statistics: no table is counted for an inventory. Negative where it is not known.
     rows: int
-    #: Negative where nobody knows.
+    #: Negative where it is not known.
     bytes: int
     #: Why the selection leaves it out; None when it is taken.
     left_out: str | None = None

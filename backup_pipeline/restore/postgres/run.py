@@ -1,7 +1,7 @@
 """The conductor: definitions, rows, indexes and keys, foreign keys, the rest, the finish.
 
 A small restore is one transaction on one connection. A large one is many transactions on many connections, so it
-remembers what it made and removes that when it fails, for whatever reason, Ctrl-C included.
+remembers what it made and removes that when it fails, Ctrl-C included.
 """
 
 from __future__ import annotations
