@@ -13,6 +13,8 @@ outline.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound
@@ -112,12 +114,14 @@ def seal_text(vault: Vault, system: str, identifier: str, manifest: bytes) -> st
 
 
 def tidy(vault: Vault, known: Known, count: int) -> None:
-    """Keep what the newest backups of each system name."""
+    """Keep what the newest backups of each system name, what was found in them, and what a person accepted."""
     if not known.has_old():
         return
     names: set[str] = set()
     for system in vault.systems():
+        names.update(_private(vault, layout.acks_key(system)))
         for identifier in vault.ids(system)[-count:]:
+            names.update(_private(vault, layout.proofs_prefix(system, identifier)))
             try:
                 outline = read_outline(vault, system, identifier)
             except (Damaged, NotFound):
@@ -125,3 +129,11 @@ def tidy(vault: Vault, known: Known, count: int) -> None:
             names.add(outline.manifest_sha256)
             names.update(one.sha256 for one in outline.objects)
     known.drop_all_but(names)
+
+
+def _private(vault: Vault, prefix: str) -> Iterator[str]:
+    """Digests of the files below `prefix` that this host wrote and cannot read back."""
+    for stat in vault.store.list(prefix):
+        if stat.key.endswith(AGE):
+            with suppress(NotFound):  # a prune beside us was faster
+                yield hashlib.sha256(read_all(vault.store, stat.key)).hexdigest()
