@@ -63,7 +63,7 @@ def verb(call: Call, system: str | None) -> Outcome:
             f"{plural(count, 'thing stands', 'things stand')} in the way of the next backup",
             remedy="each finding says what to do",
         )
-    return Outcome(examination, page, failure)
+    return Outcome(examination, page, failure, answer=False)
 
 
 def _examined(call: Call, project: Project, name: str) -> Report:

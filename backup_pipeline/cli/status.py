@@ -90,7 +90,7 @@ def verb(call: Call, system: str | None) -> Outcome:
         )
     elif full_soon:
         failure = NotProtected(full_soon[0].message, remedy=full_soon[0].remedy)
-    return Outcome(_with_protected(screen), page, failure)
+    return Outcome(_with_protected(screen), page, failure, answer=False)
 
 
 def _with_protected(screen: Screen) -> dict[str, object]:

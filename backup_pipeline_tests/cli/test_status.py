@@ -75,6 +75,20 @@ def test_cron_that_makes_the_scheduled_backups_is_seen_by_them(shop: Folder) -> 
     assert "schedule-not-run" not in shop.run("status").stdout
 
 
+def test_cron_hears_of_status_and_doctor_only_when_something_is_wrong(shop: Folder) -> None:
+    assert "ERROR no-backup" in shop.run("--quiet", "status").stdout
+    shop.backup()
+    shop.good("drill", "shop", "--no-record")
+    shop.accept_that_nothing_runs()
+    assert shop.good("--quiet", "status").stdout == ""
+    config = shop.path / "backup.yaml"
+    hook = "alerts: ['json://127.0.0.1:9/']\n"
+    assert shop.good("--quiet", "doctor", "shop").stdout == ""
+    config.write_text(hook + config.read_text())
+    ended = shop.run("--quiet", "doctor", "--alert", "never")
+    assert (ended.code, "alert-unreachable" in ended.stdout) == (14, True)
+
+
 def test_the_last_failure_of_a_job_stands_in_status_until_it_succeeds(shop: Folder) -> None:
     shop.backup()
     (shop.path / "shop.db").rename(shop.path / "away.db")
