@@ -345,7 +345,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
 def _follows(vault: Vault, system: str, earlier: Sequence[str]) -> Link | None:
     """A newest backup whose folder was deleted is followed all the same: so the gap is told until it is repaired or
     recorded, and not only until the next backup."""
-    gone = keeping.newest_gone(vault.store, system, earlier)
+    gone = keeping.newest_gone(vault.store, system, lambda: earlier)
     if gone is not None and gone.id > max(earlier, default=""):
         return gone
     return vault.link(system, earlier[-1]) if earlier else None

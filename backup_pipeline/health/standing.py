@@ -123,7 +123,9 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
                 system,
                 identifier,
             )
-    newest = keeping.newest_gone(vault.store, system, (*vault.ids(system), *beheaded, *missing))
+    newest = keeping.newest_gone(
+        vault.store, system, lambda: (*vault.ids(system), *beheaded, *missing)
+    )
     if newest is not None:
         yield _lost(
             "newest-missing",

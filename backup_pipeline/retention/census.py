@@ -118,7 +118,7 @@ def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreada
     for identifier in gaps(previous, keeping.forgotten_ids(vault.store, system)):
         if identifier not in beheaded:
             yield Unreadable(system, identifier, "a later backup follows it, and it is gone without a record")
-    newest = keeping.newest_gone(vault.store, system, (*there, *beheaded))
+    newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded))
     if newest is not None:
         yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
 

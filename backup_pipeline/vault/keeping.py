@@ -8,7 +8,7 @@ such a record is rubbish and no damage; the next prune sweeps it away.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
@@ -124,14 +124,15 @@ def newest(store: Store, system: str) -> Newest | None:
         return None
 
 
-def newest_gone(store: Store, system: str, there: Collection[str]) -> Link | None:
+def newest_gone(store: Store, system: str, there: Callable[[], Collection[str]]) -> Link | None:
     """The backup that was written last, where its whole folder is gone and no record says that it was forgotten: nothing
-    in the folder itself could be missed."""
+    in the folder itself could be missed. `there` is asked after newest.json was read: a backup that is committed beside
+    us is no lost one."""
     try:
         found = newest(store, system)
     except Damaged:
         return None  # `verify` says so; the next backup writes it anew
-    if found is None or found.id in there or forgotten(store, system, found.id) is not None:
+    if found is None or found.id in there() or forgotten(store, system, found.id) is not None:
         return None
     return Link(found.id, found.manifest_sha256)
 

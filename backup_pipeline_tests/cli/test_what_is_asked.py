@@ -89,6 +89,8 @@ def test_refs_that_cannot_be_checked_are_an_error_wherever_one_looks(
     app.good("doctor")
     app.good("backup", "app")
     app.good("drill", "app")
+    for accepted in ("no-schedule", "no-alert-route"):
+        app.good("ack", "app", accepted)
     app.good("status")
 
 
