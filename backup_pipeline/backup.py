@@ -19,6 +19,7 @@ from backup_pipeline import __version__, baselines, trees
 from backup_pipeline.checks import asked
 from backup_pipeline.errors import (
     AlreadyExists,
+    Damaged,
     Incomplete,
     NotAllowed,
     SourceChanged,
@@ -348,7 +349,17 @@ def _follows(vault: Vault, system: str, earlier: Sequence[str]) -> Link | None:
     gone = keeping.newest_gone(vault.store, system, lambda: earlier)
     if gone is not None and gone.id > max(earlier, default=""):
         return gone
-    return vault.link(system, earlier[-1]) if earlier else None
+    if not earlier:
+        return None
+    link = vault.link(system, earlier[-1])
+    if vault.seal_holds(system, link.id):
+        return link
+    # The one before was altered since it was written: what is followed is what was written, so that `repair` finds it.
+    with suppress(Damaged):
+        written = keeping.newest(vault.store, system)
+        if written is not None and written.id == link.id:
+            return Link(link.id, written.manifest_sha256)
+    return link
 
 
 def _relocked(vault: Vault, manifest: Manifest) -> Iterator[Finding]:

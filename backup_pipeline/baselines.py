@@ -94,7 +94,9 @@ def _partial(manifest: Manifest) -> bool:
 def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
     for identifier in reversed(vault.ids(system)[-LOOK_BACK:]):
         try:
-            yield vault.manifest(system, identifier)
+            # One that was altered since it was sealed may say anything of its chunks.
+            if vault.seal_holds(system, identifier):
+                yield vault.manifest(system, identifier)
         except (Damaged, NotFound):
             continue  # `verify` names it, or prune just took it; a new backup just does not build on it
         except KeyMissing:

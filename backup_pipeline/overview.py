@@ -60,6 +60,8 @@ class Listed:
     file_bytes: int | None = 0
     #: The backup that it follows.
     previous: str | None = None
+    #: When it was last drilled, however that ended.
+    drilled_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ())
         objects=len(objects),
         file_bytes=sum(tree.bytes for tree in manifest.files),
         previous=manifest.previous.id if manifest.previous else None,
+        drilled_at=_drilled(proofs),
     )
 
 
@@ -180,6 +183,7 @@ def _locked(
         objects=len(outline.objects),
         file_bytes=None,
         previous=outline.previous.id if outline.previous else None,
+        drilled_at=_drilled(proofs),
     )
 
 
@@ -228,6 +232,12 @@ def status(
     proven = next((line for line in reversed(full) if line.proven_at), None)
     age = (now - moment_of(latest.id)).total_seconds() if latest else None
     told = tuple(_of_the_newest(vault, latest, acks)) if latest else ()
+    # A drill that failed is not mended by the next backup, but by the next drill.
+    drilled = max(
+        (line for line in full if line.drilled_at), key=lambda line: line.drilled_at or "", default=None
+    )
+    if drilled is not None and drilled is not latest:
+        told = (*told, *standing.failed_drill(vault, system, drilled.id, acks))
     judged = (
         judge(
             settings,
@@ -353,6 +363,10 @@ def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
 
 def _seconds(start: str, end: str) -> float:
     return (parse_timestamp(end) - parse_timestamp(start)).total_seconds() if end else 0.0
+
+
+def _drilled(proofs: Sequence[Proof]) -> str | None:
+    return max((proof.at for proof in proofs if proof.kind == "drill"), default=None)
 
 
 def _last(proofs: Sequence[Proof], kind: str, acks: Sequence[Ack]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from backup_pipeline import __version__
@@ -10,6 +12,29 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Proof
 from backup_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Had:
+    """What a table or tree (`files.NAME`) held before it was lost, and the backup that has it."""
+
+    count: int
+    backup: str
+
+
+def as_counts(had: Mapping[str, Had]) -> dict[str, int]:
+    """As figures of a proof: what is lost is carried from proof to proof."""
+    return {f"had {one.backup} {name}": one.count for name, one in sorted(had.items())}
+
+
+def had_before(proof: Proof) -> dict[str, Had]:
+    found = {}
+    for text, count in proof.counted.items():
+        word, _, rest = text.partition(" ")
+        backup, _, name = rest.partition(" ")
+        if word == "had" and name:
+            found[name] = Had(count, backup)
+    return found
 
 
 def remember(

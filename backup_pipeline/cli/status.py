@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.standing import runner_of, standing_of
+from backup_pipeline.cli.standing import all_standing, runner_of
 from backup_pipeline.cli.units import age, duration, plural, size, when
 from backup_pipeline.copies.standing import Standing
 from backup_pipeline.errors import NotProtected
@@ -59,7 +59,7 @@ def verb(call: Call, system: str | None) -> Outcome:
 
     project = one_look(call.project)
     runner = runner_of(project)
-    systems = tuple(standing_of(project, name, runner) for name in ((system,) if system else project.systems))
+    systems = all_standing(project, (system,) if system else project.systems, runner)
     bad = [one for one in systems if not one.protected]
     on_disk = folder_of(project.vault.store) is not None and keeping.has_a_vault(project)
     storage = keeping.storage(project).findings if on_disk else ()

@@ -1,11 +1,13 @@
 """Findings that a person accepted: `ack SYSTEM CODE`. An accepted finding is shown as information, with the reason.
 
 The record lies in the vault, so that every host that looks at the vault knows it. An ack covers what was wrong when it
-was given: the same code on another table is told.
+was given: the same code on another table is told. Where a code tells of events (a run that failed, a row without its file), it
+covers those events and no later one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +21,20 @@ from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.keeping import Ack, Acks
 from backup_pipeline.vault import layout, private
 from backup_pipeline.vault.vault import Vault
+
+#: Findings that count or date something: another text is another event.
+EVENTS = frozenset(
+    {
+        "last-run-failed",
+        "drill-failed",
+        "verify-failed",
+        "verify-quick-failed",
+        "file-missing",
+        "file-size-differs",
+        "file-content-differs",
+        "dangling-reference",
+    }
+)
 
 
 def read(vault: Vault, system: str, now: datetime) -> tuple[Ack, ...]:
@@ -37,19 +53,21 @@ def accept(
     vault: Vault,
     system: str,
     code: str,
-    about: Iterable[str],
+    found: Iterable[Finding],
     *,
     now: datetime,
     until: datetime | None = None,
     because: str = "",
 ) -> Ack:
-    """Written over the acks of the same code; those that have ended are dropped."""
+    """Accept what was found of this code. Written over the acks of the same code; those that have ended are dropped."""
+    findings = tuple(found)
     made = Ack(
         code,
         timestamp(now),
-        tuple(sorted(set(about))) or ("",),
+        tuple(sorted({subject(one) for one in findings})) or ("",),
         timestamp(until) if until else "",
         because,
+        tuple(sorted({_told(one) for one in findings})) if code in EVENTS else (),
     )
     _write(vault, system, (*(one for one in read(vault, system, now) if one.code != code), made))
     return made
@@ -69,7 +87,16 @@ def _write(vault: Vault, system: str, acks: tuple[Ack, ...]) -> None:
 
 
 def covering(finding: Finding, acks: Sequence[Ack]) -> Ack | None:
-    return next((one for one in acks if one.code == finding.code and subject(finding) in one.about), None)
+    for one in acks:
+        same = one.code == finding.code and subject(finding) in one.about
+        if same and (not one.told or _told(finding) in one.told):
+            return one
+    return None
+
+
+def _told(finding: Finding) -> str:
+    text = "\n".join((finding.message, *sorted(finding.examples)))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def applied(findings: Iterable[Finding], acks: Sequence[Ack]) -> tuple[Finding, ...]:

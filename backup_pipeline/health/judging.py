@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from backup_pipeline.checks.drift import drift
-from backup_pipeline.checks.remembering import remember
+from backup_pipeline.checks.remembering import as_counts, had_before, remember
 from backup_pipeline.checks.verify import verify
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
@@ -31,8 +31,6 @@ FULL_LOOK_UP_TO = 512 * 2**20
 JUDGED = "judged"
 #: Full backups before this one that are asked for a judgement.
 LOOK_BACK = 5
-#: Before the count of what a table or tree had, in the proof.
-_HAD = "had "
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +175,7 @@ def latest(proofs: tuple[Proof, ...], kind: str) -> Proof | None:
 
 
 def _known(proof: Proof) -> Losses:
-    had = {name.removeprefix(_HAD): n for name, n in proof.counted.items() if name.startswith(_HAD)}
-    return Losses(proof.findings, had)
+    return Losses(proof.findings, had_before(proof))
 
 
 def _remember(
@@ -195,7 +192,7 @@ def _remember(
     counted = {
         "rows": manifest.rows,
         "tables": len(manifest.tables),
-        **{f"{_HAD}{name}": count for name, count in sorted(lost.had.items())},
+        **as_counts(lost.had),
     }
     seconds = sum(outcome.seconds for outcome in outcomes)
     report = Report(f"{manifest.system} {manifest.id}", found, counted, seconds)

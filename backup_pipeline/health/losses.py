@@ -8,8 +8,9 @@ is accepted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from backup_pipeline.checks.remembering import Had
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
@@ -28,12 +29,12 @@ REMOVED = "table-removed"
 @dataclass(frozen=True, slots=True)
 class Losses:
     findings: tuple[Finding, ...] = ()
-    #: Table or `files.TREE` → how much it had before it was lost.
-    had: dict[str, int] = field(default_factory=dict)
+    #: Table or `files.TREE` → what it had before it was lost.
+    had: dict[str, Had] = field(default_factory=dict)
 
     def without(self, names: Sequence[str]) -> Losses:
         """These are accepted for good: later backups are measured against what is there now."""
-        kept = {name: count for name, count in self.had.items() if name not in names}
+        kept = {name: had for name, had in self.had.items() if name not in names}
         return Losses(self.findings, kept)
 
 
@@ -48,85 +49,74 @@ def losses(
     """`before`: the last full backup that was judged. `known`: its losses."""
     if before is None or manifest.scope == "partial":
         return Losses()
-    told = {(one.code, subject(one)): one for one in known.findings}
-    found: list[Finding] = []
-    had: dict[str, int] = {}
-    fresh = (
-        *_of_tables(manifest, before, known.had, expected_empty),
-        *_of_trees(manifest, before, known.had),
-    )
-    for count, finding in fresh:
-        name = subject(finding)
-        had[name] = count
-        # The text of the first night stays: it names the backup that still has the content.
-        found.append(told.get((finding.code, name), finding))
-    return Losses(tuple(found), had)
+    expected = {
+        **{str(table.id): Had(table.rows, before.id) for table in before.tables},
+        **{f"files.{tree.name}": Had(tree.files, before.id) for tree in before.files},
+        **known.had,
+    }
+    lost = {
+        subject(finding): finding
+        for finding in (
+            *_of_tables(manifest, before, expected, expected_empty),
+            *_of_trees(manifest, expected),
+        )
+    }
+    errors = {subject(one) for one in known.findings if one.severity == "error"}
+    # What was an error stays one until the content is back: a few new rows in an emptied table mend nothing.
+    found = tuple(replace(one, severity="error") if name in errors else one for name, one in lost.items())
+    return Losses(found, {name: expected[name] for name in lost})
 
 
 def _of_tables(
-    manifest: Manifest, before: Manifest, had: Mapping[str, int], expected_empty: Sequence[str]
-) -> Iterator[tuple[int, Finding]]:
+    manifest: Manifest, before: Manifest, expected: Mapping[str, Had], expected_empty: Sequence[str]
+) -> Iterator[Finding]:
     rows = {str(table.id): table.rows for table in manifest.tables}
     ids = {str(table.id): table.id for table in (*before.tables, *manifest.tables)}
     left_out = {str(TableId(one.schema, one.name)) for one in manifest.left_out}
-    expected = {**{str(table.id): table.rows for table in before.tables}, **had}
-    source = f"`backup-pipeline restore {manifest.system} {before.id}`"
     accept = f"`backup-pipeline ack {manifest.system}"
-    for name, count in expected.items():
+    for name, had in expected.items():
+        source = f"`backup-pipeline restore {manifest.system} {had.backup}`"
         if name in left_out or name.startswith("files."):
             continue
         if name not in rows:
-            yield (
-                count,
-                Finding(
-                    "error",
-                    "table-removed",
-                    f"{name} is not in the database any more; {before.id} had it, with {count:,} rows",
-                    table=name,
-                    remedy=f"if it was dropped or renamed on purpose: {accept} {REMOVED}`; if not: {source}",
-                ),
+            yield Finding(
+                "error",
+                "table-removed",
+                f"{name} is not in the database any more; {had.backup} had it, with {had.count:,} rows",
+                table=name,
+                remedy=f"if it was dropped or renamed on purpose: {accept} {REMOVED}`; if not: {source}",
             )
-        elif rows[name] == 0 < count:
+        elif rows[name] == 0 < had.count:
             if not any(matches(glob, ids[name]) for glob in expected_empty):
-                yield (
-                    count,
-                    Finding(
-                        "error",
-                        "table-became-empty",
-                        f"{name} is empty; {before.id} had {count:,} rows",
-                        table=name,
-                        remedy="if this is right, name it under `expected_empty`, or once: "
-                        f"{accept} table-became-empty`; if not: {source}",
-                    ),
-                )
-        elif rows[name] < LOST * count and count > FEW:
-            yield (
-                count,
-                Finding(
-                    "warning",
-                    "table-shrank",
-                    f"{name} has {rows[name]:,} rows; {before.id} had {count:,}",
+                yield Finding(
+                    "error",
+                    "table-became-empty",
+                    f"{name} is empty; {had.backup} had {had.count:,} rows",
                     table=name,
-                    remedy=f"if rows were deleted on purpose: {accept} table-shrank`; if not: {source}",
-                ),
+                    remedy="if this is right, name it under `expected_empty`, or once: "
+                    f"{accept} table-became-empty`; if not: {source}",
+                )
+        elif rows[name] < LOST * had.count and had.count > FEW:
+            yield Finding(
+                "warning",
+                "table-shrank",
+                f"{name} has {rows[name]:,} rows; {had.backup} had {had.count:,}",
+                table=name,
+                remedy=f"if rows were deleted on purpose: {accept} table-shrank`; if not: {source}",
             )
 
 
-def _of_trees(manifest: Manifest, before: Manifest, had: Mapping[str, int]) -> Iterator[tuple[int, Finding]]:
+def _of_trees(manifest: Manifest, expected: Mapping[str, Had]) -> Iterator[Finding]:
     """A tree without any file is an error of the backup itself, every night: see `trees.report`."""
-    expected = {f"files.{tree.name}": tree.files for tree in before.files}
     for tree in manifest.files:
-        name = f"files.{tree.name}"
-        count = max(expected.get(name, 0), had.get(name, 0))
-        if 0 < tree.files < LOST * count and count > FEW:
-            yield (
-                count,
-                Finding(
-                    "warning",
-                    "tree-shrank",
-                    f"{tree.name} holds {tree.files:,} files; {before.id} had {count:,}",
-                    tree=tree.name,
-                    remedy="if files were deleted on purpose: "
-                    f"`backup-pipeline ack {manifest.system} tree-shrank`; if not, an earlier backup has them",
-                ),
+        had = expected.get(f"files.{tree.name}")
+        if had is not None and 0 < tree.files < LOST * had.count and had.count > FEW:
+            yield Finding(
+                "warning",
+                "tree-shrank",
+                f"{tree.name} holds {tree.files:,} files; {had.backup} had {had.count:,}",
+                tree=tree.name,
+                remedy="if files were deleted on purpose: "
+                f"`backup-pipeline ack {manifest.system} tree-shrank`; if not: "
+                f"`backup-pipeline restore {manifest.system} {had.backup} --files {tree.name} --to FOLDER`",
             )

@@ -73,7 +73,7 @@ def kept(
     due = last_due(settings.schedule, zone, now)
     if scheduled_at is not None and scheduled_at >= due:
         return  # another process than a daemon runs it: it did when it was last due
-    missed = f"and no scheduled backup was made since it was last due ({_local(due, zone)})"
+    missed = f"and the vault has no scheduled backup since it was last due ({_local(due, zone)})"
     why = {
         "never": f"no Dagster daemon ever ran on this machine, {missed}",
         "stopped": f"the Dagster daemon of this machine was last seen {_local(runner.seen, zone)}, {missed}"
@@ -114,14 +114,16 @@ def _without_schedule(
 def failures(failed: Iterable[Act], latest: str, zone: str) -> Iterator[Finding]:
     """`latest`: the newest full backup. What was found in it stands beside it, and is not told a second time."""
     for one in failed:
-        if one.exit_code == ErrorsFound.exit_code and one.backup in ("", latest) and one.verb != "scrub":
+        stands_there = one.backup in ("", latest) and not one.place and one.verb != "scrub"
+        if one.exit_code == ErrorsFound.exit_code and stands_there:
             continue
         where = f" ({one.place})" if one.place else ""
         yield Finding(
             "error",
             "last-run-failed",
             f"the last {one.verb}{where} failed at {_local(parse_timestamp(one.at), zone)}: {one.code}: {one.message}",
-            remedy=one.remedy or f"`backup-pipeline {one.verb}` again shows why",
+            remedy=f"{one.remedy}; " * bool(one.remedy)
+            + f"`backup-pipeline {one.verb}` once more shows whether it is mended: then this is not told any more",
         )
 
 
@@ -129,4 +131,4 @@ def _local(moment: datetime, zone: str) -> str:
     """As every time in a text: in the zone of the system, with its offset."""
     local = moment.astimezone(ZoneInfo(zone))
     offset = f"{local:%z}"
-    return f"{local:%Y-%m-%d %H:%M} " + (f"{offset[:3]}:{offset[3:5]}" if local.utcoffset() else "UTC")
+    return f"{local:%Y-%m-%d %H:%M:%S} " + (f"{offset[:3]}:{offset[3:5]}" if local.utcoffset() else "UTC")

@@ -6,6 +6,7 @@ Each finding stays until a later look mends it or a person accepts it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from backup_pipeline.checks.chain import gaps
 from backup_pipeline.errors import ConfigError, KeyMissing
@@ -57,6 +58,20 @@ def of_backup(
             found.append(_failed(kind, proof, unaccepted, system, identifier))
             known |= {(one.code, subject(one)) for one in unaccepted}
     return accepting.applied(found, acks)
+
+
+def failed_drill(vault: Vault, system: str, identifier: str, acks: Sequence[Ack]) -> Iterator[Finding]:
+    """Of an older backup, whose drill is the last one of the system."""
+    drill = _last_of_each(vault.proofs(system, identifier)).get("drill")
+    if drill is None or drill.ok:
+        return
+    errors = [one for one in drill.findings if one.severity == "error"]
+    unaccepted = [one for one in errors if accepting.covering(one, acks) is None]
+    if unaccepted or not errors:
+        found = _failed("drill", drill, unaccepted, system, identifier)
+        yield replace(
+            found, remedy=f"{found.remedy}; when it is mended, `backup-pipeline drill {system}` shows it"
+        )
 
 
 def _last_of_each(proofs: Sequence[Proof]) -> dict[str, Proof]:
@@ -123,9 +138,7 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
                 system,
                 identifier,
             )
-    newest = keeping.newest_gone(
-        vault.store, system, lambda: (*vault.ids(system), *beheaded, *missing)
-    )
+    newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded, *missing))
     if newest is not None:
         yield _lost(
             "newest-missing",

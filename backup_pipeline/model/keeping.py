@@ -97,6 +97,8 @@ class Ack:
     #: From then on it is told again; "" for never.
     until: str = ""
     because: str = ""
+    #: Digests of what was told, where the same code tells each time of another event: see `accepting`.
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,15 @@ def accept(
 ) -> Ack:
     """Accept what stands under this code now. `standing`: what `status` tells of the system."""
     from backup_pipeline.health import accepting
-    from backup_pipeline.health.losses import subject
+    from backup_pipeline.project import expected
+    from backup_pipeline.retention.census import demand_a_vault
 
+    # A place that is gone must not be begun anew by this.
+    expected.expect(project.settings, project.vault)
+    demand_a_vault(project.vault.store)
     wrong = [one for one in standing if one.severity != "info"]
-    about = [subject(one) for one in wrong if one.code == code]
-    if not about:
+    found = [one for one in wrong if one.code == code]
+    if not found:
         codes = ", ".join(sorted({one.code for one in wrong})) or "none"
         raise NotFound(
             f"no finding {code} stands for {system}",
@@ -95,7 +99,7 @@ def accept(
         )
     now = project.clock()
     until = now + lasting if lasting is not None else None
-    return accepting.accept(project.vault, system, code, about, now=now, until=until, because=because)
+    return accepting.accept(project.vault, system, code, found, now=now, until=until, because=because)
 
 
 def withdraw(project: Project, system: str, code: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from backup_pipeline.checks.chain import gaps
+from backup_pipeline.checks.remembering import had_before
 from backup_pipeline.errors import Damaged, KeyMissing, NoBackup, NotFound
 from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline, outline_of
@@ -96,9 +97,14 @@ def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
     census = Census()
     for system in systems_of(vault.store):
         found = []
+        lost = _what_was_lost(vault, system)
+
+        def kept(name: str, identifier: str, lost: Mapping[str, str] = lost) -> str:
+            return locked(name, identifier) or lost.get(identifier, "")
+
         for identifier in vault.ids(system):
             try:
-                found.append(_known(vault, census, system, identifier, locked))
+                found.append(_known(vault, census, system, identifier, kept))
             except Damaged as error:
                 census.unreadable.append(Unreadable(system, identifier, error.message))
             except NotFound:
@@ -106,6 +112,24 @@ def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
         census.systems[system] = tuple(found)
         census.unreadable += _lost(vault, system, found)
     return census
+
+
+def _what_was_lost(vault: Vault, system: str) -> dict[str, str]:
+    """Backups that hold what a table or tree has lost since, as the newest judgement tells: id → why it stays. Without the
+    key of an encrypted vault only its writer knows."""
+    for identifier in reversed(vault.ids(system)):
+        try:
+            proofs = vault.proofs(system, identifier)
+            judged = [proof for proof in proofs if proof.kind == "judged"]
+            full = bool(judged) and vault.outline(system, identifier).scope == "full"
+        except (Damaged, NotFound, KeyMissing):
+            continue
+        if full:
+            return {
+                had.backup: f"it has what {name} lost since, and no person accepted the loss"
+                for name, had in had_before(judged[-1]).items()
+            }
+    return {}
 
 
 def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreadable]:

@@ -38,6 +38,7 @@ def with_user(url: str, user: str) -> str:
 def test_a_drill_that_cannot_restore_takes_the_proof_away(shop: Folder) -> None:
     shop.backup()
     shop.good("drill", "shop", "--no-record")
+    shop.accept_that_nothing_runs()
     assert "protected" in shop.good("status").stdout
     lose_the_rows(shop)
     ended = shop.run("drill", "shop", "--no-record", "--json")
@@ -104,6 +105,7 @@ def test_a_manifest_that_was_deleted_or_edited_is_missed_by_status(shop: Folder)
     first = shop.backup()
     second = shop.backup()
     shop.good("drill", "shop", "--no-record")
+    shop.accept_that_nothing_runs()
     assert shop.good("status", "--json").data["protected"]
     manifest = backup_folder(shop, second) / "manifest.json"
     written = manifest.read_bytes()

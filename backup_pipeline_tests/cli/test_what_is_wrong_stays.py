@@ -120,3 +120,101 @@ def test_a_host_with_public_keys_remembers_what_is_wrong_and_tells_the_store_not
     told = json.loads(run(capsys, "status", "--json", "--config", owner)[1])
     (system,) = told["data"]["systems"]
     assert [(one["code"], one["because"]) for one in system["accepted"]] == [("table-became-empty", because)]
+
+
+def with_copy(shop: Folder, more: str = "") -> Path:
+    config = shop.path / "backup.yaml"
+    config.write_text(f"copies: {{second: ./second}}\n{more}" + config.read_text())
+    return config
+
+
+def edit(manifest: Path) -> None:
+    manifest.chmod(0o644)
+    manifest.write_bytes(manifest.read_bytes().replace(b'"rows":3', b'"rows":4', 1))
+
+
+def test_a_backup_after_an_altered_manifest_does_not_make_it_the_right_one(shop: Folder) -> None:
+    with_copy(shop)
+    first = shop.backup()
+    manifest = shop.path / "vault" / "shop" / first / "manifest.json"
+    written = manifest.read_bytes()
+    edit(manifest)
+    assert manifest.read_bytes() != written
+    assert shop.run("backup", "shop", "--no-record").code == 10, "the one before it was altered"
+    shop.good("repair", "shop")
+    assert manifest.read_bytes() == written, "repair brings back what was written, and not what was altered"
+    shop.good("verify", "shop", "all")
+
+
+def test_a_failed_drill_is_told_until_a_drill_succeeds(shop: Folder) -> None:
+    shop.backup()
+    config = shop.path / "backup.yaml"
+    text = config.read_text()
+    config.write_text(text + "    invariants: {no orders: select id from orders}\n")
+    assert shop.run("drill", "shop", "--no-record").code == 10
+    assert "drill-failed" in codes(shop)
+    shop.backup()
+    assert "drill-failed" in codes(shop), "another backup mends nothing that a drill has found"
+    config.write_text(text)
+    shop.good("drill", "shop", "--no-record")
+    assert codes(shop) == set()
+
+
+def test_prune_keeps_the_backup_that_has_what_was_lost_until_the_loss_is_accepted(shop: Folder) -> None:
+    config = shop.path / "backup.yaml"
+    config.write_text(config.read_text() + "retention: {last: 1}\n")
+    good = shop.backup()
+    delete_rows(shop.path / "shop.db", "customers")
+    for _ in range(3):
+        assert shop.run("backup", "shop", "--no-record").code == 10
+    shop.run("prune", "--despite-anomaly")
+    kept = [line["id"] for line in shop.good("list", "--json").data["backups"]]
+    assert good in kept, "status sends people to it"
+    shop.good("ack", "shop", "table-became-empty")
+    shop.backup()
+    shop.good("prune", "--despite-anomaly")
+    assert good not in [line["id"] for line in shop.good("list", "--json").data["backups"]]
+
+
+def test_a_few_new_rows_mend_no_emptied_table_and_the_right_backup_is_named(shop: Folder) -> None:
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection, connection:
+        connection.executemany("INSERT INTO customers(name) VALUES (?)", [(str(n),) for n in range(100)])
+    good = shop.backup()
+    delete_rows(shop.path / "shop.db", "customers")
+    assert shop.run("backup", "shop", "--no-record").code == 10
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection, connection:
+        connection.executemany("INSERT INTO customers(name) VALUES (?)", [(str(n),) for n in range(5)])
+    ended = shop.run("--quiet", "backup", "shop", "--no-record")
+    assert ended.code == 10
+    assert f"main.customers has 5 rows; {good} had 10" in ended.stdout
+
+
+def test_an_ack_of_an_event_covers_no_later_one(shop: Folder) -> None:
+    shop.backup()
+    (shop.path / "shop.db").rename(shop.path / "away.db")
+    assert shop.run("backup", "shop", "--no-record").code == 4
+    shop.good("ack", "shop", "last-run-failed", "--because", "we moved it")
+    assert codes(shop) == set()
+    (shop.path / "shop.db").write_bytes(b"no database at all" * 100)
+    assert shop.run("backup", "shop", "--no-record").code == 4
+    assert codes(shop) == {"last-run-failed"}
+
+
+def test_a_copy_that_was_found_damaged_stands_in_status(shop: Folder) -> None:
+    with_copy(shop)
+    shop.good("backup", "shop", "--no-record")
+    next(path for path in (shop.path / "second" / "objects").rglob("*") if path.is_file()).unlink()
+    assert shop.run("verify", "shop", "--copy", "second").code == 10
+    assert "last-run-failed" in codes(shop)
+    shop.good("repair", "shop", "--copy", "second")
+    shop.good("verify", "shop", "--copy", "second")
+    assert codes(shop) == set()
+
+
+def test_a_place_that_is_no_vault_is_said_and_an_ack_does_not_begin_one(shop: Folder) -> None:
+    shop.backup()
+    (shop.path / "vault" / "vault.json").unlink()
+    assert "vault-mark-missing" in codes(shop)
+    shutil.rmtree(shop.path / "vault")
+    assert shop.run("ack", "shop", "vault-lost").code != 0
+    assert not (shop.path / "vault").exists()
