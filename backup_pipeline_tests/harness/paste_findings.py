@@ -45,6 +45,7 @@ MAKERS = {
     "checks/room.py": "doctor",
     "checks/scrub.py": "scrub",
     "cli/doctor.py": "doctor",
+    "cli/standing.py": "status",
     "copies/": "copy",
     "copies/beside.py": "repair",
     "copies/places.py": "doctor",
