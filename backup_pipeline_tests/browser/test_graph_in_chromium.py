@@ -48,6 +48,7 @@ CHECKS = (
     "file_policy",
     "fresh",
     "proven",
+    "verdict",
 )
 
 

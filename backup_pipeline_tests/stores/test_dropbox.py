@@ -269,7 +269,7 @@ def _bad_refresh(fake: FakeDropbox, given: StoreOptions) -> StoreOptions:
     ("arrange", "message", "remedy"),
     [
         (_expired, "has ended", "refresh_token"),
-        (_revoked, "not valid", "CONFIGURATION"),
+        (_revoked, "not valid", "help config"),
         (_no_scope, r"lacks the scope files\.content\.write", "Permissions"),
         (_full, "the account is full", "free space"),
         (_team_without_member, "entire Dropbox Business team", "select_user"),
