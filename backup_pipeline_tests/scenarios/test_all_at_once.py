@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -58,17 +59,22 @@ def path(tmp_path: Path, encryption: str) -> Path:
 
 def _together(path: Path, roles: Sequence[str], seconds: float) -> dict[str, int]:
     argv = [sys.executable, "-W", "ignore", "-m", "backup_pipeline_tests.harness.at_once"]
-    running = {
-        role: subprocess.Popen(
-            [*argv, role, str(path), str(seconds), "20261121"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for role in roles
-    }
     done = {}
-    for role, process in running.items():
-        out, error = process.communicate(timeout=seconds + 120)
-        assert process.returncode == 0, f"{role}: {error.decode()[-3000:]}"
-        done[role] = int(out)
+    with ExitStack() as at_the_end:
+        running = {}
+        for role in roles:
+            process = subprocess.Popen(
+                [*argv, role, str(path), str(seconds), "20261121"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            running[role] = at_the_end.enter_context(process)
+            # When one of them fails, the others do not go on beside the next tests.
+            at_the_end.callback(process.kill)
+        for role, process in running.items():
+            out, error = process.communicate(timeout=seconds + 120)
+            assert process.returncode == 0, f"{role}: {error.decode()[-3000:]}"
+            done[role] = int(out)
     return done
 
 
