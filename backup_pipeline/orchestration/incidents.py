@@ -2,8 +2,8 @@
 schedules and sensors whose last tick failed.
 
 A run that failed because of a check is one incident, and so are all failed checks of one run. A check that warns is
-told when it begins to; one that fails is told each time: every backup that is not whole matters. A tick that fails is
-told when it begins to, and once a day while it goes on.
+told when it begins to, unless it has passed since; one that fails is told each time: every backup that is not whole
+matters. A tick that fails is told when it begins to, and once a day while it goes on.
 """
 
 from __future__ import annotations
@@ -234,6 +234,7 @@ def _one_check(
 ) -> None:
     label = _label(key)
     history = instance.event_log_storage.get_asset_check_execution_history(check_key=key, limit=_DEPTH)
+    last_pass = max((one.id for one in history if _passed(one.evaluation)), default=0)
     for record in sorted(history, key=lambda record: record.id):
         if record.id <= found.seen.get(label, 0):
             continue
@@ -249,13 +250,18 @@ def _one_check(
             found.failing.discard(label)
             continue
         found.failing.add(label)
-        goes_on = known and evaluation.severity is dg.AssetCheckSeverity.WARN
-        if not fresh or goes_on or evaluation.metadata.get(TOLD) == dg.MetadataValue.bool(True):
+        warns = evaluation.severity is dg.AssetCheckSeverity.WARN
+        no_news = warns and (known or record.id < last_pass)
+        if not fresh or no_news or evaluation.metadata.get(TOLD) == dg.MetadataValue.bool(True):
             continue
         failed = FailedCheck(
             key.name, evaluation.severity.value.lower(), evaluation.description or "", _remedies(evaluation)
         )
         _file(instance, system, key, record.run_id, record.id, failed, found)
+
+
+def _passed(evaluation: object) -> bool:
+    return isinstance(evaluation, dg.AssetCheckEvaluation) and evaluation.passed
 
 
 def _file(

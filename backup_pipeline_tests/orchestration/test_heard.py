@@ -153,6 +153,19 @@ def test_every_check_that_turns_red_is_told(graph: Graph) -> None:
         assert "/assets/" + "/".join(key.asset_key.path) in graph.hook.bodies[-1]["message"]
 
 
+def test_a_warning_that_was_mended_by_the_time_of_the_look_is_no_news_and_an_error_is(graph: Graph) -> None:
+    key = dg.AssetCheckKey(PLAIN.manifest_key("shop"), "proven")
+    for passed in (False, True):
+        graph.turns(key, passed, dg.AssetCheckSeverity.WARN)
+    assert graph.heard() == []
+    for passed in (False, True, False):
+        graph.turns(key, passed, dg.AssetCheckSeverity.WARN)
+    assert graph.heard() == ["[backup] shop: check proven warns"]
+    for passed in (False, True):
+        graph.turns(key, passed)
+    assert graph.heard() == ["[backup] shop: check proven failed"]
+
+
 def test_every_job_that_fails_is_told(graph: Graph) -> None:
     names = sorted(job.name for job in graph.repository.get_all_jobs() if not job.name.startswith("__"))
     assert {"scrub", "daily_checks", "copy_shop", "drill_shop", "prune_shop"} <= set(names)
