@@ -28,8 +28,8 @@ MOST = 400
 SPAN = timedelta(days=30)
 #: Days that are left: below the first it is an error, below the second a warning.
 SOON, SOMETIME = 7.0, 30.0
-#: A disk that is so full is a matter for a person, even if the vault does not grow.
-NEARLY_FULL = 0.05
+#: A disk that is so full is a matter for a person, even if the vault does not grow: a warning, and an error.
+NEARLY_FULL, FULL = 0.05, 0.01
 DAY = timedelta(days=1)
 
 
@@ -120,14 +120,7 @@ def judge(samples: Sequence[Sample], address: str) -> tuple[tuple[Finding, ...],
     if last.free is not None and last.total:
         counted["free_bytes"] = last.free
         if last.free < NEARLY_FULL * last.total:
-            findings.append(
-                Finding(
-                    "warning",
-                    "disk-nearly-full",
-                    f"{100 * last.free / last.total:.1f} % of the disk of {address} are free",
-                    remedy="free space or move the vault; `prune --dry-run` says what could go",
-                )
-            )
+            findings.append(_full(last.free / last.total, address))
     if growth.days_left is not None:
         counted["days_left"] = round(growth.days_left)
         if growth.days_left < SOMETIME:
@@ -135,6 +128,14 @@ def judge(samples: Sequence[Sample], address: str) -> tuple[tuple[Finding, ...],
             severity = "error" if growth.days_left < SOON else "warning"
             findings.append(_full_soon(severity, address, growth, day))
     return tuple(findings), counted
+
+
+def _full(free: float, address: str) -> Finding:
+    message = f"{100 * free:.1f} % of the disk of {address} are free"
+    remedy = "free space or move the vault; `prune --dry-run` says what could go"
+    if free < FULL:
+        return Finding("error", "disk-full", f"{message}: the next backup may not fit", remedy=remedy)
+    return Finding("warning", "disk-nearly-full", message, remedy=remedy)
 
 
 def _full_soon(severity: str, address: str, growth: Growth, day: datetime) -> Finding:

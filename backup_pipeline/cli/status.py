@@ -53,7 +53,7 @@ class Screen:
 )
 def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning,
-    or the vault's disk is full within a week."""
+    or the vault's disk is full, or will be within a week."""
     from backup_pipeline.project import keeping
     from backup_pipeline.project.one_look import one_look
 
@@ -63,13 +63,13 @@ def verb(call: Call, system: str | None) -> Outcome:
     bad = [one for one in systems if not one.protected]
     on_disk = folder_of(project.vault.store) is not None and keeping.has_a_vault(project)
     storage = keeping.storage(project).findings if on_disk else ()
-    full_soon = [one for one in storage if one.severity == "error"]
+    full = tuple(one for one in storage if one.severity == "error")
     retired = tuple(name for name in project.vault.systems() if name not in project.systems)
-    screen = Screen(not bad and not full_soon, systems, _disk(project.vault.store), runner, retired, storage)
+    screen = Screen(not bad and not full, systems, _disk(project.vault.store), runner, retired, storage)
 
     def page(page: Page) -> None:
         for one in systems:
-            _system(page, one, project.clock())
+            _system(page, one, full, project.clock())
         page.line()
         if any(one.next_backup or one.next_drill for one in systems):
             page.line(_schedules(screen.daemon, project.clock()))
@@ -88,8 +88,8 @@ def verb(call: Call, system: str | None) -> Outcome:
             if not call.json
             else "every finding has a remedy of its own",
         )
-    elif full_soon:
-        failure = NotProtected(full_soon[0].message, remedy=full_soon[0].remedy)
+    elif full:
+        failure = NotProtected(full[0].message, remedy=full[0].remedy)
     return Outcome(_with_protected(screen), page, failure, answer=False)
 
 
@@ -115,11 +115,12 @@ def _disk(store: Store) -> Disk:
         return Disk(store.address, None)
 
 
-def _system(page: Page, one: SystemStatus, now: datetime) -> None:
+def _system(page: Page, one: SystemStatus, full: tuple[Finding, ...], now: datetime) -> None:
+    """`full`: why the vault's disk takes no more backups, of this system or of another."""
     page.heading(one.system)
     word = page.style("protected", "green", bold=True)
-    if not one.protected:
-        serious = any(finding.severity == "error" for finding in one.findings)
+    if full or not one.protected:
+        serious = any(finding.severity == "error" for finding in (*one.findings, *full))
         word = page.style(
             "NOT PROTECTED" if serious else "NOT AS IT SHOULD BE", "red" if serious else "yellow", bold=True
         )

@@ -73,6 +73,7 @@ def test_the_day_on_which_the_disk_is_full_is_said_in_time() -> None:
     assert codes(days(10 * GIB, 11 * GIB, free=6 * GIB, total=100 * GIB)) == [("error", "disk-full-soon")]
     assert codes(days(11 * GIB, 10 * GIB, free=6 * GIB, total=100 * GIB)) == []
     assert codes(days(10 * GIB, free=GIB, total=100 * GIB)) == [("warning", "disk-nearly-full")]
+    assert codes(days(10 * GIB, free=GIB - 1, total=100 * GIB)) == [("error", "disk-full")]
     assert codes(days(10 * GIB, 500 * GIB)) == []  # a bucket has no end
     (finding,) = judge(days(10 * GIB, 11 * GIB, free=10 * GIB, total=100 * GIB), "/srv/vault")[0]
     assert "2026-12-01" in finding.message

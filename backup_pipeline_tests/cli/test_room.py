@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.listening import Hook
 from backup_pipeline_tests.harness.sftp_server import SftpServer
 from backup_pipeline_tests.harness.stores import S3Server
 
@@ -88,6 +89,27 @@ def test_a_full_copy_is_an_error_and_what_it_holds_already_needs_no_room(app: Fo
             full = told(app)["disk-full"]["message"]
             assert "copy c1: 20.0 MiB of 20.0 MiB are free" in full
             assert "copy c0" not in full, "the other copy has the backup, and needs what changes"
+
+
+@root_only
+def test_no_system_is_protected_by_a_vault_on_a_full_disk(app: Folder, hook: Hook) -> None:
+    configure(app, "./disk/vault")
+    with (app.path / "backup.yaml").open("a") as file:
+        file.write(f"    fresh_within: 9d\nalerts: ['{hook.address}']\n")
+    with small_disk(app.path / "disk", "size=60m"):
+        app.good("backup", "app")
+        app.good("drill", "app")
+        assert app.good("status").stdout.splitlines()[1] == "protected"
+        free = os.statvfs(app.path / "disk")
+        (app.path / "disk" / "other").write_bytes(bytes((free.f_bavail - 16) * free.f_frsize))
+        full = app.run("status")
+        assert full.code == 13
+        assert full.stdout.splitlines()[1] == "NOT PROTECTED"
+        assert "0.1 % of the disk of" in full.stderr
+        assert [one["code"] for one in app.run("status", "--json").document["data"]["storage"]] == ["disk-full"]
+        assert app.run("backup", "app", "--full").code == 5
+        (app.path / "disk" / "other").unlink()
+        app.good("backup", "app")
 
 
 @root_only
