@@ -251,7 +251,7 @@ def _export(
             state=snapshot.state,
             migrations=order.migrations,
             git_revision=order.git_revision,
-            findings=(*order.findings, *_idle(order, snapshot), *exported.findings),
+            findings=(*order.findings, *found.findings, *_idle(order, snapshot), *exported.findings),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )
 

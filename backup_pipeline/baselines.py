@@ -1,18 +1,21 @@
 """What earlier runs left that a new one can build on: per table the newest chunks that are still in the vault.
 
-A chunk whose object is gone or has the wrong length is not offered: what is not there cannot be re-used.
+A chunk whose object is gone or has the wrong length is not offered: what is not there cannot be re-used. That it is gone is
+a finding, because the new backup hides the loss: it is whole, and the backups before it may not be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Baseline
-from backup_pipeline.vault import journal
+from backup_pipeline.vault import journal, layout
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 
@@ -30,13 +33,19 @@ class Found:
     schema: tuple[ObjectRef, ...] = ()
     ddl: tuple[ObjectRef, ...] = ()
     newest: Manifest | None = None
+    #: What is lost of the newest backup, and of the newest full one.
+    findings: tuple[Finding, ...] = ()
 
 
 def gather(vault: Vault, system: str) -> Found:
     manifests = list(_newest(vault, system))
     unfinished = list(_unfinished(vault, system, after=manifests[0].id if manifests else ""))
     entries = [entry for manifest in manifests for entry in manifest.tables]
-    held = _Held(vault, (*entries, *(baseline.entry for baseline in unfinished)))
+    entries += (baseline.entry for baseline in unfinished)
+    full = next((one for one in manifests if one.scope == "full"), None)
+    looked_at = [one for one in manifests if one is manifests[0] or one is full]
+    named = (one for manifest in looked_at for one in manifest.objects())
+    held = _Held(vault, (*(chunk.object for entry in entries for chunk in entry.chunks), *named))
     tables: dict[TableId, Baseline] = {}
     for manifest in manifests:
         for entry in manifest.tables:
@@ -59,6 +68,7 @@ def gather(vault: Vault, system: str) -> Found:
         schema=(newest.schema,) if newest else (),
         ddl=tuple(section.object for section in newest.ddl) if newest else (),
         newest=newest,
+        findings=tuple(finding for one in looked_at for finding in _lost(vault, one, held)),
     )
 
 
@@ -114,17 +124,38 @@ def _unfinished(vault: Vault, system: str, *, after: str) -> Iterable[Baseline]:
                 yield Baseline(identifier, state, entry)
 
 
-class _Held:
-    """Which tables' chunks are all there. Where a look costs a request, one listing answers for many chunks."""
+def _lost(vault: Vault, manifest: Manifest, held: _Held) -> Iterator[Finding]:
+    named = manifest.objects()
+    gone = [one for one in named if not held.there(one)]
+    if gone:
+        # What a person took out of the way since (`repair --set-aside`) is known, and not lost.
+        made = parse_timestamp(manifest.finished_at)
+        aside = {stat.key for stat in vault.store.list(layout.SET_ASIDE) if stat.modified >= made}
+        gone = [one for one in gone if f"{layout.SET_ASIDE}{one.sha256}{one.suffix}" not in aside]
+    # A prune may have taken the backup since it was read: what no manifest names is not lost.
+    if gone and manifest.id in vault.ids(manifest.system):
+        yield Finding(
+            "error",
+            "objects-missing-before",
+            f"the vault lacked {len(gone):,} of {len(named):,} objects that {manifest.id} names, or held them in a wrong "
+            "length; what the source still has was stored anew",
+            remedy=f"`backup-pipeline verify {manifest.system} all` says which backups are hurt, "
+            f"`backup-pipeline repair {manifest.system}` brings the objects back from a copy",
+            examples=tuple(layout.object_key(one) for one in gone[:3]),
+        )
 
-    def __init__(self, vault: Vault, entries: Iterable[TableEntry]) -> None:
+
+class _Held:
+    """Which objects are there. Where a look costs a request, one listing answers for many."""
+
+    def __init__(self, vault: Vault, objects: Iterable[ObjectRef]) -> None:
         self._vault = vault
         self._gone: set[str] | None = None
         if not vault.store.features.cheap_stat:
-            objects = {chunk.object.sha256: chunk.object for entry in entries for chunk in entry.chunks}
-            self._gone = {one.sha256 for one in missing(vault.store, objects.values())}
+            self._gone = {one.sha256 for one in missing(vault.store, objects)}
+
+    def there(self, one: ObjectRef) -> bool:
+        return self._vault.writer.holds(one) if self._gone is None else one.sha256 not in self._gone
 
     def whole(self, entry: TableEntry) -> bool:
-        if self._gone is None:
-            return all(self._vault.writer.holds(chunk.object) for chunk in entry.chunks)
-        return not any(chunk.object.sha256 in self._gone for chunk in entry.chunks)
+        return all(self.there(chunk.object) for chunk in entry.chunks)

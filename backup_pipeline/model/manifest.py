@@ -17,6 +17,9 @@ from backup_pipeline.model.schema import TableId
 
 FORMAT = 1
 
+#: Errors that speak of earlier backups: the one that tells them lacks nothing.
+_OF_EARLIER = frozenset({"objects-missing-before"})
+
 Kind = Literal["scheduled", "manual", "pre-migration", "imported"]
 Scope = Literal["full", "partial"]
 
@@ -279,7 +282,12 @@ class Manifest:
     @property
     def degraded(self) -> bool:
         """Something that was asked for could not be taken, and is named in the findings."""
-        return any(finding.severity == "error" for finding in self.findings)
+        return bool(self.lacking)
+
+    @property
+    def lacking(self) -> tuple[Finding, ...]:
+        """Errors of this backup itself."""
+        return tuple(one for one in self.findings if one.severity == "error" and one.code not in _OF_EARLIER)
 
     def tree(self, name: str) -> FileTree | None:
         return next((tree for tree in self.files if tree.name == name), None)

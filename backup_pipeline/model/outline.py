@@ -75,7 +75,7 @@ def outline_of(
             for one in manifest.objects()
         ),
         previous=manifest.previous,
-        errors=sum(1 for finding in manifest.findings if finding.severity == "error"),
+        errors=len(manifest.lacking),
         warnings=sum(1 for finding in manifest.findings if finding.severity == "warning"),
         content_sha256=content_sha256,
         recipients=recipients,

@@ -101,7 +101,7 @@ def _head(manifest: Manifest) -> Iterator[str]:
     )
     if manifest.scope == "partial":
         yield "**This backup is partial**: only the tables below have rows. Look for a full one first."
-    missed = [finding for finding in manifest.findings if finding.severity == "error"]
+    missed = manifest.lacking
     if missed:
         lines = [
             f"- {shown(': '.join([finding.message, *filter(None, ['; '.join(finding.examples[:3])])]))}"

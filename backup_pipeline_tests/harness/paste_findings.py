@@ -31,6 +31,7 @@ This page is read from the code: `make docs`.
 MAKERS = {
     "alerts/": "doctor, status",
     "backup.py": "backup",
+    "baselines.py": "backup",
     "project/": "backup, doctor",
     "health/": "status",
     "health/file_checks.py": "backup",
