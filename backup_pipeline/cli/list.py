@@ -11,6 +11,8 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import copy_option, project_at
 from backup_pipeline.cli.units import day, duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, Damaged
+from backup_pipeline.health.outcome import errors_found
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.overview import Broken, Listed
 
@@ -24,6 +26,8 @@ FLUSH_RIGHT = (3, 4, 5, 6, 7, 8)
 class Listing:
     backups: tuple[Listed, ...]
     damaged: tuple[Broken, ...]
+    #: Backups that are gone, and that no record says were forgotten: by system.
+    missing: dict[str, tuple[Finding, ...]]
 
 
 @as_verb(
@@ -43,7 +47,7 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     STORED is what the objects of a backup weigh in the vault; those that it shares with other backups count in each.
     RE-USED is the share of its chunks that were recognised as unchanged and not read again.
     """
-    from backup_pipeline.project import diagnosing
+    from backup_pipeline.project import diagnosing, health
     from backup_pipeline.project.one_look import one_look
 
     project = one_look(project_at(call, place))
@@ -51,9 +55,14 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     if system and system not in project.vault.systems():
         project.system(system)  # a name that means nothing is an error, not an empty list
     surveys = [project.survey(name) for name in names]
+    missing = {
+        name: health.missing(project, name, whole, broken)
+        for name, (whole, broken) in zip(names, surveys, strict=True)
+    }
     listing = Listing(
         tuple(line for whole, _ in surveys for line in whole),
         tuple(line for _, broken in surveys for line in broken),
+        {name: found for name, found in missing.items() if found},
     )
 
     # A vault that is gone looks like a new one.
@@ -70,10 +79,12 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
                 page.table(HEADERS, [_row(line, zone) for line in whole], right=FLUSH_RIGHT)
             for line in broken:
                 page.line(f"{line.id}  {page.style('DAMAGED', 'red', bold=True)}  {line.why}")
+            page.findings(missing[name])
             if not whole and not broken and lost is None:
                 page.line(f"→ backup-pipeline backup {name}")
 
-    failure: BackupError | None = lost
+    gone = [one for found in missing.values() for one in found]
+    failure: BackupError | None = lost or errors_found("not every backup is there", gone)
     if listing.damaged:
         failure = Damaged(
             f"{plural(len(listing.damaged), 'backup')} cannot be read: {', '.join(b.id for b in listing.damaged)}",

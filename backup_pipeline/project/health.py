@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.model.keeping import Ack
     from backup_pipeline.model.manifest import Manifest
+    from backup_pipeline.overview import Broken, Listed
     from backup_pipeline.project import Project
     from backup_pipeline.retention.prune import Rules
 
@@ -70,6 +71,16 @@ def errors_of(project: Project, system: str, identifier: str) -> tuple[Finding, 
         identifier=identifier,
     )
     return tuple(finding for finding in told if finding.severity == "error")
+
+
+def missing(
+    project: Project, system: str, whole: Iterable[Listed], broken: Iterable[Broken]
+) -> tuple[Finding, ...]:
+    """Backups that are gone without a record, beside those that are there."""
+    from backup_pipeline.health import standing
+
+    previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
+    return accepted_findings(project, system, standing.lost_backups(project.vault, system, previous))
 
 
 def accept(

@@ -106,7 +106,9 @@ def test_no_system_is_protected_by_a_vault_on_a_full_disk(app: Folder, hook: Hoo
         assert full.code == 13
         assert full.stdout.splitlines()[1] == "NOT PROTECTED"
         assert "0.1 % of the disk of" in full.stderr
-        assert [one["code"] for one in app.run("status", "--json").document["data"]["storage"]] == ["disk-full"]
+        assert [one["code"] for one in app.run("status", "--json").document["data"]["storage"]] == [
+            "disk-full"
+        ]
         assert app.run("backup", "app", "--full").code == 5
         (app.path / "disk" / "other").unlink()
         app.good("backup", "app")
