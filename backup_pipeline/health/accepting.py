@@ -33,6 +33,7 @@ EVENTS = frozenset(
         "file-size-differs",
         "file-content-differs",
         "dangling-reference",
+        "objects-missing-before",
     }
 )
 
