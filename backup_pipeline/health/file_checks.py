@@ -1,7 +1,7 @@
 """`files`, `references` and `file_policy` of a fresh backup: is every file in it, do its rows find their files, and are
 these what they may be?
 
-They read findings, listings and the columns that name files, and no file: they are asked after every backup, whatever its
+They read findings, listings and the columns that name files, and no file: they are asked after every backup, of any
 size. None of them blocks: a backup that lacks a file is degraded, and a copy of it is better than none.
 """
 

@@ -18,7 +18,7 @@ from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
 from backup_pipeline.health.file_checks import is_about_files, judge_files
-from backup_pipeline.health.losses import OF_ROWS, OF_TREES, REMOVED, Losses, losses
+from backup_pipeline.health.losses import OF_ROWS, REMOVED, Losses, losses
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, Proof
@@ -267,6 +267,3 @@ def _not_compared(severity: str, before: Manifest, error: BackupError) -> Findin
     if severity == "error":
         return Finding("error", error.code, message, remedy=error.remedy)
     return Finding("info", "not-compared", message)
-
-
-__all__ = ["JUDGED", "OF_TREES", "Wanted", "judge", "latest", "reference"]

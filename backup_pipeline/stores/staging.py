@@ -25,7 +25,7 @@ _MAY_NOT = "let the user that runs this read the vault, or run it as the user th
 _BAD_DISK = "see what the system's log says of this disk (`dmesg`)"
 _NOT_THERE = "see whether the disk or the share is still mounted"
 
-#: What another machine or container made is nobody's when it was not touched for so long: a container that was killed
+#: What another machine or container made is abandoned when it was not touched for so long: a container that was killed
 #: never comes back under the same name.
 FORGOTTEN = 7 * 86400.0
 

@@ -310,7 +310,7 @@ class Vault:
         return outline_of(self.manifest(system, identifier), self.link(system, identifier).sha256)
 
     def previous(self, system: str, identifier: str) -> Link | None:
-        """The link down; None also where it cannot be read, whatever else is in it: that is that one's trouble."""
+        """The link down; None also where it cannot be read: that is told of that backup."""
         try:
             if self.encrypted:
                 return self.outline(system, identifier).previous

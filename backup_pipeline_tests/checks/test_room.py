@@ -36,7 +36,7 @@ def test_without_a_backup_only_a_wide_guess_can_be_made() -> None:
     learned = need_of("shop", (), 100 * MIB, 0, 0.3).first
     assert learned is not None
     assert (learned.least, learned.most) == (15 * MIB, 60 * MIB), "others of this vault say how it compresses"
-    assert need_of("shop", (), None, 0, 0.3).first is None, "nobody knows how much there is"
+    assert need_of("shop", (), None, 0, 0.3).first is None, "it is not known how much there is"
 
 
 def test_earlier_backups_say_what_a_full_one_takes_and_what_a_night_adds() -> None:

@@ -1,4 +1,4 @@
-"""The log of acts: whatever was done, by whatever way, has its line; the last failure of a job stands until it is mended."""
+"""The log of acts: every act, on every way to do it, has its line; the last failure of a job stands until it is mended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a backup is named by whoever needs one: `latest~2`, the beginning of an id, a day, the newest before a time."""
+"""How a backup is named on a command line: `latest~2`, the beginning of an id, a day, the newest before a time."""
 
 from __future__ import annotations
 

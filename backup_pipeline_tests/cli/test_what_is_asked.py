@@ -43,7 +43,7 @@ def media(**settings: Any) -> dict[str, Any]:
 
 
 def told(folder: Folder, *arguments: str) -> dict[str, dict[str, Any]]:
-    """What a command says, whatever it calls the outcome: code → finding."""
+    """What a command says, under each name that it gives the outcome: code → finding."""
     document = folder.run(*arguments, "--json").document
     found: dict[str, dict[str, Any]] = {}
 

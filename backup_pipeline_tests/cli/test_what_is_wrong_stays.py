@@ -218,3 +218,25 @@ def test_a_place_that_is_no_vault_is_said_and_an_ack_does_not_begin_one(shop: Fo
     shutil.rmtree(shop.path / "vault")
     assert shop.run("ack", "shop", "vault-lost").code != 0
     assert not (shop.path / "vault").exists()
+
+
+def test_a_system_that_cannot_be_judged_does_not_hide_the_others(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("shop.db", "blog.db"):
+        make_shop(home / name, rows=20)
+    key = keygen(capsys, "--out", "key.txt")
+    config = configure(home, key["recipient"], home / "key.txt")
+    with Path(config).open("a") as file:
+        file.write(f"  blog:\n    database: sqlite:///{home}/blog.db\n")
+    for system in ("shop", "shop", "blog"):
+        assert run(capsys, "-q", "backup", system, "--no-record", "--no-copy", "--config", config)[0] == 0
+    old, new = sorted((home / "vault" / "shop").glob("20*"))
+    for file in old.glob("*.*"):
+        (new / file.name).chmod(0o644)
+        shutil.copyfile(file, new / file.name)
+    code, out, _ = run(capsys, "status", "--config", config)
+    assert code == 13
+    shop, _, blog = out.partition("\nblog\n")
+    assert "ERROR damaged" in shop
+    assert "newest full backup  20" in blog

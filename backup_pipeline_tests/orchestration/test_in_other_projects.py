@@ -1,4 +1,4 @@
-"""In somebody else's code location: beside other jobs, with an executor of its own, twice in one, a part of it."""
+"""In the code location of another project: beside other jobs, with an executor of its own, twice in one, a part of it."""
 
 from __future__ import annotations
 

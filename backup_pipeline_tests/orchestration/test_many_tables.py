@@ -1,4 +1,4 @@
-"""A graph that can be read whatever the number of tables, a launchpad that explains itself, and findings on one page."""
+"""A graph that can be read with any number of tables, a launchpad that explains itself, and findings on one page."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_runs_of_the_commands_are_in_the_timeline(shop: Shop) -> None:
     assert shown == {"backup_shop": place, "drill_shop": place}, json.dumps(answer)
     assert shown.keys() <= {job["name"] for job in repository["jobs"]}
     with open_instance(shop.project) as instance:
-        # The daemon would otherwise start a run again whose process was killed, behind the back of whoever killed it.
+        # The daemon would otherwise start a run again whose process a person has killed.
         mine = [run for run in instance.get_runs() if run.job_name in shown]
         assert [run.tags["dagster/max_retries"] for run in mine] == ["0", "0"]
 
