@@ -215,3 +215,24 @@ def test_links_between_pages_lead_somewhere(path: Path) -> None:
                 re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
             }
             assert anchor in anchors, f"{path.name} → {target}"
+
+
+# ── threats
+
+
+def test_the_test_that_is_named_beside_a_threat_is_there() -> None:
+    shown = re.findall(r"`(?:(\w+)/)?(test_\w+\.py)(?:::(test_\w+)…?)?`", page("THREATS.md"))
+    assert shown
+    for folder, file, test in shown:
+        path = ROOT / "backup_pipeline_tests" / (folder or "attacks") / file
+        assert path.exists(), f"{path}: THREATS.md names it"
+        assert f"def {test}" in path.read_text(encoding="utf-8"), f"{path}: has no {test}…"
+
+
+def test_every_attack_is_in_the_threat_model() -> None:
+    for path in sorted((ROOT / "backup_pipeline_tests" / "attacks").glob("test_*.py")):
+        for test in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            known = re.findall(rf"`{path.name}::(test_\w+)…?`", page("THREATS.md"))
+            assert any(test.startswith(name) for name in known), (
+                f"{path.name}::{test} has no row in THREATS.md"
+            )

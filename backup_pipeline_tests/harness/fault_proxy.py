@@ -80,8 +80,10 @@ def plan(
         number = chance.randint(1, max(1, usual[kind] - 1))
         faults.setdefault((kind, number), Fault(what if kind in POSSIBLE[what] else "drop", kind, number))
     if seed % 8 == 0:
-        begin = chance.randint(1, max(1, usual["any"] - attempts))
-        for number in range(begin, begin + attempts):
+        # In the first half: in the second half the backup is listed, and only its proof waits for the store.
+        begin = chance.randint(1, max(1, usual["any"] // 2))
+        # Two requests may be under way at once, and share the faults: one of the two must run out of attempts.
+        for number in range(begin, begin + 2 * attempts - 1):
             faults["any", number] = Fault("503", "any", number)
     return list(faults.values())
 
