@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from backup_pipeline import __version__, baselines, trees
+from backup_pipeline import __version__, baselines, screening, trees
 from backup_pipeline.checks import asked
 from backup_pipeline.errors import (
     AlreadyExists,
@@ -216,10 +216,13 @@ def _export(
             )
         notes = journal.Journal(vault.notes, order.system, identifier, snapshot.state)
         try:
+            ddl = snapshot.ddl()
+            if snapshot.engine.name == "postgres":
+                screening.refuse_commands(ddl)
             schema = vault.writer.write_bytes(canonical.encode(snapshot.schema), ".json.zst", found.schema)
             sections = tuple(
                 DdlSection(name, vault.writer.write_bytes(text, ".sql.zst", found.ddl), made_by)
-                for name, made_by, text in snapshot.ddl()
+                for name, made_by, text in ddl
             )
             exported = snapshot.export(
                 vault.writer,

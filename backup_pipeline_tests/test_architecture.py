@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "restore",
         "checks",
         "rekey",
+        "screening",
         "alerts",
         "retention",
         "copies",

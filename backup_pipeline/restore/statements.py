@@ -89,7 +89,7 @@ _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 def split(text: str, *, standard_strings: bool = True) -> Iterator[Statement]:
     r"""Every statement of a script. `\restrict` and `\unrestrict` (pg_dump's guard for psql) are passed over; any
-    other backslash command is refused, because it would mean something to psql only."""
+    other backslash outside of quotes is refused, wherever it stands: it would be a command of psql's (`\!`, `\g |…`)."""
     position, line, counted = 0, 1, 0
     while True:
         begin = _skip_blank(text, position)
@@ -100,7 +100,7 @@ def split(text: str, *, standard_strings: bool = True) -> Iterator[Statement]:
         if text[begin] == "\\":
             position = _meta_command(text, begin, line)
             continue
-        end, position = _statement_end(text, begin, standard_strings)
+        end, position = _statement_end(text, begin, standard_strings, line)
         body = text[begin:end].rstrip(_SPACE)
         if body:
             if match := _SET_STRINGS.fullmatch(body):
@@ -120,14 +120,20 @@ def _meta_command(text: str, begin: int, line: int) -> int:
     end = len(text) if end < 0 else end
     command = text[begin:end].split()[0]
     if command not in ("\\restrict", "\\unrestrict"):
-        raise RestoreError(
-            f"line {line} of the definitions is a psql command: {text[begin:end][:80]!r}",
-            remedy="restore with psql, by the steps in RECOVER.md beside the manifest",
-        )
+        raise _command(text, begin, line)
     return end
 
 
-def _statement_end(text: str, begin: int, standard_strings: bool) -> tuple[int, int]:
+def _command(text: str, begin: int, line: int) -> RestoreError:
+    shown = text[begin : begin + 80].partition("\n")[0]
+    return RestoreError(
+        f"line {line} of the definitions is a psql command: {shown!r}",
+        remedy="do not run this text with psql either: an honest server writes no such line. See who made the object "
+        "that it stands in, and restore a backup from before",
+    )
+
+
+def _statement_end(text: str, begin: int, standard_strings: bool, line: int) -> tuple[int, int]:
     """(where its text ends, where the next one begins)."""
     parentheses = 0
     body = _RoutineBody()
@@ -142,6 +148,8 @@ def _statement_end(text: str, begin: int, standard_strings: bool) -> tuple[int, 
                 parentheses = max(0, parentheses - 1)
             elif character == ";" and parentheses == 0 and body.depth == 0:
                 return start, end
+            elif character == "\\":
+                raise _command(text, start, line + text.count("\n", begin, start))
     return len(text), len(text)
 
 

@@ -27,6 +27,17 @@ _PLAIN = """plain() {
   done
 }"""
 
+#: pg_dump's guard for psql, around a text whose server may have been hostile: in between, psql runs no command of its
+#: own (a shell command, for one). The key is the digest of the text, which no text can hold.
+_GUARDED = r"""guarded() {
+  local key="$1" guard=yes; shift
+  printf '\\restrict %s\n\\unrestrict %s\n' "$key" "$key" | run 2> /dev/null || guard=
+  [ "$guard" ] || echo 'this psql knows no \restrict (since 13.22, 14.19, 15.14, 16.10 and 17.6 it does): if others could change the old server, use a newer one' >&2
+  { [ ! "$guard" ] || printf '\\restrict %s\n' "$key"
+    cat
+    [ ! "$guard" ] || printf '\n\\unrestrict %s\n' "$key"; } | run "$@"
+}"""
+
 #: How rows were written out, so that they are read in alike. The Postgres source has the same settings; a test compares.
 SESSION = {
     "TimeZone": "UTC",
@@ -159,7 +170,7 @@ def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
         yield fenced("bash", f"run {here_document(_roles(schema))}")
     yield "## 4. Definitions"
     yield "Schemas, types, functions, tables: everything that must be there before the rows."
-    yield from _section(manifest, "pre-data", "run")
+    yield from _section(manifest, "pre-data", "")
     yield "## 5. Rows"
     yield "One step a table, in any order: foreign keys do not exist yet, so none can be in the way."
     for entry in manifest.tables:
@@ -174,7 +185,7 @@ def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
         )
     else:
         yield "This can take longer than the rows did."
-    yield from _section(manifest, "post-data", "run -v ON_ERROR_STOP=0" if hollow else "run")
+    yield from _section(manifest, "post-data", " -v ON_ERROR_STOP=0" if hollow else "")
     yield from _postgres_finish(manifest, schema)
 
 
@@ -209,7 +220,7 @@ def _session(manifest: Manifest, schema: Schema) -> str:
         "set -o pipefail\n"
         f"export PGCLIENTENCODING={encoding if encoding.isalnum() or '_' in encoding else 'UTF8'}\n"
         f"export PGOPTIONS='{options}'\n"
-        'run() { psql -X -q -v ON_ERROR_STOP=1 "$@" -d "$TARGET"; }'
+        f'run() {{ psql -X -q -v ON_ERROR_STOP=1 "$@" -d "$TARGET"; }}\n{_GUARDED}'
     )
 
 
@@ -223,10 +234,11 @@ def _roles(schema: Schema) -> str:
     return "".join(lines)
 
 
-def _section(manifest: Manifest, name: str, command: str) -> Iterator[str]:
+def _section(manifest: Manifest, name: str, words: str) -> Iterator[str]:
     for section in manifest.ddl:
         if section.name == name:
-            yield fenced("bash", f"{unpack([section.object])} | {command} > /dev/null")
+            key = section.object.plain_sha256
+            yield fenced("bash", f"{unpack([section.object])} | guarded {key}{words} > /dev/null")
 
 
 def _copy(entry: TableEntry) -> str:

@@ -79,6 +79,14 @@ def test_a_psql_command_in_a_dump_is_refused() -> None:
         texts("select 1;\n\\! rm -rf /\n")
 
 
+@pytest.mark.parametrize(
+    "hidden", ["select 1 \\! id", "select 1 \\g |id", "create view v as (select 1 \\! id\n)"]
+)
+def test_a_psql_command_is_refused_wherever_psql_would_run_it(hidden: str) -> None:
+    with pytest.raises(RestoreError, match=r"line 3 .* psql command: "):
+        texts(f"select 1;\n\n{hidden};")
+
+
 def test_lines_are_counted_from_one() -> None:
     assert [s.line for s in split("\n-- x\nselect 1;\n\n/* \n */ select\n2; select 3")] == [3, 6, 7]
 

@@ -20,9 +20,10 @@ from backup_pipeline.sources.postgres import connect
 SECTIONS = ("pre-data", "post-data")
 _END = b"-- PostgreSQL database dump complete"
 # Since August 2025 pg_dump begins its text with \restrict and ends it with \unrestrict, which make psql refuse its own
-# commands in between. A psql from before that stops at the unknown command, so both lines are taken out. What they
-# guard against (a hostile server that hides psql commands behind a line end in a name) such a pg_dump also prevents
-# at the root: it writes no line ends into its comments any more.
+# commands in between. Their key is another one at each run, so the same definitions would be stored anew each night;
+# and a psql from before that stops at the unknown command. So both lines are taken out. What they guard against (a
+# hostile server whose answers hold psql commands) is refused before the text is stored (`backup_pipeline.screening`), and
+# RECOVER.md puts a guard of its own around it.
 _RESTRICT = re.compile(rb"\A((?:--[^\n]*\n|\n)*)\\restrict ([A-Za-z0-9]+)\n")
 
 # A pg_dump of version 17 or newer begins with this whatever the server is, and an older one knows no such setting:
