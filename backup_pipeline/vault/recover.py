@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, Segment, TableEntry
+from backup_pipeline.model.postgres_session import row_text
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.quoting import fenced, here_document, identifier, literal, shown
@@ -38,18 +39,6 @@ _GUARDED = r"""guarded() {
     [ ! "$guard" ] || printf '\n\\unrestrict %s\n' "$key"; } | run "$@"
 }"""
 
-#: How rows were written out, so that they are read in alike. The Postgres source has the same settings; a test compares.
-SESSION = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO,YMD",
-    "IntervalStyle": "postgres",
-    "lc_monetary": "C",
-    "xmloption": "content",
-    "search_path": "",
-    "standard_conforming_strings": "on",
-    "row_security": "off",
-    "statement_timeout": "0",
-}
 #: So many names on one command line, and so many tables in one query.
 _NAMES = 400
 _TABLES = 200
@@ -215,7 +204,9 @@ def _create_database(schema: Schema) -> str:
 
 def _session(manifest: Manifest, schema: Schema) -> str:
     encoding = manifest.engine.details.get("row_encoding", "UTF8")
-    options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    head = manifest.engine.version.partition(".")[0]
+    settings = row_text(int(head) if head.isdigit() else 0)
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     return (
         "set -o pipefail\n"
         f"export PGCLIENTENCODING={encoding if encoding.isalnum() or '_' in encoding else 'UTF8'}\n"

@@ -17,10 +17,9 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Engine, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import Schema
-from backup_pipeline.sources.postgres.session import SESSION_SETTINGS
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.quoting import fenced, here_document, identifier, literal, shown
-from backup_pipeline.vault.recover import SESSION, recover_text
+from backup_pipeline.vault.recover import recover_text
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, rows_of, run_sql, schema_of
 from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile
 
@@ -227,11 +226,6 @@ def test_a_sqlite_file_that_exists_is_not_written_over(sqlite_file: MakeSqliteFi
     assert "name another file" in pasted.stdout
     assert pasted.stdout.endswith("still here\n")
     assert out.read_bytes() == b"precious"
-
-
-def test_the_settings_are_those_of_the_source() -> None:
-    for name, value in SESSION.items():
-        assert SESSION_SETTINGS[name].replace(", ", ",") == value
 
 
 @given(st.text())

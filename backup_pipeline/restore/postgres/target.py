@@ -12,9 +12,9 @@ from psycopg import sql
 
 from backup_pipeline.errors import ConfigError, RestoreError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.postgres_session import row_text
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.sources.postgres.connect import address, parse
-from backup_pipeline.sources.postgres.session import session_settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -60,7 +60,10 @@ class Server:
         }
         parameters["dbname"] = self.database
         # Prepared statements do not survive a pooler between here and the server.
-        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        # The login may have one that is too short for what is asked before `prepare_session`.
+        connection.execute("SET statement_timeout = 0")
+        return connection
 
     def open(self) -> Connection:
         with explained(f"{self.address} cannot be reached"):
@@ -99,11 +102,8 @@ def _no_such_database(error: psycopg.Error, name: str) -> bool:
 def prepare_session(connection: Connection) -> None:
     """The settings under which the rows were written out, so that they are read in alike; but not those that make
     scans steady, for building indexes does without."""
-    settings = session_settings(connection.info.server_version)
-    for name in ("max_parallel_workers_per_gather", "jit", "synchronize_seqscans"):
-        settings.pop(name, None)
-    settings |= {"lock_timeout": "0", "client_min_messages": "warning"}
-    for name, value in settings.items():
+    settings = row_text(connection.info.server_version // 10000)
+    for name, value in (settings | {"client_min_messages": "warning"}).items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
 
 

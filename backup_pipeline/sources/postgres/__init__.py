@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backup_pipeline.sources.postgres.session import SESSION_SETTINGS, session_settings
+from backup_pipeline.sources.postgres.session import session_settings
 
 if TYPE_CHECKING:
     from backup_pipeline.sources.postgres.source import PostgresSource
 
-__all__ = ["SESSION_SETTINGS", "PostgresSource", "session_settings"]
+__all__ = ["PostgresSource", "session_settings"]
 
 
 def __getattr__(name: str) -> Any:
