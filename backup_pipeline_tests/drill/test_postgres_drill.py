@@ -261,6 +261,9 @@ def test_what_pg_dump_does_not_keep_either_is_no_difference(
         run_sql(source, "CREATE UNIQUE INDEX CONCURRENTLY failed ON twice (x)")
     assert {one.code for one in open_source(source).diagnose(Selection()).findings} == {"invalid-index"}
     backed = backed_up(source, tmp_path / "vault")
+    assert [(one.code, one.examples) for one in backed.manifest.findings] == [
+        ("invalid-index", ("public.failed",))
+    ]
     report = drill(backed.vault, backed.manifest, scratch_url=pg_server.url())
     assert [one for one in report.findings if one.severity != "info"] == []
     notes = {one.table: one.examples for one in report.findings if one.code == "column-order"}
@@ -277,6 +280,26 @@ def test_a_database_without_a_public_schema_comes_back_without_one(
     assert run(backed, pg_server) == []
     assert restore(backed.vault, backed.manifest, target).findings == ()
     assert ask(target, "SELECT to_regnamespace('public'), to_regclass('app.t')") == [(None, "app.t")]
+
+
+@pytest.mark.parametrize("new", ["", "CREATE SCHEMA public; CREATE TABLE public.u (x int)"])
+def test_a_public_schema_that_was_renamed_keeps_its_rights(
+    pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, tmp_path: Path, new: str
+) -> None:
+    source, target = make_pg_database(), make_pg_database()
+    run_sql(
+        source,
+        f"CREATE TABLE t (x int); GRANT CREATE ON SCHEMA public TO pg_monitor; ALTER SCHEMA public RENAME TO app; {new}",
+    )
+    backed = backed_up(source, tmp_path / "vault")
+    assert run(backed, pg_server) == []
+    assert restore(backed.vault, backed.manifest, target).findings == ()
+    rights = (
+        "SELECT nspname, pg_get_userbyid(nspowner), array(SELECT x::text FROM unnest(nspacl) x WHERE nspname = 'app' ORDER BY 1)"
+        " FROM pg_namespace WHERE nspname IN ('app', 'public') ORDER BY 1"
+    )
+    assert ask(target, rights) == ask(source, rights)
+    assert "=U/" in str(ask(target, rights))
 
 
 def test_a_scratch_address_of_another_engine_is_refused(backed: Backed) -> None:

@@ -15,7 +15,10 @@ from pathlib import Path
 
 from backup_pipeline.embedded import Program
 from backup_pipeline.errors import PermissionMissing, SourceError, SourceUnavailable, ToolMissing
+from backup_pipeline.model.schema import SchemaObject
 from backup_pipeline.sources.postgres import connect
+
+Sections = tuple[tuple[str, str, bytes], ...]
 
 SECTIONS = ("pre-data", "post-data")
 _END = b"-- PostgreSQL database dump complete"
@@ -40,7 +43,7 @@ def dump(
     without: Sequence[str] = (),
     *,
     server_version: int,
-) -> tuple[tuple[str, str, bytes], ...]:
+) -> Sections:
     """(section, made by, SQL) of everything but the tables named in `without` (quoted patterns)."""
     with tempfile.TemporaryDirectory(prefix="bp-ddl-") as folder:
         archive = Path(folder, "schema.dump")
@@ -60,6 +63,20 @@ def dump(
         _run(argv, "pg_dump", environment(parameters))
         sections = ((name, _render(program, archive, name)) for name in SECTIONS)
         return tuple((name, made_by(program), for_server(text, server_version)) for name, text in sections)
+
+
+def with_rights_of_public(
+    sections: Sections, objects: Sequence[SchemaObject], renamed: str | None
+) -> Sections:
+    """pg_dump leaves out the rights that initdb gave, and knows them by the schema's number: of a `public` that was
+    renamed (`renamed`) everybody's USAGE would be lost. A right that is given twice is the same right."""
+    lost = "".join(
+        f"{item.definition}\n"
+        for item in objects
+        if (item.kind, item.schema, item.name) == ("grant", None, renamed)
+    )
+    more = f"SET client_encoding = 'UTF8';\n{lost}".encode() if lost else b""
+    return tuple((name, made, text + more if name == "post-data" else text) for name, made, text in sections)
 
 
 def made_by(program: Program) -> str:

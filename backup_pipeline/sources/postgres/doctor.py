@@ -16,7 +16,15 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.postgres import connect, reflection, rights, snapshot, unchanged, versions
+from backup_pipeline.sources.postgres import (
+    connect,
+    foresight,
+    reflection,
+    rights,
+    snapshot,
+    unchanged,
+    versions,
+)
 from backup_pipeline.sources.postgres.inspect import inspect
 from backup_pipeline.sources.postgres.plan import RANGES_SINCE
 from backup_pipeline.sources.postgres.session import row_encoding
@@ -54,6 +62,7 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
         if not locks:  # else the catalog's functions would wait for that session
             findings.extend(_tables(connection, found, selection))
             findings.extend(_definitions(connection))
+            findings.extend(foresight.invalid_indexes(connection))
     except BackupError as error:
         findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
     finally:
@@ -286,19 +295,6 @@ def _left_out(connection: connect.Connection, schema: Schema, selection: Selecti
             table=str(referred),
             remedy="a restore makes them NOT VALID: they hold for new rows only; if that is not meant, back up both tables",
             examples=tuple(keys[:20]),
-        )
-    invalid = connect.rows(
-        connection,
-        "SELECT i.indexrelid::pg_catalog.regclass::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c"
-        " ON c.oid = i.indrelid WHERE NOT i.indisvalid AND c.relkind = 'r' AND i.indexrelid >= 16384 ORDER BY 1",
-    )
-    if invalid:
-        yield Finding(
-            "warning",
-            "invalid-index",
-            f"{len(invalid)} indexes are invalid, so they are in no backup (pg_dump leaves them out as well)",
-            remedy="a CREATE INDEX CONCURRENTLY that failed left them: REINDEX INDEX CONCURRENTLY …, or DROP INDEX …",
-            examples=tuple(row[0] for row in invalid[:20]),
         )
 
 

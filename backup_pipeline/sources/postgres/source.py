@@ -24,6 +24,7 @@ from backup_pipeline.sources.postgres import (
     connect,
     ddl,
     doctor,
+    foresight,
     reflection,
     rights,
     snapshot,
@@ -172,7 +173,7 @@ class PostgresSnapshot:
     def ddl(self) -> tuple[tuple[str, str, bytes], ...]:
         if self._pg_dump is None:
             return reflection.sections(self.schema)
-        return ddl.dump(
+        sections = ddl.dump(
             self._pg_dump,
             self._source.parameters,
             self._moment.exported,
@@ -181,6 +182,14 @@ class PostgresSnapshot:
             without=[connect.quoted(self._connection, c.id.schema, c.id.name) for c in self._unreadable],
             server_version=self._connection.server_version,
         )
+        return ddl.with_rights_of_public(sections, self.schema.objects, self._renamed_public)
+
+    @cached_property
+    def _renamed_public(self) -> str | None:
+        """What the schema `public` is called now. It keeps its number; a new one of that name has another."""
+        query = "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = 2200 AND nspname <> 'public'"
+        with connect.explained("looking for the schema public", self._connection):
+            return next((name for (name,) in connect.rows(self._connection, query)), None)
 
     @cached_property
     def _unreadable(self) -> tuple[rights.Candidate, ...]:
@@ -241,6 +250,8 @@ class PostgresSnapshot:
 
     def _findings(self) -> Iterator[Finding]:
         yield from versions.outside(self._connection.server_version)
+        with connect.explained("looking for invalid indexes", self._connection):
+            yield from foresight.invalid_indexes(self._connection)
         for table in self.schema.tables:
             if table.unlogged and table.id in set(self.selected):
                 yield Finding(
