@@ -45,7 +45,11 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "conversion": (13, "CREATE CONVERSION k_conversion FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;"),
     "language": (
         13,
-        "CREATE TRUSTED LANGUAGE k_language HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator;"
+        # With functions of its own: pg_dump takes a language whose functions are in pg_catalog for one of an extension.
+        "CREATE FUNCTION k_handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';"
+        "CREATE FUNCTION k_inline(internal) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_inline_handler';"
+        "CREATE FUNCTION k_validator(oid) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_validator';"
+        "CREATE TRUSTED LANGUAGE k_language HANDLER k_handler INLINE k_inline VALIDATOR k_validator;"
         "CREATE FUNCTION k_spoken() RETURNS int LANGUAGE k_language AS 'BEGIN RETURN 1; END';",
     ),
     "transform": (
