@@ -41,6 +41,9 @@ test-fast: setup  ## the tests without the slow and the browser ones
 test-versions: setup  ## the PostgreSQL tests on majors that are fetched with npm (MAJORS="13 14 15 17")
 	@$(BIN)/python -m backup_pipeline_tests.harness.more_servers $(MAJORS) -- -n $(JOBS) $(ARGS)
 
+test-regression: setup  ## PostgreSQL's own regression database, there and back, beside pg_dump | psql (Debian)
+	@$(BIN)/python -m backup_pipeline_tests.harness.regression_database
+
 lint: setup  ## ruff, the formatter in check mode, mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -61,4 +64,4 @@ clean:  ## remove .venv, caches and build leftovers
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo ui test test-fast test-versions lint format docs bench clean
+.PHONY: help setup demo ui test test-fast test-versions test-regression lint format docs bench clean
