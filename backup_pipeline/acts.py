@@ -32,6 +32,7 @@ from backup_pipeline.errors import (
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import is_backup_id, timestamp
+from backup_pipeline.stores.rights import opened
 
 FOLDER = "acts"
 #: Files, one a month, that stay.
@@ -144,10 +145,11 @@ def record(settings: Settings, act: Act, *, secrets: tuple[str, ...] = ()) -> Va
     kept = act.redacted((*settings.secrets, *secrets))
     file = settings.state_folder / FOLDER / f"{act.at[:7]}.jsonl"
     try:
+        settings.state_for(FOLDER)
         _append(file, canonical.encode({**canonical.plain(kept), "ok": kept.ok}))
-    except OSError as error:
+    except (OSError, VaultError) as error:
         return VaultError(
-            f"that {act.verb} was done cannot be written to {file}: {error.strerror}",
+            f"that {act.verb} was done cannot be written to {file}: {getattr(error, 'strerror', None) or error}",
             remedy="set `state:` to a folder of the user that runs backups",
         )
     return None
@@ -156,8 +158,7 @@ def record(settings: Settings, act: Act, *, secrets: tuple[str, ...] = ()) -> Va
 def _append(file: Path, line: bytes) -> None:
     """One write to the end of the file: lines of several processes do not mix."""
     new = not file.exists()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = opened(file, os.O_RDWR | os.O_APPEND)
     try:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":

@@ -74,7 +74,7 @@ def begun(now: datetime) -> Letter:
 def keep(settings: Settings, letter: Letter) -> VaultError | None:
     """What stood in the way is given back: a message that cannot be remembered is sent all the same."""
     try:
-        store = LocalStore(settings.state_folder / FOLDER)
+        store = LocalStore(settings.state_for(FOLDER))
         store.put(f"{letter.id}.json", canonical.encode(letter), overwrite=True)
     except VaultError as error:
         return error
@@ -129,11 +129,9 @@ def _deliver(settings: Settings, letter: Letter, sending: Round) -> tuple[Sent, 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Two that send at once would send twice. Where there is no lock to be had, twice is better than not."""
-    folder = settings.state_folder / FOLDER
     handle = -1
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    with suppress(OSError, VaultError):
+        handle = os.open(settings.state_for(FOLDER) / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         yield

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
+
 from backup_pipeline.alerts import routes as alerts
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
@@ -29,16 +31,23 @@ class Examination:
 @as_verb(
     "doctor",
     system_argument(required=False),
+    click.Option(
+        ["--mend"],
+        is_flag=True,
+        help="Close to other accounts what doctor names as open: the vault, the copies, the state folder, the history, key files.",
+    ),
     examples="""
     backup-pipeline doctor
     backup-pipeline doctor shop
+    backup-pipeline doctor --mend
     backup-pipeline doctor --json | jq -r '.data.systems.shop.findings[].remedy'
     """,
 )
-def verb(call: Call, system: str | None) -> Outcome:
+def verb(call: Call, system: str | None, mend: bool) -> Outcome:
     """Of SYSTEM, or of all.
 
-    The vault and its copies (a probe is written and removed), their disks, the clock, the tools; of each database whether it answers,
+    The vault and its copies (a probe is written and removed), their disks, the clock, the tools; what other
+    accounts of this machine can read, which --mend closes; of each database whether it answers,
     which rights are missing (with the GRANTs, ready to paste), and what cannot be copied faithfully; of each address under
     `alerts:` whether its server answers (no message is sent). Exit code 14 when a finding is an error.
     """
@@ -47,7 +56,7 @@ def verb(call: Call, system: str | None) -> Outcome:
     for name in names:
         project.system(name)
     reports = {name: _examined(call, project, name) for name in names}
-    machine = project.machine()
+    machine = project.machine(mend=mend)
     told = alerts.report(project.settings)
     everything = (*reports.values(), machine, told)
     examination = Examination(all(one.ok for one in everything), machine, reports, told)

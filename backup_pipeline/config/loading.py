@@ -66,7 +66,7 @@ def load(
         raise ConfigError(
             f"cannot read {found}: {error.strerror}", remedy="check who owns it, and its mode"
         ) from error
-    return parse(text, name=str(found), base=found.parent, environ=environ)
+    return parse(text, name=str(found), base=found.parent, environ=environ).read_from(found)
 
 
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"

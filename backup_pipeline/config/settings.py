@@ -29,10 +29,13 @@ from backup_pipeline.config.values import (
     TagKey,
     TagValue,
     TreeName,
+    UnixGroup,
     Zone,
 )
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model.selection import Selection, tables_among
+from backup_pipeline.stores.rights import make_folders
+from backup_pipeline.stores.staging import explained
 
 
 class MigrationSettings(Strict):
@@ -134,6 +137,8 @@ class Settings(Strict):
     timezone: Zone = "UTC"
     #: Where this machine keeps what can be rebuilt: inventories, the Dagster instance, caches.
     state: Path = Path(".backup-pipeline")
+    #: A group of this machine that may read the vault, the state folder and the history; nobody else may.
+    group: UnixGroup | None = None
     #: Apprise URLs: mailto://…, json://…, slack://…
     alerts: tuple[SecretToken, ...] = ()
     #: Where people reach the Dagster UI: the links in alerts start with it.
@@ -142,6 +147,7 @@ class Settings(Strict):
     base: Path = Field(default=Path(), exclude=True)
     #: How S3 stores that do not say it sign in; from whoever embeds us, and never from the file. Asked when it is used.
     _s3_defaults: Callable[[], AwsAccess] | None = PrivateAttr(default=None)
+    _file: Path | None = PrivateAttr(default=None)
 
     @field_validator("systems")
     @classmethod
@@ -218,8 +224,25 @@ class Settings(Strict):
         return (self.base / Path(path).expanduser()).resolve()
 
     @property
+    def file(self) -> Path | None:
+        """That it was read from."""
+        return self._file
+
+    def read_from(self, file: Path) -> Settings:
+        changed = self.model_copy()
+        changed._file = file
+        return changed
+
+    @property
     def state_folder(self) -> Path:
         return self.resolve(self.state)
+
+    def state_for(self, *parts: str) -> Path:
+        """A folder in the state folder, made where it is not there; closed to other accounts."""
+        folder = self.state_folder.joinpath(*parts)
+        with explained(f"cannot make {folder}"):
+            make_folders(folder, self.state_folder, self.group)
+        return folder
 
     def with_s3_defaults(self, defaults: Callable[[], AwsAccess]) -> Settings:
         changed = self.model_copy()

@@ -112,6 +112,8 @@ TagKey = Annotated[str, AfterValidator(_tag_key)]
 TagValue = Annotated[str, AfterValidator(_tag_value)]
 SystemName = Annotated[str, AfterValidator(_system)]
 GroupName = Annotated[str, AfterValidator(_group)]
+#: Of the operating system. Whether it is there is asked when it is used.
+UnixGroup = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]{0,63}$")]
 #: Of a file tree: it becomes part of an asset's name.
 TreeName = Annotated[str, AfterValidator(_plain_name)]
 #: Of a copy: the same.

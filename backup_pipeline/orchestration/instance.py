@@ -23,6 +23,7 @@ from backup_pipeline.health.promises import Runner
 from backup_pipeline.orchestration.daemon_sqlite import SCHEDULER, runner_of
 from backup_pipeline.project import Project
 from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.stores.rights import file_mode
 
 VARIABLE = "DAGSTER_HOME"
 FILE_NAME = "dagster.yaml"
@@ -45,9 +46,11 @@ def home(project: Project, environ: Mapping[str, str] | None = None) -> Path:
     folder = project.settings.state_folder / "dagster"
     if not (folder / FILE_NAME).exists():
         with contextlib.suppress(AlreadyExists):  # another process was faster, with the same bytes
-            LocalStore(folder).put(FILE_NAME, template(FILE_NAME), overwrite=False)
+            LocalStore(project.settings.state_for("dagster")).put(
+                FILE_NAME, template(FILE_NAME), overwrite=False
+            )
         # Our store writes what never changes, read-only; this file is for people to edit.
-        (folder / FILE_NAME).chmod(0o644)
+        (folder / FILE_NAME).chmod(file_mode(folder, 0o600))
     return folder
 
 

@@ -63,12 +63,16 @@ def _asked(project: Project, system: str) -> Iterator[Finding]:
         )
 
 
-def examine_machine(project: Project) -> Report:
-    """The vault, its disk, the clock, the tools; and the copies."""
+def examine_machine(project: Project, *, mend: bool = False) -> Report:
+    """The vault, its disk, the clock, the tools; the copies; who may read what lies here."""
+    from backup_pipeline.checks import rights
     from backup_pipeline.checks.machine import Expected, inspect_machine
     from backup_pipeline.project import copying
+    from backup_pipeline.project.rights import places
     from backup_pipeline.stores.opening import folder_of
 
+    here = tuple(places(project))
+    mended = tuple(rights.mend(here)) if mend else ()
     try:
         newest = max((id_ for name in project.systems for id_ in project.vault.ids(name)[-1:]), default=None)
     except VaultError:
@@ -82,4 +86,4 @@ def examine_machine(project: Project) -> Report:
         now=project.clock(),
     )
     more = (*keys.findings(project), *copying.inspect(project), *(() if lost else room.findings(project)))
-    return replace(report, findings=(*report.findings, *more))
+    return replace(report, findings=(*mended, *report.findings, *rights.look(here), *more))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import VaultError
+from backup_pipeline.stores.rights import write_text
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.known import folder_name
 from backup_pipeline.vault.vault import Vault
@@ -31,10 +32,10 @@ def expect(settings: Settings, vault: Vault) -> None:
 def remember(settings: Settings, vault: Vault) -> None:
     note = note_of(settings, vault)
     # A backup that was made does not fail for a note of it.
-    with suppress(OSError):
+    with suppress(OSError, VaultError):
         if not note.exists():
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(f"{vault.store.address}\n", encoding="utf-8")
+            settings.state_for(note.parent.name)
+            write_text(note, f"{vault.store.address}\n")
 
 
 def note_of(settings: Settings, vault: Vault) -> Path:

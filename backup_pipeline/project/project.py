@@ -95,7 +95,7 @@ class Project:
         """Ask the database, and remember the answer for the graph; where it cannot be kept, that is a finding."""
         found = self.source(system).inventory(self.system(system).selection)
         try:
-            inventories.save(self.settings.state_folder, system, found)
+            inventories.save(self.settings.state_for(), system, found)
         except VaultError as error:
             finding = Finding(
                 "warning",
@@ -116,11 +116,11 @@ class Project:
 
         return examine_system(self, system)
 
-    def machine(self) -> Report:
-        """Is this machine ready: the vault, its disk, the clock, the tools?"""
+    def machine(self, *, mend: bool = False) -> Report:
+        """Is this machine ready: the vault, its disk, the clock, the tools? `mend` closes what other accounts can read."""
         from backup_pipeline.project.examining import examine_machine
 
-        return examine_machine(self)
+        return examine_machine(self, mend=mend)
 
     # ── backing up
 

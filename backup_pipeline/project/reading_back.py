@@ -17,6 +17,7 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.stores.base import Store
+from backup_pipeline.stores.rights import write_text
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
@@ -38,9 +39,9 @@ def look(
     arc = Arc(_start(memory), percent / 100) if percent > 0 else None
     report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(project), listener=listener)
     if arc is not None:
-        with contextlib.suppress(OSError):
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_text(json.dumps({"next": arc.end}), encoding="utf-8")
+        with contextlib.suppress(OSError, BackupError):
+            project.settings.state_for(memory.parent.name)
+            write_text(memory, json.dumps({"next": arc.end}))
     return report
 
 

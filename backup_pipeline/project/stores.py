@@ -43,7 +43,7 @@ def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
     found = store.options(settings.base, settings.state_folder / "staging", layout.MUTABLE)
     if store.scheme == "s3" and not store.signs_in_itself and (defaults := settings.s3_defaults) is not None:
         found = store.with_defaults(found, defaults)
-    return replace(found, archivable=layout.ARCHIVABLE)
+    return replace(found, archivable=layout.ARCHIVABLE, group=settings.group)
 
 
 def _open(settings: Settings, store: StoreSettings, *, attempts: int | None = None) -> Vault:

@@ -87,8 +87,7 @@ class DropboxStore:
         return f"{self._root}/{check_key(key)}"
 
     def staging(self) -> Path:
-        self.options.staging.mkdir(parents=True, exist_ok=True)
-        return self.options.staging
+        return self.options.made_staging()
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         path = self._path(key)

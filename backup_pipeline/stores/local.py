@@ -1,7 +1,7 @@
 """A folder as a store: the five verbs over a local or mounted file system.
 
 A file appears under its name only when it is whole and durable: temporary file in `tmp/` of the same
-folder → write → length check → fsync → link or rename → fsync of the directory → read-only.
+folder → write → length check → fsync → read-only → link or rename → fsync of the directory. Who may read it: `rights`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from typing import BinaryIO
 
 from backup_pipeline.errors import AlreadyExists, NotFound, VaultError
 from backup_pipeline.stores.base import Features, Stat, check_key
+from backup_pipeline.stores.rights import close_to_others, file_mode, limit, make_folders, sync
 from backup_pipeline.stores.staging import explained, read_of, staging_name, sweep_folder
 
 #: Folders that are made for one backup and never again: nobody can be about to put something into an old empty one.
 _DATED = "*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z"
 _EMPTY_FOR = 3600.0
-#: How file systems say that they have no hard links.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+#: How file systems say that they have no hard links. rclone's mount says EIO.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EIO}
 
 
 @dataclass(frozen=True)
 class LocalStore:
     root: Path
+    #: That may read it, too.
+    group: str | None = None
 
     @property
     def features(self) -> Features:
@@ -43,25 +46,26 @@ class LocalStore:
     def staging(self) -> Path:
         folder = self.root / "tmp"
         with explained(f"cannot make {folder}"):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder, self.root, self.group)
+            close_to_others(folder)
         return folder
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         target = self.root / check_key(key)
         with explained(f"cannot write {key} in {self.root}"):
-            _make_durable_folder(target.parent, self.root)
+            make_folders(target.parent, self.root, self.group)
             staged = data if isinstance(data, Path) else self._stage(data)
             try:
                 size = staged.stat().st_size
                 if isinstance(data, bytes) and size != len(data):
                     raise VaultError(f"{key}: {len(data)} bytes were written, {size} arrived")
-                _sync(staged)
-                staged.chmod(0o444)
+                sync(staged)
+                limit(staged, file_mode(target.parent))
                 if overwrite:
                     staged.replace(target)
                 else:
                     self._publish(staged, target)
-                _sync(target.parent)
+                sync(target.parent)
             except FileExistsError:
                 if not isinstance(data, Path):
                     staged.unlink()
@@ -78,7 +82,7 @@ class LocalStore:
         except OSError as error:
             if error.errno in _NO_LINKS and not self._has_links(staged):
                 raise VaultError(
-                    f"the file system of {self.root} has no hard links (FAT, exFAT and some network mounts): a file cannot be "
+                    f"the file system of {self.root} has no hard links (FAT, exFAT, rclone and some network mounts): a file cannot be "
                     "created there without the danger to write over another one",
                     remedy="use a disk with a file system that has them (ext4, XFS, Btrfs, NTFS), or reach that server by "
                     "sftp:// or s3://",
@@ -171,7 +175,7 @@ class LocalStore:
             if not key.startswith("objects/"):
                 # A manifest must not come back after a power cut that its objects did not survive. An object that
                 # comes back does no harm, and there may be thousands.
-                _sync(path.parent)
+                sync(path.parent)
 
     def sweep(self) -> int:
         """Remove what killed processes of this machine left half-written; says how many files. And folders that have
@@ -183,26 +187,6 @@ class LocalStore:
                         Path(path).rmdir()
         with explained(f"cannot sweep {self.root}"):
             return sweep_folder(self.staging())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_durable_folder(folder: Path, root: Path) -> None:
-    """mkdir -p whose new entries survive a power cut: each parent of a new folder is synced."""
-    missing: list[Path] = []
-    probe = folder
-    while not probe.exists():
-        missing.append(probe)
-        probe = probe.parent
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        _sync(path.parent)
 
 
 class _Reading:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backup_pipeline.accounts.aws import AwsAccess
+from backup_pipeline.stores.rights import make_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class StoreOptions:
     max_rate: int | None = None
     #: How often one request is tried before the store counts as unavailable.
     max_attempts: int = 6
+    #: Of a folder, a server's as well: what is made there may be read by this group; None: by its owner alone.
+    group: str | None = None
     #: Patterns (fnmatch) of keys that come and go: they are never locked against deletion.
     mutable: tuple[str, ...] = ()
     #: Patterns of the keys that are large and rarely read: only they go into `storage_class`.
@@ -60,6 +63,10 @@ class StoreOptions:
     #: The team member (dbmid:…) to act as, and the namespace in which paths begin.
     select_user: str | None = None
     namespace: str | None = None
+
+    def made_staging(self) -> Path:
+        make_folders(self.staging, self.staging.parent, self.group)
+        return self.staging
 
     @property
     def scheme(self) -> str:

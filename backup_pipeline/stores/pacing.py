@@ -68,6 +68,6 @@ def pace_of(options: StoreOptions) -> Pace:
     """The pace of a store: one for all that is sent to and fetched from it, by every process of this machine."""
     if options.max_rate is None:
         return Pace()
-    options.staging.mkdir(parents=True, exist_ok=True)
+    options.made_staging()
     name = hashlib.sha256(f"{options.url} {options.endpoint or ''}".encode()).hexdigest()[:16]
     return Pace(options.max_rate, options.staging / f".pace-{name}")

@@ -101,8 +101,7 @@ class S3Store:
         return pace_of(self.options)
 
     def staging(self) -> Path:
-        self.options.staging.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self.options.staging
+        return self.options.made_staging()
 
     # ── writing
 

@@ -84,8 +84,7 @@ class SftpStore:
             return reactor().run(connected())
 
     def staging(self) -> Path:
-        self.options.staging.mkdir(parents=True, exist_ok=True)
-        return self.options.staging
+        return self.options.made_staging()
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         check_key(key)

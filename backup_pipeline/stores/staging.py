@@ -21,7 +21,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 #: The medium gave back something else than what was written: the bytes are lost, and asking again does not bring them.
 _BAD_MEDIUM = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EILSEQ}
-_MAY_NOT = "let the user that runs this read the vault, or run it as the user that makes the backups"
+_MAY_NOT = "run it as the user that makes the backups, or let a group of accounts read the vault (`group:`)"
 _BAD_DISK = "see what the system's log says of this disk (`dmesg`)"
 _NOT_THERE = "see whether the disk or the share is still mounted"
 

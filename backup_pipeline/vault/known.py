@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from backup_pipeline.stores.rights import make_folders
 from backup_pipeline.stores.staging import explained
 
 #: A file that no recent manifest names is dropped when it is as old as this: what is younger may belong to a backup
@@ -40,8 +41,8 @@ class Known:
     def prepare(self) -> None:
         """Only we may look: what lies here is what the encryption hides."""
         with explained(f"cannot keep what is known of an encrypted vault in {self.folder}"):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.content.mkdir(mode=0o700, exist_ok=True)
+            # <state>/known/<this>: the state folder may be shared, this never is.
+            make_folders(self.content, self.folder.parent.parent)
             self.folder.chmod(0o700)
 
     @property

@@ -43,6 +43,7 @@ MAKERS = {
     "checks/freshness.py": "status",
     "checks/keys.py": "doctor",
     "checks/machine.py": "doctor",
+    "checks/rights.py": "doctor",
     "checks/room.py": "doctor",
     "checks/scrub.py": "scrub",
     "cli/doctor.py": "doctor",

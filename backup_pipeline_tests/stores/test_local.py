@@ -21,9 +21,9 @@ class TestLocalStore(StoreContract):
         return LocalStore(tmp_path / "store")
 
 
-def test_what_is_stored_is_read_only(tmp_path: Path) -> None:
+def test_what_is_stored_is_read_only_and_its_owners_alone(tmp_path: Path) -> None:
     LocalStore(tmp_path).put("objects/x", b"x")
-    assert (tmp_path / "objects/x").stat().st_mode & 0o777 == 0o444
+    assert (tmp_path / "objects/x").stat().st_mode & 0o777 == 0o400
 
 
 def test_a_failed_put_leaves_nothing_behind(tmp_path: Path) -> None:

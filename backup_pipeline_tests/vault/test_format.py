@@ -214,7 +214,7 @@ def test_a_file_appears_whole_and_read_only(tmp_path: Path) -> None:
     vault = shop_vault(tmp_path / "vault", nights=1)
     files = [path for path in (tmp_path / "vault").rglob("*") if path.is_file()]
     assert len(files) > 5
-    assert {path.stat().st_mode & 0o777 for path in files} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o400}
     assert list(vault.store.staging().iterdir()) == []
 
     def breaks() -> object:
