@@ -112,14 +112,24 @@ def restore(
     to: str,
     create: bool = False,
     dry_run: bool = False,
+    owner: bool = True,
+    privileges: bool = True,
+    code: bool = True,
+    keep_going: bool = False,
     config: Config = None,
 ) -> RestoreResult:
-    """Bring a backup back into an empty or new database."""
-    project = load(config)
+    """Bring a backup back into an empty or new database. `lacking` of the result is what could not be made: nothing
+    unless `keep_going` is set or the target lacks a role."""
+    from backup_pipeline.restore.postgres.terms import Terms
+
+    project, terms = load(config), Terms(owner, privileges, code, keep_going)
     if dry_run:
-        return project.restore(system, id, to, create=create, dry_run=True)
-    with _doing(project, "restore", system, id):
-        return project.restore(system, id, to, create=create)
+        return project.restore(system, id, to, create=create, dry_run=True, terms=terms)
+    with _doing(project, "restore", system, id) as done:
+        result = project.restore(system, id, to, create=create, terms=terms)
+        if result.lacking:
+            done.judge("restored, but for some statements", [result.lacking[0].finding()])
+        return result
 
 
 def restore_files(

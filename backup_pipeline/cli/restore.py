@@ -10,18 +10,16 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from backup_pipeline.cli import restoring_files
+from backup_pipeline.cli import restoring_database, restoring_files
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, project_at
 from backup_pipeline.cli.thawing import readable, thaw_option
-from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, UsageError
 
 if TYPE_CHECKING:
     from backup_pipeline.project import Project
-    from backup_pipeline.restore import RestorePlan, RestoreResult
     from backup_pipeline.stores.thawing import Tier
 
 
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     click.Option(
         ["--jobs"], type=click.IntRange(1, 64), metavar="N", help="Sessions at a time [else `workers:`]."
     ),
+    *restoring_database.term_options(),
     *restoring_files.file_options(),
     click.Option(
         ["--before"],
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     thaw_option(),
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
+    backup-pipeline restore shop --to "$TARGET_URL" --no-owner --no-privileges --keep-going
     backup-pipeline restore shop --before "2026-11-20 14:30" --to "$TARGET_URL" --dry-run
     backup-pipeline restore shop --files media --to /srv/media/restored --glob 'orders/2026/*' --dry-run
     backup-pipeline restore shop --from offsite --to sqlite:////srv/shop.db --files all --files-to /srv/files
@@ -62,6 +62,11 @@ def verb(
     create: bool,
     dry_run: bool,
     jobs: int | None,
+    no_owner: bool,
+    no_privileges: bool,
+    no_code: bool,
+    keep_going: bool,
+    remainder: str | None,
     before: str | None,
     place: str | None,
     thaw: Tier | None,
@@ -71,23 +76,34 @@ def verb(
 
     Rows first, in parallel; then indexes and foreign keys; then sequences, so that the first INSERT works. A target
     that holds something is refused. When it fails or is interrupted, the target is as it was, with what others have made in it
-    meanwhile.
+    meanwhile. With --keep-going the rows are committed whatever else cannot be made, and that is listed.
+
+    PostgreSQL runs functions, triggers and expressions of the backup while it is restored. --no-code leaves them out.
 
     Files are written whole or not at all, verified, and never outside of their folder. Those that are there already and
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
     it is interrupted: run it again, and it goes on.
     """
+    from backup_pipeline.restore.postgres.terms import Terms
+
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
+    terms = Terms(not no_owner, not no_privileges, not no_code, keep_going)
+    order = restoring_database.Order(url, create, jobs, terms, remainder) if url else None
     project = project_at(call, place)
     if before is not None:
         identifier = _before(project, system, before, identifier)
+    if order is None and (remainder or terms != Terms()):
+        raise UsageError(
+            "--no-owner, --no-privileges, --no-code, --keep-going and --remainder are about the database",
+            remedy="name it with --to URL, and the folder of the files with --files-to DIR",
+        )
     with project.vault.presence.one_work():
         readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
         if folder is None:
-            assert url is not None
-            return _database(call, project, system, identifier, url, create, dry_run, jobs)
-        return _with_files(call, project, system, identifier, url, folder, files, create, dry_run, jobs)
+            assert order is not None
+            return restoring_database.run(call, project, system, identifier, order, dry_run)
+        return _with_files(call, project, system, identifier, order, folder, files, dry_run)
 
 
 def _before(project: Project, system: str, text: str, identifier: str | None) -> str:
@@ -110,49 +126,26 @@ def _before(project: Project, system: str, text: str, identifier: str | None) ->
         return newest_before(project.vault, system, moment)
 
 
-def _database(
-    call: Call,
-    project: Project,
-    system: str,
-    identifier: str | None,
-    to: str,
-    create: bool,
-    dry_run: bool,
-    jobs: int | None,
-) -> Outcome:
-    call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
-    plan = project.plan_restore(system, identifier, to, create=create, jobs=jobs)
-    if dry_run:
-        return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))
-    plan.raise_if_refused()
-    call.note(f"restoring {plan.system} {plan.backup_id} to {plan.target}: {_what(plan)}")
-    with call.progress(f"restore of {system}") as listener:
-        result = project.restore(system, identifier, to, create=create, jobs=jobs, listener=listener)
-    return Outcome(result, lambda page: _result(page, result), answer=False)
-
-
 def _with_files(
     call: Call,
     project: Project,
     system: str,
     identifier: str | None,
-    url: str | None,
+    order: restoring_database.Order | None,
     folder: Path,
     files: dict[str, Any],
-    create: bool,
     dry_run: bool,
-    jobs: int | None,
 ) -> Outcome:
     """Files, and with a `url` the database before them. Neither is begun when one of them is refused."""
     from backup_pipeline.project.files import plan_restore_files, restore_files
 
-    order = restoring_files.order_of(files)
+    wanted = restoring_files.order_of(files)
     call.interrupted = lambda: "nothing was restored"
     identifier = project.show(system, identifier).id
     with call.progress(f"plan of the files of {system}") as listener:
-        plan = plan_restore_files(project, system, identifier, folder, order, listener=listener)
+        plan = plan_restore_files(project, system, identifier, folder, wanted, listener=listener)
     refused = restoring_files.refusal(plan)
-    first = _database(call, project, system, identifier, url, create, True, jobs) if url else None
+    first = restoring_database.run(call, project, system, identifier, order, True) if order else None
     refused = refused or (first.failure if first else None)
     if dry_run or refused is not None:
         if not dry_run and refused is not None:
@@ -160,16 +153,16 @@ def _with_files(
         return _together(
             first, plan, lambda page: restoring_files.show_plan(page, plan), refused, answer=True
         )
-    if url:
-        first = _database(call, project, system, identifier, url, create, False, jobs)
+    if order:
+        first = restoring_database.run(call, project, system, identifier, order, False)
     call.interrupted = lambda: (
         ("the database is restored. " if first else "")
         + "The files that were restored stay; run it again with --files and it goes on"
     )
     call.note(f"restoring files of {system} {plan.backup_id} to {plan.target}: {restoring_files.what(plan)}")
     with call.progress(f"restore of files of {system}") as listener:
-        result = restore_files(project, system, identifier, folder, order, listener=listener)
-    failure = restoring_files.failure_of(result)
+        result = restore_files(project, system, identifier, folder, wanted, listener=listener)
+    failure = restoring_files.failure_of(result) or (first.failure if first else None)
     return _together(
         first, result, lambda page: restoring_files.show_result(page, result), failure, answer=False
     )
@@ -193,73 +186,3 @@ def _together(
         show(page)
 
     return Outcome({"database": first.data, "files": files}, page, failure, answer=answer)
-
-
-def _refusal(plan: RestorePlan) -> BackupError | None:
-    try:
-        plan.raise_if_refused()
-    except BackupError as error:
-        return error
-    return None
-
-
-def _what(plan: RestorePlan) -> str:
-    return f"{plural(len(plan.tables), 'table')}, {plural(plan.rows, 'row')}, {size(plan.bytes)}"
-
-
-def _plan(page: Page, plan: RestorePlan) -> None:
-    page.heading(f"Plan: restore {plan.system} {plan.backup_id}")
-    page.facts(
-        [
-            ("to", plan.target + (" (would be made)" if plan.create else "")),
-            ("engine", f"{plan.engine} {plan.target_version}; the backup is of {plan.backup_version}"),
-            ("strategy", f"{plan.strategy}: {plan.why}"),
-            (
-                "how",
-                "one transaction, all or nothing"
-                if plan.one_transaction
-                else f"{plural(plan.jobs, 'session')}",
-            ),
-            ("content", _what(plan)),
-            (
-                "definitions",
-                ", ".join(f"{s.name}: {plural(s.statements, 'statement')}" for s in plan.sections),
-            ),
-            ("sequences", plan.sequences or ""),
-        ]
-    )
-    page.line()
-    page.table(
-        ("TABLE", "ROWS", "SIZE", "CHUNKS", "ACTION"),
-        [
-            (
-                t.table,
-                number(t.rows),
-                size(t.bytes),
-                t.chunks,
-                f"{t.action}{f' ({t.note})' if t.note else ''}",
-            )
-            for t in plan.tables
-        ],
-        right=(1, 2, 3),
-    )
-    page.findings(plan.findings)
-    page.findings(plan.refused)
-    page.line("nothing was written")
-
-
-def _result(page: Page, result: RestoreResult) -> None:
-    plan = result.plan
-    page.heading(f"Restored {plan.system} {plan.backup_id} to {plan.target}")
-    total = result.seconds.get("total", sum(result.seconds.values()))
-    page.line(
-        f"{plural(result.tables, 'table')}, {plural(result.rows, 'row')}, {size(result.bytes)} in {duration(total)}"
-    )
-    phases = [f"{name} {duration(seconds)}" for name, seconds in result.seconds.items() if name != "total"]
-    if phases:
-        page.line(", ".join(phases))
-    empty = [table for table in plan.tables if table.action == "no rows here"]
-    if empty:
-        page.heading(f"Made without rows: {len(empty)}")
-        page.table(("TABLE", "WHY"), [(table.table, table.note) for table in empty])
-    page.findings(result.findings)

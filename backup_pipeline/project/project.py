@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backup_pipeline.drill import DrillReport
     from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.restore import RestorePlan, RestoreResult
+    from backup_pipeline.restore.postgres.terms import Terms
 
 __all__ = ["Broken", "Listed", "Project", "SystemStatus"]
 
@@ -355,12 +356,20 @@ class Project:
 
     @diagnosed
     def plan_restore(
-        self, system: str, identifier: str | None, to: str, *, create: bool = False, jobs: int | None = None
+        self,
+        system: str,
+        identifier: str | None,
+        to: str,
+        *,
+        create: bool = False,
+        jobs: int | None = None,
+        terms: Terms | None = None,
     ) -> RestorePlan:
         from backup_pipeline.restore import plan_restore
 
+        manifest = self.show(system, identifier)
         plan = plan_restore(
-            self.vault, self.show(system, identifier), to, create=create, jobs=jobs or self._jobs(system)
+            self.vault, manifest, to, create=create, jobs=jobs or self._jobs(system), terms=terms
         )
         return replace(plan, refused=diagnosing.exact_findings(self, system, plan.refused))
 
@@ -375,6 +384,7 @@ class Project:
         dry_run: bool = False,
         jobs: int | None = None,
         listener: Listener = silent,
+        terms: Terms | None = None,
     ) -> RestoreResult:
         from backup_pipeline.restore import restore
 
@@ -389,6 +399,7 @@ class Project:
             jobs=jobs or self._jobs(system),
             listener=listener,
             dry_run=dry_run,
+            terms=terms,
         )
 
     def _jobs(self, system: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +10,7 @@ from backup_pipeline.errors import BackupError, Damaged, RestoreError, TargetNot
 from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
+from backup_pipeline.restore.remainder import Left
 
 if TYPE_CHECKING:
     # Not loaded here, because a worker process that loads this package needs none of it.
@@ -63,6 +64,8 @@ class RestorePlan:
     tables: tuple[TablePlan, ...]
     sections: tuple[SectionPlan, ...] = ()
     sequences: int = 0
+    #: What the backup's source wrote and the target's server would run: how many functions, triggers …
+    code: Mapping[str, int] = field(default_factory=dict)
     #: What will not be as it was: roles, tablespaces, collations that the target lacks, tables without their rows.
     findings: tuple[Finding, ...] = ()
     #: Why it would not be done; the restore raises the first of them.
@@ -97,6 +100,13 @@ class RestoreResult:
     #: By phase: definitions, load, indexes, foreign keys, rest, finish … and total.
     seconds: dict[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    #: What the target does not have.
+    remainder: tuple[Left, ...] = ()
+
+    @property
+    def lacking(self) -> tuple[Left, ...]:
+        """What it does not have although it was not asked to be left out."""
+        return tuple(left for left in self.remainder if not left.asked)
 
 
 def missing_objects(vault: Vault, manifest: Manifest) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from backup_pipeline.sources.opening import engine_of
 
 if TYPE_CHECKING:
     # Not loaded here, because a worker process that loads this package needs none of it.
+    from backup_pipeline.restore.postgres.terms import Terms
     from backup_pipeline.vault.vault import Vault
 
 _EXAMPLES = {
@@ -21,7 +22,13 @@ _EXAMPLES = {
 
 
 def plan_restore(
-    vault: Vault, manifest: Manifest, target_url: str, *, create: bool = False, jobs: int = 2
+    vault: Vault,
+    manifest: Manifest,
+    target_url: str,
+    *,
+    create: bool = False,
+    jobs: int = 2,
+    terms: Terms | None = None,
 ) -> RestorePlan:
     """Look at the target and the backup, and say what a restore would do. Writes nothing, raises only where the
     question itself is wrong; what speaks against the restore is in `refused`."""
@@ -30,11 +37,14 @@ def plan_restore(
     if manifest.engine.name == "sqlite":
         from backup_pipeline.restore import sqlite
 
+        _only_of_postgres(terms)
         return sqlite.plan(vault, manifest, target_url)
     from backup_pipeline.restore.postgres.plan import plan
     from backup_pipeline.restore.postgres.target import Server
+    from backup_pipeline.restore.postgres.terms import Terms
 
-    return plan(vault, manifest, Server.of(target_url), create=create, jobs=jobs)
+    server = Server.of(target_url)
+    return plan(vault, manifest, server, create=create, jobs=jobs, terms=terms or Terms())
 
 
 def restore(
@@ -46,21 +56,32 @@ def restore(
     jobs: int = 2,
     listener: Listener = silent,
     dry_run: bool = False,
+    terms: Terms | None = None,
 ) -> RestoreResult:
-    """Rebuild the database. When it fails, or is interrupted, the target is as it was."""
+    """Rebuild the database. When it fails, or is interrupted, the target is as it was. `terms`: what is left out, and
+    whether what cannot be made ends it."""
     vault.need_identity()
     _same_engine(manifest, target_url)
     if manifest.engine.name == "sqlite":
         from backup_pipeline.restore import sqlite
 
+        _only_of_postgres(terms)
         return sqlite.restore(vault, manifest, target_url, listener=listener, dry_run=dry_run)
     from backup_pipeline.restore.postgres.run import restore as restore_postgres
     from backup_pipeline.restore.postgres.target import Server
 
     server = Server.of(target_url)
     return restore_postgres(
-        vault, manifest, server, create=create, jobs=jobs, listener=listener, dry_run=dry_run
+        vault, manifest, server, create=create, jobs=jobs, listener=listener, dry_run=dry_run, terms=terms
     )
+
+
+def _only_of_postgres(terms: Terms | None) -> None:
+    if terms is not None and not terms.code:
+        raise RestoreError(
+            "--no-code is about PostgreSQL: a SQLite database is restored as the file that it was",
+            remedy="leave it out; no trigger or view of the file runs in the restore",
+        )
 
 
 def _same_engine(manifest: Manifest, target_url: str) -> None:

@@ -1,23 +1,22 @@
-"""Running the dump's SQL, statement by statement; and what of it may be skipped, always with its name and text.
+"""What is to be done with each statement of a dump, given what the target has.
 
-Skipped is only what another server cannot have: a role, a tablespace, a setting of a newer version, a label provider.
-Whatever else fails is an error that shows the statement.
+Skipped is only what another server cannot have (a role, a tablespace, a setting of a newer version, a label provider), what
+the login may not say of owners and rights, and what the caller does not want (`terms`). `runner` runs the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-from psycopg import pq, sql
+from psycopg import pq
 
 from backup_pipeline.errors import RestoreError
-from backup_pipeline.model.findings import Finding
-from backup_pipeline.restore.postgres.failure import explained, failure
-from backup_pipeline.restore.postgres.target import Connection, speaking
+from backup_pipeline.restore.postgres.failure import explained
+from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.restore.postgres.terms import is_owner
 from backup_pipeline.restore.statements import Statement, Token
 
 #: Roles that are words of the language.
@@ -37,6 +36,11 @@ class Facts:
     schemas: frozenset[str]
     installed: frozenset[str]
     max_locks: int
+    login: str = ""
+    superuser: bool = True
+    may_make_roles: bool = True
+    #: Roles that an object can be given to; a superuser can give it to any.
+    assumable: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, connection: Connection) -> Facts:
@@ -49,6 +53,11 @@ class Facts:
                 " + current_setting('max_prepared_transactions')::bigint)"
             ).fetchone()
             assert locks is not None
+            login = connection.execute(
+                "SELECT rolname, rolsuper, rolsuper OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user"
+            ).fetchone()
+            assert login is not None
+            right = "SET" if connection.info.server_version >= 160000 else "MEMBER"
             return cls(
                 roles=names("SELECT rolname FROM pg_catalog.pg_roles"),
                 settings=names("SELECT lower(name) FROM pg_catalog.pg_settings"),
@@ -57,6 +66,12 @@ class Facts:
                 schemas=names("SELECT nspname FROM pg_catalog.pg_namespace"),
                 installed=names("SELECT extname FROM pg_catalog.pg_extension"),
                 max_locks=int(locks[0]),
+                login=login[0],
+                superuser=login[1],
+                may_make_roles=login[2],
+                assumable=names(
+                    f"SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(current_user, oid, '{right}')"
+                ),
             )
 
 
@@ -73,9 +88,6 @@ class Verdict:
 
 RUN = Verdict()
 
-
-#: So many statements are sent at once: a round trip for each would take longer than most of them.
-_BATCH = 100
 #: How statements begin that are looked at closely; most of a dump does not.
 _LOOKED_AT = ("set", "comment", "security", "alter", "grant", "revoke")
 _CREATED = ("schema", "extension", "policy", "user", "event")
@@ -100,15 +112,27 @@ def judge(statement: Statement, facts: Facts) -> Verdict:
         )
     if first == "security":
         return Verdict("try", "label-provider-missing", statement.text.split("ON", 1)[0].strip())
-    missing = [role for role in roles_named(tokens) if role not in facts.roles]
+    named = roles_named(tokens)
+    missing = [role for role in named if role not in facts.roles]
     if missing:
         return Verdict("skip", "role-missing", missing[0])
+    if not facts.superuser:
+        to_be = named if first == "set" or is_owner(statement) else []
+        not_ours = [role for role in to_be if first == "set" or role not in facts.assumable]
+        if not_ours:
+            return Verdict("skip", "role-not-member", not_ours[0])
+        if to_be:
+            # Last of all: what belongs to another role already could not be filled.
+            return Verdict("later", "right-refused", facts.login)
     # An event trigger would fire for everything that we still make, so it comes after all of it.
     about_event_trigger = any(
         tokens[at].is_word("event") and tokens[at + 1].is_word("trigger")
         for at in range(1, min(3, len(tokens) - 1))
     )
-    return Verdict("later") if about_event_trigger or _touches_what_was_there(tokens, facts) else RUN
+    soft = "" if facts.superuser or first not in ("grant", "revoke", "comment", "alter") else "right-refused"
+    if about_event_trigger or _touches_what_was_there(tokens, facts):
+        return Verdict("later", soft, facts.login)
+    return Verdict("try", soft, facts.login) if soft and (first != "alter" or second == "default") else RUN
 
 
 def _judge_setting(tokens: list[Token], facts: Facts) -> Verdict:
@@ -158,16 +182,16 @@ def roles_named(tokens: list[Token]) -> list[str]:
     """The roles in a statement that only concerns roles; nothing for any other."""
     first = tokens[0].text if tokens and tokens[0].kind == "word" else ""
     second = tokens[1].text if len(tokens) > 1 and tokens[1].kind == "word" else ""
-    found: list[str] = []
+    found: list[Token] = []
     if first == "set" and second == "session":
-        found = [tokens[3].text.strip("'")] if len(tokens) > 3 else []
+        found = tokens[3:4]
     elif first == "alter" and second == "default":
         at = _last(tokens, "to", "from")
         found = _role_list(tokens, _after(tokens, "role", "user")) + (
             _role_list(tokens, at + 1) if at else []
         )
     elif first == "alter" and len(tokens) > 3 and tokens[-3].is_word("owner") and tokens[-2].is_word("to"):
-        found = [tokens[-1].text]
+        found = tokens[-1:]
     elif first == "grant" or first == "revoke":
         at = _last(tokens, "to" if first == "grant" else "from")
         found = _role_list(tokens, at + 1) if at else []
@@ -177,7 +201,12 @@ def roles_named(tokens: list[Token]) -> list[str]:
     elif first == "create" and second == "user":
         at = _after(tokens, "for")
         found = _role_list(tokens, at) if at else []
-    return [role for role in found if role not in _NO_ROLE]
+    # A role that is called "user" is quoted.
+    return [
+        token.text.strip("'") if token.kind == "string" else token.text
+        for token in found
+        if not token.is_word(*_NO_ROLE)
+    ]
 
 
 def _last(tokens: list[Token], *words: str) -> int:
@@ -197,171 +226,19 @@ def _at_top(tokens: list[Token], word: str) -> int:
     return 0
 
 
-def _role_list(tokens: list[Token], start: int) -> list[str]:
+def _role_list(tokens: list[Token], start: int) -> list[Token]:
     """`a, "B", GROUP c` from `start` on."""
-    found: list[str] = []
+    found: list[Token] = []
     index = start
     while start and index < len(tokens):
         if tokens[index].is_word("group"):
             index += 1
             continue
-        found.append(tokens[index].text)
+        found.append(tokens[index])
         if index + 1 >= len(tokens) or tokens[index + 1].text != ",":
             break
         index += 2
     return found
-
-
-@dataclass
-class Runner:
-    """Runs statements on one connection and keeps account of what it skipped."""
-
-    connection: Connection
-    facts: Facts
-    #: What is left for the last transaction: (session authorization at the time, statement).
-    later: list[tuple[str, Statement]] = field(default_factory=list)
-    skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    _as: str = ""
-    _silent_until_reset: bool = False
-
-    def run_all(self, statements: Iterable[Statement], section: str) -> None:
-        self.run_some(statements, section)
-        # The dump's head sets its own.
-        self.connection.execute("SET client_encoding = 'UTF8'")
-
-    def run_some(self, statements: Iterable[Statement], section: str) -> None:
-        """A part of a section, in the encoding that the parts before it have set."""
-        batch: list[Statement] = []
-        for statement in statements:
-            verdict = self.decide(statement)
-            together = verdict.action == "run" and not statement.text[:4].lower().startswith(("set ", "sele"))
-            if batch and (not together or len(batch) >= _BATCH):
-                self._run_together(batch, section)
-                batch = []
-            if together:
-                batch.append(statement)
-            else:
-                self._run(statement, verdict, section)
-        self._run_together(batch, section)
-
-    def decide(self, statement: Statement) -> Verdict:
-        """`judge`, and what follows from the statements before: what would have run as a role that is missing is
-        skipped with it."""
-        lowered = statement.text[:40].lower()
-        if lowered.startswith("reset session authorization"):
-            skipped, self._silent_until_reset, self._as = self._silent_until_reset, False, ""
-            return Verdict("skip", "exists") if skipped else RUN
-        if self._silent_until_reset:
-            return Verdict("skip", "role-missing", self._as)
-        verdict = judge(statement, self.facts)
-        if lowered.startswith("set session authorization"):
-            self._as = verdict.subject or statement.tokens(4)[3].text.strip("'")
-            self._silent_until_reset = verdict.action == "skip"
-        return verdict
-
-    def _run_together(self, statements: list[Statement], section: str) -> None:
-        """In one round trip. Which one failed is found by running them again, one by one."""
-        try:
-            with savepoint(self.connection):
-                self.connection.execute(raw(";\n".join(statement.text for statement in statements)))
-        except psycopg.Error:
-            if self.connection.broken:
-                raise
-            for statement in statements:
-                execute(self.connection, statement, section)
-
-    def _run(self, statement: Statement, verdict: Verdict, section: str) -> None:
-        if verdict.action == "later":
-            self.later.append((self._as, statement))
-        elif verdict.action == "skip":
-            self._skip(verdict, statement)
-        elif verdict.action == "try":
-            self._try(statement, section, verdict)
-        else:
-            execute(self.connection, statement, section)
-
-    def _skip(self, verdict: Verdict, statement: Statement) -> None:
-        if verdict.code == "tablespace-missing":
-            self.connection.execute("SET default_tablespace = ''")
-        if verdict.code != "exists":
-            self.note(verdict, statement)
-
-    def note(self, verdict: Verdict, statement: Statement) -> None:
-        self.skipped.setdefault((verdict.code, verdict.subject), []).append(statement.text)
-
-    def _try(self, statement: Statement, section: str, verdict: Verdict) -> None:
-        try:
-            with savepoint(self.connection):
-                self.connection.execute(raw(statement.text))
-        except (
-            psycopg.errors.InsufficientPrivilege,
-            psycopg.errors.InvalidParameterValue,
-            psycopg.errors.UndefinedObject,
-            psycopg.errors.FeatureNotSupported,
-        ):
-            self._skip(verdict, statement)
-        except psycopg.Error as error:
-            raise failure(error, f"{section}, line {statement.line}", statement.text) from error
-
-    def run_later(self, encoding: str) -> None:
-        """The statements that change what was there before us."""
-        with speaking(self.connection, encoding):
-            self._run_later()
-
-    def _run_later(self) -> None:
-        for role, statement in self.later:
-            if role:
-                self.connection.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(role)))
-            execute(self.connection, statement, "rights on what was there")
-            if role:
-                self.connection.execute("RESET SESSION AUTHORIZATION")
-        self.later.clear()
-
-    def findings(self) -> tuple[Finding, ...]:
-        return tuple(_finding(code, subject, texts) for (code, subject), texts in self.skipped.items())
-
-
-_SAID = {
-    "role-missing": (
-        "warning",
-        "the target has no role {0}: {1} statements that name it were left out",
-        "CREATE ROLE it on the target and run them: psql -c",
-    ),
-    "tablespace-missing": ("warning", "the target has no tablespace {0}: its default one was used", ""),
-    "setting-unknown": ("info", "the target does not know the setting {0}, which was left out", ""),
-    "label-provider-missing": (
-        "warning",
-        "security labels were left out ({0}): the target has no such provider",
-        "",
-    ),
-    "extension-comment": (
-        "info",
-        "the comment on the extension {0} was left out: it belongs to another role",
-        "",
-    ),
-}
-
-
-def _finding(code: str, subject: str, texts: list[str]) -> Finding:
-    severity, message, remedy = _SAID[code]
-    return Finding(
-        severity,  # type: ignore[arg-type]
-        code,
-        message.format(subject, len(texts)),
-        remedy=remedy,
-        examples=tuple(text + ";" for text in texts),
-    )
-
-
-def combined(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings of both sections about the same thing, as one."""
-    found: dict[tuple[str, str | None, str], Finding] = {}
-    for finding in findings:
-        key = (finding.code, finding.table, finding.message)
-        if key in found:
-            finding = replace(finding, examples=tuple(dict.fromkeys(found[key].examples + finding.examples)))
-        found[key] = finding
-    return tuple(found.values())
 
 
 def raw(text: str) -> bytes:

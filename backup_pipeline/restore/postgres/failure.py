@@ -10,7 +10,7 @@ import psycopg
 from backup_pipeline.errors import RestoreError
 
 _REMEDIES = {
-    "42501": "connect as a superuser, or as the owner of everything in the backup",
+    "42501": "connect as a superuser; or say --no-owner --no-privileges; or --keep-going, which lists what it may not make",
     "53200": "raise max_locks_per_transaction on the target and restart it, or restore with more than one job",
     "53100": "the target's disk is full: make room, and restore again",
     "53300": "raise max_connections on the target, or restore with fewer jobs",

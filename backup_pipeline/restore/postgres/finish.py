@@ -11,24 +11,26 @@ from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import SequenceState
 from backup_pipeline.model.schema import Schema, TableId
-from backup_pipeline.restore.postgres.definitions import savepoint
-from backup_pipeline.restore.postgres.failure import explained, failure
+from backup_pipeline.restore.postgres.definitions import raw, savepoint
 from backup_pipeline.restore.postgres.rows import table_name
+from backup_pipeline.restore.postgres.runner import attempt, forgiven
 from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.restore.postgres.terms import Terms
+from backup_pipeline.restore.remainder import Left
+from backup_pipeline.restore.statements import Statement
 
 _OBJECT_NOT_IN_PREREQUISITE_STATE = "55000"
 
 
-def set_sequences(connection: Connection, states: Iterable[SequenceState]) -> int:
-    count = 0
+def set_sequences(connection: Connection, states: Iterable[SequenceState], terms: Terms) -> tuple[Left, ...]:
+    """Returns what could not be set, as far as the terms forgive it."""
+    left = []
     for state in states:
-        with explained(f"setting the sequence {state.schema}.{state.name}"):
-            connection.execute(
-                "SELECT pg_catalog.setval(pg_catalog.format('%%I.%%I', %s::text, %s::text)::pg_catalog.regclass, %s, %s)",
-                (state.schema, state.name, state.last_value, state.is_called),
-            )
-        count += 1
-    return count
+        name = table_name(TableId(state.schema, state.name)).as_string(connection)
+        text = sql.SQL("SELECT pg_catalog.setval({}, {}, {})").format(name, state.last_value, state.is_called)
+        doing = f"setting the sequence {state.schema}.{state.name}"
+        left.append(attempt(connection, Statement(text.as_string(connection), 1), doing, terms))
+    return tuple(filter(None, left))
 
 
 def populated_views(schema: Schema) -> list[TableId]:
@@ -40,30 +42,38 @@ def populated_views(schema: Schema) -> list[TableId]:
     ]
 
 
-def refresh_views(connection: Connection, views: Iterable[TableId]) -> int:
-    """One may read another: whatever says that its source has no content yet is tried again after the others."""
-    waiting = list(views)
-    count = 0
-    while waiting:
-        again: list[TableId] = []
-        reasons: list[str] = []
-        for view in waiting:
+def refresh_views(connection: Connection, views: Iterable[TableId], terms: Terms) -> tuple[Left, ...]:
+    """One may read another: whatever says that its source has no content yet is tried again after the others. Their queries
+    are code of the source: without code they stay empty."""
+    texts = {
+        view: sql.SQL("REFRESH MATERIALIZED VIEW {}").format(table_name(view)).as_string(connection)
+        for view in views
+    }
+    if not terms.code:
+        return tuple(Left("--no-code", text, asked=True) for text in texts.values())
+    left: list[Left] = []
+    while texts:
+        again: dict[TableId, str] = {}
+        last: psycopg.Error | None = None
+        for view, text in texts.items():
             try:
                 with savepoint(connection):
-                    connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(table_name(view)))
-                count += 1
+                    connection.execute(raw(text))
             except psycopg.Error as error:
-                if error.sqlstate != _OBJECT_NOT_IN_PREREQUISITE_STATE:
-                    raise failure(error, f"refreshing the materialized view {view}") from error
-                again.append(view)
-                reasons.append(str(error))
-        if len(again) == len(waiting):
+                if error.sqlstate == _OBJECT_NOT_IN_PREREQUISITE_STATE:
+                    again[view], last = text, error
+                    continue
+                doing = f"refreshing the materialized view {view}"
+                left.append(forgiven(error, Statement(text, 1), doing, terms))
+        if len(again) == len(texts) and not terms.keep_going:
             raise RestoreError(
-                f"materialized views cannot be refreshed: {', '.join(map(str, again))}: {reasons[0]}",
-                remedy="see what they read; RECOVER.md beside the manifest restores step by step with psql",
+                f"materialized views cannot be refreshed: {', '.join(map(str, again))}: {last}",
+                remedy="see what they read; or --keep-going, which leaves them empty and lists them",
             )
-        waiting = again
-    return count
+        if len(again) == len(texts):
+            return (*left, *(Left(terms.reason(str(last)), text) for text in again.values()))
+        texts = again
+    return tuple(left)
 
 
 def drop_public(connection: Connection, schema: Schema) -> tuple[Finding, ...]:

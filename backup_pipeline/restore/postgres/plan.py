@@ -19,9 +19,11 @@ from backup_pipeline.restore.plan import (
     table_plans,
     without_rows,
 )
-from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
+from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
+from backup_pipeline.restore.postgres.runner import Runner, combined
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
+from backup_pipeline.restore.postgres.terms import Terms, code_of
 from backup_pipeline.restore.statements import Statement, split
 from backup_pipeline.sources.postgres import versions
 from backup_pipeline.sources.postgres.session import row_encoding
@@ -37,6 +39,7 @@ class Prepared:
     schema: Schema
     sections: Mapping[str, tuple[Statement, ...]]
     facts: Facts
+    terms: Terms
     #: Tables that are made without rows, and why this backup has none of theirs.
     without_rows: Mapping[TableId, str]
 
@@ -46,11 +49,15 @@ class Prepared:
         return row_encoding(self.schema.settings.get("encoding", "UTF8"))
 
 
-def plan(vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int) -> RestorePlan:
-    return prepare(vault, manifest, server, create=create, jobs=jobs).plan
+def plan(
+    vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int, terms: Terms
+) -> RestorePlan:
+    return prepare(vault, manifest, server, create=create, jobs=jobs, terms=terms).plan
 
 
-def prepare(vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int) -> Prepared:
+def prepare(
+    vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int, terms: Terms
+) -> Prepared:
     server = replace(server, application=f"backup_pipeline restore {secrets.token_hex(4)}")
     schema = vault.schema(manifest)
     sections = {
@@ -72,7 +79,7 @@ def prepare(vault: Vault, manifest: Manifest, server: Server, *, create: bool, j
         else:
             facts = replace(facts, schemas=_TEMPLATE_SCHEMAS, installed=frozenset({"plpgsql"}))
             refused += _cannot_make(server, connection, create)
-        skipped, lacking = _foresee(connection, facts, sections)
+        skipped, lacking = _foresee(connection, facts, sections, terms)
     kept = {entry.id for entry in manifest.tables}
     without = tuple(table.id for table in schema.tables if table.has_rows and table.id not in kept)
     findings += [*skipped, *_rows_missing(manifest, without)]
@@ -96,11 +103,12 @@ def prepare(vault: Vault, manifest: Manifest, server: Server, *, create: bool, j
             for section in manifest.ddl
         ),
         sequences=len(manifest.sequences),
+        code=code_of(chain.from_iterable(sections.values())) if terms.code else {},
         findings=tuple(findings),
         refused=(*refused, *lacking),
     )
     reasons = {table.table: table.note for table in made.tables if table.action == "no rows here"}
-    return Prepared(made, server, schema, sections, facts, reasons)
+    return Prepared(made, server, schema, sections, facts, terms, reasons)
 
 
 _TEMPLATE_SCHEMAS = frozenset({"public", "pg_catalog", "information_schema", "pg_toast"})
@@ -192,10 +200,10 @@ def _cannot_make(server: Server, connection: Connection, create: bool) -> Iterat
 
 
 def _foresee(
-    connection: Connection, facts: Facts, sections: Mapping[str, tuple[Statement, ...]]
+    connection: Connection, facts: Facts, sections: Mapping[str, tuple[Statement, ...]], terms: Terms
 ) -> tuple[tuple[Finding, ...], list[Finding]]:
     """(what would be skipped, what cannot be done at all)."""
-    runner = Runner(connection, facts)
+    runner = Runner(connection, facts, terms)
     lacking: dict[str, Finding] = {}
     for statements in sections.values():
         for statement in statements:
@@ -207,7 +215,7 @@ def _foresee(
                     Finding("error", "extension-missing", error.message, remedy=error.remedy),
                 )
                 continue
-            if verdict.action == "skip" and verdict.code != "exists":
+            if verdict.action == "skip":
                 runner.note(verdict, statement)
     return combined(runner.findings()), list(lacking.values())
 

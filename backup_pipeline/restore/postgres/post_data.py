@@ -16,8 +16,10 @@ import psycopg
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.restore.postgres.definitions import raw, savepoint
-from backup_pipeline.restore.postgres.failure import failure
+from backup_pipeline.restore.postgres.runner import attempt, forgiven
 from backup_pipeline.restore.postgres.target import Connection, speaking
+from backup_pipeline.restore.postgres.terms import Terms
+from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement, Token
 
 Phase = Literal["index", "attach", "foreign key", "rest"]
@@ -165,24 +167,24 @@ class Schedule:
         return not any(self._shared.get(table) for table in make.exclusive)
 
 
-def make(connection: Connection, item: Make, encoding: str) -> tuple[Finding, ...]:
+def make(connection: Connection, item: Make, encoding: str, terms: Terms) -> tuple[Finding | Left, ...]:
     """Run one statement. A foreign key that the rows do not obey is made for all future rows, and reported as an
     error with examples: the source broke its own rule, and a database with its rows is worth more than none."""
     with speaking(connection, encoding):
-        return _make(connection, item)
+        return _make(connection, item, terms)
 
 
-def _make(connection: Connection, item: Make) -> tuple[Finding, ...]:
+def _make(connection: Connection, item: Make, terms: Terms) -> tuple[Finding | Left, ...]:
     text = item.statement.text
     if item.phase != "foreign key":
         connection.execute(
             "SELECT pg_catalog.set_config('default_tablespace', %s, false)", (item.tablespace,)
         )
-        _run(connection, text, item)
-        return ()
-    if item.unchecked:
-        return _not_valid(connection, item, f"{item.constraint}: {item.unchecked}")
+        left = attempt(connection, item.statement, "post-data", terms)
+        return (left,) if left else ()
     try:
+        if item.unchecked:
+            return _not_valid(connection, item, f"{item.constraint}: {item.unchecked}")
         with savepoint(connection):
             connection.execute(raw(text))
         return ()
@@ -190,14 +192,7 @@ def _make(connection: Connection, item: Make) -> tuple[Finding, ...]:
         why = f"rows break the foreign key {item.constraint}: {error.diag.message_detail}"
         return _not_valid(connection, item, why, severity="error")
     except psycopg.Error as error:
-        raise failure(error, f"post-data, line {item.statement.line}", text) from error
-
-
-def _run(connection: Connection, text: str, item: Make) -> None:
-    try:
-        connection.execute(raw(text))
-    except psycopg.Error as error:
-        raise failure(error, f"post-data, line {item.statement.line}", text) from error
+        return (forgiven(error, item.statement, "post-data", terms),)
 
 
 def _not_valid(

@@ -19,12 +19,13 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener, Phase
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.restore.plan import RestoreResult
-from backup_pipeline.restore.postgres import finish, post_data, rows
-from backup_pipeline.restore.postgres.definitions import Facts, Runner, combined
+from backup_pipeline.restore.postgres import finish, post_data, rows, tables
+from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare, transactions
 from backup_pipeline.restore.postgres.post_data import Make, Schedule
-from backup_pipeline.restore.postgres.rows import Load
+from backup_pipeline.restore.postgres.rows import Load, Piece
+from backup_pipeline.restore.postgres.runner import Runner, combined
 from backup_pipeline.restore.postgres.target import (
     Connection,
     Server,
@@ -33,8 +34,10 @@ from backup_pipeline.restore.postgres.target import (
     prepare_session,
     set_comment,
 )
+from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.postgres.undo import Made, strangers, undo
 from backup_pipeline.restore.postgres.worker import FACTORY, Analyze, Moved, Setup, speed_up
+from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.workers import Pool
@@ -57,6 +60,7 @@ class Work:
     dry_run: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
     #: What has been committed, so that it can be taken back.
@@ -80,6 +84,13 @@ class Work:
     def totals(self) -> tuple[int, int]:
         return self.prepared.plan.rows, self.prepared.plan.bytes
 
+    def take(self, found: Iterable[Finding | Left]) -> None:
+        for one in found:
+            if isinstance(one, Left):
+                self.left.append(one)
+            else:
+                self.findings.append(one)
+
     def say(self, phase: Phase, subject: str) -> None:
         self.listener(Advance(phase, subject))
 
@@ -98,9 +109,10 @@ def restore(
     jobs: int,
     listener: Listener,
     dry_run: bool,
+    terms: Terms | None = None,
 ) -> RestoreResult:
     begin = time.monotonic()
-    prepared = prepare(vault, manifest, server, create=create, jobs=jobs)
+    prepared = prepare(vault, manifest, server, create=create, jobs=jobs, terms=terms or Terms())
     prepared.plan.raise_if_refused()
     work = Work(vault, manifest, prepared, listener, prepared.facts, dry_run)
     if dry_run and prepared.plan.create:
@@ -120,6 +132,8 @@ def restore(
         bytes=work.bytes,
         seconds=work.seconds,
         findings=combined([*prepared.plan.findings, *work.findings]),
+        # What is made last of all stands after the words about its owner.
+        remainder=tuple(sorted(work.left, key=lambda left: is_owner(Statement(left.sql, 1)))),
     )
 
 
@@ -224,7 +238,7 @@ def _phase(makes: Iterable[Make], phase: post_data.Phase) -> list[Make]:
 
 
 def _in_one_transaction(work: Work, connection: Connection) -> None:
-    runner = Runner(connection, work.facts)
+    runner = Runner(connection, work.facts, work.prepared.terms, left=work.left)
     small = work.prepared.plan.one_transaction
     try:
         with explained("committing the restore"), work.made.noting(connection):
@@ -234,7 +248,7 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
             if small:
                 with work.timed("load"):
                     prepare_session(connection)
-                    for piece in rows.pieces_of(work.manifest):
+                    for piece in _pieces(work, connection):
                         rows.load(connection, work.vault.objects, piece, work.prepared.encoding, work.moved)
             else:
                 work.findings.append(
@@ -244,7 +258,9 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
             for phase, name in (("index", "indexes"), ("attach", "indexes"), ("foreign key", "foreign keys")):
                 with work.timed(name):
                     for item in _phase(makes, phase):  # type: ignore[arg-type]
-                        work.findings += post_data.make(connection, item, work.prepared.encoding)
+                        work.take(
+                            post_data.make(connection, item, work.prepared.encoding, work.prepared.terms)
+                        )
             with work.timed("rest"):
                 runner.run_all((item.statement for item in _phase(makes, "rest")), "post-data")
             _finish(work, connection, runner)
@@ -266,8 +282,9 @@ def _define(work: Work, runner: Runner) -> None:
 def _finish(work: Work, connection: Connection, runner: Runner) -> None:
     with work.timed("finish"):
         work.say("index", "sequences and materialized views")
-        finish.refresh_views(connection, finish.populated_views(work.prepared.schema))
-        finish.set_sequences(connection, work.manifest.sequences)
+        terms = work.prepared.terms
+        work.take(finish.refresh_views(connection, finish.populated_views(work.prepared.schema), terms))
+        work.take(finish.set_sequences(connection, work.manifest.sequences, terms))
         runner.run_later(work.prepared.encoding)
         work.findings += finish.drop_public(connection, work.prepared.schema)
 
@@ -276,25 +293,28 @@ def _finish(work: Work, connection: Connection, runner: Runner) -> None:
 
 
 def _in_parallel(work: Work, connection: Connection) -> None:
-    runner = Runner(connection, work.facts)
+    runner = Runner(connection, work.facts, work.prepared.terms, left=work.left)
     setup = Setup(
         server=work.prepared.server,
         objects=work.vault.objects,
         encoding=work.prepared.encoding,
         may_skip_log=_log_is_minimal(connection),
+        terms=work.prepared.terms,
     )
     with Pool(FACTORY, setup, work.prepared.plan.jobs) as pool:
         with work.timed("definitions"):
             work.say("load", "definitions")
             _run_noted(work, connection, runner, work.prepared.sections["pre-data"], "pre-data")
         makes = _makes(work)
+        pieces = _pieces(work, connection)
         with work.timed("rows and indexes"):
-            _fill_tables(work, pool, _phase(makes, "index"))
+            _fill_tables(work, pool, _phase(makes, "index"), pieces)
             for item in _phase(makes, "attach"):
-                work.findings += post_data.make(connection, item, work.prepared.encoding)
+                work.take(post_data.make(connection, item, work.prepared.encoding, work.prepared.terms))
         with work.timed("foreign keys"):
             _make_all(work, pool, _phase(makes, "foreign key"))
-    if work.rows != work.manifest.rows:
+    wanted = sum(piece.rows for piece in pieces)
+    if work.rows != wanted or (wanted != work.manifest.rows and not work.prepared.terms.forgiving):
         raise RestoreError(
             f"{work.rows} rows were loaded, and the manifest says {work.manifest.rows}",
             remedy="`verify` says whether the backup is whole; restore another one",
@@ -324,9 +344,17 @@ def _heard(work: Work, news: object) -> None:
     work.moved(news.table, news.rows, news.bytes)
 
 
-def _fill_tables(work: Work, pool: Pool, makes: Sequence[Make]) -> None:
+def _pieces(work: Work, connection: Connection) -> list[Piece]:
+    pieces = rows.pieces_of(work.manifest)
+    if work.prepared.terms.forgiving:
+        pieces, lost = tables.loadable(connection, pieces)
+        work.findings += lost
+    return pieces
+
+
+def _fill_tables(work: Work, pool: Pool, makes: Sequence[Make], pieces: Sequence[Piece]) -> None:
     """The rows first; an index as soon as the rows of its table are in and a worker has nothing to load."""
-    loads = deque(rows.loads(rows.pieces_of(work.manifest)))
+    loads = deque(rows.loads(pieces))
     roots = post_data.roots_of(work.prepared.schema)
     pending = Counter(roots.get(piece.table, piece.table) for task in loads for piece in task.pieces)
     schedule = Schedule(list(makes), blocked=pending)
@@ -341,8 +369,8 @@ def _fill_tables(work: Work, pool: Pool, makes: Sequence[Make]) -> None:
         # Statistics of expressions need their indexes; the last of them may still be under way elsewhere.
         return statistics.popleft() if statistics and schedule.idle else None
 
-    def done(task: Load | Make | Analyze, found: tuple[Finding, ...]) -> None:
-        work.findings.extend(found)
+    def done(task: Load | Make | Analyze, found: tuple[Finding | Left, ...]) -> None:
+        work.take(found)
         if isinstance(task, Load):
             pending.subtract(roots.get(piece.table, piece.table) for piece in task.pieces)
         elif isinstance(task, Make):
@@ -355,9 +383,9 @@ def _fill_tables(work: Work, pool: Pool, makes: Sequence[Make]) -> None:
 def _make_all(work: Work, pool: Pool, makes: Sequence[Make]) -> None:
     schedule = Schedule(list(makes))
 
-    def done(item: Make, found: tuple[Finding, ...]) -> None:
+    def done(item: Make, found: tuple[Finding | Left, ...]) -> None:
         schedule.done(item)
-        work.findings.extend(found)
+        work.take(found)
         work.say("index", item.statement.text.partition("\n")[0][:100])
 
     pool.schedule(schedule.pick, on_result=done)

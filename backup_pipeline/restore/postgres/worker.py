@@ -13,6 +13,7 @@ from backup_pipeline.restore.postgres import finish, post_data, rows
 from backup_pipeline.restore.postgres.post_data import Make
 from backup_pipeline.restore.postgres.rows import Load
 from backup_pipeline.restore.postgres.target import Connection, Server, prepare_session
+from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.vault.objects import Objects
 from backup_pipeline.workers import Handle, Tell
 
@@ -29,6 +30,7 @@ class Setup:
     encoding: str
     #: A write-ahead log is not needed for a table that is emptied in the same transaction (wal_level = minimal).
     may_skip_log: bool
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def session(setup: Setup) -> Iterator[Handle]:
                 load(connection, setup, task, tell)
                 return ()
             if isinstance(task, Make):
-                return post_data.make(connection, task, setup.encoding)
+                return post_data.make(connection, task, setup.encoding, setup.terms)
             assert isinstance(task, Analyze)
             return finish.analyze(connection, task.tables)
 

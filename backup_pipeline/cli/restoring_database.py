@@ -1,0 +1,208 @@
+"""The part of `restore` that brings the database back: its options, and how the plan and the outcome look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backup_pipeline.cli import document
+from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.page import Page, clean, one_line
+from backup_pipeline.cli.units import duration, number, plural, size
+from backup_pipeline.errors import BackupError, ErrorsFound
+
+if TYPE_CHECKING:
+    from backup_pipeline.project import Project
+    from backup_pipeline.restore import RestorePlan, RestoreResult
+    from backup_pipeline.restore.postgres.terms import Terms
+
+
+#: So many of what could not be made are shown; the file has all.
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for."""
+
+    to: str
+    create: bool
+    jobs: int | None
+    terms: Terms
+    #: The file for what could not be restored.
+    remainder: str | None
+
+    def list_of(self, plan: RestorePlan) -> Path:
+        return Path(self.remainder or f"{plan.system}-{plan.backup_id}-remainder.sql").absolute()
+
+
+def term_options() -> tuple[click.Option, ...]:
+    flag: dict[str, Any] = {"is_flag": True}
+    return (
+        click.Option(["--no-owner"], **flag, help="Everything belongs to the login that restores."),
+        click.Option(["--no-privileges"], **flag, help="Leave out GRANTs and default privileges."),
+        click.Option(
+            ["--no-code"],
+            **flag,
+            help="Leave out functions, triggers, rules, and what uses them: nothing that the source wrote runs.",
+        ),
+        click.Option(
+            ["--keep-going"],
+            **flag,
+            help="Commit the rows whatever else cannot be made; that is listed, and the exit code is 10.",
+        ),
+        click.Option(
+            ["--remainder"],
+            metavar="FILE",
+            help="The list of what could not be made, as SQL [SYSTEM-ID-remainder.sql].",
+        ),
+    )
+
+
+def run(
+    call: Call, project: Project, system: str, identifier: str | None, order: Order, dry_run: bool
+) -> Outcome:
+    from backup_pipeline.restore import remainder
+
+    call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
+    plan = project.plan_restore(
+        system, identifier, order.to, create=order.create, jobs=order.jobs, terms=order.terms
+    )
+    if dry_run:
+        return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))
+    plan.raise_if_refused()
+    file = order.list_of(plan)
+    if order.remainder or order.terms.forgiving:
+        remainder.need_place(file)
+    call.note(f"restoring {plan.system} {plan.backup_id} to {plan.target}: {_what(plan)}")
+    if code := _code(plan):
+        call.note(f"PostgreSQL runs code of this backup: {code} (--no-code leaves it out)")
+    with call.progress(f"restore of {system}") as listener:
+        result = project.restore(
+            system,
+            identifier,
+            order.to,
+            create=order.create,
+            jobs=order.jobs,
+            listener=listener,
+            terms=order.terms,
+        )
+    written = _written(result, file)
+    data = {**document.plain(result), "remainder_file": str(file) if written else None}
+    return Outcome(
+        data, lambda page: _result(page, result, file, written), _failure(result, file, written), answer=False
+    )
+
+
+def _written(result: RestoreResult, file: Path) -> bool:
+    """The list is written after the commit: that it cannot be is told, and takes nothing back."""
+    from backup_pipeline.restore import remainder
+
+    if not result.remainder:
+        return False
+    try:
+        remainder.write(file, f"{result.plan.system} {result.plan.backup_id}", result.remainder)
+    except OSError:
+        return False
+    return True
+
+
+def _failure(result: RestoreResult, file: Path, written: bool) -> BackupError | None:
+    errors = [finding for finding in result.findings if finding.severity == "error"]
+    if not result.lacking and not errors:
+        return None
+    if not result.lacking:
+        return ErrorsFound(f"restored, and not as it was: {errors[0].message}", remedy=errors[0].remedy)
+    where = f"they stand in {file}" if written else f"{file} cannot be written; --json shows them"
+    return ErrorsFound(
+        f"restored, but for {plural(len(result.lacking), 'statement')}: {where}",
+        remedy="read them, mend what stood in the way, and run them with psql",
+    )
+
+
+def _code(plan: RestorePlan) -> str:
+    return ", ".join(plural(count, kind) for kind, count in plan.code.items())
+
+
+def _refusal(plan: RestorePlan) -> BackupError | None:
+    try:
+        plan.raise_if_refused()
+    except BackupError as error:
+        return error
+    return None
+
+
+def _what(plan: RestorePlan) -> str:
+    return f"{plural(len(plan.tables), 'table')}, {plural(plan.rows, 'row')}, {size(plan.bytes)}"
+
+
+def _plan(page: Page, plan: RestorePlan) -> None:
+    page.heading(f"Plan: restore {plan.system} {plan.backup_id}")
+    page.facts(
+        [
+            ("to", plan.target + (" (would be made)" if plan.create else "")),
+            ("engine", f"{plan.engine} {plan.target_version}; the backup is of {plan.backup_version}"),
+            ("strategy", f"{plan.strategy}: {plan.why}"),
+            (
+                "how",
+                "one transaction, all or nothing"
+                if plan.one_transaction
+                else f"{plural(plan.jobs, 'session')}",
+            ),
+            ("content", _what(plan)),
+            (
+                "definitions",
+                ", ".join(f"{s.name}: {plural(s.statements, 'statement')}" for s in plan.sections),
+            ),
+            ("sequences", plan.sequences or ""),
+            ("runs code", f"{code} of the backup (--no-code leaves it out)" if (code := _code(plan)) else ""),
+        ]
+    )
+    page.line()
+    page.table(
+        ("TABLE", "ROWS", "SIZE", "CHUNKS", "ACTION"),
+        [
+            (
+                t.table,
+                number(t.rows),
+                size(t.bytes),
+                t.chunks,
+                f"{t.action}{f' ({t.note})' if t.note else ''}",
+            )
+            for t in plan.tables
+        ],
+        right=(1, 2, 3),
+    )
+    page.findings(plan.findings)
+    page.findings(plan.refused)
+    page.line("nothing was written")
+
+
+def _result(page: Page, result: RestoreResult, file: Path, written: bool) -> None:
+    plan = result.plan
+    page.heading(f"Restored {plan.system} {plan.backup_id} to {plan.target}")
+    total = result.seconds.get("total", sum(result.seconds.values()))
+    page.line(
+        f"{plural(result.tables, 'table')}, {plural(result.rows, 'row')}, {size(result.bytes)} in {duration(total)}"
+    )
+    phases = [f"{name} {duration(seconds)}" for name, seconds in result.seconds.items() if name != "total"]
+    if phases:
+        page.line(", ".join(phases))
+    empty = [table for table in plan.tables if table.action == "no rows here"]
+    if empty:
+        page.heading(f"Made without rows: {len(empty)}")
+        page.table(("TABLE", "WHY"), [(table.table, table.note) for table in empty])
+    page.findings(result.findings)
+    if result.remainder:
+        page.heading(f"Not restored: {plural(len(result.remainder), 'statement')}")
+        for left in result.remainder[:_SHOWN]:
+            page.line(f"{clean(left.what)}")
+            page.line(f"      {clean(one_line(left.reason))}")
+        if len(result.remainder) > _SHOWN:
+            page.line(f"and {len(result.remainder) - _SHOWN} more")
+        page.line(
+            f"all of them, as SQL: {file}" if written else f"{file} cannot be written; --json shows all"
+        )

@@ -1,0 +1,100 @@
+"""A restore whose target cannot have everything: as the login of a managed service, without owners, rights or code."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.backups import ask, run_sql
+
+#: What a managed service gives its customers.
+LOGIN = "CREATE ROLE managed LOGIN CREATEDB CREATEROLE"
+SOURCE = """
+CREATE ROLE terms_app; CREATE ROLE terms_reader;
+CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';
+CREATE TABLE t (id int PRIMARY KEY, n int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 100) i;
+CREATE VIEW v AS SELECT id FROM t;
+CREATE VIEW w AS SELECT f(id) FROM t;
+CREATE INDEX t_f ON t (f(n));
+CREATE FUNCTION g() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+CREATE EVENT TRIGGER watch ON sql_drop EXECUTE FUNCTION g();
+ALTER TABLE t OWNER TO terms_app; ALTER VIEW v OWNER TO terms_app;
+GRANT SELECT ON t, v TO terms_reader;
+REVOKE ALL ON FUNCTION f FROM PUBLIC;
+"""
+
+
+@pytest.fixture
+def managed(pg_database: str, pg_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Folder]:
+    run_sql(pg_database, f"{LOGIN}; {SOURCE}")
+    (tmp_path / "backup.yaml").write_text(
+        "vault: ./vault\nsystems:\n  shop:\n    database: ${env:SHOP_URL}\n"
+    )
+    name = f"{urlsplit(pg_database).path.lstrip('/')}_managed"
+    yield Folder(
+        tmp_path, {"SHOP_URL": pg_database}, pg_server.url(name).replace("//postgres@", "//managed@")
+    )
+    pg_server.drop_database(name)
+    pg_server.drop_database(urlsplit(pg_database).path.lstrip("/"))
+    for role in ("managed", "terms_app", "terms_reader"):
+        run_sql(pg_server.url(), f"DROP ROLE {role}")
+
+
+def test_a_managed_login_gets_the_rows_and_a_list_of_what_it_cannot_have(managed: Folder) -> None:
+    managed.backup()
+    to = ("restore", "shop", "--to", managed.restored, "--create", "--json")
+    plan = managed.good(*to, "--dry-run").data
+    named = {one["message"]: one["examples"] for one in plan["findings"] if one["code"] == "role-not-member"}
+    assert sorted(message.split(":")[0].split()[-1] for message in named) == ["postgres", "terms_app"]
+    assert any("ALTER TABLE public.t OWNER TO terms_app;" in examples for examples in named.values())
+    assert plan["code"] == {"function": 2, "event trigger": 1}
+    # All or nothing, and the remedy says what else there is.
+    refused = managed.run(*to)
+    assert refused.code == 9, str(refused)
+    assert "permission denied to create event trigger" in refused.error["message"]
+    assert "--keep-going" in refused.error["remedy"]
+    with pytest.raises(psycopg.OperationalError):
+        ask(managed.restored, "SELECT 1")
+    ended = managed.run(*to, "--keep-going", "--remainder", "left.sql")
+    assert ended.code == 10, str(ended)
+    file = managed.path / "left.sql"
+    assert ended.document["data"]["remainder_file"] == str(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    left = file.read_text()
+    assert "CREATE EVENT TRIGGER watch" in left
+    assert "ALTER TABLE public.t OWNER TO terms_app;" in left
+    assert "GRANT SELECT ON TABLE public.t TO terms_reader" not in left
+    assert ask(managed.restored, "SELECT count(*), max(id) FROM t") == [(100, 100)]
+    # A superuser gives it the rest, with the file as it is.
+    as_superuser = managed.restored.replace("//managed@", "//postgres@")
+    run_sql(as_superuser, left)
+    assert ask(as_superuser, "SELECT evtname FROM pg_event_trigger") == [("watch",)]
+    owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 't'"
+    assert ask(as_superuser, owner) == [("terms_app",)]
+
+
+def test_without_owners_rights_and_code_a_managed_login_gets_all_that_it_asked_for(managed: Folder) -> None:
+    managed.backup()
+    to = ("restore", "shop", "--to", managed.restored, "--create", "--no-owner", "--no-privileges")
+    assert managed.run(*to, "--no-code", "--json", "--dry-run").data["code"] == {}
+    ended = managed.run(*to, "--no-code", "--json")
+    assert ask(managed.restored, "SELECT count(*) FROM t JOIN v USING (id)") == [(100,)]
+    assert ask(managed.restored, "SELECT proname FROM pg_proc WHERE oid >= 16384") == []
+    lacking = {
+        left["sql"].split("\n")[0] for left in ended.document["data"]["remainder"] if not left["asked"]
+    }
+    assert lacking == {
+        "CREATE VIEW public.w AS",
+        "CREATE INDEX t_f ON public.t USING btree (public.f(n))",
+    }
+    # They were not asked to be left out by name: what is not as it was is never silent.
+    assert ended.code == 10, str(ended)
+    assert "CREATE FUNCTION public.f" in next(managed.path.glob("shop-*-remainder.sql")).read_text()
