@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -289,6 +290,86 @@ def test_a_folder_that_the_account_cannot_enter_is_refused_before_anything_is_wr
         EmbeddedPostgres.create(closed / "server")
     assert "/var/tmp" in caught.value.remedy
     assert not (closed / "server" / "data").exists()
+
+
+# -- shut in ---------------------------------------------------------------------------------------------------
+
+#: What a superuser of an enclosed server tries; it says what it got.
+_ATTEMPTS = """
+import json, os, sys
+import psycopg
+from backup_pipeline.embedded import EmbeddedPostgres
+secret, mark = sys.argv[1:]
+tries = {
+    "file": f"SELECT pg_read_file('{secret}')",
+    "folder": "SELECT 1 FROM pg_ls_dir('/home')",
+    "write": f"COPY (SELECT 1) TO '{mark}.written'",
+    "program": f"COPY (SELECT 1) TO PROGRAM 'touch {mark}.run'",
+    "environment": "SELECT pg_read_file('/proc/self/environ')",
+}
+got = []
+with EmbeddedPostgres.create(enclosed=True) as server:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        for name, statement in tries.items():
+            try:
+                connection.execute(statement)
+                got.append(name)
+            except psycopg.Error:
+                pass
+    owner = os.stat(f"/proc/{server.pid}").st_uid
+    folders = [server.data_dir.parent, server.socket_dir]
+    try:
+        psycopg.connect(server.socket_url().replace(server.password, "wrong"))
+    except psycopg.OperationalError as error:
+        refused = "password authentication failed" in str(error)
+print(json.dumps([got, owner, server.not_enclosed, refused, [str(f) for f in folders if f.exists()]]))
+"""
+
+
+@as_root
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's namespaces are Linux's")
+@pytest.mark.parametrize("who", ["root", "ordinary"])
+@pytest.mark.parametrize("namespaces", [True, False], ids=["namespaces", "none"])
+def test_an_enclosed_server_reaches_nothing_or_says_so(who: str, namespaces: bool, open_folder: Path) -> None:
+    python = sys.executable if who == "root" else _python_for_everybody()
+    if python is None:
+        pytest.skip("no Python of 3.11 or newer that everybody may run: apt-get install python3")
+    site = programs.wheel_folder()
+    assert site is not None
+    secret = open_folder / "key"
+    secret.write_text("AGE-SECRET-KEY")
+    secret.chmod(0o600)
+    open_folder.chmod(0o777)
+    if who == "ordinary":
+        os.chown(secret, 65534, 65534)
+    argv = [python, "-c", _ATTEMPTS, str(secret), str(open_folder / "mark")]
+    if not namespaces:
+        argv = [python, str(REPOSITORY / "backup_pipeline_tests/harness/no_namespaces.py"), *argv]
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{REPOSITORY}:{site.parent}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_SECRET_ACCESS_KEY": "PLANTED",
+        },
+        **({"user": 65534, "group": 65534, "extra_groups": []} if who == "ordinary" else {}),  # type: ignore[arg-type]
+    )
+    assert done.stderr == ""
+    got, owner, refused_by_kernel, refused, left = json.loads(done.stdout)
+    assert refused
+    assert left == []
+    if namespaces:
+        assert (got, refused_by_kernel) == ([], "")
+    else:
+        # What this kernel does not keep away is said, and root's secrets are not the server's to read.
+        assert refused_by_kernel == "unshare: Operation not permitted"
+        assert ("file" in got) == (who == "ordinary")
+        assert "program" in got
+    assert owner == 65534 if who == "ordinary" else owner in range(61184, 65520)
 
 
 @as_root

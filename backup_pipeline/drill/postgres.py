@@ -52,6 +52,7 @@ def drill(
     begin = time.monotonic()
     work = Drill(vault, manifest, vault.schema(manifest), listener, jobs)
     with place(manifest, scratch_url) as where:
+        work.findings += where.findings
         moment = now or datetime.now(UTC)
         with scratch_database(where, work.schema, moment) as (server, findings):
             work.findings += findings

@@ -40,6 +40,8 @@ class Place:
     server: Server
     #: Ours alone: roles may be made on it.
     private: bool
+    #: What does not hold there against code of the source.
+    findings: tuple[Finding, ...] = ()
 
 
 @contextmanager
@@ -47,8 +49,27 @@ def place(manifest: Manifest, scratch_url: str | None) -> Iterator[Place]:
     if scratch_url is not None:
         yield Place(Server.of(scratch_url, default="postgres"), private=False)
         return
-    with EmbeddedPostgres.create(major=_nearest(manifest), settings=_SETTINGS) as server:
-        yield Place(Server.of(server.url()), private=True)
+    with EmbeddedPostgres.create(major=_nearest(manifest), settings=_SETTINGS, enclosed=True) as server:
+        yield Place(Server.of(server.url()), private=True, findings=_not_enclosed(server))
+
+
+def _not_enclosed(server: EmbeddedPostgres) -> tuple[Finding, ...]:
+    if not server.not_enclosed:
+        return ()
+    files = (
+        "what every account may read"
+        if server.owns_nothing
+        else "the files of the account that runs the drill"
+    )
+    return (
+        Finding(
+            "info",
+            "drill-not-enclosed",
+            f"the drill's server was not shut in ({server.not_enclosed}): code in the backup that breaks out of its"
+            f" database reaches the network and {files}",
+            remedy="run drills where the kernel gives namespaces: as root, or with user namespaces allowed",
+        ),
+    )
 
 
 def major_of(version: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,9 @@ from typing import Any
 
 from backup_pipeline.embedded.programs import WHEEL, Program, wheel_folder
 from backup_pipeline.errors import ServerFailed
+
+#: systemd's range for DynamicUser.
+_UNUSED = range(61184, 65520)
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,31 @@ class Account:
             remedy="run this as an ordinary user, or make an account named postgres",
         )
 
+    @classmethod
+    def alone(cls, folder: Path) -> Account | None:
+        """A number that no account has and no process runs as, of those that systemd gives to services for a while. It
+        owns nothing. Only root can lend it; a container may not know the number, then there is none."""
+        if os.geteuid() != 0:
+            return None
+        running = _accounts_of_processes()
+        for number in random.sample(_UNUSED, 50):
+            with contextlib.suppress(KeyError):
+                pwd.getpwuid(number)
+                continue
+            if number in running:
+                continue
+            try:
+                os.chown(folder, number, number)
+            except OSError:
+                return None
+            return cls(name=str(number), uid=number, gid=number, switch=True)
+        return None
+
     def process(self, **extra: str) -> dict[str, Any]:
-        """Arguments for subprocess: this account, no PG* variables of the caller, a folder that everyone may enter."""
-        env = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        env |= {"LC_ALL": "C", "PGCLIENTENCODING": "UTF8", **extra}
-        settings: dict[str, Any] = {"cwd": "/", "env": env}
+        """Arguments for subprocess: this account, nothing of the caller's environment (it holds passwords and keys), a
+        folder that everyone may enter."""
+        env = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
+        settings: dict[str, Any] = {"cwd": "/", "env": {**env, "LC_ALL": "C", **extra}}
         if self.switch:
             settings |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return settings
@@ -58,6 +82,14 @@ class Account:
             for path in paths:
                 os.chown(path, self.uid, self.gid)
 
+    def take(self, *folders: Path) -> None:
+        """Folders that another account made, with everything in them."""
+        for top in folders:
+            self.own(top)
+            for folder, subfolders, files in os.walk(top):
+                for name in (*subfolders, *files):
+                    os.lchown(Path(folder, name), self.uid, self.gid)
+
     def private_folder(self, longest: int = 4096) -> Path:
         """A new temporary folder that only this account (and root) can enter."""
         for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
@@ -72,6 +104,14 @@ class Account:
             f"no temporary folder that the account {self.name or 'running this'} can use",
             remedy="set TMPDIR to a short path that everybody may enter",
         )
+
+
+def _accounts_of_processes() -> set[int]:
+    found: set[int] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.add(folder.stat().st_uid)
+    return found
 
 
 def readable_server(program: Program, account: Account, scratch: Path) -> Program:
@@ -94,6 +134,5 @@ def readable_server(program: Program, account: Account, scratch: Path) -> Progra
             shutil.copytree(
                 libraries, (target.parent if libraries.parent == wheel.parent else target) / libraries.name
             )
-    for folder, subfolders, files in os.walk(scratch / "wheel"):
-        account.own(Path(folder), *(Path(folder, name) for name in (*subfolders, *files)))
+    account.take(scratch / "wheel")
     return Program(program.version, target / install.name / "bin" / "postgres")

@@ -90,6 +90,13 @@ def wheel_folder() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def installation(bin_dir: Path) -> tuple[Path, ...]:
+    """The folders that the programs there need: their own, and the libraries that the wheel keeps beside it."""
+    install = bin_dir.parent
+    beside = (install.parent.with_name(f"{WHEEL}.libs"), install.parent / ".dylibs")
+    return (install, *(folder for folder in beside if install.parent.name == WHEEL and folder.is_dir()))
+
+
 @functools.lru_cache(maxsize=256)
 def _version(path: str, _mtime_ns: int) -> tuple[int, int] | None:
     try:

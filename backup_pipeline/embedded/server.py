@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import IO, Literal, Self
 from urllib.parse import quote
 
+from backup_pipeline.embedded import enclosure
 from backup_pipeline.embedded.account import Account, readable_server
-from backup_pipeline.embedded.programs import INSTALL, Program, choose_server, psql
+from backup_pipeline.embedded.programs import INSTALL, Program, choose_server, installation, psql
 from backup_pipeline.errors import ServerFailed, ToolMissing
 
 _START_SECONDS = 60.0
@@ -58,6 +59,9 @@ class EmbeddedPostgres:
         socket_dir: Path,
         port: int,
         password: str | None,
+        *,
+        tcp: bool = False,
+        enclosed: bool = False,
     ) -> None:
         self.major = server.major
         self.bin_dir = server.path.parent
@@ -66,6 +70,12 @@ class EmbeddedPostgres:
         self.socket_dir = socket_dir
         self.port = port
         self.password = password
+        # The source's role `postgres` is an ordinary one in a server that is enclosed.
+        self.superuser = f"bp_{secrets.token_hex(8)}" if enclosed else "postgres"
+        #: Why the server could reach the network and the files of this machine; "" if it is shut in, or was not asked to be.
+        self.not_enclosed = ""
+        self._root: Path | None = None
+        self._tcp, self._enclosed = tcp, enclosed
         self._account = account
         self._temporary: list[Path] = [socket_dir]
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,12 +89,15 @@ class EmbeddedPostgres:
         major: int | None = None,
         settings: Mapping[str, str] | None = None,
         tcp: bool = False,
+        enclosed: bool = False,
     ) -> Self:
         """Make (or, in a `directory` that has one, open) a database cluster and start its server.
 
         `major` defaults to the newest version on this machine, or to that of the existing data.
         `settings` go into the postgresql.conf of a new cluster. A temporary one starts from THROW_AWAY_SETTINGS (fsync is
-        off), one that is kept from PostgreSQL's own defaults.
+        off), one that is kept from PostgreSQL's own defaults. `enclosed`: a temporary one for code that is not trusted: no
+        network, no files, no account that owns anything, a password for every session; `not_enclosed` says what of it
+        this machine refused.
         """
         account = Account.choose()
         cleanup = contextlib.ExitStack()
@@ -96,19 +109,22 @@ class EmbeddedPostgres:
             socket_dir = account.private_folder(longest=_LONGEST_SOCKET_PATH - len(_SOCKET_NAME))
             cleanup.callback(shutil.rmtree, socket_dir)
             program = readable_server(program, account, socket_dir)
-            password = secrets.token_hex(24) if tcp else None
-            server = cls(program, account, folder, socket_dir, 5432, password)
+            password = secrets.token_hex(24) if tcp or enclosed else None
+            server = cls(program, account, folder, socket_dir, 5432, password, tcp=tcp, enclosed=enclosed)
             if not directory:
                 server._temporary.append(folder)
             if not (server.data_dir / "PG_VERSION").exists():
                 server._initialise({**({} if directory else THROW_AWAY_SETTINGS), **(settings or {})})
             server._write_authentication()
+            if enclosed:
+                server._shut_in(folder)
             if tcp:
                 # Not before: while initdb works, another program could be given the same one.
                 server.port = _free_port()
             cleanup.callback(server.stop, "immediate")
             server.start()
-            if password:
+            if tcp:
+                assert password is not None
                 # Before version 14 the default is MD5, and our pg_hba.conf asks for SCRAM.
                 server._sql(
                     "SET password_encryption = 'scram-sha-256'; ALTER ROLE postgres PASSWORD :'password'",
@@ -133,15 +149,21 @@ class EmbeddedPostgres:
         """The postmaster's process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    @property
+    def owns_nothing(self) -> bool:
+        """Whether it runs as a number that is no account's."""
+        return self._account.name == str(self._account.uid)
+
     def url(self, dbname: str = "postgres") -> str:
         """For libpq, psycopg and SQLAlchemy alike. Over TCP, with its password, if the server was made with `tcp`."""
-        if self.password is None:
+        if not self._tcp:
             return self.socket_url(dbname)
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{quote(dbname, safe='')}"
 
     def socket_url(self, dbname: str = "postgres") -> str:
         host = quote(str(self.socket_dir), safe="/")
-        return f"postgresql://postgres@/{quote(dbname, safe='')}?host={host}&port={self.port}"
+        login = f"{self.superuser}:{self.password}" if self._enclosed else self.superuser
+        return f"postgresql://{login}@/{quote(dbname, safe='')}?host={host}&port={self.port}"
 
     def create_database(self, name: str) -> str:
         """Make an empty database; returns its URL."""
@@ -159,12 +181,17 @@ class EmbeddedPostgres:
         self._start_watchdog()
         argv = [str(self.bin_dir / "postgres"), "-D", str(self.data_dir)]
         for name, value in {
-            "listen_addresses": "127.0.0.1" if self.password else "",
+            "listen_addresses": "127.0.0.1" if self._tcp else "",
             "unix_socket_directories": str(self.socket_dir),
             "port": str(self.port),
             "logging_collector": "off",
         }.items():
             argv += ["-c", f"{name}={value}"]
+        how = self._account.process()
+        if self._root is not None:
+            # The launcher changes the account itself: what comes before needs root's rights.
+            argv = self._within(argv)
+            how = {"cwd": "/", "env": how["env"]}
         with self._open_log() as log:
             # A session of its own: Ctrl-C in the terminal is for us, and we stop the server in order.
             self._process = subprocess.Popen(
@@ -173,7 +200,7 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **self._account.process(),
+                **how,
             )
         self._wait_until_ready(self._process)
 
@@ -208,10 +235,11 @@ class EmbeddedPostgres:
             str(self.bin_dir / "initdb"),
             "-D",
             str(self.data_dir),
-            "--username=postgres",
+            f"--username={self.superuser}",
             "--encoding=UTF8",
         ]
-        argv += ["--auth-local=trust", "--auth-host=reject", "--no-sync"]
+        argv += ["--auth-host=reject", "--no-sync"]
+        argv += self._first_password() if self._enclosed else ["--auth-local=trust"]
         # C.UTF-8 knows the letters beyond ASCII; not every C library has it. Both sort by code point everywhere.
         for locale in ("C.UTF-8", "C"):
             done = subprocess.run(
@@ -228,9 +256,43 @@ class EmbeddedPostgres:
                 escaped = value.replace("\\", "\\\\").replace("'", "''")
                 conf.write(f"{name} = '{escaped}'\n")
 
+    def _first_password(self) -> list[str]:
+        # In a file, because every user of the machine can read a command line.
+        file = self.data_dir.parent / "password"
+        file.touch(mode=0o600)
+        file.write_text(f"{self.password}\n", encoding="ascii")
+        self._account.own(file)
+        return ["--auth-local=scram-sha-256", f"--pwfile={file}"]
+
+    def _shut_in(self, folder: Path) -> None:
+        """From here on another account's, where root can lend one, and without network and files, where the kernel can."""
+        (folder / "password").unlink()
+        root = folder / "root"
+        root.mkdir(mode=0o755)
+        # initdb wants an account with a name; the server does not.
+        if alone := Account.alone(root):
+            self._account = alone
+            self._account.take(folder, self.socket_dir)
+        self.not_enclosed = enclosure.why_not(root, self._account.process()["env"])
+        self._root = None if self.not_enclosed else root
+
+    def _within(self, argv: list[str]) -> list[str]:
+        assert self._root is not None
+        return enclosure.command(
+            argv,
+            root=self._root,
+            readable=installation(self.bin_dir),
+            writable=(self.data_dir, self.socket_dir),
+            uid=self._account.uid,
+            gid=self._account.gid,
+        )
+
     def _write_authentication(self) -> None:
         rules = ["local all all trust", "local replication all trust"]
-        if self.password:
+        if self._enclosed:
+            # Code in a database cannot come back as another role through a second session.
+            rules = ["local all all scram-sha-256"]
+        if self._tcp:
             rules.append("host all all 127.0.0.1/32 scram-sha-256")
         # Written over, not replaced, so that the file keeps its owner.
         (self.data_dir / "pg_hba.conf").write_text("\n".join(rules) + "\n", encoding="utf-8")
@@ -290,7 +352,11 @@ class EmbeddedPostgres:
         # Not on the command line, where every user of the machine could read a password.
         script = "".join(f"\\set {name} {_psql_literal(value)}\n" for name, value in variables.items())
         done = subprocess.run(
-            argv, input=f"{script}{statement};\n", capture_output=True, text=True, **self._account.process()
+            argv,
+            input=f"{script}{statement};\n",
+            capture_output=True,
+            text=True,
+            **self._account.process(PGCLIENTENCODING="UTF8"),
         )
         if done.returncode != 0:
             raise ServerFailed(f"{statement.split(' :')[0]} failed: {done.stderr.strip()}")
