@@ -29,6 +29,7 @@ from backup_pipeline.vault import keeping
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from backup_pipeline.checks import uniqueness
     from backup_pipeline.checks.files_inside import Memory as FileMemory
     from backup_pipeline.checks.files_inside import Trees
     from backup_pipeline.checks.references import Memory
@@ -156,10 +157,10 @@ def _verify(
         # DuckDB and Arrow: a quick look should not have to load them.
         from backup_pipeline.checks import references
 
-        memory = references.Memory()
+        memory, keys = references.Memory(), dict[tuple[object, ...], tuple[Finding, ...]]()
         images: dict[object, sqlite_image.Examined] = {}
         for case in cases:
-            _look_inside(vault, case, memory, images, listener)
+            _look_inside(vault, case, memory, keys, images, listener)
         _look_inside_files(vault, cases, trees or {}, seen, listener)
     seconds = time.monotonic() - started
     return tuple(
@@ -324,6 +325,7 @@ def _look_inside(
     vault: Vault,
     case: _Case,
     memory: Memory,
+    keys: uniqueness.Memory,
     images: dict[object, sqlite_image.Examined],
     listener: Listener,
 ) -> None:
@@ -339,11 +341,14 @@ def _look_inside(
         if case.whole:
             _examine_image(vault, case, manifest, manifest.image, images, listener)
     else:
-        from backup_pipeline.checks import references
+        from backup_pipeline.checks import references, uniqueness
 
         outcome = references.check(vault, manifest, schema, hurt=hurt, memory=memory, listener=listener)
         case.findings += outcome.findings
         case.counted.update(outcome.counted)
+        broken, counted = uniqueness.check(vault, manifest, schema, hurt=hurt, memory=keys, listener=listener)
+        case.findings += broken
+        case.counted["keys"] = counted
     case.seconds = time.monotonic() - started
 
 

@@ -55,8 +55,8 @@ def verb(
     """The newest full backup of SYSTEM, one by its ID, or all. (Of a copy: all, unless one is named.)
 
     Looks at every object: that it is there, as long as it should be, with the right SHA-256, and decompresses; at
-    row counts, foreign keys in the data, and the chain of manifests. What lies in an archive is not read (a note says how
-    much it is) unless --thaw asks for it. The outcome is remembered beside the backup. Exit
+    row counts; at foreign keys, unique keys and NOT NULL in the data; at the chain of manifests. What lies in an
+    archive is not read (a note says how much it is) unless --thaw asks for it. The outcome is remembered beside the backup. Exit
     code 10 when something is not as it should be.
     """
     call.interrupted = lambda: "nothing was remembered of this verification"

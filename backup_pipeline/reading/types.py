@@ -19,6 +19,9 @@ _DOMAIN = re.compile(
 )
 
 
+#: Behind the type, and before the first constraint: nothing that somebody wrote stands in between but a default.
+_NOT_NULL = re.compile(r"^CREATE DOMAIN (?:(?! CONSTRAINT ).)*? NOT NULL(?: CONSTRAINT |;)", re.DOTALL)
+
 #: As quote_literal writes them: E in front, and backslashes twice, where there is one.
 _LITERAL = re.compile(r"(E?)'((?:[^']|'')*)'")
 
@@ -34,6 +37,18 @@ class Types:
     def full(self, column: Column) -> str:
         """The type under the domains, with its modifiers."""
         return self._resolved(column.type)[0]
+
+    def forbids_null(self, column: Column) -> bool:
+        """The column is of a domain that is NOT NULL, or over one."""
+        name = column.type
+        for _ in range(32):
+            bare = _bare(name)
+            if bare not in self._domains:
+                return False
+            if bare in self._filled:
+                return True
+            name = self._domains[bare][0]
+        return False
 
     def labels(self, column: Column) -> tuple[str, ...] | None:
         """The values of an enum, in their order; None for another type."""
@@ -65,6 +80,15 @@ class Types:
                 base = match["base"], not collate or "pg_catalog." in collate
                 found.update(dict.fromkeys(_spellings(item.schema, item.name), base))
         return found
+
+    @cached_property
+    def _filled(self) -> frozenset[str]:
+        return frozenset(
+            spelling
+            for item in self.schema.objects
+            if item.kind == "domain" and _NOT_NULL.search(item.definition)
+            for spelling in _spellings(item.schema, item.name)
+        )
 
     @cached_property
     def _enums(self) -> Mapping[str, tuple[str, ...]]:

@@ -54,6 +54,7 @@ def test_a_whole_backup_has_no_findings_and_says_what_was_looked_at(vault: Vault
         "plain_bytes": sum(reference.plain_size for reference in made.objects()),
         "rows": made.rows,
         "references": 2,
+        "keys": 3,
     }
     quick = verify(vault, "shop", made.id, quick=True)
     assert quick.findings == ()
