@@ -138,9 +138,9 @@ def _statement_end(text: str, begin: int, standard_strings: bool, line: int) -> 
     parentheses = 0
     body = _RoutineBody()
     for kind, start, end in _lex(text, begin, standard_strings):
-        if kind == "word":
-            body.see(text[start:end].lower(), parentheses)
-        elif kind == "other":
+        if kind in ("word", "quoted", "other"):
+            body.see(text[start:end].lower() if kind == "word" else text[start], parentheses)
+        if kind == "other":
             character = text[start]
             if character == "(":
                 parentheses += 1
@@ -154,22 +154,31 @@ def _statement_end(text: str, begin: int, standard_strings: bool, line: int) -> 
 
 
 class _RoutineBody:
-    """Semicolons between BEGIN ATOMIC and END belong to the statement. psql's heuristic: only where it begins with
-    CREATE [OR REPLACE] {FUNCTION | PROCEDURE}; CASE, too, ends with END."""
+    """Semicolons between BEGIN ATOMIC and END belong to the statement: only where it begins with CREATE [OR REPLACE]
+    {FUNCTION | PROCEDURE}; CASE, too, ends with END. psql counts every BEGIN, also the name of a function: `begin` is no
+    reserved word, and pg_dump does not quote it."""
 
     def __init__(self) -> None:
         self.depth = 0
         self._seen = 0
         self._first = [""] * 4
+        self._last = self._before = ""
 
     def see(self, word: str, parentheses: int) -> None:
+        """A word in small letters, or the first character of anything else."""
+        before, last = self._before, self._last
+        self._before, self._last = last, word
+        if not word[0].isalpha():
+            return
         if self._seen < 4 and word in ("create", "or", "replace", "function", "procedure"):
             self._first[self._seen] = word[0]
         self._seen += 1
         start = "".join(self._first)
         if parentheses or not start.startswith(("cf", "cp", "corf", "corp")):
             return
-        if word == "begin" or (word == "case" and self.depth):
+        begun = word == "atomic" and last == "begin" and before != "."
+        nested = self.depth and (word == "case" or (word == "begin" and last in (";", "atomic")))
+        if (begun and not self.depth) or nested:
             self.depth += 1
         elif word == "end" and self.depth:
             self.depth -= 1

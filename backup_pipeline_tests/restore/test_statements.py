@@ -57,6 +57,22 @@ def texts(script: str, *, standard_strings: bool = True) -> list[str]:
             ["CREATE PROCEDURE p() BEGIN ATOMIC SELECT 1; BEGIN SELECT 2; END; END", "x"],
         ),
         ("BEGIN; CREATE TABLE t (); END; x", ["BEGIN", "CREATE TABLE t ()", "END", "x"]),
+        # `begin` is no reserved word: psql takes it for a body, and this does not.
+        (
+            "CREATE FUNCTION public.begin() RETURNS int AS $$;$$; ALTER FUNCTION public.begin() OWNER TO x; y",
+            [
+                "CREATE FUNCTION public.begin() RETURNS int AS $$;$$",
+                "ALTER FUNCTION public.begin() OWNER TO x",
+                "y",
+            ],
+        ),
+        (
+            "CREATE FUNCTION begin() RETURNS int BEGIN ATOMIC SELECT t.begin, CASE 1 WHEN 1 THEN begin END FROM t; END; x",
+            [
+                "CREATE FUNCTION begin() RETURNS int BEGIN ATOMIC SELECT t.begin, CASE 1 WHEN 1 THEN begin END FROM t; END",
+                "x",
+            ],
+        ),
         ('CREATE TABLE "begin" (); x', ['CREATE TABLE "begin" ()', "x"]),
         ("\\restrict abc\nselect 1;\n\\unrestrict abc\n", ["select 1"]),
         ("select 'ünï; 日本'; x", ["select 'ünï; 日本'", "x"]),
