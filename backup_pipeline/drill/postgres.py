@@ -20,6 +20,7 @@ from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.restore.plan import RestoreResult
 from backup_pipeline.restore.postgres.run import restore
 from backup_pipeline.restore.postgres.target import Server
+from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.sources.postgres.inspect import inspect
 from backup_pipeline.sources.postgres.session import row_encoding
 from backup_pipeline.vault.vault import Vault
@@ -57,7 +58,15 @@ def drill(
         with scratch_database(where, work.schema, moment) as (server, findings):
             work.findings += findings
             result = restore(
-                vault, manifest, server, create=False, jobs=jobs, listener=listener, dry_run=False
+                vault,
+                manifest,
+                server,
+                create=False,
+                jobs=jobs,
+                listener=listener,
+                dry_run=False,
+                # A drill leaves nothing on a server that it was given.
+                terms=Terms(make_owners=False),
             )
             _prove(work, server, result, invariants)
             version, address = result.plan.target_version, where.server.address

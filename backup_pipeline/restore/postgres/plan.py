@@ -19,6 +19,8 @@ from backup_pipeline.restore.plan import (
     table_plans,
     without_rows,
 )
+from backup_pipeline.restore.postgres import definers
+from backup_pipeline.restore.postgres.definers import Definers
 from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.runner import Runner, combined
@@ -40,6 +42,7 @@ class Prepared:
     sections: Mapping[str, tuple[Statement, ...]]
     facts: Facts
     terms: Terms
+    definers: Definers
     #: Tables that are made without rows, and why this backup has none of theirs.
     without_rows: Mapping[TableId, str]
 
@@ -79,7 +82,10 @@ def prepare(
         else:
             facts = replace(facts, schemas=_TEMPLATE_SCHEMAS, installed=frozenset({"plpgsql"}))
             refused += _cannot_make(server, connection, create)
-        skipped, lacking = _foresee(connection, facts, sections, terms)
+        definer = Definers.of(chain.from_iterable(sections.values()))
+        findings += definers.foreseen(facts, definer, terms)
+        runner = Runner(connection, definers.with_owners(facts, definer, terms), terms, definer)
+        skipped, lacking = _foresee(runner, sections)
     kept = {entry.id for entry in manifest.tables}
     without = tuple(table.id for table in schema.tables if table.has_rows and table.id not in kept)
     findings += [*skipped, *_rows_missing(manifest, without)]
@@ -108,7 +114,7 @@ def prepare(
         refused=(*refused, *lacking),
     )
     reasons = {table.table: table.note for table in made.tables if table.action == "no rows here"}
-    return Prepared(made, server, schema, sections, facts, terms, reasons)
+    return Prepared(made, server, schema, sections, facts, terms, definer, reasons)
 
 
 _TEMPLATE_SCHEMAS = frozenset({"public", "pg_catalog", "information_schema", "pg_toast"})
@@ -200,10 +206,9 @@ def _cannot_make(server: Server, connection: Connection, create: bool) -> Iterat
 
 
 def _foresee(
-    connection: Connection, facts: Facts, sections: Mapping[str, tuple[Statement, ...]], terms: Terms
+    runner: Runner, sections: Mapping[str, tuple[Statement, ...]]
 ) -> tuple[tuple[Finding, ...], list[Finding]]:
     """(what would be skipped, what cannot be done at all)."""
-    runner = Runner(connection, facts, terms)
     lacking: dict[str, Finding] = {}
     for statements in sections.values():
         for statement in statements:

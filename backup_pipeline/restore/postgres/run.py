@@ -19,7 +19,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener, Phase
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.restore.plan import RestoreResult
-from backup_pipeline.restore.postgres import finish, post_data, rows, tables
+from backup_pipeline.restore.postgres import definers, finish, post_data, rows, tables
 from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare, transactions
@@ -65,6 +65,7 @@ class Work:
     bytes: int = 0
     #: What has been committed, so that it can be taken back.
     made: Made = field(default_factory=Made)
+    roles: tuple[str, ...] = ()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -165,6 +166,7 @@ def _into_new(work: Work) -> None:
             _take_back(work, error, "the database stays, because others have made something in it meanwhile")
         else:
             drop_database(server)
+        _drop_roles(work)
         raise
 
 
@@ -174,7 +176,13 @@ def _into_empty(work: Work) -> None:
     except BaseException as error:
         if not work.prepared.plan.one_transaction:
             _take_back(work, error)
+            _drop_roles(work)
         raise
+
+
+def _drop_roles(work: Work) -> None:
+    with work.prepared.server.maintenance() as connection:
+        definers.drop_owners(connection, work.roles)
 
 
 def _take_back(work: Work, error: BaseException, *more: str) -> None:
@@ -238,12 +246,12 @@ def _phase(makes: Iterable[Make], phase: post_data.Phase) -> list[Make]:
 
 
 def _in_one_transaction(work: Work, connection: Connection) -> None:
-    runner = Runner(connection, work.facts, work.prepared.terms, left=work.left)
     small = work.prepared.plan.one_transaction
     try:
         with explained("committing the restore"), work.made.noting(connection):
             # Told to the one transaction that matters: its commit waits for the disk.
             connection.execute("SET LOCAL synchronous_commit = on")
+            runner = _runner(work, connection)
             _define(work, runner)
             if small:
                 with work.timed("load"):
@@ -273,6 +281,14 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
     work.findings += runner.findings()
 
 
+def _runner(work: Work, connection: Connection) -> Runner:
+    """The owners that are missing are made before anything that runs with their rights."""
+    prepared, facts = work.prepared, work.facts
+    work.roles = definers.make_owners(connection, facts, prepared.definers, prepared.terms)
+    facts = definers.with_owners(facts, prepared.definers, prepared.terms)
+    return Runner(connection, facts, prepared.terms, prepared.definers, left=work.left)
+
+
 def _define(work: Work, runner: Runner) -> None:
     with work.timed("definitions"):
         work.say("load", "definitions")
@@ -293,7 +309,7 @@ def _finish(work: Work, connection: Connection, runner: Runner) -> None:
 
 
 def _in_parallel(work: Work, connection: Connection) -> None:
-    runner = Runner(connection, work.facts, work.prepared.terms, left=work.left)
+    runner = _runner(work, connection)
     setup = Setup(
         server=work.prepared.server,
         objects=work.vault.objects,

@@ -10,10 +10,11 @@ from psycopg import sql
 
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.restore.postgres.definers import Definers
 from backup_pipeline.restore.postgres.definitions import RUN, Facts, Verdict, judge, raw, savepoint
 from backup_pipeline.restore.postgres.failure import failure
 from backup_pipeline.restore.postgres.target import Connection, speaking
-from backup_pipeline.restore.postgres.terms import Terms
+from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement
 
@@ -30,6 +31,7 @@ class Runner:
     connection: Connection
     facts: Facts
     terms: Terms = field(default_factory=Terms)
+    definers: Definers = field(default_factory=Definers)
     #: What is left for the last transaction: (session authorization at the time, statement, verdict).
     later: list[tuple[str, Statement, Verdict]] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
@@ -37,6 +39,7 @@ class Runner:
     _as: str = ""
     _silent_until_reset: bool = False
     _silent: Verdict = RUN
+    _closed: set[str] = field(default_factory=set)
 
     def run_all(self, statements: Iterable[Statement], section: str) -> None:
         self.run_some(statements, section)
@@ -67,9 +70,12 @@ class Runner:
             return Verdict("skip", "exists") if skipped else RUN
         if self._silent_until_reset:
             return replace(self._silent, action="skip")
-        if asked := self.terms.leave_out(statement):
-            return Verdict("skip", "asked", asked)
-        verdict = self._judge(statement)
+        asked = self.terms.leave_out(statement)
+        verdict = Verdict("skip", "asked", asked) if asked else self._judge(statement)
+        if verdict.action == "skip" and is_owner(statement):
+            self._closing(statement)
+        elif lowered.startswith("grant ") and self.definers.about(statement) in self._closed:
+            return Verdict("skip", "definer-closed", self.facts.login)
         if lowered.startswith("set session authorization"):
             self._as = verdict.subject or statement.tokens(4)[3].text.strip("'")
             self._silent_until_reset = verdict.action == "skip"
@@ -111,6 +117,8 @@ class Runner:
             self.left.append(left)
 
     def _skip(self, verdict: Verdict, statement: Statement) -> None:
+        if is_owner(statement) and self.definers.left_to(statement, self.facts):
+            self._close(verdict, statement)
         if verdict.code == "tablespace-missing":
             self.connection.execute("SET default_tablespace = ''")
         if verdict.code == "asked" and verdict.subject == "code":
@@ -119,9 +127,24 @@ class Runner:
             self.left.append(Left(verdict.subject, statement.text))
         self.note(verdict, statement)
         if verdict.code not in (*_NO_LOSS, "not-made"):
-            self.left.append(
-                Left(_SAID[verdict.code][1].partition(": {1}")[0].format(verdict.subject), statement.text)
-            )
+            self.left.append(Left(_reason(verdict.code, verdict.subject), statement.text))
+
+    def _closing(self, statement: Statement) -> None:
+        if name := self.definers.left_to(statement, self.facts):
+            self._closed.add(name)
+            self.note(Verdict("skip", "definer-closed", self.facts.login), statement)
+
+    def _close(self, verdict: Verdict, statement: Statement) -> None:
+        """It belongs to the login, and would give everyone the login's rights."""
+        reason = _reason("definer-closed", self.facts.login)
+        thing = statement.text.partition(" ")[2].rpartition(" OWNER TO ")[0]
+        name = self.definers.about(statement)
+        if name in self.definers.routines:
+            self.connection.execute(raw(f"REVOKE ALL ON {thing} FROM PUBLIC"))
+            if name not in self.definers.revoked:
+                self.left.append(Left(reason, f"GRANT EXECUTE ON {thing} TO PUBLIC"))
+        if verdict.code == "asked":
+            self.left.append(Left(reason, statement.text))
 
     def note(self, verdict: Verdict, statement: Statement) -> None:
         if verdict.code in ("exists", "asked", "not-made"):
@@ -138,6 +161,8 @@ class Runner:
             psycopg.errors.UndefinedObject,
             psycopg.errors.FeatureNotSupported,
         ):
+            if is_owner(statement):
+                self._closing(statement)
             self._skip(verdict, statement)
         except psycopg.Error as error:
             self.left.append(forgiven(error, statement, section, self.terms))
@@ -180,6 +205,11 @@ _SAID = {
         "the login {0} may not say it of owners, rights and comments: {1} left out",
         "run them as a superuser; or say --no-owner, --no-privileges",
     ),
+    "definer-closed": (
+        "warning",
+        "it would run or read with the rights of {0}, which restores, and not of its owner: {1} left out, and no other may use it",
+        "give each to a role that may have its rights (ALTER … OWNER TO), then GRANT it",
+    ),
     "tablespace-missing": ("warning", "the target has no tablespace {0}: its default one was used", ""),
     "setting-unknown": ("info", "the target does not know the setting {0}, which was left out", ""),
     "label-provider-missing": (
@@ -204,6 +234,10 @@ def _finding(code: str, subject: str, texts: list[str]) -> Finding:
         remedy=remedy,
         examples=tuple(text + ";" for text in texts),
     )
+
+
+def _reason(code: str, subject: str) -> str:
+    return _SAID[code][1].partition(": {1}")[0].format(subject)
 
 
 def _message(code: str, subject: str, count: int) -> str:

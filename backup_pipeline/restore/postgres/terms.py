@@ -37,6 +37,8 @@ class Terms:
     code: bool = True
     #: What fails is left out and listed; the rows are committed.
     keep_going: bool = False
+    #: The owners that the target lacks are made where something runs with their rights (`definers`).
+    make_owners: bool = True
 
     def leave_out(self, statement: Statement) -> str:
         """The name of the field for which it is left out; nothing where it is not."""

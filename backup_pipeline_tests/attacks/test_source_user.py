@@ -1,0 +1,121 @@
+"""A user of the source database against the backup, and against the server that it is restored to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.errors import RestoreError
+from backup_pipeline.restore import plan_restore, restore
+from backup_pipeline.restore.postgres import plan as postgres_plan
+from backup_pipeline.restore.postgres.terms import Terms
+from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, run_sql
+
+LENT = """
+CREATE ROLE lender; CREATE ROLE low LOGIN; CREATE ROLE "user"; GRANT CREATE ON SCHEMA public TO lender, "user";
+CREATE TABLE private (x text); INSERT INTO private VALUES ('hidden');
+SET ROLE lender;
+CREATE FUNCTION esc(cmd text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE cmd; RETURN current_user; END';
+CREATE PROCEDURE closed(cmd text) LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE cmd; END';
+REVOKE ALL ON PROCEDURE closed FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE closed TO low;
+CREATE TABLE asked (x text);
+RESET ROLE;
+GRANT SELECT, INSERT ON private TO lender;
+SET ROLE lender;
+CREATE VIEW peek AS SELECT x FROM private;
+CREATE RULE also AS ON INSERT TO asked DO ALSO INSERT INTO private VALUES (NEW.x);
+GRANT SELECT ON peek TO low; GRANT INSERT ON asked TO low;
+SET ROLE "user";
+CREATE FUNCTION begin() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT current_user::text';
+RESET ROLE;
+REVOKE ALL ON private FROM lender;
+"""
+GONE = 'DROP OWNED BY lender, "user" CASCADE; DROP ROLE lender, "user"'
+
+
+@pytest.fixture(scope="module")
+def lent(pg_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backed]:
+    """A backup whose owners the target's server does not have."""
+    source = pg_server.create_database("lent")
+    run_sql(source, LENT)
+    backed = backed_up(source, tmp_path_factory.mktemp("lent") / "vault")
+    run_sql(source, GONE)
+    yield backed
+    pg_server.drop_database("lent")
+    run_sql(pg_server.url(), "DROP ROLE low")
+
+
+@pytest.fixture
+def target(lent: Backed, pg_server: EmbeddedPostgres) -> Iterator[str]:
+    yield pg_server.create_database("lent_target")
+    pg_server.drop_database("lent_target")
+    run_sql(pg_server.url(), 'DROP ROLE IF EXISTS lender, "user"')
+
+
+def refused(target: str, statement: str) -> bool:
+    """For the login of an ordinary user."""
+    try:
+        run_sql(target.replace("//postgres@", "//low@"), statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+    return False
+
+
+def test_what_runs_as_a_role_that_is_missing_never_runs_as_the_superuser(lent: Backed, target: str) -> None:
+    """Gained before: `SELECT esc('CREATE ROLE pwned SUPERUSER')` by any login, because the function had become the
+    restoring superuser's. A view read every table, a rule wrote into every table."""
+    plan = plan_restore(lent.vault, lent.manifest, target)
+    foreseen = [finding for finding in plan.findings if finding.code == "owner-made"]
+    assert {finding.message.partition(",")[0] for finding in foreseen} == {
+        "the target has no role lender",
+        "the target has no role user",
+    }
+    assert not [finding for finding in plan.findings if finding.code == "role-missing"]
+    result = restore(lent.vault, lent.manifest, target)
+    assert result.remainder == ()
+    made = (
+        "SELECT rolname, rolsuper, rolcanlogin FROM pg_roles WHERE rolname IN ('lender', 'user') ORDER BY 1"
+    )
+    assert ask(target, made) == [("lender", False, False), ("user", False, False)]
+    assert refused(target, "SELECT esc('CREATE ROLE pwned SUPERUSER')")
+    assert refused(target, "CALL closed('CREATE ROLE pwned SUPERUSER')")
+    assert refused(target, "SELECT * FROM peek")
+    assert refused(target, "INSERT INTO asked VALUES ('x')")
+    # It works as it did.
+    assert ask(target.replace("//postgres@", "//low@"), "SELECT esc('SELECT 1'), begin()") == [
+        ("lender", "user")
+    ]
+
+
+def test_without_owners_it_is_closed_to_others_and_named(lent: Backed, target: str) -> None:
+    """Gained before: the same; --no-owner would give it to the superuser knowingly."""
+    terms = Terms(owner=False)
+    plan = plan_restore(lent.vault, lent.manifest, target, terms=terms)
+    (named,) = [finding for finding in plan.findings if finding.code == "definer-closed"]
+    assert "GRANT SELECT ON TABLE public.peek TO low;" in named.examples
+    result = restore(lent.vault, lent.manifest, target, terms=terms)
+    assert refused(target, "SELECT esc('CREATE ROLE pwned SUPERUSER')")
+    assert refused(target, "CALL closed('CREATE ROLE pwned SUPERUSER')")
+    assert refused(target, "SELECT begin()")
+    assert refused(target, "SELECT * FROM peek")
+    assert refused(target, "INSERT INTO asked VALUES ('x')")
+    assert ask(target, "SELECT x FROM private") == [("hidden",)]
+    lacking = [left.sql for left in result.lacking]
+    assert "ALTER FUNCTION public.esc(cmd text) OWNER TO lender" in lacking
+    assert "GRANT EXECUTE ON FUNCTION public.esc(cmd text) TO PUBLIC" in lacking
+    assert "GRANT EXECUTE ON PROCEDURE public.closed(cmd text) TO PUBLIC" not in lacking
+    assert "GRANT SELECT ON TABLE public.peek TO low" in lacking
+
+
+def test_an_owner_that_a_failed_restore_made_is_gone_again(
+    lent: Backed, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gained before: nothing; a role that stays behind would be what the next restore believes in."""
+    monkeypatch.setattr(postgres_plan, "SMALL", 0)
+    with pytest.raises(RestoreError, match="division by zero"):
+        restore(lent.vault, lent.with_sql("post-data", "SELECT 1/0;"), target)
+    assert ask(target, "SELECT rolname FROM pg_roles WHERE rolname IN ('lender', 'user')") == []
