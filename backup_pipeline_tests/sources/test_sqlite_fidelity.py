@@ -15,6 +15,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.base import Baseline, Options
+from backup_pipeline.sources.sqlite import SqliteSource
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken, objects
@@ -353,6 +354,26 @@ def test_rows_that_break_a_rule_are_backed_up_and_reported(tmp_path: Path, vault
     assert (finding.severity, "300 rows" in finding.message) == ("warning", True)
     with restored(vault, taken.export) as path:
         assert lines(path, "t") == lines(live.path, "t")
+
+
+def test_what_this_sqlite_says_falsely_of_tables_without_rowid_is_not_repeated(
+    tmp_path: Path, vault: Vault
+) -> None:
+    """SQLite 3.40 finds a NULL in every row where the key of a STRICT table is not its first column."""
+    live = LiveSqlite(new_database(tmp_path / "app.db"))
+    live.run(
+        'CREATE TABLE t ("a.b" INTEGER NOT NULL, k TEXT PRIMARY KEY) STRICT, WITHOUT ROWID',
+        "INSERT INTO t VALUES (1, 'x'), (2, 'y')",
+        "CREATE TABLE broken (v TEXT)",
+        "INSERT INTO broken VALUES (NULL), ('z')",
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = replace(sql, 'v TEXT', 'v TEXT NOT NULL') WHERE name = 'broken'",
+    )
+    said = [finding.message for finding in findings_of(Taken(live, vault), "rule-broken")]
+    assert said == ["1 rows break a rule of the schema: NULL value in broken.v"]
+    told = SqliteSource(str(live.path)).diagnose(Selection())
+    assert [finding.code for finding in told.errors] == []
+    assert [f.message for f in told.findings if f.code == "rule-broken"] == said
 
 
 @pytest.fixture

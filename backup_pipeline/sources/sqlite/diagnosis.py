@@ -6,17 +6,20 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from backup_pipeline.errors import BackupError, SourceError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.sqlite import snapshot
+from backup_pipeline.sources.sqlite import snapshot, soundness
 from backup_pipeline.sources.sqlite.explaining import SALVAGE, explained
 from backup_pipeline.sources.sqlite.inspection import inspect
 from backup_pipeline.sources.sqlite.left_out import references_left_out
 from backup_pipeline.sources.sqlite.opening import Opened, reading
 from backup_pipeline.sources.sqlite.scratch import file_system_of, roomy_place
 from backup_pipeline.sources.sqlite.soundness import is_damage
+
+Found = TypeVar("Found")
 
 _NETWORK = (
     "nfs",
@@ -102,18 +105,19 @@ def _way(path: Path, opened: Opened) -> Iterator[Finding]:
 
 def _sound(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Every page and row is looked at; whether the indexes fit is checked by each backup, on its copy."""
-    found = _tried(lambda: connection.execute(f"PRAGMA quick_check({_EXAMPLES + 1})").fetchall())
+    found = _tried(lambda: soundness.of_all(connection))
     if isinstance(found, sqlite3.DatabaseError) and not is_damage(found):
         yield Finding("warning", "not-checked", f"the database could not be checked for damage: {found}")
         return
-    lines = [str(found)] if isinstance(found, sqlite3.DatabaseError) else [str(line) for (line,) in found]
-    if lines != ["ok"]:
+    sound = soundness.Soundness((str(found),)) if isinstance(found, sqlite3.DatabaseError) else found
+    yield from sound.findings()
+    if sound.damage:
         yield Finding(
             "error",
             "damaged",
             "the database does not pass quick_check",
             remedy=SALVAGE,
-            examples=tuple(lines[:_EXAMPLES]),
+            examples=tuple(sound.damage[:_EXAMPLES]),
         )
 
 
@@ -136,7 +140,7 @@ def _references(connection: sqlite3.Connection) -> Iterator[Finding]:
         )
 
 
-def _tried(query: Callable[[], list[tuple[object, ...]]]) -> list[tuple[object, ...]] | sqlite3.DatabaseError:
+def _tried(query: Callable[[], Found]) -> Found | sqlite3.DatabaseError:
     try:
         return query()
     except sqlite3.DatabaseError as error:

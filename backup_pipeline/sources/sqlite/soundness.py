@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,8 +25,10 @@ from backup_pipeline.sources.sqlite.rows import quoted, reading_file
 
 #: What integrity_check says about rows that break the rules of the schema.
 _RULES = re.compile(
-    r"(NULL value in |CHECK constraint failed in |non-\w+ value in |(?:NUMERIC|TEXT|BLOB|INTEGER|REAL) value in )(\S+)"
+    r"(NULL value in |CHECK constraint failed in |non-\w+ value in |(?:NUMERIC|TEXT|BLOB|INTEGER|REAL) value in )(.+)",
+    re.DOTALL,
 )
+_NULL = "NULL value in "
 #: SQLite stops looking after so many lines (100 unless told): broken rules must not hide damage.
 _MOST_LINES = 100_000
 _SHOWN = 5
@@ -74,13 +76,18 @@ def quick_check(path: Path, tables: Iterable[str]) -> Soundness:
     names = tuple(tables)
     with reading_file(path) as connection:
         try:
-            return _judged(_lines(connection, "quick_check", _MOST_LINES))
+            return of_all(connection)
         except sqlite3.DatabaseError as error:
             # One table that cannot be looked at must not keep the others from being looked at.
-            judged = _one_by_one(connection, "quick_check", names)
-            if is_damage(error) and not judged.damage:
-                return replace(judged, damage=(str(error),))
-            return judged
+            found = _one_by_one(connection, "quick_check", names)
+            if is_damage(error) and not found.damage:
+                return replace(found, damage=(str(error),))
+            return found
+
+
+def of_all(connection: sqlite3.Connection) -> Soundness:
+    """Every page and every row, in one look."""
+    return _judged(connection, _lines(connection, "quick_check", _MOST_LINES))
 
 
 def index_check(path: Path, table: str) -> Soundness:
@@ -107,15 +114,15 @@ def _one_by_one(connection: sqlite3.Connection, pragma: str, tables: Iterable[st
     unchecked: dict[str, str] = {}
     for table in tables:
         try:
-            judged = _judged(_lines(connection, pragma, quoted(table)))
+            found = _judged(connection, _lines(connection, pragma, quoted(table)))
         except sqlite3.DatabaseError as error:
             if is_damage(error):
                 damage.append(f"{table}: {error}")
             else:
                 unchecked[table] = str(error)
             continue
-        damage += judged.damage
-        rules.update(judged.broken_rules)
+        damage += found.damage
+        rules.update(found.broken_rules)
     return Soundness(tuple(damage), rules, unchecked)
 
 
@@ -125,7 +132,8 @@ def _lines(connection: sqlite3.Connection, pragma: str, argument: object) -> lis
     return [line for (line,) in connection.execute(f"PRAGMA {pragma}({argument})")]
 
 
-def _judged(lines: Iterable[str]) -> Soundness:
+def _judged(connection: sqlite3.Connection, lines: Iterable[str]) -> Soundness:
+    """What the lines of a check say, once each broken NOT NULL has been counted."""
     damage: list[str] = []
     rules: dict[str, int] = {}
     for line in lines:
@@ -134,7 +142,28 @@ def _judged(lines: Iterable[str]) -> Soundness:
             rules[what] = rules.get(what, 0) + 1
         elif line != "ok":
             damage.append(line)
+    if any(what.startswith(_NULL) for what in rules):
+        rules = dict(_counted(connection, rules))
     return Soundness(tuple(damage), rules)
+
+
+def _counted(connection: sqlite3.Connection, rules: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """SQLite 3.40 finds a NULL in every row of a table that is STRICT and WITHOUT ROWID and whose key is not its first
+    column. So the rows are asked for."""
+    columns = connection.execute(
+        "SELECT m.name, c.name FROM main.sqlite_master m, pragma_table_xinfo(m.name, 'main') c WHERE m.type = 'table'"
+    ).fetchall()
+    known = {f"{_NULL}{table}.{column}": (str(table), str(column)) for table, column in columns}
+    for what, lines in rules.items():
+        if what not in known:
+            yield what, lines
+            continue
+        table, column = known[what]
+        # Not IS NULL: SQLite answers that from the schema, without a look at the row.
+        query = f"SELECT count(*) FROM main.{quoted(table)} WHERE typeof({quoted(column)}) = 'null'"
+        (rows,) = connection.execute(query).fetchone()
+        if rows:
+            yield what, rows
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
