@@ -18,7 +18,7 @@ from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
 from backup_pipeline.health.file_checks import is_about_files, judge_files
-from backup_pipeline.health.losses import OF_ROWS, REMOVED, Losses, losses
+from backup_pipeline.health.losses import ANOTHER, OF_ROWS, REMOVED, Losses, losses
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, Proof
@@ -238,7 +238,7 @@ def _told(manifest: Manifest) -> str:
 
 def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Losses) -> Outcome:
     """A table that is gone is an error, and stays one until it is accepted; every other change is told once."""
-    gone = tuple(one for one in lost.findings if one.code == REMOVED)
+    gone = tuple(one for one in lost.findings if one.code in (ANOTHER, REMOVED))
     if before is None:
         return Outcome("schema_drift", good="the first full backup: there is none to compare with")
     began = time.monotonic()

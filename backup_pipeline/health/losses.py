@@ -24,6 +24,7 @@ FEW = 20
 OF_ROWS = frozenset({"table-became-empty", "table-shrank"})
 OF_TREES = frozenset({"tree-shrank"})
 REMOVED = "table-removed"
+ANOTHER = "another-database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,23 @@ def losses(
     errors = {subject(one) for one in known.findings if one.severity == "error"}
     # What was an error stays one until the content is back: a few new rows in an emptied table mend nothing.
     found = tuple(replace(one, severity="error") if name in errors else one for name, one in lost.items())
-    return Losses(found, {name: expected[name] for name in lost})
+    had = {name: expected[name] for name in lost}
+    return Losses((*_another(manifest, before, found), *found), had)
+
+
+def _another(manifest: Manifest, before: Manifest, found: Sequence[Finding]) -> Iterator[Finding]:
+    """Most tables are gone at once: `database:` names another database, or the database was replaced by another one."""
+    gone = [one for one in found if one.code == REMOVED]
+    whole = len(gone) + len({table.id for table in before.tables} & {table.id for table in manifest.tables})
+    if len(gone) > 1 and len(gone) >= LOST * whole:
+        yield Finding(
+            "error",
+            "another-database",
+            f"this seems to be another database than before: {len(gone)} of {whole} tables are not in it any more",
+            remedy="look at `database:` in the configuration, and at where that address leads; if the database was"
+            f" replaced on purpose: `backup-pipeline ack {manifest.system} {ANOTHER}`, and the same for {REMOVED}",
+            examples=tuple(str(one.table) for one in gone[:20]),
+        )
 
 
 def _of_tables(

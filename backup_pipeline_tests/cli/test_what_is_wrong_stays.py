@@ -70,6 +70,19 @@ def test_python_raises_what_the_command_exits_with(shop: Folder) -> None:
     assert codes(shop) == {"table-became-empty"}
 
 
+def test_a_database_that_was_replaced_by_another_one_is_told_by_every_way(shop: Folder) -> None:
+    shop.backup()
+    (shop.path / "shop.db").unlink()
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection, connection:
+        connection.execute("CREATE TABLE wp_posts (id INTEGER PRIMARY KEY)")
+    assert shop.run("backup", "shop", "--no-record").code == 10
+    assert codes(shop) >= {"another-database"}
+    for code in ("another-database", "table-removed"):
+        shop.good("ack", "shop", code, "--because", "a new site")
+    shop.backup()
+    assert codes(shop) == set()
+
+
 def test_one_ack_covers_what_was_wrong_when_it_was_given(shop: Folder) -> None:
     shop.backup()
     delete_rows(shop.path / "shop.db", "orders")

@@ -55,6 +55,25 @@ def test_a_table_that_is_gone_is_told_unless_the_configuration_leaves_it_out() -
     assert codes(losses(backup(3, {"orders": 5, "old": 0}), now, found)) == [], "it is back"
 
 
+def test_a_database_that_was_replaced_is_told_as_that_until_it_is_back_or_accepted() -> None:
+    before = backup(1, {"orders": 5, "users": 5, "log": 5})
+    replaced = losses(backup(2, {"log": 5, "wp_posts": 9}), before, Losses())
+    assert codes(replaced) == [
+        ("another-database", None),
+        ("table-removed", "public.orders"),
+        ("table-removed", "public.users"),
+    ]
+    still = losses(backup(3, {"log": 5, "wp_posts": 9}), backup(2, {"log": 5, "wp_posts": 9}), replaced)
+    assert [one.code for one in still.findings] == [one.code for one in replaced.findings]
+    back = losses(before, backup(2, {"log": 5, "wp_posts": 9}), replaced)
+    assert codes(back) == [("table-removed", "public.wp_posts")]
+    accepted = replaced.without(["public.orders", "public.users"])
+    assert codes(losses(backup(3, {"log": 5}), backup(2, {"log": 5}), accepted)) == []
+    assert codes(losses(backup(2, {"orders": 5, "users": 5}), before, Losses())) == [
+        ("table-removed", "public.log")
+    ], "one table of three was dropped"
+
+
 def test_what_may_be_empty_is_not_missed_and_what_is_accepted_is_the_new_measure() -> None:
     before, now = backup(1, {"orders": 50}), backup(2, {"orders": 0})
     assert codes(losses(now, before, Losses(), ["ord*"])) == []
