@@ -216,9 +216,7 @@ def _export(
             )
         notes = journal.Journal(vault.notes, order.system, identifier, snapshot.state)
         try:
-            ddl = snapshot.ddl()
-            if snapshot.engine.name == "postgres":
-                screening.refuse_commands(ddl)
+            ddl, screened = screening.screened(snapshot.ddl(), snapshot.engine, encrypted=vault.encrypted)
             schema = vault.writer.write_bytes(canonical.encode(snapshot.schema), ".json.zst", found.schema)
             sections = tuple(
                 DdlSection(name, vault.writer.write_bytes(text, ".sql.zst", found.ddl), made_by)
@@ -254,7 +252,13 @@ def _export(
             state=snapshot.state,
             migrations=order.migrations,
             git_revision=order.git_revision,
-            findings=(*order.findings, *found.findings, *_idle(order, snapshot), *exported.findings),
+            findings=(
+                *order.findings,
+                *found.findings,
+                *_idle(order, snapshot),
+                *exported.findings,
+                *screened,
+            ),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )
 

@@ -40,7 +40,8 @@
 
 A message says what happened; `remedy` says what to do about it, and both are shown wherever the
 error surfaces. Exit codes and HTTP statuses are class attributes, here and nowhere else. Messages
-never contain a password: whoever builds one from a URL passes it through `config.redact` first.
+never contain a password: whoever builds one from a URL passes it through `config.redact` first; nor
+values of rows, which reach logs, alerts and the history of runs (`values` has them, for a terminal).
 """
 
 from __future__ import annotations
@@ -53,21 +54,23 @@ class BackupError(Exception):
     exit_code = 1
     http_status = 500
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str, *, remedy: str = "", values: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        #: What rows hold. It is shown on a terminal, and is nowhere written down.
+        self.values = values
 
     def __str__(self) -> str:
         return f"{self.message}\n→ {self.remedy}" if self.remedy else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders (worker → parent); the keyword must survive that.
-        return (_rebuild, (type(self), self.message, self.remedy))
+        return (_rebuild, (type(self), self.message, self.remedy, self.values))
 
 
-def _rebuild(kind: type[BackupError], message: str, remedy: str) -> BackupError:
-    return kind(message, remedy=remedy)
+def _rebuild(kind: type[BackupError], message: str, remedy: str, values: str = "") -> BackupError:
+    return kind(message, remedy=remedy, values=values)
 
 
 class ConfigError(BackupError):

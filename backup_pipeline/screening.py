@@ -1,22 +1,64 @@
-"""Looks at definitions before they are stored: what a faithful dump does not hold is refused."""
+"""Looks at definitions before they are stored or shown: what a faithful dump does not hold is refused, and passwords are
+taken out where others can read them.
+
+Where passwords stand in PostgreSQL's definitions: the options of foreign servers, user mappings and foreign tables, and
+the connection of a subscription. Roles have none there: pg_dump does not ask for them, and we do not either.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 from backup_pipeline.errors import NotSupported, RestoreError
-from backup_pipeline.restore.statements import split
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Engine
+from backup_pipeline.restore.statements import Statement, Token, split
 
 #: (section, made by, SQL text), as `sources.base.Snapshot.ddl` gives them.
 Section = tuple[str, str, bytes]
 
+#: Stands in the place of a password. A subscription or a server that needs one can be made with it, and does not connect.
+TAKEN_OUT = "not-in-this-backup"
 
-def refuse_commands(sections: tuple[Section, ...]) -> None:
+#: The options and settings whose value nobody else may know.
+SECRET = re.compile(
+    r"(?i)passw|pwd$|secret|token|credential|(?:api|access|private|service|sa)_?key(?!_?id)|jwt"
+)
+#: postgres_fdw: password_required 'false'.
+_NO_SECRET = ("", "true", "false", "on", "off", "yes", "no", "0", "1")
+#: How a statement begins that may hold one.
+_HOLDERS = (
+    ("create", "server"), ("alter", "server"), ("create", "user", "mapping"), ("alter", "user", "mapping"),
+    ("create", "subscription"), ("alter", "subscription"), ("create", "foreign"), ("alter", "foreign"),
+)  # fmt: skip
+_MAY_HOLD = (b"USER MAPPING", b"SUBSCRIPTION", b"OPTIONS")
+#: password=… of a connection string, with quotes of its own or without; and the passwords of a URL.
+_IN_CONNECTION = re.compile(
+    r"(?i)\b((?:ssl)?password|oauth_client_secret)(\s*=\s*)(?:'(?:[^'\\]|\\.)*'|(?:[^\s\\']|\\.)(?:[^\s\\]|\\.)*)"
+)
+_IN_URL = re.compile(r"(\w[\w+.-]*://[^:/?#@\s]*):\S*@")
+_IN_QUERY = re.compile(r"(?i)([?&](?:ssl)?(?:password|oauth_client_secret)=)[^&\s]*")
+
+
+def screened(
+    sections: tuple[Section, ...], engine: Engine, *, encrypted: bool
+) -> tuple[tuple[Section, ...], tuple[Finding, ...]]:
+    """What may be stored, and what is to be said of it."""
+    if engine.name != "postgres":
+        return sections, ()
+    _refuse_commands(sections)
+    return (sections, ()) if encrypted else _without_passwords(sections)
+
+
+def _refuse_commands(sections: tuple[Section, ...]) -> None:
     r"""The text of a view is what the server says it is. One that says `SELECT 1; \! rm -rf /` has the second part run
     by psql, as whoever restores (CVE-2025-8714)."""
     for name, _, text in sections:
         if b"\\" not in text:
             continue
         try:
-            for _ in split(text.decode("utf-8", "surrogateescape")):
+            for _ in split(_decoded(text)):
                 pass
         except RestoreError as error:
             raise NotSupported(
@@ -24,3 +66,94 @@ def refuse_commands(sections: tuple[Section, ...]) -> None:
                 remedy="no honest server writes such a line: see which view, rule or function it stands in, who could "
                 "change what the server says of it, and do not run a dump of this database with psql",
             ) from None
+
+
+def _without_passwords(sections: tuple[Section, ...]) -> tuple[tuple[Section, ...], tuple[Finding, ...]]:
+    kept: list[Section] = []
+    named: list[str] = []
+    for name, made_by, raw in sections:
+        text = _decoded(raw)
+        if any(word in raw for word in _MAY_HOLD):
+            position = 0
+            for statement in split(text):
+                position = text.index(statement.text, position)
+                said = hidden(statement)
+                if said != statement.text:
+                    text = text[:position] + said + text[position + len(statement.text) :]
+                    named.append(_named(statement))
+                position += len(said)
+        kept.append((name, made_by, text.encode("utf-8", "surrogateescape")))
+    return tuple(kept), tuple(_finding(named))
+
+
+def hidden(statement: Statement) -> str:
+    """The statement without its passwords: the same text where it holds none."""
+    words = tuple(token.text if token.kind == "word" else "" for token in statement.tokens(3))
+    if not any(words[: len(holder)] == holder for holder in _HOLDERS):
+        return statement.text
+    text, moved = statement.text, 0
+    before: Token | None = None
+    for token, place in statement.placed():
+        if token.kind == "string" and token.text.endswith("'") and before is not None:
+            said = _value(before, token.text)
+            text = text[: place.start + moved] + said + text[place.stop + moved :]
+            moved += len(said) - len(token.text)
+        before = token
+    return text
+
+
+def without_passwords(statement: str) -> str:
+    """For messages and findings, whatever the vault: they are written down elsewhere."""
+    return hidden(Statement(statement, 1))
+
+
+def _value(before: Token, string: str) -> str:
+    escaped = string[0] in "eE"
+    value = string[string.index("'") + 1 : -1].replace("''", "'")
+    value = value.replace("\\\\", "\\") if escaped else value
+    if before.is_name and SECRET.search(before.text) and value.lower() not in _NO_SECRET:
+        return f"'{TAKEN_OUT}'"
+    said = _IN_QUERY.sub(rf"\1{TAKEN_OUT}", _IN_URL.sub(rf"\1:{TAKEN_OUT}@", value))
+    if "://" not in value:
+        said = _IN_CONNECTION.sub(rf"\1\2{TAKEN_OUT}", said)
+    if said == value:
+        return string
+    said = said.replace("'", "''")
+    return "E'" + said.replace("\\", "\\\\") + "'" if escaped else f"'{said}'"
+
+
+def _named(statement: Statement) -> str:
+    """`USER MAPPING FOR app SERVER crm`: the head of the statement, up to what may hold the password."""
+    head = re.split(
+        r"\s+(?:OPTIONS|CONNECTION|FOREIGN DATA WRAPPER|TYPE|VERSION|\()", statement.text, maxsplit=1
+    )[0]
+    return " ".join(head.split()).removeprefix("CREATE ")
+
+
+def _finding(named: list[str]) -> list[Finding]:
+    if not named:
+        return []
+    return [
+        Finding(
+            "warning",
+            "password-taken-out",
+            f"the passwords of {len(named)} definitions are not in this backup, because its vault is not encrypted",
+            remedy="after a restore, set them again (ALTER USER MAPPING, ALTER SUBSCRIPTION, ALTER SERVER); or encrypt the vault",
+            examples=tuple(named),
+        )
+    ]
+
+
+def passwords_to_set(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What a restore has to say of a backup's findings."""
+    return tuple(
+        replace(
+            one, message=f"{len(one.examples)} passwords have to be set again: this backup does not hold them"
+        )
+        for one in findings
+        if one.code == "password-taken-out"
+    )
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")

@@ -122,6 +122,8 @@ def _fail(call: Call, error: BackupError) -> int:
 
 def _explain(call: Call, error: BackupError) -> None:
     call.say(f"{error.code}: {error.message}", "red")
+    if error.values and call.stderr.isatty():
+        call.say(error.values)
     for index, line in enumerate(error.remedy.splitlines()):
         call.say(f"{'→ ' if index == 0 else '  '}{line}")
 

@@ -17,6 +17,7 @@ from backup_pipeline.model.schema import Column, Schema, Table, TableId
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.rows import table_name
 from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.sources.postgres.diagnostics import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _next_is_free(connection: Connection, fed: Fed) -> tuple[Finding, ...]:
             Finding(
                 "error",
                 "sequence-fails",
-                f"{name}: its sequence gives no number: {error.diag.message_primary}",
+                f"{name}: its sequence gives no number: {told(error)[0]}",
                 table=str(fed.table.id),
                 remedy="a sequence at its end needs a larger type, or CYCLE; so it is in the source",
             ),
@@ -178,7 +179,7 @@ def check_invariants(connection: Connection, invariants: Mapping[str, str]) -> t
                 Finding(
                     "error",
                     "invariant-fails",
-                    f"the invariant {name!r} cannot be asked: {error.diag.message_primary or error}",
+                    f"the invariant {name!r} cannot be asked: {told(error)[0]}",
                     remedy="correct its SQL under `invariants`",
                 )
             )

@@ -16,6 +16,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.restore.sqlite import check, image_of
+from backup_pipeline.sources.sqlite.explaining import told
 from backup_pipeline.sources.sqlite.rows import columns_of, fingerprint_table, quoted, reading_file
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.images import write_image
@@ -113,7 +114,7 @@ def _compare(work: Drill, entry: TableEntry) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "table-not-readable",
-            f"{entry.name} cannot be read here: {error}",
+            f"{entry.name} cannot be read here: {told(error)}",
             table=table,
             remedy="load the extension that it needs, or leave it: the file's digest covers it",
         )
@@ -141,7 +142,7 @@ def _invariants(path: Path, invariants: Mapping[str, str]) -> Iterator[Finding]:
                 yield Finding(
                     "error",
                     "invariant-fails",
-                    f"the invariant {name!r} cannot be asked: {error}",
+                    f"the invariant {name!r} cannot be asked: {told(error)}",
                     remedy="correct its SQL under `invariants`",
                 )
                 continue

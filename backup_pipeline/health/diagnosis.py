@@ -132,7 +132,7 @@ def explain(
     if isinstance(error, StoreUnavailable) and reading and place == VAULT and copies:
         others = " or ".join(f"`--from {name}`" for name in copies)
         remedy = "; ".join(filter(None, [remedy, f"{others} reads the backups of a copy"]))
-    return error if remedy == error.remedy else type(error)(error.message, remedy=remedy)
+    return error if remedy == error.remedy else type(error)(error.message, remedy=remedy, values=error.values)
 
 
 def _elsewhere(error: NoBackup, seen: Seen) -> BackupError:

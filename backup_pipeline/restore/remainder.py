@@ -11,6 +11,7 @@ from pathlib import Path
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.restore.statements import Statement
+from backup_pipeline.screening import without_passwords
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,12 @@ class Left:
         return self.sql.partition("\n")[0][:100]
 
     def finding(self) -> Finding:
-        return Finding("error", "not-restored", f"{self.what}: {self.reason}", examples=(f"{self.sql};",))
+        return Finding(
+            "error",
+            "not-restored",
+            f"{self.what}: {self.reason}",
+            examples=(f"{without_passwords(self.sql)};",),
+        )
 
 
 def need_place(path: Path) -> None:

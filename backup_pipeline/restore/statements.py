@@ -64,13 +64,17 @@ class Statement:
     def tokens(self, limit: int | None = None) -> list[Token]:
         """The first tokens; comments are none."""
         found: list[Token] = []
-        for kind, start, end in _lex(self.text, 0, standard_strings=True):
-            if kind in ("space", "line", "block"):
-                continue
-            found.append(_token(kind, self.text[start:end]))
+        for token, _ in self.placed():
+            found.append(token)
             if limit is not None and len(found) >= limit:
                 break
         return found
+
+    def placed(self) -> Iterator[tuple[Token, slice]]:
+        """Each token, and where in the text it stands."""
+        for kind, start, end in _lex(self.text, 0, standard_strings=True):
+            if kind not in ("space", "line", "block"):
+                yield _token(kind, self.text[start:end]), slice(start, end)
 
 
 def _token(kind: str, raw: str) -> Token:

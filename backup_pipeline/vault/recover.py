@@ -182,6 +182,10 @@ def _postgres_finish(manifest: Manifest, schema: Schema) -> Iterator[str]:
     yield "## 7. Sequences, views, statistics"
     yield "Sequences go on where they were, so that the first new row gets a free number."
     yield fenced("bash", f"run {here_document(_finish(manifest, schema))}")
+    unset = [name for one in manifest.findings if one.code == "password-taken-out" for name in one.examples]
+    if unset:
+        yield "The passwords of these are not in the backup, which is not encrypted. Set them again:"
+        yield "\n".join(f"- `{shown(name)}`" for name in unset)
     yield "## 8. Look at the result"
     yield "Each table's rows are counted again. Every line must say `ok`."
     for part in _slices(manifest.tables, _TABLES):

@@ -141,7 +141,10 @@ def test_rows_that_break_a_foreign_key_are_restored_and_reported(
     (finding,) = [found for found in result.findings if found.severity == "error"]
     assert finding.code == "dangling-reference"
     assert finding.table == "public.c"
-    assert "(p_id)=(7)" in finding.message
+    assert "constraint to_p" in finding.message
+    # A value of a row: findings are written down.
+    assert "(p_id)=(7)" not in finding.message
+    assert "`verify` names" in finding.remedy
     assert ask(target, "SELECT p_id FROM c") == [(7,)]
     assert ask(target, "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f'") == [
         ("to_p", False)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import psycopg
 
 from backup_pipeline.errors import RestoreError
+from backup_pipeline.screening import without_passwords
+from backup_pipeline.sources.postgres.diagnostics import told
 
 _REMEDIES = {
     "42501": "connect as a superuser; or say --no-owner --no-privileges; or --keep-going, which lists what it may not make",
@@ -33,12 +35,12 @@ def explained(doing: str, statement: str = "") -> Iterator[None]:
 
 
 def failure(error: psycopg.Error, doing: str, statement: str = "") -> RestoreError:
-    text = error.diag.message_primary or str(error).strip()
-    details = [line for line in (error.diag.message_detail, error.diag.context) if line]
+    text, values = told(error)
     shown = f"\n{_shortened(statement)}" if statement else ""
     return RestoreError(
-        "\n".join([f"{doing}: {text}", *details]) + shown,
+        f"{doing}: {text}{shown}",
         remedy=_REMEDIES.get(error.sqlstate or "", _by_class(error)),
+        values=values,
     )
 
 
@@ -55,4 +57,5 @@ def _by_class(error: psycopg.Error) -> str:
 
 
 def _shortened(statement: str) -> str:
+    statement = without_passwords(statement)
     return statement if len(statement) <= 2000 else statement[:2000] + " …"

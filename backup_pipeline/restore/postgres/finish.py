@@ -18,6 +18,7 @@ from backup_pipeline.restore.postgres.target import Connection
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement
+from backup_pipeline.sources.postgres.diagnostics import told
 
 _OBJECT_NOT_IN_PREREQUISITE_STATE = "55000"
 
@@ -67,11 +68,11 @@ def refresh_views(connection: Connection, views: Iterable[TableId], terms: Terms
                 left.append(forgiven(error, Statement(text, 1), doing, terms))
         if len(again) == len(texts) and not terms.keep_going:
             raise RestoreError(
-                f"materialized views cannot be refreshed: {', '.join(map(str, again))}: {last}",
+                f"materialized views cannot be refreshed: {', '.join(map(str, again))}: {told(last)[0]}",
                 remedy="see what they read; or --keep-going, which leaves them empty and lists them",
             )
         if len(again) == len(texts):
-            return (*left, *(Left(terms.reason(str(last)), text) for text in again.values()))
+            return (*left, *(Left(terms.reason(told(last)[0]), text) for text in again.values()))
         texts = again
     return tuple(left)
 
@@ -90,7 +91,7 @@ def drop_public(connection: Connection, schema: Schema) -> tuple[Finding, ...]:
             Finding(
                 "warning",
                 "public-schema-stays",
-                f"the database has a schema public, and the one that was backed up had none: {error.diag.message_primary}",
+                f"the database has a schema public, and the one that was backed up had none: {told(error)[0]}",
                 remedy="DROP SCHEMA public, as its owner, when nothing needs it",
             ),
         )
@@ -104,7 +105,7 @@ def analyze(connection: Connection, tables: Iterable[TableId]) -> tuple[Finding,
             with savepoint(connection):
                 connection.execute(sql.SQL("ANALYZE {}").format(table_name(table)))
         except psycopg.Error as error:
-            refused.append(f"{table}: {error}")
+            refused.append(f"{table}: {told(error)[0]}")
     if not refused:
         return ()
     return (

@@ -21,6 +21,7 @@ from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement, Token
+from backup_pipeline.sources.postgres.diagnostics import told
 
 Phase = Literal["index", "attach", "foreign key", "rest"]
 
@@ -189,7 +190,7 @@ def _make(connection: Connection, item: Make, terms: Terms) -> tuple[Finding | L
             connection.execute(raw(text))
         return ()
     except psycopg.errors.ForeignKeyViolation as error:
-        why = f"rows break the foreign key {item.constraint}: {error.diag.message_detail}"
+        why = f"rows break the foreign key: {told(error)[0]}"
         return _not_valid(connection, item, why, severity="error")
     except psycopg.Error as error:
         return (forgiven(error, item.statement, "post-data", terms),)
@@ -207,7 +208,9 @@ def _not_valid(
     except (psycopg.errors.WrongObjectType, psycopg.errors.FeatureNotSupported):
         # Before version 18 a partitioned table cannot have one that is not checked.
         how = "it was left out, because this server cannot make it unchecked on a partitioned table"
-    first = "correct the rows" if severity == "error" else "when these rows are there again"
+    first = (
+        "correct the rows (`verify` names some)" if severity == "error" else "when these rows are there again"
+    )
     remedy = f"{first}: ALTER TABLE … VALIDATE CONSTRAINT {item.constraint}"
     return (
         Finding(

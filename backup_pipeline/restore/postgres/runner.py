@@ -17,6 +17,8 @@ from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement
+from backup_pipeline.screening import without_passwords
+from backup_pipeline.sources.postgres.diagnostics import told
 
 #: So many statements are sent at once: a round trip for each would take longer than most of them.
 _BATCH = 100
@@ -232,7 +234,7 @@ def _finding(code: str, subject: str, texts: list[str]) -> Finding:
         code,
         _message(code, subject, len(texts)),
         remedy=remedy,
-        examples=tuple(text + ";" for text in texts),
+        examples=tuple(without_passwords(text) + ";" for text in texts),
     )
 
 
@@ -262,7 +264,7 @@ def forgiven(error: psycopg.Error, statement: Statement, section: str, terms: Te
     """As an item of the remainder, or raised."""
     if not terms.forgives(error.sqlstate):
         raise failure(error, f"{section}, line {statement.line}", statement.text) from error
-    return Left(terms.reason(error.diag.message_primary or str(error)), statement.text)
+    return Left(terms.reason(told(error)[0]), statement.text)
 
 
 def combined(findings: Iterable[Finding]) -> tuple[Finding, ...]:

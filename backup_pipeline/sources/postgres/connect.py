@@ -22,6 +22,7 @@ from backup_pipeline.errors import (
     SourceError,
     SourceUnavailable,
 )
+from backup_pipeline.sources.postgres.diagnostics import told
 
 LockNotAvailable = psycopg2.errors.LockNotAvailable
 
@@ -144,8 +145,16 @@ _CHANGED = ("42P01", "3F000", "42703", "42704")
 
 
 def translated(error: psycopg2.Error, doing: str, connection: Connection | None = None) -> SourceError:
+    text, values = told(error)
+    found = _meaning(error, text, doing, connection)
+    found.values = values
+    return found
+
+
+def _meaning(
+    error: psycopg2.Error, text: str, doing: str, connection: Connection | None = None
+) -> SourceError:
     state = error.pgcode or ""
-    text = str(error).strip()
     gone = connection is not None and connection.closed
     if gone or state.startswith(_UNAVAILABLE) or (not state and type(error) in _CONNECTION_ERRORS):
         return SourceUnavailable(f"{doing}: the connection was lost: {text}", remedy=_again(state))

@@ -25,6 +25,7 @@ from backup_pipeline.sources.postgres import (
     unchanged,
     versions,
 )
+from backup_pipeline.sources.postgres.diagnostics import told
 from backup_pipeline.sources.postgres.inspect import inspect
 from backup_pipeline.sources.postgres.plan import RANGES_SINCE
 from backup_pipeline.sources.postgres.session import row_encoding
@@ -79,7 +80,7 @@ def refused(connection: connect.Connection, queries: Mapping[str, str]) -> dict[
         try:
             connect.run(connection, f"PREPARE asked AS {text.strip().rstrip(';')}")
         except psycopg2.Error as error:
-            found[name] = error.diag.message_primary or str(error).strip()
+            found[name] = told(error)[0]
         connect.run(connection, "ROLLBACK TO SAVEPOINT before; DEALLOCATE ALL")
     return found
 

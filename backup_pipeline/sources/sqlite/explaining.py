@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +36,20 @@ def primary_code(error: sqlite3.Error) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
+#: "Could not decode to UTF-8 column … with text …": the value goes neither into a log nor into a history.
+_VALUE = re.compile(r" with text '.*'", re.DOTALL)
+
+
+def told(error: sqlite3.Error) -> str:
+    """What it says without the values of rows; they leave the error, too, for whole chains of causes are written down."""
+    text = _VALUE.sub("", str(error))
+    error.args = (text,)
+    return text
+
+
 def explain(error: sqlite3.Error, path: Path) -> BackupError:
     code = primary_code(error)
+    told(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return SourceUnavailable(
             f"{path} is locked by another process ({error})",

@@ -12,7 +12,7 @@ from typing import Any
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.fingerprint import Fingerprint
 from backup_pipeline.model.schema import Table
-from backup_pipeline.sources.sqlite.explaining import explain, primary_code
+from backup_pipeline.sources.sqlite.explaining import explain, primary_code, told
 from backup_pipeline.sources.sqlite.rows import (
     RowRange,
     fingerprint_table,
@@ -63,7 +63,7 @@ def seen(path: Path, task: Task) -> Seen:
     except sqlite3.Error as error:
         if primary_code(error) != sqlite3.SQLITE_ERROR:
             raise explain(error, path) from error
-        return Seen(unreadable=str(error))
+        return Seen(unreadable=told(error))
 
 
 def plan(path: Path, tables: Iterable[Table]) -> list[Task]:
