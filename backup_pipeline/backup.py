@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from backup_pipeline import __version__, baselines, screening, trees
+from backup_pipeline import __version__, baselines, trees
 from backup_pipeline.checks import asked
 from backup_pipeline.errors import (
     AlreadyExists,
@@ -33,6 +33,7 @@ from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import DdlSection, Kind, Link, Manifest, Migrations
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
+from backup_pipeline.restore import screening
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.stores.relocking import relock
 from backup_pipeline.trees import StoredTree, TreeOrder

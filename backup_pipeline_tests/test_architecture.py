@@ -31,7 +31,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "restore",
         "checks",
         "rekey",
-        "screening",
         "alerts",
         "retention",
         "copies",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.restore.statements import Statement
-from backup_pipeline.screening import without_passwords
 
 
 @dataclass(frozen=True, slots=True)

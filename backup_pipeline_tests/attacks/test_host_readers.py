@@ -17,7 +17,7 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.restore import restore
 from backup_pipeline.restore.postgres.failure import failure
-from backup_pipeline.screening import without_passwords
+from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.sources.postgres.connect import translated
 from backup_pipeline_tests.cli.test_secrets import no_files_hold
 from backup_pipeline_tests.harness import commands

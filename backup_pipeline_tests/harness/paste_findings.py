@@ -59,7 +59,7 @@ MAKERS = {
     "rekey.py": "rekey",
     "restore/": "restore",
     "retention/": "prune",
-    "screening.py": "backup",
+    "restore/screening.py": "backup",
     "sources/": "backup, doctor",
     "sources/postgres/doctor.py": "doctor",
     "sources/sqlite/diagnosis.py": "doctor",

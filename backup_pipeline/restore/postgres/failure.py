@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 
 from backup_pipeline.errors import RestoreError
-from backup_pipeline.screening import without_passwords
+from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.sources.postgres.diagnostics import told
 
 _REMEDIES = {

@@ -26,8 +26,8 @@ from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.runner import Runner, combined
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.postgres.terms import Terms, code_of
+from backup_pipeline.restore.screening import passwords_to_set
 from backup_pipeline.restore.statements import Statement, split
-from backup_pipeline.screening import passwords_to_set
 from backup_pipeline.sources.postgres import versions
 from backup_pipeline.sources.postgres.session import row_encoding
 from backup_pipeline.vault.vault import Vault

@@ -16,8 +16,8 @@ from backup_pipeline.restore.postgres.failure import failure
 from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.remainder import Left
+from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.restore.statements import Statement
-from backup_pipeline.screening import without_passwords
 from backup_pipeline.sources.postgres.diagnostics import told
 
 #: So many statements are sent at once: a round trip for each would take longer than most of them.

@@ -25,7 +25,7 @@ _END = b"-- PostgreSQL database dump complete"
 # Since August 2025 pg_dump begins its text with \restrict and ends it with \unrestrict, which make psql refuse its own
 # commands in between. Their key is another one at each run, so the same definitions would be stored anew each night;
 # and a psql from before that stops at the unknown command. So both lines are taken out. What they guard against (a
-# hostile server whose answers hold psql commands) is refused before the text is stored (`backup_pipeline.screening`), and
+# hostile server whose answers hold psql commands) is refused before the text is stored (`backup_pipeline.restore.screening`), and
 # RECOVER.md puts a guard of its own around it.
 _RESTRICT = re.compile(rb"\A((?:--[^\n]*\n|\n)*)\\restrict ([A-Za-z0-9]+)\n")
 
