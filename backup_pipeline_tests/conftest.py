@@ -16,7 +16,7 @@ from backup_pipeline_tests.harness.engines import (
 )
 from backup_pipeline_tests.harness.fake_dropbox import dropbox_process, fake_dropbox
 from backup_pipeline_tests.harness.listening import hook, mailbox
-from backup_pipeline_tests.harness.sftp_server import openssh, rclone_sftp
+from backup_pipeline_tests.harness.sftp_server import openssh, proftpd, rclone_sftp, whole_files_sftp
 from backup_pipeline_tests.harness.stores import moto_server, rclone_server, s3_server, strict_moto_server
 
 __all__ = [
@@ -32,12 +32,14 @@ __all__ = [
     "pg_major_server",
     "pg_server",
     "pg_servers",
+    "proftpd",
     "rclone_server",
     "rclone_sftp",
     "s3_server",
     "sqlite_file",
     "strict_moto_server",
     "torture",
+    "whole_files_sftp",
 ]
 
 # What a shell without job control starts in the background ignores SIGINT, and so would every program that is tested.

@@ -22,6 +22,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.stores.staging import read_of
 from backup_pipeline.vault import layout
 
 #: Seconds by which the clock of the vault's file system may differ: ids and locks are told by the clock.
@@ -72,15 +73,23 @@ def inspect_place(store: Store, folder: Path | None, now: datetime) -> Iterator[
 
 
 def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
-    if not folder.exists():
+    try:
+        with read_of(f"cannot look at {folder}"):
+            there, is_folder = folder.exists(), folder.is_dir()
+            filled = is_folder and any(folder.iterdir())
+        known = filled and store.stat(layout.VAULT) is not None
+    except BackupError as error:  # a mount whose server is gone, a folder of another account
+        yield Finding("error", "vault-unreachable", error.message, remedy=error.remedy)
+        return
+    if not there:
         yield from _new(folder, now)
         return
-    if not folder.is_dir():
+    if not is_folder:
         yield Finding(
             "error", "vault-not-a-folder", f"{folder} is not a folder", remedy="name another `vault:`"
         )
         return
-    if any(folder.iterdir()) and store.stat(layout.VAULT) is None:
+    if filled and not known:
         remedy = "name an empty or new folder as `vault:`"
         yield Finding("error", "vault-foreign", f"{folder} is not empty and is not a vault", remedy=remedy)
         return
@@ -116,19 +125,21 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
         return
     if foreign is not None:
         message = f"{store.address} is not empty and is not a vault (it holds {foreign.key})"
-        remedy = "name another bucket or another prefix as `vault:`"
+        remedy = "name an empty or new place as `vault:`"
         yield Finding("error", "vault-foreign", message, remedy=remedy)
         return
     if not known:
         message = f"{store.address} holds no vault yet: the first backup makes it"
         yield Finding("info", "vault-new", message)
-    if not once:
+    found = tuple(_probe(store, now))
+    # Where nothing can be written, that is the finding: what else the server refuses follows from it.
+    if not once and not any(one.code == "vault-not-writable" for one in found):
         message = f"{store.address} cannot create a key only once: two writers are told apart by reading back"
-        remedy = "let one host write to it, or use a server that honours If-None-Match (AWS, R2)"
+        remedy = "let one host write to it, or use a store that can: a folder, OpenSSH's or ProFTPD's server, a bucket of AWS or R2"
         yield Finding("info", "creates-not-conditional", message, remedy=remedy)
     # What is peculiar to one kind of store is known to that store: a key that others can read, a token that ends.
     yield from getattr(store, "advice", tuple)()
-    yield from _probe(store, now)
+    yield from found
 
 
 def _staging(state: Path) -> Iterator[Finding]:

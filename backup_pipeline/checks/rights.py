@@ -38,7 +38,9 @@ def look(places: Iterable[Place]) -> Iterator[Finding]:
                 continue
             found = place.path.stat()
             wanted = _wanted(found, _gid(place))
-        except (OSError, VaultError) as error:
+        except OSError:
+            continue  # a place that cannot be looked at is told by who looks at the place
+        except VaultError as error:
             yield _refused(place, error)
             continue
         now, gid = stat.S_IMODE(found.st_mode), _gid(place)
@@ -55,10 +57,10 @@ def look(places: Iterable[Place]) -> Iterator[Finding]:
 def mend(places: Iterable[Place]) -> Iterator[Finding]:
     """What is as it should be is left alone, so a second time says nothing."""
     for place in places:
-        if not place.path.exists():
-            continue
-        before = stat.S_IMODE(place.path.stat().st_mode)
         try:
+            if not place.path.exists():
+                continue
+            before = stat.S_IMODE(place.path.stat().st_mode)
             work = _Work(place.path.stat().st_uid, _gid(place))
             work.tree(place.path) if place.path.is_dir() else work.one(str(place.path))
         except (OSError, VaultError) as error:

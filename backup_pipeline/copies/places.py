@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -94,7 +95,8 @@ def _unreachable(name: str, error: BackupError) -> Finding:
 
 def _disk(folder: Path | None) -> int | None:
     """The file system of a folder that may not be there yet."""
-    for path in (folder, *folder.parents) if folder is not None else ():
-        if path.exists():
-            return path.stat().st_dev
+    with suppress(OSError):  # a dead mount is told by who looks at it
+        for path in (folder, *folder.parents) if folder is not None else ():
+            if path.exists():
+                return path.stat().st_dev
     return None

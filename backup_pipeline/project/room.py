@@ -19,6 +19,7 @@ from backup_pipeline.project import stores, trees
 from backup_pipeline.sources.base import Inventory
 from backup_pipeline.stores.base import Room, Store
 from backup_pipeline.stores.opening import folder_of
+from backup_pipeline.stores.staging import read_of
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ LAST = 5
 def findings(project: Project) -> Iterator[Finding]:
     """For the doctor: does the next backup fit, into the vault and into each copy?"""
     needs = tuple(_needs(project))
-    places = [_place(project, "vault", project.vault, needs)]
+    places: list[Place] = []
+    with suppress(BackupError):  # a place that cannot be reached is a finding already
+        places.append(_place(project, "vault", project.vault, needs))
     for name in project.settings.copies:
-        with suppress(BackupError):  # one that cannot be reached is a finding already
+        with suppress(BackupError):
             copy = stores.open_for_a_look(project.settings, name)
             mine = tuple(one for one in needs if name in project.settings.copies_of(one.system))
             places.append(_place(project, f"copy {name}", copy, mine))
@@ -130,8 +133,9 @@ def _place(project: Project, name: str, vault: Vault, needs: tuple[Need, ...]) -
 
 
 def _of_disk(place: Place, folder: Path) -> Place:
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    status = os.statvfs(there)
+    with read_of(f"cannot ask how full {folder} is"):
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        status = os.statvfs(there)
     return replace(
         place,
         free=status.f_bavail * status.f_frsize,

@@ -22,7 +22,7 @@ def open_store(options: StoreOptions) -> Store:
     """Nothing is connected to until the first request. Imports are here because each library costs a command that
     does not need it half a second."""
     if options.scheme == "folder":
-        return LocalStore(Path(options.url), options.group)
+        return LocalStore(Path(options.url), group=options.group)
     patience = Patience(attempts=options.max_attempts)
     if options.scheme == "s3":
         from backup_pipeline.stores.s3 import S3Store

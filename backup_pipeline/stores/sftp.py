@@ -110,6 +110,11 @@ class SftpStore:
                 file = await session.client.open(path, "rb")
             except MISSING:
                 return None
+            except (asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied):
+                # What ProFTPD and asyncssh say of a folder that is opened as a file; OpenSSH opens it.
+                if await session.client.isdir(path):
+                    return None
+                raise
             attributes = await file.stat()
             if attributes.permissions is not None and modes.S_ISDIR(attributes.permissions):
                 await file.close()

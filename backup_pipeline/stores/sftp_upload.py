@@ -153,6 +153,12 @@ class Upload:
         """Side by side; in order on a server that turns out to insist on it (rclone without a cache does)."""
         try:
             return await self._send(path, offset, in_order=self.session.in_order)
+        except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPPermissionDenied):
+            if not offset:
+                raise
+            # In front of a bucket (AWS Transfer) only whole files are written: what arrived is sent again.
+            await self._discard(path)
+            return await self._send_somehow(path, 0)
         except asyncssh.SFTPFailure as error:
             folder = f"{self.root}/{TEMPORARY}"
             complaint = await refused(self.session, folder, self.what, self.address, error)

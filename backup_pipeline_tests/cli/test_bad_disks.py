@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,35 @@ READERS: tuple[tuple[str, ...], ...] = (
     ("drill", "shop", "--no-record"),
     ("drill", "shop"),
 )
+
+#: Verbs that list or look at a whole place.
+LOOKERS: tuple[tuple[str, ...], ...] = (
+    ("list",),
+    ("status",),
+    ("doctor",),
+    ("verify", "shop"),
+    ("copy", "shop"),
+    ("backup", "shop", "--no-record"),
+)
+
+
+@contextmanager
+def dead_mount(folder: Path) -> Iterator[None]:
+    """What a mount is whose server died: a FUSE file system that has no process behind it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"no FUSE here: {error}")
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    made = libc.mount(b"dead", os.fsencode(folder), b"fuse", 0, options)
+    os.close(device)
+    if made:
+        pytest.skip(f"cannot mount here: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        assert libc.umount2(os.fsencode(folder), 2) == 0
 
 
 class _BadSector(io.FileIO):
@@ -136,8 +168,8 @@ def test_what_may_not_be_read_is_said_with_whose_right_is_missing(copied: Folder
     objects = [path for path in (vault / "objects").rglob("*") if path.is_file()]
     for hidden, verbs in (
         (objects, READERS[3:4]),
-        ([vault / "shop"], READERS[3:4]),
-        ([vault], (READERS[3], ("list",))),
+        ([vault / "shop"], (READERS[3], ("list",), ("doctor",))),
+        ([vault], (READERS[3], *LOOKERS)),
     ):
         modes = [(path, path.stat().st_mode & 0o777) for path in hidden]
         for path, _ in modes:
@@ -150,9 +182,24 @@ def test_what_may_not_be_read_is_said_with_whose_right_is_missing(copied: Folder
                 if "drill" in verb:
                     assert ended.code == 5, (hidden[0], str(ended))
                     assert "Permission denied" in told(ended), (hidden[0], verb, str(ended))
-                    assert "let the user that runs this read the vault" in told(ended)
+                    assert "let a group of accounts read the vault" in told(ended)
                     assert "`--from second` reads the backups of a copy" in told(ended)
         finally:
             for path, mode in modes:
                 path.chmod(mode)
         assert run("drill", "shop", "--no-record").code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("place", ["vault", "second"])
+def test_a_dead_mount_is_said_and_is_no_defect_of_ours(copied: Folder, place: str) -> None:
+    with dead_mount(copied.path / place):
+        for verb in LOOKERS:
+            if place == "second" and verb[0] in ("list", "verify"):
+                continue  # nothing of a copy is asked for
+            ended = copied.run(*verb)
+            assert ended.code in (5, 13, 14, 17), (verb, str(ended))
+            assert "Transport endpoint is not connected" in told(ended), (verb, str(ended))
+            assert "Traceback" not in told(ended), (verb, str(ended))
+            assert "see whether the disk or the share is still mounted" in told(ended), (verb, str(ended))
+    copied.good("verify", "shop")

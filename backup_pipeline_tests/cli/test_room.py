@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -123,6 +124,30 @@ def test_the_disk_of_a_server_is_asked(app: Folder, openssh: SftpServer) -> None
     with small_disk(folder.parent, "size=2m"):
         assert app.run("doctor").code == 14
         assert "copy c0: 2.0 MiB of 2.0 MiB are free (sftp://" in told(app)["disk-full"]["message"]
+
+
+def test_a_server_is_not_spoken_of_as_a_bucket(
+    app: Folder, openssh: SftpServer, whole_files_sftp: SftpServer
+) -> None:
+    def served(server: SftpServer, folder: Path, user: str) -> None:
+        keys = f"key_file: {server.key_file}, known_hosts: {server.known_hosts}"
+        configure(app, f"{{url: 'sftp://{user}@127.0.0.1:{server.port}{folder}', {keys}}}")
+
+    folder = whole_files_sftp.fresh()
+    served(whole_files_sftp, folder, whole_files_sftp.user)
+    assert "one host" in told(app)["creates-not-conditional"]["remedy"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "photo.jpg").touch()
+    assert told(app)["vault-foreign"]["remedy"] == "name an empty or new place as `vault:`"
+    if (
+        os.geteuid() == 0
+    ):  # the folder of root, seen by another account: what is wrong is said, and nothing else
+        with tempfile.TemporaryDirectory() as readable:
+            Path(readable).chmod(0o755)
+            served(openssh, Path(readable) / "vault", "nobody")
+            found = told(app)
+        assert "creates-not-conditional" not in found
+        assert "let the user that signs in there write" in found["vault-not-writable"]["remedy"]
 
 
 def test_a_bucket_has_no_end_and_one_that_is_not_there_is_an_error(

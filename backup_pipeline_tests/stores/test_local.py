@@ -34,16 +34,27 @@ def test_a_failed_put_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(store.staging().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("link", "chmod"),
+    [(errno.EPERM, 0), (errno.EIO, 0), (errno.ENOSYS, errno.ENOSYS)],
+    ids=["FAT", "rclone", "fusefat"],
+)
 def test_a_file_system_without_hard_links_is_told_from_a_missing_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: int, chmod: int
 ) -> None:
-    """FAT and exFAT answer a link with EPERM, which sent people to chmod. None can be mounted where tests run."""
+    """FAT and exFAT answer a link with EPERM, which sent people to chmod; a mount of rclone with EIO; fusefat has no chmod
+    either. None can be mounted where tests run."""
 
     def refuse(source: object, target: object, **more: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
+        raise OSError(link, os.strerror(link))
+
+    def keep_no_rights(path: object, mode: int, **more: object) -> None:
+        raise OSError(chmod, os.strerror(chmod))
 
     store = LocalStore(tmp_path)
     monkeypatch.setattr(os, "link", refuse)
+    if chmod:
+        monkeypatch.setattr(os, "chmod", keep_no_rights)
     with pytest.raises(VaultError, match="has no hard links") as raised:
         store.put("k", b"x")
     assert not isinstance(raised.value, NotAllowed)

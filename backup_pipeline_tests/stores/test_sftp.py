@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import os
 import pickle
 import shutil
@@ -28,7 +29,7 @@ from backup_pipeline.stores.retrying import Patience, RetryingStore
 from backup_pipeline.stores.sftp import SftpStore
 from backup_pipeline.stores.sftp_session import Session, reactor
 from backup_pipeline.stores.sftp_upload import Upload
-from backup_pipeline.stores.staging import staging_name
+from backup_pipeline.stores.staging import maker, staging_name
 from backup_pipeline.vault.lock import born
 from backup_pipeline_tests.contracts.store_contract import StoreContract
 from backup_pipeline_tests.harness.sftp_server import SftpServer
@@ -47,6 +48,24 @@ class TestRclone(StoreContract):
     @pytest.fixture
     def store(self, rclone_sftp: SftpServer, tmp_path: Path) -> SftpStore:
         return SftpStore(rclone_sftp.options(rclone_sftp.fresh(), tmp_path / "staging"))
+
+    def test_it_does_not_claim_to_create_conditionally(self, store: Store) -> None:
+        assert not store.features.conditional_create
+
+
+class TestProftpd(StoreContract):
+    @pytest.fixture
+    def store(self, proftpd: SftpServer, tmp_path: Path) -> SftpStore:
+        return SftpStore(proftpd.options(proftpd.fresh(), tmp_path / "staging"))
+
+    def test_it_creates_conditionally(self, store: Store) -> None:
+        assert store.features.conditional_create
+
+
+class TestWholeFiles(StoreContract):
+    @pytest.fixture
+    def store(self, whole_files_sftp: SftpServer, tmp_path: Path) -> SftpStore:
+        return SftpStore(whole_files_sftp.options(whole_files_sftp.fresh(), tmp_path / "staging"))
 
     def test_it_does_not_claim_to_create_conditionally(self, store: Store) -> None:
         assert not store.features.conditional_create
@@ -195,6 +214,22 @@ def test_what_a_killed_process_was_sending_is_continued_by_the_next_or_swept(
     store.put("objects/big", big)
     assert (folder / "objects/big").stat().st_ino == node
     assert read_all(store, "objects/big") == BIG
+
+
+def test_a_server_that_writes_whole_files_only_loses_no_run_after_a_kill(
+    whole_files_sftp: SftpServer, tmp_path: Path, big: Path
+) -> None:
+    """Going on where a killed process stopped was refused, and with it the run."""
+    folder = whole_files_sftp.fresh()
+    store = SftpStore(whole_files_sftp.options(folder, tmp_path / "staging"))
+    store.put("objects/before", b"x")
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    mark = hashlib.sha256(f"objects/big\0{len(BIG)}".encode()).hexdigest()[:24]
+    (folder / "tmp" / f"{maker()}~{dead.pid}~aa~{mark}").write_bytes(BIG[: len(BIG) // 2])
+    store.put("objects/big", big)
+    assert read_all(store, "objects/big") == BIG
+    assert list((folder / "tmp").iterdir()) == []
 
 
 def test_the_doctor_hears_of_a_key_that_others_can_read(openssh: SftpServer, tmp_path: Path) -> None:
