@@ -19,7 +19,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## make .venv with the pinned packages (PYTHON=python3.12 to choose the interpreter)
 
-$(STAMP): pyproject.toml constraints.txt .ci/bootstrap
+$(STAMP): pyproject.toml constraints.txt .ci/ministack.txt .ci/bootstrap
 	@PYTHON="$(PYTHON)" .ci/bootstrap
 	@touch $(STAMP)
 

@@ -17,7 +17,13 @@ from backup_pipeline_tests.harness.engines import (
 from backup_pipeline_tests.harness.fake_dropbox import dropbox_process, fake_dropbox
 from backup_pipeline_tests.harness.listening import hook, mailbox
 from backup_pipeline_tests.harness.sftp_server import openssh, proftpd, rclone_sftp, whole_files_sftp
-from backup_pipeline_tests.harness.stores import moto_server, rclone_server, s3_server, strict_moto_server
+from backup_pipeline_tests.harness.stores import (
+    ministack_server,
+    moto_server,
+    rclone_server,
+    s3_server,
+    strict_moto_server,
+)
 
 __all__ = [
     "dropbox_process",
@@ -25,6 +31,7 @@ __all__ = [
     "hook",
     "mailbox",
     "make_pg_database",
+    "ministack_server",
     "moto_server",
     "openssh",
     "pg_database",

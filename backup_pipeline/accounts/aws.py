@@ -7,8 +7,10 @@ machine's own role.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,7 +116,20 @@ def _client(session: Any, access: AwsAccess, service: str, *, strange: bool) -> 
         tcp_keepalive=True,
         **more,
     )
-    return session.client(service, region_name=region, endpoint_url=access.endpoint, config=config)
+    made = session.client(service, region_name=region, endpoint_url=access.endpoint, config=config)
+    if strange:
+        made.meta.events.register("before-call.s3", _with_md5)
+    return made
+
+
+def _with_md5(params: dict[str, Any], **_: Any) -> None:
+    """boto3 sends a CRC32 wherever a digest is required. Backblaze B2 refuses its header; older MinIO and ECS want the
+    MD5 that it replaced."""
+    checksum = params["context"].get("checksum", {})
+    if checksum.pop("request_algorithm", None):
+        checksum.pop("request_algorithm_header", None)
+        digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+        params["headers"]["Content-MD5"] = b64encode(digest).decode()
 
 
 # ── what went wrong
@@ -161,7 +176,7 @@ _BUSY = {
 _DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden", "AllAccessDisabled", "AccountProblem"}
 _REMEDIES = {
     "AccessDenied": "give this key the right to do that (`backup-pipeline bucket setup … --dry-run` prints the "
-    "policy); an explicit Deny, a bucket policy or an object lock also says this",
+    "policy); an explicit Deny, a bucket policy, an object lock or a public access block also says this",
     "NoSuchBucket": "make the bucket (`backup-pipeline bucket setup …`), or correct its name",
     "InvalidBucketName": "a bucket's name is s3://NAME/…: 3 to 63 lower-case letters, digits, dots and hyphens",
     "InvalidAccessKeyId": "check access_key_id: the server does not know this key",

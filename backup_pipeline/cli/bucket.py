@@ -56,7 +56,7 @@ def verb(call: Call, deed: str, name: str, dry_run: bool, policies: bool, profil
     `object_lock_days` is set. What is right stays as it is, and so does every statement and rule that is not ours;
     run again, it changes nothing. What the server does not offer is said and left out. The policies are the least that
     each role needs: a writer that adds and cannot delete, a pruner, a reader, and whoever runs this. Exit code 14 when
-    something could not be made right.
+    something could not be made right, or a setting asks for what the server does not offer.
     """
     del deed
     from backup_pipeline.project import buckets

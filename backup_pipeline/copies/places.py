@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from backup_pipeline.checks.locks import inspect_locks
 from backup_pipeline.checks.machine import inspect_place
 from backup_pipeline.errors import BackupError, ConfigError, NotFound
 from backup_pipeline.model.findings import Finding
@@ -58,6 +59,8 @@ def look_at_places(
             yield _unreachable(name, copy)
             continue
         yield from _looked_at(name, copy, folder_of(copy), now)
+        for finding in inspect_locks(copy, now):
+            yield replace(finding, message=f"copy {name}: {finding.message}")
         if home is not None and _disk(folder_of(copy)) == home:
             yield Finding(
                 "warning",

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 
 _ATTEMPTS = 3
+#: Part → the setting that asks for it. Without the setting it is done where the server offers it.
+_ASKED = {
+    "object lock": "object_lock_days",
+    "encryption": "server_side_encryption",
+    "lifecycle": "lifecycle",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def plan_bucket(project: Project, name: str, *, profile: str | None = None) -> B
     from backup_pipeline.stores.s3bucket.plan import plan
 
     client, wanted = _opened(project, name, profile)
-    return _plan(name, wanted, plan(look(client, wanted.bucket), wanted))
+    return _plan(name, wanted, plan(look(client, wanted), wanted))
 
 
 def set_up_bucket(project: Project, name: str, *, profile: str | None = None) -> BucketPlan:
@@ -97,6 +103,7 @@ def _wanted(project: Project, name: str) -> Wanted:
         object_lock_days=options.object_lock_days,
         tls_only=not (options.endpoint or "").startswith("http://"),
         endpoint=options.endpoint,
+        asked=frozenset(part for part, setting in _ASKED.items() if setting in settings.model_fields_set),
     )
 
 

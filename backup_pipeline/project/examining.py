@@ -66,6 +66,7 @@ def _asked(project: Project, system: str) -> Iterator[Finding]:
 def examine_machine(project: Project, *, mend: bool = False) -> Report:
     """The vault, its disk, the clock, the tools; the copies; who may read what lies here."""
     from backup_pipeline.checks import rights
+    from backup_pipeline.checks.locks import inspect_locks
     from backup_pipeline.checks.machine import Expected, inspect_machine
     from backup_pipeline.project import copying
     from backup_pipeline.project.rights import places
@@ -85,5 +86,11 @@ def examine_machine(project: Project, *, mend: bool = False) -> Report:
         Expected(newest, lost=lost),
         now=project.clock(),
     )
-    more = (*keys.findings(project), *copying.inspect(project), *(() if lost else room.findings(project)))
+    locks = () if lost else tuple(inspect_locks(project.vault, project.clock()))
+    more = (
+        *locks,
+        *keys.findings(project),
+        *copying.inspect(project),
+        *(() if lost else room.findings(project)),
+    )
     return replace(report, findings=(*mended, *report.findings, *rights.look(here), *more))

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backup_pipeline.checks.freshness import deadline, longest_interval
+from backup_pipeline.checks.locks import why_locked
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import BackupError, ConfigError, Damaged, NotFound
 from backup_pipeline.model.findings import Report
@@ -22,6 +23,7 @@ from backup_pipeline.retention.byhand import ForgetReport
 from backup_pipeline.retention.census import Locked, demand_a_vault
 from backup_pipeline.retention.prune import PruneReport, Rules
 from backup_pipeline.retention.prune import prune as prune_vault
+from backup_pipeline.stores.relocking import lock_days
 from backup_pipeline.stores.waiting import side_by_side
 from backup_pipeline.vault import keeping, layout
 
@@ -134,13 +136,13 @@ def _no_rules(project: Project, system: str | None) -> ConfigError:
 def _locked(project: Project, copy: str | None, supposing: Collection[str] = ()) -> Locked:
     """What a rule must not take: from a copy what the vault needs there, and from a bucket what it holds locked. A bucket
     with versions would take the deletion and keep the bytes: hidden, paid for, and listed nowhere."""
-    settings, now = project.settings, project.clock()
-    days = (settings.vault if copy is None else settings.copy_settings(copy)).object_lock_days
     needed = locked_by_the_vault(project, supposing) if copy is not None else lambda _system, _id: ""
+    place = stores.open_vault_for_pruning(project.settings, copy)
+    if lock_days(place.store) is None:
+        return needed
 
     def locked(system: str, identifier: str) -> str:
-        until = moment_of(identifier) + timedelta(days=days or 0)
-        return f"locked until {until:%Y-%m-%d}" if until > now and days else needed(system, identifier)
+        return why_locked(place, system, identifier, project.clock()) or needed(system, identifier)
 
     return locked
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from backup_pipeline.accounts.aws import Failure, failures
-from backup_pipeline.errors import BackupError, NotAllowed
+from backup_pipeline.errors import BackupError, NotAllowed, VaultError
 from backup_pipeline.model.findings import Finding
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ def advice(
         # Nothing that is locked is written: it could not be taken away again.
         try:
             with failures(failed("cannot ask for the object lock")):
-                store.client.get_object_lock_configuration(Bucket=store.bucket)
+                answer = store.client.get_object_lock_configuration(Bucket=store.bucket)
+            if not answer.get(
+                "ObjectLockConfiguration"
+            ):  # it listed the bucket: it does not know the question
+                raise VaultError("the server does not know object locks")
         except NotAllowed as error:
             message = f"whether the bucket takes `object_lock_days:` is not known: {error.message}"
             remedy = "`backup-pipeline bucket setup`, with credentials that may look, says it"

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from backup_pipeline.accounts.aws import Failure, failures, is_aws
+from backup_pipeline.accounts.aws import Failure, classify, failures, is_aws
 from backup_pipeline.errors import AlreadyExists, StoreUnavailable, VaultError
 from backup_pipeline.stores.s3_content import base64
 
@@ -34,6 +34,11 @@ def checks_bodies(client: Any, bucket: str, prefix: str, raised: Raised) -> bool
     if is_aws(client):
         return True
     return _ask("bodies", client, bucket, prefix, lambda: _checks_bodies(client, bucket, prefix, raised))
+
+
+def knows_retention(client: Any, bucket: str, prefix: str, raised: Raised) -> bool:
+    """Whether the lock of an object is something that can be asked for."""
+    return _ask("retention", client, bucket, prefix, lambda: _knows_retention(client, bucket, prefix, raised))
 
 
 def _ask(what: str, client: Any, bucket: str, prefix: str, question: Callable[[], bool]) -> bool:
@@ -75,3 +80,22 @@ def _checks_bodies(client: Any, bucket: str, prefix: str, raised: Raised) -> boo
     except VaultError:
         return True  # we may not write here, so nothing of ours can arrive damaged
     return refused
+
+
+def _knows_retention(client: Any, bucket: str, prefix: str, raised: Raised) -> bool:
+    """A server that does not know the question gives the object itself for an answer."""
+    from botocore.exceptions import ClientError
+
+    with failures(raised):
+        client.put_object(Bucket=bucket, Key=prefix + PROBE, Body=TEXT)
+        try:
+            answer = client.get_object_retention(Bucket=bucket, Key=prefix + PROBE)
+        except ClientError as error:
+            # boto3 makes a 500 of a success that it cannot read.
+            if "etag" in error.response["ResponseMetadata"]["HTTPHeaders"]:
+                return False
+            failure = classify(error)
+            if failure.kind in ("busy", "denied"):
+                raise
+            return failure.kind != "unsupported"
+    return bool(answer.get("Retention"))

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -18,10 +19,13 @@ from backup_pipeline.errors import NotAllowed
 from backup_pipeline.project import Project
 from backup_pipeline.project.buckets import bucket_policies
 from backup_pipeline.project.stores import open_vault_for_pruning
+from backup_pipeline.stores.relocking import relock
 from backup_pipeline.stores.s3bucket.applying import apply
+from backup_pipeline.stores.s3bucket.plan import PUBLIC_ACCESS
 from backup_pipeline.stores.s3bucket.wanted import Wanted
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.other_servers import Behaviour, Ceph, b2, behind, old_minio, swift
 from backup_pipeline_tests.harness.stores import S3Server
 
 _numbers = count(1)
@@ -113,15 +117,75 @@ def test_a_foreign_rule_that_deletes_backups_is_named_and_is_no_success(
     assert here.steps(code=14)["foreign rules"] == "stuck"
 
 
-def test_a_server_that_offers_none_of_it_is_said_and_no_crash(shop: Folder, rclone_server: S3Server) -> None:
-    here = site(shop, rclone_server, "object_lock_days: 3", LIFECYCLE)
+def test_what_a_server_does_not_offer_is_an_answer_unless_a_setting_asks_for_it(
+    shop: Folder, rclone_server: S3Server
+) -> None:
+    text = (shop.path / "backup.yaml").read_text()
+    here = site(shop, rclone_server)
     steps = here.steps()
     assert steps["bucket"] == "done"
-    assert set(steps.values()) <= {"done", "right", "not-offered"}
-    assert {"versioning", "object lock", "lifecycle"} <= {
-        part for part, state in steps.items() if state == "not-offered"
-    }
+    assert set(steps.values()) == {"done", "not-offered"}
+    assert {"versioning", "lifecycle"} <= {part for part, state in steps.items() if state == "not-offered"}
     assert here.steps()["bucket"] == "right"
+    (shop.path / "backup.yaml").write_text(text)
+    asking = site(shop, rclone_server, "object_lock_days: 3", LIFECYCLE).steps(code=14)
+    assert {part for part, state in asking.items() if state == "stuck"} == {"object lock", "lifecycle"}
+
+
+# ── other people's servers
+
+
+def test_on_ceph_a_bucket_stays_writable_and_one_that_was_closed_is_healed(
+    shop: Folder, ministack_server: S3Server
+) -> None:
+    """`bucket setup` switched BlockPublicAcls on: every backup after it was refused, and the remedy led back here."""
+    with behind(ministack_server, Ceph()) as ceph:
+        here = site(shop, ceph.server, "object_lock_days: 3")
+        assert here.steps()["public access"] == "done"
+        identifier = shop.backup()
+        ceph.server.client.put_public_access_block(
+            Bucket=here.bucket, PublicAccessBlockConfiguration=PUBLIC_ACCESS
+        )
+        refused = shop.run("backup", "shop")
+        assert "public access block" in refused.stderr, str(refused)
+        ended = shop.run("bucket", "setup", "off_site")
+        assert "BlockPublicAcls off" in ended.stdout, str(ended)
+        shop.good("copy", "shop", identifier)
+        steps = here.steps()
+        assert (steps["public access"], steps["encryption"]) == ("right", "not-offered")
+
+
+def test_a_server_that_takes_what_it_does_not_know_for_the_bucket_is_not_stuck(
+    shop: Folder, ministack_server: S3Server
+) -> None:
+    with behind(ministack_server, swift) as filtered:
+        text = (shop.path / "backup.yaml").read_text()
+        steps = site(shop, filtered.server).steps()
+        assert {part for part, state in steps.items() if state == "not-offered"} == {
+            "public access",
+            "encryption",
+            "policy",
+            "lifecycle",
+        }
+        (shop.path / "backup.yaml").write_text(text)
+        asking = site(shop, filtered.server, "object_lock_days: 3").steps(code=14)
+        assert asking["object lock"] == "stuck"
+
+
+@pytest.mark.parametrize("behaviour", [b2, old_minio])
+def test_a_digest_that_must_be_an_md5_is_one(
+    behaviour: Behaviour, shop: Folder, ministack_server: S3Server
+) -> None:
+    """Every request that needs a digest carried a CRC32: four lines STUCK, and locks that could not be extended."""
+    with behind(ministack_server, behaviour) as filtered:
+        here = site(shop, filtered.server, "object_lock_days: 3", LIFECYCLE)
+        assert set(here.steps().values()) == {"done", "not-offered"}, (
+            "over plain http, the policy is not offered"
+        )
+        shop.backup()
+        store = Project.load(shop.path / "backup.yaml").copy("off_site").store
+        (key, *_) = [stat.key for stat in store.list(layout.OBJECTS)]
+        assert relock(store, [key], now=datetime.now(UTC) + timedelta(days=2)) == 1
 
 
 def test_the_policies_are_printed_without_asking_anybody(shop: Folder) -> None:

@@ -42,6 +42,7 @@ MAKERS = {
     "checks/asked.py": "backup, doctor",
     "checks/freshness.py": "status",
     "checks/keys.py": "doctor",
+    "checks/locks.py": "doctor",
     "checks/machine.py": "doctor",
     "checks/rights.py": "doctor",
     "checks/room.py": "doctor",

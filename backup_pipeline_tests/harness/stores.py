@@ -1,4 +1,5 @@
-"""Real S3 servers for tests: `rclone serve s3`, which checks every signature, and moto, which knows the rest of S3.
+"""Real S3 servers for tests: `rclone serve s3`, which checks every signature, moto, which knows the rest of S3, and
+ministack, which enforces what it says. How other servers differ from these is in `other_servers`.
 
 Each is started when the first test asks, once per test process, on a port of its own, and ends with the process. Buckets
 are cheap; each test gets one of its own.
@@ -145,6 +146,32 @@ def moto_s3(*, strict: bool = False) -> Iterator[S3Server]:
     env = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if strict else {}
     with served([program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], port, env):
         yield S3Server("moto", f"http://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def ministack_s3(folder: Path, *, port: int | None = None) -> Iterator[S3Server]:
+    """It compares bodies with their MD5, creates conditionally, also by the last part, and enforces object locks; those of
+    uploads in parts it ignores, as Ceph does. What it holds is in the folder, and is there again when it is."""
+    argv = Path(sys.executable).parent.parent / "servers" / "ministack" / "bin" / "ministack"
+    if not argv.exists():
+        pytest.skip("ministack is not installed: `make setup`")
+    port = port or free_port()
+    env = {
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "SERVICES": "s3",
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(folder),
+        "TMPDIR": str(folder),
+    }
+    with served([str(argv)], port, env):
+        yield S3Server("ministack", f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="session")
+def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with ministack_s3(tmp_path_factory.mktemp("ministack")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

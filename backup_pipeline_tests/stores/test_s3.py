@@ -48,6 +48,20 @@ class TestOnMoto(StoreContract):
         return open_store(moto_server.options(f"s3://{moto_server.make_bucket()}", tmp_path / "staging"))
 
 
+class TestOnMinistack(StoreContract):
+    """It compares bodies, creates conditionally and enforces object locks."""
+
+    attests = True
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, ministack_server: S3Server) -> Store:
+        bucket = ministack_server.make_bucket(ObjectLockEnabledForBucket=True)
+        options = ministack_server.options(f"s3://{bucket}/b", tmp_path / "staging", object_lock_days=1)
+        store = open_store(options)
+        assert store.features.conditional_create
+        return store
+
+
 class TestConditionally(StoreContract):
     """As on AWS and R2, which check bodies and create conditionally: moto, trusted."""
 

@@ -10,20 +10,20 @@ from typing import Any
 
 from backup_pipeline.accounts import aws
 from backup_pipeline.stores.s3bucket import lifecycle, policies
-from backup_pipeline.stores.s3bucket.looking import asked, look, meaning, raised
-from backup_pipeline.stores.s3bucket.plan import PUBLIC_ACCESS, Part, Step, plan
+from backup_pipeline.stores.s3bucket.looking import asked, is_unknown, look, meaning, raised
+from backup_pipeline.stores.s3bucket.plan import Part, Step, as_asked, plan, public_access
 from backup_pipeline.stores.s3bucket.wanted import Current, Unknown, Wanted
 
 
 def apply(client: Any, wanted: Wanted) -> tuple[Step, ...]:
     """The steps as they came out: "change" is now "done". Run again, there is nothing left to change."""
-    before = look(client, wanted.bucket)
+    before = look(client, wanted)
     done: dict[Part, Step] = {}
     for step in plan(before, wanted):
         if step.state == "change":
             done[step.part] = _tried(client, wanted, before, step)
-    after = plan(look(client, wanted.bucket), wanted) if done else plan(before, wanted)
-    return tuple(_outcome(step, done.get(step.part)) for step in after)
+    after = plan(look(client, wanted), wanted) if done else plan(before, wanted)
+    return tuple(as_asked(_outcome(step, done.get(step.part)), wanted) for step in after)
 
 
 def _outcome(now: Step, tried: Step | None) -> Step:
@@ -40,12 +40,14 @@ def _outcome(now: Step, tried: Step | None) -> Step:
 
 def _tried(client: Any, wanted: Wanted, before: Current, step: Step) -> Step:
     answer = asked(partial(_DEEDS[step.part], client, wanted, before))
-    return _refused(answer, wanted, step) if isinstance(answer, aws.Failure) else step
+    return _refused(client, answer, wanted, step) if isinstance(answer, aws.Failure) else step
 
 
-def _refused(failure: aws.Failure, wanted: Wanted, step: Step) -> Step:
+def _refused(client: Any, failure: aws.Failure, wanted: Wanted, step: Step) -> Step:
     if step.part == "bucket":
         raise raised(failure, wanted.bucket)
+    if failure.code in ("InvalidArgument", "MalformedXML") and is_unknown(client, wanted.bucket, step.part):
+        return Step(step.part, "not-offered", f"not offered by this server: {step.said}")
     if failure.code in _REFUSALS:
         return Step(step.part, "stuck", f"refused ({failure.message}): {step.said}", _REFUSALS[failure.code])
     if failure.code in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
@@ -94,7 +96,7 @@ def _lock(client: Any, wanted: Wanted, before: Current) -> None:
 
 
 def _close(client: Any, wanted: Wanted, _: Current) -> None:
-    client.put_public_access_block(Bucket=wanted.bucket, PublicAccessBlockConfiguration=PUBLIC_ACCESS)
+    client.put_public_access_block(Bucket=wanted.bucket, PublicAccessBlockConfiguration=public_access(wanted))
 
 
 def _encrypt(client: Any, wanted: Wanted, _: Current) -> None:

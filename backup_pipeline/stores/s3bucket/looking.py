@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backup_pipeline.accounts import aws
 from backup_pipeline.errors import StoreUnavailable, VaultError
-from backup_pipeline.stores.s3bucket.wanted import Current, Unknown
+from backup_pipeline.stores.s3bucket.wanted import Current, Unknown, Wanted, Witness
 
 #: "Nothing of that kind is set."
 _UNSET = frozenset(
@@ -70,34 +71,71 @@ def meaning(failure: aws.Failure, bucket: str) -> Unknown | None:
     raise raised(failure, bucket)
 
 
-def look(client: Any, bucket: str) -> Current:
+#: Part → the request that asks for it, and where in the answer it stands.
+_QUESTIONS: dict[str, tuple[str, str]] = {
+    "versioning": ("get_bucket_versioning", "Status"),
+    "public access": ("get_public_access_block", "PublicAccessBlockConfiguration"),
+    "policy": ("get_bucket_policy", "Policy"),
+    "encryption": ("get_bucket_encryption", "ServerSideEncryptionConfiguration"),
+    "lifecycle": ("get_bucket_lifecycle_configuration", "Rules"),
+    "object lock": ("get_object_lock_configuration", "ObjectLockConfiguration"),
+}
+
+
+def look(client: Any, wanted: Wanted) -> Current:
+    bucket = wanted.bucket
     if not _exists(client, bucket):
         return Current(exists=False)
 
-    def ask(call: Callable[..., Any], *inside: str) -> Any:
-        answer = asked(call, Bucket=bucket)
-        if isinstance(answer, aws.Failure):
-            return meaning(answer, bucket)
-        for step in inside:
-            answer = answer.get(step)
-            if not answer:
-                return None
-        return answer
+    def ask(part: str) -> Any:
+        call, inside = _QUESTIONS[part]
+        answer = asked(getattr(client, call), Bucket=bucket)
+        return meaning(answer, bucket) if isinstance(answer, aws.Failure) else answer.get(inside) or None
 
-    encryption = ask(client.get_bucket_encryption, "ServerSideEncryptionConfiguration", "Rules")
-    lifecycle = ask(client.get_bucket_lifecycle_configuration, "Rules")
-    policy = ask(client.get_bucket_policy, "Policy")
+    encryption, lifecycle, policy = ask("encryption"), ask("lifecycle"), ask("policy")
+    if isinstance(encryption, dict):
+        rules = encryption.get("Rules") or [{}]
+        encryption = rules[0].get("ApplyServerSideEncryptionByDefault")
     return Current(
         exists=True,
-        versioning=ask(client.get_bucket_versioning, "Status"),
-        public_access=ask(client.get_public_access_block, "PublicAccessBlockConfiguration"),
+        versioning=ask("versioning"),
+        public_access=ask("public access"),
         policy=_parsed(policy) if isinstance(policy, str) else policy,
-        encryption=encryption[0].get("ApplyServerSideEncryptionByDefault")
-        if isinstance(encryption, list)
-        else encryption,
+        encryption=encryption,
         lifecycle=lifecycle if isinstance(lifecycle, Unknown) else tuple(lifecycle or ()),
-        object_lock=ask(client.get_object_lock_configuration, "ObjectLockConfiguration"),
+        object_lock=ask("object lock"),
+        witness=_witness(client, wanted),
     )
+
+
+def is_unknown(client: Any, bucket: str, part: str) -> bool:
+    """Whether the server does not know the part: it lists the bucket instead (Ceph 16, Swift), and takes the PUT for a
+    CreateBucket. One that knows it says by an error that it is not set; of versions alone by an empty answer."""
+    if part not in _QUESTIONS or part == "versioning":
+        return False
+    call, inside = _QUESTIONS[part]
+    answer = asked(getattr(client, call), Bucket=bucket)
+    return not isinstance(answer, aws.Failure) and not answer.get(inside)
+
+
+def _witness(client: Any, wanted: Wanted) -> Witness | None:
+    """Of the first page alone: one that is not locked is enough to know that locks are not to be trusted. AWS keeps them,
+    and shows them to credentials alone that may see them."""
+    if wanted.object_lock_days is None or wanted.endpoint is None:
+        return None
+    prefix = wanted.prefix + wanted.freezable
+    answer = asked(client.list_objects_v2, Bucket=wanted.bucket, Prefix=prefix)
+    if isinstance(answer, aws.Failure):
+        return None
+    since = datetime.now(UTC) - timedelta(days=wanted.object_lock_days)
+    recent = [one for one in answer.get("Contents", ()) if one["LastModified"] > since]
+    if not recent:
+        return None
+    key = max(recent, key=lambda one: int(one["Size"]))["Key"]
+    head = asked(client.head_object, Bucket=wanted.bucket, Key=key)
+    if isinstance(head, aws.Failure):
+        return None
+    return Witness(key.removeprefix(wanted.prefix), "ObjectLockRetainUntilDate" in head)
 
 
 def _parsed(policy: str) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from backup_pipeline.stores.s3bucket import lifecycle, policies
-from backup_pipeline.stores.s3bucket.wanted import Current, Unknown, Wanted
+from backup_pipeline.stores.s3bucket.wanted import Current, Unknown, Wanted, Witness
 
 Part = Literal[
     "bucket",
@@ -29,6 +29,12 @@ PUBLIC_ACCESS = {
 }
 
 
+def public_access(wanted: Wanted) -> dict[str, bool]:
+    """Ceph refuses every PutObject under BlockPublicAcls, its owner's too (tracker.ceph.com/issues/49135). The next switch
+    makes a public ACL worth nothing, so nothing is lost by leaving it off outside of AWS."""
+    return {**PUBLIC_ACCESS, "BlockPublicAcls": wanted.endpoint is None}
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     part: Part
@@ -40,16 +46,25 @@ class Step:
 
 def plan(current: Current, wanted: Wanted) -> tuple[Step, ...]:
     """In the order in which they are to be done: object lock needs versions."""
-    return (
+    steps = (
         _bucket(current, wanted),
         _versioning(current),
         *_object_lock(current, wanted),
-        _public_access(current),
+        _public_access(current, wanted),
         _encryption(current, wanted),
         _policy(current, wanted),
         _lifecycle(current, wanted),
         *_foreign(current, wanted),
     )
+    return tuple(as_asked(step, wanted) for step in steps)
+
+
+def as_asked(step: Step, wanted: Wanted) -> Step:
+    """That a server does not offer something is an answer, and no failure; unless a setting asks for it."""
+    if step.state != "not-offered" or step.part not in wanted.asked:
+        return step
+    remedy = "leave the setting that asks for it out, or use a server that offers it"
+    return replace(step, state="stuck", remedy=step.remedy or remedy)
 
 
 def _bucket(current: Current, wanted: Wanted) -> Step:
@@ -117,18 +132,40 @@ def _object_lock(current: Current, wanted: Wanted) -> tuple[Step, ...]:
                 "on, with a default retention of its own, which keeps the versions of working files as well",
             ),
         )
-    return (Step("object lock", "right", f"on; every object is locked for {days} days as it is written"),)
+    return (_locking(current.witness, days),)
 
 
-def _public_access(current: Current) -> Step:
+def _locking(witness: Witness | None, days: int) -> Step:
+    """Servers take the setting of a bucket, and ignore it when objects are written (Ceph 16: those in parts)."""
+    if witness is None:
+        said = f"on; each object asks for {days} days as it is written, and a backup fails where it does not get them"
+        return Step("object lock", "right", said)
+    if witness.locked:
+        return Step(
+            "object lock", "right", f"on; {witness.key} is locked, the largest of the last {days} days"
+        )
+    return Step(
+        "object lock",
+        "stuck",
+        f"on, and {witness.key} is not locked, the largest object of the last {days} days",
+        "run a backup: it locks what it names, or says that the server does not",
+    )
+
+
+def _public_access(current: Current, wanted: Wanted) -> Step:
     found = current.public_access
     if isinstance(found, Unknown):
         return _unknown("public access", found, "see to it that the bucket is not public by other means")
-    missing = [name for name in PUBLIC_ACCESS if not (found or {}).get(name)]
-    if not missing:
-        return Step("public access", "right", "blocked, in all four ways")
-    which = "in all four ways" if len(missing) == 4 else ", ".join(missing)
-    return Step("public access", "change", f"block it ({which})")
+    switches = public_access(wanted)
+    differing = [name for name, on in switches.items() if bool((found or {}).get(name)) is not on]
+    if not differing:
+        ways = "all four" if all(switches.values()) else "three"
+        return Step("public access", "right", f"blocked, in {ways} ways")
+    missing = [name for name in differing if switches[name]]
+    said = [f"block it ({', '.join(missing)})"] if missing else []
+    if len(missing) < len(differing):
+        said.append("BlockPublicAcls off: under it, Ceph refuses every write")
+    return Step("public access", "change", "; ".join(said))
 
 
 def _encryption(current: Current, wanted: Wanted) -> Step:

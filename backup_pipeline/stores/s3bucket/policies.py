@@ -99,9 +99,11 @@ def writer(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
 
 def pruner(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
     del mutable  # it may delete everything below the prefix
+    # What is locked is kept: a deletion would only hide it.
+    sees = ["s3:GetObjectRetention"] if wanted.object_lock_days is not None else []
     return _policy(
         *_listing(wanted),
-        _allow("Read", ["s3:GetObject"], _keys(wanted, "*")),
+        _allow("Read", ["s3:GetObject", *sees], _keys(wanted, "*")),
         _allow("Remove", ["s3:DeleteObject"], _keys(wanted, "*")),
         _allow("RecordWhatIsRemoved", ["s3:PutObject"], _keys(wanted, *_PRUNER_WRITES, *_aside(wanted))),
         *_kms(wanted, "kms:GenerateDataKey", "kms:Decrypt"),

@@ -34,6 +34,8 @@ class Wanted:
     tls_only: bool = True
     #: A server of our own or of another provider, and not AWS.
     endpoint: str | None = None
+    #: The parts that the configuration asks for by a setting of its own: a server without them cannot do what was asked.
+    asked: frozenset[str] = frozenset()
 
     @property
     def partition(self) -> str:
@@ -56,6 +58,14 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """An object of the vault, and whether the server says that it is locked."""
+
+    key: str
+    locked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Current:
     """What a bucket is like; None: nothing is set. A bucket that is not there has `exists` False and nothing else."""
 
@@ -70,3 +80,5 @@ class Current:
     lifecycle: tuple[Document, ...] | Unknown = ()
     #: {"ObjectLockEnabled": "Enabled", "Rule": …}
     object_lock: Document | Unknown | None = None
+    #: The largest object that was written within `object_lock_days`: it should be locked.
+    witness: Witness | None = None

@@ -1,0 +1,78 @@
+"""What a store says of the locks of a backup. A setting asks for locks; whether there are any is another question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from backup_pipeline.errors import BackupError, Damaged, NotAllowed, NotFound
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import moment_of
+from backup_pipeline.stores.relocking import lock_days, locked_until
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """Of two files that stand for all: the manifest, and the largest object, which is the one that went in parts."""
+
+    manifest: datetime | None
+    largest: datetime | None
+
+
+def locks_of(vault: Vault, system: str, identifier: str) -> Locks:
+    """Raises NotAllowed where these credentials may not see them."""
+    manifest = locked_until(vault.store, vault.manifest_key(system, identifier))
+    key = _largest(vault, system, identifier) if manifest is not None else None
+    return Locks(manifest, manifest if key is None else locked_until(vault.store, key))
+
+
+def why_locked(vault: Vault, system: str, identifier: str, now: datetime) -> str:
+    """Why a deletion would hide this backup and keep its bytes; empty where it would not."""
+    try:
+        found = locks_of(vault, system, identifier)
+    except NotAllowed:
+        until = moment_of(identifier) + timedelta(days=lock_days(vault.store) or 0)
+        return f"locked until {until:%Y-%m-%d}, if `object_lock_days` holds" if until > now else ""
+    if found.manifest is None or found.manifest <= now:
+        return ""
+    whole = (
+        "" if found.largest is not None and found.largest > now else " (its manifest; not all of its objects)"
+    )
+    return f"locked until {found.manifest:%Y-%m-%d}{whole}"
+
+
+def inspect_locks(vault: Vault, now: datetime) -> Iterator[Finding]:
+    """For the doctor: one object of the newest backup, where locks are asked for."""
+    days = lock_days(vault.store)
+    if days is None:
+        return
+    try:
+        newest = max(((one, name) for name in vault.systems() for one in vault.ids(name)[-1:]), default=None)
+        if newest is None or moment_of(newest[0]) + timedelta(days=days / 2) < now:
+            return  # what was locked then need not be locked any more
+        key = _largest(vault, newest[1], newest[0]) or vault.manifest_key(newest[1], newest[0])
+        until = locked_until(vault.store, key)
+    except NotAllowed as error:
+        message = f"whether `object_lock_days:` holds is not known: {error.message}"
+        yield Finding("warning", "setting-not-tried", message, remedy=error.remedy)
+        return
+    except BackupError:
+        return  # told by the look at the place itself
+    if until is None or until <= now:
+        yield Finding(
+            "error",
+            "lock-missing",
+            f"{key} of the newest backup, {newest[1]} {newest[0]}, is not locked in {vault.store.address}: `object_lock_days: {days}` does not hold",
+            remedy="make a backup: it locks what it names, or fails where the server keeps no locks",
+        )
+
+
+def _largest(vault: Vault, system: str, identifier: str) -> str | None:
+    try:
+        objects = vault.outline(system, identifier).objects
+    except (Damaged, NotFound):
+        return None
+    return layout.object_key(max(objects, key=lambda one: one.size)) if objects else None
