@@ -80,12 +80,25 @@ class Session:
 
     connection: asyncssh.SSHClientConnection
     client: asyncssh.SFTPClient
+    #: The folder of the vault: it and what is below it is closed to other accounts of the server …
+    root: str = ""
+    #: … but for the group of the account, where `group:` is set.
+    shared: bool = False
     #: Folders that are there: asked or made once, not for every key.
     folders: set[str] = field(default_factory=set)
     #: Whether a hard link to a name that is taken fails, which makes a create conditional. None: not tried yet.
     links: bool | None = None
     #: Whether the server turned out to take the bytes of a file only one after the other.
     in_order: bool = False
+
+    @property
+    def file_mode(self) -> int:
+        return 0o440 if self.shared else 0o400
+
+    def of_new_folder(self, path: str) -> asyncssh.SFTPAttrs:
+        if path != self.root and not path.startswith(f"{self.root}/"):
+            return asyncssh.SFTPAttrs()
+        return asyncssh.SFTPAttrs(permissions=0o750 if self.shared else 0o700)
 
     @property
     def alive(self) -> bool:
@@ -239,7 +252,7 @@ async def _connect(options: StoreOptions) -> Session:
         raise
     # Known to insist on order; that saves the seconds which it takes to find out.
     version = str(connection.get_extra_info("server_version", ""))
-    return Session(connection, client, in_order="rclone" in version)
+    return Session(connection, client, address.path, options.group is not None, in_order="rclone" in version)
 
 
 def known_hosts(options: StoreOptions) -> list[str]:

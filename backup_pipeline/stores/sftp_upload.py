@@ -216,7 +216,7 @@ class Upload:
             await synced
             length = (await status).size
         finally:
-            await asyncio.gather(file.close(), _read_only(client, path))
+            await asyncio.gather(file.close(), _read_only(client, path, self.session.file_mode))
         if length != self.size or came.digest() != sent.digest():
             raise StoreUnavailable(
                 f"{self.key}: what {self.address} gives back is not what was sent ({length} of {self.size} bytes)"
@@ -272,10 +272,10 @@ async def _synced(file: asyncssh.SFTPClientFile) -> None:
         await file.fsync()
 
 
-async def _read_only(client: asyncssh.SFTPClient, path: str) -> None:
+async def _read_only(client: asyncssh.SFTPClient, path: str, mode: int) -> None:
     """A courtesy: a server that does not do it still holds the file."""
     with contextlib.suppress(*REFUSALS, asyncssh.SFTPPermissionDenied):
-        await client.chmod(path, 0o444)
+        await client.chmod(path, mode)
 
 
 async def _first_of(tasks: set[asyncio.Task[int]]) -> set[asyncio.Task[int]]:
@@ -305,7 +305,7 @@ async def make_folder(session: Session, folder: str) -> None:
         probe = probe.rpartition("/")[0]
     for path in reversed(missing):
         try:
-            await session.client.mkdir(path)
+            await session.client.mkdir(path, session.of_new_folder(path))
         except REFUSALS:
             if not await session.client.isdir(path):  # another writer was faster, or it really cannot be
                 raise

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline_tests.cli.conftest import Folder
+from backup_pipeline_tests.harness.sftp_server import SftpServer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another account")
 
@@ -189,3 +190,23 @@ def test_mend_follows_no_link_and_touches_no_file_of_another_owner(home: Folder)
     (home.path / "vault").chmod(0o777)
     findings(home, "--mend")
     assert (mode(outside), mode(theirs), mode(home.path / "vault")) == (0o644, 0o644, 0o700)
+
+
+def test_another_account_of_a_server_reads_nothing_of_a_copy(home: Folder, openssh: SftpServer) -> None:
+    """A copy on an SFTP server was 0444 in folders of 0755: every account of that server read the rows."""
+    keys = f"key_file: {openssh.key_file}, known_hosts: {openssh.known_hosts}"
+    url = f"sftp://{openssh.user}@127.0.0.1:{openssh.port}{home.path}/far"
+    text = (home.path / "backup.yaml").read_text()
+    (home.path / "backup.yaml").write_text(text.replace("second: ./second", f"far: {{url: '{url}', {keys}}}"))
+    home.good("backup", "shop", "--no-record")
+    assert mode(home.path / "far") == 0o700
+    assert {mode(path) for path in (home.path / "far").rglob("*") if path.is_file()} == {0o400}
+    assert readable(home.path) == {"backup.yaml"}
+    home.good("verify", "shop", "--copy", "far")
+    # A team shares it: the group of the account there reads, others do not.
+    (home.path / "backup.yaml").write_text(
+        f"group: {TEAM}\n" + text.replace("./second", f"{{url: '{url}2', {keys}}}")
+    )
+    home.good("backup", "shop", "--no-record")
+    assert {mode(path) for path in (home.path / "far2").rglob("*") if path.is_file()} == {0o440}
+    assert mode(home.path / "far2" / "objects") == 0o750

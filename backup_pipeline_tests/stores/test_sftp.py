@@ -313,7 +313,7 @@ def test_what_is_stored_is_read_only_and_leaves_nothing_beside_it(
     store.put("objects/x", b"y", overwrite=True)
     with pytest.raises(AlreadyExists):
         store.put("objects/x", b"z")
-    assert (folder / "objects/x").stat().st_mode & 0o777 == 0o444
+    assert (folder / "objects/x").stat().st_mode & 0o777 == 0o400
     assert list((folder / "tmp").iterdir()) == []
 
 
