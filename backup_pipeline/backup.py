@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from backup_pipeline import __version__, baselines, trees
 from backup_pipeline.checks import asked
@@ -29,7 +29,7 @@ from backup_pipeline.errors import (
 )
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import backup_id, timestamp
+from backup_pipeline.model.ids import backup_id, from_the_future, now, timestamp
 from backup_pipeline.model.manifest import DdlSection, Kind, Link, Manifest, Migrations
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
@@ -49,10 +49,6 @@ _TIMES_PRUNED = 3
 PAUSES = (1.0, 3.0, 9.0)
 #: How long a tree that was read waits for the lock of its system: for another tree's moment, or for a whole backup.
 PATIENCE = 3600.0
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +168,7 @@ def commit(
                 f"the files of {system} were not read: {', '.join(draft.awaits)}",
                 remedy="nothing was committed; run the steps of these file trees as well, or the whole job again",
             )
-        newest = max(vault.ids(system), default="")
+        newest = max(vault.ids_until_now(system), default="")
         if newest > draft.id:
             # Filed before it, this one would break the chain of manifests.
             vault.notes.delete(layout.draft_key(system, token))
@@ -328,13 +324,15 @@ def _merged(vault: Vault, draft: Manifest, order: TreeOrder, stored: StoredTree)
 
 def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], datetime]) -> Manifest:
     """RECOVER.md, manifest, seal; and then the traces of runs that never got here."""
-    earlier = vault.ids(draft.system)
+    there = vault.ids(draft.system)
+    earlier = tuple(one for one in there if one < draft.id)
     for identifier in earlier[-1:]:
         vault.seal(draft.system, identifier)
     manifest = replace(
         draft,
         finished_at=timestamp(clock()),
-        previous=_follows(vault, draft.system, earlier),
+        previous=_follows(vault, draft.id, draft.system, earlier),
+        findings=(*draft.findings, *_odd(vault, draft, there)),
     )
     manifest = replace(manifest, findings=(*manifest.findings, *_relocked(vault, manifest)))
     text = recover.recover_text(
@@ -351,12 +349,34 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     return manifest
 
 
-def _follows(vault: Vault, system: str, earlier: Sequence[str]) -> Link | None:
+def _odd(vault: Vault, draft: Manifest, there: Sequence[str]) -> Iterator[Finding]:
+    """What is wrong with the history that this backup is put into."""
+    gone = keeping.set_back(vault, draft.system)
+    if gone is not None:
+        yield Finding(
+            "error",
+            "set-back-before",
+            f"{gone.id} was the last backup that this host had written, and the vault does not hold it as it was written: it "
+            "was deleted or replaced, or the vault was set back",
+            remedy=f"`backup-pipeline repair {draft.system}` brings it back from a copy; if a person set the vault back, "
+            f"`backup-pipeline forget {draft.system} {gone.id}` records it",
+        )
+    for one in there:
+        if one > draft.id:
+            yield Finding(
+                "warning",
+                "from-the-future",
+                f"{one} is of a time that has not come: this backup does not follow it",
+                remedy=f"`backup-pipeline forget {draft.system} {one} --force newest`, unless the clock of this machine is wrong",
+            )
+
+
+def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str]) -> Link | None:
     """A newest backup whose folder was deleted is followed all the same: so the gap is told until it is repaired or
     recorded, and not only until the next backup."""
-    gone = keeping.newest_gone(vault.store, system, lambda: earlier)
-    if gone is not None and gone.id > max(earlier, default=""):
-        return gone
+    for gone in (keeping.set_back(vault, system), keeping.newest_gone(vault.store, system, lambda: earlier)):
+        if gone is not None and max(earlier, default="") <= gone.id < identifier:
+            return gone
     if not earlier:
         return None
     link = vault.link(system, earlier[-1])
@@ -389,7 +409,17 @@ def _free_id(vault: Vault, system: str, moment: datetime) -> str:
     taken = (*vault.ids(system), *vault.interrupted(system))
     if any(other == identifier for other in taken):
         raise AlreadyExists(f"a backup {identifier} of {system} exists already", remedy="run it again")
-    newest = max(vault.ids(system), default="")
+    # One that another put there for a time to come stands in no backup's way; where this host wrote it, its clock is wrong
+    # now or was then, and only a person knows which.
+    ours = vault.remembered.newest(system) if vault.remembered else None
+    newest = max(
+        (
+            one
+            for one in vault.ids(system)
+            if (ours is not None and one == ours.id) or not from_the_future(one, moment)
+        ),
+        default="",
+    )
     if newest > identifier:
         raise AlreadyExists(
             f"the newest backup of {system} is from {newest}, which is later than the clock of this machine",

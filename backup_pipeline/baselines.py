@@ -85,7 +85,7 @@ class FoundTree:
 def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
     newest = next((one for one in _newest(vault, system) if one.tree(name)), None)
     lost = {one.tree for one in newest.findings if one.code == "tree-became-empty"} if newest else set()
-    after = max(vault.ids(system), default="")
+    after = max(vault.ids_until_now(system), default="")
     notes: list[journal.TreeNote] = []
     for identifier in vault.interrupted(system):
         if identifier > after:
@@ -102,7 +102,7 @@ def _partial(manifest: Manifest) -> bool:
 
 
 def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
-    for identifier in reversed(vault.ids(system)[-LOOK_BACK:]):
+    for identifier in reversed(vault.ids_until_now(system)[-LOOK_BACK:]):
         try:
             # One that was altered since it was sealed may say anything of its chunks.
             if vault.seal_holds(system, identifier):

@@ -22,6 +22,7 @@
     ├── KeyMissing             it is encrypted, and what would open it is not here
     ├── CopyFailed             a copy does not hold what it should; the backup itself is not touched by that
     ├── Damaged                stored bytes are not what the manifest says
+    │   └── NotATime           … and no time stands where one should (a ValueError, too)
     ├── Incomplete             less was produced than was asked for
     ├── RestoreError           the restore did not happen; the target is as it was
     │   ├── TargetNotEmpty     … because the target already holds something
@@ -155,6 +156,10 @@ class VaultBusy(VaultError):
 
 class Damaged(BackupError):
     code, exit_code, http_status = "damaged", 7, 500
+
+
+class NotATime(Damaged, ValueError):
+    code = "not-a-time"
 
 
 class Incomplete(BackupError):

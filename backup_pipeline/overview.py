@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
-from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
+from backup_pipeline.model.ids import from_the_future, moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Kind, Proof, Scope
 
@@ -227,7 +227,8 @@ def status(
 
     acks = accepting.read(vault, system, now)
     whole, broken = survey(vault, system, acks)
-    full = [line for line in whole if line.scope == "full"]
+    ahead = [line.id for line in whole if from_the_future(line.id, now)]
+    full = [line for line in whole if line.scope == "full" and line.id not in ahead]
     latest = full[-1] if full else None
     proven = next((line for line in reversed(full) if line.proven_at), None)
     age = (now - moment_of(latest.id)).total_seconds() if latest else None
@@ -264,13 +265,24 @@ def status(
         backups=len(whole) + len(broken),
         proven=proven,
         fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in judged),
-        findings=accepting.applied((*lost, *damaged, *told, *judged, *frozen), acks),
+        findings=accepting.applied((*lost, *damaged, *_ahead(system, ahead), *told, *judged, *frozen), acks),
         next_backup=upcoming(settings.schedule) if settings else None,
         next_drill=upcoming(settings.drill_schedule) if settings else None,
         zone=zone,
         accepted=acks,
         scheduled=next((line.id for line in reversed(full) if line.kind == "scheduled"), None),
     )
+
+
+def _ahead(system: str, identifiers: Sequence[str]) -> Iterator[Finding]:
+    for one in identifiers:
+        yield Finding(
+            "error",
+            "from-the-future",
+            f"{one} is of a time that has not come, and is not taken for the newest: a clock was wrong, or another hand than a "
+            "backup's put it there",
+            remedy=f"`backup-pipeline forget {system} {one} --force newest`, unless the clock of this machine is wrong",
+        )
 
 
 def _frozen(

@@ -115,7 +115,7 @@ def _committed(
     vault: Vault, held: lock.Held, moved: Manifest, old: Manifest, clock: Callable[[], datetime]
 ) -> Manifest:
     """Of the same moment as the old one: the snapshot stays, the id is of now."""
-    now, earlier = clock(), vault.ids(old.system)
+    now, earlier = clock(), vault.ids_until_now(old.system)
     identifier = backup_id(now)
     if earlier[-1] >= identifier:
         raise AlreadyExists(

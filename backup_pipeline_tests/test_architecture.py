@@ -61,6 +61,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "asyncssh": ("stores/sftp",),
     "dropbox": ("accounts/dropbox.py", "stores/dropbox", "sources/files/dropbox"),
     "pyrage": ("vault/crypto",),
+    "cryptography": ("vault/signing.py",),
     "psycopg*": ("postgres",),
     "asyncpg": ("postgres",),
     "sqlite3": ("sqlite",),

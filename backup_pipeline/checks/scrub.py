@@ -56,7 +56,10 @@ class _Part:
 
 def read_state(vault: Vault) -> ScrubState:
     try:
-        return canonical.decode(ScrubState, read_all(vault.store, layout.SCRUB), what=layout.SCRUB)
+        found = canonical.decode(ScrubState, read_all(vault.store, layout.SCRUB), what=layout.SCRUB)
+        for part in found.parts.values():
+            parse_timestamp(part.at)
+        return found
     except (NotFound, Damaged):
         return ScrubState()  # then everything counts as never read
 

@@ -6,7 +6,6 @@ No object but the schema is opened here.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import FORMAT, FileImage, Link, Manifest, TableEntry
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema, Table, TableId
-from backup_pipeline.stores.base import read_all
+from backup_pipeline.stores.base import SMALL, read_all
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
 
@@ -62,7 +61,7 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
         outline, wrong = sealed.open_outline(vault, system, identifier, digest)
         findings += wrong
     try:
-        manifest = vault.manifest(system, identifier)
+        manifest = vault.claimed(system, identifier)
         data = vault.manifest_bytes(system, identifier)
     except Damaged as error:
         findings.append(Finding("error", "manifest-unreadable", error.message, remedy=HEAL_MANIFEST))
@@ -117,7 +116,7 @@ def _missing(identifier: str) -> Finding:
 
 def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:
     try:
-        line = read_all(vault.store, vault.seal_key(system, identifier))
+        line = read_all(vault.store, vault.seal_key(system, identifier), SMALL)
     except NotFound:
         yield Finding(
             "warning",
@@ -145,9 +144,9 @@ def _proofs(vault: Vault, system: str, identifier: str, digest: str) -> Iterator
         if name.endswith(".age"):
             continue
         try:
-            held = json.loads(read_all(vault.store, stat.key))
+            held = canonical.loads(read_all(vault.store, stat.key))
             proven = held.get("manifest_sha256") if isinstance(held, dict) else None
-        except ValueError:
+        except (ValueError, Damaged):
             proven = None
         if proven is None:
             yield Finding(
@@ -168,9 +167,13 @@ def _proofs(vault: Vault, system: str, identifier: str, digest: str) -> Iterator
 def _canonical(manifest: Manifest, data: bytes) -> Iterator[Finding]:
     if canonical.encode(manifest) == data:
         return
-    loaded = json.loads(data)
+    loaded = canonical.loads(data)
     unknown = sorted(set(loaded) - {field.name for field in fields(Manifest)})
-    if canonical.encode(loaded) == data and unknown:
+    try:
+        as_it_should_be = canonical.encode(loaded) == data
+    except RecursionError:
+        as_it_should_be = False
+    if as_it_should_be and unknown:
         yield Finding(
             "warning",
             "manifest-newer",

@@ -18,10 +18,21 @@ EARLIER_DESCRIPTIONS: frozenset[str] = frozenset(
     {
         "f039651145d0ac3b99747d65261bcf21fe221ac9616b791604c1435c91a1ff53",  # databases only
         "940e63a382cd394bcd7020caaa5638933dccb347e98f9ff682d9c2dedd090b41",  # [K8] spoke of bytes alone
+        "8cc3a481003c6a446ec10f24f9d8193f850a8f118188aba6a4dfbe004d153bf1",  # without bounds and signatures
     }
 )
 
 _REMEDY = "copy it from another copy of the vault, or from a new vault made by the same version"
+
+
+def look_for_foreign_folders(vault: Vault) -> Iterator[Finding]:
+    if foreign := vault.foreign():
+        yield Finding(
+            "warning",
+            "foreign-folder",
+            f"no part of a vault: {', '.join(map(repr, foreign[:5]))}{' …' * (len(foreign) > 5)}; not listed as systems",
+            remedy="see who made them, and take them away: nothing here reads them",
+        )
 
 
 def look_at_the_vault(vault: Vault) -> Iterator[Finding]:
@@ -35,6 +46,7 @@ def look_at_the_vault(vault: Vault) -> Iterator[Finding]:
             yield Finding(
                 "error", "vault-file-altered", f"{layout.VAULT} is not what it should be", remedy=_REMEDY
             )
+    yield from look_for_foreign_folders(vault)
     try:
         text = read_all(vault.store, layout.FORMAT)
     except NotFound:

@@ -7,11 +7,11 @@ encrypted backups: `manifest.json` and `manifest.json.age` are both the commit p
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault import layout
@@ -47,7 +47,7 @@ def known_digests(manifest: bytes, seal: bytes) -> dict[str, str]:
     """Of what lies beside a manifest. A plain manifest names its RECOVER.md, an encrypted one's seal names everything."""
     found = {name: digest for name, digest in sealed(seal).items() if not is_manifest(name)}
     try:
-        held = json.loads(manifest)
+        held = canonical.loads(manifest)
     except ValueError:
         return found
     digest = held.get("recover_sha256") if isinstance(held, dict) else None

@@ -69,3 +69,5 @@ def set_newest(copy: Vault, system: str, link: Link) -> None:
         known = None
     if known is None or known.id < link.id or (known.id == link.id and known.manifest_sha256 != link.sha256):
         keeping.set_newest(copy.store, system, link)
+        if copy.remembered is not None:
+            copy.remembered.keep(system, link)

@@ -22,6 +22,8 @@ from backup_pipeline.model.keeping import Ack, Acks
 from backup_pipeline.vault import layout, private
 from backup_pipeline.vault.vault import Vault
 
+#: This host remembers what it wrote, and accepts on this host: an ack in the vault would be the word of who set it back.
+SET_BACK = "set-back"
 #: Findings that count or date something: another text is another event.
 EVENTS = frozenset(
     {
@@ -34,6 +36,7 @@ EVENTS = frozenset(
         "file-content-differs",
         "dangling-reference",
         "objects-missing-before",
+        "set-back-before",
     }
 )
 
@@ -45,9 +48,9 @@ def read(vault: Vault, system: str, now: datetime) -> tuple[Ack, ...]:
         return ()
     try:
         found = canonical.decode(Acks, data, what=layout.acks_key(system)).acks
+        return tuple(one for one in found if not one.until or now < parse_timestamp(one.until))
     except Damaged:
         return ()
-    return tuple(one for one in found if not one.until or now < parse_timestamp(one.until))
 
 
 def accept(
@@ -62,6 +65,10 @@ def accept(
 ) -> Ack:
     """Accept what was found of this code. Written over the acks of the same code; those that have ended are dropped."""
     findings = tuple(found)
+    if code == SET_BACK and vault.remembered is not None:
+        ids = vault.ids(system)
+        vault.remembered.keep(system, vault.link(system, ids[-1]) if ids else None)
+        return Ack(code, timestamp(now), because=because)
     made = Ack(
         code,
         timestamp(now),
@@ -89,7 +96,7 @@ def _write(vault: Vault, system: str, acks: tuple[Ack, ...]) -> None:
 
 def covering(finding: Finding, acks: Sequence[Ack]) -> Ack | None:
     for one in acks:
-        same = one.code == finding.code and subject(finding) in one.about
+        same = one.code == finding.code != SET_BACK and subject(finding) in one.about
         if same and (not one.told or _told(finding) in one.told):
             return one
     return None

@@ -5,7 +5,7 @@ Each finding stays until a later look mends it or a person accepts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from backup_pipeline.checks.chain import gaps
@@ -139,12 +139,26 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
                 identifier,
             )
     newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded, *missing))
+    yield from set_back(vault, system, (*beheaded, *missing, *((newest.id,) if newest else ())))
     if newest is not None:
         yield _lost(
             "newest-missing",
             f"{newest.id} was written last, and it is gone without a record that it was forgotten",
             system,
             newest.id,
+        )
+
+
+def set_back(vault: Vault, system: str, told: Collection[str] = ()) -> Iterator[Finding]:
+    back = keeping.set_back(vault, system)
+    if back is not None and back.id not in told:
+        yield Finding(
+            "error",
+            "set-back",
+            f"{back.id} is the last backup of {system} that this host wrote, and the vault does not hold it as it was "
+            "written: it was deleted or replaced, or the vault was set back",
+            remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if a person set the vault back, "
+            f"`backup-pipeline ack {system} set-back` on this host",
         )
 
 

@@ -51,11 +51,18 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+def loads(data: bytes) -> Any:
+    """JSON of any shape. What is wrong with it is a ValueError, brackets without end too."""
+    try:
+        return json.loads(data.decode("utf-8", "surrogatepass"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def decode(kind: type[T], data: bytes, *, what: str) -> T:
     """Unknown keys are ignored (a later minor version may add some); missing or mistyped ones are damage."""
     try:
-        loaded = json.loads(data.decode("utf-8", "surrogatepass"))
-        result: T = _adapter(cast(Any, kind)).validate_python(loaded)
+        result: T = _adapter(cast(Any, kind)).validate_python(loads(data))
     except (ValueError, ValidationError) as error:
         raise Damaged(f"{what} is not readable: {_why(error)}", remedy=HEAL_MANIFEST) from error
     return result

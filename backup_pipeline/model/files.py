@@ -85,6 +85,8 @@ def line_of(entry: FileEntry) -> bytes:
         return _STRANGE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
+#: Of an entry: the one of a file of 50 TB, kept in blocks, is shorter.
+LONGEST_LINE = 64 << 20
 _STRANGE = re.compile("[\ud800-\udfff]")
 
 
@@ -133,6 +135,8 @@ def read_lines(blocks: Iterable[bytes], *, what: str) -> Iterator[FileEntry]:
         whole, newline, tail = block.rpartition(b"\n")
         if not newline:
             rest += block
+            if len(rest) > LONGEST_LINE:
+                raise Damaged(f"{what} is not readable: a line of it does not end", remedy=HEAL)
             continue
         yield from _entries(rest + whole, what)
         rest = tail

@@ -7,14 +7,19 @@ within a system because the vault creates the folder of a backup under the syste
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.errors import ConfigError, NotATime
+from backup_pipeline.model.findings import HEAL_MANIFEST
 
 _ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}-\d{3}Z")
 _SYSTEM = re.compile(r"[a-z][a-z0-9_]{0,62}")
 #: Names that mean something else: at the top of a vault, and in the graph (the asset `vault/scrub` and its group).
 RESERVED = frozenset({"objects", "tmp", "vault"})
+
+
+#: Clocks differ, by minutes; not by a day.
+FUTURE = timedelta(days=1)
 
 
 def backup_id(moment: datetime) -> str:
@@ -23,11 +28,32 @@ def backup_id(moment: datetime) -> str:
 
 
 def is_backup_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None
+    """A name of digits that is no time (the 45th of December) is none."""
+    if _ID.fullmatch(text) is None:
+        return False
+    try:
+        moment_of(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_system_name(text: str) -> bool:
+    """What may be the folder of a system in a vault; a name that is reserved in the graph alone is one."""
+    return _SYSTEM.fullmatch(text) is not None and text not in ("objects", "tmp")
 
 
 def moment_of(identifier: str) -> datetime:
     return datetime.strptime(identifier[:-1] + "000", "%Y-%m-%dT%H-%M-%S-%f").replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def from_the_future(identifier: str, moment: datetime) -> bool:
+    """Filed under a time that no clock shows yet: by a clock that was wrong, or by a writer to the store."""
+    return moment_of(identifier) > moment + FUTURE
 
 
 def timestamp(moment: datetime) -> str:
@@ -36,7 +62,11 @@ def timestamp(moment: datetime) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    """Raises Damaged: times are read from stores, and anything may stand there."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise NotATime(f"{text[:40]!r} is not a time", remedy=HEAL_MANIFEST) from None
 
 
 def check_system_name(name: str) -> str:

@@ -18,7 +18,7 @@ from backup_pipeline.model.schema import TableId
 FORMAT = 1
 
 #: Errors that speak of earlier backups: the one that tells them lacks nothing.
-_OF_EARLIER = frozenset({"objects-missing-before"})
+_OF_EARLIER = frozenset({"objects-missing-before", "set-back-before"})
 
 Kind = Literal["scheduled", "manual", "pre-migration", "imported"]
 Scope = Literal["full", "partial"]

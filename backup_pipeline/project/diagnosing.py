@@ -74,7 +74,7 @@ def lost_finding(project: Project, system: str | None = None) -> tuple[Finding, 
 def of_status(project: Project, status: SystemStatus) -> SystemStatus:
     lost = () if status.backups else lost_finding(project, status.system)
     # Of a vault that was lost, `backup` is the wrong remedy.
-    told = [one for one in status.findings if not (lost and one.code == "no-backup")]
+    told = [one for one in status.findings if not (lost and one.code in ("no-backup", "set-back"))]
     return replace(status, findings=exact_findings(project, status.system, (*lost, *told)))
 
 

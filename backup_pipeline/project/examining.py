@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,8 @@ def examine_machine(project: Project, *, mend: bool = False) -> Report:
     from backup_pipeline.checks import rights
     from backup_pipeline.checks.locks import inspect_locks
     from backup_pipeline.checks.machine import Expected, inspect_machine
+    from backup_pipeline.checks.vault_itself import look_for_foreign_folders
+    from backup_pipeline.health.standing import set_back
     from backup_pipeline.project import copying
     from backup_pipeline.project.rights import places
     from backup_pipeline.stores.opening import folder_of
@@ -93,4 +96,7 @@ def examine_machine(project: Project, *, mend: bool = False) -> Report:
         *copying.inspect(project),
         *(() if lost else room.findings(project)),
     )
+    with suppress(VaultError):
+        more = (*more, *look_for_foreign_folders(project.vault))
+        more += tuple(one for name in project.systems for one in set_back(project.vault, name))
     return replace(report, findings=(*mended, *report.findings, *rights.look(here), *more))

@@ -13,6 +13,7 @@ from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import folder_name
+from backup_pipeline.vault.remembered import Remembered
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def known_folder(settings: Settings, address: str) -> Path:
 def vault_in(settings: Settings, store: Store) -> Vault:
     """The vault in this store, with the keys of the configuration: the same for the vault and for its copies."""
     keys = keys_of(settings)
-    return Vault(store, keys, known_folder(settings, store.address) if keys else None)
+    known = known_folder(settings, store.address) if keys else None
+    wrote = settings.state_folder / "newest" / folder_name(store.address)
+    return Vault(store, keys, known, Remembered(wrote))
 
 
 def rekey(

@@ -179,6 +179,9 @@ def _digest(vault: Vault, system: str, identifier: str) -> str:
         newest = keeping.newest(vault.store, system)
         if newest is not None and newest.id == identifier:
             return newest.manifest_sha256
+    wrote = vault.remembered.newest(system) if vault.remembered else None
+    if wrote is not None and wrote.id == identifier:
+        return wrote.sha256
     for key in keeping.keys_of(vault.store, system, identifier)[1]:
         if key.endswith(".sha256"):
             return read_all(vault.store, key).split(b" ")[0].decode("ascii", "replace")

@@ -5,7 +5,6 @@ Needs no key. An object counts as named by its digest alone: a different suffix 
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from backup_pipeline.checks.chain import gaps
 from backup_pipeline.checks.remembering import had_before
 from backup_pipeline.errors import Damaged, KeyMissing, NoBackup, NotFound
+from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.retention.policy import Candidate
@@ -145,6 +145,9 @@ def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreada
     newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded))
     if newest is not None:
         yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
+    back = keeping.set_back(vault, system)
+    if back is not None and back.id not in (*there, *beheaded, *((newest and (newest.id,)) or ())):
+        yield Unreadable(system, back.id, "this host wrote it last, and it is gone without a record")
 
 
 def _known(vault: Vault, census: Census, system: str, identifier: str, locked: Locked) -> Known:
@@ -223,19 +226,20 @@ def named_by_work(store: Store, system: str) -> Iterator[str]:
         if parts[1] != "drafts" and parts[2:3] != ["journal"]:
             continue
         try:
-            loaded = json.loads(read_all(store, stat.key))
-        except (NotFound, ValueError):
+            loaded = canonical.loads(read_all(store, stat.key))
+        except (NotFound, ValueError, Damaged):
             continue  # committed meanwhile; or a note that its reader passes over as well
         yield from _digests(loaded)
 
 
-def _digests(node: object) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        digest = node.get("sha256")
-        if isinstance(digest, str) and len(digest) == 64:
-            yield digest
-        for item in node.values():
-            yield from _digests(item)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _digests(item)
+def _digests(loaded: object) -> Iterator[str]:
+    nodes = [loaded]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Mapping):
+            digest = node.get("sha256")
+            if isinstance(digest, str) and len(digest) == 64:
+                yield digest
+            nodes += node.values()
+        elif isinstance(node, list):
+            nodes += node

@@ -26,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from backup_pipeline.errors import VaultError
+from backup_pipeline.errors import Damaged, VaultError
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,21 @@ def check_key(key: str) -> str:
     return key
 
 
-def read_all(store: Store, key: str) -> bytes:
+#: No document of a vault is longer: the manifest of 10 TB has 200 MB.
+MOST = 512 << 20
+#: Nor is a lock, a record or a seal.
+SMALL = 1 << 20
+
+
+def read_all(store: Store, key: str, limit: int = MOST) -> bytes:
+    """A whole document. Raises Damaged where it is longer than any of its kind: it is not taken into memory."""
+    data = bytearray()
     with store.get(key) as stream:
-        return stream.read()
+        while len(data) <= limit and (block := stream.read(min(1 << 20, limit + 1 - len(data)))):
+            data += block
+    if len(data) > limit:
+        raise Damaged(
+            f"{key} is longer than {limit >> 20} MiB: no file of its kind is",
+            remedy="another program wrote it: see who writes to this store",
+        )
+    return bytes(data)

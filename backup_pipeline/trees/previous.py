@@ -166,8 +166,15 @@ class Previous:
 
     def _entries(self, listing: ObjectRef, base: int) -> Iterator[Known]:
         for lines in _lines(read_blocks(self._writer.objects, listing)):
-            for line, data in zip(lines, json.loads(b"[" + b",".join(lines) + b"]"), strict=True):
-                yield Known(os.fsencode(data["path"]), data, line, base)
+            try:
+                loaded = json.loads(b"[" + b",".join(lines) + b"]")
+                found = [
+                    Known(os.fsencode(data["path"]), data, line, base)
+                    for line, data in zip(lines, loaded, strict=True)
+                ]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                return  # no listing of ours: what it would have told is read anew
+            yield from found
 
 
 def _lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:

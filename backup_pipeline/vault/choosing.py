@@ -61,7 +61,7 @@ def newest_before(vault: Vault, system: str, moment: datetime) -> str:
 
 def _full(vault: Vault, system: str) -> Iterator[str]:
     """The newest first."""
-    return (one for one in reversed(vault.ids(system)) if vault.scope(system, one) == "full")
+    return (one for one in reversed(vault.ids_until_now(system)) if vault.scope(system, one) == "full")
 
 
 def _back(vault: Vault, system: str, steps: int) -> str:

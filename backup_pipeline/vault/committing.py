@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 
 from backup_pipeline.errors import BackupError, Damaged, NotFound, StoreChanged, VaultBusy
 from backup_pipeline.model import canonical
+from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.keeping import Garbage
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout, lock
@@ -39,7 +40,10 @@ TRIES = 3
 def read_garbage(store: Store) -> Garbage:
     """What is marked. Where it cannot be read nothing is: then everything that is unnamed is marked anew."""
     try:
-        return canonical.decode(Garbage, read_all(store, layout.GARBAGE), what=layout.GARBAGE)
+        found = canonical.decode(Garbage, read_all(store, layout.GARBAGE), what=layout.GARBAGE)
+        for moment in (*filter(None, (found.at,)), *found.marked):
+            parse_timestamp(moment)
+        return found
     except (NotFound, Damaged):
         return Garbage()
 

@@ -36,6 +36,9 @@ from backup_pipeline.vault import crypto_stream
 IN_MEMORY = 1 << 20
 #: What a pipe holds, and so what one read brings: with the 64 KiB of a new pipe, waking each other up is half of the work.
 _PIPE = 1 << 20
+#: An age file begins so; its header has a hundred bytes for each recipient, and ends before this.
+_AGE = b"age-encryption.org/v1\n"
+HEADER = 1 << 16
 #: How the program and the library say that none of our identities fits.
 _NO_MATCH = ("no identity matched", "No matching keys found")
 
@@ -160,10 +163,19 @@ def encrypt(keys: Keys, data: bytes) -> bytes:
 def decrypt(keys: Keys, data: bytes) -> bytes:
     """Raises KeyMissing where no identity fits, Damaged where the bytes are not what was encrypted."""
     identities = _identities(keys.secret())
+    _bounded(data)
     try:
         return cast(bytes, pyrage.decrypt(data, identities))
     except pyrage.DecryptError as error:
         raise _refused(str(error)) from error
+
+
+def _bounded(head: bytes) -> None:
+    """Each recipient in the header costs the reader a computation, and an age file may name any number of them."""
+    if head.startswith(_AGE) and head.find(b"\n---", 0, HEADER) < 0:
+        raise Damaged(
+            "it does not decrypt (its header is longer than that of any file of a vault)", remedy=HEAL
+        )
 
 
 def _refused(why: str) -> KeyMissing | Damaged:
@@ -319,6 +331,7 @@ def decrypted(
         return
     text = keys.secret()
     _identities(text)
+    _bounded(head)
     process = _start_decrypting(text, how or Filter.find())
     failed: list[BaseException] = []
     feeder = threading.Thread(target=_feed, args=(process, head, stored, failed), name="age", daemon=True)

@@ -23,7 +23,7 @@ from backup_pipeline.model.findings import HEAL_MANIFEST
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.vault import crypto, layout, recover
+from backup_pipeline.vault import belonging, crypto, layout, recover
 from backup_pipeline.vault.known import Known
 from backup_pipeline.vault.objects import AGE
 
@@ -55,6 +55,7 @@ def read_outline(vault: Vault, system: str, identifier: str) -> Outline:
         raise Damaged(f"{key} is missing", remedy=HEAL_MANIFEST) from None
     if (outline.system, outline.id) != (system, identifier):
         raise Damaged(f"{key} is that of {outline.system}/{outline.id}", remedy=HEAL_MANIFEST)
+    belonging.sound(key, (outline.started_at, outline.snapshot_at, outline.finished_at), outline.objects)
     return outline
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from backup_pipeline.errors import Damaged, RestoreError
 from backup_pipeline.model.findings import HEAL
 from backup_pipeline.model.manifest import FileImage, Segment
-from backup_pipeline.vault.blocks import nothing, pieces_of
+from backup_pipeline.vault.blocks import SEGMENT, nothing, pieces_of
 from backup_pipeline.vault.objects import READ_SIZE, Readable, read_blocks, read_bytes
 
 
@@ -51,6 +51,8 @@ def _segment_blocks(source: Readable, segment: Segment) -> Iterator[bytes]:
 
 def _assembled(source: Readable, segment: Segment) -> bytearray:
     """Each pack is read once, from its start to its end, and what the map wants of it goes to its place."""
+    if segment.size > SEGMENT:
+        raise Damaged(f"a segment of {segment.size:,} bytes is none: the longest has 64 MiB", remedy=HEAL)
     out = bytearray(segment.size)
     wanted: dict[str, list[tuple[int, int, int]]] = {pack.sha256: [] for pack in segment.packs}
     at = 0

@@ -64,7 +64,8 @@ class Journal:
     def continued(cls, store: Store, system: str, identifier: str, state: dict[str, str]) -> Journal:
         """Another step of the same backup goes on writing."""
         keys = [stat.key for stat in store.list(layout.journal_prefix(system, identifier))]
-        numbers = [int(key.rpartition("/")[2].removesuffix(".json")) for key in keys]
+        names = [key.rpartition("/")[2].removesuffix(".json") for key in keys]
+        numbers = [int(name) for name in names if name.isdecimal()]
         return cls(store, system, identifier, state, _number=max(numbers, default=0))
 
     def note(self, entry: TableEntry) -> None:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.model.keeping import Accepted, Forgotten, Newest, Pin
 from backup_pipeline.model.manifest import Link
-from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
+
+if TYPE_CHECKING:
+    from backup_pipeline.vault.vault import Vault
 
 #: What begins so is the manifest of a backup, whatever was done to its bytes; its seals are not.
 _MANIFEST = "manifest.json"
@@ -37,7 +41,7 @@ def pin_of(store: Store, system: str, identifier: str) -> Pin | None:
     """A pin that cannot be read is a pin all the same."""
     key = layout.pin_key(system, identifier)
     try:
-        return canonical.decode(Pin, read_all(store, key), what=key)
+        return canonical.decode(Pin, read_all(store, key, SMALL), what=key)
     except NotFound:
         return None
     except Damaged:
@@ -59,7 +63,7 @@ def forgotten(store: Store, system: str, identifier: str) -> Forgotten | None:
     """None where there is no record, and where it cannot be read: then the gap it should explain is a gap."""
     key = layout.forgotten_key(system, identifier)
     try:
-        found = canonical.decode(Forgotten, read_all(store, key), what=key)
+        found = canonical.decode(Forgotten, read_all(store, key, SMALL), what=key)
     except (NotFound, Damaged):
         return None
     return found if (found.system, found.id) == (system, identifier) else None
@@ -98,7 +102,7 @@ def outline_is_sealed(store: Store, system: str, identifier: str, seal_key: str)
     needs, and one flipped digit in it would make a needed object one that nothing names. Where the seal says nothing
     (a plain vault has no outline; a writer was stopped before it sealed), there is nothing to compare."""
     try:
-        seal = read_all(store, seal_key).decode("ascii", "replace")
+        seal = read_all(store, seal_key, SMALL).decode("ascii", "replace")
         for line in seal.splitlines():
             digest, _, name = line.partition("  ")
             if name == "outline.json":
@@ -119,7 +123,7 @@ def set_newest(store: Store, system: str, link: Link) -> None:
 def newest(store: Store, system: str) -> Newest | None:
     key = layout.newest_key(system)
     try:
-        return canonical.decode(Newest, read_all(store, key), what=key)
+        return canonical.decode(Newest, read_all(store, key, SMALL), what=key)
     except NotFound:
         return None
 
@@ -137,6 +141,19 @@ def newest_gone(store: Store, system: str, there: Callable[[], Collection[str]])
     return Link(found.id, found.manifest_sha256)
 
 
+def set_back(vault: Vault, system: str) -> Link | None:
+    """What this host wrote last, where it is not there as it was written, and no record says that it was forgotten."""
+    wrote = vault.remembered.newest(system) if vault.remembered else None
+    if wrote is None or forgotten(vault.store, system, wrote.id) is not None:
+        return None
+    try:
+        return None if vault.link(system, wrote.id) == wrote else wrote
+    except NotFound:
+        return wrote
+    except Damaged:
+        return None  # told of that backup
+
+
 def accept(store: Store, system: str, accepted: Accepted) -> None:
     store.put(layout.accepted_key(system), canonical.encode(accepted), overwrite=True)
 
@@ -145,6 +162,6 @@ def accepted(store: Store, system: str) -> str:
     """The newest backup whose size somebody has looked at; "" when nobody did."""
     key = layout.accepted_key(system)
     try:
-        return canonical.decode(Accepted, read_all(store, key), what=key).id
+        return canonical.decode(Accepted, read_all(store, key, SMALL), what=key).id
     except (NotFound, Damaged):
         return ""

@@ -9,6 +9,8 @@ VAULT = "vault.json"
 #: The description of the format, for whoever finds this folder in ten years.
 FORMAT = "FORMAT.md"
 OBJECTS = "objects/"
+#: Behind the name of a record of forgetting: who wrote it.
+SIGNATURE = ".sig"
 #: Damaged objects that somebody had taken out of the way. No system can be called this.
 SET_ASIDE = "set-aside/"
 #: Somebody is pruning: only one does at a time.
@@ -104,6 +106,11 @@ def draft_key(system: str, token: str) -> str:
 def outline_key(system: str, identifier: str) -> str:
     """shop/2026-11-21T02-00-00-123Z/outline.json — in an encrypted vault: what may be known without a key"""
     return f"{system}/{identifier}/outline.json"
+
+
+def signature_key(system: str, identifier: str) -> str:
+    """shop/2026-11-21T02-00-00-123Z/seal.sig — who wrote it: 64 bytes, over the seal"""
+    return f"{system}/{identifier}/seal.sig"
 
 
 def pin_key(system: str, identifier: str) -> str:

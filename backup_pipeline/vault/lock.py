@@ -36,11 +36,13 @@ from backup_pipeline.errors import (
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.stores import pids
-from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
 
 RENEW = 30.0
 STALE = 300.0
+#: A lock that was renewed so long from now was renewed by no clock: it would be held for years.
+AHEAD = 86400.0
 #: How long a lock has to stand before it is ours, where creates are not conditional.
 SETTLE = 1.0
 #: Between two looks of somebody who waits for a lock.
@@ -229,15 +231,19 @@ def _stands(store: Store, key: str, holder: Holder) -> bool:
 
 def current(store: Store, key: str) -> Holder | None:
     try:
-        return canonical.decode(Holder, read_all(store, key), what=key)
+        holder = canonical.decode(Holder, read_all(store, key, SMALL), what=key)
+        parse_timestamp(holder.renewed)
+        parse_timestamp(holder.since)
+        return holder
     except NotFound:
         return None
     except Damaged:
-        return Holder("", "", 0, "", "something unreadable", "", _NEVER)
+        return Holder("", "", 0, "", "something unreadable", _NEVER, _NEVER)
 
 
 def is_stale(holder: Holder, now: datetime) -> bool:
-    if (now - parse_timestamp(holder.renewed)).total_seconds() > STALE:
+    age = (now - parse_timestamp(holder.renewed)).total_seconds()
+    if age > STALE or age < -AHEAD:
         return True
     if not _is_here(holder):
         return False

@@ -40,6 +40,10 @@ READ_SIZE = 1 << 20
 ZST = ".zst"
 #: Behind everything else that was done to the content: first packed, then encrypted.
 AGE = ".age"
+#: What a frame may ask of the reader's memory: twice what any level of ours asks for.
+WINDOW = 1 << 23
+#: Of an object that is taken into memory as a whole: a schema, definitions, a map.
+IN_MEMORY = 256 << 20
 #: For whoever reads an encrypted object without any configuration of keys.
 NO_KEYS = Keys(())
 
@@ -280,7 +284,7 @@ def unpacked(stream: Stream, suffix: str = ZST, size: int = READ_SIZE) -> Iterat
     memory that this takes must not depend on what it finds. Reads the stream to its end; bytes behind the packed ones
     are taken for more of them, and so cannot hide."""
     if suffix.removesuffix(AGE).endswith(ZST):
-        stream = zstandard.ZstdDecompressor().stream_reader(
+        stream = zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(
             cast(BinaryIO, stream), read_size=READ_SIZE, read_across_frames=True, closefd=False
         )
     while block := stream.read(size):
@@ -311,6 +315,7 @@ def read_blocks(source: Readable, reference: ObjectRef, size: int = READ_SIZE) -
                     for block in unpacked(packed, reference.suffix, size):
                         plain.update(block)
                         plain_size += len(block)
+                        _not_longer(reference, plain_size)
                         yield block
             except (zstandard.ZstdError, Damaged, KeyMissing) as error:
                 unopened = _unopened(reference, stored, error)
@@ -370,8 +375,9 @@ def _known_blocks(keys: Keys, known: Known, reference: ObjectRef, size: int) -> 
             for block in unpacked(file, reference.suffix, size):
                 plain.update(block)
                 plain_size += len(block)
+                _not_longer(reference, plain_size)
                 yield block
-        except zstandard.ZstdError as error:
+        except (zstandard.ZstdError, Damaged) as error:
             broken = str(error)
     if broken or plain_size != reference.plain_size or plain.hexdigest() != reference.plain_sha256:
         known.drop(reference.sha256)
@@ -381,7 +387,15 @@ def _known_blocks(keys: Keys, known: Known, reference: ObjectRef, size: int) -> 
         )
 
 
+def _not_longer(reference: ObjectRef, plain_size: int) -> None:
+    """Told at the first byte too many: 96 KB can hold gigabytes."""
+    if plain_size > reference.plain_size:
+        raise Damaged(f"its content is longer than the {reference.plain_size:,} bytes that the manifest says")
+
+
 def read_bytes(source: Readable, reference: ObjectRef) -> bytes:
+    if reference.plain_size > IN_MEMORY:
+        raise damaged(reference, f"{reference.plain_size:,} bytes are more than any object of its kind has")
     return b"".join(read_blocks(source, reference))
 
 

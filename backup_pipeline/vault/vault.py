@@ -1,7 +1,7 @@
 """What a backup is, in a store: the order in which things are written, and how they are found again.
 
 1. objects, in any order, by any number of processes
-2. RECOVER.md
+2. RECOVER.md, and seal.sig where this host signs
 3. manifest.json — the commit point: before it there is no backup, after it there is one
 4. manifest.json.sha256 — the seal: from now on a missing or edited manifest is noticed
 5. newest.json, beside the backups of the system — from now on a missing folder is noticed, too
@@ -16,9 +16,10 @@ listed. Between 3 and 4 the backup is whole; the next run of the system seals it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -34,19 +35,26 @@ from backup_pipeline.errors import (
 )
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import HEAL_MANIFEST
-from backup_pipeline.model.ids import backup_id, is_backup_id, parse_timestamp
+from backup_pipeline.model.ids import (
+    from_the_future,
+    is_backup_id,
+    is_system_name,
+    now,
+)
 from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof, Scope
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema
-from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.staging import is_bad_medium
-from backup_pipeline.vault import choosing, crypto, hidden, keeping, layout, private
+from backup_pipeline.vault import belonging, choosing, crypto, hidden, keeping, layout, proving, signing
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import Known
 from backup_pipeline.vault.objects import AGE, Objects, ObjectWriter, read_blocks, read_bytes
 from backup_pipeline.vault.presence import Presence
+from backup_pipeline.vault.remembered import Remembered
+from backup_pipeline.vault.signing import NO_SIGNING, Signing
 
 #: Written after a manifest: where one of them is, there was one.
 _TRACES = frozenset({"manifest.json.sha256", "manifest.json.age.sha256", "proofs"})
@@ -77,6 +85,10 @@ class Vault:
     keys: Keys | None = None
     #: The folder in which this host remembers what it cannot read back from an encrypted vault.
     local: Path | None = None
+    #: What this host wrote last; None where no host asks.
+    remembered: Remembered | None = None
+    signing: Signing = NO_SIGNING
+    clock: Callable[[], datetime] = now
 
     # ── the vault itself
 
@@ -84,7 +96,7 @@ class Vault:
     def encrypted(self) -> bool:
         """Raises ConfigError where the vault and the configuration disagree: one of them is not what its owner thinks."""
         try:
-            data = read_all(self.store, layout.VAULT)
+            data = read_all(self.store, layout.VAULT, SMALL)
             info = canonical.decode(VaultInfo, data, what=layout.VAULT)
         except (NotFound, Damaged):
             return self.keys is not None  # not made yet; or `verify` says what is wrong with it
@@ -150,8 +162,9 @@ class Vault:
 
     def prepare(self) -> None:
         """Make sure that this is a vault that we can write; an empty store becomes one."""
+        self.signing.demand()
         try:
-            info = canonical.decode(VaultInfo, read_all(self.store, layout.VAULT), what=layout.VAULT)
+            info = canonical.decode(VaultInfo, read_all(self.store, layout.VAULT, SMALL), what=layout.VAULT)
         except NotFound:
             self._refuse_a_foreign_folder()
             info = self.info
@@ -209,8 +222,15 @@ class Vault:
 
     def systems(self) -> tuple[str, ...]:
         """Systems that have a backup here, whether or not the configuration still names them."""
-        names = (name for name in self.store.folders() if f"{name}/" != layout.OBJECTS)
+        names = (name for name in self.store.folders() if is_system_name(name))
         return tuple(sorted(name for name in names if self.ids(name)))
+
+    def foreign(self) -> tuple[str, ...]:
+        """Folders at the top that are none of a vault."""
+        ours = {key.partition("/")[0] for key in (layout.OBJECTS, layout.SET_ASIDE, "tmp/")}
+        return tuple(
+            sorted(one for one in self.store.folders() if one not in ours and not is_system_name(one))
+        )
 
     def ids(self, system: str) -> tuple[str, ...]:
         """The backups of a system, oldest first. Only what has a manifest is a backup."""
@@ -224,6 +244,11 @@ class Vault:
                 if is_backup_id(name) and self.store.stat(self.manifest_key(system, name)) is not None
             )
         )
+
+    def ids_until_now(self, system: str) -> tuple[str, ...]:
+        """Without those of a time that has not come: one of them must not be followed, nor be taken for the newest."""
+        now = self.clock()
+        return tuple(one for one in self.ids(system) if not from_the_future(one, now))
 
     def interrupted(self, system: str) -> tuple[str, ...]:
         """Folders of runs that never wrote a manifest. One with a seal or a proof had a manifest once: it is not
@@ -284,6 +309,13 @@ class Vault:
         return hidden.open_manifest(self, system, identifier, data) if self.encrypted else data
 
     def manifest(self, system: str, identifier: str) -> Manifest:
+        """Raises Damaged where it is not the one that was written there; see `belonging`."""
+        manifest = self.claimed(system, identifier)
+        belonging.demand(self, system, identifier, manifest)
+        return manifest
+
+    def claimed(self, system: str, identifier: str) -> Manifest:
+        """What the manifest says, whether or not it belongs there: for `verify`, which tells what is wrong with it."""
         what = f"the manifest of {system} {identifier}"
         try:
             manifest = canonical.decode(Manifest, self.manifest_bytes(system, identifier), what=what)
@@ -295,7 +327,7 @@ class Vault:
             ) from error
         if manifest.format != FORMAT:
             raise Damaged(
-                f"the manifest of {system} {identifier} has format {manifest.format}",
+                f"{what} has format {manifest.format}",
                 remedy="read it with a version of backup-pipeline that knows that format",
             )
         return manifest
@@ -342,9 +374,14 @@ class Vault:
             data = hidden.put_before_manifest(self, manifest, data, recover)
         else:
             self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
+        seal = self.seal_text(manifest.system, manifest.id, data).encode()
+        signing.put(self, layout.signature_key(manifest.system, manifest.id), seal)
         self.store.put(self.manifest_key(manifest.system, manifest.id), data)
         self.seal(manifest.system, manifest.id)
-        keeping.set_newest(self.store, manifest.system, self.link(manifest.system, manifest.id))
+        link = self.link(manifest.system, manifest.id)
+        keeping.set_newest(self.store, manifest.system, link)
+        if self.remembered is not None:
+            self.remembered.keep(manifest.system, link)
 
     def draft(self, system: str, token: str) -> Manifest:
         """An export that waits for its commit."""
@@ -361,7 +398,7 @@ class Vault:
         """Exports whose drafts wait for their commit."""
         found = set()
         for stat in self.notes.list(layout.drafts_prefix(system)):
-            with suppress(NotFound):  # it waits no more
+            with suppress(NotFound, Damaged):  # it waits no more, or is no draft
                 found.add(canonical.decode(Manifest, read_all(self.notes, stat.key), what=stat.key).id)
         return frozenset(found)
 
@@ -385,10 +422,12 @@ class Vault:
 
     def seal(self, system: str, identifier: str) -> None:
         data = self.stored_manifest(system, identifier)
-        text = f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
+        self._put_once(self.seal_key(system, identifier), self.seal_text(system, identifier, data).encode())
+
+    def seal_text(self, system: str, identifier: str, manifest: bytes) -> str:
         if self.encrypted:
-            text = hidden.seal_text(self, system, identifier, data)
-        self._put_once(self.seal_key(system, identifier), text.encode())
+            return hidden.seal_text(self, system, identifier, manifest)
+        return f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n"
 
     def is_sealed(self, system: str, identifier: str) -> bool:
         return self.store.stat(self.seal_key(system, identifier)) is not None
@@ -397,32 +436,15 @@ class Vault:
         """False where the manifest is another one than that which was sealed. One without a seal is not broken: its
         writer was stopped right before."""
         try:
-            line = read_all(self.store, self.seal_key(system, identifier))
+            line = read_all(self.store, self.seal_key(system, identifier), SMALL)
         except NotFound:
             return True
         return line.split()[:1] == [self.link(system, identifier).sha256.encode()]
 
-    # ── proofs
+    # ── proofs; see `proving`
 
     def remember(self, system: str, identifier: str, proof: Proof) -> None:
-        key = layout.proof_key(system, identifier, proof.kind, backup_id(parse_timestamp(proof.at)))
-        if self.encrypted:
-            digest = private.put(self, key, canonical.encode(proof))
-            proof = replace(proof, findings=(), counted={}, details_sha256=digest)
-        self.store.put(key, canonical.encode(proof), overwrite=True)
+        proving.remember(self, system, identifier, proof)
 
     def proofs(self, system: str, identifier: str) -> tuple[Proof, ...]:
-        """What was proven about this backup, oldest first. Proofs of another manifest do not count. Without the key,
-        what was found is not known, only whether all was well."""
-        digest = self.link(system, identifier).sha256
-        keys = [stat.key for stat in self.store.list(layout.proofs_prefix(system, identifier))]
-        found = [self._proof(key, key + AGE in keys) for key in keys if not key.endswith(AGE)]
-        return tuple(sorted((p for p in found if p.manifest_sha256 == digest), key=lambda proof: proof.at))
-
-    def _proof(self, key: str, has_more: bool) -> Proof:
-        told = canonical.decode(Proof, read_all(self.store, key), what=key)
-        data = private.get(self, key) if has_more else None
-        try:
-            return told if data is None else canonical.decode(Proof, data, what=key + AGE)
-        except Damaged:
-            return told  # the plain part is what counts; the rest is for people
+        return proving.proofs(self, system, identifier)

@@ -111,7 +111,7 @@ def test_a_manifest_that_was_deleted_or_edited_is_missed_by_status(shop: Folder)
     written = manifest.read_bytes()
     manifest.chmod(0o644)
     manifest.write_bytes(written.replace(b'"rows":3', b'"rows":4'))
-    assert "seal-broken" in codes(shop, "status")
+    assert "damaged" in codes(shop, "status")
     manifest.write_bytes(written)
     assert shop.good("status", "--json").data["protected"]
     manifest.unlink()

@@ -352,7 +352,7 @@ def test_readers_pass_over_what_is_new_and_refuse_what_they_would_misread(tmp_pa
     path = tmp_path / "vault" / layout.manifest_key("shop", identifier)
     plain = json.loads(path.read_bytes())
     rewrite(path, canonical.encode({**plain, "colour": "blue"}))
-    assert vault.manifest("shop", identifier) == made
+    assert vault.claimed("shop", identifier) == made
     assert "manifest-newer" in {finding.code for finding in verify(vault, "shop", identifier).findings}
     broken = [{**plain, "format": 2}, {**plain, "tables": "none"}, {**plain, "scope": "half"}]
     broken += [
@@ -361,7 +361,7 @@ def test_readers_pass_over_what_is_new_and_refuse_what_they_would_misread(tmp_pa
     for other in broken:
         rewrite(path, canonical.encode(other))
         with pytest.raises(Damaged):
-            vault.manifest("shop", identifier)
+            vault.claimed("shop", identifier)
         assert "manifest-unreadable" in {f.code for f in verify(vault, "shop", identifier, quick=True).errors}
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from backup_pipeline.backup import Order, back_up
 from backup_pipeline.checks.verify import verify, verify_all
+from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.ids import parse_timestamp
@@ -93,7 +94,9 @@ def test_another_spelling_of_the_same_data_is_found(vault: Vault, change: Callab
     path = path_of(vault, layout.manifest_key("shop", identifier))
     assert data != path.read_bytes()
     rewrite(path, data)
-    assert vault.manifest("shop", identifier) == before
+    assert vault.claimed("shop", identifier) == before
+    with pytest.raises(Damaged, match="altered since it was sealed"):
+        vault.manifest("shop", identifier)
     assert "manifest-not-canonical" in codes(verify(vault, "shop", identifier, quick=True))
 
 

@@ -1,0 +1,47 @@
+"""Which backup this host wrote last into a vault, so that a vault that was set back is noticed.
+
+Who writes to a store can delete the newest backup and set newest.json back, or put the whole vault back to an older state:
+what is there is then whole, and nothing in it misses anything. This host does. It speaks of what it wrote itself: of
+several hosts each remembers its own.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_pipeline.errors import Damaged
+from backup_pipeline.model import canonical
+from backup_pipeline.model.keeping import Newest
+from backup_pipeline.model.manifest import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    #: Of one vault, in the state folder.
+    folder: Path
+
+    def newest(self, system: str) -> Link | None:
+        """None where this host never wrote one, and where its note cannot be read."""
+        path = self._path(system)
+        try:
+            found = canonical.decode(Newest, path.read_bytes(), what=str(path))
+        except (OSError, Damaged):
+            return None
+        return Link(found.id, found.manifest_sha256)
+
+    def keep(self, system: str, link: Link | None) -> None:
+        """A backup that was made does not fail for this; `doctor` tells of a state folder that cannot be written."""
+        path = self._path(system)
+        with suppress(OSError):
+            if link is None:
+                path.unlink(missing_ok=True)
+                return
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made = path.with_suffix(".new")
+            made.write_bytes(canonical.encode(Newest(link.id, link.sha256)))
+            made.replace(path)
+
+    def _path(self, system: str) -> Path:
+        return self.folder / f"{system}.json"
