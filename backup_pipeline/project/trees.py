@@ -130,6 +130,8 @@ def tree_order(project: Project, system: str, name: str, *, full: bool = False) 
         asked=Patterns() if empty else asked_of(settings.include, settings.paths),
         refs=settings.refs,
         digests=frozenset(name for one in settings.refs.values() for name in one.says if name in DIGESTS),
+        # A bucket says by the ETag what changed, and asks money for each read.
+        night=project.clock().date() if settings.path is not None else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from backup_pipeline.config.trees import ReferenceSettings
@@ -31,6 +32,8 @@ class TreeOrder:
     refs: Mapping[str, ReferenceSettings] = field(default_factory=dict)
     #: By which digests these rows know them, beside SHA-256.
     digests: frozenset[str] = frozenset()
+    #: Whose turn it is to be read again although nothing changed (`witnesses`). None: no file's.
+    night: date | None = None
 
     def has_noted(self, line: Mapping[str, Any]) -> bool:
         """Whether a line of the last listing holds all that is asked of a content today."""

@@ -55,7 +55,8 @@ _ALL = (
         "error",
         "file-silently-changed",
         "… files have another content than before although size and times say that nothing was changed: …",
-        "either somebody restores times on purpose, or the disk loses bits: compare with an older backup",
+        "a program writes through a memory map or sets times back, or the disk loses bits: compare with an older"
+        " backup, and read everything again with `backup SYSTEM --full`",
     ),
     _kind(
         "error",

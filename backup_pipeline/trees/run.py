@@ -1,7 +1,6 @@
 """A whole tree into the vault: both listings side by side, what is new read in threads, the new listing written in order.
 
-Memory does not grow with the tree: the listings stream by, so many files are under way at a time, and where the contents
-lie is known compactly (`contents`).
+Memory does not grow with the tree: the listings stream by, and `contents` knows compactly where the contents lie.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from backup_pipeline.trees.packing import Packing
 from backup_pipeline.trees.previous import Known, Previous, side_by_side
 from backup_pipeline.trees.reading import Content, Gone, Missed, Outcome, Reader
 from backup_pipeline.trees.report import Report
+from backup_pipeline.trees.witnesses import Witnesses, is_mapped
 from backup_pipeline.vault.blocks import image_objects
 from backup_pipeline.vault.journal import TreeNote
 from backup_pipeline.vault.objects import ObjectWriter
@@ -114,6 +114,7 @@ class _Run:
         self.order = order
         self.previous = previous
         self.full = full
+        self.witnesses = Witnesses(order.night, previous.tree)
         self.report = Report(order.name)
         self.packing = Packing(order.name, writer, previous, note)
         self._listener = listener
@@ -201,7 +202,8 @@ class _Run:
         self._pending.append(item)
 
     def _is_known(self, found: Found, known: Known) -> bool:
-        return self.order.has_noted(known.data) and self.previous.recognises(found, known)
+        recognised = self.order.has_noted(known.data) and self.previous.recognises(found, known)
+        return recognised and not self.witnesses.wants(found)
 
     def _read_later(self, item: _Item) -> None:
         size = item.found.size
@@ -368,11 +370,11 @@ class _Run:
         return spot, True
 
     def _compare(self, item: _Item, content: Content) -> None:
-        """When everything is read again: what has another content although nothing says so."""
+        """Of what was read again: what has another content although nothing says so."""
         known = item.known
         if (
-            self.full
-            and known is not None
+            known is not None
+            and not is_mapped(content.found.path)
             and not content.torn
             and not content.locked
             and known.data.get("sha256") != content.sha256

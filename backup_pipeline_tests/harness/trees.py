@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from backup_pipeline.model.files import FileEntry, read_lines
@@ -51,8 +51,10 @@ class TreeBench:
         listener: Listener = silent,
         noted: Callable[[TreeNote], None] | None = None,
         may_be_empty: bool = False,
+        night: date | None = None,
     ) -> StoredTree:
-        order = TreeOrder("media", source or LocalSource(self.root), full, rehash_after, media, may_be_empty)
+        chosen = source or LocalSource(self.root)
+        order = TreeOrder("media", chosen, full, rehash_after, media, may_be_empty, night=night)
         stored = store_tree(
             self.writer,
             order,

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.sources.files.base import Found, Trouble
 from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.trees import StoredTree, reading
 from backup_pipeline.trees.contents import Contents
 from backup_pipeline.trees.links_sqlite import LinkNames
+from backup_pipeline.trees.witnesses import MOST_FILES, NIGHTS, Witnesses
 from backup_pipeline.vault import packs
 from backup_pipeline.vault.journal import TreeNote
 from backup_pipeline_tests.harness.trees import TreeBench, on_disk
@@ -152,6 +156,46 @@ def test_bit_rot_is_told_by_a_full_run_and_only_by_it(
     assert codes(bench.back_up()) == []
     assert codes(bench.back_up(full=True)) == ["file-silently-changed"]
     assert bench.contents() == {"a": b"rotten"}
+
+
+def test_what_is_written_through_a_memory_map_is_found_though_its_times_stay(bench: TreeBench) -> None:
+    """The kernel sets the times of a mapped file when it first writes to a page, and not again while that is unsaved."""
+    night = date(2026, 1, 1)
+    files = {bench.put(name, b"-" * 8192): name for name in ("data.mdb", "mapped.bin")}
+    maps = []
+    for file in files:
+        with file.open("r+b") as opened:
+            maps.append(mmap.mmap(opened.fileno(), 0))
+        maps[-1][0:5] = b"first"
+    bench.back_up(night=night)
+    times = [file.stat().st_mtime_ns for file in files]
+    for mapped in maps:
+        mapped[0:5] = b"later"
+    assert [file.stat().st_mtime_ns for file in files] == times, "the kernel told: this test shows nothing"
+
+    assert codes(bench.back_up(night=night)) == []
+    assert bench.contents()["data.mdb"].startswith(b"later"), "known to be written through a map: no error"
+    assert codes(bench.back_up()) == [], "without a night no file has its turn"
+    told = [
+        code for days in range(NIGHTS) for code in codes(bench.back_up(night=night + timedelta(days=days)))
+    ]
+    assert told == ["file-silently-changed"], "in its night, and told once"
+    assert bench.contents()["mapped.bin"].startswith(b"later")
+
+
+def test_a_night_reads_a_few_files_of_a_large_tree_again_and_each_file_has_its_turn() -> None:
+    files = [Found(f"f{number}", "file", size=1000, state={"mtime": "1"}) for number in range(6400)]
+    tree = FileTree(
+        "media", "local", "/m", ObjectRef("0" * 64, 1, ".x", "0" * 64, 1), bytes=0, files=len(files)
+    )
+    seen: Counter[str] = Counter()
+    for day in range(200):
+        turn = Witnesses(date.fromordinal(700_000 + day), tree)
+        tonight = [found.path for found in files if turn.wants(found)]
+        assert len(tonight) < 3 * MOST_FILES
+        seen.update(tonight)
+    assert set(seen.values()) == {1}
+    assert len(seen) == len(files)
 
 
 def test_everything_is_read_again_when_the_last_time_is_long_ago(
