@@ -23,6 +23,7 @@ from backup_pipeline.restore.postgres import definers
 from backup_pipeline.restore.postgres.definers import Definers
 from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
+from backup_pipeline.restore.postgres.post_data import qualified
 from backup_pipeline.restore.postgres.runner import Runner, combined
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.postgres.terms import Terms, code_of
@@ -68,6 +69,7 @@ def prepare(
         section.name: tuple(split(vault.content(section.object).decode("utf-8", "surrogateescape")))
         for section in manifest.ddl
     }
+    terms = replace(terms, partial=bool(_undefined(manifest, schema, sections)))
     refused = list(_holes(vault, manifest))
     exists = server.exists()
     with server.open() if exists else server.maintenance() as connection:
@@ -116,6 +118,22 @@ def prepare(
     )
     reasons = {table.table: table.note for table in made.tables if table.action == "no rows here"}
     return Prepared(made, server, schema, sections, facts, terms, definer, reasons)
+
+
+def _undefined(
+    manifest: Manifest, schema: Schema, sections: Mapping[str, tuple[Statement, ...]]
+) -> frozenset[TableId]:
+    """Tables that were left out of the definitions as well: an older version did that where the login might not read them."""
+    left = {TableId(left.schema, left.name) for left in manifest.left_out}
+    left &= {table.id for table in schema.tables}
+    if not left:
+        return frozenset()
+    for statement in sections.get("pre-data", ()):
+        tokens = statement.tokens(10) if statement.text[:7].lower() == "create " else []
+        at = next((at for at, token in enumerate(tokens) if token.is_word("table")), 0)
+        if at:
+            left.discard(qualified(tokens, at + 1)[0])
+    return frozenset(left)
 
 
 _TEMPLATE_SCHEMAS = frozenset({"public", "pg_catalog", "information_schema", "pg_toast"})

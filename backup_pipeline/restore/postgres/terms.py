@@ -39,6 +39,8 @@ class Terms:
     keep_going: bool = False
     #: The owners that the target lacks are made where something runs with their rights (`definers`).
     make_owners: bool = True
+    #: The backup lacks the definitions of tables that others may refer to: what does is left out and listed.
+    partial: bool = False
 
     def leave_out(self, statement: Statement) -> str:
         """The name of the field for which it is left out; nothing where it is not."""
@@ -49,14 +51,14 @@ class Terms:
 
     @property
     def forgiving(self) -> bool:
-        return self.keep_going or not self.code
+        return self.keep_going or self.partial or not self.code
 
     def forgives(self, sqlstate: str | None) -> bool:
         """Whether a statement that failed so is left out and listed."""
         state = sqlstate or "08"
         if self.keep_going:
             return not state.startswith(_NOT_OF_THE_STATEMENT)
-        return not self.code and state in _DEPENDS
+        return (self.partial or not self.code) and state in _DEPENDS
 
     def reason(self, said: str) -> str:
         return said if self.code else f"{said} (--no-code)"

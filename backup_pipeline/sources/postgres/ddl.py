@@ -15,7 +15,7 @@ from pathlib import Path
 
 from backup_pipeline.embedded import Program
 from backup_pipeline.errors import PermissionMissing, SourceError, SourceUnavailable, ToolMissing
-from backup_pipeline.model.schema import SchemaObject
+from backup_pipeline.model.schema import SchemaObject, TableId
 from backup_pipeline.sources.postgres import connect
 
 Sections = tuple[tuple[str, str, bytes], ...]
@@ -77,6 +77,34 @@ def with_rights_of_public(
     )
     more = f"SET client_encoding = 'UTF8';\n{lost}".encode() if lost else b""
     return tuple((name, made, text + more if name == "post-data" else text) for name, made, text in sections)
+
+
+def with_tables(
+    sections: Sections, definitions: tuple[str, str], tables: Sequence[TableId], encoding: str
+) -> Sections:
+    """Puts in tables that pg_dump had to leave out (`reflection.of_tables`): before the first statement that speaks of one of
+    them, and what belongs to them at the end."""
+    names = "|".join(rf"{_spelled(table.schema)}\.{_spelled(table.name)}" for table in tables)
+    speaks = re.compile(rf'(?<![\w."$])(?:{names})(?![\w"$])'.encode())
+    first, last = (
+        f"\nSET client_encoding = 'UTF8';\n{text}\nSET client_encoding = '{encoding}';\n".encode()
+        for text in definitions
+    )
+
+    def put(name: str, text: bytes) -> bytes:
+        found = speaks.search(text) if name == "pre-data" else None
+        at = text.rfind(b"\n--\n-- Name: ", 0, found.start()) if found else -1
+        if at >= 0:
+            return text[:at] + first + text[at:]
+        return text + (first if name == "pre-data" else last)
+
+    return tuple((name, made, put(name, text)) for name, made, text in sections)
+
+
+def _spelled(name: str) -> str:
+    """Quoted only where it must be."""
+    quotes = '"?' if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"'
+    return quotes + re.escape(name.replace('"', '""')) + quotes
 
 
 def made_by(program: Program) -> str:

@@ -7,6 +7,7 @@ possible with the rows there: keys, indexes, references, views, triggers, polici
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import psycopg2.extensions
 
@@ -49,6 +50,39 @@ def sections(schema: Schema) -> tuple[tuple[str, str, bytes], ...]:
         ("pre-data", MADE_BY, _text(_before(schema))),
         ("post-data", MADE_BY, _text(_after(schema))),
     )
+
+
+def of_tables(schema: Schema, tables: Iterable[TableId]) -> tuple[str, str]:
+    """Some tables, as the catalog shows them to a login that may not read them: what others may refer to (they themselves with
+    their keys), and what belongs to them."""
+    wanted = frozenset(tables)
+    part = replace(
+        schema,
+        tables=tuple(table for table in schema.tables if table.id in wanted),
+        sequences=tuple(sequence for sequence in schema.sequences if sequence.owned_by in wanted),
+        objects=tuple(item for item in schema.objects if item.table in wanted and item.kind != "function"),
+    )
+    # Sequences that feed a default are pg_dump's, and may come later: so do the defaults, and the checks with them.
+    bare = tuple(
+        replace(table, checks=(), columns=tuple(replace(column, default=None) for column in table.columns))
+        for table in part.tables
+    )
+    own = tuple(sequence for sequence in part.sequences if _is_identity(sequence, part))
+    before = [*_before(replace(part, tables=bare, sequences=own, objects=())), *_keys(part.tables)]
+    keyless = tuple(replace(table, primary_key=None, uniques=()) for table in part.tables)
+    after = [*_completed(part), *_after(replace(part, tables=keyless)), *_owned(part)]
+    return "\n\n".join(before), "\n\n".join(after)
+
+
+def _completed(schema: Schema) -> Iterator[str]:
+    for table in schema.tables:
+        alter = f"ALTER TABLE {_id(table.id)}"
+        for column in table.columns:
+            if column.default and not column.generated:
+                yield f"{alter} ALTER COLUMN {quote(column.name)} SET DEFAULT {column.default};"
+        for check in table.checks:
+            if check.expression.startswith("CHECK"):
+                yield f"{alter} ADD CONSTRAINT {quote(check.name)} {check.expression};"
 
 
 def finding(schema: Schema, major: int) -> Finding:
@@ -97,11 +131,8 @@ def _before(schema: Schema) -> Iterator[str]:
     for kind in _BEFORE:
         if kind != "function":
             yield from (item.definition for item in by_kind.get(kind, ()))
-    owned_by_identity = {
-        (table.id, column.name) for table in schema.tables for column in table.columns if column.identity
-    }
     for sequence in schema.sequences:
-        if (sequence.owned_by, sequence.owned_by_column) not in owned_by_identity:
+        if not _is_identity(sequence, schema):
             yield _sequence(sequence)
     # Tables' defaults and checks may call functions; those that speak of a table's own type come after it. (Bodies are
     # not checked here, so they do not matter.)
@@ -110,8 +141,19 @@ def _before(schema: Schema) -> Iterator[str]:
     for table in _parents_first(schema.tables):
         yield _table(table, schema)
     yield from (item.definition for item in functions if item.table and schema.table(item.table))
+    yield from _owned(schema)
+
+
+def _is_identity(sequence: Sequence, schema: Schema) -> bool:
+    table = schema.table(sequence.owned_by) if sequence.owned_by else None
+    return table is not None and any(
+        column.identity for column in table.columns if column.name == sequence.owned_by_column
+    )
+
+
+def _owned(schema: Schema) -> Iterator[str]:
     for sequence in schema.sequences:
-        if sequence.owned_by and (sequence.owned_by, sequence.owned_by_column) not in owned_by_identity:
+        if sequence.owned_by and not _is_identity(sequence, schema):
             column = quote(sequence.owned_by_column or "")
             yield f"ALTER SEQUENCE {_id(sequence.id)} OWNED BY {_id(sequence.owned_by)}.{column};"
 
@@ -200,9 +242,7 @@ def _after(schema: Schema) -> Iterator[str]:
     tables = [table for table in schema.tables if table.kind != "foreign"]
     # Partitions before their roots: a root that gets a key or an index adopts those that its partitions have.
     for table in reversed(_parents_first(tables)):
-        for key in (table.primary_key, *table.uniques):
-            if key:
-                yield f"ALTER TABLE {_id(table.id)} ADD CONSTRAINT {quote(key.name)} {key.definition};"
+        yield from _keys([table])
         for check in table.checks:
             if not check.expression.startswith("CHECK"):
                 yield f"ALTER TABLE {_id(table.id)} ADD CONSTRAINT {quote(check.name)} {check.expression};"
@@ -226,6 +266,13 @@ def _after(schema: Schema) -> Iterator[str]:
         yield from _comments(table)
         if table.owner:
             yield f"ALTER TABLE {_id(table.id)} OWNER TO {quote(table.owner)};"
+
+
+def _keys(tables: Iterable[Table]) -> Iterator[str]:
+    for table in tables:
+        for key in (table.primary_key, *table.uniques):
+            if key:
+                yield f"ALTER TABLE {_id(table.id)} ADD CONSTRAINT {quote(key.name)} {key.definition};"
 
 
 def _plain(identifier: TableId, definition: str) -> str:

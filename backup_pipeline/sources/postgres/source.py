@@ -182,6 +182,9 @@ class PostgresSnapshot:
             without=[connect.quoted(self._connection, c.id.schema, c.id.name) for c in self._unreadable],
             server_version=self._connection.server_version,
         )
+        if missing := [candidate.id for candidate in self._unreadable]:
+            texts = reflection.of_tables(self.schema, missing)
+            sections = ddl.with_tables(sections, texts, missing, self._moment.encoding)
         return ddl.with_rights_of_public(sections, self.schema.objects, self._renamed_public)
 
     @cached_property
@@ -264,8 +267,8 @@ class PostgresSnapshot:
             yield Finding(
                 "warning",
                 "ddl-incomplete",
-                f"the definitions of {len(self._unreadable)} tables that the login may not read are not in this backup",
-                remedy="GRANT SELECT on them; their rows stay out as long as `exclude` names them",
+                f"the definitions of {len(self._unreadable)} tables that the login may not read are put together from the catalog",
+                remedy="GRANT SELECT on them, so that pg_dump can describe them; their rows stay out as long as `exclude` names them",
                 examples=tuple(str(candidate.id) for candidate in self._unreadable[:20]),
             )
         if self._pg_dump is None:
