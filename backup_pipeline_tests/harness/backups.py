@@ -54,12 +54,12 @@ def backed_up(url: str, folder: Path, *, selection: Selection | None = None) -> 
 
 
 def run_sql(url: str, script: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
         connection.execute(script.encode())
 
 
 def ask(url: str, query: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
         return connection.execute(query.encode()).fetchall()
 
 
@@ -76,7 +76,13 @@ def torture(pg_major_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPath
 def schema_of(server: EmbeddedPostgres, url: str) -> str:
     """`pg_dump --schema-only`, without the lines that are random."""
     argv = [str(server.bin_dir / "pg_dump"), "--schema-only", f"--dbname={url}"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "LC_ALL": "C", "PGCLIENTENCODING": "UTF8"},
+    )
     return re.sub(r"(?m)^\\(un)?restrict .*$", "", done.stdout)
 
 

@@ -120,7 +120,8 @@ def _name(tokens: Sequence[Token], at: int) -> str:
     """Quoted, as one text: names may hold dots."""
     parts = [token for token in tokens[at : at + 3] if token.is_name or token.text == "."]
     return "".join(
-        "." if t.text == "." and not t.is_name else sql.Identifier(t.text).as_string() for t in parts
+        "." if token.text == "." and not token.is_name else '"' + token.text.replace('"', '""') + '"'
+        for token in parts
     )
 
 
