@@ -138,7 +138,10 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
         remedy = "let one host write to it, or use a store that can: a folder, OpenSSH's or ProFTPD's server, a bucket of AWS or R2"
         yield Finding("info", "creates-not-conditional", message, remedy=remedy)
     # What is peculiar to one kind of store is known to that store: a key that others can read, a token that ends.
-    yield from getattr(store, "advice", tuple)()
+    try:
+        yield from store.advice()
+    except BackupError as error:
+        yield Finding("error", "vault-unreachable", error.message, remedy=error.remedy)
     yield from found
 
 

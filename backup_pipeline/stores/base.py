@@ -14,6 +14,7 @@ and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them 
   million objects must not be walked to see which systems it holds.
 - `delete` of a key that is not there is not an error.
 - Errors: NotFound, AlreadyExists, StoreUnavailable (worth another try), VaultError (not worth one).
+- `advice` leaves no key behind.
 - A store can be pickled and used in another process.
 """
 
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from backup_pipeline.errors import Damaged, VaultError
+from backup_pipeline.model.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,10 @@ class Store(Protocol):
         """`folders("shop/")` yields "2026-11-21T02-00-00-123Z" if there is a key below it."""
 
     def delete(self, key: str) -> None: ...
+
+    def advice(self) -> Iterator[Finding]:
+        """For the doctor: what this kind of place refuses, or lets slip, only when it matters. The settings of the store are
+        tried by writing with them; a probe that cannot be taken away is below `tmp/`, small, and used again."""
 
     def sweep(self) -> int:
         """Remove what killed writers left half-written; says how many. Never what a living one is writing."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores.base import Features, Stat, Store
 
 T = TypeVar("T")
@@ -157,6 +158,9 @@ class RetryingStore:
 
     def delete(self, key: str) -> None:
         self.patience.again(lambda: self.store.delete(key))
+
+    def advice(self) -> Iterator[Finding]:
+        return iter(self.patience.again(lambda: tuple(self.store.advice())))
 
     def sweep(self) -> int:
         return self.patience.again(self.store.sweep)

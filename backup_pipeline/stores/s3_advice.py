@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from backup_pipeline.accounts.aws import Failure, failures
-from backup_pipeline.errors import BackupError, NotAllowed, VaultError
+from backup_pipeline.accounts.aws import Failure, failures, is_aws
+from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.stores import s3_locking
+from backup_pipeline.stores.s3_content import base64
 
 if TYPE_CHECKING:
     from backup_pipeline.stores.s3 import S3Store
 
 KEY = "tmp/doctor"
+LOCKED = "tmp/doctor-locked"
+PROBE = b"probe"
+#: Long enough for clocks that differ, and soon over.
+LOCKED_FOR = timedelta(hours=1)
+Failed = Callable[[str], Callable[[Failure], Exception]]
+
 #: Setting → the parameters of a request that it stands behind. They are what a server that does not know them refuses.
 _BEHIND = {
     "object_lock_days": ("ObjectLockMode", "ObjectLockRetainUntilDate"),
@@ -31,32 +42,55 @@ def remedy_for(attributes: dict[str, Any]) -> str:
     return f"the server may not take {settings} of this store: leave it out, or let `backup-pipeline bucket setup` say what is missing"
 
 
-def advice(
-    store: S3Store, attributes: dict[str, Any], failed: Callable[[str], Callable[[Failure], Exception]]
-) -> Iterator[Finding]:
+def advice(store: S3Store, attributes: dict[str, Any], failed: Failed) -> Iterator[Finding]:
     """`attributes`: what the store sends with every object."""
     if store.options.object_lock_days:
-        # Nothing that is locked is written: it could not be taken away again.
         try:
-            with failures(failed("cannot ask for the object lock")):
-                answer = store.client.get_object_lock_configuration(Bucket=store.bucket)
-            if not answer.get(
-                "ObjectLockConfiguration"
-            ):  # it listed the bucket: it does not know the question
-                raise VaultError("the server does not know object locks")
-        except NotAllowed as error:
-            message = f"whether the bucket takes `object_lock_days:` is not known: {error.message}"
-            remedy = "`backup-pipeline bucket setup`, with credentials that may look, says it"
-            yield Finding("warning", "setting-not-tried", message, remedy=remedy)
+            _lock_a_probe(store, attributes, failed)
         except BackupError as error:
             yield _refused("object_lock_days", error)
     if store.options.storage_class:
         more = {**attributes, "StorageClass": store.options.storage_class}
         try:
             with failures(failed("cannot write a probe")):
-                store.client.put_object(Bucket=store.bucket, Key=store.prefix + KEY, Body=b"probe", **more)
+                store.client.put_object(Bucket=store.bucket, Key=store.prefix + KEY, Body=PROBE, **more)
         except BackupError as error:
             yield _refused("storage_class", error)
+
+
+def _lock_a_probe(store: S3Store, attributes: dict[str, Any], failed: Failed) -> None:
+    """Nothing can take it away before its hour is over. So one that is locked still is proof enough, and those of
+    earlier looks are taken away when they can be: a bucket holds one or two, of five bytes each."""
+    now, mode = datetime.now(UTC), store.options.object_lock_mode
+    head = store.head(LOCKED) or {}
+    until = head.get("ObjectLockRetainUntilDate")
+    if until is not None and until > now + timedelta(minutes=1) and head.get("ObjectLockMode") == mode:
+        return
+    _take_earlier_away(store, failed)
+    until = now + LOCKED_FOR
+    lock = {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": until}
+    md5 = base64(hashlib.md5(PROBE, usedforsecurity=False).digest())
+    with failures(failed("cannot write and lock a probe")):
+        store.client.put_object(
+            Bucket=store.bucket,
+            Key=store.prefix + LOCKED,
+            Body=PROBE,
+            ContentMD5=md5,
+            **attributes,
+            **lock,
+        )
+    if not is_aws(store.client):  # AWS refuses what it does not lock
+        s3_locking.demand_lock(store, LOCKED, until)
+
+
+def _take_earlier_away(store: S3Store, failed: Failed) -> None:
+    """Without the right to, the bucket's lifecycle does it (`old_versions_days`)."""
+    key = store.prefix + LOCKED
+    with suppress(BackupError), failures(failed("cannot look for earlier probes")):
+        page = store.client.list_object_versions(Bucket=store.bucket, Prefix=key)
+        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            if one["Key"] == key:
+                store.client.delete_object(Bucket=store.bucket, Key=key, VersionId=one["VersionId"])
 
 
 def _refused(setting: str, error: BackupError) -> Finding:

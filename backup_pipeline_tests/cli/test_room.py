@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.listening import Hook
+from backup_pipeline_tests.harness.other_servers import behind, swift
 from backup_pipeline_tests.harness.sftp_server import SftpServer
 from backup_pipeline_tests.harness.stores import S3Server
 
@@ -176,6 +178,51 @@ def test_settings_that_a_bucket_refuses_are_found_before_the_backup(
     ended = app.run("backup", "app")
     assert ended.code == 5
     assert "may not take `object_lock_days:`" in ended.stderr
+
+
+def test_a_lock_is_tried_with_the_very_settings_in_the_vault_and_in_each_copy(
+    app: Folder, ministack_server: S3Server
+) -> None:
+    """The doctor called the vault good; the locks were not there, or the first backup was refused."""
+    keys = "access_key_id: K, secret_access_key: S, region: us-east-1, object_lock_days: 3"
+
+    def bucket(endpoint: str) -> tuple[str, str]:
+        name = ministack_server.make_bucket(ObjectLockEnabledForBucket=True)
+        return name, f"{{url: 's3://{name}/p', endpoint: '{endpoint}', {keys}}}"
+
+    def versions(name: str) -> list[Any]:
+        page = ministack_server.client.list_object_versions(Bucket=name, Prefix="p/tmp/doctor-locked")
+        return [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+
+    name, vault = bucket(ministack_server.endpoint)
+    copied, copy = bucket(ministack_server.endpoint)
+    configure(app, vault, copy)
+    for _ in range(2):  # the second look needs no second probe
+        app.good("doctor")
+        assert (len(versions(name)), len(versions(copied))) == (1, 1)
+    named = {"Bucket": name, "Key": "p/tmp/doctor-locked"}
+    held = ministack_server.client.get_object_retention(**named)["Retention"]
+    assert held["RetainUntilDate"] < datetime.now(UTC) + timedelta(hours=2), "it can be taken away soon"
+    # One whose lock is over is taken away by the next look.
+    ministack_server.client.delete_object(
+        **named, VersionId=versions(name)[0]["VersionId"], BypassGovernanceRetention=True
+    )
+    over = ministack_server.client.put_object(**named, Body=b"of an earlier look")["VersionId"]
+    app.good("doctor")
+    assert [one["VersionId"] == over for one in versions(name)] == [False]
+    # A server that takes the lock and keeps none.
+    with behind(ministack_server, swift) as filtered:
+        other, lying = bucket(filtered.server.endpoint)
+        configure(app, lying)
+        assert app.run("doctor").code == 14
+        assert "locks nothing" in told(app)["setting-refused"]["message"]
+        configure(app, "./vault", lying)
+        assert app.run("doctor").code == 14
+        assert (
+            "copy c0: the bucket does not take `object_lock_days:`"
+            in told(app)["copy-not-writable"]["message"]
+        )
+        assert not [one for one in versions(other) if "doctor" not in one["Key"]]
 
 
 @root_only

@@ -198,6 +198,10 @@ class StoreContract:
         store.put("k", b"again")
         assert read_all(store, "k") == b"again"
 
+    def test_advice_finds_nothing_wrong_with_it_and_leaves_nothing_behind(self, store: Store) -> None:
+        assert [finding.message for finding in store.advice() if finding.severity == "error"] == []
+        assert list(store.list()) == []
+
     @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/./b", "a\\b", "a\0b"])
     def test_no_key_points_out_of_the_store(self, store: Store, key: str) -> None:
         with pytest.raises(VaultError):

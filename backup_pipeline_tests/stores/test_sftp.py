@@ -237,10 +237,10 @@ def test_the_doctor_hears_of_a_key_that_others_can_read(openssh: SftpServer, tmp
     shutil.copy(openssh.key_file, key)
     store = open_store(openssh.options(openssh.fresh(), tmp_path / "staging", key_file=key))
     key.chmod(0o600)
-    codes = [finding.code for finding in store.advice()]  # type: ignore[attr-defined]
+    codes = [finding.code for finding in store.advice()]
     assert "key-file-open" not in codes
     key.chmod(0o640)
-    codes = [finding.code for finding in store.advice()]  # type: ignore[attr-defined]
+    codes = [finding.code for finding in store.advice()]
     assert "key-file-open" in codes
 
 
