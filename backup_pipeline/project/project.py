@@ -177,6 +177,8 @@ class Project:
     ) -> Order:
         chosen = self.system(system)
         self.expect_the_vault(system)
+        with suppress(VaultError):  # `doctor` tells of a state folder that cannot be written
+            self.settings.state_for()
         selection = chosen.selection
         named = trees.choose(self, system, only)
         if only:
