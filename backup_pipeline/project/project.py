@@ -21,6 +21,7 @@ from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultErro
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.waiting import takes_time
 from backup_pipeline.overview import Broken, Listed, SystemStatus
 from backup_pipeline.project import diagnosing, expected, files, health, migrating, stores, trees
 from backup_pipeline.project.diagnosing import diagnosed
@@ -125,6 +126,7 @@ class Project:
 
     # ── backing up
 
+    @takes_time
     def backup(
         self,
         system: str,
@@ -143,6 +145,7 @@ class Project:
         judged(health.judge(self, manifest))
         return manifest
 
+    @takes_time
     def export(
         self,
         system: str,
@@ -169,6 +172,7 @@ class Project:
         self._remember_tables(system, draft)
         return draft
 
+    @takes_time
     def commit(self, system: str, *, token: str) -> Manifest:
         return commit(self.vault, system, token=token, clock=self.clock)
 
@@ -270,6 +274,7 @@ class Project:
 
     # ── proving
 
+    @takes_time
     @diagnosed
     def verify(
         self,
@@ -302,6 +307,7 @@ class Project:
         unkept_one = self._remember(system, chosen, kind, report)
         return health.accepted(self, system, replace(report, findings=(*report.findings, *unkept_one)))
 
+    @takes_time
     @diagnosed
     def drill(
         self,
@@ -371,6 +377,7 @@ class Project:
         )
         return replace(plan, refused=diagnosing.exact_findings(self, system, plan.refused))
 
+    @takes_time
     @diagnosed
     def restore(
         self,
