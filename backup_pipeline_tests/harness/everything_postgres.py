@@ -79,7 +79,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "statistics of expressions": (14, "CREATE STATISTICS k_expression ON (a + b), a FROM k_stats;"),
     "subscription": (
         13,
-        "CREATE SUBSCRIPTION k_subscription CONNECTION 'host=localhost dbname=none' PUBLICATION p WITH (connect = false, enabled = false);",
+        "CREATE SUBSCRIPTION k_subscription CONNECTION 'host=localhost dbname=none' PUBLICATION p WITH (connect = false, enabled = false, slot_name = NONE);",
     ),
     "publications": (13, "CREATE PUBLICATION k_everything FOR ALL TABLES WITH (publish = 'insert, delete');"),
     "publication of a schema": (

@@ -46,6 +46,8 @@ TESTS = (
     "restore/test_postgres_round_trip.py",
     "restore/test_postgres_failures.py",
     "restore/test_statements.py",
+    "restore/test_fidelity.py",
+    "restore/test_contrib.py",
     "drill/test_postgres_drill.py",
     "vault/test_recover.py",
     "checks/test_references.py",
