@@ -116,13 +116,14 @@ def restore(
     privileges: bool = True,
     code: bool = True,
     keep_going: bool = False,
+    roles: bool = False,
     config: Config = None,
 ) -> RestoreResult:
     """Bring a backup back into an empty or new database. `lacking` of the result is what could not be made: nothing
     unless `keep_going` is set or the target lacks a role."""
     from backup_pipeline.restore.postgres.terms import Terms
 
-    project, terms = load(config), Terms(owner, privileges, code, keep_going)
+    project, terms = load(config), Terms(owner, privileges, code, keep_going, roles=roles)
     if dry_run:
         return project.restore(system, id, to, create=create, dry_run=True, terms=terms)
     with _doing(project, "restore", system, id) as done:

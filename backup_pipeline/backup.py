@@ -213,11 +213,11 @@ def _export(
             )
         notes = journal.Journal(vault.notes, order.system, identifier, snapshot.state)
         try:
-            ddl, screened = screening.screened(snapshot.ddl(), snapshot.engine, encrypted=vault.encrypted)
-            schema = vault.writer.write_bytes(canonical.encode(snapshot.schema), ".json.zst", found.schema)
+            screened = screening.screened(snapshot.ddl(), snapshot.schema, encrypted=vault.encrypted)
+            schema = vault.writer.write_bytes(canonical.encode(screened.schema), ".json.zst", found.schema)
             sections = tuple(
                 DdlSection(name, vault.writer.write_bytes(text, ".sql.zst", found.ddl), made_by)
-                for name, made_by, text in ddl
+                for name, made_by, text in screened.sections
             )
             exported = snapshot.export(
                 vault.writer,
@@ -254,7 +254,7 @@ def _export(
                 *found.findings,
                 *_idle(order, snapshot),
                 *exported.findings,
-                *screened,
+                *screened.findings,
             ),
             tools={"backup_pipeline": __version__, **snapshot.tools},
         )

@@ -64,6 +64,7 @@ def verb(
     jobs: int | None,
     no_owner: bool,
     no_privileges: bool,
+    roles: bool,
     no_code: bool,
     keep_going: bool,
     remainder: str | None,
@@ -88,14 +89,14 @@ def verb(
 
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
-    terms = Terms(not no_owner, not no_privileges, not no_code, keep_going)
+    terms = Terms(not no_owner, not no_privileges, not no_code, keep_going, roles=roles)
     order = restoring_database.Order(url, create, jobs, terms, remainder) if url else None
     project = project_at(call, place)
     if before is not None:
         identifier = _before(project, system, before, identifier)
     if order is None and (remainder or terms != Terms()):
         raise UsageError(
-            "--no-owner, --no-privileges, --no-code, --keep-going and --remainder are about the database",
+            "--no-owner, --no-privileges, --roles, --no-code, --keep-going and --remainder are about the database",
             remedy="name it with --to URL, and the folder of the files with --files-to DIR",
         )
     with project.vault.presence.one_work():

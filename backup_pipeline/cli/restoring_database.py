@@ -45,6 +45,9 @@ def term_options() -> tuple[click.Option, ...]:
         click.Option(["--no-owner"], **flag, help="Everything belongs to the login that restores."),
         click.Option(["--no-privileges"], **flag, help="Leave out GRANTs and default privileges."),
         click.Option(
+            ["--roles"], **flag, help="Make the roles that the server lacks as they were, without passwords."
+        ),
+        click.Option(
             ["--no-code"],
             **flag,
             help="Leave out functions, triggers, rules, and what uses them: nothing that the source wrote runs.",

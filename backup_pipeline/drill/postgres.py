@@ -11,6 +11,7 @@ from backup_pipeline.drill import definitions
 from backup_pipeline.drill.definitions import Lenience
 from backup_pipeline.drill.postgres_rows import Compared, compare, open_session
 from backup_pipeline.drill.postgres_scratch import major_of, place, scratch_database
+from backup_pipeline.drill.postgres_surroundings import prove_surroundings
 from backup_pipeline.drill.postgres_writes import check_invariants, compare_sequences, prove_writes
 from backup_pipeline.drill.report import DrillReport
 from backup_pipeline.model.findings import Finding, Report
@@ -66,7 +67,7 @@ def drill(
                 listener=listener,
                 dry_run=False,
                 # A drill leaves nothing on a server that it was given.
-                terms=Terms(make_owners=False),
+                terms=Terms(make_owners=False, surroundings=False),
             )
             _prove(work, server, result, invariants)
             version, address = result.plan.target_version, where.server.address
@@ -96,6 +97,7 @@ def _prove(work: Drill, server: Server, result: RestoreResult, invariants: Mappi
     absent = _definitions(work, server, lenience)
     _rows(work, server)
     _writes(work, server, invariants, absent)
+    work.findings += prove_surroundings(server, work.schema, lenience)
 
 
 def _definitions(work: Drill, server: Server, lenience: Lenience) -> frozenset[TableId]:

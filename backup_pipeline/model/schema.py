@@ -145,6 +145,61 @@ class SchemaObject:
     table: TableId | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """ALTER DATABASE … SET, ALTER ROLE … [IN DATABASE …] SET."""
+
+    name: str
+    #: As the server keeps it: of a list of names, with its quotes.
+    value: str
+    #: Of a database: for this role only.
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A right on the database."""
+
+    privilege: str
+    #: An empty text is everybody.
+    role: str = ""
+    grantable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    role: str
+    admin: bool = False
+    #: PostgreSQL 16 and newer: a member may have the rights only when it asks for them (SET ROLE), or only without that.
+    inherits: bool = True
+    settable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Without a password."""
+
+    name: str
+    #: The words of CREATE ROLE that are not its defaults.
+    attributes: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    comment: str | None = None
+    member_of: tuple[Membership, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What a database has besides its objects."""
+
+    owner: str
+    comment: str | None = None
+    #: -1: as many as the server takes.
+    connection_limit: int = -1
+    #: Of everybody but the owner.
+    rights: tuple[Right, ...] = ()
+    settings: tuple[Setting, ...] = ()
+
+
 @dataclass(frozen=True)  # no slots: the index is made when it is first asked for
 class Schema:
     engine: str
@@ -155,6 +210,10 @@ class Schema:
     roles: tuple[str, ...] = ()
     #: encoding, collation, page_size, application_id … what the engine needs to make an equal database.
     settings: dict[str, str] = field(default_factory=dict)
+    #: None: of a backup from before this was kept, or of SQLite.
+    database: Database | None = None
+    #: What the `roles` are, and the roles that they are members of.
+    role_definitions: tuple[Role, ...] = ()
 
     def table(self, identifier: TableId) -> Table | None:
         return self._by_id.get(identifier)

@@ -8,11 +8,12 @@ the connection of a subscription. Roles have none there: pg_dump does not ask fo
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from backup_pipeline.errors import NotSupported, RestoreError
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import Engine
+from backup_pipeline.model.schema import Schema, Setting
 from backup_pipeline.restore.statements import Statement, Token, split
 
 #: (section, made by, SQL text), as `sources.base.Snapshot.ddl` gives them.
@@ -41,14 +42,24 @@ _IN_URL = re.compile(r"(\w[\w+.-]*://[^:/?#@\s]*):\S*@")
 _IN_QUERY = re.compile(r"(?i)([?&](?:ssl)?(?:password|oauth_client_secret)=)[^&\s]*")
 
 
-def screened(
-    sections: tuple[Section, ...], engine: Engine, *, encrypted: bool
-) -> tuple[tuple[Section, ...], tuple[Finding, ...]]:
+@dataclass(frozen=True, slots=True)
+class Screened:
     """What may be stored, and what is to be said of it."""
-    if engine.name != "postgres":
-        return sections, ()
+
+    sections: tuple[Section, ...]
+    schema: Schema
+    findings: tuple[Finding, ...] = ()
+
+
+def screened(sections: tuple[Section, ...], schema: Schema, *, encrypted: bool) -> Screened:
+    if schema.engine != "postgres":
+        return Screened(sections, schema)
     _refuse_commands(sections)
-    return (sections, ()) if encrypted else _without_passwords(sections)
+    if encrypted:
+        return Screened(sections, schema)
+    kept, named = _without_passwords(sections)
+    about, more = _without_secret_settings(schema)
+    return Screened(kept, about, tuple(_finding([*named, *more])))
 
 
 def _refuse_commands(sections: tuple[Section, ...]) -> None:
@@ -68,7 +79,7 @@ def _refuse_commands(sections: tuple[Section, ...]) -> None:
             ) from None
 
 
-def _without_passwords(sections: tuple[Section, ...]) -> tuple[tuple[Section, ...], tuple[Finding, ...]]:
+def _without_passwords(sections: tuple[Section, ...]) -> tuple[tuple[Section, ...], list[str]]:
     kept: list[Section] = []
     named: list[str] = []
     for name, made_by, raw in sections:
@@ -83,7 +94,26 @@ def _without_passwords(sections: tuple[Section, ...]) -> tuple[tuple[Section, ..
                     named.append(_named(statement))
                 position += len(said)
         kept.append((name, made_by, text.encode("utf-8", "surrogateescape")))
-    return tuple(kept), tuple(_finding(named))
+    return tuple(kept), named
+
+
+def _without_secret_settings(schema: Schema) -> tuple[Schema, list[str]]:
+    """`ALTER DATABASE shop SET app.jwt_secret = …`: left out as a whole, for a secret that everybody can read here is worse
+    than none. The server's own settings (`password_encryption`) have no dot, and are no secrets."""
+    named: list[str] = []
+
+    def kept(settings: Iterable[Setting], whose: str) -> tuple[Setting, ...]:
+        secret = {one.name for one in settings if "." in one.name and SECRET.search(one.name)}
+        named.extend(f"SETTING {name} OF {whose}" for name in sorted(secret))
+        return tuple(one for one in settings if one.name not in secret)
+
+    database = schema.database
+    if database is not None:
+        database = replace(database, settings=kept(database.settings, "THE DATABASE"))
+    roles = tuple(
+        replace(role, settings=kept(role.settings, f"ROLE {role.name}")) for role in schema.role_definitions
+    )
+    return replace(schema, database=database, role_definitions=roles), named
 
 
 def hidden(statement: Statement) -> str:
@@ -138,7 +168,7 @@ def _finding(named: list[str]) -> list[Finding]:
             "warning",
             "password-taken-out",
             f"the passwords of {len(named)} definitions are not in this backup, because its vault is not encrypted",
-            remedy="after a restore, set them again (ALTER USER MAPPING, ALTER SUBSCRIPTION, ALTER SERVER); or encrypt the vault",
+            remedy="after a restore, set them again (ALTER USER MAPPING, SUBSCRIPTION, SERVER, DATABASE … SET); or encrypt the vault",
             examples=tuple(named),
         )
     ]

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, Segment, TableEntry
 from backup_pipeline.model.postgres_session import row_text
-from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.model.schema import Database, Schema, TableId
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.quoting import fenced, here_document, identifier, literal, shown
 from backup_pipeline.vault.recover_files import NEEDS, Images, files_steps, variable
+from backup_pipeline.vault.surroundings import database_steps, role_statements
 
 T = TypeVar("T")
 
@@ -157,6 +158,7 @@ def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
             " a password and without the right to log in; set both later."
         )
         yield fenced("bash", f"run {here_document(_roles(schema))}")
+        yield from _roles_as_they_were(schema)
     yield "## 4. Definitions"
     yield "Schemas, types, functions, tables: everything that must be there before the rows."
     yield from _section(manifest, "pre-data", "")
@@ -182,6 +184,9 @@ def _postgres_finish(manifest: Manifest, schema: Schema) -> Iterator[str]:
     yield "## 7. Sequences, views, statistics"
     yield "Sequences go on where they were, so that the first new row gets a free number."
     yield fenced("bash", f"run {here_document(_finish(manifest, schema))}")
+    if schema.database is not None:
+        yield "What the database has besides: rights, settings, its comment and owner. It goes on after an error; read what it says."
+        yield fenced("bash", f"run -v ON_ERROR_STOP=0 {here_document(_surroundings(schema.database))}")
     unset = [name for one in manifest.findings if one.code == "password-taken-out" for name in one.examples]
     if unset:
         yield "The passwords of these are not in the backup, which is not encrypted. Set them again:"
@@ -227,6 +232,20 @@ def _roles(schema: Schema) -> str:
         if not role.startswith("pg_")
     ]
     return "".join(lines)
+
+
+def _roles_as_they_were(schema: Schema) -> Iterator[str]:
+    """Not among the commands: they may make superusers."""
+    statements = "".join(f"{text};\n" for text in role_statements(schema.role_definitions))
+    if statements:
+        yield "So they were, and what they are members of. Run what of this you want; the passwords are not in the backup."
+        yield fenced("sql", statements)
+
+
+def _surroundings(database: Database) -> str:
+    # psql puts the name of the database, in quotes, where `:"db"` stands.
+    steps = "".join(f"{step.sql};\n" for step in database_steps(database, ':"db"'))
+    return f"SELECT pg_catalog.current_database() AS db \\gset\n{steps}"
 
 
 def _section(manifest: Manifest, name: str, words: str) -> Iterator[str]:

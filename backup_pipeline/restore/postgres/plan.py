@@ -25,6 +25,7 @@ from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.post_data import qualified
 from backup_pipeline.restore.postgres.runner import Runner, combined
+from backup_pipeline.restore.postgres.surroundings import missing_roles, roles_foreseen
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.postgres.terms import Terms, code_of
 from backup_pipeline.restore.screening import passwords_to_set
@@ -85,6 +86,10 @@ def prepare(
         else:
             facts = replace(facts, schemas=_TEMPLATE_SCHEMAS, installed=frozenset({"plpgsql"}))
             refused += _cannot_make(server, connection, create)
+        findings += roles_foreseen(schema, facts, terms)
+        if terms.roles:
+            to_make = frozenset(missing_roles(schema, facts))
+            facts = replace(facts, roles=facts.roles | to_make, assumable=facts.assumable | to_make)
         definer = Definers.of(chain.from_iterable(sections.values()))
         findings += definers.foreseen(facts, definer, terms)
         runner = Runner(connection, definers.with_owners(facts, definer, terms), terms, definer)

@@ -19,7 +19,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener, Phase
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.restore.plan import RestoreResult
-from backup_pipeline.restore.postgres import definers, finish, post_data, rows, tables
+from backup_pipeline.restore.postgres import definers, finish, post_data, rows, surroundings, tables
 from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare, transactions
@@ -120,10 +120,11 @@ def restore(
         work.findings.append(_not_proven("the database does not exist, and a dry run makes none"))
     elif dry_run and not locks_fit(prepared.facts, prepared.sections):
         work.findings.append(_not_proven("its definitions do not fit into one transaction"))
-    elif prepared.plan.create:
-        _into_new(work)
     else:
-        _into_empty(work)
+        about = (prepared.server, prepared.schema, prepared.terms)
+        with surroundings.around(*about, created=prepared.plan.create, dry_run=dry_run) as left:
+            _into_new(work) if prepared.plan.create else _into_empty(work)
+        work.left += left
     work.seconds["total"] = time.monotonic() - begin
     return RestoreResult(
         plan=prepared.plan,
@@ -155,6 +156,7 @@ def _into_new(work: Work) -> None:
         # An interrupt between the server's work and our knowing of it must not leave a database behind.
         try:
             work.findings += create_database(server, settings, comment=mark)
+            surroundings.close(server, work.prepared.schema)
         except KeyboardInterrupt:
             drop_database(server)
             raise

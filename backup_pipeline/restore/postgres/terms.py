@@ -41,6 +41,10 @@ class Terms:
     make_owners: bool = True
     #: The backup lacks the definitions of tables that others may refer to: what does is left out and listed.
     partial: bool = False
+    #: Roles that the target lacks are made as they were, without passwords.
+    roles: bool = False
+    #: What the database had besides its objects is given to it: settings, rights, comment, owner.
+    surroundings: bool = True
 
     def leave_out(self, statement: Statement) -> str:
         """The name of the field for which it is left out; nothing where it is not."""

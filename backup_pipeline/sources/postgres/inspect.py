@@ -24,6 +24,7 @@ from backup_pipeline.model.schema import (
     TableKind,
 )
 from backup_pipeline.sources.postgres import catalog, connect
+from backup_pipeline.sources.postgres.database import read_database, read_roles, roles_named
 from backup_pipeline.sources.postgres.objects import read_objects
 
 _KINDS: Mapping[str, TableKind] = {"r": "table", "p": "partitioned", "f": "foreign"}
@@ -61,11 +62,14 @@ def inspect(connection: connect.Connection) -> Inspection:
         sequences = connect.rows(connection, catalog.SEQUENCES)
         objects, roles = read_objects(connection)
         settings = _settings(connection)
+        roles |= roles_named(connection)
+        roles |= {table[6] for table in relations if table[6]} | {row[17] for row in sequences}
+        database = read_database(connection, settings["database"])
+        role_definitions = read_roles(connection, roles)
     names = {row[0]: TableId(row[1], row[2]) for row in relations}
     tables = tuple(
         _table(row, names, columns[row[0]], constraints[row[0]], indexes[row[0]]) for row in relations
     )
-    roles |= {table.owner for table in tables if table.owner} | {row[17] for row in sequences}
     made = list(objects)
     made += _view_indexes(indexes)
     schema = Schema(
@@ -75,6 +79,8 @@ def inspect(connection: connect.Connection) -> Inspection:
         objects=tuple(made),
         roles=tuple(sorted(roles)),
         settings=settings,
+        database=database,
+        role_definitions=role_definitions,
     )
     return Inspection(
         schema=schema,

@@ -1,0 +1,74 @@
+"""The settings and rights of the database, given to the scratch database and compared. Last of all: they may keep
+everybody out. Comment and owner are the drill's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from psycopg import sql
+
+from backup_pipeline.drill.definitions import Lenience
+from backup_pipeline.drill.postgres_rows import open_session
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.schema import Database, Schema
+from backup_pipeline.restore.postgres.failure import explained
+from backup_pipeline.restore.postgres.surroundings import apply, steps
+from backup_pipeline.restore.postgres.target import Server
+from backup_pipeline.restore.postgres.terms import Terms
+from backup_pipeline.sources.postgres.connect import explained as reading
+from backup_pipeline.sources.postgres.database import read_database
+
+
+def prove_surroundings(server: Server, schema: Schema, lenience: Lenience) -> tuple[Finding, ...]:
+    if schema.database is None:
+        return ()
+    severity: Literal["error", "warning"] = "warning" if lenience.other_version else "error"
+    some = [step for step in steps(server, schema, Terms(), created=False) if step.kind != "comment"]
+    # A session from before: it is not bound by what is set now.
+    before = open_session(server)
+    try:
+        with server.maintenance() as connection, explained("giving the database its settings and rights"):
+            refused = list(apply(connection, iter(some)))
+        with reading("reading the settings and rights of the database", before):
+            found = read_database(before, server.database)
+    finally:
+        before.close()
+        _open_again(server, schema.database)
+    findings = [
+        Finding(severity, "database-differs", f"{left.sql}: {left.reason}")
+        for _, left in refused
+        if not (lenience.roles_missing and "role " in left.reason)
+    ]
+    excused: set[object] = {step.item for step, _ in refused}
+    findings += [
+        Finding(severity, "database-differs", f"the restored database {how} {what}")
+        for how, what in _differences(schema.database, found, excused)
+    ]
+    return tuple(findings)
+
+
+def _differences(ours: Database, theirs: Database, excused: set[object]) -> Iterator[tuple[str, str]]:
+    # What its owner may, nobody has to grant; the scratch database belongs to the drill.
+    owners = (ours.owner, theirs.owner)
+    mine = {*(right for right in ours.rights if right.role not in owners), *ours.settings} - excused
+    other = {*(right for right in theirs.rights if right.role not in owners), *theirs.settings}
+    for item in sorted(mine - other, key=str):
+        yield "lacks", str(item)
+    for item in sorted(other - mine, key=str):
+        yield "has", str(item)
+    if ours.connection_limit != theirs.connection_limit:
+        yield "has", f"the connection limit {theirs.connection_limit}, and not {ours.connection_limit}"
+
+
+def _open_again(server: Server, database: Database) -> None:
+    """So that it can be dropped, whatever was set."""
+    name = sql.Identifier(server.database)
+    with server.maintenance() as connection, explained("taking the settings of the database back"):
+        connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(name))
+        connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(name))
+        there = {row[0] for row in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
+        for role in {setting.role for setting in database.settings} & there:
+            connection.execute(
+                sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(sql.Identifier(role), name)
+            )
