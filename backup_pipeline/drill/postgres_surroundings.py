@@ -24,7 +24,7 @@ def prove_surroundings(server: Server, schema: Schema, lenience: Lenience) -> tu
     if schema.database is None:
         return ()
     severity: Literal["error", "warning"] = "warning" if lenience.other_version else "error"
-    some = [step for step in steps(server, schema, Terms(), created=False) if step.kind != "comment"]
+    some = [step for step in steps(server, schema, Terms(), None, created=False) if step.kind != "comment"]
     # A session from before: it is not bound by what is set now.
     before = open_session(server)
     try:

@@ -234,6 +234,10 @@ def test_no_secret_is_in_a_vault_and_recover_lies_beside_the_manifest(
 
     with closing(psycopg2.connect(pg_database)) as connection:
         connection.cursor().execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
+        connection.cursor().execute(
+            "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+            "CREATE USER MAPPING FOR CURRENT_USER SERVER s OPTIONS (password 's3cr3t')"
+        )
         connection.commit()
     url = pg_database.replace("postgres@", "postgres:s3cr3t-and-long@", 1)
     assert url != pg_database
@@ -244,6 +248,7 @@ def test_no_secret_is_in_a_vault_and_recover_lies_beside_the_manifest(
             assert b"s3cr3t" not in path.read_bytes(), path
     for reference in made.objects():
         assert b"s3cr3t" not in vault.content(reference)
+    assert [one.code for one in made.findings] == ["password-taken-out"]
     recover = (tmp_path / "vault" / layout.recover_key("shop", made.id)).read_bytes()
     assert hashlib.sha256(recover).hexdigest() == made.recover_sha256
     assert b"psql" in recover

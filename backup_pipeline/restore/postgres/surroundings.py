@@ -13,12 +13,13 @@ import psycopg
 from psycopg import sql
 
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.schema import Schema
+from backup_pipeline.model.schema import Database, Right, Schema
 from backup_pipeline.restore.postgres.definitions import Facts, raw
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import Connection, Server
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
+from backup_pipeline.sources.postgres.database import read_database
 from backup_pipeline.sources.postgres.diagnostics import told
 from backup_pipeline.vault.surroundings import Step, database_steps, role_statements
 
@@ -35,14 +36,27 @@ def close(server: Server, schema: Schema) -> None:
         )
 
 
-def steps(server: Server, schema: Schema, terms: Terms, *, created: bool) -> Iterator[Step]:
-    """Whose a database is that was there before, its owner has decided; and what was taken from everybody stays taken."""
+def steps(
+    server: Server, schema: Schema, terms: Terms, there: Database | None, *, created: bool
+) -> Iterator[Step]:
+    """What is not so already (`there`; None: nothing is known). Whose a database is that was there before, its owner has
+    decided; and what was taken from everybody stays taken."""
     if schema.database is None or not terms.surroundings:
         return
-    for step in database_steps(schema.database, sql.Identifier(server.database).as_string()):
-        if step.kind == "owner" and not (created and terms.owner):
+    wanted, has = schema.database, there or Database("")
+    known: set[object] = {*has.rights, *has.settings}
+    open_to_all = {right for right in has.rights if not right.role}
+    closes = there is None or not open_to_all <= set(wanted.rights)
+    done = {
+        "close": not closes,
+        "limit": wanted.connection_limit == has.connection_limit,
+        "comment": has.comment is not None,
+        "owner": not created or not terms.owner or wanted.owner == has.owner,
+    }
+    for step in database_steps(wanted, sql.Identifier(server.database).as_string()):
+        if done.get(step.kind) or step.item in (known - open_to_all if closes else known):
             continue
-        if step.kind == "right" and not terms.privileges:
+        if isinstance(step.item, Right) and (not terms.privileges or step.item.role == has.owner):
             continue
         # A library that the server loads into each session is code.
         if step.kind == "setting" and not terms.code and "preload_libraries" in step.sql:
@@ -76,7 +90,10 @@ def around(
         raise
     if not dry_run:
         with server.maintenance() as connection:
-            left += [one for _, one in apply(connection, steps(server, schema, terms, created=created))]
+            with explained("reading the settings and rights of the database"):
+                there = read_database(connection, server.database)
+            some = steps(server, schema, terms, there, created=created)
+            left += [one for _, one in apply(connection, some)]
 
 
 def _run(connection: Connection, text: str) -> Left | None:
