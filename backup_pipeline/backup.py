@@ -37,7 +37,7 @@ from backup_pipeline.restore import screening
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.stores.relocking import relock
 from backup_pipeline.trees import StoredTree, TreeOrder
-from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files
+from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files, remembered
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
@@ -351,7 +351,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
 
 def _odd(vault: Vault, draft: Manifest, there: Sequence[str]) -> Iterator[Finding]:
     """What is wrong with the history that this backup is put into."""
-    gone = keeping.set_back(vault, draft.system)
+    gone = remembered.set_back(vault, draft.system)
     if gone is not None:
         yield Finding(
             "error",
@@ -374,7 +374,10 @@ def _odd(vault: Vault, draft: Manifest, there: Sequence[str]) -> Iterator[Findin
 def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str]) -> Link | None:
     """A newest backup whose folder was deleted is followed all the same: so the gap is told until it is repaired or
     recorded, and not only until the next backup."""
-    for gone in (keeping.set_back(vault, system), keeping.newest_gone(vault.store, system, lambda: earlier)):
+    for gone in (
+        remembered.set_back(vault, system),
+        keeping.newest_gone(vault.store, system, lambda: earlier),
+    ):
         if gone is not None and max(earlier, default="") <= gone.id < identifier:
             return gone
     if not earlier:

@@ -15,7 +15,7 @@ from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.sources.base import Baseline
-from backup_pipeline.vault import journal, layout
+from backup_pipeline.vault import journal, layout, signing
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 
@@ -105,7 +105,7 @@ def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
     for identifier in reversed(vault.ids_until_now(system)[-LOOK_BACK:]):
         try:
             # One that was altered since it was sealed may say anything of its chunks.
-            if vault.seal_holds(system, identifier):
+            if signing.of_backup(vault, system, identifier) in (None, "signed"):
                 yield vault.manifest(system, identifier)
         except (Damaged, NotFound):
             continue  # `verify` names it, or prune just took it; a new backup just does not build on it

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
     from backup_pipeline.copies.standing import Standing
     from backup_pipeline.retention.prune import Rules
+    from backup_pipeline.vault.signing import State
     from backup_pipeline.vault.vault import Vault
 
 
@@ -62,6 +63,8 @@ class Listed:
     previous: str | None = None
     #: When it was last drilled, however that ended.
     drilled_at: str | None = None
+    #: signed · unsigned · wrong; None: the configuration names no signers.
+    signature: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ())
         file_bytes=sum(tree.bytes for tree in manifest.files),
         previous=manifest.previous.id if manifest.previous else None,
         drilled_at=_drilled(proofs),
+        signature=_signature(vault, system, identifier),
     )
 
 
@@ -148,6 +152,24 @@ def _pin(vault: Vault, system: str, identifier: str) -> str | None:
 
     pin = keeping.pin_of(vault.store, system, identifier)
     return None if pin is None else pin.reason
+
+
+def _signature(vault: Vault, system: str, identifier: str) -> State | None:
+    # As above.
+    from backup_pipeline.vault import signing
+
+    return signing.of_backup(vault, system, identifier)
+
+
+def _other_hands(vault: Vault, lines: Sequence[Listed]) -> Iterator[Finding]:
+    """Backups that none of the signers wrote as they are."""
+    from backup_pipeline.vault import signing
+
+    for line in lines:
+        if line.signature == "wrong" or (
+            line.signature == "unsigned" and vault.signing.must_be_signed(line.id)
+        ):
+            yield signing.finding(line.system, line.id, line.signature)
 
 
 def _locked(
@@ -184,6 +206,7 @@ def _locked(
         file_bytes=None,
         previous=outline.previous.id if outline.previous else None,
         drilled_at=_drilled(proofs),
+        signature=_signature(vault, system, identifier),
     )
 
 
@@ -239,6 +262,7 @@ def status(
     )
     if drilled is not None and drilled is not latest:
         told = (*told, *standing.failed_drill(vault, system, drilled.id, acks))
+    told = (*told, *_other_hands(vault, whole))
     judged = (
         judge(
             settings,

@@ -46,6 +46,20 @@ def inspect_keys(vault: Vault, identity_files: Iterable[Path], *, backs_up: bool
         )
 
 
+def inspect_signing(vault: Vault) -> Iterator[Finding]:
+    try:
+        vault.signing.demand()
+    except ConfigError as error:
+        yield Finding("error", "signing-key", error.message, remedy=error.remedy)
+    if vault.signing.key is not None and not vault.signing.signers:
+        yield Finding(
+            "warning",
+            "signers-missing",
+            "this host signs its backups, and no `signers:` say whose signature counts: a forged backup is not told from them",
+            remedy="name its public key under `signers:` (`keygen --signing` printed it), here and where backups are restored",
+        )
+
+
 def _why_not(keys: crypto.Keys) -> str:
     try:
         keys.secret()

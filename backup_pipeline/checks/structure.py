@@ -20,7 +20,7 @@ from backup_pipeline.model.manifest import FORMAT, FileImage, Link, Manifest, Ta
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema, Table, TableId
 from backup_pipeline.stores.base import SMALL, read_all
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import keeping, layout, signing
 from backup_pipeline.vault.vault import Vault
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -55,7 +55,11 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
             raise
         return Opened(findings=(_missing(identifier),))
     digest = hashlib.sha256(stored).hexdigest()
-    findings = [*_seal(vault, system, identifier, digest), *_proofs(vault, system, identifier, digest)]
+    findings = [
+        *_seal(vault, system, identifier, digest),
+        *_signature(vault, system, identifier),
+        *_proofs(vault, system, identifier, digest),
+    ]
     outline = None
     if vault.encrypted:
         outline, wrong = sealed.open_outline(vault, system, identifier, digest)
@@ -134,6 +138,14 @@ def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[F
             "the manifest is not the one that was sealed (or the seal was altered)",
             remedy=NOT_EDITED,
         )
+
+
+def _signature(vault: Vault, system: str, identifier: str) -> Iterator[Finding]:
+    found = signing.of_backup(vault, system, identifier)
+    if found == "unsigned" and not vault.signing.must_be_signed(identifier):
+        yield Finding("info", "unsigned", f"{identifier} is not signed: it is from before `signed_since:`")
+    elif found not in (None, "signed"):
+        yield signing.finding(system, identifier, found)
 
 
 def _proofs(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.vault import keeping
+from backup_pipeline.vault import keeping, signing
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
     digests.update((name, opened.sha256) for name, opened in known.items() if opened.sha256)
 
     def record(identifier: str) -> Forgotten | None:
-        return keeping.forgotten(vault.store, system, identifier)
+        found = keeping.forgotten(vault.store, system, identifier)
+        return found if found is not None and signing.counts(vault, system, identifier) else None
 
     def digest(identifier: str) -> None:
         """Of a manifest that is not looked at itself; prune may have taken it since."""
@@ -274,7 +275,11 @@ def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[F
     if newest is not None and newest.id not in digests and newest.id in vault.ids(system):
         return  # it was written while we looked
     yield from chain.judge_newest(
-        newest, digests, lambda name: keeping.forgotten(vault.store, system, name) is not None
+        newest,
+        digests,
+        lambda name: (
+            keeping.forgotten(vault.store, system, name) is not None and signing.counts(vault, system, name)
+        ),
     )
 
 

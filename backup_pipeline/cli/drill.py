@@ -9,7 +9,7 @@ import click
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import from_option, project_at
+from backup_pipeline.cli.places import from_option, project_at, unsigned_option
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.report import failure_of, show_report
 from backup_pipeline.cli.thawing import readable, thaw_option
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     click.Option(["--all-files"], is_flag=True, help="Restore all files, and not a sample of each tree."),
     click.Option(["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance."),
     from_option("Restore it straight from this copy: the proof that the copy is one. Not recorded."),
+    unsigned_option(),
     thaw_option(),
     examples="""
     backup-pipeline drill shop
@@ -48,6 +49,7 @@ def verb(
     all_files: bool,
     no_record: bool,
     place: str | None,
+    unsigned: bool,
     thaw: Tier | None,
 ) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
@@ -61,7 +63,7 @@ def verb(
 
     call.hide(scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
-    project = project_at(call, place)
+    project = project_at(call, place, unsigned=unsigned)
     readable(call, project.vault, system, identifier, thaw)
     with call.progress(f"drill of {system}") as listener:
 
@@ -79,6 +81,7 @@ def verb(
             or all_files
             or scratch is not None
             or project.place is not None
+            or unsigned
             or system not in project.systems
         )
         result = directly() if alone else recorded(call, in_the_instance, otherwise=directly)

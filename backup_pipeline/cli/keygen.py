@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     click.Option(
         ["--out"],
         type=click.Path(dir_okay=False, path_type=Path),
-        default=Path("backup-key.txt"),
         metavar="FILE",
         help="The key file [backup-key.txt]. One that exists is never overwritten.",
     ),
@@ -33,21 +32,33 @@ if TYPE_CHECKING:
         metavar="FILE",
         help="A copy to print, with a QR code: a .svg or a .txt. [Else it is shown, if this is a terminal.]",
     ),
+    click.Option(
+        ["--signing"],
+        is_flag=True,
+        help="A key to sign backups with (ed25519), and no key to read them. [backup-signing.pem]",
+    ),
     examples="""
+    backup-pipeline keygen --signing --paper ~/backup-signers.svg
     backup-pipeline keygen --out ~/backup-key.txt --paper ~/backup-key.svg
     backup-pipeline keygen --json | jq -r .data.recipient
     """,
 )
-def verb(call: Call, out: Path, paper: Path | None) -> Outcome:
-    """A new age key, for `encryption:` in backup.yaml.
+def verb(call: Call, out: Path | None, paper: Path | None, signing: bool) -> Outcome:
+    """A new age key, for `encryption:` in backup.yaml; with --signing, a key for `signing:`.
 
     The key file (0600) opens every backup that is encrypted to its public key, with `age` alone too. It belongs where
     backups are restored, and on paper; the machine that makes them needs the public key only.
     """
     from backup_pipeline.project import keygen
 
-    made = keygen.new_key(out, paper=paper, now=datetime.now(UTC), vault=_vault(call))
-    shown = paper is None and not call.json and not call.quiet and call.stdout.isatty()
+    now, vault, signers = datetime.now(UTC), _vault(call), _signers(call)
+    if signing:
+        made = keygen.new_signing_key(out or Path("backup-signing.pem"), paper=paper, now=now, vault=vault)
+    else:
+        made = keygen.new_key(
+            out or Path("backup-key.txt"), paper=paper, now=now, vault=vault, signers=signers
+        )
+    shown = not signing and paper is None and not call.json and not call.quiet and call.stdout.isatty()
     return Outcome(
         {
             "recipient": made.recipient,
@@ -56,7 +67,7 @@ def verb(call: Call, out: Path, paper: Path | None) -> Outcome:
             "configuration": made.configuration,
             "warnings": made.warnings,
         },
-        lambda page: _page(page, made, shown=shown),
+        lambda page: _page(page, made, signers, shown=shown),
     )
 
 
@@ -67,7 +78,13 @@ def _vault(call: Call) -> str | None:
     return None
 
 
-def _page(page: Page, made: NewKey, *, shown: bool) -> None:
+def _signers(call: Call) -> tuple[str, ...]:
+    with suppress(ConfigError):
+        return call.project.settings.signers
+    return ()
+
+
+def _page(page: Page, made: NewKey, signers: tuple[str, ...], *, shown: bool) -> None:
     page.facts(
         [
             ("public key", made.recipient),
@@ -85,7 +102,7 @@ def _page(page: Page, made: NewKey, *, shown: bool) -> None:
         from backup_pipeline.project.keygen import paper_text
 
         page.heading("Print this")
-        for line in paper_text(made.secret, made.recipient).splitlines():
+        for line in paper_text(made.secret, made.recipient, signers).splitlines():
             page.line(line)
     page.heading("Take care")
     for warning in made.warnings:

@@ -108,6 +108,7 @@ def _row(line: Listed, zone: ZoneInfo) -> tuple[str, ...]:
     notes += [plural(line.left_out, "left out", "left out")] if line.left_out else []
     notes += [plural(line.files, "file")] if line.files else []
     notes += ["DEGRADED"] if line.degraded else []
+    notes += {"unsigned": ["unsigned"], "wrong": ["WRONG SIGNATURE"]}.get(line.signature or "", [])
     if line.pinned is not None:
         notes.append(f"pinned: {line.pinned}" if line.pinned else "pinned")
     notes += [plural(line.errors, "error")] if line.errors else []

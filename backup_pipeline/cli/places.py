@@ -21,11 +21,19 @@ def copy_option(what: str = "Of this copy, instead of the vault.") -> click.Opti
     return click.Option(["--copy", "place"], metavar="NAME", help=what)
 
 
-def project_at(call: Call, place: str | None) -> Project:
+def unsigned_option() -> click.Option:
+    return click.Option(
+        ["--unsigned"],
+        is_flag=True,
+        help="Take it although none of `signers:` signed it as it is: one from before you signed, or that you know.",
+    )
+
+
+def project_at(call: Call, place: str | None, *, unsigned: bool = False) -> Project:
     """The project as seen from a place: what it lists and reads is what that place holds."""
     if place is not None:
         call.project.settings.place(place)
-    return call.project.at(place)
+    return call.project.at(place, unsigned=unsigned)
 
 
 class Percent(click.ParamType[float]):

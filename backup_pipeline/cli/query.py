@@ -13,7 +13,7 @@ from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.document import plain
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import from_option, project_at
+from backup_pipeline.cli.places import from_option, project_at, unsigned_option
 from backup_pipeline.cli.units import plural
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL
         help=f"Show so many rows; 0 is all [{LIMIT} in a table, all in csv and json].",
     ),
     from_option(),
+    unsigned_option(),
     examples="""
     backup-pipeline query shop latest "select status, count(*) from orders group by status"
     backup-pipeline query shop latest "select * from orders where id = 4711" --json
@@ -45,13 +46,20 @@ _NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL
     """,
 )  # fmt: skip
 def verb(
-    call: Call, system: str, identifier: str, sql: str, shape: str, limit: int | None, place: str | None
+    call: Call,
+    system: str,
+    identifier: str,
+    sql: str,
+    shape: str,
+    limit: int | None,
+    place: str | None,
+    unsigned: bool,
 ) -> Outcome:
     """The SQL is DuckDB's. Tables go by their own names, `orders` or `public.orders`. Nothing can be changed."""
     call.interrupted = lambda: "a query changes nothing"
     if shape == "json":
         call.json = True
-    with project_at(call, place).querying(system, identifier, sql) as answer:
+    with project_at(call, place, unsigned=unsigned).querying(system, identifier, sql) as answer:
         if shape == "csv" and not call.json:
             return _stream(call, answer, limit)
         if limit is None:

@@ -14,7 +14,7 @@ from backup_pipeline.cli import restoring_database, restoring_files
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import from_option, project_at
+from backup_pipeline.cli.places import from_option, project_at, unsigned_option
 from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.errors import BackupError, UsageError
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         help="The newest full backup from before TIME (2026-11-20, '2026-11-20 14:30').",
     ),
     from_option(),
+    unsigned_option(),
     thaw_option(),
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
@@ -70,6 +71,7 @@ def verb(
     remainder: str | None,
     before: str | None,
     place: str | None,
+    unsigned: bool,
     thaw: Tier | None,
     **files: Any,
 ) -> Outcome:
@@ -91,7 +93,7 @@ def verb(
     call.hide(url)
     terms = Terms(not no_owner, not no_privileges, not no_code, keep_going, roles=roles)
     order = restoring_database.Order(url, create, jobs, terms, remainder) if url else None
-    project = project_at(call, place)
+    project = project_at(call, place, unsigned=unsigned)
     if before is not None:
         identifier = _before(project, system, before, identifier)
     if order is None and (remainder or terms != Terms()):

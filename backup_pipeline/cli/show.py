@@ -74,6 +74,7 @@ def _head(page: Page, manifest: Manifest, line: Listed, zone: ZoneInfo) -> None:
             ("engine", f"{engine.name} {engine.version}" + (f" ({details})" if details else "")),
             ("content", content(line)),
             ("stored", f"{size(line.stored)} in the vault, objects that other backups share included"),
+            ("signature", line.signature or ""),
             (
                 "re-used",
                 f"{number(line.reused_chunks)} of {plural(line.chunks, 'chunk')}" if line.chunks else "",

@@ -1,4 +1,4 @@
-"""`encryption:`: who can read what is written, and what this machine reads with."""
+"""`encryption:` and `signers:`: who can read what is written, what this machine reads with, whose signature counts."""
 
 from __future__ import annotations
 
@@ -26,6 +26,20 @@ def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise ValueError("name at least one public key: without any, nobody could open what is written")
     return value
+
+
+def _signer(value: str) -> str:
+    from backup_pipeline.vault.signing import is_public_key
+
+    if not is_public_key(value):
+        raise ValueError(
+            "this is not the public key of a signer (or a character of it is wrong); `backup-pipeline keygen --signing` prints "
+            "it: the base64 line of its PEM file"
+        )
+    return value
+
+
+Signer = Annotated[str, AfterValidator(_signer)]
 
 
 class EncryptionSettings(Strict):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from backup_pipeline.accounts.aws import AwsAccess
-from backup_pipeline.config.encrypting import EncryptionSettings
+from backup_pipeline.config.encrypting import EncryptionSettings, Signer
 from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
 from backup_pipeline.config.storing import StoreSettings, same_ground
@@ -131,6 +132,12 @@ class Settings(Strict):
     #: Name → another store that every backup is replicated to.
     copies: Mapping[CopyName, StoreSettings] = Field(default_factory=dict)
     encryption: EncryptionSettings | None = None
+    #: The private key (PEM) with which this host signs what it writes.
+    signing: Secret | None = None
+    #: Public keys whose signatures count. Without any, nothing is asked of a backup.
+    signers: tuple[Signer, ...] = ()
+    #: Backups from before this day may be unsigned; they say so.
+    signed_since: date | None = None
     retention: RetentionSettings | None = None
     scrub: ScrubSettings = ScrubSettings()
     systems: Mapping[SystemName, SystemSettings]
@@ -265,6 +272,7 @@ class Settings(Strict):
         found += [part for alert in self.alerts for part in alert.parts]
         found += [part for store in (self.vault, *self.copies.values()) for part in store.secrets]
         found += self.encryption.secrets if self.encryption else ()
+        found += self.signing.parts if self.signing else ()
         return tuple(dict.fromkeys(found))
 
 

@@ -167,12 +167,12 @@ class Healer:
             wanted.update((name, None) for name in there.before_the_manifest() if name not in _OWN)
         for name in wanted:
             held = _read(self.vault, self._key(identifier, name))
-            if held is not None and folders.fits(name, held, digests):
+            if held is not None and self._fits(identifier, name, held, digests):
                 continue
             why = "it was missing" if held is None else "it was not the one that was written"
             for source, vault, there in same:
                 data = _read(vault, self._key(identifier, name)) if name in there.files else None
-                if data is not None and folders.fits(name, data, digests):
+                if data is not None and self._fits(identifier, name, data, digests):
                     self._write(identifier, name, data)
                     yield Change(self._key(identifier, name), why, source)
                     break
@@ -185,6 +185,13 @@ class Healer:
                         remedy="the backup itself can be restored with backup-pipeline; ask another place with --from",
                     )
                 )
+
+    def _fits(self, identifier: str, name: str, data: bytes, digests: Mapping[str, str]) -> bool:
+        """A signature is the right one where a signer made it for the seal that is there now."""
+        if name == layout.SEAL_SIGNATURE and self.vault.signing.signers:
+            seal = _read(self.vault, self.vault.seal_key(self.system, identifier))
+            return seal is not None and self.vault.signing.accepts(seal, data)
+        return folders.fits(name, data, digests)
 
     def _key(self, identifier: str, name: str) -> str:
         return layout.backup_prefix(self.system, identifier) + name

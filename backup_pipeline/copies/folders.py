@@ -127,7 +127,8 @@ def look(store: Store, system: str) -> SystemFolder:
     above = layout.forgotten_prefix(system)
     for stat in store.list(f"{system}/"):
         if stat.key.startswith(above):
-            forgotten.add(stat.key.removeprefix(above).removesuffix(".json"))
+            if stat.key.endswith(".json"):
+                forgotten.add(stat.key.removeprefix(above).removesuffix(".json"))
             continue
         identifier, _, name = stat.key.removeprefix(f"{system}/").partition("/")
         if name and is_backup_id(identifier):

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 
 from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import keeping, layout, signing
 from backup_pipeline.vault.vault import Vault
 
 #: Why a copy's history leads over a backup that it was never given. One that its own retention removed has another why.
@@ -43,7 +44,10 @@ def bridge(source: Vault, target: Vault, system: str, previous: Link | None, kno
                 return  # a gap of the source, too: `verify` names it there
             moment = timestamp(datetime.now(UTC))
             record = Forgotten(system, link.id, link.sha256, moment, NOT_COPIED, previous=before)
-        keeping.write_forgotten(target.store, record)
+            signature = target.signing.sign(canonical.encode(record))
+        else:
+            signature = signing.signature_of_record(source, system, link.id)
+        keeping.write_forgotten(target.store, record, signature)
         link = record.previous
 
 
@@ -54,7 +58,8 @@ def hand_over(source: Vault, target: Vault, here: SystemFolder, there: SystemFol
     for identifier in sorted(here.forgotten - there.forgotten - known):
         record = keeping.forgotten(source.store, system, identifier)
         if record is not None:
-            keeping.write_forgotten(target.store, record)
+            signature = signing.signature_of_record(source, system, identifier)
+            keeping.write_forgotten(target.store, record, signature)
     accepted = keeping.accepted(source.store, system)
     if accepted > keeping.accepted(target.store, system):
         data = read_all(source.store, layout.accepted_key(system))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backup_pipeline.errors import Damaged
+from backup_pipeline.errors import ConfigError, Damaged
 from backup_pipeline.health.losses import subject
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model import canonical
@@ -47,6 +47,10 @@ def read(vault: Vault, system: str, now: datetime) -> tuple[Ack, ...]:
     if data is None:
         return ()
     try:
+        if vault.signing.signers and (
+            vault.signing.judge(vault.store, _signature_key(system), _signed(system, data)) != "signed"
+        ):
+            return ()
         found = canonical.decode(Acks, data, what=layout.acks_key(system)).acks
         return tuple(one for one in found if not one.until or now < parse_timestamp(one.until))
     except Damaged:
@@ -91,7 +95,25 @@ def withdraw(vault: Vault, system: str, code: str, now: datetime) -> bool:
 
 
 def _write(vault: Vault, system: str, acks: tuple[Ack, ...]) -> None:
-    private.put(vault, layout.acks_key(system), canonical.encode(Acks(acks)))
+    data = canonical.encode(Acks(acks))
+    signature = vault.signing.sign(_signed(system, data))
+    if signature is None and vault.signing.signers:
+        raise ConfigError(
+            "`signers:` says who signs, and this host has no key: what it accepts would not count",
+            remedy="do it on a host with a `signing:` key",
+        )
+    if signature is not None:
+        vault.store.put(_signature_key(system), signature, overwrite=True)
+    private.put(vault, layout.acks_key(system), data)
+
+
+def _signature_key(system: str) -> str:
+    return layout.acks_key(system) + layout.SIGNATURE
+
+
+def _signed(system: str, acks: bytes) -> bytes:
+    """With the system: the acks of one must not count for another."""
+    return f"{system}\n".encode() + acks
 
 
 def covering(finding: Finding, acks: Sequence[Ack]) -> Ack | None:

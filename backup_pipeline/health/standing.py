@@ -5,18 +5,19 @@ Each finding stays until a later look mends it or a person accepts it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from backup_pipeline.checks.chain import gaps
-from backup_pipeline.errors import ConfigError, KeyMissing
+from backup_pipeline.errors import ConfigError, Damaged, KeyMissing
 from backup_pipeline.health import accepting
 from backup_pipeline.health.judging import JUDGED
 from backup_pipeline.health.losses import subject
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Manifest, Proof
-from backup_pipeline.vault import keeping
+from backup_pipeline.vault import keeping, remembered, signing
 from backup_pipeline.vault.vault import Vault
 
 #: Warnings that stand until they are mended or accepted, because the backup may not hold what people think.
@@ -138,6 +139,12 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
                 system,
                 identifier,
             )
+    recorded = set(keeping.forgotten_ids(vault.store, system)) - previous.keys()
+    wrote = vault.remembered.newest(system) if vault.remembered else None
+    named = {*(one for one in previous.values() if one), *((wrote.id,) if wrote else ())}
+    with suppress(Damaged):
+        named.update(one.id for one in (keeping.newest(vault.store, system),) if one is not None)
+    yield from records(vault, system, sorted(recorded & named))
     newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded, *missing))
     yield from set_back(vault, system, (*beheaded, *missing, *((newest.id,) if newest else ())))
     if newest is not None:
@@ -150,7 +157,7 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
 
 
 def set_back(vault: Vault, system: str, told: Collection[str] = ()) -> Iterator[Finding]:
-    back = keeping.set_back(vault, system)
+    back = remembered.set_back(vault, system)
     if back is not None and back.id not in told:
         yield Finding(
             "error",
@@ -160,6 +167,19 @@ def set_back(vault: Vault, system: str, told: Collection[str] = ()) -> Iterator[
             remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if a person set the vault back, "
             f"`backup-pipeline ack {system} set-back` on this host",
         )
+
+
+def records(vault: Vault, system: str, identifiers: Iterable[str]) -> Iterator[Finding]:
+    """Backups that are gone, and whose record of that another hand may have written."""
+    for one in identifiers:
+        if not signing.counts(vault, system, one):
+            yield Finding(
+                "error",
+                "record-unsigned",
+                f"{one} is gone, and the record that it was forgotten is signed by none of `signers:`",
+                remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was forgotten on purpose, by a host "
+                "without a key: give that host a `signing:` key; `signed_since:` says from when on records must be signed",
+            )
 
 
 def _lost(code: str, message: str, system: str, identifier: str) -> Finding:

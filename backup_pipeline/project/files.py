@@ -38,7 +38,7 @@ def plan_restore_files(
     """What a restore of files would do. Writes nothing."""
     from backup_pipeline.restore.files import plan_files
 
-    manifest = project.show(system, identifier)
+    manifest = project.usable(system, identifier)
     with _referenced(project, manifest, order, listener) as named:
         plan = plan_files(project.vault, manifest, target, order, referenced=named, listener=listener)
     return replace(plan, refused=diagnosing.exact_findings(project, system, plan.refused))
@@ -57,7 +57,7 @@ def restore_files(
     """Bring file trees back below `target`. What was restored stays when it is interrupted: run it again."""
     from backup_pipeline.restore.files import restore_files as restore_trees
 
-    manifest = project.show(system, identifier)
+    manifest = project.usable(system, identifier)
     with _referenced(project, manifest, order, listener) as named:
         return restore_trees(project.vault, manifest, target, order, referenced=named, listener=listener)
 

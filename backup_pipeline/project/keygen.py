@@ -1,6 +1,7 @@
-"""A new key for an encrypted vault: the file, the paper copy, and what backup.yaml says of it.
+"""A new key for an encrypted vault, or to sign backups: the file, the paper copy, and what backup.yaml says of it.
 
-The key file is the one that the public `age-keygen` writes, and `age -i` takes.
+The paper of a signing key has its public half, and so has that of an encryption key where the configuration knows signers:
+who stands before an empty machine must know whose backups to trust. The key file is the one that the public `age-keygen` writes, and `age -i` takes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ import segno
 
 from backup_pipeline.errors import AlreadyExists, ConfigError, UsageError, VaultError
 from backup_pipeline.model.ids import timestamp
-from backup_pipeline.vault import crypto
+from backup_pipeline.vault import crypto, signing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +32,76 @@ class NewKey:
     secret: str = field(default="", repr=False)
 
 
-def new_key(path: Path, *, paper: Path | None = None, now: datetime, vault: str | None = None) -> NewKey:
+def new_key(
+    path: Path,
+    *,
+    paper: Path | None = None,
+    now: datetime,
+    vault: str | None = None,
+    signers: tuple[str, ...] = (),
+) -> NewKey:
     """`vault`: the address of the configured vault, where there is one: a key that lies in what it locks is lost with it."""
+    path, paper = _places(path, paper, vault)
+    secret, recipient = crypto.generate()
+    text = f"# created: {timestamp(now)}\n# public key: {recipient}\n{secret}\n"
+    _write(path, text)
+    if paper is not None:
+        drawn = paper.suffix == ".svg"
+        _write(
+            paper, _svg(secret, recipient, now, signers) if drawn else paper_text(secret, recipient, signers)
+        )
+    return NewKey(recipient, path, paper, _configuration(recipient, path), tuple(_warnings(path)), secret)
+
+
+def new_signing_key(
+    path: Path, *, paper: Path | None = None, now: datetime, vault: str | None = None
+) -> NewKey:
+    """The private half stays on the host that makes backups."""
+    path, paper = _places(path, paper, vault)
+    secret, public = signing.generate()
+    _write(path, secret)
+    if paper is not None:
+        lines = _signers_text((public,)).splitlines()
+        drawn = paper.suffix == ".svg"
+        _write(
+            paper,
+            _drawing(public, [f"made {timestamp(now)}", "", *lines]) if drawn else _code_and(public, lines),
+        )
+    return NewKey(
+        public,
+        path,
+        paper,
+        f"signing: ${{file:{path}}}\nsigners: [{public}]\nsigned_since: {now:%Y-%m-%d}\n",
+        (
+            "every host that makes, copies or prunes backups of this vault needs a key of its own, and all public keys stand "
+            "in `signers:` of each host, of those that restore too",
+            *_warnings(path)[1:],
+        ),
+    )
+
+
+def _places(path: Path, paper: Path | None, vault: str | None) -> tuple[Path, Path | None]:
     path, paper = path.absolute(), paper.absolute() if paper else None
     for one in (path, paper):
         if one is not None:
             _refuse(one, vault)
     if paper is not None and paper.suffix not in (".svg", ".txt"):
         raise UsageError(f"{paper.name} is neither a .svg nor a .txt", remedy="name the paper copy so")
-    secret, recipient = crypto.generate()
-    text = f"# created: {timestamp(now)}\n# public key: {recipient}\n{secret}\n"
-    _write(path, text)
-    if paper is not None:
-        _write(
-            paper, _svg(secret, recipient, now) if paper.suffix == ".svg" else paper_text(secret, recipient)
-        )
-    return NewKey(recipient, path, paper, _configuration(recipient, path), tuple(_warnings(path)), secret)
+    return path, paper
+
+
+def _signers_text(signers: tuple[str, ...]) -> str:
+    if not signers:
+        return ""
+    keys = "".join(f"    {one}\n" for one in signers)
+    return (
+        "Backups are signed by the owner of one of these public keys:\n"
+        f"{keys}"
+        "Before you trust a backup, in its folder, with the key between the two lines of a PEM file as signer.pem\n"
+        "(-----BEGIN PUBLIC KEY-----, -----END PUBLIC KEY-----), and SEAL for its file that ends in .sha256:\n"
+        "    openssl pkeyutl -verify -pubin -inkey signer.pem -rawin -in SEAL -sigfile seal.sig\n"
+        "    sha256sum -c SEAL\n"
+    )
 
 
 def _configuration(recipient: str, path: Path) -> str:
@@ -104,7 +160,13 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def paper_text(secret: str, recipient: str) -> str:
+def _code_and(content: str, lines: Iterable[str]) -> str:
+    drawn = io.StringIO()
+    _code(content).terminal(drawn, border=2, compact=True)
+    return f"{drawn.getvalue()}\n" + "".join(f"{line}\n" for line in lines)
+
+
+def paper_text(secret: str, recipient: str, signers: tuple[str, ...] = ()) -> str:
     """For paper, or a terminal: the QR code holds the secret key, the text is for typing it in."""
     drawn = io.StringIO()
     _code(secret).terminal(drawn, border=2, compact=True)
@@ -116,7 +178,7 @@ def paper_text(secret: str, recipient: str) -> str:
         f"public key: {recipient}\n\n"
         "To use it, write the secret key in one line, without blanks, into a file key.txt; then\n"
         "    age -d -i key.txt SOMETHING.age > SOMETHING\n"
-    )
+    ) + ("\n" + _signers_text(signers) if signers else "")
 
 
 def _grouped(secret: str) -> str:
@@ -130,7 +192,7 @@ def _code(secret: str) -> segno.QRCode:
     return segno.make_qr(secret, error="q")
 
 
-def _svg(secret: str, recipient: str, now: datetime) -> str:
+def _svg(secret: str, recipient: str, now: datetime, signers: tuple[str, ...]) -> str:
     lines = [
         "Key of an encrypted backup vault (age, https://age-encryption.org)",
         f"made {timestamp(now)}",
@@ -141,13 +203,19 @@ def _svg(secret: str, recipient: str, now: datetime) -> str:
         recipient,
         "",
         "In one line, without blanks, it is the file that `age -d -i FILE` takes.",
+        *_signers_text(signers).splitlines(),
     ]
+    return _drawing(secret, lines)
+
+
+def _drawing(content: str, lines: Sequence[str]) -> str:
     texts = "".join(
         f'<text x="20" y="{330 + 20 * number}" font-family="monospace" font-size="13">{line}</text>'
         for number, line in enumerate(lines)
     )
-    code = _code(secret).svg_inline(scale=6, border=2)
+    code = _code(content).svg_inline(scale=6, border=2)
+    height = 360 + 20 * len(lines)
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="700" height="580">'
-        f'<rect width="700" height="580" fill="white"/><g transform="translate(20,10)">{code}</g>{texts}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{height}">'
+        f'<rect width="900" height="{height}" fill="white"/><g transform="translate(20,10)">{code}</g>{texts}</svg>\n'
     )

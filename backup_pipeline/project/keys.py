@@ -14,6 +14,7 @@ from backup_pipeline.stores.base import Store
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import folder_name
 from backup_pipeline.vault.remembered import Remembered
+from backup_pipeline.vault.signing import Signing
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def vault_in(settings: Settings, store: Store) -> Vault:
     keys = keys_of(settings)
     known = known_folder(settings, store.address) if keys else None
     wrote = settings.state_folder / "newest" / folder_name(store.address)
-    return Vault(store, keys, known, Remembered(wrote))
+    since = settings.signed_since.isoformat() if settings.signed_since else ""
+    signing = Signing(settings.signers, settings.signing, since)
+    return Vault(store, keys, known, Remembered(wrote), signing)
 
 
 def rekey(
@@ -68,8 +71,8 @@ def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None
 
 def findings(project: Project) -> tuple[Finding, ...]:
     """What `doctor` says of the keys."""
-    from backup_pipeline.checks.keys import inspect_keys
+    from backup_pipeline.checks.keys import inspect_keys, inspect_signing
 
     chosen = project.settings.encryption
     files = chosen.identity.files if chosen and chosen.identity else ()
-    return tuple(inspect_keys(project.vault, files))
+    return (*inspect_keys(project.vault, files), *inspect_signing(project.vault))

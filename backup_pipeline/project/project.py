@@ -21,7 +21,6 @@ from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultErro
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.model.waiting import takes_time
 from backup_pipeline.overview import Broken, Listed, SystemStatus
 from backup_pipeline.project import diagnosing, expected, files, health, migrating, stores, trees
 from backup_pipeline.project.diagnosing import diagnosed
@@ -29,6 +28,7 @@ from backup_pipeline.project.revision import git_revision
 from backup_pipeline.project.thawing import ensure_readable
 from backup_pipeline.sources.base import Inventory, Options, Source
 from backup_pipeline.sources.opening import open_source
+from backup_pipeline.vault import signing
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -50,11 +50,14 @@ class Project:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         place: str | None = None,
+        unsigned: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock
         #: Where its backups are read: a copy's name; None: the vault itself.
         self.place = place
+        #: Restore, drill and query a backup although none of `signers:` signed it as it is.
+        self.unsigned = unsigned
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> Project:
@@ -64,10 +67,13 @@ class Project:
     def vault(self) -> Vault:
         return replace(stores.open_place(self.settings, self.place), clock=self.clock)
 
-    def at(self, place: str | None) -> Project:
+    def at(self, place: str | None, *, unsigned: bool = False) -> Project:
         """The same project, reading its backups in a copy: everything that reads works when the vault is gone."""
         place = None if place == stores.VAULT else place
-        return self if place == self.place else type(self)(self.settings, clock=self.clock, place=place)
+        unsigned = unsigned or self.unsigned
+        if (place, unsigned) == (self.place, self.unsigned):
+            return self
+        return type(self)(self.settings, clock=self.clock, place=place, unsigned=unsigned)
 
     def copy(self, name: str) -> Vault:
         """One of the vault's copies: a vault like it."""
@@ -126,7 +132,6 @@ class Project:
 
     # ── backing up
 
-    @takes_time
     def backup(
         self,
         system: str,
@@ -145,7 +150,6 @@ class Project:
         judged(health.judge(self, manifest))
         return manifest
 
-    @takes_time
     def export(
         self,
         system: str,
@@ -172,7 +176,6 @@ class Project:
         self._remember_tables(system, draft)
         return draft
 
-    @takes_time
     def commit(self, system: str, *, token: str) -> Manifest:
         return commit(self.vault, system, token=token, clock=self.clock)
 
@@ -181,8 +184,6 @@ class Project:
     ) -> Order:
         chosen = self.system(system)
         self.expect_the_vault(system)
-        with suppress(VaultError):  # `doctor` tells of a state folder that cannot be written
-            self.settings.state_for()
         selection = chosen.selection
         named = trees.choose(self, system, only)
         if only:
@@ -244,6 +245,13 @@ class Project:
     def show(self, system: str, identifier: str | None = None) -> Manifest:
         return self.vault.manifest(system, self.vault.resolve(system, identifier))
 
+    def usable(self, system: str, identifier: str | None = None) -> Manifest:
+        """To restore, drill or query it: signed, where `signers:` says by whom."""
+        manifest = self.show(system, identifier)
+        if not self.unsigned:
+            signing.demand(self.vault, system, manifest.id)
+        return manifest
+
     def status(self) -> tuple[SystemStatus, ...]:
         """Of every system, its copies included."""
         from backup_pipeline.project import copying
@@ -274,7 +282,6 @@ class Project:
 
     # ── proving
 
-    @takes_time
     @diagnosed
     def verify(
         self,
@@ -307,7 +314,6 @@ class Project:
         unkept_one = self._remember(system, chosen, kind, report)
         return health.accepted(self, system, replace(report, findings=(*report.findings, *unkept_one)))
 
-    @takes_time
     @diagnosed
     def drill(
         self,
@@ -320,8 +326,8 @@ class Project:
     ) -> DrillReport:
         from backup_pipeline.drill import drill
 
-        chosen = self.vault.resolve(system, identifier)
-        manifest = self.vault.manifest(system, chosen)
+        manifest = self.usable(system, identifier)
+        chosen = manifest.id
         ensure_readable(self.vault, manifest.objects(), what=f"{system} {chosen}")
         # A system that left the configuration still has backups, and they can still be proven.
         settings = self.settings.systems.get(system)
@@ -371,13 +377,12 @@ class Project:
     ) -> RestorePlan:
         from backup_pipeline.restore import plan_restore
 
-        manifest = self.show(system, identifier)
+        manifest = self.usable(system, identifier)
         plan = plan_restore(
             self.vault, manifest, to, create=create, jobs=jobs or self._jobs(system), terms=terms
         )
         return replace(plan, refused=diagnosing.exact_findings(self, system, plan.refused))
 
-    @takes_time
     @diagnosed
     def restore(
         self,
@@ -393,7 +398,7 @@ class Project:
     ) -> RestoreResult:
         from backup_pipeline.restore import restore
 
-        manifest = self.show(system, identifier)
+        manifest = self.usable(system, identifier)
         if not dry_run:
             ensure_readable(self.vault, manifest.objects(), what=f"{system} {manifest.id}")
         return restore(
@@ -415,7 +420,7 @@ class Project:
     def read_table(self, system: str, identifier: str | None, table: str) -> pd.DataFrame:
         from backup_pipeline.reading import read_table
 
-        return read_table(self.vault, self.show(system, identifier), table)
+        return read_table(self.vault, self.usable(system, identifier), table)
 
     @contextmanager
     def querying(self, system: str, identifier: str | None, sql: str) -> Iterator[reading.Answer]:
@@ -424,7 +429,7 @@ class Project:
 
         with (
             diagnosing.explained(self, system),
-            running(self.vault, self.show(system, identifier), sql) as answer,
+            running(self.vault, self.usable(system, identifier), sql) as answer,
         ):
             yield answer
 
@@ -432,4 +437,4 @@ class Project:
     def query(self, system: str, identifier: str | None, sql: str) -> pd.DataFrame:
         from backup_pipeline.reading import query
 
-        return query(self.vault, self.show(system, identifier), sql)
+        return query(self.vault, self.usable(system, identifier), sql)

@@ -17,7 +17,7 @@ from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.retention.policy import Candidate
 from backup_pipeline.stores.base import Store, read_all
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import keeping, layout, remembered
 from backup_pipeline.vault.vault import Vault
 
 #: (system, id) → why this backup must not be touched; "" when it may.
@@ -145,7 +145,7 @@ def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreada
     newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded))
     if newest is not None:
         yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
-    back = keeping.set_back(vault, system)
+    back = remembered.set_back(vault, system)
     if back is not None and back.id not in (*there, *beheaded, *((newest and (newest.id,)) or ())):
         yield Unreadable(system, back.id, "this host wrote it last, and it is gone without a record")
 

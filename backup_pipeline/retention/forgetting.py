@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from os import getuid
 
 from backup_pipeline.errors import StoreUnavailable, VaultError
+from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.keeping import Forgotten
@@ -94,18 +95,16 @@ def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despi
     """The record, the manifest, the rest. False where it stays: its manifest could not be deleted, or somebody
     pinned it meanwhile."""
     store, system, identifier = vault.store, doomed.system, doomed.id
-    keeping.write_forgotten(
-        store,
-        Forgotten(
-            system=system,
-            id=identifier,
-            manifest_sha256=doomed.manifest_sha256,
-            at=timestamp(now),
-            why=doomed.why,
-            by=who(),
-            previous=doomed.previous,
-        ),
+    record = Forgotten(
+        system=system,
+        id=identifier,
+        manifest_sha256=doomed.manifest_sha256,
+        at=timestamp(now),
+        why=doomed.why,
+        by=who(),
+        previous=doomed.previous,
     )
+    keeping.write_forgotten(store, record, vault.signing.sign(canonical.encode(record)))
     pinned = not despite_pin and keeping.pin_of(store, system, identifier) is not None
     manifest, rest = keeping.keys_of(store, system, identifier)
     if pinned or not all(delete(store, key, "manifests", denied) for key in manifest):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
@@ -18,9 +17,6 @@ from backup_pipeline.model.keeping import Accepted, Forgotten, Newest, Pin
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
-
-if TYPE_CHECKING:
-    from backup_pipeline.vault.vault import Vault
 
 #: What begins so is the manifest of a backup, whatever was done to its bytes; its seals are not.
 _MANIFEST = "manifest.json"
@@ -69,7 +65,11 @@ def forgotten(store: Store, system: str, identifier: str) -> Forgotten | None:
     return found if (found.system, found.id) == (system, identifier) else None
 
 
-def write_forgotten(store: Store, record: Forgotten) -> None:
+def write_forgotten(store: Store, record: Forgotten, signature: bytes | None = None) -> None:
+    """The signature first: a record without its own would look like one of another hand."""
+    if signature is not None:
+        signed = layout.forgotten_key(record.system, record.id) + layout.SIGNATURE
+        store.put(signed, signature, overwrite=True)
     key = layout.forgotten_key(record.system, record.id)
     store.put(key, canonical.encode(record), overwrite=True)
 
@@ -139,19 +139,6 @@ def newest_gone(store: Store, system: str, there: Callable[[], Collection[str]])
     if found is None or found.id in there() or forgotten(store, system, found.id) is not None:
         return None
     return Link(found.id, found.manifest_sha256)
-
-
-def set_back(vault: Vault, system: str) -> Link | None:
-    """What this host wrote last, where it is not there as it was written, and no record says that it was forgotten."""
-    wrote = vault.remembered.newest(system) if vault.remembered else None
-    if wrote is None or forgotten(vault.store, system, wrote.id) is not None:
-        return None
-    try:
-        return None if vault.link(system, wrote.id) == wrote else wrote
-    except NotFound:
-        return wrote
-    except Damaged:
-        return None  # told of that backup
 
 
 def accept(store: Store, system: str, accepted: Accepted) -> None:

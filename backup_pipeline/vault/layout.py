@@ -9,6 +9,8 @@ VAULT = "vault.json"
 #: The description of the format, for whoever finds this folder in ten years.
 FORMAT = "FORMAT.md"
 OBJECTS = "objects/"
+#: Beside a backup: who wrote it.
+SEAL_SIGNATURE = "seal.sig"
 #: Behind the name of a record of forgetting: who wrote it.
 SIGNATURE = ".sig"
 #: Damaged objects that somebody had taken out of the way. No system can be called this.
@@ -110,7 +112,7 @@ def outline_key(system: str, identifier: str) -> str:
 
 def signature_key(system: str, identifier: str) -> str:
     """shop/2026-11-21T02-00-00-123Z/seal.sig — who wrote it: 64 bytes, over the seal"""
-    return f"{system}/{identifier}/seal.sig"
+    return f"{system}/{identifier}/{SEAL_SIGNATURE}"
 
 
 def pin_key(system: str, identifier: str) -> str:

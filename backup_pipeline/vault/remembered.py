@@ -10,12 +10,16 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import Damaged
+from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.keeping import Newest
 from backup_pipeline.model.manifest import Link
-from backup_pipeline.stores.rights import make_folders, write
+from backup_pipeline.vault import keeping, signing
+
+if TYPE_CHECKING:
+    from backup_pipeline.vault.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,26 @@ class Remembered:
             if link is None:
                 path.unlink(missing_ok=True)
                 return
-            # <state>/newest/<this>
-            make_folders(self.folder, self.folder.parent.parent)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = path.with_suffix(".new")
-            write(made, canonical.encode(Newest(link.id, link.sha256)))
+            made.write_bytes(canonical.encode(Newest(link.id, link.sha256)))
             made.replace(path)
 
     def _path(self, system: str) -> Path:
         return self.folder / f"{system}.json"
+
+
+def set_back(vault: Vault, system: str) -> Link | None:
+    """What this host wrote last, where it is not there as it was written, and no record says that it was forgotten."""
+    wrote = vault.remembered.newest(system) if vault.remembered else None
+    if wrote is None:
+        return None
+    recorded = keeping.forgotten(vault.store, system, wrote.id) is not None
+    if recorded and signing.counts(vault, system, wrote.id):
+        return None
+    try:
+        return None if vault.link(system, wrote.id) == wrote else wrote
+    except NotFound:
+        return wrote
+    except Damaged:
+        return None  # told of that backup

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from backup_pipeline.errors import ConfigError, Damaged, NotFound
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.crypto import Deferred
@@ -75,6 +76,11 @@ class Signing:
         return bool(self.signers) and identifier >= self.since
 
 
+_WHO = "none of `signers:` wrote it as it lies there, another hand may have made or altered it"
+_TAKE = (
+    "take a signed one (`list` tells them apart), or from a copy (--from NAME); one that you know to be right, as from before "
+    "you signed, is restored, drilled and queried with --unsigned"
+)
 #: Nothing is signed, and nothing asked of signatures.
 NO_SIGNING = Signing()
 
@@ -117,17 +123,32 @@ def of_record(vault: Vault, system: str, identifier: str) -> State | None:
         return "wrong"
 
 
+def signature_of_record(vault: Vault, system: str, identifier: str) -> bytes | None:
+    """As it lies there, for a copy of the record."""
+    try:
+        return read_all(vault.store, layout.forgotten_key(system, identifier) + layout.SIGNATURE, SMALL)
+    except (NotFound, Damaged):
+        return None
+
+
+def counts(vault: Vault, system: str, identifier: str) -> bool:
+    """Whether the record that a backup was forgotten explains that it is gone."""
+    return of_record(vault, system, identifier) in (None, "signed")
+
+
 def demand(vault: Vault, system: str, identifier: str) -> None:
     """Before a backup is restored, drilled or queried."""
     found = of_backup(vault, system, identifier)
     if found in (None, "signed"):
         return
-    what = "is not signed" if found == "unsigned" else "has a signature that is none of these signers'"
-    raise Damaged(
-        f"{system} {identifier} {what}, and `signers:` says who signs: another hand may have made or altered it",
-        remedy="take a signed one (`list` tells them apart), or one from a copy (--from NAME); one that you know to be right, "
-        "as from before you signed, is taken with --unsigned",
-    )
+    what = "is not signed" if found == "unsigned" else "has a wrong signature"
+    raise Damaged(f"{system} {identifier} {what}: {_WHO}", remedy=_TAKE)
+
+
+def finding(system: str, identifier: str, state: State) -> Finding:
+    if state == "unsigned":
+        return Finding("error", "unsigned", f"{identifier} is not signed: {_WHO}", remedy=_TAKE)
+    return Finding("error", "signature-wrong", f"{identifier} has a wrong signature: {_WHO}", remedy=_TAKE)
 
 
 # ── keys

@@ -140,6 +140,7 @@ def test_an_edited_manifest_without_a_new_seal_is_refused(shop: Folder) -> None:
         assert (ended.code, "altered since it was sealed" in ended.stderr) == (7, True), str(ended)
 
 
+@pytest.mark.rule("C9")
 def test_a_vault_that_was_set_back_is_noticed_until_a_person_accepts_it(shop: Folder) -> None:
     """The newest folder deleted and newest.json set back: `verify all` was 0, and `status` content."""
     backups(shop, "first")
@@ -172,6 +173,7 @@ def test_a_vault_that_was_set_back_is_noticed_until_a_person_accepts_it(shop: Fo
     assert "backup-missing" not in status(shop)
 
 
+@pytest.mark.rule("C9")
 def test_a_whole_vault_that_was_set_back_is_accepted_on_this_host(shop: Folder) -> None:
     """Each file was as it once had been, and the chain whole: no command noticed."""
     backups(shop, "first")

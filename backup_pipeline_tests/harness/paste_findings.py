@@ -38,6 +38,7 @@ MAKERS = {
     "health/judging.py": "backup",
     "health/losses.py": "backup, status",
     "overview.py": "status",
+    "vault/signing.py": "status, verify",
     "checks/": "verify",
     "checks/asked.py": "backup, doctor",
     "checks/freshness.py": "status",
