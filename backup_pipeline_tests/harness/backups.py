@@ -44,6 +44,20 @@ class Backed:
             sections.append(found)
         return replace(self.manifest, ddl=tuple(sections))
 
+    def without_sql(self, section: str, begin: str) -> Manifest:
+        """The same backup, without the statement that begins so."""
+        sections = []
+        for found in self.manifest.ddl:
+            if found.name == section:
+                text = self.vault.content(found.object).decode()
+                assert begin in text
+                text = re.sub(rf"(?ms)^{re.escape(begin)}.*?;$", "", text)
+                found = DdlSection(
+                    section, self.vault.writer.write_bytes(text.encode(), ".sql.zst"), found.made_by
+                )
+            sections.append(found)
+        return replace(self.manifest, ddl=tuple(sections))
+
 
 def backed_up(url: str, folder: Path, *, selection: Selection | None = None) -> Backed:
     vault = Vault(LocalStore(folder))

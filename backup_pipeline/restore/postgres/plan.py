@@ -90,7 +90,9 @@ def prepare(
         if terms.roles:
             to_make = frozenset(missing_roles(schema, facts))
             facts = replace(facts, roles=facts.roles | to_make, assumable=facts.assumable | to_make)
-        definer = Definers.of(chain.from_iterable(sections.values()))
+        definer = Definers.of(
+            s for s in chain.from_iterable(sections.values()) if terms.leave_out(s) != "code"
+        )
         findings += definers.foreseen(facts, definer, terms)
         runner = Runner(connection, definers.with_owners(facts, definer, terms), terms, definer)
         skipped, lacking = _foresee(runner, sections)

@@ -364,6 +364,8 @@ def _heard(work: Work, news: object) -> None:
 
 def _pieces(work: Work, connection: Connection) -> list[Piece]:
     pieces = rows.pieces_of(work.manifest)
+    if not work.prepared.terms.code:
+        work.take(tables.drop_volatile_checks(connection))
     if work.prepared.terms.forgiving:
         pieces, lost = tables.loadable(connection, pieces)
         work.findings += lost

@@ -13,6 +13,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.restore.postgres.definers import Definers
 from backup_pipeline.restore.postgres.definitions import RUN, Facts, Verdict, judge, raw, savepoint
 from backup_pipeline.restore.postgres.failure import failure
+from backup_pipeline.restore.postgres.pieces import make_in_pieces
 from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.remainder import Left
@@ -116,7 +117,8 @@ class Runner:
     def _execute(self, statement: Statement, section: str) -> None:
         left = attempt(self.connection, statement, section, self.terms)
         if left is not None:
-            self.left.append(left)
+            pieces = make_in_pieces(self.connection, statement, self.terms)
+            self.left += (left,) if pieces is None else pieces
 
     def _skip(self, verdict: Verdict, statement: Statement) -> None:
         if is_owner(statement) and self.definers.left_to(statement, self.facts):
