@@ -111,6 +111,31 @@ def test_without_owners_it_is_closed_to_others_and_named(lent: Backed, target: s
     assert "GRANT SELECT ON TABLE public.peek TO low" in lacking
 
 
+def test_the_login_of_a_managed_service_lends_its_rights_to_nobody_either(
+    lent: Backed, pg_server: EmbeddedPostgres, target: str
+) -> None:
+    """Gained before: the rights of the login that owns every table of the database."""
+    run_sql(
+        target,
+        "CREATE ROLE managed LOGIN CREATEROLE",
+    )
+    as_managed = target.replace("//postgres@", "//managed@")
+    run_sql(target, "ALTER DATABASE lent_target OWNER TO managed")
+    try:
+        result = restore(lent.vault, lent.manifest, as_managed)
+        assert ask(target.replace("//postgres@", "//low@"), "SELECT esc('SELECT 1'), begin()") == [
+            ("lender", "user")
+        ]
+        assert refused(target, "SELECT * FROM peek")
+        # Tables of `postgres` are the login's, and named: it is not allowed to give them away.
+        assert "ALTER TABLE public.private OWNER TO postgres" in [left.sql for left in result.lacking]
+        assert not [left for left in result.lacking if "lender" in left.sql]
+    finally:
+        run_sql(target, "REASSIGN OWNED BY managed TO postgres; DROP OWNED BY managed CASCADE")
+        run_sql(target, 'REASSIGN OWNED BY lender, "user" TO postgres; DROP OWNED BY lender, "user" CASCADE')
+        run_sql(target, 'DROP ROLE lender, "user", managed')
+
+
 def test_an_owner_that_a_failed_restore_made_is_gone_again(
     lent: Backed, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -303,6 +303,7 @@ def test_roles_that_the_target_lacks_are_named_with_the_exact_sql(
         CREATE ROLE "Gone Role"; CREATE ROLE gone_two;
         CREATE TABLE t (x int); ALTER TABLE t OWNER TO "Gone Role";
         CREATE TABLE u (x int); GRANT SELECT, INSERT ON u TO gone_two WITH GRANT OPTION;
+        CREATE ROLE "user"; GRANT SELECT ON u TO "user";
         SET SESSION AUTHORIZATION gone_two; GRANT SELECT ON u TO postgres; RESET SESSION AUTHORIZATION;
         ALTER TABLE u ENABLE ROW LEVEL SECURITY;
         CREATE POLICY p ON u TO gone_two USING (x > 0);
@@ -314,7 +315,8 @@ def test_roles_that_the_target_lacks_are_named_with_the_exact_sql(
     for statement in (
         'DROP OWNED BY "Gone Role" CASCADE',
         "DROP OWNED BY gone_two CASCADE",
-        'DROP ROLE "Gone Role", gone_two',
+        'DROP OWNED BY "user" CASCADE',
+        'DROP ROLE "Gone Role", gone_two, "user"',
     ):
         run_sql(source, statement)
     plan = plan_restore(backed.vault, backed.manifest, target)
@@ -324,6 +326,9 @@ def test_roles_that_the_target_lacks_are_named_with_the_exact_sql(
     examples = {example for finding in found for example in finding.examples}
     assert 'ALTER TABLE public.t OWNER TO "Gone Role";' in examples
     assert "GRANT SELECT,INSERT ON TABLE public.u TO gone_two WITH GRANT OPTION;" in examples
+    # A role that has the name of a word of the language.
+    assert 'GRANT SELECT ON TABLE public.u TO "user";' in examples
+    assert {left.sql + ";" for left in result.lacking} == examples
     assert "CREATE POLICY p ON public.u TO gone_two USING ((x > 0));" in examples
     assert any(example.startswith('ALTER DEFAULT PRIVILEGES FOR ROLE "Gone Role"') for example in examples)
     assert ask(target, "SELECT x FROM t") == [(1,)]

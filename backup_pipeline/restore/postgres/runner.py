@@ -178,7 +178,10 @@ class Runner:
 
     def _run_later(self) -> None:
         section = "rights on what was there"
-        for role, statement, verdict in self.later:
+        # A new owner must be allowed to make things in the schema already. (A superuser may give to anyone; event triggers
+        # stay last.)
+        ordered = self.later if self.facts.superuser else sorted(self.later, key=lambda one: is_owner(one[1]))
+        for role, statement, verdict in ordered:
             if role:
                 self.connection.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(role)))
             if verdict.code:
