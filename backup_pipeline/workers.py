@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 from backup_pipeline.errors import BackupError, Incomplete
+from backup_pipeline.model import waiting
 
 #: Told by a handler while it works; handed to the parent's `on_news`.
 Tell = Callable[[Any], None]
@@ -41,7 +42,7 @@ _LOST_PARENT = 70
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    kind: Literal["ready", "news", "result", "error"]
+    kind: Literal["ready", "news", "waits", "result", "error"]
     value: Any = None
 
 
@@ -124,6 +125,8 @@ class Pool:
             raise reply.value
         if reply.kind == "ready":
             worker.ready = True
+        elif reply.kind == "waits":
+            waiting.tell(reply.value)
         elif reply.kind == "news":
             on_news(worker.task, reply.value)
         else:
@@ -249,8 +252,15 @@ def main() -> None:
         tasks.put(None)
 
     threading.Thread(target=listen, daemon=True).start()
+    one_at_a_time = threading.Lock()
+
+    def send(reply: _Reply) -> None:
+        with one_at_a_time:
+            _write_frame(out, reply)
+
     try:
-        _serve(tasks, working, lambda reply: _write_frame(out, reply))
+        with waiting.having_time(lambda text: send(_Reply("waits", text))):
+            _serve(tasks, working, send)
     except BrokenPipeError:
         os._exit(_LOST_PARENT)
 

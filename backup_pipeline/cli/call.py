@@ -17,6 +17,7 @@ import click
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.config.redaction import passwords_in, redact
 from backup_pipeline.errors import BackupError
+from backup_pipeline.model import waiting
 from backup_pipeline.model.progress import Listener, silent
 
 if TYPE_CHECKING:
@@ -114,13 +115,18 @@ class Call:
 
     @contextmanager
     def progress(self, doing: str) -> Iterator[Listener]:
-        """A listener that shows how far it is: a bar on a terminal, a line now and then in a log."""
+        """A listener that shows how far it is: a bar on a terminal, a line now and then in a log. What is shown that way has
+        time."""
         if self.quiet:
-            yield silent
+            with waiting.having_time(waiting.to(silent)):
+                yield silent
             return
         from backup_pipeline.cli.progress import showing
 
-        with showing(clean(doing), self.stderr, colour=_colour(self.stderr)) as listener:
+        with (
+            showing(clean(doing), self.stderr, colour=_colour(self.stderr)) as listener,
+            waiting.having_time(waiting.to(listener)),
+        ):
             yield listener
 
 

@@ -41,6 +41,7 @@ _DOING: dict[Phase, str] = {
     "compare": "comparing",
     "copy": "copying",
     "thaw": "waiting for the thaw",
+    "wait": "waiting for the store",
 }
 #: Here a note says what is looked at; elsewhere it says that something happened: a retry, a restart.
 _LOOKING: tuple[Phase, ...] = ("verify", "compare")
@@ -72,6 +73,10 @@ class Tally:
     def add(self, step: Advance) -> None:
         with self.lock:
             now = self.clock()
+            if step.phase == "wait":
+                self.notes.append(step.note)
+                self.measured_from = None
+                return
             if step.phase != self.phase:
                 self._begin(step.phase)
             self.rows += step.rows
@@ -186,7 +191,7 @@ class LogProgress:
         self.tally.add(step)
         for note in self.tally.take_notes():
             self._line(note)
-        if self.clock() >= self.due:
+        if self.tally.phase is not None and self.clock() >= self.due:
             pause = LOG_PAUSES[min(self.lines, len(LOG_PAUSES) - 1)]
             self.due = self.clock() + pause
             self.lines += 1

@@ -15,7 +15,7 @@ from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.values import Duration, Size
 from backup_pipeline.stores.options import StoreOptions
 
-_NETWORK = frozenset({"max_rate", "max_attempts"})
+_NETWORK = frozenset({"max_rate", "max_attempts", "patience"})
 #: Which settings mean something for which kind of store.
 _ONLY = {
     "s3": _NETWORK.union(
@@ -100,6 +100,8 @@ class StoreSettings(Strict):
     url: Deferred
     max_rate: Size | None = None
     max_attempts: Annotated[int, Field(ge=1, le=50)] = 6
+    #: For how long a backup, a copy, a drill goes on trying.
+    patience: Duration = 120
     #: Of a copy: a backup older than this that is not there is late.
     within: Duration = 86400
     #: Of a copy: the schedule of `retention` prunes it too.
@@ -225,6 +227,7 @@ class StoreSettings(Strict):
             staging=staging,
             max_rate=self.max_rate,
             max_attempts=self.max_attempts,
+            patience=self.patience,
             mutable=mutable,
             endpoint=_text(self.endpoint),
             region=self.region,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["export", "files", "verify", "load", "index", "compare", "copy", "thaw"]
+Phase = Literal["export", "files", "verify", "load", "index", "compare", "copy", "thaw", "wait"]
 
 
 @dataclass(frozen=True, slots=True)

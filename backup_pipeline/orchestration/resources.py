@@ -19,6 +19,7 @@ from backup_pipeline.acts import Act, Doing, record
 from backup_pipeline.config import redact
 from backup_pipeline.errors import BackupError
 from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.model import waiting
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
@@ -139,7 +140,7 @@ def acting(
     if backups.listener is not None:
         processes.locate(context.instance, context.run.run_id)
     try:
-        with failures_told(backups.project):
+        with failures_told(backups.project), waiting.having_time(waiting.to(backups.listen(context.log))):
             yield done
     except StepFailure as failure:
         done.act, done.concludes = done.act.failed(failure.original), True

@@ -18,6 +18,7 @@ from backup_pipeline.copies.standing import Standing, standing
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBackup, NotFound, VaultBusy
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.model.waiting import takes_time
 from backup_pipeline.project import expected, reading_back, stores
 from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.vault.vault import Vault
@@ -71,6 +72,7 @@ def copies_of(project: Project, system: str, names: Sequence[str] = ()) -> tuple
     return found
 
 
+@takes_time
 def copy(
     project: Project,
     system: str,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import VaultError
-from backup_pipeline.stores.rights import write_text
+from backup_pipeline.stores.rights import write
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.known import folder_name
 from backup_pipeline.vault.vault import Vault
@@ -35,7 +35,7 @@ def remember(settings: Settings, vault: Vault) -> None:
     with suppress(OSError, VaultError):
         if not note.exists():
             settings.state_for(note.parent.name)
-            write_text(note, f"{vault.store.address}\n")
+            write(note, f"{vault.store.address}\n".encode())
 
 
 def note_of(settings: Settings, vault: Vault) -> Path:

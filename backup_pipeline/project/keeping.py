@@ -16,6 +16,7 @@ from backup_pipeline.model.findings import Report
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.keeping import Pin
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.waiting import takes_time
 from backup_pipeline.project import stores
 from backup_pipeline.retention import byhand
 from backup_pipeline.retention.anomalies import SILENT
@@ -57,6 +58,7 @@ def grace_of(rules: Iterable[Rules]) -> timedelta:
     return max((timedelta(seconds=one.policy.grace) for one in rules), default=GRACE)
 
 
+@takes_time
 def prune(
     project: Project,
     system: str | None = None,
@@ -190,6 +192,7 @@ def forget(
     )
 
 
+@takes_time
 def scrub(
     project: Project,
     *,

@@ -21,6 +21,7 @@ from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultErro
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.waiting import takes_time
 from backup_pipeline.overview import Broken, Listed, SystemStatus
 from backup_pipeline.project import diagnosing, expected, files, health, migrating, stores, trees
 from backup_pipeline.project.diagnosing import diagnosed
@@ -132,6 +133,7 @@ class Project:
 
     # ── backing up
 
+    @takes_time
     def backup(
         self,
         system: str,
@@ -150,6 +152,7 @@ class Project:
         judged(health.judge(self, manifest))
         return manifest
 
+    @takes_time
     def export(
         self,
         system: str,
@@ -176,6 +179,7 @@ class Project:
         self._remember_tables(system, draft)
         return draft
 
+    @takes_time
     def commit(self, system: str, *, token: str) -> Manifest:
         return commit(self.vault, system, token=token, clock=self.clock)
 
@@ -184,6 +188,8 @@ class Project:
     ) -> Order:
         chosen = self.system(system)
         self.expect_the_vault(system)
+        with suppress(VaultError):  # `doctor` tells of a state folder that cannot be written
+            self.settings.state_for()
         selection = chosen.selection
         named = trees.choose(self, system, only)
         if only:
@@ -282,6 +288,7 @@ class Project:
 
     # ── proving
 
+    @takes_time
     @diagnosed
     def verify(
         self,
@@ -314,6 +321,7 @@ class Project:
         unkept_one = self._remember(system, chosen, kind, report)
         return health.accepted(self, system, replace(report, findings=(*report.findings, *unkept_one)))
 
+    @takes_time
     @diagnosed
     def drill(
         self,
@@ -383,6 +391,7 @@ class Project:
         )
         return replace(plan, refused=diagnosing.exact_findings(self, system, plan.refused))
 
+    @takes_time
     @diagnosed
     def restore(
         self,

@@ -17,7 +17,7 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.rights import write_text
+from backup_pipeline.stores.rights import write
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
@@ -41,7 +41,7 @@ def look(
     if arc is not None:
         with contextlib.suppress(OSError, BackupError):
             project.settings.state_for(memory.parent.name)
-            write_text(memory, json.dumps({"next": arc.end}))
+            write(memory, json.dumps({"next": arc.end}).encode())
     return report
 
 

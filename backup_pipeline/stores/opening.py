@@ -23,7 +23,7 @@ def open_store(options: StoreOptions) -> Store:
     does not need it half a second."""
     if options.scheme == "folder":
         return LocalStore(Path(options.url), group=options.group)
-    patience = Patience(attempts=options.max_attempts)
+    patience = Patience(attempts=options.max_attempts, least=options.patience)
     if options.scheme == "s3":
         from backup_pipeline.stores.s3 import S3Store
 

@@ -25,6 +25,8 @@ class StoreOptions:
     max_rate: int | None = None
     #: How often one request is tried before the store counts as unavailable.
     max_attempts: int = 6
+    #: For how many seconds work goes on trying, at the least.
+    patience: float = 120.0
     #: Of a folder, a server's as well: what is made there may be read by this group; None: by its owner alone.
     group: str | None = None
     #: Patterns (fnmatch) of keys that come and go: they are never locked against deletion.

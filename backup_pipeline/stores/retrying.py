@@ -24,12 +24,15 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
+from backup_pipeline.model import waiting
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores.base import Features, Stat, Store
 
 T = TypeVar("T")
 
 COMPARE_SIZE = 1 << 20
+#: From so many failed tries on it is told that the store is waited for.
+TOLD = 3
 
 
 def uniform(low: float, high: float) -> float:
@@ -38,15 +41,19 @@ def uniform(low: float, high: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often, and how long in between. The defaults give a server half a minute; `max_attempts` is the setting."""
+    """How often, and how long in between: `max_attempts` and `patience` of a store. Six tries are over after some eight
+    seconds, as long as a person waits for an answer. Where there is time (`model.waiting`), trying goes on for `least`
+    seconds: a server that is started again takes longer than eight."""
 
     attempts: int = 6
+    least: float = 120.0
     first: float = 0.5
     longest: float = 30.0
     #: A server that asks for more than this is not waited for.
     most: float = 300.0
     sleep: Callable[[float], None] = time.sleep
     random: Callable[[float, float], float] = uniform
+    clock: Callable[[], float] = time.monotonic
 
     def tries(self) -> Tries:
         return Tries(self)
@@ -67,14 +74,23 @@ class Tries:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._failed = 0
+        #: When the first of these tries had failed.
+        self._since = 0.0
 
     def pause(self, error: StoreUnavailable) -> None:
         """Wait for the next try, or raise what went wrong when there have been enough."""
-        patience = self._patience
+        patience, now = self._patience, self._patience.clock()
         self._failed = 1 if error.progressed else self._failed + 1
-        asked = error.retry_after or 0.0
-        if self._failed >= patience.attempts or asked > patience.most:
+        self._since = now if self._failed == 1 else self._since
+        asked, waited = error.retry_after or 0.0, now - self._since
+        # Whoever wants one try alone gets one.
+        waits = waiting.has_time() and patience.attempts > 1 and waited < patience.least
+        if (self._failed >= patience.attempts and not waits) or asked > patience.most:
             raise self._given_up(error, asked) from error
+        if self._failed >= TOLD:
+            waiting.tell(
+                f"{error.message}: waiting for it, {waited:.0f} s until now (`patience: {patience.least:.0f}s`)"
+            )
         grown = min(patience.longest, patience.first * 2.0 ** (self._failed - 1))
         patience.sleep(asked + patience.random(0.0, grown))
 
@@ -85,7 +101,8 @@ class Tries:
         if asked > self._patience.most:
             message = f"{error.message}; it asks to be left alone for {asked:.0f} s"
         else:
-            message = f"{error.message} (tried {self._failed} times)"
+            waited = self._patience.clock() - self._since
+            message = f"{error.message} (tried {self._failed} times in {waited:.0f} s)"
         remedy = (
             error.remedy or "look whether the store can be reached from here, then run it again: it goes on"
         )

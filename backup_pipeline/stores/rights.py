@@ -83,9 +83,9 @@ def opened(path: Path, flags: int) -> int:
     return descriptor
 
 
-def write_text(path: Path, text: str) -> None:
-    with os.fdopen(opened(path, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
-        file.write(text)
+def write(path: Path, data: bytes) -> None:
+    with os.fdopen(opened(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+        file.write(data)
 
 
 def limit(path: Path, mode: int) -> None:

@@ -33,7 +33,7 @@ from backup_pipeline.errors import (
     VaultBusy,
     VaultError,
 )
-from backup_pipeline.model import canonical
+from backup_pipeline.model import canonical, waiting
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.stores import pids
 from backup_pipeline.stores.base import SMALL, Store, read_all
@@ -174,7 +174,7 @@ def hold_key(
         renewer.join()
         _living.discard(holder.token)
         # A lock that cannot be given back is stale in a few minutes. The work is done: it must not look failed.
-        with contextlib.suppress(VaultError):
+        with contextlib.suppress(VaultError), waiting.briefly():
             if _read(store, key) == holder.token:
                 _release(store, key)
 
@@ -267,7 +267,7 @@ def _read(store: Store, key: str) -> str | None:
 def _renew(store: Store, key: str, ours: _Ours, done: threading.Event, now: Callable[[], datetime]) -> None:
     while not done.wait(RENEW):
         try:
-            with ours.guard:
+            with ours.guard, waiting.briefly():  # it comes again, and Ctrl-C waits for this thread
                 if _read(store, key) == ours.holder.token:
                     ours.write(store, key, replace(ours.holder, renewed=timestamp(now())))
         except BackupError:

@@ -16,6 +16,7 @@ from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.keeping import Newest
 from backup_pipeline.model.manifest import Link
+from backup_pipeline.stores.rights import make_folders, write
 from backup_pipeline.vault import keeping, signing
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ class Remembered:
             if link is None:
                 path.unlink(missing_ok=True)
                 return
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # <state>/newest/<this>
+            make_folders(self.folder, self.folder.parent.parent)
             made = path.with_suffix(".new")
-            made.write_bytes(canonical.encode(Newest(link.id, link.sha256)))
+            write(made, canonical.encode(Newest(link.id, link.sha256)))
             made.replace(path)
 
     def _path(self, system: str) -> Path:

@@ -155,6 +155,7 @@ def test_a_team_reads_with_group_and_others_do_not(home: Folder, umask: int) -> 
     team = grp.getgrnam(TEAM).gr_gid
     home.good("backup", "shop", "--no-record")
     assert readable(home.path, team) <= {"backup.yaml"}
+    assert mode(home.path / ".backup-pipeline") == 0o700
     configure(home.path, f"group: {TEAM}")
     codes = {one["code"] for one in home.run("doctor", "--json").document["data"]["machine"]["findings"]}
     assert "closed-to-the-group" in codes
@@ -171,7 +172,9 @@ def test_a_team_reads_with_group_and_others_do_not(home: Folder, umask: int) -> 
     for name in ("vault", "second", ".backup-pipeline"):
         shutil.rmtree(home.path / name)
     home.good("backup", "shop", "--no-record")
-    assert {"vault/shop", "second/shop", ".backup-pipeline/acts"} <= readable(home.path, team)
+    assert {"vault/shop", "second/shop", ".backup-pipeline/acts", ".backup-pipeline/newest"} <= readable(
+        home.path, team
+    )
     assert readable(home.path) <= {"backup.yaml"}
     assert findings(home, "--mend") == []
 

@@ -53,7 +53,7 @@ class Route:
         options = replace(
             self.options, endpoint=self.proxy.endpoint, clients=lambda service: client(access, service)
         )
-        return Vault(RetryingStore(S3Store(options), Patience(attempts=ATTEMPTS, sleep=impatient)))
+        return Vault(RetryingStore(S3Store(options), Patience(attempts=ATTEMPTS, least=0.0, sleep=impatient)))
 
 
 @pytest.fixture(scope="session", params=["moto", "rclone"])

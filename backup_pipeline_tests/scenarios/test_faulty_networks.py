@@ -68,7 +68,7 @@ class Site:
         options = replace(
             self._options, endpoint=self.proxy.endpoint, clients=lambda service: client(access, service)
         )
-        return Vault(RetryingStore(S3Store(options), Patience(attempts=ATTEMPTS, sleep=impatient)))
+        return Vault(RetryingStore(S3Store(options), Patience(attempts=ATTEMPTS, least=0.0, sleep=impatient)))
 
     def change(self) -> None:
         """Enough new bytes for an upload in two parts."""

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from backup_pipeline.backup import Order, back_up
 from backup_pipeline.checks.verify import verify
 from backup_pipeline.copies.replicate import replicate
+from backup_pipeline.model.progress import Advance
 from backup_pipeline.project import Project
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.stores.opening import open_store
@@ -27,8 +28,9 @@ from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment, invoke
 from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile, wait_for
+from backup_pipeline_tests.harness.ports import free_port
 from backup_pipeline_tests.harness.processes import kill_tree
-from backup_pipeline_tests.harness.stores import S3Server
+from backup_pipeline_tests.harness.stores import S3Server, ministack_s3
 
 SCRIPT = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -218,3 +220,44 @@ def test_what_a_later_backup_and_its_copy_name_again_is_locked_on(
                 head = moto_server.client.head_object(Bucket=name, Key=layout.object_key(reference))
                 until = head["ObjectLockRetainUntilDate"] - datetime.now(UTC)
                 assert round(until / timedelta(days=1)) == 30 + days
+
+
+def test_a_store_that_is_restarted_in_the_middle_of_a_backup_loses_none(
+    tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    """Six tries were over after eight seconds on average: a restart of the store lost the night's backup."""
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    port, data = free_port(), tmp_path / "data"
+    data.mkdir()
+    with ExitStack() as first, ExitStack() as second:
+        server = first.enter_context(ministack_s3(data, port=port))
+        configured(tmp_path, server, "sqlite:///app.sqlite3")
+        project = Project.load(tmp_path / "backup.yaml")
+        project.backup("shop")
+        heard: list[str] = []
+
+        def listen(step: Advance) -> None:
+            heard.append(step.phase)
+            if heard == ["wait"]:
+                second.enter_context(ministack_s3(data, port=port))
+
+        first.close()  # it is gone, until the backup says that it waits
+        made = project.backup("shop", listener=listen)
+        assert heard[0] == "wait"
+        assert project.vault.ids("shop")[-1] == made.id
+        assert project.verify("shop").ok
+
+
+def test_a_command_says_that_it_waits_and_a_look_does_not_wait(
+    tmp_path: Path, sqlite_file: MakeSqliteFile
+) -> None:
+    sqlite_file("app.sqlite3", script=SCRIPT)
+    (tmp_path / "backup.yaml").write_text(
+        f"vault: {{url: 's3://b/x', endpoint: 'http://127.0.0.1:{free_port()}', access_key_id: a, secret_access_key: b,"
+        " max_attempts: 4, patience: 1s}\nsystems: {shop: {database: 'sqlite:///app.sqlite3'}}\n"
+    )
+    ended = invoke("backup", "shop", "--no-record", cwd=tmp_path)
+    assert ended.code == 5, str(ended)
+    assert "waiting for it" in ended.stderr
+    ended = invoke("list", cwd=tmp_path)
+    assert (ended.code, "waiting for it" in ended.stderr) == (5, False), str(ended)

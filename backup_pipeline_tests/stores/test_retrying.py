@@ -12,6 +12,7 @@ from typing import BinaryIO
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
+from backup_pipeline.model import waiting
 from backup_pipeline.stores.base import Stat, read_all
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.retrying import Patience, RetryingStore
@@ -232,3 +233,69 @@ def test_a_listing_that_breaks_names_nothing_twice_and_leaves_nothing_out(make: 
 def test_it_can_be_sent_to_another_process(tmp_path: Path) -> None:
     store = pickle.loads(pickle.dumps(RetryingStore(LocalStore(tmp_path), Patience(attempts=9))))
     assert (store.patience.attempts, store.store.root) == (9, tmp_path)
+
+
+# ── with time
+
+
+@dataclass
+class Night:
+    """A clock that moves by pauses alone, and a store that is away for so many seconds of it."""
+
+    away_for: float
+    now: float = 0.0
+    told: list[str] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def store(self, folder: Path, **more: float) -> RetryingStore:
+        patience = Patience(
+            sleep=self.sleep, clock=lambda: self.now, random=lambda low, high: high / 2, **more
+        )  # type: ignore[arg-type]
+        return RetryingStore(Away(folder, night=self), patience)
+
+
+@dataclass(frozen=True)
+class Away(LocalStore):
+    night: Night | None = None
+
+    def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        assert self.night is not None
+        if self.night.now < self.night.away_for:
+            raise StoreUnavailable("the store is away")
+        super().put(key, data, overwrite=overwrite)
+
+
+def test_work_waits_for_a_store_that_is_started_again_and_says_so(tmp_path: Path) -> None:
+    night = Night(away_for=110.0)
+    with waiting.having_time(night.told.append, clock=lambda: night.now):
+        night.store(tmp_path / "store").put("k", b"x")
+    assert 110.0 <= night.now < 150.0
+    assert 3 <= len(night.told) <= 110 / waiting.PAUSE + 1
+    assert "the store is away: waiting for it" in night.told[0]
+
+
+@pytest.mark.parametrize(("more", "least", "most"), [({}, 120.0, 151.0), ({"least": 1.0}, 7.0, 8.0)])
+def test_work_gives_up_in_the_end(tmp_path: Path, more: dict[str, float], least: float, most: float) -> None:
+    """Six tries are made however short the patience is."""
+    night = Night(away_for=3600.0)
+    with (
+        waiting.having_time(night.told.append, clock=lambda: night.now),
+        pytest.raises(StoreUnavailable, match=r"times in \d+ s"),
+    ):
+        night.store(tmp_path / "store", **more).put("k", b"x")
+    assert least <= night.now <= most
+
+
+def test_a_person_who_waits_for_an_answer_gets_it_soon(tmp_path: Path) -> None:
+    night = Night(away_for=110.0)
+    with pytest.raises(StoreUnavailable, match="tried 6 times"):
+        night.store(tmp_path / "store").put("k", b"x")
+    assert night.now < 16.0
+    with waiting.having_time(night.told.append), waiting.briefly(), pytest.raises(StoreUnavailable):
+        night.store(tmp_path / "store").put("k", b"x")
+    assert night.now < 32.0
+    with waiting.having_time(night.told.append), pytest.raises(StoreUnavailable, match="tried 1 times"):
+        night.store(tmp_path / "store", attempts=1).put("k", b"x")
+    assert night.told == []
