@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -16,7 +17,7 @@ from backup_pipeline.model.manifest import SequenceState
 from backup_pipeline.model.schema import Column, Schema, Table, TableId
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.rows import table_name
-from backup_pipeline.restore.postgres.target import Connection
+from backup_pipeline.restore.postgres.target import Connection, Server
 from backup_pipeline.sources.postgres.diagnostics import told
 
 
@@ -47,6 +48,26 @@ def fed_columns(schema: Schema) -> Iterator[Fed]:
 class Written:
     how: dict[str, int]
     findings: tuple[Finding, ...]
+
+
+_WATCHERS: LiteralString = """
+SELECT DISTINCT pg_catalog.format('ALTER TABLE %I.%I DISABLE TRIGGER USER', n.nspname, c.relname)
+  FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid AND c.relkind IN ('r', 'p')
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE NOT g.tgisinternal
+UNION ALL
+SELECT pg_catalog.format('ALTER TABLE %I.%I DISABLE RULE %I', n.nspname, c.relname, r.rulename)
+  FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class AND c.relkind IN ('r', 'p')
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
+
+
+def quieten(server: Server) -> None:
+    """No trigger and no rule of the source answers what the drill writes: it could send a mail, or write to production. Foreign
+    keys are kept: they are the server's own triggers. Not session_replication_role: triggers can be made to fire in spite of
+    it, and foreign keys would not."""
+    with server.by_superuser.open() as connection, explained("switching triggers and rules off"):
+        for (text,) in connection.execute(_WATCHERS).fetchall():
+            connection.execute(text)
 
 
 def prove_writes(connection: Connection, schema: Schema, absent: frozenset[TableId]) -> Written:

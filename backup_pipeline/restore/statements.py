@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from backup_pipeline.errors import RestoreError
 
@@ -63,12 +64,7 @@ class Statement:
 
     def tokens(self, limit: int | None = None) -> list[Token]:
         """The first tokens; comments are none."""
-        found: list[Token] = []
-        for token, _ in self.placed():
-            found.append(token)
-            if limit is not None and len(found) >= limit:
-                break
-        return found
+        return [token for token, _ in islice(self.placed(), limit)]
 
     def placed(self) -> Iterator[tuple[Token, slice]]:
         """Each token, and where in the text it stands."""

@@ -43,7 +43,7 @@ class Facts:
     assumable: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, connection: Connection) -> Facts:
+    def of(cls, connection: Connection, *, with_superuser: bool = False) -> Facts:
         def names(query: Any) -> frozenset[str]:
             return frozenset(row[0] for row in connection.execute(query))
 
@@ -67,7 +67,7 @@ class Facts:
                 installed=names("SELECT extname FROM pg_catalog.pg_extension"),
                 max_locks=int(locks[0]),
                 login=login[0],
-                superuser=login[1],
+                superuser=login[1] or with_superuser,
                 may_make_roles=login[2],
                 assumable=names(
                     f"SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(current_user, oid, '{right}')"

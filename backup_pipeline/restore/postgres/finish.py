@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -21,6 +22,23 @@ from backup_pipeline.restore.statements import Statement
 from backup_pipeline.sources.postgres.diagnostics import told
 
 _OBJECT_NOT_IN_PREREQUISITE_STATE = "55000"
+_FOREIGN = "it reads another server's rows, and a drill reaches none"
+#: A view that calls dblink and the like: no right to, no connection, or none without a password.
+_REACHES_OUT = ("42501", "080", "2F003")
+
+_OF_FOREIGN_TABLES: LiteralString = """
+WITH RECURSIVE above (oid, relation) AS (
+    SELECT r.ev_class, d.refobjid FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d
+        ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> r.ev_class
+    UNION SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits
+), outside (oid) AS (
+    SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relkind = 'f'
+    UNION SELECT a.oid FROM above a JOIN outside o ON a.relation = o.oid
+)
+SELECT n.nspname, c.relname FROM outside o JOIN pg_catalog.pg_class c ON c.oid = o.oid AND c.relkind = 'm'
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
 
 
 def set_sequences(connection: Connection, states: Iterable[SequenceState], terms: Terms) -> tuple[Left, ...]:
@@ -43,6 +61,10 @@ def populated_views(schema: Schema) -> list[TableId]:
     ]
 
 
+def _views_of_foreign_tables(connection: Connection) -> list[TableId]:
+    return [TableId(schema, name) for schema, name in connection.execute(_OF_FOREIGN_TABLES)]
+
+
 def refresh_views(connection: Connection, views: Iterable[TableId], terms: Terms) -> tuple[Left, ...]:
     """One may read another: whatever says that its source has no content yet is tried again after the others. Their queries
     are code of the source: without code they stay empty."""
@@ -53,6 +75,9 @@ def refresh_views(connection: Connection, views: Iterable[TableId], terms: Terms
     if not terms.code:
         return tuple(Left("--no-code", text, asked=True) for text in texts.values())
     left: list[Left] = []
+    if not terms.trusted:
+        for view in [view for view in _views_of_foreign_tables(connection) if view in texts]:
+            left.append(Left(_FOREIGN, texts.pop(view), asked=True))
     while texts:
         again: dict[TableId, str] = {}
         last: psycopg.Error | None = None
@@ -64,8 +89,13 @@ def refresh_views(connection: Connection, views: Iterable[TableId], terms: Terms
                 if error.sqlstate == _OBJECT_NOT_IN_PREREQUISITE_STATE:
                     again[view], last = text, error
                     continue
+                if not terms.trusted and (error.sqlstate or "").startswith(_REACHES_OUT):
+                    left.append(Left(_FOREIGN, text, asked=True))
+                    continue
                 doing = f"refreshing the materialized view {view}"
                 left.append(forgiven(error, Statement(text, 1), doing, terms))
+        if len(again) == len(texts) and not terms.trusted:
+            return (*left, *(Left(_FOREIGN, text, asked=True) for text in again.values()))
         if len(again) == len(texts) and not terms.keep_going:
             raise RestoreError(
                 f"materialized views cannot be refreshed: {', '.join(map(str, again))}: {told(last)[0]}",

@@ -28,6 +28,7 @@ from backup_pipeline.restore.postgres.runner import Runner, combined
 from backup_pipeline.restore.postgres.surroundings import missing_roles, roles_foreseen
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.postgres.terms import Terms, code_of
+from backup_pipeline.restore.postgres.untrusted import extensions_first
 from backup_pipeline.restore.screening import passwords_to_set
 from backup_pipeline.restore.statements import Statement, split
 from backup_pipeline.sources.postgres import versions
@@ -71,11 +72,13 @@ def prepare(
         for section in manifest.ddl
     }
     terms = replace(terms, partial=bool(_undefined(manifest, schema, sections)))
+    if not terms.trusted:
+        sections = {name: tuple(extensions_first(statements)) for name, statements in sections.items()}
     refused = list(_holes(vault, manifest))
     exists = server.exists()
     with server.open() if exists else server.maintenance() as connection:
         version = connection.info.server_version
-        facts = Facts.of(connection)
+        facts = Facts.of(connection, with_superuser=server.superuser is not None)
         findings = list(_differences(manifest, schema, connection, exists))
         for finding in versions.outside(version):
             (refused if finding.severity == "error" else findings).append(finding)

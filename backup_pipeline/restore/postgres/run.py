@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -36,6 +36,7 @@ from backup_pipeline.restore.postgres.target import (
 )
 from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.postgres.undo import Made, strangers, undo
+from backup_pipeline.restore.postgres.untrusted import UntrustedRunner
 from backup_pipeline.restore.postgres.worker import FACTORY, Analyze, Moved, Setup, speed_up
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement
@@ -66,6 +67,13 @@ class Work:
     #: What has been committed, so that it can be taken back.
     made: Made = field(default_factory=Made)
     roles: tuple[str, ...] = ()
+
+    #: A session of the superuser, where the target's login is none and the source is not trusted.
+    superuser: Connection | None = None
+
+    def noting(self, connection: Connection) -> AbstractContextManager[None]:
+        """A transaction. With two logins each statement is one: the other login must see it, and must not wait for it."""
+        return self.made.noting(connection) if self.superuser is None else nullcontext()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -176,7 +184,8 @@ def _into_empty(work: Work) -> None:
     try:
         _fill(work)
     except BaseException as error:
-        if not work.prepared.plan.one_transaction:
+        # With two logins nothing is one transaction; the database is a drill's, which drops it.
+        if not work.prepared.plan.one_transaction and work.superuser is None:
             _take_back(work, error)
             _drop_roles(work)
         raise
@@ -221,8 +230,13 @@ def _end_sessions(server: Server) -> None:
 
 
 def _fill(work: Work) -> None:
-    with work.prepared.server.open() as connection:
-        work.facts = Facts.of(connection)
+    server = work.prepared.server
+    with ExitStack() as stack:
+        connection = stack.enter_context(server.open())
+        if server.superuser is not None:
+            work.superuser = stack.enter_context(server.by_superuser.open())
+            prepare_session(work.superuser)
+        work.facts = Facts.of(connection, with_superuser=work.superuser is not None)
         prepare_session(connection)
         speed_up(connection)
         if work.dry_run or work.prepared.plan.one_transaction:
@@ -250,7 +264,7 @@ def _phase(makes: Iterable[Make], phase: post_data.Phase) -> list[Make]:
 def _in_one_transaction(work: Work, connection: Connection) -> None:
     small = work.prepared.plan.one_transaction
     try:
-        with explained("committing the restore"), work.made.noting(connection):
+        with explained("committing the restore"), work.noting(connection):
             # Told to the one transaction that matters: its commit waits for the disk.
             connection.execute("SET LOCAL synchronous_commit = on")
             runner = _runner(work, connection)
@@ -273,9 +287,9 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
                         )
             with work.timed("rest"):
                 runner.run_all((item.statement for item in _phase(makes, "rest")), "post-data")
-            _finish(work, connection, runner)
             with work.timed("analyze"):
                 work.findings += finish.analyze(connection, work.analyzed)
+            _finish(work, connection, runner)
             if work.dry_run:
                 raise _DryRun
     except _DryRun:
@@ -288,7 +302,18 @@ def _runner(work: Work, connection: Connection) -> Runner:
     prepared, facts = work.prepared, work.facts
     work.roles = definers.make_owners(connection, facts, prepared.definers, prepared.terms)
     facts = definers.with_owners(facts, prepared.definers, prepared.terms)
-    return Runner(connection, facts, prepared.terms, prepared.definers, left=work.left)
+    if prepared.terms.trusted:
+        return Runner(connection, facts, prepared.terms, prepared.definers, left=work.left)
+    return UntrustedRunner(
+        connection,
+        facts,
+        prepared.terms,
+        prepared.definers,
+        left=work.left,
+        superuser=work.superuser,
+        encoding=prepared.encoding,
+        login=connection.info.user,
+    )
 
 
 def _define(work: Work, runner: Runner) -> None:
@@ -304,7 +329,7 @@ def _finish(work: Work, connection: Connection, runner: Runner) -> None:
         work.take(finish.refresh_views(connection, finish.populated_views(work.prepared.schema), terms))
         work.take(finish.set_sequences(connection, work.manifest.sequences, terms))
         runner.run_later(work.prepared.encoding)
-        work.findings += finish.drop_public(connection, work.prepared.schema)
+        work.findings += finish.drop_public(work.superuser or connection, work.prepared.schema)
 
 
 # ── in parallel
@@ -340,7 +365,7 @@ def _in_parallel(work: Work, connection: Connection) -> None:
     with work.timed("rest"):
         rest = [item.statement for item in _phase(makes, "rest")]
         _run_noted(work, connection, runner, rest, "post-data")
-    with explained("committing the restore"), work.made.noting(connection):
+    with explained("committing the restore"), work.noting(connection):
         connection.execute("SET LOCAL synchronous_commit = on")
         _finish(work, connection, runner)
         # A commit that changed nothing would not wait for the disk, and those before it did not.
@@ -352,7 +377,7 @@ def _run_noted(
     work: Work, connection: Connection, runner: Runner, statements: Iterable[Statement], section: str
 ) -> None:
     for some in transactions(work.facts, statements):
-        with work.made.noting(connection):
+        with work.noting(connection):
             runner.run_some(some, section)
     runner.run_all((), section)
 

@@ -25,6 +25,8 @@ from backup_pipeline.sources.postgres.diagnostics import told
 _BATCH = 100
 #: Skipped, and no part of the remainder: the target has it, or needs no such thing.
 _NO_LOSS = ("exists", "asked", "setting-unknown", "tablespace-missing", "extension-comment")
+#: The field of `Terms` → the reason that stands in the remainder.
+_ASKED = {"code": "--no-code", "trusted": "it would run in the drill's own sessions"}
 
 
 @dataclass
@@ -125,8 +127,8 @@ class Runner:
             self._close(verdict, statement)
         if verdict.code == "tablespace-missing":
             self.connection.execute("SET default_tablespace = ''")
-        if verdict.code == "asked" and verdict.subject == "code":
-            self.left.append(Left("--no-code", statement.text, asked=True))
+        if verdict.code == "asked" and verdict.subject in _ASKED:
+            self.left.append(Left(_ASKED[verdict.subject], statement.text, asked=True))
         if verdict.code == "not-made":
             self.left.append(Left(verdict.subject, statement.text))
         self.note(verdict, statement)

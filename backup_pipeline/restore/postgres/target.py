@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, LiteralString
 
 import psycopg
@@ -29,6 +29,8 @@ class Server:
     database: str
     #: By which our sessions are known to the server, so that those of a restore that failed can be ended.
     application: str = "backup_pipeline"
+    #: A superuser of the same server, who does what this login may not (`untrusted`).
+    superuser: Mapping[str, str] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, url: str, default: str = "") -> Server:
@@ -43,7 +45,12 @@ class Server:
         return cls(parameters, parameters["dbname"])
 
     def with_database(self, name: str) -> Server:
-        return Server({**self.parameters, "dbname": name}, name, self.application)
+        return replace(self, parameters={**self.parameters, "dbname": name}, database=name)
+
+    @property
+    def by_superuser(self) -> Server:
+        """The same database, as the superuser; or as it is, where there is none."""
+        return self if self.superuser is None else replace(self, parameters=self.superuser, superuser=None)
 
     @property
     def address(self) -> str:

@@ -22,6 +22,7 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
     # What was taken from everybody stays taken (`revoke`): a restore opens nothing that was closed.
     "privileges": frozenset({"grant", "default privileges"}),
     "code": CODE,
+    "trusted": frozenset({"event trigger"}),
 }
 
 #: SQLSTATEs of a statement that speaks of something which is not there.
@@ -35,6 +36,8 @@ class Terms:
     owner: bool = True
     privileges: bool = True
     code: bool = True
+    #: Off in a drill: no event trigger is made, no language that is not trusted runs, and no foreign server is reached.
+    trusted: bool = True
     #: What fails is left out and listed; the rows are committed.
     keep_going: bool = False
     #: The owners that the target lacks are made where something runs with their rights (`definers`).
@@ -48,7 +51,7 @@ class Terms:
 
     def leave_out(self, statement: Statement) -> str:
         """The name of the field for which it is left out; nothing where it is not."""
-        if self.owner and self.privileges and self.code:
+        if self.owner and self.privileges and self.code and self.trusted:
             return ""
         kinds = kinds_of(statement)
         return next((name for name, some in LEFT_OUT.items() if not getattr(self, name) and kinds & some), "")
