@@ -21,6 +21,7 @@ TOPICS = {
     "errors": ("docs/ERRORS.md", "Exit codes, and the errors behind them."),
     "findings": ("docs/FINDINGS.md", "Every finding of a backup, a verification, a drill or the doctor."),
     "format": ("vault/FORMAT.md", "How a vault is laid out, so that it can be read without this program."),
+    "threats": ("docs/THREATS.md", "Who may do what to a backup, and what holds against it."),
 }
 
 

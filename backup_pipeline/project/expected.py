@@ -38,5 +38,13 @@ def remember(settings: Settings, vault: Vault) -> None:
             write(note, f"{vault.store.address}\n".encode())
 
 
+def begin_anew(settings: Settings, vault: Vault) -> None:
+    """Where a person removed the note of a lost vault, what this host wrote there before is no loss that is told again."""
+    if vault.remembered is None or note_of(settings, vault).exists():
+        return
+    if vault.store.stat(layout.VAULT) is None:
+        vault.remembered.clear()
+
+
 def note_of(settings: Settings, vault: Vault) -> Path:
     return settings.state_folder / "places" / folder_name(vault.store.address)

@@ -217,6 +217,7 @@ class Project:
         """A vault that was there and is gone is not begun anew."""
         if (error := diagnosing.gone(self, system)) is not None:
             raise error
+        expected.begin_anew(self.settings, self.vault)
 
     def _remember_tables(self, system: str, manifest: Manifest) -> None:
         """A new table joins the graph, one that is gone leaves it. A backup that was made does not fail for it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.checks.rights import Place
 from backup_pipeline.config import Settings
+from backup_pipeline.config.redaction import SHORTEST
 
 if TYPE_CHECKING:
     from backup_pipeline.project.project import Project
@@ -41,4 +42,4 @@ def _holds_a_secret(settings: Settings, file: Path) -> bool:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return False
-    return any(secret in text for secret in settings.secrets)
+    return any(len(secret) >= SHORTEST and secret in text for secret in settings.secrets)

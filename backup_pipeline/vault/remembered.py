@@ -50,6 +50,11 @@ class Remembered:
             write(made, canonical.encode(Newest(link.id, link.sha256)))
             made.replace(path)
 
+    def clear(self) -> None:
+        with suppress(OSError):
+            for path in self.folder.glob("*.json"):
+                path.unlink(missing_ok=True)
+
     def _path(self, system: str) -> Path:
         return self.folder / f"{system}.json"
 
