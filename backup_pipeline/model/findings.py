@@ -22,6 +22,10 @@ HEAL_MANIFEST = (
 )
 
 
+#: The examples of these are values of rows. Whoever asked is shown them; the history of runs is not given them.
+OF_ROWS = frozenset({"rows-differ", "invariant-broken", "dangling-reference"})
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     #: error: a promise is broken · warning: a person should look · info: worth knowing

@@ -6,10 +6,12 @@ For RECOVER.md, for a restore and for a drill; each says in its own way what was
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from backup_pipeline.errors import Damaged
 from backup_pipeline.model.schema import Database, Membership, Right, Role, Setting
 from backup_pipeline.vault.quoting import identifier, literal
 
@@ -20,6 +22,13 @@ _LISTS = frozenset(
         "temp_tablespaces", "unix_socket_directories",
     }
 )  # fmt: skip
+
+#: What stands in the SQL without quotes. The server said it, and it could say anything: `CONNECT ON …; \! rm -rf /`.
+_PRIVILEGES = re.compile(r"CONNECT|CREATE|TEMPORARY")
+_ATTRIBUTES = re.compile(
+    r"SUPERUSER|NOINHERIT|CREATEROLE|CREATEDB|LOGIN|REPLICATION|BYPASSRLS|CONNECTION LIMIT -?\d+"
+    r"|VALID UNTIL '[\w :+.-]+'"
+)
 
 Kind = Literal["close", "right", "setting", "limit", "comment", "owner"]
 
@@ -37,7 +46,8 @@ def database_steps(database: Database, name: str) -> Iterator[Step]:
     for right in database.rights:
         option = " WITH GRANT OPTION" if right.grantable else ""
         to = identifier(right.role) if right.role else "PUBLIC"
-        yield Step("right", f"GRANT {right.privilege} ON DATABASE {name} TO {to}{option}", right)
+        privilege = _known(right.privilege, _PRIVILEGES, "a right on a database")
+        yield Step("right", f"GRANT {privilege} ON DATABASE {name} TO {to}{option}", right)
     for setting in database.settings:
         whose = f"ROLE {identifier(setting.role)} IN DATABASE {name}" if setting.role else f"DATABASE {name}"
         yield Step("setting", _set(whose, setting), setting)
@@ -53,7 +63,8 @@ def role_statements(roles: Iterable[Role], missing: Iterable[str] | None = None)
     wanted = None if missing is None else set(missing)
     made = [role for role in roles if wanted is None or role.name in wanted]
     for role in made:
-        yield f"CREATE ROLE {identifier(role.name)} {' '.join(role.attributes)}".rstrip()
+        attributes = [_known(one, _ATTRIBUTES, "an attribute of a role") for one in role.attributes]
+        yield f"CREATE ROLE {identifier(role.name)} {' '.join(attributes)}".rstrip()
     for role in made:
         for membership in role.member_of:
             yield f"GRANT {identifier(membership.role)} TO {identifier(role.name)}{_options(membership)}"
@@ -61,6 +72,15 @@ def role_statements(roles: Iterable[Role], missing: Iterable[str] | None = None)
             yield _set(f"ROLE {identifier(role.name)}", setting)
         if role.comment is not None:
             yield f"COMMENT ON ROLE {identifier(role.name)} IS {literal(role.comment)}"
+
+
+def _known(text: str, known: re.Pattern[str], what: str) -> str:
+    if known.fullmatch(text) is None:
+        raise Damaged(
+            f"the server that was backed up names what is not {what}: {text[:80]!r}",
+            remedy="no honest server does: see who could change its catalog (pg_catalog), and restore an older backup",
+        )
+    return text
 
 
 def _options(membership: Membership) -> str:

@@ -15,6 +15,8 @@ from backup_pipeline.cli import ending
 from backup_pipeline.cli.call import Call
 from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.orchestration.metadata import findings_table
 from backup_pipeline.restore import restore
 from backup_pipeline.restore.postgres.failure import failure
 from backup_pipeline.restore.screening import without_passwords
@@ -144,6 +146,16 @@ def failure_of(url: str, statement: str) -> RestoreError:
     with pytest.raises(psycopg.Error) as caught, psycopg.connect(url) as connection:
         connection.execute(statement.encode())
     return failure(caught.value, "x")
+
+
+def test_rows_that_a_check_found_are_not_in_the_history_of_runs() -> None:
+    """Gained: the rows that a drill found different, in clear in the history of an encrypted system."""
+    told = Finding("error", "rows-differ", "t is not what was backed up", examples=(f"+1\t{MARKER}",))
+    named = Finding("error", "object-missing", "1 object is missing", examples=("public.t",))
+    shown = str(findings_table([told, named]))
+    assert "t is not what was backed up" in shown
+    assert "public.t" in shown
+    assert MARKER not in shown
 
 
 class Terminal(io.StringIO):

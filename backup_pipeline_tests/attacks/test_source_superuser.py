@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.errors import NotSupported
+from backup_pipeline.errors import Damaged, NotSupported
 from backup_pipeline.vault.recover import recover_text
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, run_sql
 from backup_pipeline_tests.harness.engines import MakePgDatabase
@@ -37,6 +37,24 @@ def test_a_definition_that_holds_a_psql_command_is_refused_by_the_backup(
         backed_up(url, tmp_path / "vault")
     assert "RECOVER.md" not in refused.value.remedy
     assert not list((tmp_path / "vault").rglob("manifest.json"))
+
+
+def test_no_word_of_the_catalog_becomes_a_command_of_recovery_by_hand(
+    make_pg_database: MakePgDatabase, tmp_path: Path
+) -> None:
+    """Would have gained: a shell command in the rights of the database, which stand in RECOVER.md without quotes."""
+    url = make_pg_database()
+    run_sql(
+        url,
+        "CREATE TABLE t (a int); SET allow_system_table_mods = on;"
+        "ALTER FUNCTION pg_catalog.aclexplode(aclitem[]) RENAME TO aclexplode_orig;"
+        "CREATE FUNCTION pg_catalog.aclexplode(aclitem[], OUT grantor oid, OUT grantee oid, OUT privilege_type text,"
+        " OUT is_grantable boolean) RETURNS SETOF record LANGUAGE sql AS"
+        f" $$ SELECT 10::oid, 0::oid, E'CONNECT ON DATABASE x TO y;\\n\\\\! touch {tmp_path / 'owned'}\\n'::text, false $$",
+    )
+    with pytest.raises(Damaged, match="not a right on a database"):
+        backed_up(url, tmp_path / "vault")
+    assert not list((tmp_path / "vault").rglob("RECOVER.md"))
 
 
 def recovered(
