@@ -167,7 +167,7 @@ def _finding(named: list[str]) -> list[Finding]:
         Finding(
             "warning",
             "password-taken-out",
-            f"the passwords of {len(named)} definitions are not in this backup, because its vault is not encrypted",
+            f"passwords of definitions are not in this backup, because its vault is not encrypted: {len(named)}",
             remedy="after a restore, set them again (ALTER USER MAPPING, SUBSCRIPTION, SERVER, DATABASE … SET); or encrypt the vault",
             examples=tuple(named),
         )
@@ -178,7 +178,7 @@ def passwords_to_set(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """What a restore has to say of a backup's findings."""
     return tuple(
         replace(
-            one, message=f"{len(one.examples)} passwords have to be set again: this backup does not hold them"
+            one, message=f"passwords that this backup does not hold have to be set again: {len(one.examples)}"
         )
         for one in findings
         if one.code == "password-taken-out"

@@ -56,7 +56,8 @@ def steps(
     for step in database_steps(wanted, sql.Identifier(server.database).as_string()):
         if done.get(step.kind) or step.item in (known - open_to_all if closes else known):
             continue
-        if isinstance(step.item, Right) and (not terms.privileges or step.item.role == has.owner):
+        # What its owner may, nobody has to grant. (An empty text is everybody, and no owner.)
+        if isinstance(step.item, Right) and (not terms.privileges or step.item.role == (has.owner or None)):
             continue
         # A library that the server loads into each session is code.
         if step.kind == "setting" and not terms.code and "preload_libraries" in step.sql:
