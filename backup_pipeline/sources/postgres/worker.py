@@ -5,10 +5,14 @@ The session is on the exported snapshot, so every worker sees what the snapshot'
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from backup_pipeline.errors import BackupError, SourceUnavailable
 from backup_pipeline.sources.base import Sink
 from backup_pipeline.sources.postgres import connect, snapshot
 from backup_pipeline.sources.postgres.plan import Task
@@ -16,6 +20,7 @@ from backup_pipeline.sources.postgres.reading import Result, perform
 from backup_pipeline.workers import Handle, Tell
 
 FACTORY = f"{__name__}:open_reader"
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,13 @@ class Session:
     #: Of the row text.
     encoding: str
     sink: Sink
+    #: Seconds until a worker must have its session.
+    patience: float = field(default_factory=lambda: PATIENCE)
 
 
 @contextmanager
 def open_reader(session: Session) -> Iterator[Handle]:
-    connection = connect.connect(session.parameters)
-    snapshot.begin(connection, exported=session.exported)
+    connection = _begin(session)
     locked: set[str] = set()
 
     def read(task: Task, tell: Tell) -> Result:
@@ -46,6 +52,41 @@ def open_reader(session: Session) -> Iterator[Handle]:
         yield read
     finally:
         connection.close()
+
+
+def _begin(session: Session) -> connect.Connection:
+    """A server begins a transaction at once. A pooler that has no session left lets the client wait, without a word."""
+    try:
+        connection = connect.connect(session.parameters)
+    except SourceUnavailable as error:
+        raise _no_session(error.message) from error
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        # Not `cancel`: PgBouncer lets a cancel request wait for a session, too.
+        with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(session.patience, end)
+    timer.start()
+    try:
+        snapshot.begin(connection, exported=session.exported)
+    except BackupError as error:
+        if not late.is_set():
+            raise
+        raise _no_session(f"none within {session.patience:g} s") from error
+    finally:
+        timer.cancel()
+    return connection
+
+
+def _no_session(why: str) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"no session for another worker: {why}; a connection pooler (pgbouncer or the like) may give out fewer sessions"
+        " than a backup needs, which is `workers` and one more",
+        remedy="give the server's own address; or set `workers: 1`, or allow more sessions",
+    )
 
 
 def _lock(connection: connect.Connection, task: Task, exported: str) -> bool:
