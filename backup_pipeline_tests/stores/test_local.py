@@ -119,3 +119,14 @@ def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_no_key(tmp_path: Path)
         assert list(store.staging().iterdir()) == []
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_what_is_in_the_making_in_an_open_vault_of_an_older_version_is_closed(tmp_path: Path) -> None:
+    """Objects are 0644 by the usual umask until they are whole."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "tmp").mkdir(mode=0o755)
+    store = LocalStore(tmp_path)
+    (store.staging() / "made-here").write_bytes(b"x")
+    assert (tmp_path / "tmp").stat().st_mode & 0o007 == 0
+    store.put("objects/x", store.staging() / "made-here")
+    assert (tmp_path / "objects").stat().st_mode & 0o777 == 0o700
