@@ -1,26 +1,39 @@
-"""Where migration tools write down what they applied: a table and a query a tool, the same in every engine."""
+"""Where migration tools write down what they applied: a table and its columns a tool, the same in every engine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from backup_pipeline.errors import ConfigError
+
+#: The values of `Bookkeeping.columns`; None where there is none.
+Row = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Bookkeeping:
     table: str
-    #: In the order in which it was applied; `{table}` stands for the quoted name.
-    query: str
+    columns: tuple[str, ...]
+    #: What was applied, in the order in which it was. Said here and not in SQL: a source reads the plain columns.
+    applied: Callable[[Iterable[Row]], Iterable[str]]
+
+
+def _prisma(rows: Iterable[Row]) -> Iterable[str]:
+    finished = (row for row in rows if row[2] is not None and row[3] is None)
+    return (name for _, name, *_ in sorted(finished, key=lambda row: (row[0], row[1])))
 
 
 _TOOLS = {
-    "alembic": Bookkeeping("alembic_version", "SELECT version_num FROM {table} ORDER BY version_num"),
-    "django": Bookkeeping("django_migrations", "SELECT app || '.' || name FROM {table} ORDER BY id"),
+    "alembic": Bookkeeping("alembic_version", ("version_num",), lambda rows: sorted(row[0] for row in rows)),
+    "django": Bookkeeping(
+        "django_migrations",
+        ("id", "app", "name"),
+        lambda rows: (f"{app}.{name}" for _, app, name in sorted(rows, key=lambda row: int(row[0]))),
+    ),
     "prisma": Bookkeeping(
-        "_prisma_migrations",
-        "SELECT migration_name FROM {table} WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL"
-        " ORDER BY started_at, migration_name",
+        "_prisma_migrations", ("started_at", "migration_name", "finished_at", "rolled_back_at"), _prisma
     ),
 }
 

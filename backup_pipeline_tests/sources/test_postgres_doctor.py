@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.errors import NotSupported, SourceUnavailable
+from backup_pipeline.errors import NotSupported, SourceChanged, SourceUnavailable
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.base import Options
@@ -18,7 +18,7 @@ from backup_pipeline.sources.postgres import PostgresSource, doctor, versions
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken
-from backup_pipeline_tests.harness.postgres_rows import LivePostgres, run
+from backup_pipeline_tests.harness.postgres_rows import LivePostgres, run, session
 
 
 def found(url: str) -> dict[str, Finding]:
@@ -33,13 +33,49 @@ def limited(pg_server: EmbeddedPostgres) -> Iterator[str]:
     run(pg_server.url(), f"DROP ROLE {role}")
 
 
-def test_a_healthy_database_gives_no_finding_at_all(
+def test_a_healthy_database_gives_no_finding_but_of_the_login(
     pg_major_server: EmbeddedPostgres, pg_major_database: str
 ) -> None:
     run(pg_major_database, "CREATE TABLE t (id int PRIMARY KEY)")
     # The oldest supported version lacks something; that is said, and is no reason to worry.
     expected = {"one-chunk-a-table": "info"} if pg_major_server.major == 13 else {}
-    assert {code: finding.severity for code, finding in found(pg_major_database).items()} == expected
+    warned = found(pg_major_database)
+    assert {code: finding.severity for code, finding in warned.items()} == {
+        **expected,
+        "superuser-login": "warning",
+    }
+
+
+def test_a_superuser_is_told_of_a_lesser_role_and_its_grants_are_enough(
+    pg_server: EmbeddedPostgres, pg_database: str, tmp_path: Path
+) -> None:
+    run(
+        pg_database,
+        "CREATE TABLE t (id serial)",
+        "INSERT INTO t DEFAULT VALUES",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        "CREATE ROLE somebody",
+        "CREATE TABLE of_another ()",
+        "ALTER TABLE of_another OWNER TO somebody",
+    )
+    warned = found(pg_database)["superuser-login"]
+    assert "1 tables of other owners" in warned.message
+    assert warned.examples == ("public.of_another",)
+    grants = [line.replace("backup", "lesser") for line in warned.remedy.splitlines() if line[:2] != "--"]
+    try:
+        run(pg_database, *grants)
+        url = pg_database.replace("postgresql://postgres@", "postgresql://lesser@")
+        assert found(url) == {}
+        (tmp_path / "vault").mkdir()
+        taken = Taken(LivePostgres(url), Vault(LocalStore(tmp_path / "vault")))
+        assert {entry.name: entry.rows for entry in taken.export.tables} == {"t": 1, "of_another": 0}
+    finally:
+        run(pg_database, "DROP TABLE of_another", "DROP ROLE somebody", "DROP ROLE IF EXISTS lesser")
+
+
+def test_a_server_without_the_guard_is_named(pg_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_pipeline.sources.postgres.snapshot.GUARD", "no_such_setting")
+    assert "CVE-2024-7348" in found(pg_database)["server-unpatched"].message
 
 
 def test_a_login_with_few_connections_is_warned_of(pg_database: str, limited: str) -> None:
@@ -69,12 +105,37 @@ def test_a_server_that_hides_its_identity_is_backed_up_in_full_each_time(
         run(pg_database, f"DROP OWNED BY {limited}")
 
 
+def test_the_catalog_is_compared_where_the_server_has_no_session_to_spare(
+    pg_database: str, limited: str, tmp_path: Path
+) -> None:
+    run(
+        pg_database,
+        "CREATE TYPE mood AS ENUM ('sad')",
+        "CREATE TABLE t (m mood)",
+        "INSERT INTO t VALUES ('sad')",
+        f"GRANT SELECT ON t TO {limited}",
+    )
+    url = pg_database.replace("postgresql://postgres@", f"postgresql://{limited}@")
+    (tmp_path / "vault").mkdir()
+    vault = Vault(LocalStore(tmp_path / "vault"))
+    try:
+        with PostgresSource(url).snapshot(Selection(), Options()) as taken:
+            with session(url):  # now the login has its two
+                assert taken.export(vault.writer, baselines={}).tables[0].rows == 1
+        with PostgresSource(url).snapshot(Selection(), Options()) as taken, session(url):
+            run(pg_database, "ALTER TYPE mood RENAME VALUE 'sad' TO 'gloomy'")
+            with pytest.raises(SourceChanged, match="label sad"):
+                taken.export(vault.writer, baselines={})
+    finally:
+        run(pg_database, f"DROP OWNED BY {limited}")
+
+
 def test_tables_with_a_catch_are_named(pg_database: str) -> None:
     run(pg_database, "CREATE TABLE names (c regclass)", "CREATE UNLOGGED TABLE fleeting (id int)")
     codes = found(pg_database)
     assert codes["always-read"].examples == ("public.names",)
     assert codes["unlogged-table"].examples == ("public.fleeting",)
-    assert {finding.severity for finding in codes.values()} == {"info"}
+    assert {finding.severity for code, finding in codes.items() if code != "superuser-login"} == {"info"}
 
 
 def test_a_server_that_is_too_old_is_an_error_and_is_not_backed_up(

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from backup_pipeline.sources.bookkeeping import of_tool
-from backup_pipeline.sources.postgres import connect
+import csv
+import io
+
+from backup_pipeline.sources.bookkeeping import Bookkeeping, of_tool
+from backup_pipeline.sources.postgres import connect, snapshot
 
 
 def migrations(connection: connect.Connection, tool: str) -> tuple[str, ...] | None:
     book = of_tool(tool)
     with connect.explained(f"reading {book.table}", connection):
-        connect.run(
-            connection, "BEGIN READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL row_security = off"
-        )
+        # Without an operator: the login's own search_path may lead to a user's.
+        (visible,) = connect.row(connection, "SELECT pg_catalog.current_schemas(false)::text[]")
+        snapshot.begin(connection)
         # Where the login's own search_path finds it, as the tool would; else wherever it is.
         found = connect.rows(
             connection,
             """SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                WHERE c.relname = %s AND c.relkind IN ('r', 'p')
-                ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, n.nspname <> 'public', n.nspname""",
-            (book.table,),
+                WHERE c.relname = %s AND c.relkind = 'r'
+                ORDER BY pg_catalog.array_position(%s::text[], n.nspname::text), n.nspname <> 'public', n.nspname""",
+            (book.table, visible),
         )
         if not found:
             return None
-        table = connect.quoted(connection, found[0][0], book.table)
-        return tuple(value for (value,) in connect.rows(connection, book.query.format(table=table)))
+        return _read(connection, book, connect.quoted(connection, found[0][0], book.table))
+
+
+def _read(connection: connect.Connection, book: Bookkeeping, table: str) -> tuple[str, ...]:
+    """By a plain COPY, which plans nothing (`catalog.STORAGE` says why)."""
+    text = io.StringIO()
+    columns = ", ".join(connect.quoted(connection, name) for name in book.columns)
+    with connection.cursor() as cursor:
+        cursor.copy_expert(f"COPY {table} ({columns}) TO STDOUT (FORMAT csv)", text)
+    rows = csv.reader(io.StringIO(text.getvalue(), newline=""))
+    return tuple(book.applied([value or None for value in row] for row in rows))

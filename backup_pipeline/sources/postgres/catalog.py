@@ -21,6 +21,9 @@ _TABLES = f"""
  WHERE {OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
 """
 
+_TRUSTED = """EXISTS (SELECT FROM pg_catalog.pg_roles o
+                WHERE o.oid = c.relowner AND (o.rolsuper OR o.rolname = current_user))"""
+
 #: What is locked. Extension members are in it, so that each can be named as left out.
 CANDIDATES = f"""
 SELECT c.oid, n.nspname, c.relname, c.relkind,
@@ -46,13 +49,24 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurit
 {_TABLES} AND {not_of_extension("pg_class", "c.oid")} ORDER BY 2, 3
 """
 
+#: Tables whose owner could have his functions run by the login: see `STORAGE`.
+OF_OTHERS = f"""
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) {_TABLES} AND c.relkind = 'r'
+   AND NOT {_TRUSTED} ORDER BY 1
+"""
+
+SCHEMAS_OF = "SELECT DISTINCT c.relnamespace::bigint FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s::oid[])"
+
 #: Where the rows lie: for planning and for the unchanged rule, of every table at once.
 STORAGE = f"""
 SELECT c.oid, coalesce(pg_catalog.pg_relation_filenode(c.oid), 0), c.reltablespace,
        CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid) ELSE 0 END,
        CASE WHEN c.relkind = 'r' AND c.reltoastrelid <> 0
             THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END,
-       c.reltuples::bigint, c.relam
+       c.reltuples::bigint, c.relam,
+       -- The planner computes what is constant in index expressions: the table's owner has his functions run by a login
+       -- that may run programs (as a superuser may). Such a table is read by a plain COPY, which plans nothing.
+       {_TRUSTED} OR NOT pg_catalog.pg_has_role(current_user, 'pg_execute_server_program', 'MEMBER')
 {_TABLES}
 """
 
@@ -121,13 +135,14 @@ SELECT n.nspname, c.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqstar
  ORDER BY 1, 2
 """
 
-#: Every type that is not built in, so that what a column's text depends on can be followed to its end.
+#: Every type that is not built in, so that what a column's text depends on can be followed to its end. A dropped attribute
+#: counts: one that is added after it has another number, and is NULL in the rows that there are.
 TYPES = """
 SELECT t.oid, n.nspname, t.typname, t.typtype, t.typelem, t.typbasetype, t.typtypmod, t.typrelid,
-       coalesce(r.rngsubtype, 0),
+       coalesce(r.part, 0),
        ARRAY(SELECT e.enumlabel FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)::text[],
-       ARRAY(SELECT a.atttypid::bigint FROM pg_catalog.pg_attribute a
-              WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+       ARRAY(SELECT ARRAY[a.attnum, a.atttypid::bigint, a.atttypmod] FROM pg_catalog.pg_attribute a
+              WHERE a.attrelid = t.typrelid AND a.attnum > 0 ORDER BY a.attnum),
        (SELECT e.extname || ' ' || e.extversion
           FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
          WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e'
@@ -135,6 +150,9 @@ SELECT t.oid, n.nspname, t.typname, t.typtype, t.typelem, t.typbasetype, t.typty
        t.typoutput::oid < 16384
   FROM pg_catalog.pg_type t
   JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-  LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
+  LEFT JOIN (SELECT rngtypid AS oid, rngsubtype AS part FROM pg_catalog.pg_range UNION ALL
+             -- A multirange (since version 14) is made of its range.
+             SELECT (pg_catalog.to_jsonb(m) ->> 'rngmultitypid')::oid, rngtypid FROM pg_catalog.pg_range m) r
+         ON r.oid = t.oid
  WHERE t.oid >= 16384 OR t.typtype IN ('r', 'm') OR t.typname ~ '^_?reg' OR t.typname ~ '^_?aclitem$'
 """

@@ -141,7 +141,7 @@ def explained(doing: str, connection: Connection | None = None) -> Iterator[None
 
 
 _UNAVAILABLE = ("08", "57P01", "57P02", "57P03", "57P05", "53300", "40001", "40P01", "25P03", "25P04")
-_CHANGED = ("42P01", "3F000", "42703", "42704")
+_CHANGED = ("42P01", "3F000", "42703", "42704", "42809")
 
 
 def translated(error: psycopg2.Error, doing: str, connection: Connection | None = None) -> SourceError:
@@ -160,8 +160,12 @@ def _meaning(
         return SourceUnavailable(f"{doing}: the connection was lost: {text}", remedy=_again(state))
     if state == "42501":
         return PermissionMissing(f"{doing}: {text}", remedy="`doctor` prints the GRANTs that are missing")
-    if state in _CHANGED or (
-        state == "XX000" and ("cache lookup failed" in text or "could not open relation" in text)
+    if (
+        state in _CHANGED
+        or (state == "XX000" and ("cache lookup failed" in text or "could not open relation" in text))
+        or (
+            state == "55000" and "is restricted" in text
+        )  # a view has taken the place of a table: `snapshot.GUARD`
     ):
         return SourceChanged(
             f"{doing}: something was dropped or altered: {text}", remedy="run the backup again"

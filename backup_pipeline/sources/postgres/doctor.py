@@ -17,6 +17,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.postgres import (
+    catalog,
     connect,
     foresight,
     reflection,
@@ -55,7 +56,7 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
         # A partitioned root holds no rows: its partitions do, and are counted.
         holding = sum(1 for candidate in found if candidate.kind != "p")
         counted |= {"tables": holding, "selected": len(rights.selected(found, selection))}
-        for look in (_ranges, _pooler, _room, _standby, _state, _encoding, _large_objects, _activity):
+        for look in (_login, _ranges, _pooler, _room, _standby, _state, _encoding, _large_objects, _activity):
             findings.extend(look(connection))
         findings.extend(_rights(connection, rights.selected(found, selection)))
         locks = tuple(_locks(connection, found))
@@ -83,6 +84,35 @@ def refused(connection: connect.Connection, queries: Mapping[str, str]) -> dict[
             found[name] = told(error)[0]
         connect.run(connection, "ROLLBACK TO SAVEPOINT before; DEALLOCATE ALL")
     return found
+
+
+def _login(connection: connect.Connection) -> Iterator[Finding]:
+    """What a user of the database could gain by the backup's rights."""
+    (mighty,) = connect.row(
+        connection, "SELECT pg_catalog.pg_has_role(current_user, 'pg_execute_server_program', 'MEMBER')"
+    )
+    if mighty:
+        others = [row[0] for row in connect.rows(connection, catalog.OF_OTHERS)]
+        yield Finding(
+            "warning",
+            "superuser-login",
+            "the login may run programs on the database server, as every superuser may: a mistake of ours or of the server's"
+            " would hand that to whoever may create a function in the database"
+            + (
+                f". Of {len(others)} tables of other owners no range is read, and no unchanged one is kept"
+                * bool(others)
+            ),
+            remedy="\n".join(rights.lesser_role(connection)),
+            examples=tuple(others[:20]),
+        )
+    if not snapshot.guards(connection):
+        yield Finding(
+            "warning",
+            "server-unpatched",
+            f"the server's minor version does not know {snapshot.GUARD} (CVE-2024-7348): a user who may create a view can"
+            " have functions run with the backup's rights",
+            remedy="update the server to the newest minor version",
+        )
 
 
 def _ranges(connection: connect.Connection) -> Iterator[Finding]:

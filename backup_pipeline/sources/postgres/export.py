@@ -157,7 +157,8 @@ class Conductor:
         reused = result.chunk is not None and result.chunk.reused_from is not None
         self._tell(result.number, result.rows, result.bytes, finished=True, note="reused" if reused else "")
         if result.chunk is not None:
-            self.journal(_entry_of(self._plan_of[result.number], (result.chunk,)))
+            plan = self._plan_of[result.number]
+            self.journal(_entry_of(plan, (result.chunk,), plan.state))
 
     def _tell(self, number: int, rows: int, size: int, *, finished: bool = False, note: str = "") -> None:
         more_rows, more_bytes = self._meter.advance(number, rows, size, finished=finished)
@@ -173,7 +174,8 @@ class Conductor:
                 f"not read: {', '.join(missing)}", remedy="run the backup again, and report this"
             )
         results = [self._done[task.number] for task in plan.tasks]
-        return _entry_of(plan, [result.chunk for result in results if result.chunk is not None])
+        chunks = [result.chunk for result in results if result.chunk is not None]
+        return _entry_of(plan, chunks, unchanged.proven(plan.state))
 
 
 class Meter:
@@ -220,7 +222,7 @@ def _cost(task: Task) -> int:
     return task.weight // _CHECK_SHARE if task.baseline is not None and not task.witness else task.weight
 
 
-def _entry_of(plan: TablePlan, chunks: Iterable[Chunk]) -> TableEntry:
+def _entry_of(plan: TablePlan, chunks: Iterable[Chunk], state: Mapping[str, str]) -> TableEntry:
     chunks = tuple(chunks)
     columns = plan.table.exported_columns
     digest = hashlib.sha256("\n".join(columns).encode())
@@ -234,5 +236,5 @@ def _entry_of(plan: TablePlan, chunks: Iterable[Chunk]) -> TableEntry:
         chunks=chunks,
         bytes=sum(chunk.object.plain_size for chunk in chunks),
         fingerprint=digest.hexdigest(),
-        state=dict(plan.state),
+        state=dict(state),
     )

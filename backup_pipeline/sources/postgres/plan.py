@@ -34,6 +34,8 @@ class Storage:
     toast: int
     rows: int
     access_method: int = 0
+    #: A statement that the server plans may name it, not only a COPY of the whole.
+    ranges: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Task:
     baseline_xmin: int | None = None
     #: Read it even if it is unchanged, and compare.
     witness: bool = False
+    #: A digest of its columns' types, as far as they are not built in.
+    types: str = ""
     known: tuple[ObjectRef, ...] = field(default=())
 
     @property
@@ -132,7 +136,7 @@ def table_tasks(
     pages = -(-storage.heap // page_size)
     cuts: list[tuple[int, int | None]] = [(0, None)]
     per_chunk = chunk_pages(storage, chunk_bytes, page_size, earlier)
-    if connection.server_version >= RANGES_SINCE and storage.access_method == HEAP:
+    if connection.server_version >= RANGES_SINCE and storage.access_method == HEAP and storage.ranges:
         cuts = ranges(pages, per_chunk)
     columns = ", ".join(connect.quoted(connection, name) for name in table.exported_columns)
     known = _known(earlier)

@@ -115,6 +115,23 @@ def missing_grants(
     return grants
 
 
+def lesser_role(connection: connect.Connection) -> list[str]:
+    """SQL that makes a login with the rights that a backup needs, and no more."""
+    said = ["CREATE ROLE backup LOGIN PASSWORD '…';"]
+    if connection.server_version >= 140000:
+        said.append("GRANT pg_read_all_data TO backup;")
+    else:
+        schemas = sorted({candidate.id.schema for candidate in candidates(connection)})
+        for schema in (connect.quoted(connection, name) for name in schemas):
+            said.append(f"GRANT USAGE ON SCHEMA {schema} TO backup;")
+            for kind in ("TABLES", "SEQUENCES"):
+                said.append(f"GRANT SELECT ON ALL {kind} IN SCHEMA {schema} TO backup;")
+                said.append(f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON {kind} TO backup;")
+    if connect.rows(connection, "SELECT FROM pg_catalog.pg_class c WHERE c.relrowsecurity LIMIT 1"):
+        said.append("ALTER ROLE backup BYPASSRLS;")
+    return [*said, "-- and name it in the database's address: postgresql://backup@…"]
+
+
 def require(
     connection: connect.Connection, tables: Sequence[Candidate], sequences: Sequence[SequenceRight]
 ) -> None:

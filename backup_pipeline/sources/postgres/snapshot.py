@@ -29,6 +29,11 @@ _ATTEMPTS = 5
 _TURNS = (2.0, 8.0, 15.0)
 
 
+#: With it the server evaluates no view and asks no foreign server: a user's view that takes a table's place is an error, and its
+#: functions do not run as the login (as in pg_dump, CVE-2024-7348). Minor versions from before August 2024 do not know it.
+GUARD = "restrict_nonsystem_relation_kind"
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One exported snapshot, and who holds it."""
@@ -51,12 +56,21 @@ def begin(connection: connect.Connection, *, exported: str | None = None, lock_t
         **session_settings(connection.server_version),
         "lock_timeout": f"{int(lock_timeout * 1000)}ms",
     }
+    if guards(connection):
+        settings[GUARD] = "view, foreign-table"
     parts = ["BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"]
     if exported is not None:
         parts.append(f"SET TRANSACTION SNAPSHOT {connect.literal(connection, exported)}")
     parts += [f"SET LOCAL {name} = {connect.literal(connection, value)}" for name, value in settings.items()]
     with connect.explained("opening the snapshot", connection):
         connect.run(connection, "; ".join(parts))
+
+
+def guards(connection: connect.Connection) -> bool:
+    """Whether the server knows the setting. Asked without an operator, for the search_path is not ours yet."""
+    with connect.explained("asking for a setting", connection):
+        (value,) = connect.row(connection, f"SELECT pg_catalog.current_setting('{GUARD}', true)")
+    return value is not None
 
 
 def take(
@@ -187,7 +201,8 @@ def _state(connection: connect.Connection) -> dict[str, str]:
                   (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
                   pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
                   pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),
-                  pg_catalog.pg_is_in_recovery()""",
+                  pg_catalog.pg_is_in_recovery(),
+                  (SELECT xmin::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())""",
     )
     names = (
         "system_identifier",
@@ -197,6 +212,8 @@ def _state(connection: connect.Connection) -> dict[str, str]:
         "snapshot_xmin",
         "snapshot_xmax",
         "in_recovery",
+        # CREATE DATABASE … OID makes another database with the same oid and files of the same numbers.
+        "database_xmin",
     )
     return {name: str(value) for name, value in zip(names, found, strict=True)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -11,9 +11,9 @@ from functools import cached_property
 import psycopg2
 
 from backup_pipeline.embedded import Program, pg_dump_for
-from backup_pipeline.errors import SourceChanged
+from backup_pipeline.errors import SourceChanged, SourceError, SourceUnavailable
 from backup_pipeline.model.findings import Finding, Report
-from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, SequenceState, TableEntry
+from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, TableEntry
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import Selection
@@ -25,8 +25,10 @@ from backup_pipeline.sources.postgres import (
     ddl,
     doctor,
     foresight,
+    moved,
     reflection,
     rights,
+    sequences,
     snapshot,
     unchanged,
     versions,
@@ -216,15 +218,56 @@ class PostgresSnapshot:
             listener=listener,
             journal=journal,
         )
-        tables = conductor.run(self._plans(baselines))
-        return Export(
-            tables=tables,
-            sequences=self._sequences(),
-            findings=(*self._findings(), *conductor.findings),
+        types = unchanged.Types(self._connection)
+        used = self._used(types)
+        before = used.look(self._connection)
+        try:
+            tables = conductor.run(self._plans(baselines, types, moved.digest(before)))
+            states = sequences.states(self._connection)
+        except SourceError as error:
+            # What looks like a missing right or column may be another table behind the name.
+            with suppress(SourceUnavailable):
+                self._require_unmoved(used, before, error)
+            raise
+        self._require_unmoved(used, before)
+        return Export(tables=tables, sequences=states, findings=(*self._findings(), *conductor.findings))
+
+    def _used(self, types: unchanged.Types) -> moved.Used:
+        tables = [candidate.oid for candidate in self._moment.selected]
+        columns = [column.type_oid for oid in tables for column in self._inspection.columns[oid]]
+        closure = {part for oid in set(columns) for part in types.closure(oid)}
+        with connect.explained("listing the schemas", self._connection):
+            schemas = connect.rows(self._connection, catalog.SCHEMAS_OF, (tables,))
+        return moved.Used(
+            schemas=tuple(oid for (oid,) in schemas),
+            types=tuple(closure),
+            names=any(types.names_objects(oid) for oid in set(columns)),
         )
 
-    def _plans(self, baselines: Mapping[TableId, Baseline]) -> list[TablePlan]:
-        types = unchanged.Types(self._connection)
+    def _require_unmoved(
+        self, used: moved.Used, before: moved.Look, cause: SourceError | None = None
+    ) -> None:
+        """In a new transaction, and while the tables are still locked, where the server has a session to spare."""
+        try:
+            with self._source._connection() as connection:
+                snapshot.begin(connection)
+                after = used.look(connection)
+        except SourceUnavailable:
+            with connect.explained("ending the snapshot", self._connection):
+                connect.run(self._connection, "ROLLBACK")
+            snapshot.begin(self._connection)
+            after = used.look(self._connection)
+        found = moved.changes(before, after)
+        if found:
+            raise SourceChanged(
+                f"the definitions changed while the rows were read: {', '.join(sorted(found)[:5])}",
+                remedy="run the backup when no migration runs; a schema's rights and names, and the types of columns,"
+                " must stay as they are until its rows are read",
+            ) from cause
+
+    def _plans(
+        self, baselines: Mapping[TableId, Baseline], types: unchanged.Types, catalog_state: str
+    ) -> list[TablePlan]:
         tables = []
         for candidate in self._moment.selected:
             table = self.schema.table(candidate.id)
@@ -234,7 +277,9 @@ class PostgresSnapshot:
                 (
                     table,
                     storage,
-                    unchanged.table_state(storage, self._inspection.columns[candidate.oid], types),
+                    unchanged.table_state(
+                        storage, self._inspection.columns[candidate.oid], types, catalog_state
+                    ),
                 )
             )
         return plan_tables(
@@ -245,11 +290,6 @@ class PostgresSnapshot:
             snapshot_state=self._moment.state,
             baselines=baselines,
         )
-
-    def _sequences(self) -> tuple[SequenceState, ...]:
-        """After the rows: sequences are not transactional, they always show the present. Read last, none is behind the
-        rows of the snapshot; it may be ahead, which costs a gap in the numbers and never a duplicate."""
-        return _sequence_states(self._connection)
 
     def _findings(self) -> Iterator[Finding]:
         yield from versions.outside(self._connection.server_version)
@@ -278,7 +318,7 @@ class PostgresSnapshot:
 def _storage(connection: connect.Connection) -> dict[int, Storage]:
     with connect.explained("measuring the tables", connection):
         found = connect.rows(connection, catalog.STORAGE)
-    return {row[0]: Storage(row[1], row[2], row[3], row[4], row[5], row[6]) for row in found}
+    return {row[0]: Storage(*row[1:]) for row in found}
 
 
 def _engine(connection: connect.Connection, schema: Schema) -> Engine:
@@ -286,25 +326,6 @@ def _engine(connection: connect.Connection, schema: Schema) -> Engine:
         (version,) = connect.row(connection, "SELECT pg_catalog.current_setting('server_version')")
     return Engine(
         "postgres", version, {**schema.settings, "row_encoding": row_encoding(schema.settings["encoding"])}
-    )
-
-
-def _sequence_states(connection: connect.Connection) -> tuple[SequenceState, ...]:
-    with connect.explained("reading the sequences", connection):
-        names = rights.sequences(connection)
-        if not names:
-            return ()
-        # One statement for all: a sequence is a table of one row.
-        parts = [
-            f"SELECT {place}, last_value, is_called FROM {connect.quoted(connection, s.id.schema, s.id.name)}"
-            for place, s in enumerate(names)
-        ]
-        found = []
-        for start in range(0, len(parts), 200):
-            found += connect.rows(connection, " UNION ALL ".join(parts[start : start + 200]))
-    return tuple(
-        SequenceState(names[place].id.schema, names[place].id.name, value, called)
-        for place, value, called in sorted(found)
     )
 
 

@@ -15,5 +15,5 @@ def migrations(connection: sqlite3.Connection, tool: str) -> tuple[str, ...] | N
     )
     if known.fetchone() is None:
         return None
-    query = book.query.format(table=f"main.{quoted(book.table)}")
-    return tuple(str(value) for (value,) in connection.execute(query))
+    columns = ", ".join(quoted(name) for name in book.columns)
+    return tuple(book.applied(connection.execute(f"SELECT {columns} FROM main.{quoted(book.table)}")))
