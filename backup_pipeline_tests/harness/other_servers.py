@@ -108,7 +108,9 @@ class Ceph:
 
 def swift(request: Request, forward: Forward) -> Answer:
     """OpenStack Swift 2.30 s3api: it ignores the headers of locks, and takes what it does not know for the plain request."""
-    names = {"encryption", "lifecycle", "publicAccessBlock", "policy", "object-lock"}
+    if "policy" in request.asks:
+        return refusal("NotImplemented", 501)
+    names = {"encryption", "lifecycle", "publicAccessBlock", "object-lock"}
     unknown = _unknown(request, names, "MalformedXML")
     if unknown is not None:
         return unknown
