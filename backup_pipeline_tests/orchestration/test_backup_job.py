@@ -15,6 +15,7 @@ from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.metadata import bars
 from backup_pipeline.project import Project
 from backup_pipeline.vault import layout
+from backup_pipeline_tests.harness.ports import free_port
 from backup_pipeline_tests.orchestration.conftest import Failure, Impatient, Shop
 
 ORDERS = Key(["shop", "tables", "main.orders"])
@@ -334,3 +335,15 @@ def test_the_size_is_shown_over_time(shop: Shop, instance: dg.DagsterInstance) -
     assert bars([0, 0]) == "▁▁"
     assert bars([10, 10]) == "██"
     assert bars([0, 10]) == "▁█"
+
+
+def test_a_run_says_that_it_waits_for_the_store(shop: Shop, instance: dg.DagsterInstance) -> None:
+    """Six tries were over after eight seconds on average: a store that was started again lost the night's backup."""
+    dead = f"http://127.0.0.1:{free_port()}"
+    vault = f"{{url: 's3://b/x', endpoint: '{dead}', access_key_id: a, secret_access_key: b, max_attempts: 4, patience: 1s}}"
+    shop.config.write_text(f"vault: {vault}\nsystems: {{shop: {{database: 'sqlite:///{shop.database}'}}}}\n")
+    job = build_defs(Project.load(shop.config)).resolve_job_def("backup_shop")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    told = [entry.user_message for entry in instance.all_logs(result.run_id) if not entry.is_dagster_event]
+    assert any("the store: " in line and "waiting for it" in line for line in told), told
