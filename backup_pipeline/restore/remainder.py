@@ -64,13 +64,14 @@ def write(path: Path, subject: str, left: Iterable[Left]) -> None:
 def script(subject: str, left: Iterable[Left]) -> str:
     parts = [
         f"{_comment(f'What the restore of {subject} left out, and why. Read it, then run it with psql.')}\n"
-        "SELECT pg_catalog.set_config('search_path', '', false);\nSET check_function_bodies = false;\n"
+        # Whole or not at all: a GRANT must not hold where the statement about the owner before it failed.
+        "BEGIN;\nSELECT pg_catalog.set_config('search_path', '', false);\nSET check_function_bodies = false;\n"
     ]
     for one in left:
         # psql would take a backslash outside of quotes for a command of its own.
         meta = any(token.text == "\\" for token in Statement(one.sql, 1).tokens())
         parts.append(f"{_comment(one.reason)}\n{_comment(one.sql) if meta else one.sql + ';'}\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, "COMMIT;\n"])
 
 
 def _comment(text: str) -> str:

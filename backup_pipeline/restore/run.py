@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import RestoreError
+from backup_pipeline.errors import ConfigError, RestoreError
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.restore.plan import RestorePlan, RestoreResult
@@ -78,7 +78,7 @@ def restore(
 
 def _only_of_postgres(terms: Terms | None) -> None:
     if terms is not None and not terms.code:
-        raise RestoreError(
+        raise ConfigError(
             "--no-code is about PostgreSQL: a SQLite database is restored as the file that it was",
             remedy="leave it out; no trigger or view of the file runs in the restore",
         )

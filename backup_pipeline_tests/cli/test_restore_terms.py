@@ -72,6 +72,7 @@ def test_a_managed_login_gets_the_rows_and_a_list_of_what_it_cannot_have(managed
     assert "CREATE EVENT TRIGGER watch" in left
     assert "ALTER TABLE public.t OWNER TO terms_app;" in left
     assert "GRANT SELECT ON TABLE public.t TO terms_reader" not in left
+    assert left.rstrip().endswith("COMMIT;")
     assert ask(managed.restored, "SELECT count(*), max(id) FROM t") == [(100, 100)]
     # A superuser gives it the rest, with the file as it is.
     as_superuser = managed.restored.replace("//managed@", "//postgres@")
@@ -98,3 +99,11 @@ def test_without_owners_rights_and_code_a_managed_login_gets_all_that_it_asked_f
     # They were not asked to be left out by name: what is not as it was is never silent.
     assert ended.code == 10, str(ended)
     assert "CREATE FUNCTION public.f" in next(managed.path.glob("shop-*-remainder.sql")).read_text()
+
+
+def test_a_file_of_sqlite_is_restored_whole_or_not_at_all(shop: Folder) -> None:
+    shop.backup()
+    refused = shop.run("restore", "shop", "--to", shop.restored, "--no-code")
+    assert refused.code == 2, str(refused)
+    assert "restored as the file that it was" in refused.stderr
+    shop.good("restore", "shop", "--to", shop.restored, "--no-owner", "--no-privileges", "--keep-going")

@@ -81,7 +81,11 @@ class Definers:
         return name if name in self.routines or name in self.relations else ""
 
     def missing(self, facts: Facts) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        return tuple((owner, names) for owner, names in self.owners if owner not in facts.roles)
+        return tuple(
+            (owner, names)
+            for owner, names in self.owners
+            if owner not in facts.roles and not owner.startswith("pg_")
+        )
 
 
 def _says(tokens: Sequence[Token], *words: str) -> bool:
@@ -136,18 +140,17 @@ def with_owners(facts: Facts, definers: Definers, terms: Terms) -> Facts:
     return replace(facts, roles=facts.roles | made, assumable=facts.assumable | made)
 
 
-def make_owners(connection: Connection, facts: Facts, definers: Definers, terms: Terms) -> tuple[str, ...]:
-    if not able(facts, terms):
-        return ()
-    made = []
-    for owner, _ in definers.missing(facts):
+def make_owners(
+    connection: Connection, facts: Facts, definers: Definers, terms: Terms, made: list[str]
+) -> None:
+    """Tells `made` of each, so that they can be dropped again."""
+    for owner, _ in definers.missing(facts) if able(facts, terms) else ():
         with explained(f"making the role {owner}, without a login, for what runs with its rights"):
             role = sql.Identifier(owner)
             connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
             made.append(owner)
             if not facts.superuser:
                 connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
-    return tuple(made)
 
 
 def drop_owners(connection: Connection, roles: Iterable[str]) -> None:
@@ -163,7 +166,7 @@ def foreseen(facts: Facts, definers: Definers, terms: Terms) -> Iterator[Finding
         yield Finding(
             "warning",
             "owner-made",
-            f"the target has no role {owner}, and {len(names)} objects run or read with its rights: it is made, without a login",
+            f"the target has no role {owner}, and what runs or reads with its rights is here ({len(names)}): it is made, without a login",
             remedy="it has no rights but those that the backup gives it; --no-owner makes none and closes the objects",
             examples=names[:20],
         )

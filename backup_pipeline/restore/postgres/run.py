@@ -66,7 +66,7 @@ class Work:
     bytes: int = 0
     #: What has been committed, so that it can be taken back.
     made: Made = field(default_factory=Made)
-    roles: tuple[str, ...] = ()
+    roles: list[str] = field(default_factory=list)
 
     #: A session of the superuser, where the target's login is none and the source is not trusted.
     superuser: Connection | None = None
@@ -142,9 +142,13 @@ def restore(
         bytes=work.bytes,
         seconds=work.seconds,
         findings=combined([*prepared.plan.findings, *work.findings]),
-        # What is made last of all stands after the words about its owner.
-        remainder=tuple(sorted(work.left, key=lambda left: is_owner(Statement(left.sql, 1)))),
+        remainder=tuple(sorted(work.left, key=_turn)),
     )
+
+
+def _turn(left: Left) -> int:
+    """In the remainder: an object before its owner, and its owner before others may use it."""
+    return 2 if left.sql.startswith("GRANT ") else int(is_owner(Statement(left.sql, 1)))
 
 
 def _not_proven(why: str) -> Finding:
@@ -192,6 +196,9 @@ def _into_empty(work: Work) -> None:
 
 
 def _drop_roles(work: Work) -> None:
+    """Those of a transaction went with it."""
+    if work.prepared.plan.one_transaction:
+        return
     with work.prepared.server.maintenance() as connection:
         definers.drop_owners(connection, work.roles)
 
@@ -300,7 +307,7 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
 def _runner(work: Work, connection: Connection) -> Runner:
     """The owners that are missing are made before anything that runs with their rights."""
     prepared, facts = work.prepared, work.facts
-    work.roles = definers.make_owners(connection, facts, prepared.definers, prepared.terms)
+    definers.make_owners(connection, facts, prepared.definers, prepared.terms, work.roles)
     facts = definers.with_owners(facts, prepared.definers, prepared.terms)
     if prepared.terms.trusted:
         return Runner(connection, facts, prepared.terms, prepared.definers, left=work.left)
