@@ -123,7 +123,8 @@ def restore(
     unless `keep_going` is set or the target lacks a role."""
     from backup_pipeline.restore.postgres.terms import Terms
 
-    project, terms = load(config), Terms(owner, privileges, code, keep_going, roles=roles)
+    project = load(config)
+    terms = Terms(owner=owner, privileges=privileges, code=code, keep_going=keep_going, roles=roles)
     if dry_run:
         return project.restore(system, id, to, create=create, dry_run=True, terms=terms)
     with _doing(project, "restore", system, id) as done:

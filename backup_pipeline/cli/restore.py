@@ -91,7 +91,13 @@ def verb(
 
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
-    terms = Terms(not no_owner, not no_privileges, not no_code, keep_going, roles=roles)
+    terms = Terms(
+        owner=not no_owner,
+        privileges=not no_privileges,
+        code=not no_code,
+        keep_going=keep_going,
+        roles=roles,
+    )
     order = restoring_database.Order(url, create, jobs, terms, remainder) if url else None
     project = project_at(call, place, unsigned=unsigned)
     if before is not None:

@@ -31,7 +31,7 @@ _DEPENDS = ("42883", "42704", "42P01", "42703", "42830", "3F000", "42P17")
 _NOT_OF_THE_STATEMENT = ("08", "25", "40", "53", "57", "58", "XX")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     owner: bool = True
     privileges: bool = True
