@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from backup_pipeline.errors import BackupError, RestoreError
+from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener, Phase
@@ -35,7 +35,7 @@ from backup_pipeline.restore.postgres.target import (
     set_comment,
 )
 from backup_pipeline.restore.postgres.terms import Terms, is_owner
-from backup_pipeline.restore.postgres.undo import Made, strangers, undo
+from backup_pipeline.restore.postgres.undo import Made, strangers, take_back
 from backup_pipeline.restore.postgres.untrusted import UntrustedRunner
 from backup_pipeline.restore.postgres.worker import FACTORY, Analyze, Moved, Setup, speed_up
 from backup_pipeline.restore.remainder import Left
@@ -177,7 +177,12 @@ def _into_new(work: Work) -> None:
         set_comment(server, settings.get("comment"))
     except BaseException as error:
         if strangers(server, work.made):
-            _take_back(work, error, "the database stays, because others have made something in it meanwhile")
+            take_back(
+                work.prepared.server,
+                work.made,
+                error,
+                "the database stays, because others have made something in it meanwhile",
+            )
         else:
             drop_database(server)
         _drop_roles(work)
@@ -190,7 +195,7 @@ def _into_empty(work: Work) -> None:
     except BaseException as error:
         # With two logins nothing is one transaction; the database is a drill's, which drops it.
         if not work.prepared.plan.one_transaction and work.superuser is None:
-            _take_back(work, error)
+            take_back(work.prepared.server, work.made, error)
             _drop_roles(work)
         raise
 
@@ -201,39 +206,6 @@ def _drop_roles(work: Work) -> None:
         return
     with work.prepared.server.maintenance() as connection:
         definers.drop_owners(connection, work.roles)
-
-
-def _take_back(work: Work, error: BaseException, *more: str) -> None:
-    """Drop what this restore made. The error says what stays, because others use it."""
-    server = work.prepared.server
-    _end_sessions(server)
-    held = undo(server, work.made)
-    if held:
-        shown = "; ".join(f"{one.thing} ({one.why})" for one in held[:10])
-        more = (*more, f"{len(held)} objects of this restore stay, because others use them: {shown}")
-    if not more:
-        return
-    if not isinstance(error, BackupError):
-        raise RestoreError(f"the restore was ended; {'; '.join(more)}", remedy=_remedy_for(server)) from error
-    error.message = f"{error.message}; {'; '.join(more)}"
-    error.remedy = "; ".join(filter(None, (error.remedy, _remedy_for(server))))
-
-
-def _remedy_for(server: Server) -> str:
-    return f"what stays in {server.address} is to be dropped by hand before the next try, or restore to another database"
-
-
-def _end_sessions(server: Server) -> None:
-    """A killed worker's statement goes on in the server, and holds its locks, until it is told."""
-    with server.maintenance() as connection:
-        connection.execute(
-            "SELECT pg_catalog.pg_terminate_backend(pid, 10000)"
-            " FROM pg_catalog.pg_stat_activity WHERE application_name = %s AND datname = %s"
-            if connection.info.server_version >= 140000
-            else "SELECT pg_catalog.pg_terminate_backend(pid)"
-            " FROM pg_catalog.pg_stat_activity WHERE application_name = %s AND datname = %s",
-            (server.application, server.database),
-        )
 
 
 def _fill(work: Work) -> None:

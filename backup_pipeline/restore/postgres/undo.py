@@ -13,6 +13,7 @@ from typing import LiteralString
 
 import psycopg
 
+from backup_pipeline.errors import BackupError, RestoreError
 from backup_pipeline.restore.postgres.definitions import raw
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import OBJECTS, Connection, Server, Thing, what_is_there
@@ -104,6 +105,38 @@ def undo(server: Server, made: Made) -> tuple[Held, ...]:
         for thing in _there(connection, made):
             held.setdefault(f"{thing.kind} {thing.identity}", "it could not be dropped")
     return tuple(Held(thing, why) for thing, why in held.items())
+
+
+def take_back(server: Server, made: Made, error: BaseException, *more: str) -> None:
+    """Drop what this restore made. The error says what stays, because others use it."""
+    _end_sessions(server)
+    held = undo(server, made)
+    if held:
+        shown = "; ".join(f"{one.thing} ({one.why})" for one in held[:10])
+        more = (*more, f"{len(held)} objects of this restore stay, because others use them: {shown}")
+    if not more:
+        return
+    if not isinstance(error, BackupError):
+        raise RestoreError(f"the restore was ended; {'; '.join(more)}", remedy=_remedy_for(server)) from error
+    error.message = f"{error.message}; {'; '.join(more)}"
+    error.remedy = "; ".join(filter(None, (error.remedy, _remedy_for(server))))
+
+
+def _remedy_for(server: Server) -> str:
+    return f"what stays in {server.address} is to be dropped by hand before the next try, or restore to another database"
+
+
+def _end_sessions(server: Server) -> None:
+    """A killed worker's statement goes on in the server, and holds its locks, until it is told."""
+    with server.maintenance() as connection:
+        connection.execute(
+            "SELECT pg_catalog.pg_terminate_backend(pid, 10000)"
+            " FROM pg_catalog.pg_stat_activity WHERE application_name = %s AND datname = %s"
+            if connection.info.server_version >= 140000
+            else "SELECT pg_catalog.pg_terminate_backend(pid)"
+            " FROM pg_catalog.pg_stat_activity WHERE application_name = %s AND datname = %s",
+            (server.application, server.database),
+        )
 
 
 def strangers(server: Server, made: Made) -> bool:
