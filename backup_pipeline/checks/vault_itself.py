@@ -9,6 +9,7 @@ from importlib import resources
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import is_system_name
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
@@ -26,7 +27,9 @@ _REMEDY = "copy it from another copy of the vault, or from a new vault made by t
 
 
 def look_for_foreign_folders(vault: Vault) -> Iterator[Finding]:
-    if foreign := vault.foreign():
+    ours = {key.partition("/")[0] for key in (layout.OBJECTS, layout.SET_ASIDE, "tmp/")}
+    foreign = sorted(one for one in vault.store.folders() if one not in ours and not is_system_name(one))
+    if foreign:
         yield Finding(
             "warning",
             "foreign-folder",

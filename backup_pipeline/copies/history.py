@@ -74,5 +74,6 @@ def set_newest(copy: Vault, system: str, link: Link) -> None:
         known = None
     if known is None or known.id < link.id or (known.id == link.id and known.manifest_sha256 != link.sha256):
         keeping.set_newest(copy.store, system, link)
-        if copy.remembered is not None:
+        wrote = copy.remembered.newest(system) if copy.remembered else None
+        if copy.remembered is not None and (wrote is None or wrote.id < link.id):
             copy.remembered.keep(system, link)

@@ -36,11 +36,12 @@ def known_folder(settings: Settings, address: str) -> Path:
 def vault_in(settings: Settings, store: Store) -> Vault:
     """The vault in this store, with the keys of the configuration: the same for the vault and for its copies."""
     keys = keys_of(settings)
-    known = known_folder(settings, store.address) if keys else None
-    wrote = settings.state_folder / "newest" / folder_name(store.address)
+    known = known_folder(settings, store.address) if keys or settings.signing else None
+    name = folder_name(store.address)
+    wrote = Remembered(settings.state_folder / "newest" / name, settings.state_folder / "places" / name)
     since = settings.signed_since.isoformat() if settings.signed_since else ""
     signing = Signing(settings.signers, settings.signing, since)
-    return Vault(store, keys, known, Remembered(wrote), signing)
+    return Vault(store, keys, known, wrote, signing)
 
 
 def rekey(

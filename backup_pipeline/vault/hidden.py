@@ -31,19 +31,24 @@ if TYPE_CHECKING:
     from backup_pipeline.vault.vault import Vault
 
 
-def put_before_manifest(vault: Vault, manifest: Manifest, data: bytes, text: str) -> bytes:
-    """Everything that has to be there before the manifest; returns the manifest as it will lie in the store."""
+def put_before_manifest(vault: Vault, manifest: Manifest, data: bytes, text: str) -> tuple[bytes, str]:
+    """Everything that has to be there before the manifest; returns the manifest as it will lie in the store, and its seal."""
     assert vault.keys is not None
     stored = crypto.encrypt(vault.keys, data)
     digest, content = hashlib.sha256(stored).hexdigest(), hashlib.sha256(data).hexdigest()
-    key = layout.recover_key(manifest.system, manifest.id)
-    vault.store.put(key + AGE, crypto.encrypt(vault.keys, text.encode()), overwrite=True)
-    vault.store.put(key, recover.hidden_text(manifest.system, manifest.id).encode(), overwrite=True)
-    outline = canonical.encode(outline_of(manifest, digest, content, vault.keys.fingerprint))
-    vault.store.put(layout.outline_key(manifest.system, manifest.id), outline, overwrite=True)
+    beside = {
+        "outline.json": canonical.encode(outline_of(manifest, digest, content, vault.keys.fingerprint)),
+        "RECOVER.md": recover.hidden_text(manifest.system, manifest.id).encode(),
+        "RECOVER.md.age": crypto.encrypt(vault.keys, text.encode()),
+    }
+    for name in reversed(beside):
+        vault.store.put(
+            layout.backup_prefix(manifest.system, manifest.id) + name, beside[name], overwrite=True
+        )
     if vault.known is not None:
         vault.known.keep(digest, data)
-    return stored
+    lines = [f"{hashlib.sha256(held).hexdigest()}  {name}\n" for name, held in beside.items()]
+    return stored, f"{digest}  manifest.json.age\n" + "".join(lines)
 
 
 def read_outline(vault: Vault, system: str, identifier: str) -> Outline:

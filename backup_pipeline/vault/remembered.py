@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 class Remembered:
     #: Of one vault, in the state folder.
     folder: Path
+    #: That there is a vault at this address: who takes it away begins an empty vault there (`project.expected`).
+    place: Path
 
     def newest(self, system: str) -> Link | None:
         """None where this host never wrote one, and where its note cannot be read."""
         path = self._path(system)
+        if not self.place.exists():
+            return None
         try:
             found = canonical.decode(Newest, path.read_bytes(), what=str(path))
         except (OSError, Damaged):

@@ -149,16 +149,18 @@ class Vault:
 
     @cached_property
     def notes(self) -> Store:
-        """Where drafts and journals lie: a host that has only public keys could not read its own in the vault."""
-        if not self.encrypted:
+        """Where drafts and journals lie: a host that has only public keys could not read its own in the vault, and one that
+        signs must not sign what another wrote there."""
+        if not (self.encrypted or self.signing.key):
             return self.store
-        if self.known is None:
+        if self.local is None:
             raise ConfigError(
-                "an encrypted vault needs a local folder for what its writer has to remember",
+                "who encrypts or signs needs a local folder for what it has to remember",
                 remedy="name one as `state:`",
             )
-        self.known.prepare()
-        return open_store(StoreOptions(url=str(self.known.notes), staging=self.known.notes))
+        known = Known(self.local)
+        known.prepare()
+        return open_store(StoreOptions(url=str(known.notes), staging=known.notes))
 
     def prepare(self) -> None:
         """Make sure that this is a vault that we can write; an empty store becomes one."""
@@ -225,13 +227,6 @@ class Vault:
         names = (name for name in self.store.folders() if is_system_name(name))
         return tuple(sorted(name for name in names if self.ids(name)))
 
-    def foreign(self) -> tuple[str, ...]:
-        """Folders at the top that are none of a vault."""
-        ours = {key.partition("/")[0] for key in (layout.OBJECTS, layout.SET_ASIDE, "tmp/")}
-        return tuple(
-            sorted(one for one in self.store.folders() if one not in ours and not is_system_name(one))
-        )
-
     def ids(self, system: str) -> tuple[str, ...]:
         """The backups of a system, oldest first. Only what has a manifest is a backup."""
         if not self.store.features.cheap_stat:
@@ -278,7 +273,7 @@ class Vault:
     @property
     def _both(self) -> tuple[Store, ...]:
         """The vault, and the notes of its writer where they lie elsewhere."""
-        local = self.encrypted and self.known is not None
+        local = self.local is not None and (self.encrypted or self.signing.key)
         return (self.store, self.notes) if local else (self.store,)
 
     def manifest_key(self, system: str, identifier: str) -> str:
@@ -371,14 +366,15 @@ class Vault:
         """Make a backup of what lies in the vault: steps 2 to 4 at the top of this file."""
         data = canonical.encode(manifest)
         if self.encrypted:
-            data = hidden.put_before_manifest(self, manifest, data, recover)
+            data, seal = hidden.put_before_manifest(self, manifest, data, recover)
         else:
             self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
-        seal = self.seal_text(manifest.system, manifest.id, data).encode()
-        signing.put(self, layout.signature_key(manifest.system, manifest.id), seal)
+            seal = self.seal_text(manifest.system, manifest.id, data)
+        # Of what was written, and not of what lies in the store by now.
+        signing.put(self, layout.signature_key(manifest.system, manifest.id), seal.encode())
+        link = Link(manifest.id, hashlib.sha256(data).hexdigest())
         self.store.put(self.manifest_key(manifest.system, manifest.id), data)
         self.seal(manifest.system, manifest.id)
-        link = self.link(manifest.system, manifest.id)
         keeping.set_newest(self.store, manifest.system, link)
         if self.remembered is not None:
             self.remembered.keep(manifest.system, link)

@@ -17,6 +17,7 @@ import pytest
 
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id
+from backup_pipeline.project import Project
 from backup_pipeline_tests.attacks.test_store_writer import backups, codes, folder, name_in, say, shop, status
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.damage import rewrite
@@ -200,3 +201,17 @@ def test_a_key_that_cannot_sign_stops_a_backup_before_it_begins(shop: Folder) ->
     assert "signers-missing" in codes(shop.run("doctor", "--json"))
     configure(shop, re.sub(r"signers:.*", "signers: [MCowBQYDK2VwAyEA]", lines))
     assert "is not the public key of a signer" in shop.run("list").stderr
+
+
+def test_what_a_step_hands_to_the_next_is_not_signed_for_another(shop: Folder) -> None:
+    """A draft in the vault was changed between two steps of the graph: the last step would have signed it."""
+    sign(shop)
+    project = Project.load(shop.path / "backup.yaml")
+    project.export("shop", token="t")
+    assert not [path for path in (shop.path / "vault" / "shop").rglob("*.json") if path.name != "lock.json"]
+    drafts = shop.path / "vault" / "shop" / "drafts"
+    drafts.mkdir()
+    (held,) = (shop.path / ".backup-pipeline" / "known").rglob("drafts/t.json")
+    (drafts / "t.json").write_bytes(held.read_bytes().replace(b'"kind":"manual"', b'"kind":"imported"'))
+    made = project.commit("shop", token="t")
+    assert (made.kind, signatures(shop)) == ("manual", {made.id: "signed"})

@@ -93,8 +93,7 @@ def test_a_vault_that_is_new_is_not_called_lost(shop: Folder) -> None:
 
 def test_a_copy_that_was_not_made_yet_is_not_called_lost(copied: Folder) -> None:
     shutil.rmtree(copied.path / "second")
-    for memory in ("places", "newest"):
-        shutil.rmtree(copied.path / ".backup-pipeline" / memory)
+    shutil.rmtree(copied.path / ".backup-pipeline" / "places")
     assert copied.run("list", "--copy", "second").code == 0
     ended = copied.run("show", "shop", "--copy", "second")
     assert ended.code == 3
