@@ -11,11 +11,12 @@ from psycopg import sql
 from backup_pipeline.drill.definitions import Lenience
 from backup_pipeline.drill.postgres_rows import open_session
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.schema import Database, Schema
+from backup_pipeline.model.schema import Database, Right, Schema, Setting
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.surroundings import apply, steps
 from backup_pipeline.restore.postgres.target import Server
 from backup_pipeline.restore.postgres.terms import Terms
+from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.sources.postgres.connect import explained as reading
 from backup_pipeline.sources.postgres.database import read_database
 
@@ -36,11 +37,11 @@ def prove_surroundings(server: Server, schema: Schema, lenience: Lenience) -> tu
         before.close()
         _open_again(server, schema.database)
     findings = [
-        Finding(severity, "database-differs", f"{left.sql}: {left.reason}")
+        Finding(severity, "database-differs", f"{without_passwords(left.sql)}: {left.reason}")
         for _, left in refused
         if not (lenience.roles_missing and "role " in left.reason)
     ]
-    excused: set[object] = {step.item for step, _ in refused}
+    excused = {step.item for step, _ in refused}
     findings += [
         Finding(severity, "database-differs", f"the restored database {how} {what}")
         for how, what in _differences(schema.database, found, excused)
@@ -48,17 +49,33 @@ def prove_surroundings(server: Server, schema: Schema, lenience: Lenience) -> tu
     return tuple(findings)
 
 
-def _differences(ours: Database, theirs: Database, excused: set[object]) -> Iterator[tuple[str, str]]:
+def _differences(
+    ours: Database, theirs: Database, excused: set[Right | Setting | None]
+) -> Iterator[tuple[str, str]]:
     # What its owner may, nobody has to grant; the scratch database belongs to the drill.
     owners = (ours.owner, theirs.owner)
-    mine = {*(right for right in ours.rights if right.role not in owners), *ours.settings} - excused
-    other = {*(right for right in theirs.rights if right.role not in owners), *theirs.settings}
+    mine: set[Right | Setting] = {
+        *(right for right in ours.rights if right.role not in owners),
+        *ours.settings,
+    }
+    mine -= excused
+    other: set[Right | Setting] = {
+        *(right for right in theirs.rights if right.role not in owners),
+        *theirs.settings,
+    }
     for item in sorted(mine - other, key=str):
-        yield "lacks", str(item)
+        yield "lacks", _words(item)
     for item in sorted(other - mine, key=str):
-        yield "has", str(item)
+        yield "has", _words(item)
     if ours.connection_limit != theirs.connection_limit:
         yield "has", f"the connection limit {theirs.connection_limit}, and not {ours.connection_limit}"
+
+
+def _words(item: Right | Setting) -> str:
+    """Without the value of a setting, which may be a secret."""
+    if isinstance(item, Right):
+        return f"the right {item.privilege} for {item.role or 'everybody'}"
+    return f"the setting {item.name}{f' for {item.role}' if item.role else ''}"
 
 
 def _open_again(server: Server, database: Database) -> None:

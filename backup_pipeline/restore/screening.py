@@ -119,6 +119,8 @@ def _without_secret_settings(schema: Schema) -> tuple[Schema, list[str]]:
 def hidden(statement: Statement) -> str:
     """The statement without its passwords: the same text where it holds none."""
     words = tuple(token.text if token.kind == "word" else "" for token in statement.tokens(3))
+    if words[:2] in (("alter", "database"), ("alter", "role")):
+        return _setting_hidden(statement)
     if not any(words[: len(holder)] == holder for holder in _HOLDERS):
         return statement.text
     text, moved = statement.text, 0
@@ -130,6 +132,16 @@ def hidden(statement: Statement) -> str:
             moved += len(said) - len(token.text)
         before = token
     return text
+
+
+def _setting_hidden(statement: Statement) -> str:
+    """ALTER DATABASE … SET "app"."jwt_secret" TO '…'"""
+    placed = list(statement.placed())
+    at = next((i for i, (token, _) in enumerate(placed) if token.is_word("set")), len(placed))
+    name = "".join(token.text for token, _ in placed[at + 1 : -1])
+    if "." not in name or not SECRET.search(name):
+        return statement.text
+    return statement.text[: placed[-1][1].start] + f"'{TAKEN_OUT}'"
 
 
 def without_passwords(statement: str) -> str:

@@ -78,6 +78,10 @@ def test_a_plain_vault_holds_no_password_of_the_definitions(
         assert kept.count(MARKER) == 4
         assert "password-taken-out" not in {one.code for one in made.findings}
         drop_subscription(target)
+        setting = 'ALTER ROLE "a.secret" IN DATABASE "d" SET "app"."jwt_secret" TO \'%s\''
+        assert without_passwords(setting % MARKER) == setting % "not-in-this-backup"
+        plain = 'ALTER DATABASE "secret" SET "password_encryption" TO \'scram-sha-256\''
+        assert without_passwords(plain) == plain
         assert MARKER not in without_passwords(kept[kept.index("CREATE SERVER") :].partition(";\n")[0])
     finally:
         drop_subscription(url)

@@ -19,6 +19,7 @@ from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.target import Connection, Server
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
+from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.sources.postgres.database import read_database
 from backup_pipeline.sources.postgres.diagnostics import told
 from backup_pipeline.vault.surroundings import Step, database_steps, role_statements
@@ -119,7 +120,9 @@ def roles_foreseen(schema: Schema, facts: Facts, terms: Terms) -> Iterator[Findi
     if not missing:
         return
     names = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-    statements = tuple(f"{text};" for text in role_statements(schema.role_definitions, missing))
+    statements = tuple(
+        f"{without_passwords(text)};" for text in role_statements(schema.role_definitions, missing)
+    )
     if terms.roles:
         said = "are made as they were, without passwords"
         yield Finding(
