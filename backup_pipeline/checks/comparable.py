@@ -16,7 +16,7 @@ from backup_pipeline.reading.types import Types
 #: How values are brought into one form before they are compared.
 Form = Literal["integer", "text", "decimal", "float", "padded"]
 
-_INTEGERS = frozenset({"smallint", "integer", "bigint"})
+INTEGERS = frozenset({"smallint", "integer", "bigint"})
 _TEXTS = frozenset({"text", "character varying", "name"})
 _FLOATS = frozenset({"real", "double precision"})
 _PLAIN = frozenset(
@@ -54,9 +54,9 @@ def compare(types: Types, child: Column, parent: Column) -> Comparison:
     one, sure = types.base_and_collation(child)
     other, sure_too = types.base_and_collation(parent)
     certain = sure and sure_too
-    if {one, other} <= _INTEGERS:
+    if {one, other} <= INTEGERS:
         return Comparison("integer", certain)
-    if {one, other} <= _INTEGERS | {"numeric"}:
+    if {one, other} <= INTEGERS | {"numeric"}:
         return Comparison("decimal", certain)
     if {one, other} <= _TEXTS:
         return Comparison("text", certain)
@@ -66,6 +66,6 @@ def compare(types: Types, child: Column, parent: Column) -> Comparison:
         if one in _FLOATS:
             return Comparison("float", certain)
         return Comparison("text", certain and (one in _PLAIN or types.labels(child) is not None))
-    if {one, other} <= _FLOATS | _INTEGERS | {"numeric"}:
+    if {one, other} <= _FLOATS | INTEGERS | {"numeric"}:
         return Comparison("decimal", certain=False)
     return Comparison("text", certain=False)

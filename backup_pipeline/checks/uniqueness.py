@@ -6,13 +6,16 @@ different text that the engine calls equal are not found: a drill finds those. C
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from backup_pipeline.checks.comparable import INTEGERS
 from backup_pipeline.checks.joining import MEMORY
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.findings import Finding
@@ -43,6 +46,8 @@ class Promise:
     keys: tuple[Key, ...]
     #: Columns without NULLs.
     filled: tuple[str, ...]
+    #: Columns of whole numbers, which are grouped as such: it is faster.
+    numbers: frozenset[str]
 
     @property
     def contents(self) -> tuple[object, ...]:
@@ -99,7 +104,8 @@ def promises(manifest: Manifest, schema: Schema) -> Iterator[Promise]:
             if column.name in here and (not column.nullable or types.forbids_null(column))
         )  # fmt: skip
         if keys or filled:
-            yield Promise(table, held, keys, filled)
+            numbers = frozenset(c.name for c in table.columns if types.base(c) in INTEGERS)
+            yield Promise(table, held, keys, filled, numbers)
 
 
 def _keys(table: Table) -> tuple[Key, ...]:
@@ -112,22 +118,35 @@ class _Rows:
 
     connection: duckdb.DuckDBPyConnection
     names: Mapping[str, str]
-    nulls: dict[str, int] = field(default_factory=dict)
+    numbers: frozenset[str]
+    nulls: Counter[str] = field(default_factory=Counter)
 
     def load(self, vault: Vault, entry: TableEntry, filled: frozenset[str]) -> None:
-        position = {entry.columns.index(name): name for name in {*self.names, *filled}}
-        wanted = dict.fromkeys(position, pa.binary())
-        listed = ", ".join(f'"{place}"' for name in self.names for place in [entry.columns.index(name)])
+        places = {name: entry.columns.index(name) for name in dict.fromkeys((*self.names, *filled))}
+        wanted = {
+            place: pa.int64() if name in self.numbers else pa.binary() for name, place in places.items()
+        }
+        listed = ", ".join(f'"{places[name]}"' for name in self.names)
         for chunk in entry.chunks:
-            for batch in open_columns(vault.blocks(chunk.object), len(entry.columns), wanted):
-                for place, name in position.items():
-                    if name in filled:
-                        self.nulls[name] = self.nulls.get(name, 0) + batch.column(str(place)).null_count
-                if self.names:
-                    arriving = pa.RecordBatchReader.from_batches(schema_of(wanted), [batch])
-                    self.connection.register("arriving", arriving)
-                    self.connection.execute(f"INSERT INTO rows SELECT {listed} FROM arriving")
-                    self.connection.unregister("arriving")
+            batches = open_columns(vault.blocks(chunk.object), len(entry.columns), wanted)
+            counted = self._counted(batches, {name: str(places[name]) for name in filled})
+            if not self.names:
+                deque(counted, maxlen=0)
+                continue
+            self.connection.register(
+                "arriving", pa.RecordBatchReader.from_batches(schema_of(wanted), counted)
+            )
+            try:
+                # One statement a chunk: each is a transaction, and waits for the disk.
+                self.connection.execute(f"INSERT INTO rows SELECT {listed} FROM arriving")
+            finally:
+                self.connection.unregister("arriving")
+
+    def _counted(self, batches: Iterable[Any], filled: Mapping[str, str]) -> Iterator[Any]:
+        for batch in batches:
+            for name, place in filled.items():
+                self.nulls[name] += batch.column(place).null_count
+            yield batch
 
     def twice(self, key: Key, rows: int) -> tuple[int, int]:
         """(rows, values) of what is there more than once."""
@@ -154,10 +173,12 @@ def _look(vault: Vault, promise: Promise, connection: duckdb.DuckDBPyConnection)
     names = {name: f"c{number}" for number, name in enumerate(wanted)}
     table = str(promise.table.id)
     try:
-        if names:
-            columns = ", ".join(f"{column} BLOB" for column in names.values())
-            connection.execute(f"CREATE OR REPLACE TABLE rows ({columns})")
-        rows = _Rows(connection, names)
+        columns = [
+            f"{column} {'BIGINT' if name in promise.numbers else 'BLOB'}" for name, column in names.items()
+        ]
+        if columns:
+            connection.execute(f"CREATE OR REPLACE TABLE rows ({', '.join(columns)})")
+        rows = _Rows(connection, names, promise.numbers)
         for entry in promise.entries:
             rows.load(vault, entry, frozenset(promise.filled))
         for key in promise.keys:

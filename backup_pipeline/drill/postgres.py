@@ -19,7 +19,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.restore.plan import RestoreResult
-from backup_pipeline.restore.postgres.post_data import qualified
+from backup_pipeline.restore.postgres.rules import qualified
 from backup_pipeline.restore.postgres.run import restore
 from backup_pipeline.restore.postgres.target import Server
 from backup_pipeline.restore.postgres.terms import Terms

@@ -23,6 +23,8 @@ class Left:
     sql: str
     #: It was asked for (`--no-code`). Everything else makes the restore end with an error.
     asked: bool = False
+    #: Others may build on it: what is missed by them is left out as well.
+    needed: bool = False
 
     @property
     def what(self) -> str:

@@ -8,13 +8,14 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import SequenceState
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.restore.postgres.definitions import raw, savepoint
+from backup_pipeline.restore.postgres.own_names import NOT_FOUND, OwnPath, searching
 from backup_pipeline.restore.postgres.rows import table_name
-from backup_pipeline.restore.postgres.runner import attempt, forgiven
+from backup_pipeline.restore.postgres.rules import Rule, left_out
+from backup_pipeline.restore.postgres.runner import attempt, tolerated
 from backup_pipeline.restore.postgres.target import Connection
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
@@ -41,15 +42,17 @@ SELECT n.nspname, c.relname FROM outside o JOIN pg_catalog.pg_class c ON c.oid =
 """
 
 
-def set_sequences(connection: Connection, states: Iterable[SequenceState], terms: Terms) -> tuple[Left, ...]:
+def set_sequences(
+    connection: Connection, states: Iterable[SequenceState], terms: Terms
+) -> tuple[Finding | Left, ...]:
     """Returns what could not be set, as far as the terms forgive it."""
-    left = []
+    left: list[Finding | Left] = []
     for state in states:
         name = table_name(TableId(state.schema, state.name)).as_string(connection)
         text = sql.SQL("SELECT pg_catalog.setval({}, {}, {})").format(name, state.last_value, state.is_called)
         doing = f"setting the sequence {state.schema}.{state.name}"
-        left.append(attempt(connection, Statement(text.as_string(connection), 1), doing, terms))
-    return tuple(filter(None, left))
+        left += attempt(connection, Statement(text.as_string(connection), 1), doing, terms)
+    return tuple(left)
 
 
 def populated_views(schema: Schema) -> list[TableId]:
@@ -65,7 +68,9 @@ def _views_of_foreign_tables(connection: Connection) -> list[TableId]:
     return [TableId(schema, name) for schema, name in connection.execute(_OF_FOREIGN_TABLES)]
 
 
-def refresh_views(connection: Connection, views: Iterable[TableId], terms: Terms) -> tuple[Left, ...]:
+def refresh_views(
+    connection: Connection, views: Iterable[TableId], terms: Terms
+) -> tuple[Finding | Left, ...]:
     """One may read another: whatever says that its source has no content yet is tried again after the others. Their queries
     are code of the source: without code they stay empty."""
     texts = {
@@ -74,36 +79,35 @@ def refresh_views(connection: Connection, views: Iterable[TableId], terms: Terms
     }
     if not terms.code:
         return tuple(Left("--no-code", text, asked=True) for text in texts.values())
-    left: list[Left] = []
+    left: list[Finding | Left] = []
     if not terms.trusted:
         for view in [view for view in _views_of_foreign_tables(connection) if view in texts]:
             left.append(Left(_FOREIGN, texts.pop(view), asked=True))
     while texts:
-        again: dict[TableId, str] = {}
-        last: psycopg.Error | None = None
+        again: dict[TableId, tuple[str, psycopg.Error]] = {}
         for view, text in texts.items():
             try:
                 with savepoint(connection):
                     connection.execute(raw(text))
             except psycopg.Error as error:
                 if error.sqlstate == _OBJECT_NOT_IN_PREREQUISITE_STATE:
-                    again[view], last = text, error
+                    again[view] = text, error
                     continue
                 if not terms.trusted and (error.sqlstate or "").startswith(_REACHES_OUT):
                     left.append(Left(_FOREIGN, text, asked=True))
                     continue
                 doing = f"refreshing the materialized view {view}"
-                left.append(forgiven(error, Statement(text, 1), doing, terms))
+                left += tolerated(connection, error, Statement(text, 1), doing, terms)
         if len(again) == len(texts) and not terms.trusted:
-            return (*left, *(Left(_FOREIGN, text, asked=True) for text in again.values()))
-        if len(again) == len(texts) and not terms.keep_going:
-            raise RestoreError(
-                f"materialized views cannot be refreshed: {', '.join(map(str, again))}: {told(last)[0]}",
-                remedy="see what they read; or --keep-going, which leaves them empty and lists them",
-            )
+            return (*left, *(Left(_FOREIGN, text, asked=True) for text, _ in again.values()))
         if len(again) == len(texts):
-            return (*left, *(Left(terms.reason(told(last)[0]), text) for text in again.values()))
-        texts = again
+            # What they read has no content: it was emptied after them, or could not be computed.
+            for view, (text, why) in again.items():
+                left += left_out(
+                    connection, Rule("materialized view", view, str(view), Statement(text, 1)), why
+                )
+            break
+        texts = {view: text for view, (text, _) in again.items()}
     return tuple(left)
 
 
@@ -127,13 +131,19 @@ def drop_public(connection: Connection, schema: Schema) -> tuple[Finding, ...]:
         )
 
 
-def analyze(connection: Connection, tables: Iterable[TableId]) -> tuple[Finding, ...]:
+def analyze(connection: Connection, tables: Iterable[TableId], path: OwnPath) -> tuple[Finding, ...]:
     """Statistics. Not having them is slow and not wrong: a table that refuses is named and does not fail the restore."""
     refused: list[str] = []
     for table in tables:
         try:
-            with savepoint(connection):
-                connection.execute(sql.SQL("ANALYZE {}").format(table_name(table)))
+            try:
+                with savepoint(connection):
+                    connection.execute(sql.SQL("ANALYZE {}").format(table_name(table)))
+            except psycopg.Error as error:
+                if error.sqlstate not in NOT_FOUND:
+                    raise
+                with searching(connection, path.at(table.schema)):
+                    connection.execute(sql.SQL("ANALYZE {}").format(table_name(table)))
         except psycopg.Error as error:
             refused.append(f"{table}: {told(error)[0]}")
     if not refused:

@@ -23,7 +23,8 @@ from backup_pipeline.restore.postgres import definers
 from backup_pipeline.restore.postgres.definers import Definers
 from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
-from backup_pipeline.restore.postgres.post_data import qualified
+from backup_pipeline.restore.postgres.own_names import own_path
+from backup_pipeline.restore.postgres.rules import qualified
 from backup_pipeline.restore.postgres.runner import Runner, combined
 from backup_pipeline.restore.postgres.surroundings import missing_roles, roles_foreseen
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
@@ -67,6 +68,7 @@ def prepare(
 ) -> Prepared:
     server = replace(server, application=f"backup_pipeline restore {secrets.token_hex(4)}")
     schema = vault.schema(manifest)
+    terms = replace(terms, path=own_path(schema, _search_path(schema)))
     sections = {
         section.name: tuple(split(vault.content(section.object).decode("utf-8", "surrogateescape")))
         for section in manifest.ddl
@@ -144,6 +146,12 @@ def _undefined(
         if at:
             left.discard(qualified(tokens, at + 1)[0])
     return frozenset(left)
+
+
+def _search_path(schema: Schema) -> str | None:
+    """ALTER DATABASE … SET search_path, of the database that was backed up."""
+    settings = schema.database.settings if schema.database else ()
+    return next((one.value for one in settings if one.name == "search_path" and not one.role), None)
 
 
 _TEMPLATE_SCHEMAS = frozenset({"public", "pg_catalog", "information_schema", "pg_toast"})

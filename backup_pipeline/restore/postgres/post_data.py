@@ -7,7 +7,7 @@ sessions that each hold one and want the other would be a deadlock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,7 +16,8 @@ import psycopg
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.restore.postgres.definitions import raw, savepoint
-from backup_pipeline.restore.postgres.runner import attempt, forgiven
+from backup_pipeline.restore.postgres.rules import qualified
+from backup_pipeline.restore.postgres.runner import attempt, tolerated
 from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
@@ -106,15 +107,6 @@ def _classify(statement: Statement, tokens: list[Token], roots: Mapping[TableId,
     return Make(statement, "foreign key", (), locked, table=table, constraint=name, references=references)
 
 
-def qualified(tokens: Sequence[Token], at: int) -> tuple[TableId, int]:
-    """The name at `at`, behind IF EXISTS and ONLY, and where the text goes on."""
-    while tokens[at].is_word("only", "if", "exists"):
-        at += 1
-    if at + 2 < len(tokens) and tokens[at + 1].text == ".":
-        return TableId(tokens[at].text, tokens[at + 2].text), at + 3
-    return TableId("public", tokens[at].text), at + 1
-
-
 def _relation_made(tokens: list[Token]) -> set[TableId]:
     words = [token.text if token.kind == "word" else "" for token in tokens[:6]]
     return {qualified(tokens, words.index("view") + 1)[0]} if "view" in words else set()
@@ -181,8 +173,7 @@ def _make(connection: Connection, item: Make, terms: Terms) -> tuple[Finding | L
         connection.execute(
             "SELECT pg_catalog.set_config('default_tablespace', %s, false)", (item.tablespace,)
         )
-        left = attempt(connection, item.statement, "post-data", terms)
-        return (left,) if left else ()
+        return attempt(connection, item.statement, "post-data", terms)
     try:
         if item.unchecked:
             return _not_valid(connection, item, f"{item.constraint}: {item.unchecked}")
@@ -193,7 +184,7 @@ def _make(connection: Connection, item: Make, terms: Terms) -> tuple[Finding | L
         why = f"rows break the foreign key: {told(error)[0]}"
         return _not_valid(connection, item, why, severity="error")
     except psycopg.Error as error:
-        return (forgiven(error, item.statement, "post-data", terms),)
+        return tolerated(connection, error, item.statement, "post-data", terms)
 
 
 def _not_valid(

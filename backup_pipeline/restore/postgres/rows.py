@@ -41,6 +41,8 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Load:
     pieces: tuple[Piece, ...]
+    #: Of one schema, whose functions do not find their names with the empty one.
+    search_path: str = ""
 
     @property
     def bytes(self) -> int:

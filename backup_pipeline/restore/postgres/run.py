@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.progress import Advance, Listener, Phase
-from backup_pipeline.model.schema import TableId
+from backup_pipeline.model.progress import Listener
 from backup_pipeline.restore.plan import RestoreResult
 from backup_pipeline.restore.postgres import definers, finish, post_data, rows, surroundings, tables
 from backup_pipeline.restore.postgres.definitions import Facts
 from backup_pipeline.restore.postgres.failure import explained
-from backup_pipeline.restore.postgres.plan import Prepared, locks_fit, prepare, transactions
+from backup_pipeline.restore.postgres.plan import locks_fit, prepare, transactions
 from backup_pipeline.restore.postgres.post_data import Make, Schedule
+from backup_pipeline.restore.postgres.refused import Loader
 from backup_pipeline.restore.postgres.rows import Load, Piece
 from backup_pipeline.restore.postgres.runner import Runner, combined
 from backup_pipeline.restore.postgres.target import (
@@ -35,8 +34,9 @@ from backup_pipeline.restore.postgres.target import (
     set_comment,
 )
 from backup_pipeline.restore.postgres.terms import Terms, is_owner
-from backup_pipeline.restore.postgres.undo import Made, strangers, take_back
+from backup_pipeline.restore.postgres.undo import strangers, take_back
 from backup_pipeline.restore.postgres.untrusted import UntrustedRunner
+from backup_pipeline.restore.postgres.work import Work
 from backup_pipeline.restore.postgres.worker import FACTORY, Analyze, Moved, Setup, speed_up
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement
@@ -46,67 +46,6 @@ from backup_pipeline.workers import Pool
 
 class _DryRun(Exception):
     """Leaves the transaction, and takes everything with it."""
-
-
-@dataclass
-class Work:
-    """One restore under way."""
-
-    vault: Vault
-    manifest: Manifest
-    prepared: Prepared
-    listener: Listener
-    #: In this very database; the schemas and extensions of the plan may have been another's.
-    facts: Facts
-    dry_run: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    left: list[Left] = field(default_factory=list)
-    rows: int = 0
-    bytes: int = 0
-    #: What has been committed, so that it can be taken back.
-    made: Made = field(default_factory=Made)
-    roles: list[str] = field(default_factory=list)
-
-    #: A session of the superuser, where the target's login is none and the source is not trusted.
-    superuser: Connection | None = None
-
-    def noting(self, connection: Connection) -> AbstractContextManager[None]:
-        """A transaction. With two logins each statement is one: the other login must see it, and must not wait for it."""
-        return self.made.noting(connection) if self.superuser is None else nullcontext()
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        begin = time.monotonic()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begin
-
-    def moved(self, table: TableId, count: int, size: int) -> None:
-        self.rows += count
-        self.bytes += size
-        total_rows, total_bytes = self.totals
-        self.listener(
-            Advance("load", str(table), count, size, total_rows=total_rows, total_bytes=total_bytes)
-        )
-
-    @cached_property
-    def totals(self) -> tuple[int, int]:
-        return self.prepared.plan.rows, self.prepared.plan.bytes
-
-    def take(self, found: Iterable[Finding | Left]) -> None:
-        for one in found:
-            if isinstance(one, Left):
-                self.left.append(one)
-            else:
-                self.findings.append(one)
-
-    def say(self, phase: Phase, subject: str) -> None:
-        self.listener(Advance(phase, subject))
-
-    @property
-    def analyzed(self) -> list[TableId]:
-        """Every table: also partitioned ones, which the server's autovacuum never looks at."""
-        return [table.id for table in self.prepared.schema.tables if table.kind != "foreign"]
 
 
 def restore(
@@ -251,8 +190,10 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
             if small:
                 with work.timed("load"):
                     prepare_session(connection)
+                    loader = _loader(work, connection)
                     for piece in _pieces(work, connection):
-                        rows.load(connection, work.vault.objects, piece, work.prepared.encoding, work.moved)
+                        loader.load(piece)
+                    work.take(loader.finish())
             else:
                 work.findings.append(
                     _not_proven("its rows are too many for one transaction; definitions were run")
@@ -267,7 +208,7 @@ def _in_one_transaction(work: Work, connection: Connection) -> None:
             with work.timed("rest"):
                 runner.run_all((item.statement for item in _phase(makes, "rest")), "post-data")
             with work.timed("analyze"):
-                work.findings += finish.analyze(connection, work.analyzed)
+                work.findings += finish.analyze(connection, work.analyzed, work.prepared.terms.path)
             _finish(work, connection, runner)
             if work.dry_run:
                 raise _DryRun
@@ -330,7 +271,7 @@ def _in_parallel(work: Work, connection: Connection) -> None:
         makes = _makes(work)
         pieces = _pieces(work, connection)
         with work.timed("rows and indexes"):
-            _fill_tables(work, pool, _phase(makes, "index"), pieces)
+            _fill_tables(work, pool, connection, _phase(makes, "index"), pieces)
             for item in _phase(makes, "attach"):
                 work.take(post_data.make(connection, item, work.prepared.encoding, work.prepared.terms))
         with work.timed("foreign keys"):
@@ -376,13 +317,22 @@ def _pieces(work: Work, connection: Connection) -> list[Piece]:
     return pieces
 
 
-def _fill_tables(work: Work, pool: Pool, makes: Sequence[Make], pieces: Sequence[Piece]) -> None:
+def _loader(work: Work, connection: Connection) -> Loader:
+    path = work.prepared.terms.path
+    return Loader(connection, work.vault.objects, work.prepared.encoding, path, work.moved)
+
+
+def _fill_tables(
+    work: Work, pool: Pool, connection: Connection, makes: Sequence[Make], pieces: Sequence[Piece]
+) -> None:
     """The rows first; an index as soon as the rows of its table are in and a worker has nothing to load."""
     loads = deque(rows.loads(pieces))
     roots = post_data.roots_of(work.prepared.schema)
     pending = Counter(roots.get(piece.table, piece.table) for task in loads for piece in task.pieces)
     schedule = Schedule(list(makes), blocked=pending)
     statistics = deque(_analyze_tasks(work))
+    loader = _loader(work, connection)
+    refused: list[Piece] = []
 
     def pick() -> Load | Make | Analyze | None:
         if loads:
@@ -393,15 +343,32 @@ def _fill_tables(work: Work, pool: Pool, makes: Sequence[Make], pieces: Sequence
         # Statistics of expressions need their indexes; the last of them may still be under way elsewhere.
         return statistics.popleft() if statistics and schedule.idle else None
 
-    def done(task: Load | Make | Analyze, found: tuple[Finding | Left, ...]) -> None:
-        work.take(found)
+    def loaded(some: Iterable[Piece]) -> None:
+        pending.subtract(roots.get(piece.table, piece.table) for piece in some)
+
+    def done(task: Load | Make | Analyze, found: tuple[Any, ...]) -> None:
         if isinstance(task, Load):
-            pending.subtract(roots.get(piece.table, piece.table) for piece in task.pieces)
-        elif isinstance(task, Make):
+            refused.extend(found)
+            loaded(piece for piece in task.pieces if piece not in found)
+            return
+        work.take(found)
+        if isinstance(task, Make):
             schedule.done(task)
             work.say("index", task.statement.text.partition("\n")[0][:100])
 
-    pool.schedule(pick, on_result=done, on_news=lambda _task, news: _heard(work, news))
+    while True:
+        pool.schedule(pick, on_result=done, on_news=lambda _task, news: _heard(work, news))
+        if not refused:
+            break
+        # No other session holds a lock now: what refuses the first piece of each table gives way, for all of them.
+        first = {piece.table: piece for piece in reversed(refused)}
+        for piece in first.values():
+            loader.load(piece)
+        loaded(first.values())
+        for piece in (piece for piece in refused if piece not in first.values()):
+            loads.append(Load((piece,), loader.path_of(piece.table)))
+        refused.clear()
+    work.take(loader.finish())
 
 
 def _make_all(work: Work, pool: Pool, makes: Sequence[Make]) -> None:

@@ -14,6 +14,7 @@ from backup_pipeline.restore.postgres.definers import Definers
 from backup_pipeline.restore.postgres.definitions import RUN, Facts, Verdict, judge, raw, savepoint
 from backup_pipeline.restore.postgres.failure import failure
 from backup_pipeline.restore.postgres.pieces import make_in_pieces
+from backup_pipeline.restore.postgres.rules import again
 from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.remainder import Left
@@ -40,6 +41,7 @@ class Runner:
     #: What is left for the last transaction: (session authorization at the time, statement, verdict).
     later: list[tuple[str, Statement, Verdict]] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
+    told: list[Finding] = field(default_factory=list)
     skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     _as: str = ""
     _silent_until_reset: bool = False
@@ -117,10 +119,17 @@ class Runner:
             self._execute(statement, section)
 
     def _execute(self, statement: Statement, section: str) -> None:
-        left = attempt(self.connection, statement, section, self.terms)
-        if left is not None:
+        partial = self.terms.partial or any(one.needed for one in self.left)
+        terms = replace(self.terms, partial=partial)
+        found = attempt(self.connection, statement, section, terms)
+        if any(isinstance(one, Left) for one in found):
             pieces = make_in_pieces(self.connection, statement, self.terms)
-            self.left += (left,) if pieces is None else pieces
+            found = found if pieces is None else tuple(pieces)
+        for one in found:
+            if isinstance(one, Left):
+                self.left.append(one)
+            else:
+                self.told.append(one)
 
     def _skip(self, verdict: Verdict, statement: Statement) -> None:
         if is_owner(statement) and self.definers.left_to(statement, self.facts):
@@ -195,7 +204,8 @@ class Runner:
         self.later.clear()
 
     def findings(self) -> tuple[Finding, ...]:
-        return tuple(_finding(code, subject, texts) for (code, subject), texts in self.skipped.items())
+        skipped = (_finding(code, subject, texts) for (code, subject), texts in self.skipped.items())
+        return (*skipped, *self.told)
 
 
 _SAID = {
@@ -254,17 +264,24 @@ def _message(code: str, subject: str, count: int) -> str:
     return _SAID[code][1].format(subject, statements)
 
 
-def attempt(connection: Connection, statement: Statement, section: str, terms: Terms) -> Left | None:
-    """Run it. What the terms forgive leaves the transaction as it was, and comes back."""
+def attempt(
+    connection: Connection, statement: Statement, section: str, terms: Terms
+) -> tuple[Finding | Left, ...]:
+    """Run it. What is tolerated leaves the transaction as it was, and comes back."""
     try:
-        if not terms.forgiving:
-            connection.execute(raw(statement.text))
-            return None
         with savepoint(connection):
             connection.execute(raw(statement.text))
-        return None
+        return ()
     except psycopg.Error as error:
-        return forgiven(error, statement, section, terms)
+        return tolerated(connection, error, statement, section, terms)
+
+
+def tolerated(
+    connection: Connection, error: psycopg.Error, statement: Statement, section: str, terms: Terms
+) -> tuple[Finding | Left, ...]:
+    """What became of a statement that failed; raised where neither its kind nor the terms let it fail."""
+    found = again(connection, statement, error, terms.path) if section != "pre-data" and terms.code else None
+    return found if found is not None else (forgiven(error, statement, section, terms),)
 
 
 def forgiven(error: psycopg.Error, statement: Statement, section: str, terms: Terms) -> Left:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from backup_pipeline.restore.postgres.own_names import NOT_FOUND, OwnPath
 from backup_pipeline.restore.statements import Statement
 
 #: What runs, or is made of what runs.
@@ -26,7 +27,7 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
 }
 
 #: SQLSTATEs of a statement that speaks of something which is not there.
-_DEPENDS = ("42883", "42704", "42P01", "42703", "42830", "3F000", "42P17")
+_DEPENDS = (*NOT_FOUND, "42830", "42P17", "42803")
 #: Classes that say something of the server or the session and not of the statement: never forgiven.
 _NOT_OF_THE_STATEMENT = ("08", "25", "40", "53", "57", "58", "XX")
 
@@ -40,9 +41,11 @@ class Terms:
     trusted: bool = True
     #: What fails is left out and listed; the rows are committed.
     keep_going: bool = False
+    #: Where functions find what they name without a schema.
+    path: OwnPath = field(default_factory=OwnPath)
     #: The owners that the target lacks are made where something runs with their rights (`definers`).
     make_owners: bool = True
-    #: The backup lacks the definitions of tables that others may refer to: what does is left out and listed.
+    #: The backup lacks the definitions of tables that others may refer to, or a rule was left out: what needs it is left out and listed.
     partial: bool = False
     #: Roles that the target lacks are made as they were, without passwords.
     roles: bool = False

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.restore.postgres import finish, post_data, rows
+from backup_pipeline.restore.postgres.own_names import searching
 from backup_pipeline.restore.postgres.post_data import Make
-from backup_pipeline.restore.postgres.rows import Load
+from backup_pipeline.restore.postgres.refused import refused
+from backup_pipeline.restore.postgres.rows import Load, Piece
 from backup_pipeline.restore.postgres.target import Connection, Server, prepare_session
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.vault.objects import Objects
@@ -55,12 +58,11 @@ def session(setup: Setup) -> Iterator[Handle]:
 
         def handle(task: object, tell: Tell) -> object:
             if isinstance(task, Load):
-                load(connection, setup, task, tell)
-                return ()
+                return load(connection, setup, task, tell)
             if isinstance(task, Make):
                 return post_data.make(connection, task, setup.encoding, setup.terms)
             assert isinstance(task, Analyze)
-            return finish.analyze(connection, task.tables)
+            return finish.analyze(connection, task.tables, setup.terms.path)
 
         yield handle
 
@@ -78,8 +80,10 @@ def speed_up(connection: Connection) -> None:
         connection.execute("SET client_connection_check_interval = '2s'")
 
 
-def load(connection: Connection, setup: Setup, task: Load, tell: Tell) -> None:
+def load(connection: Connection, setup: Setup, task: Load, tell: Tell) -> tuple[Piece, ...]:
+    """Returns what its table refuses: another session would wait for what has to give way (`refused`)."""
     gathered = 0
+    left = []
 
     def progress(table: TableId, count: int, size: int) -> None:
         nonlocal gathered
@@ -93,4 +97,11 @@ def load(connection: Connection, setup: Setup, task: Load, tell: Tell) -> None:
             if setup.may_skip_log and piece.alone and piece.object.plain_size >= rows.BATCH // 2:
                 name = sql.Identifier(piece.table.schema, piece.table.name)
                 connection.execute(sql.SQL("TRUNCATE ONLY {}").format(name))
-            rows.load(connection, setup.objects, piece, setup.encoding, progress)
+            try:
+                with searching(connection, task.search_path):
+                    rows.load(connection, setup.objects, piece, setup.encoding, progress)
+            except RestoreError as error:
+                if not refused(error):
+                    raise
+                left.append(piece)
+    return tuple(left)
