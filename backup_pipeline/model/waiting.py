@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from backup_pipeline import interruption
 from backup_pipeline.model.progress import Advance, Listener, silent
 
 P = ParamSpec("P")
@@ -24,12 +25,14 @@ T = TypeVar("T")
 PAUSE = 20.0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Work:
     told: Callable[[str], None]
     clock: Callable[[], float]
     last: float | None = None
     guard: threading.Lock = field(default_factory=threading.Lock)
+    #: Ctrl-C: there is no time any more.
+    over: threading.Event = field(default_factory=threading.Event)
 
     def tell(self, text: str) -> None:
         with self.guard:
@@ -50,6 +53,7 @@ def having_time(
 ) -> Iterator[None]:
     """Until the block ends, this process has time, and `told` hears what it waits for."""
     work = _Work(told, clock)
+    interruption.watch(work, lambda _: work.over.set())
     _works.append(work)
     try:
         yield
@@ -68,7 +72,15 @@ def briefly() -> Iterator[None]:
 
 
 def has_time() -> bool:
-    return bool(_works) and not getattr(_brief, "on", False)
+    return bool(_works) and not _works[-1].over.is_set() and not getattr(_brief, "on", False)
+
+
+def sleep(seconds: float) -> None:
+    """A pause that Ctrl-C ends in every thread: the program waits for its threads before it ends."""
+    if _works:
+        _works[-1].over.wait(seconds)
+    else:
+        time.sleep(seconds)
 
 
 def tell(text: str) -> None:

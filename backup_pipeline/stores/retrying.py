@@ -51,7 +51,7 @@ class Patience:
     longest: float = 30.0
     #: A server that asks for more than this is not waited for.
     most: float = 300.0
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = waiting.sleep
     random: Callable[[float, float], float] = uniform
     clock: Callable[[], float] = time.monotonic
 

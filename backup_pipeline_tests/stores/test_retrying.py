@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
+from backup_pipeline import interruption
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model import waiting
 from backup_pipeline.stores.base import Stat, read_all
@@ -299,3 +301,30 @@ def test_a_person_who_waits_for_an_answer_gets_it_soon(tmp_path: Path) -> None:
     with waiting.having_time(night.told.append), pytest.raises(StoreUnavailable, match="tried 1 times"):
         night.store(tmp_path / "store", attempts=1).put("k", b"x")
     assert night.told == []
+
+
+def test_ctrl_c_ends_the_pauses_of_every_thread(tmp_path: Path) -> None:
+    """A program ends when its threads have ended, and each of them may be waiting for a store."""
+    asked = threading.Event()
+
+    class Gone(LocalStore):
+        def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+            asked.set()
+            raise StoreUnavailable("the store is away")
+
+    hours = Patience(attempts=3, first=3600.0, longest=3600.0, random=lambda low, high: high)
+    failed: list[StoreUnavailable] = []
+
+    def work() -> None:
+        try:
+            RetryingStore(Gone(tmp_path / "store"), hours).put("k", b"x")
+        except StoreUnavailable as error:
+            failed.append(error)
+
+    with waiting.having_time(lambda _: None):
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert asked.wait(60)
+        interruption.cancel_all()
+        thread.join()
+    assert len(failed) == 1
