@@ -16,6 +16,9 @@ def not_of_extension(catalog: str, column: str) -> str:
     )
 
 
+#: A standby has the definition of what is unlogged, and nothing that is in it.
+HOLLOW = "(c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery())"
+
 _TABLES = f"""
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE {OURS} AND c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
@@ -36,7 +39,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
        CASE WHEN c.relispartition THEN
             ARRAY(SELECT relid::oid::bigint FROM pg_catalog.pg_partition_ancestors(c.oid) relid WHERE relid::oid <> c.oid)
-            ELSE '{{}}'::bigint[] END
+            ELSE '{{}}'::bigint[] END,
+       {HOLLOW}
 {_TABLES} ORDER BY 2, 3
 """
 
@@ -122,7 +126,7 @@ SELECT n.nspname, c.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqstar
        s.seqcache, s.seqcycle, tn.nspname, t.relname, a.attname,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT'), c.oid,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE'), coalesce(d.deptype = 'i', false),
-       pg_catalog.obj_description(c.oid, 'pg_class'), pg_catalog.pg_get_userbyid(c.relowner)
+       pg_catalog.obj_description(c.oid, 'pg_class'), pg_catalog.pg_get_userbyid(c.relowner), {HOLLOW}
   FROM pg_catalog.pg_sequence s
   JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -276,6 +276,7 @@ def _tables(
             remedy="if you have added rows to them, keep those in a script that runs after a restore",
             examples=tuple(configured[:20]),
         )
+    yield from rights.hollow(found)
     types = unchanged.Types(connection)
     inspection = inspect(connection)
     taken = {c.oid for c in rights.selected(found, selection)}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backup_pipeline.errors import PermissionMissing
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.sources.postgres import catalog, connect
+
+#: Why a table is left out that nothing in the configuration leaves out.
+HOLLOW = "unlogged: a standby has none of its rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,16 @@ class Candidate:
     schema_usable: bool
     #: Of a partition: the partitioned tables that it is a part of.
     roots: tuple[TableId, ...] = ()
+    #: Unlogged, on a standby.
+    hollow: bool = False
 
     def reason_to_leave_out(self, selection: Selection) -> str | None:
         if self.kind == "f":
             return "a foreign table: its rows live on another server, back them up there"
         if self.extension is not None:
             return f"belongs to the extension {self.extension}, which makes it and fills it"
-        return _reason(selection, (self.id, *self.roots))
+        reason = _reason(selection, (self.id, *self.roots))
+        return HOLLOW if reason is None and self.hollow else reason
 
 
 def _reason(selection: Selection, names: Sequence[TableId]) -> str | None:
@@ -75,6 +82,7 @@ def candidates(connection: connect.Connection) -> list[Candidate]:
             extension_config=row[7],
             schema_usable=row[8],
             roots=tuple(names[oid] for oid in row[9] if oid in names),
+            hollow=row[10],
         )
         for row in found
     ]
@@ -83,12 +91,24 @@ def candidates(connection: connect.Connection) -> list[Candidate]:
 def sequences(connection: connect.Connection) -> list[SequenceRight]:
     with connect.explained("listing the sequences", connection):
         found = connect.rows(connection, catalog.SEQUENCES)
-    return [SequenceRight(row[13], TableId(row[0], row[1]), row[12], row[14]) for row in found]
+    return [SequenceRight(row[13], TableId(row[0], row[1]), row[12], row[14]) for row in found if not row[18]]
 
 
 def selected(found: Iterable[Candidate], selection: Selection) -> list[Candidate]:
     """Those that hold rows themselves and are wanted. A partitioned root holds none: its leaves do."""
     return [c for c in found if c.kind == "r" and c.reason_to_leave_out(selection) is None]
+
+
+def hollow(found: Iterable[Candidate]) -> Iterator[Finding]:
+    names = [str(candidate.id) for candidate in found if candidate.hollow and candidate.kind == "r"]
+    if names:
+        yield Finding(
+            "warning",
+            "unlogged-on-standby",
+            f"{len(names)} unlogged tables are left out: this server is a standby, and has none of their rows",
+            remedy="back up the primary to have them, or name them under `exclude:`",
+            examples=tuple(names[:20]),
+        )
 
 
 def missing_grants(

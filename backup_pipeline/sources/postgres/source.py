@@ -293,6 +293,7 @@ class PostgresSnapshot:
 
     def _findings(self) -> Iterator[Finding]:
         yield from versions.outside(self._connection.server_version)
+        yield from rights.hollow(self._moment.all)
         with connect.explained("looking for invalid indexes", self._connection):
             yield from foresight.invalid_indexes(self._connection)
         for table in self.schema.tables:
