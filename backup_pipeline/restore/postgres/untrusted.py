@@ -8,20 +8,21 @@ the drill's own there is one login for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
-from backup_pipeline.restore.postgres.definitions import Verdict, raw
+from backup_pipeline.restore.postgres.definitions import RUN, Verdict, raw
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.restore.postgres.runner import Runner
 from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import is_owner, kinds_of
 from backup_pipeline.restore.remainder import Left
-from backup_pipeline.restore.statements import Statement
+from backup_pipeline.restore.statements import Statement, Token
 
 #: Kinds that the superuser makes where the ordinary login may not. Nothing is evaluated when they are made.
 _BY_SUPERUSER = frozenset(
@@ -106,7 +107,7 @@ class UntrustedRunner(Runner):
 
     def decide(self, statement: Statement) -> Verdict:
         verdict = super().decide(statement)
-        if self.superuser is None or verdict.action not in ("run", "try"):
+        if self.superuser is None or verdict.action == "skip":
             return verdict
         head = statement.text[:40].lower()
         if head.startswith(("set session auth", "reset session auth")):
@@ -114,7 +115,7 @@ class UntrustedRunner(Runner):
         if _of_the_server(statement):
             # Someone may read files by a function of the server, in the source.
             said = kinds_of(statement) & {"grant", "revoke"} and " pg_catalog." in statement.text
-            return Verdict("skip", "asked", "trusted") if said else verdict
+            return Verdict("skip", "asked", "trusted") if said else RUN
         last = head.startswith("comment ") or kinds_of(statement) & _AT_THE_END
         return Verdict("later") if last else verdict
 
@@ -142,13 +143,8 @@ class UntrustedRunner(Runner):
 
     def _by_superuser(self, statement: Statement, section: str) -> None:
         assert self.superuser is not None
-        with (
-            explained(f"{section}, line {statement.line}", statement.text),
-            self.superuser.transaction(),
-            speaking(self.superuser, self.encoding),
-        ):
-            # `binary` sends one statement and never two: what is one by our lexer's rules could be two by the server's.
-            self.superuser.execute(raw(statement.text), binary=True)
+        with self.superuser.transaction(), speaking(self.superuser, self.encoding):
+            _alone(self.superuser, statement, section)
             self._afterwards(self.superuser)
 
     def _afterwards(self, connection: Connection) -> None:
@@ -160,13 +156,36 @@ class UntrustedRunner(Runner):
 
     def _give(self, statement: Statement, section: str) -> None:
         """Among the last statements: owners, rights, comments."""
-        if not (is_owner(statement) and kinds_of(statement) & _OWNED_BY_SUPERUSERS):
-            super()._execute(statement, section)
+        if not _needs_superuser(statement):
+            _alone(self.connection, statement, section)
             return
         role = sql.Identifier(statement.tokens()[-1].text)
         self.connection.execute(sql.SQL("ALTER ROLE {} SUPERUSER").format(role))
-        super()._execute(statement, section)
+        _alone(self.connection, statement, section)
         self.connection.execute(sql.SQL("ALTER ROLE {} NOSUPERUSER").format(role))
+
+    def _run_later(self) -> None:
+        """In the order of the dump; as many as can be are sent without waiting for each answer."""
+        waiting, self.later = self.later, []
+        for simple, some in groupby(
+            waiting, lambda one: not (one[0] or one[2].code or _needs_superuser(one[1]))
+        ):
+            self.later = list(some)
+            if simple and self.connection is self.superuser and self._sent(self.superuser, self.later):
+                self.later = []
+            super()._run_later()
+
+    def _sent(self, superuser: Connection, some: list[tuple[str, Statement, Verdict]]) -> bool:
+        try:
+            # In a pipeline each is one statement for the server, too (see `_alone`).
+            with superuser.transaction(), superuser.pipeline():
+                for _, statement, _ in some:
+                    superuser.execute(raw(statement.text))
+        except psycopg.Error:
+            if superuser.broken:
+                raise
+            return False
+        return True
 
     def run_later(self, encoding: str) -> None:
         ordinary = self.connection
@@ -217,6 +236,17 @@ class UntrustedRunner(Runner):
         return self._trusted[language]
 
 
+def _alone(connection: Connection, statement: Statement, section: str) -> None:
+    """One statement and never two: what is one by our lexer's rules could be two by the server's. The protocol of `binary` takes
+    one."""
+    with explained(f"{section}, line {statement.line}", statement.text):
+        connection.execute(raw(statement.text), binary=True)
+
+
+def _needs_superuser(statement: Statement) -> bool:
+    return is_owner(statement) and bool(kinds_of(statement) & _OWNED_BY_SUPERUSERS)
+
+
 def _of_the_server(statement: Statement) -> bool:
     """Whether it speaks of the server itself: its own functions, roles, settings. The superuser does not do that for a dump, whose
     text its source's superuser may have written. pg_dump qualifies every name; one that is not could be of pg_catalog."""
@@ -224,15 +254,28 @@ def _of_the_server(statement: Statement) -> bool:
     if kinds & {"grant", "revoke"}:
         on = next((i for i, token in enumerate(tokens) if token.is_word("on")), len(tokens) - 2)
         kind, tokens = tokens[on + 1].text, tokens[on + 1 :]
-        if kind not in _GRANTED:
+        if kind not in _GRANTED or _is_list(tokens):
             return True
         kinds = frozenset({kind})
     if "subscription" in kinds and tokens[0].is_word("create"):
         return "connect = false" not in statement.text
+    if "schema" in kinds:
+        at = next((i + 1 for i, token in enumerate(tokens) if token.is_word("schema")), 0)
+        return tokens[at].text.startswith("pg_") or tokens[at].text == "information_schema"
     if not kinds & _WITH_SCHEMA:
         return False
     dot = next((i for i, token in enumerate(tokens[:8]) if token.text == "."), 0)
     return not dot or tokens[dot - 1].text.startswith("pg_")
+
+
+def _is_list(tokens: Sequence[Token]) -> bool:
+    """Whether a GRANT is about several things; pg_dump names one."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.text if token.kind == "other" else "", 0)
+        if depth == 0 and (token.text == "," or token.is_word("to", "from")):
+            return token.text == ","
+    return False
 
 
 def extensions_first(statements: Iterable[Statement]) -> Iterator[Statement]:
