@@ -83,7 +83,7 @@ def with_tables(
     sections: Sections, definitions: tuple[str, str], tables: Sequence[TableId], encoding: str
 ) -> Sections:
     """Puts in tables that pg_dump had to leave out (`reflection.of_tables`): before the first statement that speaks of one of
-    them, and what belongs to them at the end."""
+    them (or of their sequences), and what belongs to them at the end."""
     names = "|".join(rf"{_spelled(table.schema)}\.{_spelled(table.name)}" for table in tables)
     speaks = re.compile(rf'(?<![\w."$])(?:{names})(?![\w"$])'.encode())
     first, last = (

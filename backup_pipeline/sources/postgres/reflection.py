@@ -69,7 +69,9 @@ def of_tables(schema: Schema, tables: Iterable[TableId]) -> tuple[str, str]:
     )
     own = tuple(sequence for sequence in part.sequences if _is_identity(sequence, part))
     before = [*_before(replace(part, tables=bare, sequences=own, objects=())), *_keys(part.tables)]
-    keyless = tuple(replace(table, primary_key=None, uniques=()) for table in part.tables)
+    # Whose a table is comes before whose its sequences are: they go with it.
+    before += map(_owner, part.tables)
+    keyless = tuple(replace(table, primary_key=None, uniques=(), owner=None) for table in part.tables)
     after = [*_completed(part), *_after(replace(part, tables=keyless)), *_owned(part)]
     return "\n\n".join(before), "\n\n".join(after)
 
@@ -265,7 +267,11 @@ def _after(schema: Schema) -> Iterator[str]:
     for table in tables:
         yield from _comments(table)
         if table.owner:
-            yield f"ALTER TABLE {_id(table.id)} OWNER TO {quote(table.owner)};"
+            yield _owner(table)
+
+
+def _owner(table: Table) -> str:
+    return f"ALTER TABLE {_id(table.id)} OWNER TO {quote(table.owner or '')};"
 
 
 def _keys(tables: Iterable[Table]) -> Iterator[str]:

@@ -186,6 +186,7 @@ class PostgresSnapshot:
         )
         if missing := [candidate.id for candidate in self._unreadable]:
             texts = reflection.of_tables(self.schema, missing)
+            missing += [found.id for found in self.schema.sequences if found.owned_by in missing]
             sections = ddl.with_tables(sections, texts, missing, self._moment.encoding)
         return ddl.with_rights_of_public(sections, self.schema.objects, self._renamed_public)
 
