@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.backup import Order, back_up
 from backup_pipeline.drill import drill
 from backup_pipeline.restore import restore
 from backup_pipeline.restore.plan import RestoreResult
 from backup_pipeline.restore.postgres import plan as postgres_plan
+from backup_pipeline.sources.base import Options
+from backup_pipeline.sources.opening import open_source
+from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.backups import ask, backed_up, rows_of, run_sql
 from backup_pipeline_tests.harness.engines import MAJORS, NEWEST, MakePgDatabase, Servers
 
@@ -159,3 +164,18 @@ def test_rows_that_break_their_rules_come_back_and_the_rules_are_named(
     ):
         with pytest.raises(Exception, match="violates check constraint"):
             run_sql(target, statement)
+
+
+@pytest.mark.skipif(OLD is None, reason="only servers before version 17 build such an index")
+def test_a_table_on_which_no_query_can_be_planned_is_backed_up_night_after_night(
+    pg_servers: Servers, make_pg_database: MakePgDatabase, tmp_path: Path
+) -> None:
+    """Before: above 16 MiB (here: a page) such a table failed each backup: function un(text) does not exist."""
+    assert OLD is not None
+    source = make_pg_database(server=pg_servers[OLD])
+    run_sql(source, NAMES)
+    vault, order = Vault(LocalStore(tmp_path / "vault")), Order("shop", options=Options(chunk_bytes=8192))
+    for _ in range(2):
+        manifest = back_up(vault, open_source(source), order)
+        (names,) = [entry for entry in manifest.tables if entry.name == "names"]
+        assert (names.rows, len(names.chunks)) == (300, 1)

@@ -197,3 +197,29 @@ def test_a_partitioned_table_counts_by_its_partitions_and_unknown_rows_are_not_c
     assert (counted["tables"], counted["selected"]) == (1, 1)
     guess = {table.id.name: table.rows for table in source.inventory(Selection()).tables}
     assert guess["p1"] < 0
+
+
+def test_functions_that_a_restore_could_not_call_are_foreseen(pg_database: str) -> None:
+    """Of what is called while rows are loaded or indexes are built; nothing of it is run to find out."""
+    run(
+        pg_database,
+        """CREATE TABLE rates (cur text);
+        CREATE FUNCTION un(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)';
+        CREATE FUNCTION f_bad(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+        CREATE FUNCTION f_good(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT public.un($1) -- not un';
+        CREATE FUNCTION f_set(text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = public AS 'SELECT un($1)';
+        CREATE FUNCTION f_free(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT un($1)';
+        CREATE FUNCTION known(text) RETURNS bool LANGUAGE plpgsql STABLE AS
+          'BEGIN RETURN EXISTS (SELECT FROM "rates" WHERE cur = $1); END';
+        CREATE DOMAIN currency AS text CHECK (known(VALUE));
+        CREATE TABLE t (a text, g text GENERATED ALWAYS AS (f_bad(a)) STORED, CHECK (f_set(a) <> 'x'));
+        CREATE INDEX by_bad ON t (f_bad(a)); CREATE INDEX by_good ON t (f_good(a));
+        CREATE VIEW v AS SELECT f_free(a) FROM t; CREATE TABLE d (a text DEFAULT f_free('x'));
+        CREATE OR REPLACE FUNCTION f_bad(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT un($1)'""",
+    )
+    finding = found(pg_database)["search-path-needed"]
+    assert finding.severity == "warning"
+    bad, known = finding.examples
+    assert bad.startswith("public.f_bad(text) names un; called by ")
+    assert "index public.by_bad" in bad
+    assert known.startswith("public.known(text) names rates; called by constraint")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -319,8 +319,10 @@ class PostgresSnapshot:
 
 def _storage(connection: connect.Connection) -> dict[int, Storage]:
     with connect.explained("measuring the tables", connection):
-        found = connect.rows(connection, catalog.STORAGE)
-    return {row[0]: Storage(*row[1:]) for row in found}
+        found = {row[0]: Storage(*row[1:]) for row in connect.rows(connection, catalog.STORAGE)}
+        for oid in foresight.not_to_be_planned(connection) & found.keys():
+            found[oid] = replace(found[oid], ranges=False)
+    return found
 
 
 def _engine(connection: connect.Connection, schema: Schema) -> Engine:
