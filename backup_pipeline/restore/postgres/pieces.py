@@ -17,6 +17,7 @@ from backup_pipeline.restore.postgres.target import Connection
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement, Token
+from backup_pipeline.sources.postgres.diagnostics import told
 
 _CLAUSES = ("default", "generated", "constraint", "check", "not", "collate", "storage", "compression")
 #: In this order they are tried: a check of a generated column needs the column.
@@ -76,7 +77,7 @@ def _try(connection: Connection, text: str, *, keep: bool) -> str:
     except psycopg.Error as error:
         if connection.broken:
             raise
-        return error.diag.message_primary or str(error)
+        return told(error)[0]
     return ""
 
 
