@@ -177,3 +177,11 @@ def test_values_are_for_a_terminal(stream: type[io.StringIO], json: bool, seen: 
     ending._fail(call, RestoreError("it broke", values=f"Failing row contains ({MARKER})"))
     assert (MARKER in call.stderr.getvalue()) == seen  # type: ignore[attr-defined]
     assert MARKER not in call.stdout.getvalue()  # type: ignore[attr-defined]
+
+
+def test_one_place_reads_what_a_server_says_of_an_error() -> None:
+    """A second one would not know the rule."""
+    package = Path(__file__).parents[2] / "backup_pipeline"
+    words = re.compile(r"message_primary|message_detail|diag\.context|pgerror")
+    readers = {path.name for path in package.rglob("*.py") if words.search(path.read_text())}
+    assert readers == {"diagnostics.py"}

@@ -15,6 +15,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.postgres_session import row_text
 from backup_pipeline.restore.postgres.failure import explained
 from backup_pipeline.sources.postgres.connect import address, parse
+from backup_pipeline.sources.postgres.diagnostics import told
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -236,7 +237,7 @@ def create_database(server: Server, settings: Mapping[str, str], *, comment: str
             except (psycopg.errors.InvalidParameterValue, psycopg.errors.WrongObjectType,
                     psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidObjectDefinition,
                     psycopg.errors.UndefinedObject) as error:  # fmt: skip
-                refused.append(error.diag.message_primary or str(error))
+                refused.append(told(error)[0])
             except psycopg.Error:
                 with explained(f"{server.address} cannot be made"):
                     raise
