@@ -71,6 +71,8 @@ class Server:
         connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
         # The login may have one that is too short for what is asked before `prepare_session`.
         connection.execute("SET statement_timeout = 0")
+        # What the server writes down for us, as ALTER DATABASE … SET search_path, it writes as in the source.
+        connection.execute("SET quote_all_identifiers = off")
         return connection
 
     def open(self) -> Connection:
