@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from backup_pipeline.cli.app import VERBS
@@ -75,6 +76,10 @@ def plan_tables(plan: dict[str, list[dict[str, str]]]) -> int:
 
 
 def test_a_second_backup_reuses_what_did_not_change(either: Folder) -> None:
+    if "SHOP_URL" in either.env:
+        # A few chunks are read every time, as witnesses: in a database of two tables that is all of it.
+        with closing(psycopg2.connect(either.env["SHOP_URL"])) as connection, connection:
+            connection.cursor().execute("CREATE TABLE a AS SELECT 1 AS x; CREATE TABLE b AS TABLE a")
     either.backup()
     second = either.good("backup", "shop", "--no-record", "--json").data["backup"]
     assert second["chunks"] > 0
