@@ -12,7 +12,7 @@ from typing import TypeVar
 from backup_pipeline.model.manifest import FileImage, Manifest, ObjectRef, Segment, TableEntry
 from backup_pipeline.model.postgres_session import row_text
 from backup_pipeline.model.schema import Database, Schema, TableId
-from backup_pipeline.vault import layout
+from backup_pipeline.vault import layout, recover_rules
 from backup_pipeline.vault.quoting import fenced, here_document, identifier, literal, shown
 from backup_pipeline.vault.recover_files import NEEDS, Images, files_steps, variable
 from backup_pipeline.vault.surroundings import database_steps, role_statements
@@ -161,29 +161,50 @@ def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
         yield from _roles_as_they_were(schema)
     yield "## 4. Definitions"
     yield "Schemas, types, functions, tables: everything that must be there before the rows."
-    yield from _section(manifest, "pre-data", "")
+    for section in _sections(manifest, "pre-data"):
+        yield fenced("bash", f"{unpack([section])} | guarded {section.plain_sha256} > /dev/null")
     yield "## 5. Rows"
+    if checks := recover_rules.has_checks(schema):
+        yield (
+            "A CHECK can have held when a row was written and not today (`valid_until > now()`). So checks are put aside"
+            " until the rows are in."
+        )
+        yield fenced("bash", recover_rules.aside())
     yield "One step a table, in any order: foreign keys do not exist yet, so none can be in the way."
+    if any(item.kind == "domain" for item in schema.objects):
+        yield (
+            "If a step says that a value violates the check of a *domain*: `ALTER DOMAIN … DROP CONSTRAINT …`, run that step"
+            " again, and at the end `ALTER DOMAIN … ADD CONSTRAINT … CHECK (…) NOT VALID`."
+        )
     for entry in manifest.tables:
         if entry.rows:
             yield f"`{shown(entry.schema)}.{shown(entry.name)}`: {entry.rows} rows"
             yield fenced("bash", _copy(entry))
+    if checks:
+        yield (
+            "The checks are made again. An ERROR here is followed by another try. A check that rows break is made NOT VALID:"
+            " it holds for new rows, every row is there, and a line names it."
+        )
+        yield fenced("bash", recover_rules.made_again(schema))
     yield "## 6. Indexes, keys, triggers"
     if hollow:
-        yield (
-            "Some tables have no rows in this backup, so foreign keys that point to them can fail here. That is why"
-            " this step goes on after an error; read what it says."
-        )
-    else:
-        yield "This can take longer than the rows did."
-    yield from _section(manifest, "post-data", " -v ON_ERROR_STOP=0" if hollow else "")
+        yield ("Some tables have no rows in this backup, so foreign keys that point to them can fail here.")
+    yield (
+        "This can take longer than the rows did. It goes on after an error. What failed is tried once more with the"
+        " database's own search_path, for functions that name things without a schema. What still fails is printed."
+    )
+    for section in _sections(manifest, "post-data"):
+        read = f'TEXT=$({unpack([section])}\n) && later {section.plain_sha256} "$TEXT"'
+        yield fenced("bash", f"{{ {read}; }} || false")
     yield from _postgres_finish(manifest, schema)
 
 
 def _postgres_finish(manifest: Manifest, schema: Schema) -> Iterator[str]:
     yield "## 7. Sequences, views, statistics"
     yield "Sequences go on where they were, so that the first new row gets a free number."
-    yield fenced("bash", f"run {here_document(_finish(manifest, schema))}")
+    if views := _refresh(schema):
+        yield fenced("bash", recover_rules.refreshed(views))
+    yield fenced("bash", f"rows {here_document(_finish(manifest, schema))}")
     if schema.database is not None:
         yield "What the database has besides: rights, settings, its comment and owner. It goes on after an error; read what it says."
         yield fenced("bash", f"run -v ON_ERROR_STOP=0 {here_document(_surroundings(schema.database))}")
@@ -195,6 +216,8 @@ def _postgres_finish(manifest: Manifest, schema: Schema) -> Iterator[str]:
     yield "Each table's rows are counted again. Every line must say `ok`."
     for part in _slices(manifest.tables, _TABLES):
         yield fenced("bash", f"run -At {here_document(_counts(part))}")
+    yield "This ends with an error if something could not be made, and says what."
+    yield fenced("bash", recover_rules.VERDICT)
     yield "Now try the application against it, and write a row, before you let anybody in."
 
 
@@ -220,7 +243,7 @@ def _session(manifest: Manifest, schema: Schema) -> str:
         "set -o pipefail\n"
         f"export PGCLIENTENCODING={encoding if encoding.isalnum() or '_' in encoding else 'UTF8'}\n"
         f"export PGOPTIONS='{options}'\n"
-        f'run() {{ psql -X -q -v ON_ERROR_STOP=1 "$@" -d "$TARGET"; }}\n{_GUARDED}'
+        f'run() {{ psql -X -q -v ON_ERROR_STOP=1 "$@" -d "$TARGET"; }}\n{_GUARDED}\n{recover_rules.functions(schema)}'
     )
 
 
@@ -248,11 +271,8 @@ def _surroundings(database: Database) -> str:
     return f"SELECT pg_catalog.current_database() AS db \\gset\n{steps}"
 
 
-def _section(manifest: Manifest, name: str, words: str) -> Iterator[str]:
-    for section in manifest.ddl:
-        if section.name == name:
-            key = section.object.plain_sha256
-            yield fenced("bash", f"{unpack([section.object])} | guarded {key}{words} > /dev/null")
+def _sections(manifest: Manifest, name: str) -> list[ObjectRef]:
+    return [section.object for section in manifest.ddl if section.name == name]
 
 
 def _copy(entry: TableEntry) -> str:
@@ -262,7 +282,7 @@ def _copy(entry: TableEntry) -> str:
     end = here_document("\\.\n")
     chunks = [chunk.object for chunk in entry.chunks if chunk.rows]
     packs = " &&\n".join(unpack(part) for part in _slices(chunks, _NAMES))
-    return f"{{ cat {begin}\n{packs} &&\ncat {end}\n}} | run"
+    return f"{{ cat {begin}\n{packs} &&\ncat {end}\n}} | rows"
 
 
 def unpack(objects: Sequence[ObjectRef]) -> str:
@@ -287,13 +307,16 @@ def _key(manifest: Manifest) -> Iterator[str]:
         yield fenced("bash", f"KEY=/path/to/key.txt\n{_PLAIN}")
 
 
-def _finish(manifest: Manifest, schema: Schema) -> str:
-    lines = [
+def _refresh(schema: Schema) -> str:
+    return "".join(
         f"REFRESH MATERIALIZED VIEW {_table(TableId(found.schema or 'public', found.name))};\n"
         for found in schema.objects
         if found.kind == "materialized view" and not found.definition.rstrip().endswith("WITH NO DATA;")
-    ]
-    lines += [
+    )
+
+
+def _finish(manifest: Manifest, schema: Schema) -> str:
+    lines = [
         f"SELECT pg_catalog.setval({literal(_table(TableId(state.schema, state.name)))}, {state.last_value},"
         f" {str(state.is_called).lower()}) \\g /dev/null\n"
         for state in manifest.sequences
