@@ -188,6 +188,8 @@ def _writes(work: Drill, server: Server, invariants: Mapping[str, str], absent: 
     work.listener(Advance("compare", "sequences, invariants, writes"))
     with server.open() as connection:
         work.findings += compare_sequences(connection, work.manifest.sequences)
+        # As the application asks and writes: by the login's own settings.
+        connection.execute("RESET search_path")
         work.findings += check_invariants(connection, invariants)
         written = prove_writes(connection, work.schema, absent)
     work.findings += written.findings

@@ -74,6 +74,12 @@ END $f$;
 CREATE FUNCTION f(via text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM public.reach(via); RETURN 1; END';
 CREATE FUNCTION definer(via text) RETURNS int LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER
   AS 'BEGIN PERFORM public.reach(via); RETURN 1; END';
+CREATE FUNCTION op_names(name, name) RETURNS bool LANGUAGE plpgsql SET search_path = pg_catalog
+  AS 'BEGIN PERFORM public.reach(''operator''); RETURN NOT ($1::text OPERATOR(pg_catalog.~) $2::text); END';
+CREATE OPERATOR public.!~ (LEFTARG = name, RIGHTARG = name, FUNCTION = op_names);
+CREATE FUNCTION op_oids(oid, int) RETURNS bool LANGUAGE plpgsql SET search_path = pg_catalog
+  AS 'BEGIN PERFORM public.reach(''operator''); RETURN $1 OPERATOR(pg_catalog.>=) $2::oid; END';
+CREATE OPERATOR public.>= (LEFTARG = oid, RIGHTARG = int, FUNCTION = op_oids);
 CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS
   'BEGIN PERFORM public.reach(''trigger''); IF current_database() ~ ''^bp_drill_'' THEN RAISE EXCEPTION ''REACHED: a trigger fired''; END IF; RETURN NULL; END';
 CREATE FUNCTION stand_by() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM public.reach(''event trigger''); END';
@@ -300,6 +306,11 @@ def test_code_in_a_drill_reaches_nothing(planted: Planted, account: str, namespa
         'CREATE OR REPLACE FUNCTION pg_catalog.format(text, VARIADIC "any") RETURNS text LANGUAGE plpgsql AS'
         " $$BEGIN COPY (SELECT 1) TO PROGRAM 'touch {mark}.run'; END$$;",
         "ALTER FUNCTION pg_catalog.lo_export(oid, text) OWNER TO app;",
+        "CREATE FUNCTION public.fits(int) RETURNS bool LANGUAGE plpgsql AS $$BEGIN"
+        " IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN RAISE 'REACHED'; END IF;"
+        " RAISE 'permission denied' USING ERRCODE = '42501'; END$$; CREATE DOMAIN public.d AS int CHECK (public.fits(VALUE));"
+        "CREATE FUNCTION public.step(public.d, int) RETURNS public.d LANGUAGE sql AS 'SELECT $1';"
+        "CREATE AGGREGATE public.told(int) (SFUNC = public.step, STYPE = public.d, INITCOND = '1');",
         "SET standard_conforming_strings = off; COMMENT ON TABLE public.t IS 'a\\'; ALTER ROLE app SUPERUSER; --';",
     ],
     ids=lambda text: text.partition(" (")[0][:30],
@@ -312,7 +323,7 @@ def test_a_dump_that_its_superuser_wrote_does_nothing_as_a_superuser(
     tampered = hostile.with_sql("pre-data", text.format(mark=tmp_path / "mark"))
     with pytest.raises(
         BackupError,
-        match=r"permission denied|must be (owner|superuser|member)|cannot insert multiple commands",
+        match=r"permission denied|must be (owner|superuser|member)|cannot insert multiple commands|SQLSTATE 42501",
     ):
         drill(hostile.vault, tampered)
     assert list(tmp_path.glob("mark*")) == []

@@ -69,6 +69,8 @@ class Server:
         parameters["dbname"] = self.database
         # Prepared statements do not survive a pooler between here and the server.
         connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        # Before anything is asked: an operator that a user made in `public` fits better than the server's own.
+        connection.execute("SET search_path = ''")
         # The login may have one that is too short for what is asked before `prepare_session`.
         connection.execute("SET statement_timeout = 0")
         # What the server writes down for us, as ALTER DATABASE … SET search_path, it writes as in the source.
