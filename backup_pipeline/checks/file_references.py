@@ -25,6 +25,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Schema
+from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.vault import Vault
@@ -101,6 +102,7 @@ def paths_named(
     """The entries of a tree that the rows of the same backup name, sorted. Raises ConfigError where a column cannot be
     asked: its files would be missing, and nobody would know."""
     with ExitStack() as stack:
+        stack.enter_context(interruptible())
         scratch = stack.enter_context(Scratch.make(_ROOM))
         files = stack.enter_context(Files(scratch.folder))
         rows = Source(vault, manifest, schema, stack)
@@ -158,7 +160,7 @@ def _tree(
     counted: Counter[str] = Counter()
     whole = True
     try:
-        with Scratch.make(_ROOM) as scratch, Files(scratch.folder) as files:
+        with interruptible(), Scratch.make(_ROOM) as scratch, Files(scratch.folder) as files:
             files.load(entries_of(rows.vault, tree))
             narrowed = bool(settings.include or settings.exclude)
             patterns = Patterns(settings.include, settings.exclude) if narrowed else None

@@ -22,6 +22,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import ForeignKey, Schema, TableId
+from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.reading.tables import leaves_of
 from backup_pipeline.reading.types import Types
 from backup_pipeline.sources.sqlite.scratch import Scratch
@@ -162,7 +163,7 @@ def _join(
 ) -> Iterator[tuple[Reference, tuple[Finding, ...]]]:
     if not todo:
         return
-    with Scratch.make(_ROOM) as scratch:
+    with interruptible(), Scratch.make(_ROOM) as scratch:
         keys = Keys(vault, todo, scratch.folder)
         try:
             for reference in todo:
@@ -177,10 +178,12 @@ def _dangling(keys: Keys, reference: Reference) -> Iterator[Finding]:
     if not any(entry.rows for entry in reference.children):
         return
     try:
-        join = Join.of(keys, reference)
-        count = sum(join.count(part) for part in range(join.parts))
+        with interruptible():
+            join = Join.of(keys, reference)
+            count = sum(join.count(part) for part in range(join.parts))
+            examples = join.examples() if count else ()
         if count:
-            yield _finding(reference, count, join.examples())
+            yield _finding(reference, count, examples)
     except (pa.ArrowInvalid, Damaged) as error:
         yield Finding(
             "error",

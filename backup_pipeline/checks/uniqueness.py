@@ -24,6 +24,7 @@ from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Key, Schema, Table
 from backup_pipeline.reading.columns import open_columns, schema_of
+from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.reading.tables import leaves_of
 from backup_pipeline.reading.types import Types
 from backup_pipeline.sources.sqlite.scratch import Scratch
@@ -80,7 +81,7 @@ def check(
     ]
     todo = [promise for promise in looked_at if promise.contents not in memory]
     if todo:
-        with Scratch.make(_ROOM) as scratch, _opened(scratch.folder) as connection:
+        with interruptible(), Scratch.make(_ROOM) as scratch, _opened(scratch.folder) as connection:
             for promise in todo:
                 listener(Advance("verify", str(promise.table.id), note="keys and NOT NULL"))
                 memory[promise.contents] = tuple(_look(vault, promise, connection))
@@ -236,7 +237,9 @@ def _look(vault: Vault, promise: Promise, connection: duckdb.DuckDBPyConnection)
     table = str(promise.table.id)
     try:
         rows = _Rows(vault, promise, connection)
-        for key, count, values in rows.twice(rows.suspects()):
+        with interruptible():
+            broken = tuple(rows.twice(rows.suspects()))
+        for key, count, values in broken:
             what = "primary key" if key == promise.table.primary_key else "unique constraint"
             shown = f"{key.name} ({', '.join(key.columns)})"
             yield _broken(

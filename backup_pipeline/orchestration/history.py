@@ -20,8 +20,8 @@ from functools import partial
 import dagster as dg
 
 from backup_pipeline.acts import Act, Check, Place, beyond
-from backup_pipeline.errors import BackupError
-from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.errors import BackupError, Interrupted, Terminated
+from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.orchestration.assets import DATA_VERSION_TAG, backup_metadata, version_of
 from backup_pipeline.orchestration.metadata import TOLD, Metadata, findings_metadata
 from backup_pipeline.orchestration.naming import Names
@@ -109,13 +109,22 @@ def _events(instance: dg.DagsterInstance, project: Project, names: Names, act: A
         # What a materialization of the manifest is, the vault says: see `_newest_backups`.
         kind = dg.AssetMaterialization if act.ok and is_its_own else dg.AssetObservation
         yield kind(key, description=_told(act), metadata=_metadata(act))
-        # Of all backups, or of the one that the manifest shows.
-        if key == names.manifest_key(system) and not act.place and act.backup in ("", _shown(instance, key)):
+        if key == names.manifest_key(system) and _judges(act, _shown(instance, key)):
             yield from (_evaluation(key, act, check) for check in act.checks)
             if act.verb == "verify":
                 yield _integrity(key, act)
         if key == names.scrub_key:
             return
+
+
+def _judges(act: Act, shown: str) -> bool:
+    """Whether an act says what the checks of the backup that the manifest shows are: an interrupted one says nothing, and
+    one that names no backup was about those that there were when it began."""
+    if act.place or act.code in (Interrupted.code, Terminated.code):
+        return False
+    if act.backup or not shown:
+        return act.backup == shown
+    return parse_timestamp(act.at) - timedelta(seconds=act.seconds) >= moment_of(shown)
 
 
 def _asset(project: Project, names: Names, act: Act, system: str) -> tuple[dg.AssetKey, bool]:

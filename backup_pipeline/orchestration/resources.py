@@ -145,7 +145,7 @@ def acting(
     except StepFailure as failure:
         done.act, done.concludes = done.act.failed(failure.original), True
         raise
-    except dg.DagsterExecutionInterruptedError:
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         done.act, done.concludes = done.act.failed(KeyboardInterrupt()), True
         raise
     except BaseException:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.schema import Column
 from backup_pipeline.reading.frames import arrow_columns, decode, unescaped
+from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.reading.tables import Rows
 from backup_pipeline.reading.types import Types
 from backup_pipeline.reading.values import parse_array
@@ -125,7 +126,8 @@ def load(
     )
     connection.register("arriving", reader)
     try:
-        connection.execute("INSERT INTO staging SELECT * FROM arriving")
+        with interruptible():
+            connection.execute("INSERT INTO staging SELECT * FROM arriving")
     except duckdb.Error:
         # What is raised while DuckDB reads comes back as an error of DuckDB, as if the SQL were wrong.
         if damage:

@@ -20,6 +20,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.reading.answers import Answer, ask
 from backup_pipeline.reading.frames import NotExact
+from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.reading.loading import load, sql_name
 from backup_pipeline.reading.tables import Rows, find, parse_name
 from backup_pipeline.reading.types import Types
@@ -153,7 +154,8 @@ def _sqlite_loader(vault: Vault, manifest: Manifest) -> Any:
 def _explained() -> Iterator[None]:
     """What DuckDB says about the user's SQL, as an error of ours."""
     try:
-        yield
+        with interruptible():
+            yield
     except duckdb.PermissionException as error:
         raise ConfigError(
             "the SQL reaches outside of the backup, which is not possible here",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg2
+import pyarrow as pa
 import pytest
 
+from backup_pipeline.checks import file_joining
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.commands import PROGRAM, environment
 from backup_pipeline_tests.harness.engines import wait_for
@@ -85,6 +90,56 @@ def test_after_an_interruption_the_next_backup_works(locked: Folder) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'orders'::regclass AND granted"
         )
     locked.good("backup", "shop", "--no-record")
+
+
+@pytest.mark.parametrize(
+    ("place", "batches"),
+    [
+        ("checks.joining.open_columns", 0),
+        ("checks.uniqueness.open_columns", 1),
+        ("", 0),
+        ("", 1),
+        ("reading.loading._batches", 1),
+    ],
+)
+def test_ctrl_c_while_duckdb_works_is_no_defect_and_no_weakness_of_the_backup(
+    place: str, batches: int, pg_shop: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB asks for rows, and the signal comes before or after the first of them: it makes another error of each."""
+    with closing(psycopg2.connect(pg_shop.env["SHOP_URL"])) as connection, connection:
+        connection.cursor().execute("CREATE TABLE papers AS SELECT 'a'::text AS file")
+    (pg_shop.path / "a").write_text("a")
+    with (pg_shop.path / "backup.yaml").open("a") as config:
+        config.write("    files: {media: {path: ., include: [a], refs: {papers.file: path}}}\n")
+    words = ["backup", "shop", "--no-record"]
+    if place.startswith("reading"):
+        backup = pg_shop.backup()
+        words = ["query", "shop", backup, "SELECT * FROM orders"]
+    if place:
+        module, _, name = f"backup_pipeline.{place}".rpartition(".")
+        rows = getattr(importlib.import_module(module), name)
+        monkeypatch.setattr(f"{module}.{name}", lambda *given: pressing(rows(*given), batches))
+    else:
+        monkeypatch.setattr(file_joining.Files, "load", lambda files, _: joined(files._connection, batches))
+    ended = pg_shop.run(*words)
+    assert ended.code == 130, str(ended)
+    done = "a query changes nothing" if words[0] == "query" else " had been committed by then, and is whole"
+    assert ended.stderr.splitlines()[-2].startswith("interrupted: ")
+    assert ended.stderr.splitlines()[-2].endswith(done)
+
+
+def pressing(rows: Iterable[object], batches: int) -> Iterator[object]:
+    source = iter(rows)
+    yield from itertools.islice(source, batches)
+    signal.raise_signal(signal.SIGINT)
+    yield from source
+
+
+def joined(connection: Any, batches: int) -> None:
+    schema = pa.schema([("n", pa.int64())])
+    rows = [pa.RecordBatch.from_pydict({"n": [1]}, schema)] * 9
+    connection.register("arriving", pa.RecordBatchReader.from_batches(schema, pressing(rows, batches)))
+    connection.execute("CREATE TABLE pressed AS SELECT * FROM arriving")
 
 
 def children_of(pid: int) -> list[int]:

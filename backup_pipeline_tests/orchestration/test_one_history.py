@@ -11,12 +11,13 @@ import pytest
 
 import backup_pipeline as bp
 from backup_pipeline import acts
-from backup_pipeline.errors import ErrorsFound
+from backup_pipeline.errors import ErrorsFound, StoreUnavailable
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.launch import run_backup, run_drill
 from backup_pipeline.orchestration.ui import serve
+from backup_pipeline.project import Project
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.harness.damage import alter
 from backup_pipeline_tests.harness.ports import free_port
@@ -153,6 +154,35 @@ def test_a_failure_of_a_command_is_told_with_its_remedy_and_turns_the_check_red(
     assert isinstance(bad, dg.AssetCheckEvaluation)
     assert (good.passed, bad.passed) == (True, False)
     assert bad.metadata["remedy"].value
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [(KeyboardInterrupt(), 130), (StoreUnavailable("the disk is away", remedy="mount it"), 5)],
+)
+def test_what_was_interrupted_or_was_about_earlier_backups_judges_no_backup(
+    shop: Shop,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: BaseException,
+    code: int,
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise stop
+
+    assert shop.run(instance).success
+    cursor = tick(shop, instance).cursor
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "verify", stopped)
+        typed(shop, "verify", "shop", code=code)
+    if code != 130:
+        shop.sql("INSERT INTO empty VALUES (1)")
+        assert shop.run(instance).success
+    tick(shop, instance, cursor)
+    assert [text.split(":")[0] for text in observed(instance)] == ["verify, by the command"]
+    key = dg.AssetCheckKey(dg.AssetKey(["shop", "manifest"]), "integrity")
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+    assert [record.status.value for record in history] == ["SUCCEEDED"] * (1 if code == 130 else 2)
 
 
 def test_a_backup_of_another_host_is_shown_and_a_vault_that_is_away_fails_no_tick(
