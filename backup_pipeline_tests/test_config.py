@@ -391,6 +391,10 @@ def test_no_error_about_the_file_shows_a_secret(text: str) -> None:
         ("postgresql://u@h/d?password=secret&x=1", "postgresql://u@h/d?password=***&x=1"),
         ("host=h password='a b' user=u", "host=h password=*** user=u"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("mailto://u:secret@h?to=ops@example.com", "mailto://u:***@h?to=ops@example.com"),
+        ("postgresql://u:s@cr?et/x@h/d?sslmode=x", "postgresql://u:***@h/d?sslmode=x"),
+        ("export SHOP_PASSWORD=… (it is not set)", "export SHOP_PASSWORD=… (it is not set)"),
+        ("export SHOP_PASSWORD=…x", "export SHOP_PASSWORD=***"),
     ],
 )
 def test_passwords_are_found_by_their_place(text: str, shown: str) -> None:

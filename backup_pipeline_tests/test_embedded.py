@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -122,6 +123,24 @@ def test_a_server_runs_and_leaves_nothing(major: int) -> None:
     assert [f for f in folders if f.exists()] == []
     assert not Path(f"/proc/{pid}").exists()
     server.close()
+
+
+def test_files_that_the_ending_server_removes_meanwhile_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = EmbeddedPostgres.create()
+    unlink, gone = os.unlink, []
+
+    def twice(path: str, **where: Any) -> None:
+        """The server takes the file away between our look and our removal."""
+        if path == "PG_VERSION" and not gone:
+            gone.append(path)
+            unlink(path, **where)
+        unlink(path, **where)
+
+    monkeypatch.setattr(os, "unlink", twice)
+    server.close()
+    assert gone
+    assert not server.data_dir.parent.exists()
+    assert not server.socket_dir.exists()
 
 
 def test_its_url_is_understood_by_every_client(pg_server: EmbeddedPostgres) -> None:

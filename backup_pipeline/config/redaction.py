@@ -10,8 +10,12 @@ HIDDEN = "***"
 #: Shorter ones would blot out half of every sentence; the patterns below still find them in URLs.
 SHORTEST = 4
 
-_IN_URL = re.compile(r"(\w[\w+.-]*://[^:/?#@\s]*):\S*@")
-_ASSIGNED = re.compile(r"(?i)((?:password|passwd|sslpassword|secret|token|key)=)('[^']*'|[^&\s'\"]+)")
+#: Up to the last "@": a password may hold one. But an address in the query (`?to=ops@example.com`) is none.
+_IN_URL = re.compile(r"(\w[\w+.-]*://[^:/?#@\s]*):(?:(?!\?\w+=)\S)*@")
+#: "…" is what a remedy writes for the reader to replace.
+_ASSIGNED = re.compile(
+    r"(?i)((?:password|passwd|sslpassword|secret|token|key)=)(?!…(?:\W|$))('[^']*'|[^&\s'\"]+)"
+)
 _QUERY_SECRETS = frozenset({"password", "passwd", "sslpassword", "secret", "token", "key"})
 
 

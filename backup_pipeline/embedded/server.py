@@ -104,10 +104,10 @@ class EmbeddedPostgres:
         with cleanup:
             folder = _kept_folder(directory, account) if directory else account.private_folder()
             if not directory:
-                cleanup.callback(shutil.rmtree, folder)
+                cleanup.callback(_remove, folder)
             program = choose_server(_existing_major(folder) or major, asked=major)
             socket_dir = account.private_folder(longest=_LONGEST_SOCKET_PATH - len(_SOCKET_NAME))
-            cleanup.callback(shutil.rmtree, socket_dir)
+            cleanup.callback(_remove, socket_dir)
             program = readable_server(program, account, socket_dir)
             password = secrets.token_hex(24) if tcp or enclosed else None
             server = cls(program, account, folder, socket_dir, 5432, password, tcp=tcp, enclosed=enclosed)
@@ -224,7 +224,7 @@ class EmbeddedPostgres:
         """Stop the server and remove what is temporary. Closing twice does nothing."""
         self.stop("fast" if self.data_dir.parent not in self._temporary else "immediate")
         while self._temporary:
-            shutil.rmtree(self._temporary.pop())
+            _remove(self._temporary.pop())
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -360,6 +360,13 @@ class EmbeddedPostgres:
         )
         if done.returncode != 0:
             raise ServerFailed(f"{statement.split(' :')[0]} failed: {done.stderr.strip()}")
+
+
+def _remove(folder: Path) -> None:
+    """A server that was told to stop while it started may be removing files of its own meanwhile."""
+    while folder.exists():
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
 
 def _psql_literal(value: str) -> str:
