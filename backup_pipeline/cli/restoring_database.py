@@ -120,8 +120,10 @@ def _failure(result: RestoreResult, file: Path, written: bool) -> BackupError | 
     if not result.lacking:
         return ErrorsFound(f"restored, and not as it was: {errors[0].message}", remedy=errors[0].remedy)
     where = f"they stand in {file}" if written else f"{file} cannot be written; --json shows them"
+    asked = len(result.remainder) - len(result.lacking)
+    besides = f" (and {asked} that you asked to leave out)" if asked else ""
     return ErrorsFound(
-        f"restored, but for {plural(len(result.lacking), 'statement')}: {where}",
+        f"restored, but for {plural(len(result.lacking), 'statement')}{besides}: {where}",
         remedy="read them, mend what stood in the way, and run them with psql",
     )
 

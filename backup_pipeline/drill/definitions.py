@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.schema import ForeignKey, Schema, SchemaObject, Table, TableId
+from backup_pipeline.model.schema import Check, ForeignKey, Schema, SchemaObject, Table, TableId
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Lenience:
     roles_missing: bool = False
     #: By schema and name: event triggers, routines and materialised views that a drill does not make or fill.
     not_tried: frozenset[tuple[str | None, str]] = frozenset()
+    #: Checks that rows of the backup break today, by table and name: they were restored NOT VALID, and that was told.
+    broken: frozenset[tuple[TableId, str]] = frozenset()
     #: Another major version writes some definitions in other words.
     other_version: bool = False
 
@@ -64,6 +66,10 @@ def _one_table(
     restored = {key.name: key.validated for key in theirs.foreign_keys}
     keys = (_as_restored(key, lenience.hollow, restored) for key in ours.foreign_keys)
     ours = replace(ours, foreign_keys=tuple(key for key in keys if key and key.references not in absent))
+    names = {
+        name for table, name in lenience.broken if table == ours.id or ours.inherits or ours.partition_of
+    }
+    ours = replace(ours, checks=tuple(_told(check, theirs, names) for check in ours.checks))
     a, b = canonical.plain(ours), canonical.plain(theirs)
     if ours.inherits or ours.partition_of:
         yield from _column_order(ours, theirs)
@@ -98,6 +104,12 @@ def _as_restored(
     if key.references not in hollow or not key.validated:
         return key
     return replace(key, validated=restored[key.name]) if key.name in restored else None
+
+
+def _told(check: Check, theirs: Table, broken: Iterable[str]) -> Check:
+    """A check that the rows break, as it was restored: NOT VALID, and in no other way different."""
+    unchecked = replace(check, expression=f"{check.expression} NOT VALID")
+    return unchecked if check.name in broken and unchecked in theirs.checks else check
 
 
 def _column_order(ours: Table, theirs: Table) -> Iterator[Finding]:

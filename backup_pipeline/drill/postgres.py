@@ -19,7 +19,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Schema, TableId, with_ancestors
 from backup_pipeline.restore.plan import RestoreResult
-from backup_pipeline.restore.postgres.rules import qualified
+from backup_pipeline.restore.postgres.rules import qualified, rule_of
 from backup_pipeline.restore.postgres.run import restore
 from backup_pipeline.restore.postgres.target import Server
 from backup_pipeline.restore.postgres.terms import Terms
@@ -95,6 +95,7 @@ def _prove(work: Drill, server: Server, result: RestoreResult, invariants: Mappi
         hollow=frozenset(with_ancestors(dict.fromkeys(left_out, ""), work.schema)),
         roles_missing=roles_missing,
         not_tried=_not_tried(result),
+        broken=frozenset(_broken(result)),
         other_version=major_of(result.plan.target_version) != major_of(work.manifest.engine.version),
     )
     absent = _definitions(work, server, lenience)
@@ -103,6 +104,14 @@ def _prove(work: Drill, server: Server, result: RestoreResult, invariants: Mappi
     _rows(work, server)
     _writes(work, server, invariants, absent)
     work.findings += prove_surroundings(server.by_superuser, work.schema, lenience)
+
+
+def _broken(result: RestoreResult) -> Iterator[tuple[TableId, str]]:
+    for one in result.findings:
+        if (one.code, one.severity) == ("rows-break-rule", "warning"):
+            rule = rule_of(Statement(one.examples[0].removesuffix(";"), 1))
+            if rule is not None:
+                yield rule.table, rule.name
 
 
 def _not_tried(result: RestoreResult) -> frozenset[tuple[str | None, str]]:

@@ -98,7 +98,31 @@ def test_without_owners_rights_and_code_a_managed_login_gets_all_that_it_asked_f
     }
     # They were not asked to be left out by name: what is not as it was is never silent.
     assert ended.code == 10, str(ended)
+    # Before: "but for 2 statements: they stand in" a file that held all of them.
+    remainder = ended.document["data"]["remainder"]
+    assert f"2 statements (and {len(remainder) - 2} that you asked to leave out): " in ended.error["message"]
     assert "CREATE FUNCTION public.f" in next(managed.path.glob("shop-*-remainder.sql")).read_text()
+
+
+def test_what_the_login_may_not_make_is_not_put_down_to_the_code_that_was_left_out(managed: Folder) -> None:
+    """Before: --no-owner --no-privileges was the advice to a restore that had said it; and a server was missing `(--no-code)`."""
+    run_sql(
+        managed.env["SHOP_URL"],
+        "CREATE FOREIGN DATA WRAPPER wrapper; CREATE SERVER far FOREIGN DATA WRAPPER wrapper;"
+        "CREATE USER MAPPING FOR PUBLIC SERVER far",
+    )
+    managed.backup()
+    to = ("restore", "shop", "--to", managed.restored, "--create", "--no-owner", "--no-privileges", "--json")
+    refused = managed.run(*to)
+    assert refused.code == 9, str(refused)
+    assert "permission denied to create foreign-data wrapper" in refused.error["message"]
+    assert "--keep-going" in refused.error["remedy"]
+    assert "--no-owner" not in refused.error["remedy"]
+    ended = managed.run(*to, "--no-code", "--keep-going")
+    reasons = {left["sql"].split(" ", 3)[1]: left["reason"] for left in ended.document["data"]["remainder"]}
+    assert "permission denied" in reasons["FOREIGN"]
+    assert not any("--no-code" in reasons[kind] for kind in ("FOREIGN", "SERVER", "USER"))
+    assert "(--no-code)" in reasons["VIEW"]
 
 
 def test_a_file_of_sqlite_is_restored_whole_or_not_at_all(shop: Folder) -> None:

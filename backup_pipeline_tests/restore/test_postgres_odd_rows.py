@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backup_pipeline.backup import Order, back_up
 from backup_pipeline.drill import drill
+from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.restore import restore
 from backup_pipeline.restore.plan import RestoreResult
 from backup_pipeline.restore.postgres import plan as postgres_plan
+from backup_pipeline.restore.postgres.own_names import OwnPath
+from backup_pipeline.restore.postgres.runner import attempt
+from backup_pipeline.restore.postgres.terms import Terms
+from backup_pipeline.restore.statements import Statement
 from backup_pipeline.sources.base import Options
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.stores.local import LocalStore
@@ -164,6 +171,61 @@ def test_rows_that_break_their_rules_come_back_and_the_rules_are_named(
     ):
         with pytest.raises(Exception, match="violates check constraint"):
             run_sql(target, statement)
+
+
+def test_a_drill_proves_a_backup_whose_rows_outlived_their_check(
+    pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, tmp_path: Path
+) -> None:
+    """Before: exit 10 each night, with an error and a `definition-differs` for a rule that was right when it was asked."""
+    source = make_pg_database()
+    run_sql(
+        source,
+        """CREATE TABLE coupon (id int PRIMARY KEY, ends timestamptz); INSERT INTO coupon VALUES (1, '2020-01-01');
+        ALTER TABLE coupon ADD CONSTRAINT not_over CHECK (ends > now()) NOT VALID;
+        COMMENT ON CONSTRAINT not_over ON coupon IS 'new ones only';
+        CREATE TABLE root (id int) PARTITION BY LIST (id); CREATE TABLE leaf PARTITION OF root FOR VALUES IN (1, 2);
+        INSERT INTO root VALUES (1), (2); ALTER TABLE root ADD CONSTRAINT small CHECK (id < 2) NOT VALID;
+        UPDATE pg_constraint SET convalidated = true""",
+    )
+    backed = backed_up(source, tmp_path / "vault")
+    found = drill(backed.vault, backed.manifest, scratch_url=pg_server.url()).findings
+    told = [(one.severity, one.code, one.table) for one in found if one.severity != "info"]
+    assert told == [
+        ("warning", "rows-break-rule", "public.coupon"),
+        ("warning", "rows-break-rule", "public.root"),
+    ]
+    # The remedy works: a source that says so is no reason for a word.
+    assert all("DROP CONSTRAINT" in one.remedy for one in found if one.severity == "warning")
+    for table, name, check in (("coupon", "not_over", "ends > now()"), ("root", "small", "id < 2")):
+        run_sql(
+            source,
+            f"ALTER TABLE {table} DROP CONSTRAINT {name}; ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID",
+        )
+    backed = backed_up(source, tmp_path / "vault")
+    found = drill(backed.vault, backed.manifest, scratch_url=pg_server.url()).findings
+    assert [one for one in found if one.severity != "info"] == []
+
+
+@pytest.mark.skipif(OLD is None, reason="only servers before version 17 build such an index")
+def test_a_foreign_key_is_not_said_to_call_the_function_of_an_index(
+    pg_servers: Servers, make_pg_database: MakePgDatabase
+) -> None:
+    """Before: `the foreign key loan_of calls a function`; it was an index of `names` that did."""
+    assert OLD is not None
+    url = make_pg_database(server=pg_servers[OLD])
+    run_sql(url, NAMES + "CREATE TABLE loan (of int); INSERT INTO loan VALUES (1);")
+    text = "ALTER TABLE ONLY app.loan ADD CONSTRAINT loan_of FOREIGN KEY (of) REFERENCES app.names(id)"
+    # A session that made the index would know its function.
+    with (
+        psycopg.connect(url, autocommit=True, options="-csearch_path=") as connection,
+        connection.transaction(),
+    ):
+        (told,) = attempt(connection, Statement(text, 1), "post-data", Terms(path=OwnPath(("app",))))
+    assert isinstance(told, Finding)
+    assert told.message == (
+        'app.loan: the foreign key loan_of was made with the search_path "app", because a function that ran names things '
+        'without a schema (function un(text) does not exist; SQL function "f_un" during inlining)'
+    )
 
 
 @pytest.mark.skipif(OLD is None, reason="only servers before version 17 build such an index")

@@ -11,8 +11,9 @@ from backup_pipeline.errors import RestoreError
 from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.sources.postgres.diagnostics import told
 
+_RIGHTS = "42501"
 _REMEDIES = {
-    "42501": "connect as a superuser; or say --no-owner --no-privileges; or --keep-going, which lists what it may not make",
+    _RIGHTS: "connect as a superuser; or say --no-owner --no-privileges; or --keep-going, which lists what it may not make",
     "53200": "raise max_locks_per_transaction on the target and restart it, or restore with more than one job",
     "53100": "the target's disk is full: make room, and restore again",
     "53300": "raise max_connections on the target, or restore with fewer jobs",
@@ -34,12 +35,16 @@ def explained(doing: str, statement: str = "") -> Iterator[None]:
         raise failure(error, doing, statement) from error
 
 
-def failure(error: psycopg.Error, doing: str, statement: str = "") -> RestoreError:
+def failure(error: psycopg.Error, doing: str, statement: str = "", *, own: bool = False) -> RestoreError:
+    """`own`: it was restored without owners and rights already."""
     text, values = told(error)
     shown = f"\n{_shortened(statement)}" if statement else ""
+    remedy = _REMEDIES.get(error.sqlstate or "", _by_class(error))
+    if own and error.sqlstate == _RIGHTS:
+        remedy = "connect as a superuser; or say --keep-going, which lists what this login may not make"
     return RestoreError(
         f"{doing}: {text}{shown}",
-        remedy=_REMEDIES.get(error.sqlstate or "", _by_class(error)),
+        remedy=remedy,
         values=values,
     )
 

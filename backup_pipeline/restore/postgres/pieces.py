@@ -17,7 +17,6 @@ from backup_pipeline.restore.postgres.target import Connection
 from backup_pipeline.restore.postgres.terms import Terms
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement, Token
-from backup_pipeline.sources.postgres.diagnostics import told
 
 _CLAUSES = ("default", "generated", "constraint", "check", "not", "collate", "storage", "compression")
 #: In this order they are tried: a check of a generated column needs the column.
@@ -51,21 +50,21 @@ def make_in_pieces(connection: Connection, statement: Statement, terms: Terms) -
         return None
     out = list(pieces)
     reasons: dict[int, str] = {}
-    if _try(connection, _without(statement.text, out), keep=False):
+    if _try(connection, _without(statement.text, out), keep=False) is not None:
         return None
     for piece in pieces:
         fewer = [other for other in out if other is not piece]
         said = _try(connection, _without(statement.text, fewer), keep=False)
-        if said:
-            reasons[id(piece)] = terms.reason(said)
+        if said is not None:
+            reasons[id(piece)] = terms.reason(said, statement)
         else:
             out = fewer
-    if _try(connection, _without(statement.text, out), keep=True):
+    if _try(connection, _without(statement.text, out), keep=True) is not None:
         return None
     return tuple(Left(reasons[id(piece)], piece.sql) for piece in out)
 
 
-def _try(connection: Connection, text: str, *, keep: bool) -> str:
+def _try(connection: Connection, text: str, *, keep: bool) -> psycopg.Error | None:
     """What the server says against it."""
     try:
         with connection.transaction():
@@ -73,12 +72,12 @@ def _try(connection: Connection, text: str, *, keep: bool) -> str:
             if not keep:
                 raise _Undone
     except _Undone:
-        return ""
+        return None
     except psycopg.Error as error:
         if connection.broken:
             raise
-        return told(error)[0]
-    return ""
+        return error
+    return None
 
 
 def _without(text: str, pieces: Sequence[Piece]) -> str:

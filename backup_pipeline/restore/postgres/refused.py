@@ -23,6 +23,7 @@ from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement
 from backup_pipeline.sources.postgres.diagnostics import told
 from backup_pipeline.vault.objects import Objects
+from backup_pipeline.vault.quoting import literal
 
 # The rules of a table that a row can break, where each was defined: what is inherited is dropped there.
 _RULES = """
@@ -31,7 +32,8 @@ WITH RECURSIVE lineage (oid) AS (
      WHERE n.nspname = %(schema)s AND c.relname = %(table)s
     UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN lineage ON lineage.oid = i.inhrelid
 )
-SELECT n.nspname, c.relname, k.conname, pg_catalog.pg_get_constraintdef(k.oid)
+SELECT n.nspname, c.relname, k.conname, pg_catalog.pg_get_constraintdef(k.oid),
+       pg_catalog.obj_description(k.oid, 'pg_constraint')
   FROM lineage JOIN pg_catalog.pg_constraint k ON k.conrelid = lineage.oid
   JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE k.contype = 'c' AND k.coninhcount = 0 AND (k.conname = %(name)s::text OR %(name)s::text IS NULL AND EXISTS (
@@ -70,6 +72,8 @@ class Yielded:
     unchecked: bool = True
     #: A column that was computed: made again it would be another column.
     computed: bool = False
+    #: It went with the rule.
+    comment: str = ""
 
 
 def refused(error: BaseException) -> bool:
@@ -122,13 +126,16 @@ class Loader:
 
     def _checks(self, table: TableId, name: str | None, why: str) -> bool:
         found = self._asked(_RULES, table, name)
-        for schema, relation, constraint, definition in found:
+        for schema, relation, constraint, definition, comment in found:
             at = sql.Identifier(schema, relation).as_string(self.connection)
             named = sql.Identifier(constraint).as_string(self.connection)
             self._run(f"ALTER TABLE {at} DROP CONSTRAINT {named}")
             again = Statement(f"ALTER TABLE {at} ADD CONSTRAINT {named} {definition}", 0)
             where = TableId(schema, relation)
-            self.yielded.append(Yielded(f"{where}: the check {constraint}", why, again, where, constraint))
+            said = f"COMMENT ON CONSTRAINT {named} ON {at} IS {literal(comment)}" if comment else ""
+            self.yielded.append(
+                Yielded(f"{where}: the check {constraint}", why, again, where, constraint, comment=said)
+            )
         return bool(found)
 
     def _columns(self, table: TableId, name: str | None, why: str) -> bool:
@@ -194,6 +201,8 @@ class Loader:
             )
         for one in self.yielded:
             yield from self._made_again(one)
+            if one.comment:
+                self._run(one.comment)
         self.yielded.clear()
         self.named.clear()
 

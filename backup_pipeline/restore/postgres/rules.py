@@ -89,7 +89,7 @@ def again(
         try:
             with searching(connection, path.at(rule.table.schema)):
                 connection.execute(raw(statement.text))
-            return (made_with(path, rule),)
+            return (made_with(path, rule, error),)
         except psycopg.Error as second:
             if not _of_the_backup(second, rule):
                 return None
@@ -107,12 +107,13 @@ def _of_the_backup(error: psycopg.Error, rule: Rule) -> bool:
     return state.startswith(OF_THE_BACKUP) or (state == "42501" and rule.kind in _AS_OWNER)
 
 
-def made_with(path: OwnPath, rule: Rule) -> Finding:
+def made_with(path: OwnPath, rule: Rule, error: psycopg.Error) -> Finding:
+    """The function need not be its own: to check a foreign key, PostgreSQL looks at the indexes of both tables."""
     return Finding(
         "info",
         "own-search-path",
-        f"{rule.table}: {rule.what} calls a function that names things without a schema: it was made with the search_path "
-        f"{path.at(rule.table.schema)}",
+        f"{rule.table}: {rule.what} was made with the search_path {path.at(rule.table.schema)}, because a function that ran "
+        f"names things without a schema ({'; '.join(told(error)[0].splitlines())})",
         table=str(rule.table),
         remedy="ALTER FUNCTION … SET search_path = … in the source, so that every restore, pg_restore's too, can make it",
     )
@@ -121,12 +122,13 @@ def made_with(path: OwnPath, rule: Rule) -> Finding:
 def not_valid(connection: Connection, rule: Rule, path: OwnPath) -> Finding:
     """It is there, and NOT VALID."""
     return Finding(
-        "error",
+        "warning",
         "rows-break-rule",
         f"{rule.table}: rows break {rule.what}{_breaking(connection, rule, path)}; it was made NOT VALID: it holds for new "
         "rows only",
         table=str(rule.table),
-        remedy=f"correct the rows, then ALTER TABLE … VALIDATE CONSTRAINT {rule.name}",
+        remedy="if the rows were right when they were written, say so in the source: ALTER TABLE … DROP CONSTRAINT "
+        f"{rule.name}, then ADD CONSTRAINT … NOT VALID; if they are wrong, correct them there",
         examples=(f"{rule.statement.text};",),
     )
 

@@ -20,7 +20,6 @@ from backup_pipeline.restore.postgres.terms import Terms, is_owner
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.screening import without_passwords
 from backup_pipeline.restore.statements import Statement
-from backup_pipeline.sources.postgres.diagnostics import told
 
 #: So many statements are sent at once: a round trip for each would take longer than most of them.
 _BATCH = 100
@@ -287,8 +286,9 @@ def tolerated(
 def forgiven(error: psycopg.Error, statement: Statement, section: str, terms: Terms) -> Left:
     """As an item of the remainder, or raised."""
     if not terms.forgives(error.sqlstate):
-        raise failure(error, f"{section}, line {statement.line}", statement.text) from error
-    return Left(terms.reason(told(error)[0]), statement.text)
+        own = not terms.owner and not terms.privileges
+        raise failure(error, f"{section}, line {statement.line}", statement.text, own=own) from error
+    return Left(terms.reason(error, statement), statement.text)
 
 
 def combined(findings: Iterable[Finding]) -> tuple[Finding, ...]:

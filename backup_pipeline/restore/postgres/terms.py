@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import psycopg
+
 from backup_pipeline.restore.postgres.own_names import NOT_FOUND, OwnPath
 from backup_pipeline.restore.statements import Statement
+from backup_pipeline.sources.postgres.diagnostics import told
 
 #: What runs, or is made of what runs.
 CODE = frozenset(
@@ -28,6 +31,8 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
 
 #: SQLSTATEs of a statement that speaks of something which is not there.
 _DEPENDS = (*NOT_FOUND, "42830", "42P17", "42803")
+#: Missing because of the login's rights, and never because code was left out.
+_WITHOUT_CODE = frozenset({"extension", "server", "user mapping", "foreign table"})
 #: Classes that say something of the server or the session and not of the statement: never forgiven.
 _NOT_OF_THE_STATEMENT = ("08", "25", "40", "53", "57", "58", "XX")
 
@@ -70,8 +75,10 @@ class Terms:
             return not state.startswith(_NOT_OF_THE_STATEMENT)
         return (self.partial or not self.code) and state in _DEPENDS
 
-    def reason(self, said: str) -> str:
-        return said if self.code else f"{said} (--no-code)"
+    def reason(self, error: psycopg.Error, statement: Statement) -> str:
+        """What was said, and that code was left out where that can be why: something was not found."""
+        blamed = not self.code and error.sqlstate in _DEPENDS and not kinds_of(statement) & _WITHOUT_CODE
+        return f"{told(error)[0]} (--no-code)" if blamed else told(error)[0]
 
 
 _OBJECT = (
