@@ -26,6 +26,8 @@ TAKEN_OUT = "not-in-this-backup"
 SECRET = re.compile(
     r"(?i)passw|pwd$|secret|token|credential|(?:api|access|private|service|sa)_?key(?!_?id)|jwt"
 )
+#: Of settings, whose names are the applications' own: `myapp.key` as well.
+_SECRET_SETTING = re.compile(rf"{SECRET.pattern}|[._]keys?$")
 #: postgres_fdw: password_required 'false'.
 _NO_SECRET = ("", "true", "false", "on", "off", "yes", "no", "0", "1")
 #: How a statement begins that may hold one.
@@ -103,7 +105,7 @@ def _without_secret_settings(schema: Schema) -> tuple[Schema, list[str]]:
     named: list[str] = []
 
     def kept(settings: Iterable[Setting], whose: str) -> tuple[Setting, ...]:
-        secret = {one.name for one in settings if "." in one.name and SECRET.search(one.name)}
+        secret = {one.name for one in settings if "." in one.name and _SECRET_SETTING.search(one.name)}
         named.extend(f"SETTING {name} OF {whose}" for name in sorted(secret))
         return tuple(one for one in settings if one.name not in secret)
 
@@ -139,7 +141,7 @@ def _setting_hidden(statement: Statement) -> str:
     placed = list(statement.placed())
     at = next((i for i, (token, _) in enumerate(placed) if token.is_word("set")), len(placed))
     name = "".join(token.text for token, _ in placed[at + 1 : -1])
-    if "." not in name or not SECRET.search(name):
+    if "." not in name or not _SECRET_SETTING.search(name):
         return statement.text
     return statement.text[: placed[-1][1].start] + f"'{TAKEN_OUT}'"
 

@@ -36,6 +36,7 @@ DEFINITIONS = (
     CREATE TABLE t (a text DEFAULT 'password=kept')""",
     f"""CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1 password={MARKER} dbname=x' PUBLICATION p
     WITH (connect = false, slot_name = NONE, enabled = false)""",
+    f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET myapp.key = %L', current_database(), '{MARKER}'); END $$",
 )
 
 
@@ -61,7 +62,7 @@ def test_a_plain_vault_holds_no_password_of_the_definitions(
         assert "'password=kept'" in text
         (found,) = [one for one in backed.manifest.findings if one.code == "password-taken-out"]
         assert [re.sub(r"FOR \w+", "FOR me", name) for name in found.examples] == [
-            "SERVER crm", "USER MAPPING FOR me SERVER crm", "SUBSCRIPTION s",
+            "SERVER crm", "USER MAPPING FOR me SERVER crm", "SUBSCRIPTION s", "SETTING myapp.key OF THE DATABASE",
         ]  # fmt: skip
         recover = next((tmp_path / "vault").rglob("RECOVER.md")).read_text()
         assert "- `SUBSCRIPTION s`" in recover
@@ -80,6 +81,9 @@ def test_a_plain_vault_holds_no_password_of_the_definitions(
         drop_subscription(target)
         setting = 'ALTER ROLE "a.secret" IN DATABASE "d" SET "app"."jwt_secret" TO \'%s\''
         assert without_passwords(setting % MARKER) == setting % "not-in-this-backup"
+        recover = next((tmp_path / "vault").rglob("RECOVER.md")).read_text()
+        assert MARKER not in recover
+        assert "SETTING myapp.key OF THE DATABASE" in recover
         plain = 'ALTER DATABASE "secret" SET "password_encryption" TO \'scram-sha-256\''
         assert without_passwords(plain) == plain
         assert MARKER not in without_passwords(kept[kept.index("CREATE SERVER") :].partition(";\n")[0])
@@ -115,6 +119,32 @@ def test_a_drill_of_an_encrypted_system_writes_no_value_down(
     no_files_hold(tmp_path, word=MARKER)
 
 
+SEARCHED = f"""
+CREATE TABLE pat (id int PRIMARY KEY, diag text); INSERT INTO pat VALUES (1, 'aids hiv & {MARKER}');
+CREATE FUNCTION q(v text) RETURNS tsquery LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN NULL; END';
+CREATE INDEX searched ON pat (q(diag));
+CREATE OR REPLACE FUNCTION q(v text) RETURNS tsquery LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN v::tsquery; END';
+"""
+
+
+def test_an_index_whose_function_refuses_a_value_is_left_out_and_the_value_is_not_told(
+    make_pg_database: MakePgDatabase, tmp_path: Path
+) -> None:
+    """Gained: the value, in the history of runs, in acts and in the proof; and one index lost the whole restore."""
+    url = make_pg_database()
+    run_sql(url, SEARCHED)
+    (tmp_path / "backup.yaml").write_text(
+        f"vault: ./vault\nencryption:\n  recipients: [{(keys := Encrypted.make(tmp_path / 'keys')).public}]\n"
+        f"  identity: ${{file:{keys.key_file(tmp_path)}}}\nsystems:\n  shop:\n    database: {url}\n"
+    )
+    assert commands.invoke("backup", "shop", cwd=tmp_path).code == 0
+    ended = commands.invoke("drill", "shop", "--verbose", cwd=tmp_path)
+    assert ended.code == 10, str(ended)
+    assert 'pat: the index searched: syntax error in tsquery: "…"' in ended.stdout + ended.stderr
+    assert MARKER not in ended.stdout + ended.stderr
+    no_files_hold(tmp_path, word=MARKER)
+
+
 BREAKING = {
     "23514": f"INSERT INTO c VALUES (1, '{MARKER}')",
     "23505": f"INSERT INTO u VALUES ('{MARKER}'), ('{MARKER}')",
@@ -122,6 +152,8 @@ BREAKING = {
     "22P02": f"SELECT '{MARKER}'::int",
     "22001": f"SELECT 1 FROM u WHERE v = '{MARKER}'; INSERT INTO s VALUES ('{MARKER}')",
     "P0001": f"DO $$ BEGIN RAISE EXCEPTION 'no {MARKER}' USING DETAIL = '{MARKER}'; END $$",
+    "42601": f"SELECT 'aids hiv & {MARKER}'::tsquery",
+    "42703": f"""DO $$ BEGIN EXECUTE 'SELECT "{MARKER}"'; END $$""",
     "45000": f"DO $$ BEGIN RAISE EXCEPTION 'no {MARKER}' USING ERRCODE = '45000'; END $$",
 }
 

@@ -3,7 +3,8 @@
 A SECURITY DEFINER function runs as its owner; a view reads, and a rule acts, as the owner of its table. Where the target
 lacks that owner, such a thing would belong to the login, mostly a superuser: everyone who may call it would have the
 superuser's rights. So the owner is made, without a login and without rights of its own. Where that cannot be, or with
---no-owner, the object is closed: nobody else may use it until a person gives it to someone.
+--no-owner, the object is closed: nobody else may use it until a person gives it to someone. A routine then runs with the
+rights of its caller, for triggers and aggregates ask nobody who may execute it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from backup_pipeline.restore.statements import Statement, Token
 
 _ROUTINES = ("function", "procedure", "routine")
 _RELATIONS = ("view", "table", "materialized")
+_YES = ("true", "on", "yes", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,12 @@ class Definers:
     """By schema and name: overloads of a function are not told apart."""
 
     routines: frozenset[str] = frozenset()
-    #: Views that do not ask for the rights of their reader, and tables with rules.
+    #: Views that do not ask for the rights of their reader, and tables with rules; of these, what others may use.
     relations: frozenset[str] = frozenset()
+    #: `FUNCTION public.f(a integer)`: these are told apart.
+    definer: frozenset[str] = frozenset()
+    #: The owners of tables and views.
+    holders: frozenset[str] = frozenset()
     #: Role → what of it others may use.
     owners: tuple[tuple[str, tuple[str, ...]], ...] = ()
     #: What the source has closed to everybody.
@@ -45,40 +51,62 @@ class Definers:
         granted: set[str] = set()
         revoked: set[str] = set()
         owned: list[tuple[str, str, str]] = []
+        things: set[str] = set()
+        behind_definer = False
         for statement in statements:
             head = statement.text[:30].lower()
-            definer = head.startswith("create ") and "definer" in statement.text.lower()
-            if definer and _says(statement.tokens(), "security", "definer"):
+            if head.startswith("create "):
+                definer = "definer" in statement.text.lower()
+                behind_definer = definer and _says(statement.tokens(), "security", "definer")
+            if behind_definer and head.startswith("create "):
                 routines.add(_named(statement.tokens(), *_ROUTINES))
-            if head.startswith(("create view", "create rule", "create or replace")):
+            if head.startswith(("create view", "create rule", "create or replace", "create materialized")):
                 relations |= _relation(statement)
             elif head.startswith("grant "):
-                granted.add(_named(statement.tokens(), "table"))
+                granted.add(_thing(statement)[1])
             elif head.startswith("revoke "):
-                revoked.add(_named(statement.tokens(), *_ROUTINES))
+                revoked.add(_thing(statement)[1])
             elif head.startswith("alter ") and is_owner(statement):
-                tokens = statement.tokens()
-                kind = "routine" if tokens[1].is_word(*_ROUTINES) else "relation"
-                owned.append((kind, _named(tokens, *_ROUTINES, *_RELATIONS), tokens[-1].text))
+                kind, name = _thing(statement)
+                owned.append((kind, name, statement.tokens()[-1].text))
+                if behind_definer and kind == "routine":
+                    things.add(owned_thing(statement))
+                behind_definer = False
+        relations &= granted
         found: dict[str, list[str]] = {}
         for kind, name, owner in owned:
-            if name and (name in routines if kind == "routine" else name in relations & granted):
+            if name and name in (routines if kind == "routine" else relations):
                 found.setdefault(owner, []).append(name)
-        owners = tuple((owner, tuple(names)) for owner, names in sorted(found.items()))
-        return cls(frozenset(routines), frozenset(relations), owners, frozenset(revoked))
+        return cls(
+            routines=frozenset(routines),
+            relations=frozenset(relations),
+            definer=frozenset(things),
+            holders=frozenset(owner for kind, _, owner in owned if kind == "relation"),
+            owners=tuple((owner, tuple(names)) for owner, names in sorted(found.items())),
+            revoked=frozenset(revoked),
+        )
 
-    def left_to(self, statement: Statement, facts: Facts) -> str:
+    def left_to(self, statement: Statement, facts: Facts, terms: Terms) -> str:
         """What would be the login's, and must be closed, when this ALTER … OWNER TO is not run."""
-        tokens = statement.tokens()
-        if tokens[-1].text == facts.login:
-            return ""
-        name = self.about(statement)
-        return name if name in self.routines or facts.superuser else ""
+        name, its_own = self.about(statement), statement.tokens()[-1].text == facts.login
+        routine = self.is_routine(statement)
+        if not routine and not terms.privileges:
+            return ""  # nobody is given a right on it
+        if not name or routine or facts.superuser:
+            return "" if its_own else name
+        # Who gets the tables of one owner reads through that one's views what he had read; of several, more.
+        kept = (facts.assumable if terms.owner else frozenset()) | {facts.login}
+        alone = len(self.holders) == 1 and not facts.reads_all_rows
+        return "" if alone or self.holders <= kept else name
 
     def about(self, statement: Statement) -> str:
         """What a GRANT or an ALTER … OWNER TO is about, if it is one of these."""
-        name = _named(statement.tokens(), *_ROUTINES, *_RELATIONS)
-        return name if name in self.routines or name in self.relations else ""
+        kind, name = _thing(statement)
+        return name if name in (self.routines if kind == "routine" else self.relations) else ""
+
+    @staticmethod
+    def is_routine(statement: Statement) -> bool:
+        return _thing(statement)[0] == "routine"
 
     def missing(self, facts: Facts) -> tuple[tuple[str, tuple[str, ...]], ...]:
         return tuple(
@@ -95,14 +123,41 @@ def _says(tokens: Sequence[Token], *words: str) -> bool:
     )
 
 
+def owned_thing(statement: Statement) -> str:
+    """`FUNCTION public.f(a integer)` of its ALTER … OWNER TO."""
+    return statement.text.partition(" ")[2].rpartition(" OWNER TO ")[0]
+
+
+def _thing(statement: Statement) -> tuple[str, str]:
+    """(routine or relation, its name) of a GRANT, a REVOKE, an ALTER … OWNER TO."""
+    tokens = statement.tokens()
+    # Behind ON, for a column may be called `function`.
+    at = (
+        1
+        if tokens[0].is_word("alter")
+        else next((i + 1 for i, one in enumerate(tokens) if one.is_word("on")), 0)
+    )
+    kind = tokens[at] if at < len(tokens) else tokens[0]
+    if kind.is_word(*_ROUTINES):
+        return "routine", _named(tokens[at:], *_ROUTINES)
+    return ("relation", _named(tokens[at:], *_RELATIONS)) if kind.is_word(*_RELATIONS) else ("", "")
+
+
+def _asks_its_reader(tokens: Sequence[Token]) -> bool:
+    """WITH (security_invoker='true') before AS: a column may be called so, too."""
+    end = next((at for at, token in enumerate(tokens) if token.is_word("as")), 0)
+    words = [token.text.strip("'").lower() for token in tokens[:end]]
+    return any(
+        words[at] == "security_invoker" and words[at + 1 : at + 3] in (["=", yes] for yes in _YES)
+        for at in range(end)
+    )
+
+
 def _relation(statement: Statement) -> set[str]:
     kinds = kinds_of(statement)
-    if "view" in kinds:
+    if kinds & {"view", "materialized view"}:
         tokens = statement.tokens()
-        invoker = "security_invoker" in {token.text for token in tokens[:30]} and not _says(
-            tokens[:30], "false"
-        )
-        return set() if invoker else {_named(tokens, "view")}
+        return set() if _asks_its_reader(tokens) else {_named(tokens, "view")}
     if "rule" in kinds:
         tokens = statement.tokens()
         at = next((at for at, token in enumerate(tokens) if token.is_word("to")), len(tokens))

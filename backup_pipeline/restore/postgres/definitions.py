@@ -39,6 +39,8 @@ class Facts:
     login: str = ""
     superuser: bool = True
     may_make_roles: bool = True
+    #: Policies do not hold for it, not even where they are forced upon the owner.
+    reads_all_rows: bool = True
     #: Roles that an object can be given to; a superuser can give it to any.
     assumable: frozenset[str] = frozenset()
 
@@ -54,7 +56,7 @@ class Facts:
             ).fetchone()
             assert locks is not None
             login = connection.execute(
-                "SELECT rolname, rolsuper, rolsuper OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user"
+                "SELECT rolname, rolsuper, rolsuper OR rolcreaterole, rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user"
             ).fetchone()
             assert login is not None
             right = "SET" if connection.info.server_version >= 160000 else "MEMBER"
@@ -69,6 +71,7 @@ class Facts:
                 login=login[0],
                 superuser=login[1] or with_superuser,
                 may_make_roles=login[2],
+                reads_all_rows=login[3],
                 assumable=names(
                     f"SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(current_user, oid, '{right}')"
                 ),

@@ -30,8 +30,8 @@ _KINDS: dict[str, Kind] = {
 }
 #: What the rows or the functions of the backup are to blame for: to try again would not help. Classes: values, broken
 #: rules, what functions raise, a row too large for an index; and names that are not there (any more), a key that is left
-#: out, a function that is no longer IMMUTABLE.
-OF_THE_BACKUP = ("21", "22", "23", "2F", "38", "39", "54", "P0", "42830", "42P17", *NOT_FOUND)
+#: out, a function that is no longer IMMUTABLE, a value that is no tsquery.
+OF_THE_BACKUP = ("21", "22", "23", "2F", "38", "39", "54", "P0", "42601", "42830", "42P17", *NOT_FOUND)
 _AS_OWNER = ("index", "unique index", "materialized view")
 
 

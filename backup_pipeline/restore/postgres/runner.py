@@ -10,7 +10,7 @@ from psycopg import sql
 
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.restore.postgres.definers import Definers
+from backup_pipeline.restore.postgres.definers import Definers, owned_thing
 from backup_pipeline.restore.postgres.definitions import RUN, Facts, Verdict, judge, raw, savepoint
 from backup_pipeline.restore.postgres.failure import failure
 from backup_pipeline.restore.postgres.pieces import make_in_pieces
@@ -80,7 +80,9 @@ class Runner:
         verdict = Verdict("skip", "asked", asked) if asked else self._judge(statement)
         if verdict.action == "skip" and is_owner(statement):
             self._closing(statement)
-        elif lowered.startswith("grant ") and self.definers.about(statement) in self._closed:
+        elif is_owner(statement) and statement.tokens()[-1].text == self.facts.login:
+            self._closed.add(self.definers.left_to(statement, self.facts, self.terms))
+        elif lowered.startswith("grant ") and (self.definers.about(statement) or None) in self._closed:
             return Verdict("skip", "definer-closed", self.facts.login)
         if lowered.startswith("set session authorization"):
             self._as = verdict.subject or statement.tokens(4)[3].text.strip("'")
@@ -131,7 +133,7 @@ class Runner:
                 self.told.append(one)
 
     def _skip(self, verdict: Verdict, statement: Statement) -> None:
-        if is_owner(statement) and self.definers.left_to(statement, self.facts):
+        if is_owner(statement) and self.definers.left_to(statement, self.facts, self.terms):
             self._close(verdict, statement)
         if verdict.code == "tablespace-missing":
             self.connection.execute("SET default_tablespace = ''")
@@ -144,18 +146,21 @@ class Runner:
             self.left.append(Left(_reason(verdict.code, verdict.subject), statement.text))
 
     def _closing(self, statement: Statement) -> None:
-        if name := self.definers.left_to(statement, self.facts):
+        if name := self.definers.left_to(statement, self.facts, self.terms):
             self._closed.add(name)
             self.note(Verdict("skip", "definer-closed", self.facts.login), statement)
 
     def _close(self, verdict: Verdict, statement: Statement) -> None:
         """It belongs to the login, and would give everyone the login's rights."""
         reason = _reason("definer-closed", self.facts.login)
-        thing = statement.text.partition(" ")[2].rpartition(" OWNER TO ")[0]
-        name = self.definers.about(statement)
-        if name in self.definers.routines:
+        thing = owned_thing(statement)
+        if self.definers.is_routine(statement):
+            # Triggers and aggregates ask for no EXECUTE.
+            self.connection.execute(raw(f"ALTER {thing} SECURITY INVOKER"))
             self.connection.execute(raw(f"REVOKE ALL ON {thing} FROM PUBLIC"))
-            if name not in self.definers.revoked:
+            if thing in self.definers.definer:
+                self.left.append(Left(reason, f"ALTER {thing} SECURITY DEFINER"))
+            if self.definers.about(statement) not in self.definers.revoked:
                 self.left.append(Left(reason, f"GRANT EXECUTE ON {thing} TO PUBLIC"))
         if verdict.code == "asked":
             self.left.append(Left(reason, statement.text))

@@ -13,7 +13,8 @@ from typing import Any
 #: functions of users raise.
 _OF_ROWS = ("21", "22", "23", "44", "P0")
 #: Of these, whose first line quotes a value. Constraints are named and not quoted; a bad byte is no value.
-_QUOTING = ("22", "P0")
+#: 42601 is a value that is no tsquery.
+_QUOTING = ("22", "P0", "42601")
 _NO_VALUE = ("22021", "22P04", "22P05")
 #: Of the context: where in a COPY it was, and in which function. Not `SQL statement "INSERT … VALUES ('…')"`.
 _PLACE = re.compile(
@@ -31,11 +32,13 @@ def told(error: Any) -> tuple[str, str]:
     state = str(diag.sqlstate or "")
     context = str(diag.context or "")
     raised = state.startswith("P0") or " at RAISE" in context
-    of_rows = raised or state.startswith(_OF_ROWS)
+    # In a function (EXECUTE of a text that it made) and in a COPY any error may quote a row.
+    inside = bool(context)
+    of_rows = raised or inside or state.startswith((*_OF_ROWS, "42601"))
     first = str(diag.message_primary)
     if raised:
         first = "a function of the database raised an exception"
-    elif state.startswith(_QUOTING) and state not in _NO_VALUE:
+    elif (inside or state.startswith(_QUOTING)) and state not in _NO_VALUE:
         first = re.sub(r'"(.*)"', '"…"', first, flags=re.DOTALL)
     about = [f"constraint {diag.constraint_name}"] if diag.constraint_name else []
     about += [f"table {diag.schema_name}.{diag.table_name}"] if diag.table_name else []
