@@ -188,14 +188,18 @@ def _finding(named: list[str]) -> list[Finding]:
     ]
 
 
-def passwords_to_set(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """What a restore has to say of a backup's findings."""
+#: What a restore has to say of such a finding of a backup, and RECOVER.md after the definitions.
+TO_SET = {
+    "password-taken-out": "passwords that this backup does not hold have to be set again",
+    "mapping-options-unread": "options of user mappings, which the login of the backup could not read, have to be set again",
+}
+
+
+def to_be_set(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return tuple(
-        replace(
-            one, message=f"passwords that this backup does not hold have to be set again: {len(one.examples)}"
-        )
+        replace(one, message=f"{TO_SET[one.code]}: {len(one.examples)}")
         for one in findings
-        if one.code == "password-taken-out"
+        if one.code in TO_SET
     )
 
 

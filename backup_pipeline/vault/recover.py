@@ -40,6 +40,12 @@ _GUARDED = r"""guarded() {
     [ ! "$guard" ] || printf '\n\\unrestrict %s\n' "$key"; } | run "$@"
 }"""
 
+#: By the finding of the backup that names them.
+_TO_SET = {
+    "password-taken-out": "The passwords of these are not in the backup, which is not encrypted.",
+    "mapping-options-unread": "The options of these are not in the backup: its login could not read them.",
+}
+
 #: So many names on one command line, and so many tables in one query.
 _NAMES = 400
 _TABLES = 200
@@ -208,10 +214,11 @@ def _postgres_finish(manifest: Manifest, schema: Schema) -> Iterator[str]:
     if schema.database is not None:
         yield "What the database has besides: rights, settings, its comment and owner. It goes on after an error; read what it says."
         yield fenced("bash", f"run -v ON_ERROR_STOP=0 {here_document(_surroundings(schema.database))}")
-    unset = [name for one in manifest.findings if one.code == "password-taken-out" for name in one.examples]
-    if unset:
-        yield "The passwords of these are not in the backup, which is not encrypted. Set them again:"
-        yield "\n".join(f"- `{shown(name)}`" for name in unset)
+    for code, what in _TO_SET.items():
+        unset = [name for one in manifest.findings if one.code == code for name in one.examples]
+        if unset:
+            yield f"{what} Set them again:"
+            yield "\n".join(f"- `{shown(name)}`" for name in unset)
     yield "## 8. Look at the result"
     yield "Each table's rows are counted again. Every line must say `ok`."
     for part in _slices(manifest.tables, _TABLES):

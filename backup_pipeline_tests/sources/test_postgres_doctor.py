@@ -13,11 +13,14 @@ from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.errors import NotSupported, SourceChanged, SourceUnavailable
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.selection import Selection
+from backup_pipeline.restore import restore
 from backup_pipeline.sources.base import Options
 from backup_pipeline.sources.postgres import PostgresSource, doctor, versions
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken
+from backup_pipeline_tests.harness.backups import backed_up
+from backup_pipeline_tests.harness.engines import MakePgDatabase
 from backup_pipeline_tests.harness.postgres_rows import LivePostgres, run, session
 
 
@@ -57,6 +60,8 @@ def test_a_superuser_is_told_of_a_lesser_role_and_its_grants_are_enough(
         "CREATE ROLE somebody",
         "CREATE TABLE of_another ()",
         "ALTER TABLE of_another OWNER TO somebody",
+        # What the doctor prints must let the new login in as well.
+        "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
     )
     warned = found(pg_database)["superuser-login"]
     assert "1 tables of other owners" in warned.message
@@ -70,7 +75,7 @@ def test_a_superuser_is_told_of_a_lesser_role_and_its_grants_are_enough(
         taken = Taken(LivePostgres(url), Vault(LocalStore(tmp_path / "vault")))
         assert {entry.name: entry.rows for entry in taken.export.tables} == {"t": 1, "of_another": 0}
     finally:
-        run(pg_database, "DROP TABLE of_another", "DROP ROLE somebody", "DROP ROLE IF EXISTS lesser")
+        run(pg_database, "DROP TABLE of_another", "DROP OWNED BY lesser", "DROP ROLE somebody, lesser")
 
 
 def test_a_server_without_the_guard_is_named(pg_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,3 +228,34 @@ def test_functions_that_a_restore_could_not_call_are_foreseen(pg_database: str) 
     assert bad.startswith("public.f_bad(text) names un; called by ")
     assert "index public.by_bad" in bad
     assert known.startswith("public.known(text) names rates; called by constraint")
+
+
+def test_options_of_user_mappings_that_the_login_cannot_read_are_told_everywhere(
+    pg_database: str, make_pg_database: MakePgDatabase, limited: str, tmp_path: Path
+) -> None:
+    """The view shows them to superusers only: a restore made the mapping without its password, and no word said so."""
+    run(
+        pg_database,
+        f"GRANT pg_read_all_data TO {limited}",
+        "CREATE TABLE t (id int)",
+        "CREATE FOREIGN DATA WRAPPER w",
+        "CREATE SERVER crm FOREIGN DATA WRAPPER w",
+        "CREATE USER MAPPING FOR postgres SERVER crm OPTIONS (\"user\" 'u', password 'p')",
+        "CREATE USER MAPPING FOR PUBLIC SERVER crm OPTIONS (\"user\" 'u')",
+    )
+    named = ("USER MAPPING FOR postgres SERVER crm", "USER MAPPING FOR public SERVER crm")
+    try:
+        assert "mapping-options-unread" not in found(pg_database), "a superuser reads them"
+        url = pg_database.replace("postgresql://postgres@", f"postgresql://{limited}@")
+        told = found(url)["mapping-options-unread"]
+        assert (told.severity, told.examples) == ("warning", named)
+        assert "ALTER USER MAPPING" in told.remedy
+        backed = backed_up(url, tmp_path / "vault")
+        assert named in [one.examples for one in backed.manifest.findings if one.code == told.code]
+        recover = next((tmp_path / "vault").rglob("RECOVER.md")).read_text()
+        assert f"its login could not read them. Set them again:\n\n- `{named[0]}`" in recover
+        restored = restore(backed.vault, backed.manifest, make_pg_database())
+        (again,) = [one for one in restored.findings if one.code == told.code]
+        assert "have to be set again: 2" in again.message
+    finally:
+        run(pg_database, f"REVOKE pg_read_all_data FROM {limited}", f"DROP OWNED BY {limited}")

@@ -71,6 +71,19 @@ def dropping(url: str, role: str) -> Iterator[None]:
 # ── rights
 
 
+def test_the_grant_of_a_closed_database_can_be_pasted(pg_database: str, reader: str) -> None:
+    """It ended in `TO the user`."""
+    ((name,),) = ask(pg_database, "SELECT current_database()")
+    run(pg_database, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    with dropping(pg_database, reader):
+        source = PostgresSource(as_role(pg_database, reader))
+        with pytest.raises(PermissionMissing) as caught:
+            source.inventory(Selection())
+        assert caught.value.remedy == f'GRANT CONNECT ON DATABASE "{name}" TO "{reader}";'
+        run(pg_database, caught.value.remedy)
+        assert source.inventory(Selection()).tables == ()
+
+
 def test_select_on_everything_is_enough(pg_database: str, reader: str, vault: Vault) -> None:
     run(
         pg_database,

@@ -30,7 +30,7 @@ from backup_pipeline.restore.postgres.surroundings import missing_roles, roles_f
 from backup_pipeline.restore.postgres.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.restore.postgres.terms import Terms, code_of
 from backup_pipeline.restore.postgres.untrusted import extensions_first
-from backup_pipeline.restore.screening import passwords_to_set
+from backup_pipeline.restore.screening import to_be_set
 from backup_pipeline.restore.statements import Statement, split
 from backup_pipeline.sources.postgres import versions
 from backup_pipeline.sources.postgres.session import row_encoding
@@ -103,7 +103,7 @@ def prepare(
         skipped, lacking = _foresee(runner, sections)
     kept = {entry.id for entry in manifest.tables}
     without = tuple(table.id for table in schema.tables if table.has_rows and table.id not in kept)
-    findings += [*skipped, *_rows_missing(manifest, without), *passwords_to_set(manifest.findings)]
+    findings += [*skipped, *_rows_missing(manifest, without), *to_be_set(manifest.findings)]
     size = sum(entry.bytes for entry in manifest.tables)
     alone, why = _transaction(size, jobs, facts, sections)
     made = RestorePlan(

@@ -119,11 +119,16 @@ def _cannot_connect(error: psycopg2.Error, parameters: Mapping[str, str]) -> Sou
     if "permission denied for database" in text:
         return PermissionMissing(
             f"{where}: {text}",
-            remedy=f'GRANT CONNECT ON DATABASE "{parameters.get("dbname", "")}" TO the user',
+            remedy=f"GRANT CONNECT ON DATABASE {_spelled(parameters, 'dbname')} TO {_spelled(parameters, 'user')};",
         )
     return SourceUnavailable(
         f"{where} does not answer: {text}", remedy="check that the server runs and can be reached from here"
     )
+
+
+def _spelled(parameters: Mapping[str, str], name: str) -> str:
+    """Quoted without a session, for a login that got none."""
+    return '"' + parameters.get(name, "").replace('"', '""') + '"'
 
 
 @contextmanager

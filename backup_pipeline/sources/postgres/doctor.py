@@ -65,6 +65,7 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
             findings.extend(_tables(connection, found, selection))
             findings.extend(_definitions(connection))
             findings.extend(foresight.invalid_indexes(connection))
+            findings.extend(foresight.unread_mappings(connection))
             findings.extend(foresight.names_without_schema(connection))
     except BackupError as error:
         findings.append(Finding("error", error.code, error.message, remedy=error.remedy))

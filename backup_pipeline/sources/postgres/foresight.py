@@ -30,6 +30,33 @@ def invalid_indexes(connection: connect.Connection) -> Iterator[Finding]:
         )
 
 
+# As the view pg_user_mappings decides it. It shows NULL where the login may not look, and where there are no options.
+_UNREAD = """
+SELECT pg_catalog.format('USER MAPPING FOR %s SERVER %I',
+         CASE WHEN m.umuser = 0 THEN 'public' ELSE pg_catalog.quote_ident(m.usename) END, m.srvname)
+  FROM pg_catalog.pg_user_mappings m JOIN pg_catalog.pg_foreign_server s ON s.oid = m.srvid
+ WHERE m.umoptions IS NULL AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+   AND NOT CASE WHEN m.umuser = 0 THEN pg_catalog.pg_has_role(s.srvowner, 'USAGE')
+                ELSE m.usename = current_user AND (pg_catalog.pg_has_role(s.srvowner, 'USAGE')
+                                                   OR pg_catalog.has_server_privilege(s.oid, 'USAGE')) END
+ ORDER BY 1
+"""
+
+
+def unread_mappings(connection: connect.Connection) -> Iterator[Finding]:
+    found = connect.rows(connection, _UNREAD)
+    if found:
+        yield Finding(
+            "warning",
+            "mapping-options-unread",
+            f"the login may not read the options of {len(found)} user mappings (user, password): a backup has these mappings"
+            " without them",
+            remedy="only a superuser may read them: keep them where your secrets are, and after a restore set them again"
+            " (ALTER USER MAPPING … OPTIONS (ADD …))",
+            examples=tuple(row[0] for row in found),
+        )
+
+
 # Functions that run while rows are written or an index is built, and what calls them: those with a body that is text, which
 # is read when it runs, and without a search_path of their own. By dependency: an index, a CHECK (of a domain, too), a
 # generated column, a materialised view.

@@ -137,7 +137,11 @@ def missing_grants(
 
 def lesser_role(connection: connect.Connection) -> list[str]:
     """SQL that makes a login with the rights that a backup needs, and no more."""
-    said = ["CREATE ROLE backup LOGIN PASSWORD '…';"]
+    (database,) = connect.row(connection, "SELECT pg_catalog.current_database()")
+    said = [
+        "CREATE ROLE backup LOGIN PASSWORD '…';",
+        f"GRANT CONNECT ON DATABASE {connect.quoted(connection, database)} TO backup;",
+    ]
     if connection.server_version >= 140000:
         said.append("GRANT pg_read_all_data TO backup;")
     else:

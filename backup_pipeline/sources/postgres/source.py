@@ -295,8 +295,9 @@ class PostgresSnapshot:
     def _findings(self) -> Iterator[Finding]:
         yield from versions.outside(self._connection.server_version)
         yield from rights.hollow(self._moment.all)
-        with connect.explained("looking for invalid indexes", self._connection):
+        with connect.explained("looking for what no backup holds", self._connection):
             yield from foresight.invalid_indexes(self._connection)
+            yield from foresight.unread_mappings(self._connection)
         for table in self.schema.tables:
             if table.unlogged and table.id in set(self.selected):
                 yield Finding(
