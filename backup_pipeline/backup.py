@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 from backup_pipeline import __version__, baselines, trees
 from backup_pipeline.checks import asked
@@ -40,6 +41,8 @@ from backup_pipeline.trees import StoredTree, TreeOrder
 from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files, remembered
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
+
+T = TypeVar("T")
 
 #: A new snapshot makes these right: a server that restarts, a table that is altered under our hands.
 _PASSING = (SourceChanged, SourceUnavailable)
@@ -100,7 +103,7 @@ def _back_up(
     listener: Listener,
     clock: Callable[[], datetime],
 ) -> Manifest:
-    draft = _export_with_retries(vault, source, order, listener, clock)
+    draft = _export_patiently(vault, source, order, listener, clock)
     for tree in order.trees:
         draft = _with_tree(vault, draft, tree, order.pauses, listener, clock)
     held.confirm()
@@ -121,7 +124,7 @@ def export(
     `trees_follow` the file trees are left to steps of their own (`export_tree`)."""
     vault.prepare()
     with lock.hold(vault.store, order.system, f"export of {order.system}"):
-        draft = _export_with_retries(vault, source, order, listener, clock)
+        draft = _export_patiently(vault, source, order, listener, clock)
         if trees_follow:
             draft = replace(draft, awaits=tuple(tree.name for tree in order.trees))
         for tree in () if trees_follow else order.trees:
@@ -181,17 +184,26 @@ def commit(
         return manifest
 
 
-def _export_with_retries(
+def patiently(
+    do: Callable[[], T], system: str, listener: Listener = silent, pauses: tuple[float, ...] = PAUSES
+) -> T:
+    """A source that restarts or fails over is asked again; what is wrong with it stays said."""
+    for attempt, pause in enumerate(pauses, start=2):
+        try:
+            return do()
+        except _PASSING as error:
+            note = f"{error.message}; attempt {attempt} of {len(pauses) + 1} in {pause:.0f} s"
+            listener(Advance("export", system, note=note))
+            time.sleep(pause)
+    return do()
+
+
+def _export_patiently(
     vault: Vault, source: Source, order: Order, listener: Listener, clock: Callable[[], datetime]
 ) -> Manifest:
-    for attempt, pause in enumerate(order.pauses, start=2):
-        try:
-            return _export(vault, source, order, listener, clock)
-        except _PASSING as error:
-            note = f"{error.message}; attempt {attempt} of {len(order.pauses) + 1} in {pause:.0f} s"
-            listener(Advance("export", order.system, note=note))
-            time.sleep(pause)
-    return _export(vault, source, order, listener, clock)
+    return patiently(
+        lambda: _export(vault, source, order, listener, clock), order.system, listener, order.pauses
+    )
 
 
 def _export(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.errors import BackupError, ConfigError, PermissionMissing
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Migrations
 
@@ -30,11 +30,18 @@ def known(
     project: Project, system: str, pending: tuple[str, ...] = ()
 ) -> tuple[Migrations | None, tuple[Finding, ...]]:
     """A folder that moved, or that is behind the database, is no reason for a night without a backup: it is said in the
-    backup instead."""
+    backup instead. So is a table that the login may not read; where it is to be backed up, the backup names every right
+    that is missing."""
+    settings = project.system(system).migrations
     try:
         state = state_of(project, system, pending)
     except ConfigError as error:
-        return _unreadable(project, system, pending, error)
+        assert settings is not None
+        applied = project.source(system).applied_migrations(settings.tool) or ()
+        return _unreadable(Migrations(settings.tool, applied, pending=pending, unknown=error.message), error)
+    except PermissionMissing as error:
+        assert settings is not None
+        return _unreadable(Migrations(settings.tool, (), pending=pending, unknown=error.message), error)
     if state is None or state.known:
         return state, ()
     message = f"what is pending is not known: {state.unknown}"
@@ -45,11 +52,5 @@ def known(
     return state, (Finding("warning", "migrations-unknown", message, remedy=remedy),)
 
 
-def _unreadable(
-    project: Project, system: str, pending: tuple[str, ...], error: ConfigError
-) -> tuple[Migrations, tuple[Finding, ...]]:
-    settings = project.system(system).migrations
-    assert settings is not None
-    applied = project.source(system).applied_migrations(settings.tool) or ()
-    finding = Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy)
-    return Migrations(settings.tool, applied, pending=pending, unknown=error.message), (finding,)
+def _unreadable(state: Migrations, error: BackupError) -> tuple[Migrations, tuple[Finding, ...]]:
+    return state, (Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy),)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline import config, inventories, overview
-from backup_pipeline.backup import Order, back_up, commit, export
+from backup_pipeline.backup import Order, back_up, commit, export, patiently
 from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultError
 from backup_pipeline.model.findings import Finding, Report
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from backup_pipeline.restore import RestorePlan, RestoreResult
     from backup_pipeline.restore.postgres.terms import Terms
 
+Names = tuple[str, ...]
 __all__ = ["Broken", "Listed", "Project", "SystemStatus"]
 
 
@@ -146,7 +147,7 @@ class Project:
         judged: Callable[[tuple[Outcome, ...]], None] = lambda _: None,
     ) -> Manifest:
         """`judged` is told the checks of the backup, which are remembered beside it."""
-        order = self._order(system, kind, full, tuple(only), pending)
+        order = self._order(system, kind, full, tuple(only), pending, listener)
         manifest = back_up(self.vault, self.source(system), order, listener=listener, clock=self.clock)
         self._remember_tables(system, manifest)
         judged(health.judge(self, manifest))
@@ -166,7 +167,7 @@ class Project:
         listener: Listener = silent,
     ) -> Manifest:
         """The first half of a backup; see `backup.export`."""
-        order = self._order(system, kind, full, tuple(only), pending)
+        order = self._order(system, kind, full, tuple(only), pending, listener)
         draft = export(
             self.vault,
             self.source(system),
@@ -184,7 +185,7 @@ class Project:
         return commit(self.vault, system, token=token, clock=self.clock)
 
     def _order(
-        self, system: str, kind: Kind, full: bool, only: tuple[str, ...], pending: tuple[str, ...]
+        self, system: str, kind: Kind, full: bool, only: Names, pending: Names, listener: Listener
     ) -> Order:
         chosen = self.system(system)
         self.expect_the_vault(system)
@@ -193,8 +194,8 @@ class Project:
         selection = chosen.selection
         named = trees.choose(self, system, only)
         if only:
-            selection = replace(selection, only=frozenset(trees.named_tables(self, system, named.tables)))
-        state, findings = migrating.known(self, system, pending)
+            selection = replace(selection, only=trees.named_tables(self, system, named.tables, listener))
+        state, findings = patiently(lambda: migrating.known(self, system, pending), system, listener)
         return Order(
             system=system,
             kind=kind,

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from backup_pipeline.backup import export_tree as export_tree_into
+from backup_pipeline.backup import patiently
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, ConfigError
 from backup_pipeline.model.files import DIGESTS
@@ -164,12 +165,16 @@ def choose(project: Project, system: str, only: Iterable[str]) -> Chosen:
     return Chosen(tuple(tables), tuple(trees))
 
 
-def named_tables(project: Project, system: str, names: Iterable[str]) -> Iterator[TableId]:
+def named_tables(
+    project: Project, system: str, names: Iterable[str], listener: Listener
+) -> frozenset[TableId]:
     """Groups, tables and globs → tables. A name that means nothing is an error, not an empty backup."""
     chosen, names = project.system(system), tuple(names)
     if not names:
-        return
-    tables = [table.id for table in project.source(system).inventory(chosen.selection).tables]
+        return frozenset()
+    source, wanted = project.source(system), set[TableId]()
+    inventory = patiently(lambda: source.inventory(chosen.selection), system, listener)
+    tables = [table.id for table in inventory.tables]
     for name in names:
         globs = chosen.groups.get(name, (name,))
         found = [table for table in tables if any(matches(glob, table) for glob in globs)]
@@ -179,7 +184,8 @@ def named_tables(project: Project, system: str, names: Iterable[str]) -> Iterato
                 remedy=f"groups: {', '.join(chosen.groups) or 'none'}; files: {', '.join(chosen.files) or 'none'}; "
                 f"tables: `backup-pipeline inventory {system}`",
             )
-        yield from found
+        wanted.update(found)
+    return frozenset(wanted)
 
 
 def names_tree(glob: str, tree: str) -> bool:

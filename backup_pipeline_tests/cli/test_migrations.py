@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import re
+import socket
 import sqlite3
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
+from backup_pipeline.embedded import EmbeddedPostgres
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
+from backup_pipeline_tests.harness.backups import run_sql
 
 
 @pytest.fixture
@@ -91,3 +100,73 @@ def test_many_pending_migrations_are_a_number_the_first_and_the_last() -> None:
     assert (
         Migrations("django", pending=names[:2]).told() == "django: 0 applied; pending: shop.0000, shop.0001"
     )
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """A port on which every connection is closed at once, as by a server that fails over."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_each() -> None:
+            with suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=close_each, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+@pytest.mark.parametrize("only", [(), ("--only", "main.*")], ids=["all", "only"])
+def test_a_database_that_fails_over_is_asked_four_times_from_the_first_question_on(
+    migrated: Folder, monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...]
+) -> None:
+    """What came before the snapshot (the migrations, the names of --only) was asked once: the night had no backup."""
+    slept: list[float] = []
+    backing_up = importlib.import_module(
+        "backup_pipeline.backup"
+    )  # `backup_pipeline.backup` is a function, too
+    monkeypatch.setattr(backing_up, "time", SimpleNamespace(sleep=slept.append))
+    config = migrated.path / "backup.yaml"
+    with deaf() as port:
+        config.write_text(
+            config.read_text().replace("sqlite:///shop.db", f"postgresql://me@127.0.0.1:{port}/shop")
+        )
+        ended = migrated.run("backup", "shop", "--no-record", *only)
+    assert (ended.code, slept) == (4, [1.0, 3.0, 9.0]), str(ended)
+    assert "attempt 4 of 4 in 9 s" in ended.stderr
+
+
+def test_what_a_login_may_not_read_is_said_with_the_grants(
+    migrated: Folder, pg_server: EmbeddedPostgres, pg_database: str
+) -> None:
+    """`doctor prints the GRANTs`, said a backup that could read nothing."""
+    role = f"bare_{os.getpid()}"
+    run_sql(
+        pg_database,
+        f"CREATE ROLE {role} LOGIN; CREATE TABLE alembic_version (version_num text); CREATE TABLE t (id int)",
+    )
+    config = migrated.path / "backup.yaml"
+    url = pg_database.replace("postgresql://postgres@", f"postgresql://{role}@")
+    config.write_text(config.read_text().replace("sqlite:///shop.db", url))
+    try:
+        ended = migrated.run("backup", "shop", "--no-record")
+        assert ended.code == 4
+        grant = f'GRANT SELECT ON TABLE "public"."%s" TO "{role}";'
+        for table in ("alembic_version", "t"):
+            assert grant % table in ended.stderr, str(ended)
+        # Where it is not to be backed up, it is no reason for a night without a backup.
+        run_sql(pg_database, grant % "t")
+        config.write_text(re.sub(r"exclude: .*", "exclude: [public.alembic_version]", config.read_text()))
+        ended = migrated.run("backup", "shop", "--no-record")
+        assert ended.code == 0, str(ended)
+        (found,) = [
+            one
+            for one in migrated.good("show", "shop", "--json").data["manifest"]["findings"]
+            if one["code"] == "migrations-unreadable"
+        ]
+        assert grant % "alembic_version" in found["remedy"]
+    finally:
+        run_sql(pg_database, f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from backup_pipeline.errors import PermissionMissing
 from backup_pipeline.sources.bookkeeping import Bookkeeping, of_tool
 from backup_pipeline.sources.postgres import connect, snapshot
 
@@ -25,7 +26,18 @@ def migrations(connection: connect.Connection, tool: str) -> tuple[str, ...] | N
         )
         if not found:
             return None
-        return _read(connection, book, connect.quoted(connection, found[0][0], book.table))
+        schema, table = found[0][0], connect.quoted(connection, found[0][0], book.table)
+        (user,) = connect.row(connection, "SELECT current_user")
+    try:
+        with connect.explained(f"reading {book.table}", connection):
+            return _read(connection, book, table)
+    except PermissionMissing as error:
+        role = connect.quoted(connection, user)
+        usage = f"GRANT USAGE ON SCHEMA {connect.quoted(connection, schema)} TO {role};"
+        raise PermissionMissing(
+            error.message,
+            remedy=f"as an owner or superuser, run:\n{usage}\nGRANT SELECT ON TABLE {table} TO {role};",
+        ) from error
 
 
 def _read(connection: connect.Connection, book: Bookkeeping, table: str) -> tuple[str, ...]:
