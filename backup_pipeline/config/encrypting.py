@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import date, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from backup_pipeline.config.references import Secret
 from backup_pipeline.config.strict import Strict
+from backup_pipeline.model.ids import is_backup_id
 
 
 def _recipient(value: str) -> str:
@@ -40,6 +43,19 @@ def _signer(value: str) -> str:
 
 
 Signer = Annotated[str, AfterValidator(_signer)]
+
+
+def _since(value: object) -> str:
+    """A day, which YAML reads as one, or the id of a backup: ids sort as times do."""
+    text = value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else str(value)
+    with suppress(ValueError):
+        if is_backup_id(text) or text == date.fromisoformat(text).isoformat():
+            return text
+    raise ValueError("neither a day (2026-11-30) nor the id of a backup (2026-11-30T08-15-00-000Z)")
+
+
+#: From when on: "" is always.
+Since = Annotated[str, BeforeValidator(_since)]
 
 
 class EncryptionSettings(Strict):

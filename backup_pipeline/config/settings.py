@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from backup_pipeline.accounts.aws import AwsAccess
-from backup_pipeline.config.encrypting import EncryptionSettings, Signer
+from backup_pipeline.config.encrypting import EncryptionSettings, Signer, Since
 from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
 from backup_pipeline.config.storing import StoreSettings, same_ground
@@ -136,8 +135,8 @@ class Settings(Strict):
     signing: Secret | None = None
     #: Public keys whose signatures count. Without any, nothing is asked of a backup.
     signers: tuple[Signer, ...] = ()
-    #: Backups from before this day may be unsigned; they say so.
-    signed_since: date | None = None
+    #: Backups from before this day or moment may be unsigned; they say so.
+    signed_since: Since = ""
     retention: RetentionSettings | None = None
     scrub: ScrubSettings = ScrubSettings()
     systems: Mapping[SystemName, SystemSettings]

@@ -17,7 +17,7 @@ from pathlib import Path
 import segno
 
 from backup_pipeline.errors import AlreadyExists, ConfigError, UsageError, VaultError
-from backup_pipeline.model.ids import timestamp
+from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.vault import crypto, signing
 
 
@@ -71,7 +71,7 @@ def new_signing_key(
         public,
         path,
         paper,
-        f"signing: ${{file:{path}}}\nsigners: [{public}]\nsigned_since: {now:%Y-%m-%d}\n",
+        f"signing: ${{file:{path}}}\nsigners: [{public}]\nsigned_since: {backup_id(now)}\n",
         (
             "every host that makes, copies or prunes backups of this vault needs a key of its own, and all public keys stand "
             "in `signers:` of each host, of those that restore too",

@@ -39,8 +39,7 @@ def vault_in(settings: Settings, store: Store) -> Vault:
     known = known_folder(settings, store.address) if keys or settings.signing else None
     name = folder_name(store.address)
     wrote = Remembered(settings.state_folder / "newest" / name, settings.state_folder / "places" / name)
-    since = settings.signed_since.isoformat() if settings.signed_since else ""
-    signing = Signing(settings.signers, settings.signing, since)
+    signing = Signing(settings.signers, settings.signing, settings.signed_since)
     return Vault(store, keys, known, wrote, signing)
 
 

@@ -33,7 +33,7 @@ class Signing:
 
     signers: tuple[str, ...] = ()
     key: Deferred | None = field(default=None, repr=False)
-    #: A backup or record with an id from this on must be signed: "2026-11-30".
+    #: A backup or record with an id from this on must be signed: a day, "2026-11-30", or such an id.
     since: str = ""
 
     def sign(self, data: bytes) -> bytes | None:
@@ -147,7 +147,8 @@ def demand(vault: Vault, system: str, identifier: str) -> None:
 
 def finding(system: str, identifier: str, state: State) -> Finding:
     if state == "unsigned":
-        return Finding("error", "unsigned", f"{identifier} is not signed: {_WHO}", remedy=_TAKE)
+        remedy = f"{_TAKE}; to have it told no more: `signed_since:` after it, `forget {system} {identifier}`, or `ack {system} unsigned`"
+        return Finding("error", "unsigned", f"{identifier} is not signed: {_WHO}", remedy=remedy)
     return Finding("error", "signature-wrong", f"{identifier} has a wrong signature: {_WHO}", remedy=_TAKE)
 
 
