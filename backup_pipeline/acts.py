@@ -21,12 +21,12 @@ from pathlib import Path
 from backup_pipeline.config import Settings, redact
 from backup_pipeline.errors import (
     BackupError,
+    ConfigError,
     Damaged,
     InternalError,
     Interrupted,
     NotFound,
     ProofFailed,
-    UsageError,
     VaultError,
 )
 from backup_pipeline.model import canonical
@@ -281,8 +281,8 @@ def doing(
     began, done = time.monotonic(), Doing(act)
     try:
         yield done
-    except (UsageError, NotFound):
-        done.concludes = False  # it was mistyped: nothing was begun
+    except (ConfigError, NotFound):
+        done.concludes = False  # it was mistyped, or the configuration: nothing was begun
         raise
     except BaseException as error:
         done.act = done.act.failed(error)

@@ -50,6 +50,8 @@ class Listed:
     findings: int = 0
     #: Those of them that are errors and that no person accepted.
     errors: int = 0
+    #: One of them is not of a drill: the backup itself or a verification told it.
+    failed: bool = False
     left_out: int | None = 0
     #: In all its file trees.
     files: int | None = 0
@@ -114,7 +116,7 @@ def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ())
     told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
     errors = sum(1 for finding in told if finding.severity == "error")
     if manifest is None:
-        return _locked(vault, system, identifier, proofs, acks, (len(told), errors))
+        return _locked(vault, system, identifier, proofs, acks, told)
     parts = [chunk.reused_from for table in manifest.tables for chunk in table.chunks]
     parts += [segment.reused_from for segment in manifest.image.segments] if manifest.image else []
     objects = manifest.objects()
@@ -134,6 +136,7 @@ def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ())
         verified_at=_last(proofs, "verify", acks),
         findings=len(told),
         errors=errors,
+        failed=_failed(told),
         left_out=len(manifest.left_out),
         files=sum(tree.files for tree in manifest.files),
         degraded=manifest.degraded,
@@ -144,6 +147,10 @@ def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ())
         drilled_at=_drilled(proofs),
         signature=_signature(vault, system, identifier),
     )
+
+
+def _failed(told: Sequence[Finding]) -> bool:
+    return any(finding.severity == "error" and finding.code != "drill-failed" for finding in told)
 
 
 def _pin(vault: Vault, system: str, identifier: str) -> str | None:
@@ -178,10 +185,11 @@ def _locked(
     identifier: str,
     proofs: Sequence[Proof],
     acks: Sequence[Ack],
-    told: tuple[int, int],
+    told: Sequence[Finding],
 ) -> Listed:
     """What may be known of an encrypted backup without its key."""
     outline = vault.outline(system, identifier)
+    errors = sum(1 for finding in told if finding.severity == "error")
     return Listed(
         system=system,
         id=identifier,
@@ -196,8 +204,9 @@ def _locked(
         reused_chunks=None,
         proven_at=_last(proofs, "drill", acks),
         verified_at=_last(proofs, "verify", acks),
-        findings=max(told[0], outline.errors + outline.warnings),
-        errors=max(told[1], outline.errors),
+        findings=max(len(told), outline.errors + outline.warnings),
+        errors=max(errors, outline.errors),
+        failed=bool(outline.errors) or _failed(told),
         left_out=None,
         files=None,
         degraded=outline.degraded,

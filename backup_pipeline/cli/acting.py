@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backup_pipeline.cli.call import Call, Job, Outcome
-from backup_pipeline.errors import NotFound, Terminated, UsageError
+from backup_pipeline.errors import ConfigError, NotFound, Terminated
 from backup_pipeline.model.ids import is_backup_id, timestamp
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ VERBS = frozenset(
 
 
 def do(job: Job) -> Outcome:
-    """Do it, and write down what came of it. A command that was mistyped is no act, and neither is a dry run."""
+    """Do it, and write down what came of it. A command or a configuration that is wrong is no act, and neither is a dry run."""
     said = job.arguments
     only_looks = said.get("dry_run") or (job.verb == "ack" and not said.get("code"))
     if job.verb not in VERBS or only_looks:
@@ -44,7 +44,7 @@ def do(job: Job) -> Outcome:
     began = time.monotonic()
     try:
         outcome = job.do()
-    except (UsageError, NotFound, click.ClickException, click.Abort):
+    except (ConfigError, NotFound, click.ClickException, click.Abort):
         raise
     except BaseException as error:
         told = Terminated("it was stopped (SIGTERM)") if job.call.terminated() else error

@@ -123,8 +123,8 @@ def _row(line: Listed, zone: ZoneInfo) -> tuple[str, ...]:
         size(line.stored),
         duration(line.seconds),
         share(line.reused_chunks, line.chunks),
-        "FAILED" if line.errors else moment(line.verified_at, zone),
-        moment(line.proven_at, zone),
+        "FAILED" if line.failed else moment(line.verified_at, zone),
+        "FAILED" if line.drilled_at and not line.proven_at else moment(line.proven_at, zone),
         ", ".join(notes),
     )
 

@@ -104,7 +104,8 @@ def _value(body: str, environ: Mapping[str, str], base: Path) -> str:
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
             raise BrokenReference(
-                f"cannot read {path}: {why}", "make that file, readable only by you"
+                f"cannot read {path}: {why}",
+                "put it back where it was, readable only by you; or name where it is now",
             ) from error
     if kind == _REMOTE and colon:
         return _secret(what)

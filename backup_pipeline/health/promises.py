@@ -111,6 +111,24 @@ def _without_schedule(
             )
 
 
+#: Verbs in the log of acts: the option that names a place, and what the command needs besides the system.
+_COMMANDS = {
+    "ack": ("", "CODE --because …"),
+    "backup": ("", ""),
+    "copy": ("--to", ""),
+    "drill": ("--from", ""),
+    "forget": ("--copy", "ID"),
+    "pin": ("--copy", ""),
+    "prune": ("--copy", ""),
+    "rekey": ("", ""),
+    "repair": ("--copy", ""),
+    "restore": ("--from", "--to …"),
+    "scrub": ("--copy", ""),
+    "unpin": ("--copy", "ID"),
+    "verify": ("--copy", ""),
+}
+
+
 def failures(failed: Iterable[Act], latest: str, zone: str) -> Iterator[Finding]:
     """`latest`: the newest full backup. What was found in it stands beside it, and is not told a second time."""
     for one in failed:
@@ -123,8 +141,19 @@ def failures(failed: Iterable[Act], latest: str, zone: str) -> Iterator[Finding]
             "last-run-failed",
             f"the last {one.verb}{where} failed at {_local(parse_timestamp(one.at), zone)}: {one.code}: {one.message}",
             remedy=f"{one.remedy}; " * bool(one.remedy)
-            + f"`backup-pipeline {one.verb}` once more shows whether it is mended: then this is not told any more",
+            + f"{_again(one)} once more shows whether it is mended: then this is not told any more",
         )
+
+
+def _again(act: Act) -> str:
+    """The whole command: a person pastes it. A schedule or sensor of the graph has none."""
+    if act.verb not in _COMMANDS:
+        return act.verb
+    option, needed = _COMMANDS[act.verb]
+    words = [act.verb, *([act.system] if act.system and act.verb != "scrub" else [])]
+    words += [needed.replace("ID", act.backup or "ID")] if needed else []
+    words += [option, act.place] if act.place else []
+    return f"`backup-pipeline {' '.join(words)}`"
 
 
 def _local(moment: datetime, zone: str) -> str:

@@ -13,7 +13,7 @@ import backup_pipeline as bp
 from backup_pipeline import acts
 from backup_pipeline.acts import Act
 from backup_pipeline.config import Settings
-from backup_pipeline.errors import BackupError, NotFound, SourceError
+from backup_pipeline.errors import BackupError, ConfigError, NotFound, SourceError
 from backup_pipeline.project import Project
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.damage import alter
@@ -181,3 +181,13 @@ def test_lines_of_processes_at_once_do_not_mix_and_a_torn_one_hides_no_other(sho
     after, place = acts.beyond(settings, place)
     assert [act.verb for act in after] == ["prune"]
     assert acts.beyond(settings, place) == ((), place)
+
+
+def test_a_configuration_that_is_wrong_is_no_run_that_failed(shop: Folder) -> None:
+    """`copy` where no copies are configured was an error of `status` until a person accepted it."""
+    shop.backup()
+    assert shop.run("copy", "shop").code == 2
+    with pytest.raises(ConfigError):
+        bp.copy("shop", config=shop.path / "backup.yaml")
+    assert failing(shop) == {}
+    assert "last-run-failed" not in shop.run("status").stdout

@@ -200,6 +200,11 @@ def test_what_works_without_the_key_and_what_asks_for_it(
         code, _, err = run(capsys, *argv, "--config", owner)
         assert code == 0, (argv, err)
     assert target.exists()
+    # The stick is away: a second key would open nothing.
+    (home / "key.txt").rename(home / "away.txt")
+    code, _, err = run(capsys, "verify", "shop", "--config", owner)
+    assert code == 16
+    assert "put it back where it was" in err
 
 
 def test_the_copy_of_an_encrypted_vault_needs_no_key(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

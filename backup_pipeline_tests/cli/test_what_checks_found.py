@@ -37,3 +37,16 @@ def test_a_row_without_its_file_is_said_by_the_backup_that_stores_it(app: Folder
     told = json.loads(app.run("backup", "app", "--json").stdout)
     assert (told["ok"], told["data"]["backup"]["errors"]) == (False, 1)
     assert "file-missing" in {finding["code"] for finding in told["data"]["findings"]}
+
+
+def test_a_drill_that_failed_is_not_a_verification_that_failed(shop: Folder) -> None:
+    """VERIFIED said FAILED, and PROVEN nothing."""
+    shop.backup()
+    shop.good("verify", "shop")
+    with (shop.path / "backup.yaml").open("a") as config:
+        config.write("    invariants: {none: select 1}\n")
+    assert shop.run("drill", "shop", "--no-record").code == 10
+    heads, line = shop.good("list", "shop").stdout.splitlines()[1:3]
+    at, end = heads.index("VERIFIED"), heads.index("PROVEN")
+    assert line[at:end].strip()[:2] == "20", "it was verified, on a day"
+    assert line[end:].startswith("FAILED")

@@ -79,7 +79,15 @@ def test_the_last_failure_says_when_why_and_what_to_do_and_one_cause_is_told_onc
     (told,) = failures([act("prune", remedy="make room")], "latest", "Europe/Berlin")
     assert told.severity == "error"
     assert "the last prune failed at 2026-11-29 03:00:05 +01:00: busy: no room" in told.message
-    assert told.remedy.startswith("make room; `backup-pipeline prune` once more")
+    assert told.remedy.startswith("make room; `backup-pipeline prune shop` once more")
+    for verb, more, command in (
+        ("verify", {}, "verify shop"),
+        ("drill", {"place": "offsite"}, "drill shop --from offsite"),
+        ("copy", {"place": "offsite"}, "copy shop --to offsite"),
+        ("forget", {"backup": "2026-11-21T02-00-00-123Z"}, "forget shop 2026-11-21T02-00-00-123Z"),
+    ):
+        (told,) = failures([act(verb, **more)], "latest", "UTC")
+        assert told.remedy.startswith(f"`backup-pipeline {command}` once more")
     found = act("backup", exit_code=10, backup="latest")
     assert list(failures([found], "latest", "UTC")) == [], "status names what was found in it"
     assert len(list(failures([act("verify", exit_code=10, backup="older")], "latest", "UTC"))) == 1
