@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
 
 from backup_pipeline import __version__, baselines, trees
 from backup_pipeline.checks import asked
@@ -23,7 +22,6 @@ from backup_pipeline.errors import (
     Damaged,
     Incomplete,
     NotAllowed,
-    SourceChanged,
     SourceUnavailable,
     StoreChanged,
     VaultError,
@@ -36,20 +34,15 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
 from backup_pipeline.restore import screening
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
+from backup_pipeline.sources.patience import PAUSES, patiently
 from backup_pipeline.stores.relocking import relock
 from backup_pipeline.trees import StoredTree, TreeOrder
 from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files, remembered
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
-T = TypeVar("T")
-
-#: A new snapshot makes these right: a server that restarts, a table that is altered under our hands.
-_PASSING = (SourceChanged, SourceUnavailable)
 #: So often a prune may take what a backup was about to name. One that began before a prune has nothing to fear from it.
 _TIMES_PRUNED = 3
-#: Seconds before the second, the third … attempt.
-PAUSES = (1.0, 3.0, 9.0)
 #: How long a tree that was read waits for the lock of its system: for another tree's moment, or for a whole backup.
 PATIENCE = 3600.0
 
@@ -182,20 +175,6 @@ def commit(
         manifest = _commit(vault, held, draft, clock)
         vault.notes.delete(layout.draft_key(system, token))
         return manifest
-
-
-def patiently(
-    do: Callable[[], T], system: str, listener: Listener = silent, pauses: tuple[float, ...] = PAUSES
-) -> T:
-    """A source that restarts or fails over is asked again; what is wrong with it stays said."""
-    for attempt, pause in enumerate(pauses, start=2):
-        try:
-            return do()
-        except _PASSING as error:
-            note = f"{error.message}; attempt {attempt} of {len(pauses) + 1} in {pause:.0f} s"
-            listener(Advance("export", system, note=note))
-            time.sleep(pause)
-    return do()
 
 
 def _export_patiently(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from backup_pipeline.errors import BackupError, ConfigError, PermissionMissing
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Migrations
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.sources.patience import patiently
 
 if TYPE_CHECKING:
     from backup_pipeline.project import Project
@@ -27,14 +29,14 @@ def state_of(project: Project, system: str, pending: tuple[str, ...] = ()) -> Mi
 
 
 def known(
-    project: Project, system: str, pending: tuple[str, ...] = ()
+    project: Project, system: str, pending: tuple[str, ...] = (), listener: Listener = silent
 ) -> tuple[Migrations | None, tuple[Finding, ...]]:
     """A folder that moved, or that is behind the database, is no reason for a night without a backup: it is said in the
     backup instead. So is a table that the login may not read; where it is to be backed up, the backup names every right
     that is missing."""
     settings = project.system(system).migrations
     try:
-        state = state_of(project, system, pending)
+        state = patiently(lambda: state_of(project, system, pending), system, listener)
     except ConfigError as error:
         assert settings is not None
         applied = project.source(system).applied_migrations(settings.tool) or ()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline import config, inventories, overview
-from backup_pipeline.backup import Order, back_up, commit, export, patiently
+from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultError
 from backup_pipeline.model.findings import Finding, Report
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.restore import RestorePlan, RestoreResult
     from backup_pipeline.restore.postgres.terms import Terms
-
 Names = tuple[str, ...]
 __all__ = ["Broken", "Listed", "Project", "SystemStatus"]
 
@@ -195,7 +194,7 @@ class Project:
         named = trees.choose(self, system, only)
         if only:
             selection = replace(selection, only=trees.named_tables(self, system, named.tables, listener))
-        state, findings = patiently(lambda: migrating.known(self, system, pending), system, listener)
+        state, findings = migrating.known(self, system, pending, listener)
         return Order(
             system=system,
             kind=kind,

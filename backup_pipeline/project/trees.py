@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from backup_pipeline.backup import export_tree as export_tree_into
-from backup_pipeline.backup import patiently
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, ConfigError
 from backup_pipeline.model.files import DIGESTS
@@ -21,6 +20,7 @@ from backup_pipeline.model.selection import matches
 from backup_pipeline.sources.files.base import FileSource, Found
 from backup_pipeline.sources.files.matching import Patterns
 from backup_pipeline.sources.files.unmatched import asked_of
+from backup_pipeline.sources.patience import patiently
 from backup_pipeline.trees import TreeOrder
 
 if TYPE_CHECKING:

@@ -215,26 +215,3 @@ def test_what_a_step_hands_to_the_next_is_not_signed_for_another(shop: Folder) -
     (drafts / "t.json").write_bytes(held.read_bytes().replace(b'"kind":"manual"', b'"kind":"imported"'))
     made = project.commit("shop", token="t")
     assert (made.kind, signatures(shop)) == ("manual", {made.id: "signed"})
-
-
-def test_backups_from_before_the_key_are_no_alarm_on_the_day_it_is_made(shop: Folder) -> None:
-    """keygen printed the day: this morning's backup was an error of `status` for as long as it was there."""
-    (morning,) = backups(shop, "morning")
-    sign(shop)
-    (noon,) = backups(shop, "noon")
-    assert signatures(shop) == {morning: "unsigned", noon: "signed"}
-    assert not status(shop) & {"unsigned", "signature-wrong"}
-    lines = sign_lines(shop)
-    configure(shop, re.sub(r"signed_since: .*", f"signed_since: {morning}", lines))
-    (found,) = [
-        finding
-        for one in shop.run("status", "--json").document["data"]["systems"]
-        for finding in one["findings"]
-        if finding["code"] == "unsigned"
-    ]
-    for way in ("`signed_since:`", f"`forget shop {morning}`", "`ack shop unsigned`"):
-        assert way in found["remedy"]
-    for wrong in ("'2026-11-31'", "yesterday", "2026-11-30T08-15"):
-        configure(shop, re.sub(r"signed_since: .*", f"signed_since: {wrong}", lines))
-        ended = shop.run("status")
-        assert (ended.code, "neither a day" in ended.stderr) == (2, True), str(ended)

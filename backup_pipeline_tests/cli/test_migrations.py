@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import socket
@@ -125,10 +124,7 @@ def test_a_database_that_fails_over_is_asked_four_times_from_the_first_question_
 ) -> None:
     """What came before the snapshot (the migrations, the names of --only) was asked once: the night had no backup."""
     slept: list[float] = []
-    backing_up = importlib.import_module(
-        "backup_pipeline.backup"
-    )  # `backup_pipeline.backup` is a function, too
-    monkeypatch.setattr(backing_up, "time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr("backup_pipeline.sources.patience.time", SimpleNamespace(sleep=slept.append))
     config = migrated.path / "backup.yaml"
     with deaf() as port:
         config.write_text(
