@@ -135,7 +135,7 @@ def test_a_sequence_that_is_not_where_it_was_is_found(
     restore(backed.vault, backed.manifest, target)
     with Server.of(target).open() as connection:
         assert compare_sequences(connection, backed.manifest.sequences) == ()
-        connection.execute("SELECT nextval('alone')")
+        connection.execute("SELECT nextval('public.alone')")
         (finding,) = compare_sequences(connection, backed.manifest.sequences)
     assert (finding.severity, finding.code) == ("error", "sequence-differs")
     assert "public.alone" in finding.message
