@@ -23,6 +23,7 @@ from backup_pipeline.restore.postgres.target import Connection, speaking
 from backup_pipeline.restore.postgres.terms import is_owner, kinds_of
 from backup_pipeline.restore.remainder import Left
 from backup_pipeline.restore.statements import Statement, Token
+from backup_pipeline.sources.postgres.diagnostics import inside_something
 
 #: Kinds that the superuser makes where the ordinary login may not. Nothing is evaluated when they are made (but see `_evaluates`).
 _BY_SUPERUSER = frozenset(
@@ -133,7 +134,7 @@ class UntrustedRunner(Runner):
             try:
                 self.connection.execute(raw(statement.text))
             except psycopg.errors.InsufficientPrivilege as error:
-                if error.diag.context or _evaluates(statement):
+                if inside_something(error) or _evaluates(statement):
                     # It may be code of the source that says so, to be run as the superuser.
                     super()._execute(statement, section)
                 else:

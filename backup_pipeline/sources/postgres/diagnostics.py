@@ -22,6 +22,11 @@ _PLACE = re.compile(
 )
 
 
+def inside_something(error: Any) -> bool:
+    """In a function or a COPY: code of the source may have said it."""
+    return bool(error.diag.context)
+
+
 def told(error: Any) -> tuple[str, str]:
     """(what may be recorded; all that was said, where that holds values of rows).
 
@@ -33,7 +38,7 @@ def told(error: Any) -> tuple[str, str]:
     context = str(diag.context or "")
     raised = state.startswith("P0") or " at RAISE" in context
     # In a function (EXECUTE of a text that it made) and in a COPY any error may quote a row.
-    inside = bool(context)
+    inside = inside_something(error)
     of_rows = raised or inside or state.startswith((*_OF_ROWS, "42601"))
     first = str(diag.message_primary)
     if raised:
