@@ -147,10 +147,11 @@ timezone: UTC
 def _system(seen: Seen) -> str:
     secret = ""
     if seen.variable:
+        # Where it is the password before "@", `config.references` encodes it.
         percent = (
-            ""
-            if seen.database.startswith("${")
-            else "\n    # It stands in a URL: write @ as %40, / as %2F, # as %23."
+            "\n    # It stands in a query: write & as %26, # as %23."
+            if "password=${" in seen.database
+            else ""
         )
         secret = f"""
     # The password is not in this file: it comes from the variable {seen.variable}.

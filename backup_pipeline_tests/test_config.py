@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -399,6 +400,21 @@ def test_no_error_about_the_file_shows_a_secret(text: str) -> None:
 )
 def test_passwords_are_found_by_their_place(text: str, shown: str) -> None:
     assert config.redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    "password", ["p@ss/wörd#1", "plain", "100%", "a%zz", "two words", "p:[x]?&+", "p%40s/s"]
+)
+def test_a_password_may_stand_in_a_variable_as_it_is(password: str, tmp_path: Path) -> None:
+    text = "vault: ./v\nsystems:\n  shop:\n    database: postgresql://${env:WHO}:%s@db1/shop\n"
+    found = parse(text % "${env:PW}", PW=password, WHO="app")
+    parts = urlsplit(found.system("shop").url)
+    assert (parts.username, unquote(parts.password or ""), parts.hostname) == ("app", password, "db1")
+    assert config.redact(f"no {password}, no {parts.password}", found.secrets) == "no ***, no ***"
+    (tmp_path / "pw").write_text(password)
+    assert parse(text % f"${{file:{tmp_path}/pw}}", WHO="app").system("shop").url == found.system("shop").url
+    whole = parse(text % "${env:PW}", PW="p%40ss", WHO="app")
+    assert unquote(urlsplit(whole.system("shop").url).password or "") == "p@ss", "it was encoded already"
 
 
 def test_a_password_is_known_in_every_spelling() -> None:

@@ -61,6 +61,8 @@ def mend(places: Iterable[Place]) -> Iterator[Finding]:
             if not place.path.exists():
                 continue
             before = stat.S_IMODE(place.path.stat().st_mode)
+            if place.path.is_dir() and place.group is None and not before & 0o077:
+                continue  # no other account comes to what is inside, and `look` named nothing
             work = _Work(place.path.stat().st_uid, _gid(place))
             work.tree(place.path) if place.path.is_dir() else work.one(str(place.path))
         except (OSError, VaultError) as error:

@@ -26,6 +26,9 @@ from backup_pipeline.errors import ConfigError
 
 # "$${" is how a value that really holds "${" is written.
 _REFERENCE = re.compile(r"\$(\$)\{|\$\{([^}]*)\}")
+#: What stands before the password of a URL: "postgresql://app:", where the user may be a reference itself.
+_BEFORE = re.compile(r"://(?:\$\{[^}]*\}|[^/@?#:\s$])*:\Z")
+_RAW = re.compile(r"[/?#@\s]|%(?![0-9A-Fa-f]{2})")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REMOTE = "aws-secret"
 
@@ -68,13 +71,21 @@ def resolve(text: str, environ: Mapping[str, str], base: Path) -> Resolved:
             return "${"
         value = _value(match[2], environ, base)
         values.append(value)
-        if _kind(match[2]) == _REMOTE and "#" in match[2] and "://" in text[: match.start()]:
+        if _BEFORE.search(text[: match.start()]) and text[match.end() :].startswith("@"):
+            value = _encoded(value)
+        elif _kind(match[2]) == _REMOTE and "#" in match[2] and "://" in text[: match.start()]:
             # A password that AWS made up holds what means something else in a URL, and changes by itself: nobody
             # could write it as %40 in time.
             return quote(value, safe="")
         return value
 
     return Resolved(_REFERENCE.sub(one, text), tuple(values), tuple(files))
+
+
+def _encoded(value: str) -> str:
+    """A password as a URL can hold it. One that is encoded already stays: it holds nothing that a URL cannot, and a "%"
+    only before two hex digits."""
+    return value if "%" in value and not _RAW.search(value) else quote(value, safe="")
 
 
 def _file(body: str, base: Path) -> Path | None:

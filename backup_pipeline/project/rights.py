@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from backup_pipeline.config.redaction import SHORTEST
 
 if TYPE_CHECKING:
     from backup_pipeline.project.project import Project
+
+#: An alert to a web server, of which a password or a token is a secret, but not the address as such.
+_PLAIN = re.compile(r"(?:json|xml|form)s?://")
 
 
 def places(project: Project) -> Iterator[Place]:
@@ -42,4 +46,8 @@ def _holds_a_secret(settings: Settings, file: Path) -> bool:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return False
-    return any(len(secret) >= SHORTEST and secret in text for secret in settings.secrets)
+    known = [alert.get() for alert in settings.alerts if alert.problem is None and not alert.is_asked_later]
+    plain = {address for address in known if _PLAIN.match(address)}
+    return any(
+        len(secret) >= SHORTEST and secret in text for secret in settings.secrets if secret not in plain
+    )

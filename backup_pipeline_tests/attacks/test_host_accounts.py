@@ -148,6 +148,20 @@ def test_doctor_names_what_is_open_and_mend_closes_it_once(home: Folder) -> None
     assert readable(home.path) == set()
 
 
+def test_what_is_closed_and_a_configuration_without_a_secret_are_neither_named_nor_changed(
+    home: Folder,
+) -> None:
+    configure(home.path, 'alerts: ["json://127.0.0.1:9/x"]')
+    home.good("backup", "shop", "--no-record")
+    inside = next(path for path in (home.path / ".backup-pipeline").rglob("*") if path.is_file())
+    inside.chmod(0o644)
+    assert findings(home) == []
+    assert findings(home, "--mend") == []
+    assert mode(inside) == 0o644
+    configure(home.path, 'alerts: ["json://user:a-word@127.0.0.1:9/x"]')
+    assert [one["code"] for one in findings(home)] == ["open-to-others"]
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_a_team_reads_with_group_and_others_do_not(home: Folder, umask: int) -> None:
     """A folder that a team shares was one that every account could read."""
