@@ -6,7 +6,7 @@ Read from the vault alone, so both work while the database is gone, which is whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,8 @@ class Listed:
     drilled_at: str | None = None
     #: signed · unsigned · wrong; None: the configuration names no signers.
     signature: State | None = None
+    #: Files of proofs that cannot be read: they count for nothing.
+    unreadable_proofs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,15 @@ class SystemStatus:
 def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ()) -> Listed:
     # Here, because a command that shows its help should not load the checks.
     from backup_pipeline.health import standing
+    from backup_pipeline.vault import proving
 
-    proofs = vault.proofs(system, identifier)
+    proofs, bad = proving.look(vault, system, identifier)
     manifest = standing.manifest_of(vault, system, identifier)
     told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
     errors = sum(1 for finding in told if finding.severity == "error")
     if manifest is None:
-        return _locked(vault, system, identifier, proofs, acks, told)
+        line = _locked(vault, system, identifier, proofs, acks, told)
+        return replace(line, unreadable_proofs=bad)
     parts = [chunk.reused_from for table in manifest.tables for chunk in table.chunks]
     parts += [segment.reused_from for segment in manifest.image.segments] if manifest.image else []
     objects = manifest.objects()
@@ -146,6 +150,7 @@ def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ())
         previous=manifest.previous.id if manifest.previous else None,
         drilled_at=_drilled(proofs),
         signature=_signature(vault, system, identifier),
+        unreadable_proofs=bad,
     )
 
 
@@ -173,10 +178,14 @@ def _other_hands(vault: Vault, lines: Sequence[Listed]) -> Iterator[Finding]:
     from backup_pipeline.vault import signing
 
     for line in lines:
-        if line.signature == "wrong" or (
-            line.signature == "unsigned" and vault.signing.must_be_signed(line.id)
-        ):
+        if line.signature and vault.signing.refuses(line.id, line.signature):
             yield signing.finding(line.system, line.id, line.signature)
+
+
+def _no_proofs(lines: Sequence[Listed]) -> Iterator[Finding]:
+    from backup_pipeline.vault import proving
+
+    return (proving.unreadable(key) for line in lines for key in line.unreadable_proofs)
 
 
 def _locked(
@@ -260,7 +269,8 @@ def status(
     acks = accepting.read(vault, system, now)
     whole, broken = survey(vault, system, acks)
     ahead = [line.id for line in whole if from_the_future(line.id, now)]
-    full = [line for line in whole if line.scope == "full" and line.id not in ahead]
+    ours = [line for line in whole if not vault.signing.refuses(line.id, line.signature)]
+    full = [line for line in ours if line.scope == "full" and line.id not in ahead]
     latest = full[-1] if full else None
     proven = next((line for line in reversed(full) if line.proven_at), None)
     age = (now - moment_of(latest.id)).total_seconds() if latest else None
@@ -271,7 +281,7 @@ def status(
     )
     if drilled is not None and drilled is not latest:
         told = (*told, *standing.failed_drill(vault, system, drilled.id, acks))
-    told = (*told, *_other_hands(vault, whole))
+    told = (*told, *_other_hands(vault, whole), *_no_proofs(whole))
     judged = (
         judge(
             settings,
@@ -290,7 +300,7 @@ def status(
     )
     previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
     lost = standing.lost_backups(vault, system, previous)
-    frozen = _frozen(vault, system, whole, rules, now) if rules else ()
+    frozen = _frozen(vault, system, ours, rules, now) if rules else ()
     return SystemStatus(
         system=system,
         latest=latest,

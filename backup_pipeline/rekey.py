@@ -21,7 +21,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, Segment
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.vault import keeping, lock, recover, recover_files
+from backup_pipeline.vault import keeping, lock, recover, recover_files, signing
 from backup_pipeline.vault.blocks import Piece, pieces_of
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.objects import read_blocks
@@ -105,6 +105,9 @@ def rekey(
     vault.prepare()
     with lock.hold(vault.store, system, f"rekey of {system}") as held:
         manifest = vault.manifest(system, vault.resolve(system, "latest"))
+        # What is written here is signed by this host: it must not become its word for another hand's backup.
+        first = f"`backup-pipeline backup {system}` makes a signed one; then run this again"
+        signing.demand(vault, system, manifest.id, first)
         moved = _Rewrapping(vault, vault.keys.fingerprint, listener, report.bytes).manifest(manifest)
         made = _committed(vault, held, moved, manifest, clock)
     others = tuple(under_others(vault, system))

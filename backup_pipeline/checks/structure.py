@@ -20,7 +20,7 @@ from backup_pipeline.model.manifest import FORMAT, FileImage, Link, Manifest, Ta
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema, Table, TableId
 from backup_pipeline.stores.base import SMALL, read_all
-from backup_pipeline.vault import keeping, layout, signing
+from backup_pipeline.vault import keeping, layout, proving, signing
 from backup_pipeline.vault.vault import Vault
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -156,18 +156,11 @@ def _proofs(vault: Vault, system: str, identifier: str, digest: str) -> Iterator
         if name.endswith(".age"):
             continue
         try:
-            held = canonical.loads(read_all(vault.store, stat.key))
-            proven = held.get("manifest_sha256") if isinstance(held, dict) else None
-        except (ValueError, Damaged):
-            proven = None
-        if proven is None:
-            yield Finding(
-                "warning",
-                "proof-unreadable",
-                f"the remembered proof {name} cannot be read",
-                remedy="delete that file and run the drill or the verification again",
-            )
-        elif proven != digest:
+            proven = proving.plain(vault, stat.key).manifest_sha256
+        except Damaged:
+            yield proving.unreadable(stat.key)
+            continue
+        if proven != digest:
             yield Finding(
                 "error",
                 "manifest-changed",

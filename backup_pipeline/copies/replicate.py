@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backup_pipeline.copies import folders, held, history, transfer
 from backup_pipeline.copies.folders import Folder, SystemFolder
@@ -25,7 +25,7 @@ from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.relocking import relock
-from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault import keeping, layout, lock, signing
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
 
@@ -152,6 +152,12 @@ class _Run:
 
     def _backup(self, here: Folder, there: Folder) -> None:
         try:
+            if state := signing.foreign(self.source, self.system, here.id):
+                # What follows it is bridged when it is copied.
+                self.refused.append(here.id)
+                told = signing.finding(self.system, here.id, state)
+                self.findings.append(replace(told, message=f"not copied: {told.message}"))
+                return
             outline, manifest, digests = self._sound(here)
         except NotFound:
             self._say("info", "forgotten-meanwhile", f"{here.id} was forgotten while the copy ran")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from backup_pipeline.checks.chain import gaps
-from backup_pipeline.errors import ConfigError, Damaged, KeyMissing
+from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
 from backup_pipeline.health.judging import JUDGED
 from backup_pipeline.health.losses import subject
@@ -44,6 +44,9 @@ def of_backup(
     judged = last.pop(JUDGED, None)
     own = [] if manifest is None else list(manifest.findings)
     own += [] if judged is None else list(judged.findings)
+    if manifest is not None:
+        # The judgement repeats it; see `manifest_of`.
+        own = [one for one in own if one.code != "set-back-before" or one in manifest.findings]
     found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.code in STANDING]
     if judged is not None and not judged.ok and not judged.findings:
         found.append(_failed(JUDGED, judged, (), system, identifier))
@@ -113,10 +116,18 @@ def not_verified(proofs: Sequence[Proof], system: str, identifier: str) -> Itera
 
 
 def manifest_of(vault: Vault, system: str, identifier: str) -> Manifest | None:
+    """Without what it said of the backup before it, where that is there again."""
     try:
-        return vault.manifest(system, identifier)
+        manifest = vault.manifest(system, identifier)
     except (KeyMissing, ConfigError):
         return None
+    told = [one for one in manifest.findings if one.code != "set-back-before"]
+    if len(told) == len(manifest.findings) or manifest.previous is None:
+        return manifest
+    with suppress(NotFound, Damaged):
+        if vault.link(system, manifest.previous.id) == manifest.previous:
+            return replace(manifest, findings=tuple(told))
+    return manifest
 
 
 def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ def anomalies(
 ) -> tuple[Anomaly, ...]:
     """`accepted`: up to this backup somebody has looked and found the sizes right. `last_seen`: the latest time that
     an earlier prune wrote down in the vault."""
-    ordered = sorted(candidates, key=lambda one: one.id)
+    ordered = sorted((one for one in candidates if not one.foreign), key=lambda one: one.id)
     found = [*_clock(ordered, now, last_seen, silent_after)]
     full = [one for one in ordered if one.fills_slots]
     for measure in _MEASURES:

@@ -17,7 +17,8 @@ from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.retention.policy import Candidate
 from backup_pipeline.stores.base import Store, read_all
-from backup_pipeline.vault import keeping, layout, remembered
+from backup_pipeline.vault import keeping, layout, remembered, signing
+from backup_pipeline.vault.signing import State
 from backup_pipeline.vault.vault import Vault
 
 #: (system, id) → why this backup must not be touched; "" when it may.
@@ -119,6 +120,8 @@ def _what_was_lost(vault: Vault, system: str) -> dict[str, str]:
     key of an encrypted vault only its writer knows."""
     for identifier in reversed(vault.ids(system)):
         try:
+            if signing.foreign(vault, system, identifier):
+                continue
             proofs = vault.proofs(system, identifier)
             judged = [proof for proof in proofs if proof.kind == "judged"]
             full = bool(judged) and vault.outline(system, identifier).scope == "full"
@@ -171,6 +174,7 @@ def _known(vault: Vault, census: Census, system: str, identifier: str, locked: L
             proven=_proven(vault, system, identifier),
             pinned=None if pin is None else pin.reason,
             locked=locked(system, identifier),
+            foreign=signing.foreign(vault, system, identifier),
         ),
         outline.manifest_sha256,
         outline.previous,
@@ -188,7 +192,13 @@ def readable(vault: Vault, system: str, identifier: str) -> Manifest | None:
 
 
 def candidate_of(
-    outline: Outline, manifest: Manifest | None, *, proven: bool, pinned: str | None, locked: str = ""
+    outline: Outline,
+    manifest: Manifest | None,
+    *,
+    proven: bool,
+    pinned: str | None,
+    locked: str = "",
+    foreign: State | None = None,
 ) -> Candidate:
     migrations = manifest.migrations if manifest else None
     return Candidate(
@@ -204,6 +214,7 @@ def candidate_of(
         proven=proven,
         pinned=pinned,
         locked=locked,
+        foreign=foreign,
         pending=frozenset(migrations.pending) if migrations and migrations.known else None,
         applied=frozenset(migrations.applied) if migrations else None,
     )

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.manifest import Kind, Scope
+from backup_pipeline.vault.signing import State
 
 #: A pre-migration backup whose migrations cannot be read (no key, or nobody wrote them down), or were given up, stays so long.
 UNKNOWN_DEPLOY = timedelta(days=90)
@@ -55,6 +56,8 @@ class Candidate:
     pinned: str | None = None
     #: Why it must not be touched now: an object lock, a vault that needs it in this copy.
     locked: str = ""
+    #: The state of its signature, where it counts as made by another hand: then it takes the place of no other.
+    foreign: State | None = None
     #: Migrations that were pending when it was made, as the project's files had it, and what the database said was
     #: applied; None: not known.
     pending: frozenset[str] | None = None
@@ -86,14 +89,19 @@ class Decision:
 def decide(
     candidates: Iterable[Candidate], policy: RetentionSettings, zone: str, now: datetime
 ) -> tuple[Decision, ...]:
-    """One decision for each candidate, oldest first."""
-    ordered = sorted(candidates, key=lambda one: one.id)
+    """One decision for each candidate, oldest first. One of another hand stays until a person forgets it, and counts for
+    nothing."""
+    every = sorted(candidates, key=lambda one: one.id)
+    ordered = [one for one in every if not one.foreign]
     protected = _protected(ordered, policy, now)
     replaced = _replaced(ordered, zone) if policy.same_day == "replace" else {}
     slots = _slots([one for one in ordered if one.id not in replaced], policy, zone)
     dense = _dense_from(slots)
     decisions = []
-    for one in ordered:
+    for one in every:
+        if one.foreign:
+            decisions.append(Decision(one.id, True, ("made by another hand: it goes by `forget` only",)))
+            continue
         promises = protected.get(one.id, {})
         reasons = [*promises.values(), *(reason for reason, _ in slots.get(one.id, ()))]
         if one.id not in replaced:

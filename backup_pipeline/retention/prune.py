@@ -25,8 +25,9 @@ from backup_pipeline.retention.census import Census, Known, Locked
 from backup_pipeline.retention.forgetting import Denied, Doomed, finish, forget, sweep_abandoned, who
 from backup_pipeline.retention.policy import Decision, decide
 from backup_pipeline.retention.sweep import NOTHING, Swept, Volume
-from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault import keeping, layout, lock, signing
 from backup_pipeline.vault.committing import read_garbage
+from backup_pipeline.vault.signing import State
 from backup_pipeline.vault.vault import Vault
 
 
@@ -57,6 +58,8 @@ class Planned:
     #: Why it is on the list of what is never removed; see `policy.PROMISES`.
     promises: tuple[str, ...] = ()
     pinned: bool = False
+    #: unsigned · wrong, where it counts as made by another hand.
+    foreign: State | None = None
     #: Bytes that only this one names: what forgetting it alone would free.
     own: int = 0
 
@@ -222,6 +225,7 @@ def _plan_system(
             reasons=decision.reasons,
             promises=decision.promises,
             pinned=one.candidate.pinned is not None,
+            foreign=one.candidate.foreign,
             own=sum(census.sizes[number] for number in set(one.objects) if users[number] == 1),
         )
         for one, decision in zip(known, decisions, strict=True)
@@ -349,6 +353,7 @@ def _findings(work: _Work, plans: Sequence[SystemPlan], swept: Swept) -> Iterabl
     for plan in plans:
         if plan.frozen:
             yield _frozen(work, plan)
+        yield from (signing.finding(one.system, one.id, one.foreign) for one in plan.backups if one.foreign)
     yield from _strange_pins(work, plans)
     yield from swept.findings
     yield from work.denied.findings()

@@ -75,6 +75,10 @@ class Signing:
     def must_be_signed(self, identifier: str) -> bool:
         return bool(self.signers) and identifier >= self.since
 
+    def refuses(self, identifier: str, state: State | None) -> bool:
+        """Whether a backup of this state counts as made by another hand: it is no newest one, and takes no place of others."""
+        return state == "wrong" or (state == "unsigned" and self.must_be_signed(identifier))
+
 
 _WHO = "none of `signers:` wrote it as it lies there, another hand may have made or altered it"
 _TAKE = (
@@ -136,20 +140,27 @@ def counts(vault: Vault, system: str, identifier: str) -> bool:
     return of_record(vault, system, identifier) in (None, "signed")
 
 
-def demand(vault: Vault, system: str, identifier: str) -> None:
-    """Before a backup is restored, drilled or queried."""
+def foreign(vault: Vault, system: str, identifier: str) -> State | None:
+    """Its state, where it counts as made by another hand."""
+    found = of_backup(vault, system, identifier)
+    return found if vault.signing.refuses(identifier, found) else None
+
+
+def demand(vault: Vault, system: str, identifier: str, remedy: str = _TAKE) -> None:
+    """Before a backup is restored, drilled or queried, or signed again."""
     found = of_backup(vault, system, identifier)
     if found in (None, "signed"):
         return
     what = "is not signed" if found == "unsigned" else "has a wrong signature"
-    raise Damaged(f"{system} {identifier} {what}: {_WHO}", remedy=_TAKE)
+    raise Damaged(f"{system} {identifier} {what}: {_WHO}", remedy=remedy)
 
 
 def finding(system: str, identifier: str, state: State) -> Finding:
     if state == "unsigned":
         remedy = f"{_TAKE}; to have it told no more: `signed_since:` after it, `forget {system} {identifier}`, or `ack {system} unsigned`"
         return Finding("error", "unsigned", f"{identifier} is not signed: {_WHO}", remedy=remedy)
-    return Finding("error", "signature-wrong", f"{identifier} has a wrong signature: {_WHO}", remedy=_TAKE)
+    remedy = f"{_TAKE}; `backup-pipeline forget {system} {identifier}` removes one that is not yours"
+    return Finding("error", "signature-wrong", f"{identifier} has a wrong signature: {_WHO}", remedy=remedy)
 
 
 # ── keys

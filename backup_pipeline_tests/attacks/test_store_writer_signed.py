@@ -215,3 +215,76 @@ def test_what_a_step_hands_to_the_next_is_not_signed_for_another(shop: Folder) -
     (drafts / "t.json").write_bytes(held.read_bytes().replace(b'"kind":"manual"', b'"kind":"imported"'))
     made = project.commit("shop", token="t")
     assert (made.kind, signatures(shop)) == ("manual", {made.id: "signed"})
+
+
+def forge(shop: Folder, good: str, place: str = "vault") -> str:
+    """A whole backup of the attacker's own: a new id, seal and chain, a proof that a drill passed, and no signature."""
+    root = shop.path / place / "shop"
+    forged = backup_id(datetime.now(UTC))
+    shutil.copytree(root / good, root / forged)
+    (root / forged / "seal.sig").unlink()
+    data = (root / good / "manifest.json").read_bytes()
+    link = {"id": good, "sha256": hashlib.sha256(data).hexdigest()}
+    made = canonical.encode({**json.loads(data), "id": forged, "previous": link})
+    digest = hashlib.sha256(made).hexdigest()
+    rewrite(root / forged / "manifest.json", made)
+    rewrite(root / forged / "manifest.json.sha256", f"{digest}  manifest.json\n".encode())
+    for proof in (root / forged / "proofs").iterdir():
+        told = {**json.loads(proof.read_bytes()), "manifest_sha256": digest, "kind": "drill"}
+        rewrite(proof, canonical.encode(told))
+    return forged
+
+
+@pytest.mark.rule("C7")
+def test_forged_backups_make_prune_forget_no_real_one(shop: Folder) -> None:
+    """`copy` took them along in silence, and `prune` forgot every signed backup, in the vault and in the copy, exit 0."""
+    sign(shop, more="copies: {usb: ./usb}\n")
+    config = shop.path / "backup.yaml"
+    config.write_text("retention: {last: 2}\n" + config.read_text())
+    real = backups(shop, "one", "two")
+    shop.good("copy", "shop")
+    ahead = [forge(shop, real[-1]) for _ in range(3)]
+    ended = shop.run("copy", "shop", "--json")
+    assert (ended.code, "unsigned" in codes(ended)) == (17, True), str(ended)
+    assert {path.name for path in (shop.path / "usb" / "shop").glob("2*")} == set(real)
+    forge(shop, real[-1], "usb")
+    forge(shop, real[-1], "usb")
+    for more in ((), ("--copy", "usb")):
+        ended = shop.run("prune", "--json", *more)
+        assert (ended.code, "unsigned" in codes(ended)) == (18, True), str(ended)
+        assert signatures(shop, *more).items() >= dict.fromkeys(real, "signed").items()
+    found = shop.run("status", "--json").document["data"]["systems"][0]
+    assert (found["latest"]["id"], found["proven"]) == (real[-1], None)
+    # The next one is copied over the gap that they leave, and takes the place of the oldest real one.
+    say(shop, "three")
+    ended = shop.run("backup", "shop", "--no-record", "--json")
+    assert ended.code == 17, str(ended)
+    after = ended.document["data"]["backup"]["id"]
+    assert (shop.path / "usb" / "shop" / after).is_dir()
+    shop.run("prune")
+    assert set(signatures(shop)) == {real[-1], *ahead, after}
+    for one in ahead:
+        shop.good("forget", "shop", one, "--yes")
+    shop.good("prune")
+    assert signatures(shop) == {real[-1]: "signed", after: "signed"}
+
+
+@pytest.mark.rule("C7")
+def test_rekey_signs_no_backup_of_another_hand(shop: Folder) -> None:
+    """Encrypted to the public recipient by another hand, and unsigned: `rekey` wrote it again with this host's signature."""
+    key = shop.path / "backup-key.txt"
+    recipient = shop.good("keygen", "--json").data["recipient"]
+    encryption = f'encryption: {{recipients: [{recipient}], identity: "${{file:{key}}}"}}\n'
+    sign(shop, more=encryption)
+    (real,) = backups(shop, "real")
+    (folder(shop, real) / "seal.sig").unlink()
+    other = shop.good("keygen", "--out", "other.txt", "--json").data["recipient"]
+    key.write_text(key.read_text() + (shop.path / "other.txt").read_text())
+    configure(shop, encryption.replace(recipient, other) + sign_lines(shop))
+    ended = shop.run("rekey", "shop")
+    assert (ended.code, "is not signed" in ended.stderr) == (7, True), str(ended)
+    assert signatures(shop) == {real: "unsigned"}
+    # What its remedy says.
+    (signed,) = backups(shop, "next")
+    shop.good("rekey", "shop")
+    assert signatures(shop)[signed] == "signed"
