@@ -50,8 +50,7 @@ if TYPE_CHECKING:
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
     backup-pipeline restore shop --to "$TARGET_URL" --no-owner --no-privileges --keep-going
-    backup-pipeline restore shop --before "2026-11-20 14:30" --to "$TARGET_URL" --dry-run
-    backup-pipeline restore shop --files media --to /srv/media/restored --glob 'orders/2026/*' --dry-run
+    backup-pipeline restore shop --before "2026-11-20 14:30" --files media --to /srv/restored --glob 'orders/2026/*' --dry-run
     backup-pipeline restore shop --from offsite --to sqlite:////srv/shop.db --files all --files-to /srv/files
     """,
 )

@@ -70,10 +70,15 @@ def compare(
     without: frozenset[str] = frozenset(),
 ) -> Compared:
     """`without`: kinds of statements that the terms leave out."""
-    here, there = (
-        {_normal(one.text): one for one in split(schema_of(server, url))} for url in (source, target)
-    )
     named = {_normal(left.sql) for left in result.remainder}
+    # A function without its owner runs with the rights of its caller; that is named, too.
+    closed = {text.split(" ")[2].split("(")[0] for text in named if text.endswith(" SECURITY DEFINER")}
+
+    def key(text: str) -> str:
+        name = _normal(text).removeprefix("CREATE FUNCTION ").split("(")[0]
+        return _normal(text).replace(" SECURITY DEFINER", "") if name in closed else _normal(text)
+
+    here, there = ({key(one.text): one for one in split(schema_of(server, url))} for url in (source, target))
     # A table is made without what cannot be made of it (`pieces`); each piece is named.
     parts = tuple(
         f"CREATE TABLE {text.split(' ')[2]} (" for text in named if text.startswith("ALTER TABLE public.")

@@ -19,8 +19,8 @@ from backup_pipeline.sources.postgres import PostgresSource, doctor, versions
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Taken
-from backup_pipeline_tests.harness.backups import backed_up
-from backup_pipeline_tests.harness.engines import MakePgDatabase
+from backup_pipeline_tests.harness.backups import ask, backed_up
+from backup_pipeline_tests.harness.engines import MakePgDatabase, wait_for
 from backup_pipeline_tests.harness.postgres_rows import LivePostgres, run, session
 
 
@@ -93,6 +93,8 @@ def test_a_server_that_hides_its_identity_is_backed_up_in_full_each_time(
 ) -> None:
     run(
         pg_database,
+        # A session that was closed may still count for a moment.
+        f"ALTER ROLE {limited} CONNECTION LIMIT 20",
         "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
         "CREATE TABLE t (id int)",
         "INSERT INTO t VALUES (1)",
@@ -127,6 +129,9 @@ def test_the_catalog_is_compared_where_the_server_has_no_session_to_spare(
         with PostgresSource(url).snapshot(Selection(), Options()) as taken:
             with session(url):  # now the login has its two
                 assert taken.export(vault.writer, baselines={}).tables[0].rows == 1
+        # A session that was closed may still count for a moment.
+        left = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{limited}'"
+        assert wait_for(lambda: ask(pg_database, left) == [(0,)])
         with PostgresSource(url).snapshot(Selection(), Options()) as taken, session(url):
             run(pg_database, "ALTER TYPE mood RENAME VALUE 'sad' TO 'gloomy'")
             with pytest.raises(SourceChanged, match="label sad"):
