@@ -224,7 +224,7 @@ def test_a_foreign_key_is_not_said_to_call_the_function_of_an_index(
     assert isinstance(told, Finding)
     assert told.message == (
         'app.loan: the foreign key loan_of was made with the search_path "app", because a function that ran names things '
-        'without a schema (function un(text) does not exist; SQL function "f_un" during inlining)'
+        'without a schema (function un(text) does not exist (SQLSTATE 42883); SQL function "f_un" during inlining)'
     )
 
 

@@ -166,12 +166,17 @@ def test_what_is_written_through_a_memory_map_is_found_though_its_times_stay(ben
     for file in files:
         with file.open("r+b") as opened:
             maps.append(mmap.mmap(opened.fileno(), 0))
-        maps[-1][0:5] = b"first"
-    bench.back_up(night=night)
-    times = [file.stat().st_mtime_ns for file in files]
-    for mapped in maps:
-        mapped[0:5] = b"later"
-    assert [file.stat().st_mtime_ns for file in files] == times, "the kernel told: this test shows nothing"
+    for _ in range(5):  # the kernel may save a page at any moment
+        for mapped in maps:
+            mapped[0:5] = b"first"
+        bench.back_up(night=night)
+        times = [file.stat().st_mtime_ns for file in files]
+        for mapped in maps:
+            mapped[0:5] = b"later"
+        if [file.stat().st_mtime_ns for file in files] == times:
+            break
+    else:
+        pytest.fail("the kernel told of each write: this test shows nothing")
 
     assert codes(bench.back_up(night=night)) == []
     assert bench.contents()["data.mdb"].startswith(b"later"), "known to be written through a map: no error"
@@ -372,7 +377,8 @@ def test_the_names_of_hard_links_are_not_kept_in_memory() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 200_000  # four megabytes as strings
+    # Four megabytes as strings. Other threads of the test process are counted as well.
+    assert peak < 1_000_000
     assert names.first("1:77", "hourly.1/77") == names.listed("1:77") == f"hourly.0/{'folder/' * 10}77\udcff"
     assert names.first("1:20000", "hourly.1/new") == "hourly.1/new"
     assert names.listed("1:20000") is None
