@@ -41,7 +41,7 @@
 
 A message says what happened; `remedy` says what to do about it, and both are shown wherever the
 error surfaces. Exit codes and HTTP statuses are class attributes, here and nowhere else. Messages
-never contain a password: whoever builds one from a URL passes it through `config.redact` first; nor
+never contain a password: code that builds one from a URL passes it through `config.redact` first; nor
 values of rows, which reach logs, alerts and the history of runs (`values` has them, for a terminal).
 """
 

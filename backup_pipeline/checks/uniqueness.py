@@ -118,7 +118,7 @@ def _keys(table: Table) -> tuple[Key, ...]:
 
 @dataclass
 class _Rows:
-    """The columns of one promise, in a private DuckDB file, whatever the size of the table."""
+    """The columns of one promise, in a private DuckDB file: a table may be larger than memory."""
 
     vault: Vault
     promise: Promise

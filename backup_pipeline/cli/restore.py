@@ -78,7 +78,7 @@ def verb(
 
     Rows first, in parallel; then indexes and foreign keys; then sequences, so that the first INSERT works. A target
     that holds something is refused. When it fails or is interrupted, the target is as it was, with what others have made in it
-    meanwhile. With --keep-going the rows are committed whatever else cannot be made, and that is listed.
+    meanwhile. With --keep-going the rows are committed, and what cannot be made is listed.
 
     PostgreSQL runs functions, triggers and expressions of the backup while it is restored. --no-code leaves them out.
 

@@ -55,7 +55,7 @@ def term_options() -> tuple[click.Option, ...]:
         click.Option(
             ["--keep-going"],
             **flag,
-            help="Commit the rows whatever else cannot be made; that is listed, and the exit code is 10.",
+            help="Commit the rows; what cannot be made is listed, and the exit code is 10.",
         ),
         click.Option(
             ["--remainder"],

@@ -143,7 +143,7 @@ class Settings(Strict):
     timezone: Zone = "UTC"
     #: Where this machine keeps what can be rebuilt: inventories, the Dagster instance, caches.
     state: Path = Path(".backup-pipeline")
-    #: A group of this machine that may read the vault, the state folder and the history; nobody else may.
+    #: A group of this machine that may read the vault, the state folder and the history; no other account may.
     group: UnixGroup | None = None
     #: Apprise URLs: mailto://…, json://…, slack://…
     alerts: tuple[SecretToken, ...] = ()

@@ -203,8 +203,8 @@ def _begun(comment: str | None) -> datetime | None:
 
 
 def _make_roles(server: Server, schema: Schema) -> None:
-    """On a server of our own the roles cost nothing, and ownership and rights are proven with the rest. They may nothing,
-    whatever they may in the source (`postgres` is an ordinary role here), and are members of nothing."""
+    """On a server of our own the roles cost nothing, and ownership and rights are proven with the rest. They have no
+    rights, also those that have them in the source (`postgres` is an ordinary role here), and are members of nothing."""
     with server.maintenance() as connection, explained("making the roles of the backup"):
         there = {row[0] for row in connection.execute("SELECT rolname FROM pg_catalog.pg_roles")}
         for role in schema.roles:

@@ -52,7 +52,7 @@ def prove_surroundings(server: Server, schema: Schema, lenience: Lenience) -> tu
 def _differences(
     ours: Database, theirs: Database, excused: set[Right | Setting | None]
 ) -> Iterator[tuple[str, str]]:
-    # What its owner may, nobody has to grant; the scratch database belongs to the drill.
+    # Rights of the owner need no GRANT; the scratch database belongs to the drill.
     owners = (ours.owner, theirs.owner)
     mine: set[Right | Setting] = {
         *(right for right in ours.rights if right.role not in owners),
@@ -79,7 +79,7 @@ def _words(item: Right | Setting) -> str:
 
 
 def _open_again(server: Server, database: Database) -> None:
-    """So that it can be dropped, whatever was set."""
+    """So that it can be dropped under any setting."""
     name = sql.Identifier(server.database)
     with server.maintenance() as connection, explained("taking the settings of the database back"):
         connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(name))

@@ -22,7 +22,7 @@ HEAL_MANIFEST = (
 )
 
 
-#: The examples of these are values of rows. Whoever asked is shown them; the history of runs is not given them.
+#: The examples of these are values of rows. The command shows them to its user; the history of runs does not get them.
 OF_ROWS = frozenset({"rows-differ", "invariant-broken", "dangling-reference"})
 
 

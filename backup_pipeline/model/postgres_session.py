@@ -1,5 +1,5 @@
-"""How a PostgreSQL session is set that writes row text or reads it, whatever the role, the database or the server has as
-its default. Backup, restore, drill and RECOVER.md take it from here.
+"""How a PostgreSQL session is set that writes row text or reads it. Defaults of the role, the database and the server do
+not count. Backup, restore, drill and RECOVER.md take the settings from here.
 
 A test goes over `pg_settings` of each server: a setting that a role or a database may have stands here, or in the test
 with the reason why it cannot change a value. So a setting of a new major version fails the test until it was looked at.

@@ -1,4 +1,4 @@
-"""Work that has time: a store that does not answer is waited for, and whoever listens is told.
+"""Work that has time: a store that does not answer is waited for, and the listener is told.
 
 A person who asks for a list or a status wants an answer soon. A backup at night wants to be made. The store lies deep below
 both, in threads and in worker processes. So whether there is time is known to the process, and is no argument of the

@@ -19,7 +19,7 @@ _DOMAIN = re.compile(
 )
 
 
-#: Behind the type, and before the first constraint: nothing that somebody wrote stands in between but a default.
+#: Behind the type, and before the first constraint: no text of a user stands in between but a default.
 _NOT_NULL = re.compile(r"^CREATE DOMAIN (?:(?! CONSTRAINT ).)*? NOT NULL(?: CONSTRAINT |;)", re.DOTALL)
 
 #: As quote_literal writes them: E in front, and backslashes twice, where there is one.

@@ -22,7 +22,7 @@ Section = tuple[str, str, bytes]
 #: Stands in the place of a password. A subscription or a server that needs one can be made with it, and does not connect.
 TAKEN_OUT = "not-in-this-backup"
 
-#: The options and settings whose value nobody else may know.
+#: The options and settings whose value is a secret.
 SECRET = re.compile(
     r"(?i)passw|pwd$|secret|token|credential|(?:api|access|private|service|sa)_?key(?!_?id)|jwt"
 )
@@ -66,7 +66,7 @@ def screened(sections: tuple[Section, ...], schema: Schema, *, encrypted: bool) 
 
 def _refuse_commands(sections: tuple[Section, ...]) -> None:
     r"""The text of a view is what the server says it is. One that says `SELECT 1; \! rm -rf /` has the second part run
-    by psql, as whoever restores (CVE-2025-8714)."""
+    by psql, as the user who restores (CVE-2025-8714)."""
     for name, _, text in sections:
         if b"\\" not in text:
             continue
@@ -147,7 +147,7 @@ def _setting_hidden(statement: Statement) -> str:
 
 
 def without_passwords(statement: str) -> str:
-    """For messages and findings, whatever the vault: they are written down elsewhere."""
+    """For messages and findings of every vault: they are written down elsewhere."""
     return hidden(Statement(statement, 1))
 
 

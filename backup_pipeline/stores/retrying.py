@@ -83,7 +83,7 @@ class Tries:
         self._failed = 1 if error.progressed else self._failed + 1
         self._since = now if self._failed == 1 else self._since
         asked, waited = error.retry_after or 0.0, now - self._since
-        # Whoever wants one try alone gets one.
+        # A caller that asks for one try gets one.
         waits = waiting.has_time() and patience.attempts > 1 and waited < patience.least
         if (self._failed >= patience.attempts and not waits) or asked > patience.most:
             raise self._given_up(error, asked) from error

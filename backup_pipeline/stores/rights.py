@@ -75,7 +75,7 @@ def make_folders(folder: Path, root: Path, group: str | None = None) -> None:
 
 
 def opened(path: Path, flags: int) -> int:
-    """A file that is written again and again: made with the rights of its folder, whatever the umask is."""
+    """A file that is written again and again: made with the rights of its folder, under any umask."""
     new, mode = not path.exists(), file_mode(path.parent, 0o600)
     descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, mode)
     if new:

@@ -24,8 +24,8 @@ from backup_pipeline_tests.harness.sftp_server import SftpServer
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another account")
 
 #: Ordinary accounts own nothing here.
-NOBODY = 65534
-#: A group that every Debian has and that `nobody` is no member of.
+ACCOUNT = 65534
+#: A group that every Debian has. The account above is no member of it.
 TEAM = "games"
 CONFIG = """\
 vault: ./vault
@@ -64,8 +64,8 @@ def readable(folder: Path, *groups: int) -> set[str]:
     """The files below a folder that another account can read, by their first two names."""
     found = subprocess.run(
         ["find", str(folder), "-type", "f", "-readable"],
-        user=NOBODY,
-        group=NOBODY,
+        user=ACCOUNT,
+        group=ACCOUNT,
         extra_groups=groups,
         cwd="/",
         stdout=subprocess.PIPE,
@@ -202,7 +202,7 @@ def test_mend_follows_no_link_and_touches_no_file_of_another_owner(home: Folder)
     (home.path / "vault" / "link").symlink_to(outside)
     theirs = home.path / "vault" / "theirs"
     theirs.write_text("x")
-    os.chown(theirs, NOBODY, NOBODY)
+    os.chown(theirs, ACCOUNT, ACCOUNT)
     theirs.chmod(0o644)
     (home.path / "vault").chmod(0o777)
     findings(home, "--mend")

@@ -28,7 +28,7 @@ CREATE FUNCTION pg_catalog.pg_get_viewdef(oid) RETURNS text LANGUAGE plpgsql STA
 def test_a_definition_that_holds_a_psql_command_is_refused_by_the_backup(
     said: str, make_pg_database: MakePgDatabase, tmp_path: Path
 ) -> None:
-    """Gained: a shell command, run as whoever followed RECOVER.md. `restore` refused the line and sent people there."""
+    """Gained: a shell command, run as the user who followed RECOVER.md. `restore` refused the line and sent people there."""
     url = make_pg_database()
     run_sql(url, HOSTILE % (said % (tmp_path / "owned")))
     with pytest.raises(

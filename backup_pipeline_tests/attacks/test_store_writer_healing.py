@@ -40,8 +40,8 @@ def test_what_a_copy_brought_back_is_not_told_as_gone(shop: Folder) -> None:
 
 
 def test_a_proof_of_brackets_proves_nothing_and_stops_nothing(shop: Folder) -> None:
-    """Each backup ended with `damaged` after its commit and before its copies, and `prune` with 18: nobody knew what
-    the backup names."""
+    """Each backup ended with `damaged` after its commit and before its copies, and `prune` with 18: no manifest
+    was said to tell what the backup names."""
     config = shop.path / "backup.yaml"
     config.write_text("copies: {second: ./second}\nretention: {last: 2}\n" + config.read_text())
     _, second = backups(shop, "first", "second")

@@ -108,6 +108,28 @@ def test_what_is_there_already_is_left_alone(vault: Vault, media: Path, tmp_path
     assert state_of(tmp_path / "out") == state_of(media)
 
 
+def test_a_folder_whose_restore_was_killed_before_it_had_its_mode_gets_it_by_the_next_run(
+    vault: Vault, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    manifest, real = backup_of(vault, tree_of_folder(vault, media)), os.fchmod
+
+    def killed(descriptor: int, mode: int) -> None:
+        if mode & 0o2000:
+            raise Killed
+        real(descriptor, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fchmod", killed)
+        with pytest.raises(Killed):
+            restore_files(vault, manifest, tmp_path / "out", MEDIA)
+    assert (tmp_path / "out" / "orders").is_dir()
+    restore_files(vault, manifest, tmp_path / "out", MEDIA)
+    assert state_of(tmp_path / "out") == state_of(media)
+
+
 def test_what_differs_is_refused_before_a_byte_is_written(vault: Vault, media: Path, tmp_path: Path) -> None:
     manifest = backup_of(vault, tree_of_folder(vault, media))
     out = tmp_path / "out"

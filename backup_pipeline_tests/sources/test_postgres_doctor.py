@@ -57,9 +57,9 @@ def test_a_superuser_is_told_of_a_lesser_role_and_its_grants_are_enough(
         "CREATE TABLE t (id serial)",
         "INSERT INTO t DEFAULT VALUES",
         "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
-        "CREATE ROLE somebody",
+        "CREATE ROLE another",
         "CREATE TABLE of_another ()",
-        "ALTER TABLE of_another OWNER TO somebody",
+        "ALTER TABLE of_another OWNER TO another",
         # What the doctor prints must let the new login in as well.
         "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
     )
@@ -75,7 +75,7 @@ def test_a_superuser_is_told_of_a_lesser_role_and_its_grants_are_enough(
         taken = Taken(LivePostgres(url), Vault(LocalStore(tmp_path / "vault")))
         assert {entry.name: entry.rows for entry in taken.export.tables} == {"t": 1, "of_another": 0}
     finally:
-        run(pg_database, "DROP TABLE of_another", "DROP OWNED BY lesser", "DROP ROLE somebody, lesser")
+        run(pg_database, "DROP TABLE of_another", "DROP OWNED BY lesser", "DROP ROLE another, lesser")
 
 
 def test_a_server_without_the_guard_is_named(pg_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

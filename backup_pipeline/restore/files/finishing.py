@@ -15,6 +15,8 @@ from backup_pipeline.restore.files.writing import Manners, Writer, temporary_nam
 
 #: While it is being filled, its owner must be able to write into it.
 _FILLING = 0o700
+#: A new folder until it has its mode. The sticky bit tells the next run that it was ours, and that we were killed right then.
+_BEGUN = 0o1700
 
 
 def make_folders(root: int, work: Work, manners: Manners) -> int:
@@ -24,7 +26,7 @@ def make_folders(root: int, work: Work, manners: Manners) -> int:
         if work.below:
             made += folders.make(work.below, 0o777)
         for item in work.folders:
-            if folders.make(item.path, 0o777):
+            if folders.make(item.path, _BEGUN):
                 made += 1
                 os.fchmod(folders.folder(item.path), _mode(item, manners) | _FILLING)
         for item in _items(work):
@@ -107,8 +109,9 @@ def finish_folders(root: int, work: Work, manners: Manners) -> None:
             descriptor = folders.folder(item.path)
             status = os.fstat(descriptor)
             wanted = _mode(item, manners)
-            # One that was there before keeps its mode, unless it has the one that an interrupted restore gave it.
-            if not item.replaces or status.st_mode & 0o7777 == wanted | _FILLING:
+            # One that was there before keeps its mode, unless it has one that an interrupted restore gave it.
+            begun = status.st_mode & 0o5777 == _BEGUN
+            if not item.replaces or begun or status.st_mode & 0o7777 == wanted | _FILLING:
                 if manners.owner and item.uid is not None and item.gid is not None:
                     os.fchown(descriptor, item.uid, item.gid)
                 if item.mode is not None:

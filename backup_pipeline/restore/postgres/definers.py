@@ -3,8 +3,8 @@
 A SECURITY DEFINER function runs as its owner; a view reads, and a rule acts, as the owner of its table. Where the target
 lacks that owner, such a thing would belong to the login, mostly a superuser: everyone who may call it would have the
 superuser's rights. So the owner is made, without a login and without rights of its own. Where that cannot be, or with
---no-owner, the object is closed: nobody else may use it until a person gives it to someone. A routine then runs with the
-rights of its caller, for triggers and aggregates ask nobody who may execute it.
+--no-owner, the object is closed: no other role may use it until a person grants it. A routine then runs with the
+rights of its caller, for triggers and aggregates check no right to execute it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Definers:
         name, its_own = self.about(statement), statement.tokens()[-1].text == facts.login
         routine = self.is_routine(statement)
         if not routine and not terms.privileges:
-            return ""  # nobody is given a right on it
+            return ""  # no other role has a right on it
         if not name or routine or facts.superuser:
             return "" if its_own else name
         # Who gets the tables of one owner reads through that one's views what he had read; of several, more.

@@ -71,7 +71,7 @@ def _views_of_foreign_tables(connection: Connection) -> list[TableId]:
 def refresh_views(
     connection: Connection, views: Iterable[TableId], terms: Terms
 ) -> tuple[Finding | Left, ...]:
-    """One may read another: whatever says that its source has no content yet is tried again after the others. Their queries
+    """One may read another: a view whose source has no content yet is tried again after the others. Their queries
     are code of the source: without code they stay empty."""
     texts = {
         view: sql.SQL("REFRESH MATERIALIZED VIEW {}").format(table_name(view)).as_string(connection)

@@ -57,7 +57,7 @@ def steps(
     for step in database_steps(wanted, sql.Identifier(server.database).as_string()):
         if done.get(step.kind) or step.item in (known - open_to_all if closes else known):
             continue
-        # What its owner may, nobody has to grant. (An empty text is everybody, and no owner.)
+        # Rights of the owner need no GRANT. (An empty text is PUBLIC, and no owner.)
         if isinstance(step.item, Right) and (not terms.privileges or step.item.role == (has.owner or None)):
             continue
         # A library that the server loads into each session is code.
@@ -153,7 +153,7 @@ def _make_roles(connection: Connection, schema: Schema, left: list[Left]) -> tup
 
 
 def _drop_roles(server: Server, roles: tuple[str, ...]) -> None:
-    """One that somebody uses meanwhile stays."""
+    """A role that is used meanwhile stays."""
     if not roles:
         return
     with server.maintenance() as connection:

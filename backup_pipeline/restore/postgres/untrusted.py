@@ -1,6 +1,6 @@
 """Definitions of a source that is not trusted, as a drill makes them.
 
-An ordinary login makes everything and owns it until the end, so whatever runs on the way (checks, defaults, index expressions,
+An ordinary login makes everything and owns it until the end, so all code that runs on the way (checks, defaults, index expressions,
 queries of materialised views) runs as that login. A superuser does what runs none of it: extensions, before any code of
 the source is there; what only a superuser may make; and last of all owners, rights and comments. On a server that is not
 the drill's own there is one login for both.
@@ -65,7 +65,7 @@ _CALLING_OUT = [
 ]
 
 # What follows each thing that the superuser makes. A routine of the source may be SECURITY DEFINER: it must not be the superuser's
-# own. A wrapper without a handler reaches no server, whatever the options of servers and tables say.
+# own. A wrapper without a handler reaches no server, with any options of servers and tables.
 _AFTERWARDS: LiteralString = """
 SELECT pg_catalog.format('ALTER ROUTINE %%s OWNER TO %%I', p.oid::pg_catalog.regprocedure, %(login)s::text)
   FROM pg_catalog.pg_proc p

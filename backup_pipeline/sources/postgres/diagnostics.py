@@ -1,6 +1,6 @@
 """What PostgreSQL says of an error, in two parts: what may be recorded anywhere, and what holds values of rows.
 
-"Failing row contains (1, AIDS, …)" belongs to whoever sits at a terminal, and neither into the history of runs nor into
+"Failing row contains (1, AIDS, …)" belongs to the user at a terminal, and neither into the history of runs nor into
 an alert or a log. The rule is here; `sources.postgres.connect` and `restore.postgres.failure` apply it.
 """
 

@@ -99,7 +99,7 @@ def _login(connection: connect.Connection) -> Iterator[Finding]:
             "warning",
             "superuser-login",
             "the login may run programs on the database server, as every superuser may: a mistake of ours or of the server's"
-            " would hand that to whoever may create a function in the database"
+            " would hand that to every role that may create a function in the database"
             + (
                 f". Of {len(others)} tables of other owners no range is read, and no unchanged one is kept"
                 * bool(others)

@@ -18,7 +18,7 @@ from backup_pipeline.sources.postgres import connect
 #: (kind, which) → (its name, what else was looked at).
 Look = Mapping[tuple[str, str], tuple[str, str]]
 
-#: Whatever a value of a reg* type or an aclitem can name. Only compared where a table has such a column.
+#: The objects that a value of a reg* type or an aclitem can name. Only compared where a table has such a column.
 _NAMED = (
     *(("pg_class", "relname", "relnamespace"), ("pg_proc", "proname", "pronamespace")),
     *(("pg_type", "typname", "typnamespace"), ("pg_operator", "oprname", "oprnamespace")),

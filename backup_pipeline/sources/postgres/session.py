@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from backup_pipeline.model.postgres_session import row_text
 
 #: The same rows in the same order give the same object: a scan must begin at the first page and end at the last,
-#: whoever else is scanning, and in one process.
+#: beside the scans of other sessions too, and in one process.
 STEADY_SCANS: Mapping[str, str] = {
     "synchronize_seqscans": "off",
     "max_parallel_workers_per_gather": "0",
