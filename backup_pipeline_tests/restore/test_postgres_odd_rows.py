@@ -136,6 +136,9 @@ def test_rows_that_break_their_rules_come_back_and_the_rules_are_named(
     after.setdefault("public.above", [])
     assert after == before
     broken = said(result, "rows-break-rule")
+    assert {one.severity for one in result.findings if one.code == "rows-break-rule"} == {"error"}, (
+        "exit code 10"
+    )
     for part in (
         "public.until: rows break the check not_over (1 of them); it was made NOT VALID",
         "public.root: rows break the check small (1 of them); it was made NOT VALID",

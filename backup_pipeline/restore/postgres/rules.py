@@ -122,7 +122,7 @@ def made_with(path: OwnPath, rule: Rule, error: psycopg.Error) -> Finding:
 def not_valid(connection: Connection, rule: Rule, path: OwnPath) -> Finding:
     """It is there, and NOT VALID."""
     return Finding(
-        "warning",
+        "error",
         "rows-break-rule",
         f"{rule.table}: rows break {rule.what}{_breaking(connection, rule, path)}; it was made NOT VALID: it holds for new "
         "rows only",
