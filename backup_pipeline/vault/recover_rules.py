@@ -3,14 +3,12 @@ what they name by the search_path of the database. A restore does the same in `r
 
 from __future__ import annotations
 
-import re
-
+from backup_pipeline.model import search_path
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.vault.quoting import here_document, identifier, literal
 
 #: How pg_dump begins a section.
 _EMPTY = "SELECT pg_catalog.set_config('search_path', '', false);"
-_NAME = re.compile(r'"((?:[^"]|"")+)"|([^",\s]+)')
 
 #: `later` reads the definitions that come after the rows. What fails is tried once more with the database's own
 #: search_path. What exists by then fails again: it is told by its SQLSTATE, unless the first try said the same.
@@ -62,14 +60,11 @@ _ADD = "pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', target, conname
 
 
 def own_path(schema: Schema) -> str:
-    """The statement that sets the database's own search_path; where it has none, public and then every other schema."""
-    settings = schema.database.settings if schema.database else ()
-    recorded = next((one.value for one in settings if one.name == "search_path" and not one.role), "public")
-    names = [quoted.replace('""', '"') or plain for quoted, plain in _NAME.findall(recorded)]
-    names += [item.schema for item in schema.objects if item.kind == "extension" and item.schema]
-    if recorded == "public":
-        names += [table.id.schema for table in schema.tables]
-    path = ", ".join(identifier(name) for name in dict.fromkeys(names) if name != "$user")
+    """The statement that sets the database's own search_path, and then every other schema that has tables."""
+    names = search_path.recorded(schema)
+    tables = (table.id.schema for table in schema.tables)
+    found = (*(("public",) if names is None else names), *search_path.of_extensions(schema), *tables)
+    path = ", ".join(identifier(name) for name in dict.fromkeys(found))
     return f"SELECT pg_catalog.set_config('search_path', {literal(path)}, false);"
 
 

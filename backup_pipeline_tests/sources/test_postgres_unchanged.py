@@ -380,16 +380,10 @@ def test_a_witness_that_disagrees_is_an_error_and_everything_is_read(pg_database
 @pytest.mark.parametrize(
     "key",
     [
-        "system_identifier",
-        "timeline",
-        "postmaster_start",
-        "database_oid",
-        "database_xmin",
-        "in_recovery",
-        "encoding",
+        "system_identifier", "timeline", "postmaster_start", "database_oid", "database_xmin", "in_recovery", "encoding",
         "snapshot_xmin",
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("how", ["different", "missing"])
 def test_any_doubt_about_the_server_means_reading(pg_database: str, vault: Vault, key: str, how: str) -> None:
     live = filled(pg_database, 100)

@@ -3,17 +3,16 @@ had, and a restore has an empty one. What fails so is tried once more with the d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from backup_pipeline.model import search_path
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.restore.postgres.target import Connection
 
 #: SQLSTATEs of a name that was not found.
 NOT_FOUND = ("42883", "42P01", "42703", "42704", "3F000")
-_NAME = re.compile(r'"((?:[^"]|"")+)"|([^",\s]+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +28,10 @@ class OwnPath:
         return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
-def own_path(schema: Schema, recorded: str | None = None) -> OwnPath:
-    """`recorded`: the setting of the database that was backed up. Without one, a table's own schema comes first, as in a
-    session of the application that made it."""
-    extensions = dict.fromkeys(
-        item.schema for item in schema.objects if item.kind == "extension" and item.schema
-    )
-    if recorded is None:
-        return OwnPath((), ("public", *extensions))
-    names = tuple(quoted.replace('""', '"') or plain for quoted, plain in _NAME.findall(recorded))
-    return OwnPath(tuple(name for name in names if name != "$user"), tuple(extensions))
+def own_path(schema: Schema) -> OwnPath:
+    """Without a recorded one, a table's own schema comes first, as in a session of the application that made it."""
+    names, extensions = search_path.recorded(schema), search_path.of_extensions(schema)
+    return OwnPath((), ("public", *extensions)) if names is None else OwnPath(names, extensions)
 
 
 @contextmanager

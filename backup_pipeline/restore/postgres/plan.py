@@ -68,7 +68,7 @@ def prepare(
 ) -> Prepared:
     server = replace(server, application=f"backup_pipeline restore {secrets.token_hex(4)}")
     schema = vault.schema(manifest)
-    terms = replace(terms, path=own_path(schema, _search_path(schema)))
+    terms = replace(terms, path=own_path(schema))
     sections = {
         section.name: tuple(split(vault.content(section.object).decode("utf-8", "surrogateescape")))
         for section in manifest.ddl
@@ -146,12 +146,6 @@ def _undefined(
         if at:
             left.discard(qualified(tokens, at + 1)[0])
     return frozenset(left)
-
-
-def _search_path(schema: Schema) -> str | None:
-    """ALTER DATABASE … SET search_path, of the database that was backed up."""
-    settings = schema.database.settings if schema.database else ()
-    return next((one.value for one in settings if one.name == "search_path" and not one.role), None)
 
 
 _TEMPLATE_SCHEMAS = frozenset({"public", "pg_catalog", "information_schema", "pg_toast"})
