@@ -25,10 +25,6 @@ def is_shared(mode: int) -> bool:
     return mode & 0o2050 == 0o2050
 
 
-def folder_mode(shared: bool) -> int:
-    return SHARED if shared else PRIVATE
-
-
 def file_mode(folder: Path, owner: int = 0o400) -> int:
     """Of a file in this folder; `owner`: what its owner may."""
     shared = is_shared(folder.stat().st_mode)
