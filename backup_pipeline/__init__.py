@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from backup_pipeline.model.version import __version__
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from backup_pipeline.restore.files import FilesPlan, FilesResult
 
     Config: TypeAlias = str | Path | Project | None
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BackupError",

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from backup_pipeline import __version__, baselines, trees
+from backup_pipeline import baselines, trees
 from backup_pipeline.checks import asked
 from backup_pipeline.errors import (
     AlreadyExists,
@@ -32,6 +32,7 @@ from backup_pipeline.model.ids import backup_id, from_the_future, now, timestamp
 from backup_pipeline.model.manifest import DdlSection, Kind, Link, Manifest, Migrations
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
+from backup_pipeline.model.version import __version__
 from backup_pipeline.restore import screening
 from backup_pipeline.sources.base import Export, Options, Snapshot, Source
 from backup_pipeline.sources.patience import PAUSES, patiently

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.sources.base import InventoryTable
 
 #: What a `FileField` or `ImageField` is usually called; it is a varchar, of 100 characters unless the model says otherwise.
 _FILE_FIELD = re.compile(

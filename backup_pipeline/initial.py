@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from backup_pipeline.config.redaction import passwords_in
 from backup_pipeline.frameworks import Framework
 from backup_pipeline.model.ids import RESERVED
+from backup_pipeline.model.inventory import Inventory, InventoryTable
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.sources.base import Inventory, InventoryTable
 
 #: Names that say nothing about the application.
 _NAMELESS = frozenset(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
+from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.sources.base import Inventory
 from backup_pipeline.stores.local import LocalStore
 
 

@@ -16,11 +16,11 @@ from backup_pipeline.config.settings import SystemSettings
 from backup_pipeline.config.trees import ReferenceSettings
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import matches
 from backup_pipeline.reading.tables import meant
-from backup_pipeline.sources.base import InventoryTable
 from backup_pipeline.vault.vault import Vault
 
 #: What these checks say: of references, and not of a tree or of the backup as a whole.

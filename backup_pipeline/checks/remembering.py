@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from backup_pipeline import __version__
 from backup_pipeline.errors import KeyMissing, NotFound, VaultError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Proof
+from backup_pipeline.model.version import __version__
 from backup_pipeline.vault.vault import Vault
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from backup_pipeline import __version__
 from backup_pipeline.cli.call import Call, Deed, Job
+from backup_pipeline.model.version import __version__
 
 #: Verb → what `--help` says of it, in the order of `--help`: from the first day to the bad one. Each lives in the
 #: module of its name, which is loaded when the verb is named; the first line of its help is this one.

@@ -6,7 +6,7 @@ from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import number, plural, size
-from backup_pipeline.sources.base import Inventory
+from backup_pipeline.model.inventory import Inventory
 
 
 @as_verb(

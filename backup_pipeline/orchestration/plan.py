@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.project import Project
-from backup_pipeline.sources.base import InventoryTable
 
 
 @dataclass(frozen=True, slots=True)

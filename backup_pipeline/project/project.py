@@ -19,6 +19,7 @@ from backup_pipeline.backup import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultError
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.model.manifest import Kind, Manifest, Migrations
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.waiting import takes_time
@@ -27,7 +28,7 @@ from backup_pipeline.project import diagnosing, expected, files, health, migrati
 from backup_pipeline.project.diagnosing import diagnosed
 from backup_pipeline.project.revision import git_revision
 from backup_pipeline.project.thawing import ensure_readable
-from backup_pipeline.sources.base import Inventory, Options, Source
+from backup_pipeline.sources.base import Options, Source
 from backup_pipeline.sources.opening import open_source
 from backup_pipeline.vault import signing
 from backup_pipeline.vault.vault import Vault

@@ -13,10 +13,10 @@ from backup_pipeline.checks import room
 from backup_pipeline.checks.room import Need, Place
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.project import stores, trees
-from backup_pipeline.sources.base import Inventory
 from backup_pipeline.stores.base import Room, Store
 from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.stores.staging import read_of

@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, ObjectRef, SequenceState, TableEntry
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Schema, TableId
@@ -89,40 +90,6 @@ class Export:
     sequences: tuple[SequenceState, ...] = ()
     image: FileImage | None = None
     findings: tuple[Finding, ...] = ()
-
-
-#: Tables that hold rows themselves; the rows of the others live in partitions or on another server.
-_WITH_ROWS = frozenset({"table", "virtual", "shadow"})
-
-
-@dataclass(frozen=True, slots=True)
-class InventoryTable:
-    id: TableId
-    kind: str
-    columns: int
-    #: An estimate from statistics: no table is counted for an inventory. Negative where it is not known.
-    rows: int
-    #: Negative where it is not known.
-    bytes: int
-    #: Why the selection leaves it out; None when it is taken.
-    left_out: str | None = None
-    #: Column → its type, as the database writes it.
-    types: dict[str, str] = field(default_factory=dict)
-    #: Its generated columns: their values are computed again, and are in no backup.
-    computed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    engine: Engine
-    tables: tuple[InventoryTable, ...]
-    bytes: int = 0
-    findings: tuple[Finding, ...] = field(default_factory=tuple)
-
-    @property
-    def taken(self) -> tuple[InventoryTable, ...]:
-        """Those that a backup takes and that hold rows themselves."""
-        return tuple(t for t in self.tables if t.left_out is None and t.kind in _WITH_ROWS)
 
 
 class Snapshot(Protocol):

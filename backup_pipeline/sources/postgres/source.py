@@ -13,11 +13,12 @@ import psycopg2
 from backup_pipeline.embedded import Program, pg_dump_for
 from backup_pipeline.errors import SourceChanged, SourceError, SourceUnavailable
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.inventory import Inventory, InventoryTable
 from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, TableEntry
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.base import Baseline, Export, Inventory, InventoryTable, Options, Sink
+from backup_pipeline.sources.base import Baseline, Export, Options, Sink
 from backup_pipeline.sources.postgres import (
     applied,
     catalog,

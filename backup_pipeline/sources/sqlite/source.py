@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 
 from backup_pipeline.model.findings import Report
+from backup_pipeline.model.inventory import Inventory, InventoryTable
 from backup_pipeline.model.schema import Table
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.base import Inventory, InventoryTable, Options
+from backup_pipeline.sources.base import Options
 from backup_pipeline.sources.sqlite import applied, diagnosis, snapshot
 from backup_pipeline.sources.sqlite.address import file_of
 from backup_pipeline.sources.sqlite.explaining import explained
