@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from backup_pipeline.checks.copy_places import look_at_places
 from backup_pipeline.copies.compare import Comparison, compare
-from backup_pipeline.copies.places import look_at_places
 from backup_pipeline.copies.repair import RepairReport, repair, unreachable
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.copies.standing import Standing, standing

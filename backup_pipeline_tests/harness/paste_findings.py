@@ -53,7 +53,7 @@ MAKERS = {
     "cli/standing.py": "status",
     "copies/": "copy",
     "copies/beside.py": "repair",
-    "copies/places.py": "doctor",
+    "checks/copy_places.py": "doctor",
     "copies/repair.py": "repair",
     "copies/sampling.py": "verify",
     "copies/standing.py": "status",
