@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from backup_pipeline.acts import Doing
     from backup_pipeline.copies import RepairReport
-    from backup_pipeline.drill import DrillReport
+    from backup_pipeline.drills import DrillReport
     from backup_pipeline.errors import BackupError
+    from backup_pipeline.files.restore import FilesPlan, FilesResult
     from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.model.findings import Report
     from backup_pipeline.model.manifest import Kind, Manifest
-    from backup_pipeline.project import Listed, Project
-    from backup_pipeline.project.copying import Copied
-    from backup_pipeline.restore import RestoreResult
-    from backup_pipeline.restore.files import FilesPlan, FilesResult
+    from backup_pipeline.operations import Listed, Project
+    from backup_pipeline.operations.copying import Copied
+    from backup_pipeline.restores import RestoreResult
+    from backup_pipeline.state.acts import Doing
 
     Config: TypeAlias = str | Path | Project | None
 
@@ -67,7 +67,7 @@ __all__ = [
 
 def load(config: Config = None) -> Project:
     """What a backup.yaml describes, ready to be worked with."""
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
 
     return config if isinstance(config, Project) else Project.load(config)
 
@@ -83,7 +83,7 @@ def backup(
     """Make a backup. `only` names groups or tables, and makes it a partial one. A backup that is made and has an error (a
     row without its file, a table that is empty or gone) raises ErrorsFound, which names it."""
     from backup_pipeline.health.outcome import errors_found, found_by
-    from backup_pipeline.project import acted
+    from backup_pipeline.operations import acted
 
     outcomes: list[Outcome] = []
     project = load(config)
@@ -121,7 +121,7 @@ def restore(
 ) -> RestoreResult:
     """Bring a backup back into an empty or new database. `lacking` of the result is what could not be made: nothing
     unless `keep_going` is set or the target lacks a role."""
-    from backup_pipeline.restore.postgres.terms import Terms
+    from backup_pipeline.databases.postgres.restore.terms import Terms
 
     project = load(config)
     terms = Terms(owner=owner, privileges=privileges, code=code, keep_going=keep_going, roles=roles)
@@ -152,8 +152,8 @@ def restore_files(
     folders in it. `dry_run` gives the plan."""
     from pathlib import Path
 
-    from backup_pipeline.project import files
-    from backup_pipeline.restore.files import FilesOrder
+    from backup_pipeline.files.restore import FilesOrder
+    from backup_pipeline.operations import files
 
     order = FilesOrder(tuple(trees), tuple(globs), only_referenced, overwrite, leave, keep)
     project = load(config)
@@ -173,7 +173,7 @@ def drill(
 ) -> DrillReport:
     """Restore into a scratch database, compare row for row, and remember that it was proven. Of file trees a sample is
     restored, or all."""
-    from backup_pipeline.project import acted
+    from backup_pipeline.operations import acted
 
     project = load(config)
     with _doing(project, "drill", system, id) as done:
@@ -212,8 +212,8 @@ def copy(
     config: Config = None,
 ) -> tuple[Copied, ...]:
     """Bring the copies of a system up to date: all that each lacks, unless one backup is named."""
-    from backup_pipeline.project import acted
-    from backup_pipeline.project.copying import copy_to_all
+    from backup_pipeline.operations import acted
+    from backup_pipeline.operations.copying import copy_to_all
 
     project = load(config)
     with _doing(project, "copy", system, id) as done:
@@ -232,8 +232,8 @@ def repair(
     config: Config = None,
 ) -> RepairReport:
     """Heal the vault, or a copy, from the other places."""
-    from backup_pipeline.project import acted
-    from backup_pipeline.project.copying import repair_place
+    from backup_pipeline.operations import acted
+    from backup_pipeline.operations.copying import repair_place
 
     project = load(config)
 
@@ -255,14 +255,14 @@ def _doing(
     project: Project, verb: str, system: str, id: str | None = None, *, place: str | None = None
 ) -> AbstractContextManager[Doing]:
     """What these functions do stands in the log of acts, beside what the commands and the graph do."""
-    from backup_pipeline import acts
+    from backup_pipeline.state import acts
 
     return acts.doing(project.settings, verb, system, id, place=place or project.place, clock=project.clock)
 
 
 def __getattr__(name: str) -> Any:
     if name == "Project":
-        from backup_pipeline.project import Project
+        from backup_pipeline.operations import Project
 
         return Project
     if name == "BackupError":

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.config import FILE_NAME, VARIABLE
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.graph import build_defs, without_configuration
-from backup_pipeline.project import Project
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import backup_pipeline as bp
-from backup_pipeline.restore.files import FilesPlan
+from backup_pipeline.files.restore import FilesPlan
 from backup_pipeline_tests.harness.engines import MakeSqliteFile
 
 SCRIPT = """
@@ -82,7 +82,7 @@ def test_looking_at_all_backups_is_remembered_with_each(configuration: Path) -> 
     assert all(new > old for new, old in zip(again, first, strict=True))
 
 
-def test_importing_it_loads_nothing_and_takes_no_time() -> None:
+def test_importing_it_loads_its_version_alone_and_takes_no_time() -> None:
     code = (
         "import sys, time\nbegan = time.perf_counter()\nimport backup_pipeline\n"
         "print(time.perf_counter() - began, [n for n in sys.modules if n.startswith('backup_pipeline.')])"
@@ -92,7 +92,7 @@ def test_importing_it_loads_nothing_and_takes_no_time() -> None:
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         seconds, _, loaded = out.strip().partition(" ")
         best = min(best, float(seconds))
-        assert loaded == "[]"
+        assert loaded == "['backup_pipeline.model', 'backup_pipeline.model.version']"
     # Measured at 2 ms; the limit is what was promised.
     assert best < 0.05
 

@@ -55,7 +55,7 @@ def verb(
     An accepted finding is information: it fails no backup, no check and no `status`. The record lies in the vault, so that
     every host that looks at the vault knows it; in an encrypted vault it is encrypted.
     """
-    from backup_pipeline.project import health
+    from backup_pipeline.operations import health
 
     project = call.project
     project.system(system)

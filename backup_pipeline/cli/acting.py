@@ -14,7 +14,7 @@ from backup_pipeline.errors import ConfigError, NotFound, Terminated
 from backup_pipeline.model.ids import is_backup_id, timestamp
 
 if TYPE_CHECKING:
-    from backup_pipeline.acts import Act
+    from backup_pipeline.state.acts import Act
 
 VERBS = frozenset(
     [
@@ -56,7 +56,7 @@ def do(job: Job) -> Outcome:
 
 
 def _act(job: Job) -> Act:
-    from backup_pipeline.acts import Act
+    from backup_pipeline.state.acts import Act
 
     said = job.arguments
     identifier = said.get("identifier") or ""
@@ -70,7 +70,7 @@ def _act(job: Job) -> Act:
 
 
 def _keep(call: Call, acts: Sequence[Act], began: float) -> None:
-    from backup_pipeline.acts import record
+    from backup_pipeline.state.acts import record
 
     project = call.loaded
     if project is None:

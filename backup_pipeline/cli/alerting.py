@@ -13,7 +13,7 @@ from backup_pipeline.errors import BackupError
 
 if TYPE_CHECKING:
     from backup_pipeline.alerts.outbox import Letter
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
 
 #: A person who pins a backup, or accepts a finding, sees what came of it.
 VERBS = acting.VERBS - {"ack", "pin", "unpin"}

@@ -18,16 +18,16 @@ from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, CopyFailed
 from backup_pipeline.health.outcome import Outcome as Judged
 from backup_pipeline.health.outcome import errors_found, found_by
+from backup_pipeline.health.overview import Listed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Kind, Manifest
-from backup_pipeline.overview import Listed
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from backup_pipeline.project import Project
-    from backup_pipeline.project.copying import Copied
+    from backup_pipeline.operations import Project
+    from backup_pipeline.operations.copying import Copied
 
 KINDS = ("manual", "scheduled", "pre-migration")
 
@@ -94,7 +94,7 @@ def verb(
 def _back_up(
     call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_copy: bool, no_record: bool
 ) -> Outcome:
-    from backup_pipeline.project import acted, health
+    from backup_pipeline.operations import acted, health
 
     project = call.project
     project.system(system)
@@ -118,7 +118,7 @@ def _back_up(
 
         def and_copied(made: Manifest) -> Manifest:
             if not no_copy and project.settings.copies_of(system):
-                from backup_pipeline.project import copying
+                from backup_pipeline.operations import copying
 
                 copying.copy_to_all(
                     project, system, patience=copying.PATIENCE, listener=listener, each=copies.append

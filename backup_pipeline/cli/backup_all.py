@@ -38,7 +38,7 @@ def systems_for(call: Call, system: str | None, *, everything: bool, only: Seque
 
 
 def back_up_all(call: Call, names: Sequence[str], one: Callable[[str], Outcome]) -> Outcome:
-    from backup_pipeline.acts import Act
+    from backup_pipeline.state.acts import Act
 
     done, acts = [], []
     for name in names:

@@ -15,7 +15,7 @@ from backup_pipeline.cli.units import plural
 from backup_pipeline.errors import NotReady
 
 if TYPE_CHECKING:
-    from backup_pipeline.project.buckets import BucketPlan
+    from backup_pipeline.operations.buckets import BucketPlan
 
 _WORDS = {
     "right": ("ok", "green"),
@@ -59,7 +59,7 @@ def verb(call: Call, deed: str, name: str, dry_run: bool, policies: bool, profil
     something could not be made right, or a setting asks for what the server does not offer.
     """
     del deed
-    from backup_pipeline.project import buckets
+    from backup_pipeline.operations import buckets
 
     project = call.project
     call.interrupted = lambda: "what was set up until then stays; run again, it goes on"

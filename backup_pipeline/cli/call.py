@@ -17,12 +17,12 @@ import click
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.config.redaction import passwords_in, redact
 from backup_pipeline.errors import BackupError
-from backup_pipeline.model import waiting
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.processes import waiting
 
 if TYPE_CHECKING:
-    from backup_pipeline.acts import Act, Fact
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
+    from backup_pipeline.state.acts import Act, Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Call:
 
     @cached_property
     def project(self) -> Project:
-        from backup_pipeline.project import Project
+        from backup_pipeline.operations import Project
 
         project = Project.load(self.config)
         self.secrets.extend(project.settings.secrets)
@@ -194,7 +194,7 @@ class Job:
         project = self.call.loaded
         if project is None:
             return error
-        from backup_pipeline.project import diagnosing
+        from backup_pipeline.operations import diagnosing
 
         said = self.arguments
         place = next((said[name] for name in ("place", "source", "copy") if said.get(name)), None)

@@ -13,7 +13,7 @@ from backup_pipeline.cli.thawing import readable_for_a_copy, thaw_option
 from backup_pipeline.cli.units import duration, plural, size
 
 if TYPE_CHECKING:
-    from backup_pipeline.project.copying import Copied
+    from backup_pipeline.operations.copying import Copied
     from backup_pipeline.stores.thawing import Tier
 
 
@@ -51,7 +51,7 @@ def verb(
     retention has removed is brought back only when it is named. Needs no key. Exit code 17 when a copy does not hold what
     it should.
     """
-    from backup_pipeline.project import acted, copying
+    from backup_pipeline.operations import acted, copying
 
     project = call.project
     call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"

@@ -17,7 +17,7 @@ from backup_pipeline.errors import BackupError, NotReady
 from backup_pipeline.model.findings import Finding, Report
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
 
 
 @dataclass(frozen=True, slots=True)

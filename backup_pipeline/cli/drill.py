@@ -16,7 +16,7 @@ from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.cli.units import duration
 
 if TYPE_CHECKING:
-    from backup_pipeline.drill import DrillReport
+    from backup_pipeline.drills import DrillReport
     from backup_pipeline.stores.thawing import Tier
 
 
@@ -59,7 +59,7 @@ def verb(
     compared byte for byte. The outcome and the measured recovery time are remembered beside the
     backup. Exit code 10 when something is not as it should be.
     """
-    from backup_pipeline.project import acted
+    from backup_pipeline.operations import acted
 
     call.hide(scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"

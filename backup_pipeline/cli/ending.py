@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from backup_pipeline import interruption
 from backup_pipeline.cli import acting, alerting, document
 from backup_pipeline.cli.app import app
 from backup_pipeline.cli.call import Call, Job, Outcome, forget
 from backup_pipeline.errors import BackupError, InternalError, Interrupted, Terminated, UsageError
+from backup_pipeline.processes import interruption
 
 #: What a shell sees of a program whose reader went away (`backup-pipeline list | head -1`).
 BROKEN_PIPE = 141

@@ -47,7 +47,7 @@ def verb(
     time is over; copies keep theirs. A backup that no rule may remove is refused, until --force says which promise is
     to be broken.
     """
-    from backup_pipeline.project import keeping
+    from backup_pipeline.operations import keeping
 
     if not yes:
         if call.json or not sys.stdin.isatty():

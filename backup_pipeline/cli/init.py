@@ -9,19 +9,19 @@ from pathlib import Path
 
 import click
 
-from backup_pipeline import adding, initial
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.units import plural, size
+from backup_pipeline.config import adding, initial
+from backup_pipeline.config.frameworks import framework_of
 from backup_pipeline.config.redaction import safe_url
+from backup_pipeline.databases.base import Source
+from backup_pipeline.databases.opening import engine_of, open_source
 from backup_pipeline.errors import AlreadyExists, ConfigError, PermissionMissing, UsageError
-from backup_pipeline.frameworks import framework_of
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import check_system_name
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.base import Source
-from backup_pipeline.sources.opening import engine_of, open_source
 
 TOOLS = ("alembic", "django", "prisma")
 

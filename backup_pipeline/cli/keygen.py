@@ -15,7 +15,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from backup_pipeline.project.keygen import NewKey
+    from backup_pipeline.operations.keygen import NewKey
 
 
 @as_verb(
@@ -49,7 +49,7 @@ def verb(call: Call, out: Path | None, paper: Path | None, signing: bool) -> Out
     The key file (0600) opens every backup that is encrypted to its public key, with `age` alone too. It belongs where
     backups are restored, and on paper; the machine that makes them needs the public key only.
     """
-    from backup_pipeline.project import keygen
+    from backup_pipeline.operations import keygen
 
     now, vault, signers = datetime.now(UTC), _vault(call), _signers(call)
     if signing:
@@ -99,7 +99,7 @@ def _page(page: Page, made: NewKey, signers: tuple[str, ...], *, shown: bool) ->
     for line in made.configuration.splitlines():
         page.line(line)
     if shown:
-        from backup_pipeline.project.keygen import paper_text
+        from backup_pipeline.operations.keygen import paper_text
 
         page.heading("Print this")
         for line in paper_text(made.secret, made.recipient, signers).splitlines():

@@ -12,9 +12,9 @@ from backup_pipeline.cli.places import copy_option, project_at
 from backup_pipeline.cli.units import day, duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, Damaged
 from backup_pipeline.health.outcome import errors_found
+from backup_pipeline.health.overview import Broken, Listed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.overview import Broken, Listed
 
 HEADERS = (
     "ID (UTC)", "KIND", "SCOPE", "TABLES", "ROWS", "SIZE", "STORED", "TOOK", "RE-USED", "VERIFIED", "PROVEN", "NOTES",
@@ -47,8 +47,8 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     STORED is what the objects of a backup weigh in the vault; those that it shares with other backups count in each.
     RE-USED is the share of its chunks that were recognised as unchanged and not read again.
     """
-    from backup_pipeline.project import diagnosing, health
-    from backup_pipeline.project.one_look import one_look
+    from backup_pipeline.operations import diagnosing, health
+    from backup_pipeline.operations.one_look import one_look
 
     project = one_look(project_at(call, place))
     names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))

@@ -25,7 +25,7 @@ def verb(call: Call, system: str, identifier: str | None, reason: str, copy: str
     The pin lies in the vault beside the backup, and takes no key: in an encrypted vault too, everybody who sees the store
     can read the reason. Pinning again gives a new one.
     """
-    from backup_pipeline.project import keeping, stores
+    from backup_pipeline.operations import keeping, stores
 
     project = call.project
     chosen = stores.open_place(project.settings, copy).resolve(system, identifier)

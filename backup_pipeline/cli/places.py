@@ -10,7 +10,7 @@ import click
 from backup_pipeline.cli.call import Call
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
 
 
 def from_option(what: str = "Read it straight from this copy, for a vault that is gone.") -> click.Option:

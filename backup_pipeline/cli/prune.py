@@ -47,7 +47,7 @@ def verb(call: Call, system: str | None, dry_run: bool, copy: str | None, despit
     backups. OWN is what only this backup holds. It may be stopped at any time: the next run goes on. Exit code 18 when
     something was in the way and was left as it is.
     """
-    from backup_pipeline.project import acted, keeping
+    from backup_pipeline.operations import acted, keeping
 
     call.interrupted = lambda: (
         "what was forgotten is recorded, what is listed is whole; run it again to go on"

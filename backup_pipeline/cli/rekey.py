@@ -14,7 +14,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, number, plural, size
 
 if TYPE_CHECKING:
-    from backup_pipeline.rekey import RekeyReport, UnderOthers
+    from backup_pipeline.backups.rekey import RekeyReport, UnderOthers
 
 HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
 
@@ -37,7 +37,7 @@ def verb(call: Call, system: str, dry_run: bool) -> Outcome:
     them. It needs the old identity (`identity:` may hold the old and the new key, one a line). Older backups stay as they
     are: keep the old key until retention has removed them, which is what GONE BY says.
     """
-    from backup_pipeline.project import keys
+    from backup_pipeline.operations import keys
 
     project = call.project
     call.interrupted = lambda: "no backup was changed; what was written is found again by the next run"

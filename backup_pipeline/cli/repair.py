@@ -57,7 +57,7 @@ def verb(
     What nobody has right any more, the living database and files may still have: --set-aside moves such objects to
     `set-aside/` in their place, and the next backup reads and stores their content again.
     """
-    from backup_pipeline.project import acted, copying
+    from backup_pipeline.operations import acted, copying
 
     call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
     with call.progress(f"repair of {system}") as listener:

@@ -19,7 +19,7 @@ from backup_pipeline.cli.thawing import readable, thaw_option
 from backup_pipeline.errors import BackupError, UsageError
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
     from backup_pipeline.stores.thawing import Tier
 
 
@@ -86,7 +86,7 @@ def verb(
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
     it is interrupted: run it again, and it goes on.
     """
-    from backup_pipeline.restore.postgres.terms import Terms
+    from backup_pipeline.databases.postgres.restore.terms import Terms
 
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
@@ -115,7 +115,7 @@ def verb(
 
 
 def _before(project: Project, system: str, text: str, identifier: str | None) -> str:
-    from backup_pipeline.project.diagnosing import explained
+    from backup_pipeline.operations.diagnosing import explained
     from backup_pipeline.vault.choosing import newest_before
 
     if identifier is not None:
@@ -145,7 +145,7 @@ def _with_files(
     dry_run: bool,
 ) -> Outcome:
     """Files, and with a `url` the database before them. Neither is begun when one of them is refused."""
-    from backup_pipeline.project.files import plan_restore_files, restore_files
+    from backup_pipeline.operations.files import plan_restore_files, restore_files
 
     wanted = restoring_files.order_of(files)
     call.interrupted = lambda: "nothing was restored"

@@ -15,9 +15,9 @@ from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, ErrorsFound
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
-    from backup_pipeline.restore import RestorePlan, RestoreResult
-    from backup_pipeline.restore.postgres.terms import Terms
+    from backup_pipeline.databases.postgres.restore.terms import Terms
+    from backup_pipeline.operations import Project
+    from backup_pipeline.restores import RestorePlan, RestoreResult
 
 
 #: So many of what could not be made are shown; the file has all.
@@ -68,7 +68,7 @@ def term_options() -> tuple[click.Option, ...]:
 def run(
     call: Call, project: Project, system: str, identifier: str | None, order: Order, dry_run: bool
 ) -> Outcome:
-    from backup_pipeline.restore import remainder
+    from backup_pipeline.databases.postgres.restore import remainder
 
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
     plan = project.plan_restore(
@@ -102,7 +102,7 @@ def run(
 
 def _written(result: RestoreResult, file: Path) -> bool:
     """The list is written after the commit: that it cannot be is told, and takes nothing back."""
-    from backup_pipeline.restore import remainder
+    from backup_pipeline.databases.postgres.restore import remainder
 
     if not result.remainder:
         return False

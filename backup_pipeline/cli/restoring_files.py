@@ -13,7 +13,7 @@ from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, RestoreError, UsageError
 
 if TYPE_CHECKING:
-    from backup_pipeline.restore.files import FilesOrder, FilesPlan, FilesResult
+    from backup_pipeline.files.restore import FilesOrder, FilesPlan, FilesResult
 
 ALL = "all"
 
@@ -61,7 +61,7 @@ def file_options() -> tuple[click.Option, ...]:
 
 
 def order_of(given: Mapping[str, Any]) -> FilesOrder:
-    from backup_pipeline.restore.files import FilesOrder
+    from backup_pipeline.files.restore import FilesOrder
 
     if given["overwrite"] and given["leave"]:
         raise UsageError(

@@ -15,7 +15,7 @@ from backup_pipeline.cli.units import day, share
 from backup_pipeline.model.ids import parse_timestamp
 
 if TYPE_CHECKING:
-    from backup_pipeline.checks.scrub import ScrubReport
+    from backup_pipeline.verification.scrub import ScrubReport
 
 
 @as_verb(
@@ -42,7 +42,7 @@ def verb(call: Call, window: int | None, everything: bool, copy: str | None) -> 
     with its seal, and what is missing is named with the backups that it belongs to. It may be stopped at any time. Exit code 10
     when something is not as it should be.
     """
-    from backup_pipeline.project import acted, keeping
+    from backup_pipeline.operations import acted, keeping
 
     call.interrupted = lambda: "what was read so far is remembered; the next scrub goes on"
     with call.progress("scrub") as listener:

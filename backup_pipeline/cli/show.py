@@ -15,9 +15,9 @@ from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.places import copy_option, project_at
 from backup_pipeline.cli.report import counted_as_text
 from backup_pipeline.cli.units import age, duration, number, plural, size, when
+from backup_pipeline.health.overview import Listed
 from backup_pipeline.model.ids import moment_of, parse_timestamp
 from backup_pipeline.model.manifest import Manifest, Proof, TableEntry
-from backup_pipeline.overview import Listed
 
 #: So many tables fit beside the rest on a screen or two; `--tables` shows all.
 SHOWN = 25

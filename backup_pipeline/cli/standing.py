@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.health import accepting
+from backup_pipeline.health.overview import SystemStatus
 from backup_pipeline.health.promises import Runner, failures, kept
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.orchestration.daemon_sqlite import daemon
-from backup_pipeline.overview import SystemStatus
 from backup_pipeline.vault import layout
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
 
 
 def all_standing(project: Project, systems: Iterable[str], runner: Runner) -> tuple[SystemStatus, ...]:
@@ -37,9 +37,9 @@ def all_standing(project: Project, systems: Iterable[str], runner: Runner) -> tu
 def standing_of(project: Project, system: str, runner: Runner) -> SystemStatus:
     """The vault, the copies, what is kept; what will make the next backup, who is told of failures, what failed last."""
     from backup_pipeline.alerts import routes
+    from backup_pipeline.operations import keeping
+    from backup_pipeline.operations.copying import with_copies
     from backup_pipeline.orchestration.failures_sqlite import last_failures
-    from backup_pipeline.project import keeping
-    from backup_pipeline.project.copying import with_copies
 
     found = keeping.with_retention(project, with_copies(project, project.status_of(system)))
     if system not in project.systems:

@@ -12,12 +12,12 @@ from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.standing import all_standing, runner_of
 from backup_pipeline.cli.units import age, duration, plural, size, when
-from backup_pipeline.copies.standing import Standing
+from backup_pipeline.copies.lag import Standing
 from backup_pipeline.errors import NotProtected
+from backup_pipeline.health.overview import SystemStatus
 from backup_pipeline.health.promises import Runner
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.overview import SystemStatus
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.opening import folder_of
 
@@ -54,8 +54,8 @@ class Screen:
 def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning,
     or the vault's disk is full, or will be within a week."""
-    from backup_pipeline.project import keeping
-    from backup_pipeline.project.one_look import one_look
+    from backup_pipeline.operations import keeping
+    from backup_pipeline.operations.one_look import one_look
 
     project = one_look(call.project)
     runner = runner_of(project)

@@ -11,7 +11,7 @@ from backup_pipeline.cli.call import Call
 from backup_pipeline.errors import Damaged, NotFound, NotThawed
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
     from backup_pipeline.stores.thawing import Tier
     from backup_pipeline.vault.layout import StoredObject
     from backup_pipeline.vault.vault import Vault
@@ -64,8 +64,8 @@ def readable_for_a_copy(
     tier: Tier,
 ) -> None:
     """The same before a copy is made, of what it would have to read: objects that a target has are not sent."""
-    from backup_pipeline.project import copying, stores
-    from backup_pipeline.project.thawing import missing_objects
+    from backup_pipeline.operations import copying, stores
+    from backup_pipeline.operations.thawing import missing_objects
     from backup_pipeline.stores.thawing import thawing_of
 
     vault = stores.open_place(project.settings, source)
@@ -88,7 +88,7 @@ def _wait(
     *,
     only_say: bool = False,
 ) -> None:
-    from backup_pipeline.project.thawing import Thaw, ensure_readable
+    from backup_pipeline.operations.thawing import Thaw, ensure_readable
 
     before = call.interrupted
     if tier is not None:

@@ -24,7 +24,7 @@ def verb(call: Call, system: str, identifier: str, copy: str | None) -> Outcome:
 
     Where `retention: {pin: […]}` of the configuration names it, it stays pinned.
     """
-    from backup_pipeline.project import keeping, stores
+    from backup_pipeline.operations import keeping, stores
 
     project = call.project
     # `latest` moves on; which pin is meant has to be said.

@@ -71,7 +71,7 @@ def verb(
         if project.place is None or quick:
             report = project.verify(system, identifier, quick=quick, listener=listener)
         else:
-            from backup_pipeline.project import copying
+            from backup_pipeline.operations import copying
 
             report = copying.verify_copy(
                 call.project, system, identifier, name=project.place, percent=read or 0.0, listener=listener

@@ -135,7 +135,7 @@ def _secret(what: str) -> str:
             f"${{{_REMOTE}:{what}}} names no secret", f"write ${{{_REMOTE}:NAME#KEY}}", misspelt=True
         )
     # Imported here: boto3 costs half a second, and few configurations ask AWS for anything.
-    from backup_pipeline.accounts import aws_secrets
+    from backup_pipeline.services import aws_secrets
 
     try:
         return aws_secrets.shared.value(aws_secrets.SecretName.parse(what))

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from backup_pipeline.accounts.aws import AwsAccess
 from backup_pipeline.config.encrypting import EncryptionSettings, Signer, Since
 from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
@@ -34,6 +33,7 @@ from backup_pipeline.config.values import (
 )
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model.selection import Selection, tables_among
+from backup_pipeline.services.aws import AwsAccess
 from backup_pipeline.stores.rights import make_folders
 from backup_pipeline.stores.staging import explained
 

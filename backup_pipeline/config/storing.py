@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from backup_pipeline.accounts.aws import AwsAccess
 from backup_pipeline.config.references import Deferred, Secret
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.values import Duration, Size
+from backup_pipeline.services.aws import AwsAccess
 from backup_pipeline.stores.options import StoreOptions
 
 _NETWORK = frozenset({"max_rate", "max_attempts", "patience"})

@@ -4,9 +4,9 @@ A copy is a vault, so that everything that reads a vault reads a copy. Nothing h
 """
 
 from backup_pipeline.copies.compare import Comparison, compare
+from backup_pipeline.copies.lag import Standing, standing
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import CopyReport, replicate
-from backup_pipeline.copies.standing import Standing, standing
 
 __all__ = [
     "Comparison",

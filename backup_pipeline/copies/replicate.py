@@ -15,7 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.copies import folders, held, history, transfer
+from backup_pipeline.copies import folders, history, transfer
+from backup_pipeline.copies import lost as held
 from backup_pipeline.copies.folders import Folder, SystemFolder
 from backup_pipeline.copies.places import prepare, same_place
 from backup_pipeline.copies.transfer import Item, Unreadable

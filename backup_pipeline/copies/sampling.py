@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from backup_pipeline.checks.vault_itself import look_at_the_vault
 from backup_pipeline.copies import folders, transfer
 from backup_pipeline.copies.compare import lengths, stats_of
 from backup_pipeline.copies.transfer import Item
@@ -22,6 +21,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import Stat, Store
 from backup_pipeline.stores.thawing import thawing_of
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.vault_itself import look_at_the_vault
 
 _CIRCLE = 16**8
 

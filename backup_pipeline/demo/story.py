@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_pipeline import config
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.demo import media
 from backup_pipeline.demo.blog_sqlite import Blog
 from backup_pipeline.demo.shop_postgres import DISASTER, LOST_FOLDERS, Shop
-from backup_pipeline.drill import DrillReport
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.drills import DrillReport
 from backup_pipeline.errors import ConfigError, ProofFailed
+from backup_pipeline.files.restore import FilesOrder
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.project import Project, copying, files
-from backup_pipeline.restore.files import FilesOrder
+from backup_pipeline.operations import Project, copying, files
 from backup_pipeline.vault import crypto
 
 Say = Callable[[str], None]

@@ -1,6 +1,6 @@
 """What an error means where there are copies, and what to do about it: one diagnosis for every verb.
 
-Pure: what the places say is handed in (`Seen`). `project/diagnosing.py` looks, and is called by the commands, the
+Pure: what the places say is handed in (`Seen`). `operations/diagnosing.py` looks, and is called by the commands, the
 Python API and the steps of the graph. The rooms below know one place and nothing of copies: they raise NoBackup, or
 write HEAL or HEAL_MANIFEST as the remedy, and both are made exact here.
 """

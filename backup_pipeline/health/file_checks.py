@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from backup_pipeline.checks import asked, file_policy, file_references
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError
 from backup_pipeline.health.losses import OF_TREES, Losses, subject
@@ -18,6 +17,7 @@ from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import silent
+from backup_pipeline.references import asked, file_policy, file_references
 from backup_pipeline.vault.vault import Vault
 
 #: What `references` and `file_policy` say.

@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from backup_pipeline.checks.drift import drift
-from backup_pipeline.checks.remembering import as_counts, had_before, remember
-from backup_pipeline.checks.verify import verify
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
+from backup_pipeline.health.drift import drift
 from backup_pipeline.health.file_checks import is_about_files, judge_files
 from backup_pipeline.health.losses import ANOTHER, OF_ROWS, REMOVED, Losses, losses
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, Proof
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.remembering import as_counts, had_before, remember
+from backup_pipeline.verification.verify import verify
 
 #: Up to this size every row is counted and every reference followed at once. Above it the bytes are hashed, and the
 #: rest is left to `verify` and to the drill: a nightly backup must not take as long again to be looked at.

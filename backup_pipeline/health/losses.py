@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.checks.remembering import Had
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
+from backup_pipeline.verification.remembering import Had
 
 #: A table or tree that lost more than this part of its content is worth a look …
 LOST = 0.5

@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from backup_pipeline.acts import Act
-from backup_pipeline.checks.freshness import longest_interval
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ErrorsFound
+from backup_pipeline.health.freshness import longest_interval
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.state.acts import Act
 
 #: A scheduled backup may begin so much after its time, or a quarter of the interval after it.
 LATE = timedelta(hours=1)

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from backup_pipeline.checks.chain import gaps
 from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
 from backup_pipeline.health.judging import JUDGED
@@ -19,6 +18,7 @@ from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Manifest, Proof
 from backup_pipeline.vault import keeping, remembered, signing
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.chain import gaps
 
 #: Warnings that stand until they are mended or accepted, because the backup may not hold what people think.
 STANDING = frozenset(

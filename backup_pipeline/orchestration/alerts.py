@@ -16,11 +16,11 @@ from backup_pipeline.alerts.message import Failed, Message
 from backup_pipeline.alerts.routes import routes_of
 from backup_pipeline.alerts.sending import Round
 from backup_pipeline.errors import ConfigError
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.incidents import Cursor, Incident, look
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.ours import Ours
 from backup_pipeline.orchestration.resources import tick_failures_told
-from backup_pipeline.project import Project
 
 
 def failure_alert(project: Project, names: Names, ours: Ours) -> dg.SensorDefinition:

@@ -15,11 +15,11 @@ import dagster as dg
 from backup_pipeline.health.outcome import Outcome, errors_found
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.operations import Project, files, health
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import failures_told, given
-from backup_pipeline.project import Project, files, health
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,14 @@ import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
-from backup_pipeline.acts import Doing
-from backup_pipeline.checks.freshness import deadline
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ConfigError, Damaged, Incomplete, NotFound
+from backup_pipeline.health.freshness import deadline
 from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.model.version import __version__
+from backup_pipeline.operations import Listed, Project, health
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.asset_checks import INLINE, file_checks, result, with_unknown
 from backup_pipeline.orchestration.metadata import (
@@ -37,7 +37,7 @@ from backup_pipeline.orchestration.metadata import (
 )
 from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.resources import Backups, acting, given
-from backup_pipeline.project import Listed, Project, health
+from backup_pipeline.state.acts import Doing
 
 #: Of an event that is no step's result.
 DATA_VERSION_TAG = "dagster/data_version"

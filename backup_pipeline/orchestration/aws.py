@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
-from backup_pipeline.accounts.aws import AwsAccess, client
 from backup_pipeline.config import Settings, StoreSettings
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.project import Project
-from backup_pipeline.project.stores import VAULT, options_of
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.stores import VAULT, options_of
+from backup_pipeline.services.aws import AwsAccess, client
 
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
@@ -37,7 +37,7 @@ class _HasClient(Protocol):
 def signed_in(project: Project, resources: Mapping[str, object]) -> Project:
     """The project whose stores sign in by the resources that were given."""
     if (secrets := resources.get(SECRETS)) is not None and project.settings.asks_aws:
-        from backup_pipeline.accounts import aws_secrets
+        from backup_pipeline.services import aws_secrets
 
         found = _once(lambda: _defaults(_checked(SECRETS, secrets), "secretsmanager"))
         aws_secrets.shared.access = found
@@ -116,7 +116,7 @@ def secrets_resource() -> SecretsManagerResource:
             return False
 
         def get_client(self) -> Any:
-            from backup_pipeline.accounts import aws_secrets
+            from backup_pipeline.services import aws_secrets
 
             return client(aws_secrets.shared.access(), "secretsmanager")
 

@@ -16,13 +16,13 @@ from pydantic import Field
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
 from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.operations import Project, copying
+from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, failures_told, given
-from backup_pipeline.project import Project, copying
-from backup_pipeline.project.copying import Copied
 
 COPIED = CheckText("copied", "The copy holds every backup that the vault keeps, within its deadline.")
 #: A store that is down is asked again after 1, 2 and 4 minutes; the next backup, or `copy`, goes on from there.

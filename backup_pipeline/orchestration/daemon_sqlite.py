@@ -21,7 +21,7 @@ import yaml
 from backup_pipeline.health.promises import Runner
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
 
 #: The daemon notes every half minute that it lives, and every thread of it does so on its own.
 SCHEDULER = "SCHEDULER"

@@ -5,14 +5,14 @@
 import dagster as dg
 from pydantic import Field
 
-from backup_pipeline.acts import Doing
 from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.findings import Report
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, given
-from backup_pipeline.project import Project
+from backup_pipeline.state.acts import Doing
 
 
 class DrillConfig(dg.Config):

@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backup_pipeline import acts
-from backup_pipeline.acts import Act
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.orchestration.daemon_sqlite import daemon, home_on_this_machine
+from backup_pipeline.state import acts
+from backup_pipeline.state.acts import Act
 
 if TYPE_CHECKING:
-    from backup_pipeline.project import Project
+    from backup_pipeline.operations import Project
 
 #: Newest first; of each job the first row counts. A job that fails each minute is one row, too.
 _RUNS = """

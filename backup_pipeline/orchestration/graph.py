@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from backup_pipeline.config import Settings
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import aws, keeping
 from backup_pipeline.orchestration.alerts import failure_alert
 from backup_pipeline.orchestration.asset_checks import verdict_check, watch_checks
@@ -24,7 +25,6 @@ from backup_pipeline.orchestration.resources import Backups
 from backup_pipeline.orchestration.schedules import schedules
 from backup_pipeline.orchestration.sensors import pending_migrations, watch
 from backup_pipeline.orchestration.trees import live_trees, tree_assets
-from backup_pipeline.project import Project
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,15 @@ from functools import partial
 
 import dagster as dg
 
-from backup_pipeline.acts import Act, Check, Place, beyond
 from backup_pipeline.errors import BackupError, Interrupted, Terminated
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.assets import DATA_VERSION_TAG, backup_metadata, version_of
 from backup_pipeline.orchestration.metadata import TOLD, Metadata, findings_metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.sensors import BUDGET, within
-from backup_pipeline.project import Project
+from backup_pipeline.state.acts import Act, Check, Place, beyond
 
 #: How often the vault is asked for its newest backup. The log of acts is read at each tick: it is a file.
 LOOK_EVERY = timedelta(minutes=10)

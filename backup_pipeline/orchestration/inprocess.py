@@ -20,6 +20,8 @@ from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.selection import matches
+from backup_pipeline.operations import Project, copying, trees
+from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
@@ -28,11 +30,9 @@ from backup_pipeline.orchestration.launch import BackupRequest
 from backup_pipeline.orchestration.naming import PLAIN, SYSTEM_TAG
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import Backups, Kept, StepFailure
-from backup_pipeline.project import Project, copying, trees
-from backup_pipeline.project.copying import Copied
 
 if TYPE_CHECKING:
-    from backup_pipeline.drill import DrillReport
+    from backup_pipeline.drills import DrillReport
 
 
 def backup(

@@ -20,8 +20,8 @@ from dagster._core.instance.ref import InstanceRef
 
 from backup_pipeline.errors import AlreadyExists, ConfigError
 from backup_pipeline.health.promises import Runner
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.daemon_sqlite import SCHEDULER, runner_of
-from backup_pipeline.project import Project
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.rights import file_mode
 

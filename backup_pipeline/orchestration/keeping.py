@@ -15,12 +15,12 @@ from pydantic import Field
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.operations import Project, keeping
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_metadata
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import StepFailure, acting, failures_told, given
-from backup_pipeline.project import Project, keeping
 from backup_pipeline.retention.prune import PruneReport
 
 RETENTION = CheckText(

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 from backup_pipeline.errors import HistoryUnavailable
 from backup_pipeline.model.manifest import Kind, Manifest
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from backup_pipeline.drill import DrillReport
+    from backup_pipeline.drills import DrillReport
     from backup_pipeline.health.outcome import Outcome
-    from backup_pipeline.project.copying import Copied
+    from backup_pipeline.operations.copying import Copied
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
-from backup_pipeline.project import Project
 
 #: Whose something is that all systems share.
 VAULT = "vault"

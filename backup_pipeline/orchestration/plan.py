@@ -19,9 +19,9 @@ from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.naming import PLAIN, Names
-from backup_pipeline.project import Project
 
 
 @dataclass(frozen=True, slots=True)

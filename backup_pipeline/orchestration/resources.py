@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from backup_pipeline.acts import Act, Doing, record
 from backup_pipeline.config import redact
 from backup_pipeline.errors import BackupError
 from backup_pipeline.health.outcome import Outcome
-from backup_pipeline.model import waiting
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.naming import PLAIN, Names
-from backup_pipeline.project import Project
-from backup_pipeline.project.copying import Copied
+from backup_pipeline.processes import waiting
+from backup_pipeline.state.acts import Act, Doing, record
 
 if TYPE_CHECKING:
-    from backup_pipeline.drill import DrillReport
+    from backup_pipeline.drills import DrillReport
 
 
 @dataclass

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.plan import SystemPlan
-from backup_pipeline.project import Project
 
 
 def schedules(project: Project, plan: SystemPlan) -> list[dg.ScheduleDefinition]:

@@ -25,6 +25,9 @@ from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.keeping import has_a_vault
+from backup_pipeline.operations.one_look import one_look
 from backup_pipeline.orchestration.asset_checks import judge_status, result
 from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.keeping import daily_checks
@@ -32,9 +35,6 @@ from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import StepFailure, failures_told, tick_failures_told
 from backup_pipeline.orchestration.tokens import digest_of
-from backup_pipeline.project import Project
-from backup_pipeline.project.keeping import has_a_vault
-from backup_pipeline.project.one_look import one_look
 
 T = TypeVar("T")
 

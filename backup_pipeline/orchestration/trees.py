@@ -9,16 +9,16 @@ its part beside the draft of the run, and the manifest's step puts both together
 import dagster as dg
 from pydantic import Field
 
-from backup_pipeline.acts import Doing
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import Incomplete, NotFound
 from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.operations import Project, trees
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, acting, given
-from backup_pipeline.project import Project, trees
+from backup_pipeline.state.acts import Doing
 
 
 class TreeConfig(dg.Config):

@@ -26,8 +26,8 @@ from typing import Any
 
 from backup_pipeline.config import FILE_NAME, VARIABLE, redact
 from backup_pipeline.errors import ConfigError, ServerFailed
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import instance
-from backup_pipeline.project import Project
 
 #: How long the three have to come up, and to end before they are killed.
 START_SECONDS = 120.0

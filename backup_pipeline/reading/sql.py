@@ -18,13 +18,13 @@ import pandas as pd
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Schema
+from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.answers import Answer, ask
 from backup_pipeline.reading.frames import NotExact
 from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.reading.loading import load, sql_name
 from backup_pipeline.reading.tables import Rows, find, parse_name
 from backup_pipeline.reading.types import Types
-from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.vault import Vault
 
 MEMORY = "192MB"

@@ -13,13 +13,13 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from backup_pipeline.databases.sqlite.export.rows import Value, affinity, quoted, read_rows, reading_file
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.manifest import FileImage
+from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.frames import NotExact
 from backup_pipeline.reading.loading import column_name, sql_name
 from backup_pipeline.reading.tables import Rows
-from backup_pipeline.sources.sqlite.rows import Value, affinity, quoted, read_rows, reading_file
-from backup_pipeline.sources.sqlite.scratch import Scratch
 from backup_pipeline.vault.images import write_image
 from backup_pipeline.vault.vault import Vault
 

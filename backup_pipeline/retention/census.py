@@ -9,8 +9,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from backup_pipeline.checks.chain import gaps
-from backup_pipeline.checks.remembering import had_before
 from backup_pipeline.errors import Damaged, KeyMissing, NoBackup, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Link, Manifest
@@ -20,6 +18,8 @@ from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import keeping, layout, remembered, signing
 from backup_pipeline.vault.signing import State
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.chain import gaps
+from backup_pipeline.verification.remembering import had_before
 
 #: (system, id) → why this backup must not be touched; "" when it may.
 Locked = Callable[[str, str], str]

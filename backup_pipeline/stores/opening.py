@@ -25,15 +25,15 @@ def open_store(options: StoreOptions) -> Store:
         return LocalStore(Path(options.url), group=options.group)
     patience = Patience(attempts=options.max_attempts, least=options.patience)
     if options.scheme == "s3":
-        from backup_pipeline.stores.s3 import S3Store
+        from backup_pipeline.stores.s3.store import S3Store
 
         return RetryingStore(S3Store(options), patience)
     if options.scheme == "sftp":
-        from backup_pipeline.stores.sftp import SftpStore
+        from backup_pipeline.stores.sftp.store import SftpStore
 
         return RetryingStore(SftpStore(options), patience)
     if options.scheme == "dropbox":
-        from backup_pipeline.stores.dropbox import DropboxStore
+        from backup_pipeline.stores.dropbox.store import DropboxStore
 
         return RetryingStore(DropboxStore(options), patience)
     raise ConfigError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backup_pipeline.accounts.aws import AwsAccess
+from backup_pipeline.services.aws import AwsAccess
 from backup_pipeline.stores.rights import make_folders
 
 

@@ -17,7 +17,7 @@ from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.retrying import Patience, RetryingStore
 
 if TYPE_CHECKING:
-    from backup_pipeline.stores.s3 import S3Store
+    from backup_pipeline.stores.s3.store import S3Store
 
 
 def relock(store: Store, keys: Collection[str], *, now: datetime | None = None) -> int:
@@ -25,7 +25,7 @@ def relock(store: Store, keys: Collection[str], *, now: datetime | None = None) 
     bucket = _locking(store)
     if bucket is None:
         return 0
-    from backup_pipeline.stores.s3_relocking import S3Relocking
+    from backup_pipeline.stores.s3.relocking import S3Relocking
 
     return S3Relocking(*bucket, now or datetime.now(UTC)).extend(keys)
 
@@ -41,7 +41,7 @@ def locked_until(store: Store, key: str) -> datetime | None:
     bucket = _locking(store)
     if bucket is None:
         return None
-    from backup_pipeline.stores.s3_locking import locked_until
+    from backup_pipeline.stores.s3.locking import locked_until
 
     return bucket[1].again(lambda: locked_until(bucket[0], key))
 
@@ -49,7 +49,7 @@ def locked_until(store: Store, key: str) -> datetime | None:
 def _locking(store: Store) -> tuple[S3Store, Patience] | None:
     if not isinstance(store, RetryingStore):
         return None
-    from backup_pipeline.stores.s3 import S3Store
+    from backup_pipeline.stores.s3.store import S3Store
 
     if not isinstance(store.store, S3Store) or store.store.options.object_lock_days is None:
         return None

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
-from backup_pipeline.model import waiting
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.processes import waiting
 from backup_pipeline.stores.base import Features, Stat, Store
 
 T = TypeVar("T")

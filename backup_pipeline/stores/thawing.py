@@ -59,7 +59,7 @@ def thawing_of(store: Store) -> Thawing | None:
     """What thaws the objects of a store; None where there is nothing to thaw."""
     if not isinstance(store, RetryingStore):
         return None
-    from backup_pipeline.stores.s3 import S3Store
-    from backup_pipeline.stores.s3_thawing import S3Thawing
+    from backup_pipeline.stores.s3.store import S3Store
+    from backup_pipeline.stores.s3.thawing import S3Thawing
 
     return S3Thawing(store.store, store.patience) if isinstance(store.store, S3Store) else None

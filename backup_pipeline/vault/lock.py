@@ -33,8 +33,9 @@ from backup_pipeline.errors import (
     VaultBusy,
     VaultError,
 )
-from backup_pipeline.model import canonical, waiting
+from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.processes import waiting
 from backup_pipeline.stores import pids
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout

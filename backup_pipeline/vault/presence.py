@@ -47,7 +47,7 @@ class Presence:
     missing is asked for again. What was there and is gone a moment later is found out by reading it."""
 
     store: Store
-    #: Keys of objects that do not lie in an archive, or were thawed (project/thawing.py).
+    #: Keys of objects that do not lie in an archive, or were thawed (operations/thawing.py).
     readable: set[str] = field(default_factory=set)
     _there: set[str] = field(default_factory=set)
     _remembering: bool = False

@@ -13,14 +13,14 @@ import pytest
 
 from backup_pipeline.cli import ending
 from backup_pipeline.cli.call import Call
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.export.connect import translated
+from backup_pipeline.databases.postgres.restore.failure import failure
+from backup_pipeline.databases.postgres.restore.screening import without_passwords
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.orchestration.metadata import findings_table
-from backup_pipeline.restore import restore
-from backup_pipeline.restore.postgres.failure import failure
-from backup_pipeline.restore.screening import without_passwords
-from backup_pipeline.sources.postgres.connect import translated
+from backup_pipeline.restores import restore
 from backup_pipeline_tests.cli.test_secrets import no_files_hold
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.harness.backups import ask, backed_up, run_sql

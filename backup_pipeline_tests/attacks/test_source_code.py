@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.drill import drill
-from backup_pipeline.embedded import EmbeddedPostgres, programs
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres, programs
+from backup_pipeline.drills import drill
 from backup_pipeline.errors import BackupError
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, run_sql

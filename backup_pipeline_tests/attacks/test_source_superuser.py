@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.errors import Damaged, NotSupported
 from backup_pipeline.vault.recover import recover_text
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, run_sql

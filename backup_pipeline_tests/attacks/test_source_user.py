@@ -8,13 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.restore import plan as postgres_plan
+from backup_pipeline.databases.postgres.restore.definers import Definers
+from backup_pipeline.databases.postgres.restore.statements import split
+from backup_pipeline.databases.postgres.restore.terms import Terms
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.errors import RestoreError
-from backup_pipeline.restore import plan_restore, restore
-from backup_pipeline.restore.postgres import plan as postgres_plan
-from backup_pipeline.restore.postgres.definers import Definers
-from backup_pipeline.restore.postgres.terms import Terms
-from backup_pipeline.restore.statements import split
+from backup_pipeline.restores import plan_restore, restore
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, run_sql
 
 LENT = """

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.export.export import Conductor
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.sources.postgres.export import Conductor
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.commands import Ended, invoke
@@ -132,7 +132,9 @@ def world(
 
     monkeypatch.setattr(Conductor, "_accept", held)
     monkeypatch.setattr(
-        importlib.import_module("backup_pipeline.backup"), "time", SimpleNamespace(sleep=lambda _: None)
+        importlib.import_module("backup_pipeline.backups.making"),
+        "time",
+        SimpleNamespace(sleep=lambda _: None),
     )
     yield made
     run(pg_database, "DROP OWNED BY attacker CASCADE")

@@ -22,16 +22,16 @@ from typing import Any
 import pytest
 import zstandard
 
-from backup_pipeline.checks.verify import verify
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id, timestamp
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.asset_checks import judge_status
-from backup_pipeline.project import Project
 from backup_pipeline.vault import crypto, layout, lock
 from backup_pipeline.vault.crypto import Given, Keys
 from backup_pipeline.vault.objects import read_bytes
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.cli.conftest import Folder, shop
 from backup_pipeline_tests.harness.commands import Ended, environment
 from backup_pipeline_tests.harness.damage import rewrite

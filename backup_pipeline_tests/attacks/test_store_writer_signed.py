@@ -17,7 +17,7 @@ import pytest
 
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline_tests.attacks.test_store_writer import backups, codes, folder, name_in, say, shop, status
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.damage import rewrite

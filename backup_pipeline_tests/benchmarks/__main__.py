@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline_tests.benchmarks import cases_encryption, cases_media, data_media
 from backup_pipeline_tests.benchmarks import cases_postgres as cases
 from backup_pipeline_tests.benchmarks import data_postgres as data

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from backup_pipeline.embedded import EmbeddedPostgres, pg_dump_for
-from backup_pipeline.project import Project
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres, pg_dump_for
+from backup_pipeline.operations import Project
 from backup_pipeline_tests.benchmarks import data_postgres as data
 from backup_pipeline_tests.benchmarks.measure import Command, Runs, interleaved
 
 #: Runs one verb of the Python API as a process of its own, interpreter start included.
 _OURS = (
-    "import sys; from backup_pipeline.project import Project; p = Project.load(sys.argv[1]); "
+    "import sys; from backup_pipeline.operations import Project; p = Project.load(sys.argv[1]); "
     "getattr(p, sys.argv[2])(*sys.argv[3:4], **eval(sys.argv[4]))"
 )
 

@@ -20,8 +20,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from backup_pipeline.demo.shop_postgres import Shop
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.ui import serve
-from backup_pipeline.project import Project
 from backup_pipeline_tests.harness.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.server]

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from backup_pipeline.cli import progress
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.harness.commands import Ended
 from backup_pipeline_tests.harness.engines import MakeSqliteFile

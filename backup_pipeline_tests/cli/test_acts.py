@@ -10,11 +10,11 @@ from subprocess import Popen
 import pytest
 
 import backup_pipeline as bp
-from backup_pipeline import acts
-from backup_pipeline.acts import Act
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import BackupError, ConfigError, NotFound, SourceError
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
+from backup_pipeline.state import acts
+from backup_pipeline.state.acts import Act
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.damage import alter
 

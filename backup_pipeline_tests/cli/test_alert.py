@@ -18,9 +18,9 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.alerts import outbox
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
-from backup_pipeline.project import Project
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.harness.listening import Hook, Mailbox

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline import acts
 from backup_pipeline.errors import SourceError
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
+from backup_pipeline.state import acts
 from backup_pipeline_tests.cli.conftest import Folder
 
 NAMES = ("blog", "gone", "shop")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline_tests.cli.conftest import Folder
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.accounts.aws import AwsAccess, client
 from backup_pipeline.errors import NotAllowed
-from backup_pipeline.project import Project
-from backup_pipeline.project.buckets import bucket_policies
-from backup_pipeline.project.stores import open_vault_for_pruning
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.buckets import bucket_policies
+from backup_pipeline.operations.stores import open_vault_for_pruning
+from backup_pipeline.services.aws import AwsAccess, client
 from backup_pipeline.stores.relocking import relock
-from backup_pipeline.stores.s3bucket.applying import apply
-from backup_pipeline.stores.s3bucket.plan import PUBLIC_ACCESS
-from backup_pipeline.stores.s3bucket.wanted import Wanted
+from backup_pipeline.stores.s3.bucket.applying import apply
+from backup_pipeline.stores.s3.bucket.plan import PUBLIC_ACCESS
+from backup_pipeline.stores.s3.bucket.wanted import Wanted
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.other_servers import Behaviour, Ceph, b2, behind, old_minio, swift

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.project import Project, copying
+from backup_pipeline.operations import Project, copying
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import lock
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder

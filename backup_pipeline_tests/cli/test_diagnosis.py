@@ -10,9 +10,9 @@ import pytest
 import backup_pipeline
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import HEAL, HEAL_MANIFEST
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.asset_checks import judge_status
 from backup_pipeline.orchestration.launch import run_drill
-from backup_pipeline.project import Project
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
 from backup_pipeline_tests.harness.commands import Ended
 from backup_pipeline_tests.harness.damage import rewrite

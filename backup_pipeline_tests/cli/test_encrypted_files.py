@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.project import Project
-from backup_pipeline.project.trees import export_tree
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.trees import export_tree
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.crypto import Given, Keys, identities_in
 from backup_pipeline.vault.vault import Vault

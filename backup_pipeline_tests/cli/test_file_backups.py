@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline_tests.cli.conftest import Folder
 
 

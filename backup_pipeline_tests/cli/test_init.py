@@ -10,7 +10,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from backup_pipeline import config, initial
+from backup_pipeline import config
+from backup_pipeline.config import initial
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.cli.test_secrets import MARKER, with_password
 from backup_pipeline_tests.harness import commands

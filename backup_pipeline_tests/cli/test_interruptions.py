@@ -17,7 +17,7 @@ import psycopg2
 import pyarrow as pa
 import pytest
 
-from backup_pipeline.checks import file_joining
+from backup_pipeline.references import file_joining
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.commands import PROGRAM, environment
 from backup_pipeline_tests.harness.engines import wait_for
@@ -95,8 +95,8 @@ def test_after_an_interruption_the_next_backup_works(locked: Folder) -> None:
 @pytest.mark.parametrize(
     ("place", "batches"),
     [
-        ("checks.joining.open_columns", 0),
-        ("checks.uniqueness.open_columns", 1),
+        ("references.joining.open_columns", 0),
+        ("references.uniqueness.open_columns", 1),
         ("", 0),
         ("", 1),
         ("reading.loading._batches", 1),

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.sources.postgres import ddl
+from backup_pipeline.databases.postgres.export import ddl
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.backups import ask, run_sql
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
 from backup_pipeline_tests.harness.backups import run_sql
@@ -124,7 +124,7 @@ def test_a_database_that_fails_over_is_asked_four_times_from_the_first_question_
 ) -> None:
     """What came before the snapshot (the migrations, the names of --only) was asked once: the night had no backup."""
     slept: list[float] = []
-    monkeypatch.setattr("backup_pipeline.sources.patience.time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr("backup_pipeline.databases.patience.time", SimpleNamespace(sleep=slept.append))
     config = migrated.path / "backup.yaml"
     with deaf() as port:
         config.write_text(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline_tests.cli.conftest import Folder
 
 #: In UTC; the system's zone is Berlin's, an hour ahead.

@@ -11,8 +11,8 @@ import pytest
 from backup_pipeline import load
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.operations.one_look import one_look
 from backup_pipeline.orchestration.asset_checks import judge_status
-from backup_pipeline.project.one_look import one_look
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.once import once
 from backup_pipeline_tests.cli.conftest import Folder

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.model.manifest import ObjectRef
-from backup_pipeline.project import Project
-from backup_pipeline.stores import s3_thawing
+from backup_pipeline.operations import Project
 from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.stores.s3 import thawing as s3_thawing
 from backup_pipeline.vault import layout, presence
 from backup_pipeline.vault.presence import Presence
 from backup_pipeline_tests.cli.conftest import Folder

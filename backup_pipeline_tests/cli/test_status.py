@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.daemon_sqlite import daemon
-from backup_pipeline.project import Project
 from backup_pipeline_tests.cli.conftest import Folder
 
 

@@ -18,9 +18,9 @@ import pytest
 from backup_pipeline.errors import ConfigError, NotThawed
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.project import Project
-from backup_pipeline.project.thawing import Thaw, ensure_readable
-from backup_pipeline.stores.s3_thawing import S3Thawing, frozen_of
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.thawing import Thaw, ensure_readable
+from backup_pipeline.stores.s3.thawing import S3Thawing, frozen_of
 from backup_pipeline.stores.thawing import Frozen, thawing_of
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.cli.conftest import Folder
@@ -215,7 +215,7 @@ def test_many_objects_are_looked_up_by_a_listing(archive: Archive, monkeypatch: 
     assert isinstance(thawing, S3Thawing)
     keys = [layout.object_key(one) for one in archive.manifest.objects()]
     one_by_one = thawing.look(keys)
-    monkeypatch.setattr("backup_pipeline.stores.s3_thawing.LIST_ABOVE", 0)
+    monkeypatch.setattr("backup_pipeline.stores.s3.thawing.LIST_ABOVE", 0)
     assert thawing.look(keys) == one_by_one
     assert thawing.look([keys[0]]) == one_by_one[:1]
     assert thawing.look(["objects/ff/nothing"]) == ()

@@ -1,4 +1,4 @@
-"""What every file source promises (`backup_pipeline/sources/files/base.py`). A new one subclasses this and offers `tree`."""
+"""What every file source promises (`backup_pipeline/files/sources/base.py`). A new one subclasses this and offers `tree`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from backup_pipeline.sources.files.base import FileSource, Found, Trouble, Unreadable, Vanished
+from backup_pipeline.files.sources.base import FileSource, Found, Trouble, Unreadable, Vanished
 
 #: `a`, `a-b` and `a/x`: the entry of a folder, and what is in it, are not neighbours in the order of the bytes.
 CONTENTS: Mapping[str, bytes] = {

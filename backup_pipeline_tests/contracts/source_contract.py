@@ -1,4 +1,4 @@
-"""What every source promises (`backup_pipeline/sources/base.py`). A new engine subclasses this and offers `live`.
+"""What every source promises (`backup_pipeline/databases/base.py`). A new engine subclasses this and offers `live`.
 
 The SQL in here is what all engines share: integers and text, keys and references. What is particular to one engine is
 tested beside its source.
@@ -15,13 +15,13 @@ from typing import Protocol
 
 import pytest
 
+from backup_pipeline.databases.base import Baseline, Export, Options, Source
 from backup_pipeline.errors import ConfigError, SourceError, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Engine, LeftOut, TableEntry
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.base import Baseline, Export, Options, Source
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 

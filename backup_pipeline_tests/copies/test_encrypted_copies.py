@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.repair import repair
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.sampling import Arc, sample
-from backup_pipeline.drill import drill
+from backup_pipeline.drills import drill
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.copies.test_replicate import FarStore
 from backup_pipeline_tests.harness.damage import alter, rewrite, state
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop

@@ -10,13 +10,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, table
 
 

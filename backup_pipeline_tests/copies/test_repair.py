@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 import pytest
 
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.sampling import Arc, sample
@@ -20,6 +19,7 @@ from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.damage import rewrite, state
 from backup_pipeline_tests.harness.handmade import identifier_of, shop_vault
 

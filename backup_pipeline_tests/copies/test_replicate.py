@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.history import NOT_COPIED
 from backup_pipeline.copies.replicate import replicate
@@ -20,6 +19,7 @@ from backup_pipeline.stores.base import Features
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout, lock
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.damage import alter, rewrite, state
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, identifier_of, prepared, shop, shop_vault
 

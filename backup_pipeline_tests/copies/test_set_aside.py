@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify_all
+from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.transfer import items
-from backup_pipeline.sources.opening import open_source
+from backup_pipeline.databases.opening import open_source
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import crypto, layout
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.commands import Ended, invoke
 from backup_pipeline_tests.harness.damage import alter
 

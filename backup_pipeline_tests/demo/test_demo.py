@@ -9,7 +9,7 @@ import pytest
 from backup_pipeline import config, demo
 from backup_pipeline.demo import story
 from backup_pipeline.errors import ConfigError, ProofFailed
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline_tests.harness import commands
 
 

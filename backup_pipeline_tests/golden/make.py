@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psycopg
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.model.files import read_lines
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline.vault import crypto
 
 HERE = Path(__file__).parent

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.config import parse
-from backup_pipeline.project import Project, files
-from backup_pipeline.restore.files import FilesOrder
+from backup_pipeline.files.restore import FilesOrder
+from backup_pipeline.operations import Project, files
 from backup_pipeline.vault import crypto
 from backup_pipeline_tests.golden.make import HERE, KEY, expected, listed
 

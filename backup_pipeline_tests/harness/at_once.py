@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup_pipeline import config
-from backup_pipeline.checks.verify import verify_each
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import NotFound
-from backup_pipeline.project import Project, copying, keeping
+from backup_pipeline.operations import Project, copying, keeping
 from backup_pipeline.retention import sweep
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_each
 
 SYSTEMS = ("shop", "office")
 RULES = {name: Rules(RetentionSettings(last=2)) for name in SYSTEMS}

@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.postgres.export.session import session_settings
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.model.ids import backup_id, moment_of
 from backup_pipeline.model.manifest import DdlSection, Manifest
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.opening import open_source
-from backup_pipeline.sources.postgres.session import session_settings
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.torture_postgres import torture_sql

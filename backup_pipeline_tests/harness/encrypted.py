@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backup_pipeline.backup import Order, back_up
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.base import Options
+from backup_pipeline.databases.opening import open_source
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.sources.base import Options
-from backup_pipeline.sources.opening import open_source
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.crypto import Given, Keys

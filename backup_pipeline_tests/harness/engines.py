@@ -17,8 +17,8 @@ from typing import Protocol
 
 import pytest
 
-from backup_pipeline import embedded
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres import server as embedded
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 
 #: Set by `make test-versions` (more_servers.py): every test that can choose its server takes this major.
 MAJOR_VARIABLE = "BACKUP_PIPELINE_TEST_MAJOR"

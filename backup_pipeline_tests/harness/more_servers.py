@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from backup_pipeline import embedded
+from backup_pipeline.databases.postgres import server as embedded
 from backup_pipeline_tests.harness.engines import MAJOR_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,30 +33,30 @@ PINNED: Mapping[int, str] = {
 }
 #: What asks the server something that another major may answer differently.
 TESTS = (
-    "test_embedded.py::test_a_server_runs_and_leaves_nothing",
-    "test_embedded.py::test_over_tcp_a_password_is_asked_for",
-    "sources/test_postgres_contract.py",
-    "sources/test_postgres_export.py",
-    "sources/test_postgres_ddl.py",
-    "sources/test_postgres_unchanged.py",
-    "sources/test_postgres_consistency.py",
-    "sources/test_postgres_doctor.py",
-    "sources/test_postgres_trouble.py",
-    "sources/test_postgres_scale.py::test_a_table_of_many_rows_needs_no_more_memory_than_a_small_one",
-    "restore/test_postgres_round_trip.py",
-    "restore/test_postgres_failures.py",
-    "restore/test_statements.py",
-    "restore/test_fidelity.py",
-    "restore/test_contrib.py",
-    "drill/test_postgres_drill.py",
+    "databases/test_postgres_server.py::test_a_server_runs_and_leaves_nothing",
+    "databases/test_postgres_server.py::test_over_tcp_a_password_is_asked_for",
+    "databases/test_postgres_contract.py",
+    "databases/test_postgres_export.py",
+    "databases/test_postgres_ddl.py",
+    "databases/test_postgres_unchanged.py",
+    "databases/test_postgres_consistency.py",
+    "databases/test_postgres_doctor.py",
+    "databases/test_postgres_trouble.py",
+    "databases/test_postgres_scale.py::test_a_table_of_many_rows_needs_no_more_memory_than_a_small_one",
+    "restores/test_postgres_round_trip.py",
+    "restores/test_postgres_failures.py",
+    "restores/test_statements.py",
+    "restores/test_fidelity.py",
+    "restores/test_contrib.py",
+    "drills/test_postgres_drill.py",
     "vault/test_recover.py",
-    "checks/test_references.py",
+    "references/test_references.py",
     "reading/test_torture.py",
 )
 #: Minutes each, and not about the version.
 LEFT_OUT = (
-    "sources/test_postgres_unchanged.py::test_an_incremental_backup_equals_the_live_database_for_long",
-    "restore/test_postgres_round_trip.py::test_two_thousand_tables_are_restored",
+    "databases/test_postgres_unchanged.py::test_an_incremental_backup_equals_the_live_database_for_long",
+    "restores/test_postgres_round_trip.py::test_two_thousand_tables_are_restored",
 )
 
 _MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}

@@ -11,9 +11,9 @@ from typing import Any
 
 import psycopg2
 
+from backup_pipeline.databases.base import Export
+from backup_pipeline.databases.postgres.export import PostgresSource, session_settings
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.sources.base import Export
-from backup_pipeline.sources.postgres import PostgresSource, session_settings
 from backup_pipeline.vault.vault import Vault
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import psycopg
 
-from backup_pipeline import embedded
-from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.restore import restore
+from backup_pipeline.databases.postgres import server as embedded
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
+from backup_pipeline.restores import restore
 from backup_pipeline_tests.harness.backups import ask, backed_up, rows_of, run_sql, schema_of
 
 FOLDER = Path(__file__).resolve().parents[2] / ".venv" / "regression"

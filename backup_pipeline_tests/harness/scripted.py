@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from backup_pipeline.databases.base import ROWS_SUFFIX, Baseline, Export, Options, Sink
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.inventory import Inventory, InventoryTable
 from backup_pipeline.model.manifest import Chunk, Engine, FileImage, LeftOut, TableEntry
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Column, Schema, Table, TableId
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.base import ROWS_SUFFIX, Baseline, Export, Options, Sink
 
 
 @dataclass

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup_pipeline.sources.base import Export
-from backup_pipeline.sources.sqlite import SqliteSource, read_lines
+from backup_pipeline.databases.base import Export
+from backup_pipeline.databases.sqlite.export import SqliteSource, read_lines
 from backup_pipeline.vault.images import write_image
 from backup_pipeline.vault.vault import Vault
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.accounts.aws import AwsAccess, client
+from backup_pipeline.services.aws import AwsAccess, client
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline_tests.harness.ports import free_port
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from backup_pipeline.files.sources.base import FileSource
+from backup_pipeline.files.sources.local import LocalSource
+from backup_pipeline.files.store import StoredTree, TreeOrder, store_tree
 from backup_pipeline.model.files import FileEntry, read_lines
 from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.sources.files.base import FileSource
-from backup_pipeline.sources.files.local import LocalSource
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.trees import StoredTree, TreeOrder, store_tree
 from backup_pipeline.vault.journal import TreeNote
 from backup_pipeline.vault.objects import ObjectWriter
 from backup_pipeline.vault.packs import read_contents

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_pipeline.acts import Act
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.health.promises import Runner, failures, kept, last_due
+from backup_pipeline.state.acts import Act
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 29, 2, tzinfo=UTC)

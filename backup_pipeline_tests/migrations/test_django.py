@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.databases.opening import open_source
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.migrations import migration_state
 from backup_pipeline.model.manifest import Migrations
-from backup_pipeline.sources.opening import open_source
 
 SETTINGS = """
 SECRET_KEY = "x"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.drill import rows
-from backup_pipeline.drill.rows import differing_rows, lines_of
+from backup_pipeline.databases import differing as rows
+from backup_pipeline.databases.differing import differing_rows, lines_of
 from backup_pipeline.model.fingerprint import Fingerprint, fingerprint_of, parse_fingerprint
 from backup_pipeline.model.manifest import Engine, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import Schema, Table, TableId

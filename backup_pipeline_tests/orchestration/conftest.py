@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from backup_pipeline.backup import Order
+from backup_pipeline.backups.making import Order
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.project import Project
 
 SHOP = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from backup_pipeline import acts
 from backup_pipeline.orchestration.launch import run_backup
+from backup_pipeline.state import acts
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 

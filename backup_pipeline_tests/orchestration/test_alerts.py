@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.project import Project
 from backup_pipeline_tests.harness.listening import Hook, Mailbox
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
 

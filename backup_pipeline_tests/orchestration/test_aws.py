@@ -15,14 +15,14 @@ import pytest
 from dagster_aws.s3 import S3Resource
 from dagster_aws.secretsmanager import SecretsManagerResource
 
-from backup_pipeline.accounts import aws_secrets
 from backup_pipeline.errors import ConfigError
+from backup_pipeline.files.sources.bucket import BucketSource
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.trees import open_tree
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
 from backup_pipeline.orchestration.resources import Backups
-from backup_pipeline.project import Project
-from backup_pipeline.project.trees import open_tree
-from backup_pipeline.sources.files.bucket import BucketSource
+from backup_pipeline.services import aws_secrets
 from backup_pipeline_tests.harness.stores import S3Server
 from backup_pipeline_tests.orchestration.conftest import Shop
 

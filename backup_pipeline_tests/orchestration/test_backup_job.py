@@ -10,10 +10,10 @@ import pytest
 from dagster import AssetKey as Key
 
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.metadata import bars
-from backup_pipeline.project import Project
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.harness.ports import free_port
 from backup_pipeline_tests.orchestration.conftest import Failure, Impatient, Shop

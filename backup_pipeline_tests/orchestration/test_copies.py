@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.errors import CopyFailed, StoreUnavailable
+from backup_pipeline.operations import Project, copying
+from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import copies, naming
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.launch import run_backup
-from backup_pipeline.project import Project, copying
-from backup_pipeline.project.copying import Copied
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 
 TWO = "copies: {disk: ./disk, offsite: {url: ./offsite, within: 1h}}"

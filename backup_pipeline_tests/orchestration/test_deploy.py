@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.launch import run_backup

@@ -7,9 +7,9 @@ from dataclasses import replace
 import dagster as dg
 
 from backup_pipeline.health.file_checks import judge_files
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.asset_checks import FILES, result
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.project import Project
 from backup_pipeline_tests.harness.handmade_files import tree_of_entries, with_contents
 from backup_pipeline_tests.orchestration.conftest import Shop
 

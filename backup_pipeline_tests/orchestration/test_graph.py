@@ -16,12 +16,12 @@ from dagster import AssetKey as Key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline import inventories
 from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.schema import TableId
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.graph import build_defs, without_configuration
-from backup_pipeline.project import Project
+from backup_pipeline.state import inventories
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 

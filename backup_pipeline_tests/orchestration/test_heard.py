@@ -35,10 +35,10 @@ from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import replace
 
 from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import asset_checks, sensors
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
-from backup_pipeline.project import Project
 from backup_pipeline_tests.harness.listening import Hook
 from backup_pipeline_tests.harness.ports import free_port
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop

@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.errors import ConfigError
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import Names
-from backup_pipeline.project import Project
 from backup_pipeline_tests.orchestration.conftest import SHOP, Shop
 
 EVERYTHING = """copies: [second]

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from backup_pipeline.operations import Project, copying
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
-from backup_pipeline.project import Project, copying
 from backup_pipeline.vault import layout, lock
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 

@@ -17,11 +17,11 @@ from backup_pipeline.errors import ConfigError, ProofFailed, SourceUnavailable, 
 from backup_pipeline.health.outcome import Outcome, found_by
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance
+from backup_pipeline.operations import Project, health
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.instance import home, open_instance
 from backup_pipeline.orchestration.launch import run_backup, run_drill
 from backup_pipeline.orchestration.processes import PROCESS_TAG, bury_the_dead
-from backup_pipeline.project import Project, health
 from backup_pipeline.vault import layout, lock
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
@@ -179,7 +179,7 @@ def test_ctrl_c_ends_the_run_and_is_recorded(shop: Shop, instance: dg.DagsterIns
 def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Shop) -> None:
     code = (
         "import os, sys\n"
-        "from backup_pipeline.project import Project\n"
+        "from backup_pipeline.operations import Project\n"
         "from backup_pipeline.orchestration.launch import run_backup\n"
         "run_backup(Project.load(sys.argv[1]), 'shop', listener=lambda advance: os.kill(os.getpid(), 9))\n"
     )

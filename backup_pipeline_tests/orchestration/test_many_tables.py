@@ -10,7 +10,6 @@ from dagster import AssetKey as Key
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from backup_pipeline import inventories
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.schema import TableId
@@ -19,6 +18,7 @@ from backup_pipeline.orchestration.history import Cursor, report
 from backup_pipeline.orchestration.metadata import findings_table
 from backup_pipeline.orchestration.naming import PLAIN
 from backup_pipeline.orchestration.plan import SystemPlan, plan_of
+from backup_pipeline.state import inventories
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 APPLICATIONS = {"wagtailcore": 30, "blog": 25, "auth": 20, "django": 13}

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_pipeline.model.ids import timestamp
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import sensors
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.sensors import Attempt, Seen, decide
-from backup_pipeline.project import Project
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

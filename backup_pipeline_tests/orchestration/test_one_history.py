@@ -10,14 +10,14 @@ import dagster as dg
 import pytest
 
 import backup_pipeline as bp
-from backup_pipeline import acts
 from backup_pipeline.errors import ErrorsFound, StoreUnavailable
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.launch import run_backup, run_drill
 from backup_pipeline.orchestration.ui import serve
-from backup_pipeline.project import Project
+from backup_pipeline.state import acts
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.harness.damage import alter
 from backup_pipeline_tests.harness.ports import free_port

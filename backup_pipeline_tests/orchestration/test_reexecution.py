@@ -7,10 +7,10 @@ import pytest
 
 from backup_pipeline.errors import VaultBusy
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
-from backup_pipeline.project import Project
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.orchestration.conftest import Shop
 

@@ -47,7 +47,7 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
     shop.configure('schedule: "0 2 * * *"')
     port = free_port()
     code = (
-        "import sys\nfrom backup_pipeline.project import Project\nfrom backup_pipeline.orchestration.ui import serve\n"
+        "import sys\nfrom backup_pipeline.operations import Project\nfrom backup_pipeline.orchestration.ui import serve\n"
         "serve(Project.load(sys.argv[1]), port=int(sys.argv[2]))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.errors import ConfigError, NotFound
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.reading import NotExact, query, running
 from backup_pipeline.reading.sql import _names
-from backup_pipeline.sources.sqlite import SqliteSource
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, shop, table
 

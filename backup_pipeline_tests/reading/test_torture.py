@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.base import Options
+from backup_pipeline.databases.postgres.export import PostgresSource
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.reading import query, read_table, rows_of
 from backup_pipeline.reading.loading import sql_name
-from backup_pipeline.sources.base import Options
-from backup_pipeline.sources.postgres import PostgresSource
+from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.harness.handmade import prepared
 from backup_pipeline_tests.harness.torture_postgres import torture_sql
 

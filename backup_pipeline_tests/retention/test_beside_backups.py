@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify_all
+from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import StoreChanged
 from backup_pipeline.model.manifest import ObjectRef
@@ -27,6 +26,7 @@ from backup_pipeline.vault import layout, lock
 from backup_pipeline.vault.committing import committing, read_garbage
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.scripted import ScriptedSource
 
 OLD = {"orders": b"1\told\n", "payments": b"1\tan old one\n", "rooms": b"1\told room\n"}

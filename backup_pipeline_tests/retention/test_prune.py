@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.checks.verify import verify, verify_all
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import ConfigError, NotFound, VaultBusy
 from backup_pipeline.model import canonical
@@ -22,6 +21,7 @@ from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import journal, keeping, layout, lock
 from backup_pipeline.vault.committing import committing, read_garbage
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify, verify_all
 from backup_pipeline_tests.harness.damage import rewrite
 from backup_pipeline_tests.harness.handmade import (
     back_up_by_hand,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline import overview
-from backup_pipeline.checks.scrub import scrub
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import KeyMissing
+from backup_pipeline.health import overview
 from backup_pipeline.retention.byhand import forget_one, pin, unpin
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.vault import layout
+from backup_pipeline.verification.scrub import scrub
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.damage import rewrite
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 from backup_pipeline_tests.harness.engines import MakeSqliteFile

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.checks.verify import verify, verify_all
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import StoreUnavailable, VaultError
 from backup_pipeline.retention.byhand import forget_one
@@ -17,6 +16,7 @@ from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify, verify_all
 from backup_pipeline_tests.harness.handmade import (
     Made,
     back_up_by_hand,

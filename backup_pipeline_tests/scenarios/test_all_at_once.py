@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline import config
-from backup_pipeline.checks.verify import verify_all
-from backup_pipeline.project import Project, copying
+from backup_pipeline.operations import Project, copying
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.at_once import SYSTEMS
 
 CONFIG = """\

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.project import Project
-from backup_pipeline.project.copying import compare_with
+from backup_pipeline.operations import Project
+from backup_pipeline.operations.copying import compare_with
 from backup_pipeline_tests.harness.commands import Ended, invoke
 from backup_pipeline_tests.harness.damage import alter
 from backup_pipeline_tests.harness.engines import MakeSqliteFile

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.accounts.aws import client
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.errors import BackupError
-from backup_pipeline.stores import s3
+from backup_pipeline.services.aws import client
 from backup_pipeline.stores.retrying import Patience, RetryingStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3 import store as s3
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.vault import lock
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.fault_proxy import FaultProxy, Kind, fault_proxy, plan
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, table
 from backup_pipeline_tests.harness.stores import S3Server

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.accounts.aws import client
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify_all
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.opening import open_source
 from backup_pipeline.errors import BackupError
-from backup_pipeline.sources.opening import open_source
-from backup_pipeline.stores import s3
+from backup_pipeline.services.aws import client
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.retrying import Patience, RetryingStore
-from backup_pipeline.stores.s3 import S3Store
+from backup_pipeline.stores.s3 import store as s3
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.vault import lock
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.fault_proxy import FaultProxy, Kind, What, fault_proxy, plan
 from backup_pipeline_tests.harness.stores import S3Server
 

@@ -14,12 +14,14 @@ import psycopg
 import pytest
 
 from backup_pipeline import config
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline.stores.base import Stat
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.harness.processes import kill_tree, run_for
 
-_BACKUP = "import sys; from backup_pipeline.project import Project; Project.load(sys.argv[1]).backup('shop')"
+_BACKUP = (
+    "import sys; from backup_pipeline.operations import Project; Project.load(sys.argv[1]).backup('shop')"
+)
 
 #: Notes come by their number alone: on a busy machine three seconds go by before there are many chunks.
 _NOTING = "from backup_pipeline.vault import journal; journal.EVERY_SECONDS = 3600.0; "

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.errors import VaultError
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault
 from backup_pipeline_tests.harness.processes import run_for
 

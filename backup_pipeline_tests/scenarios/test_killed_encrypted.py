@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.checks.verify import verify_all
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline.retention.forgetting import ABANDONED, Denied, sweep_abandoned
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.commands import PROGRAM
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 

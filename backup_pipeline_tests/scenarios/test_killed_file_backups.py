@@ -16,7 +16,7 @@ import pytest
 
 from backup_pipeline import config
 from backup_pipeline.errors import VaultError
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline.vault import journal
 from backup_pipeline_tests.harness.processes import run_for
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import RestoreError
+from backup_pipeline.files.restore import FilesOrder, FilesResult, restore_files
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.restore.files import FilesOrder, FilesResult, restore_files
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import identifier_of, prepared
 from backup_pipeline_tests.harness.handmade_files import backup_of, state_of, tree_of_folder
@@ -154,7 +154,7 @@ def test_a_disk_that_runs_full_meanwhile_leaves_whole_files_and_the_next_run_goe
     vault: Vault, manifest: Manifest, media: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else fills it while we write: what was known before the start is not true any more."""
-    from backup_pipeline.restore.files import run
+    from backup_pipeline.files.restore import run
 
     monkeypatch.setattr(run, "_room", lambda *_: (None, ()))
     with pytest.raises(RestoreError, match="No space left") as caught:

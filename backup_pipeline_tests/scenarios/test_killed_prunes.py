@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.checks.verify import verify_all
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault, table
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify_all
+from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import VaultError
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.scripted import ScriptedSource
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from backup_pipeline import config
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 
 
 def test_a_partial_backup_in_between_does_not_make_the_next_full_one_dear(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify
-from backup_pipeline.drill import drill
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.sqlite.export import SqliteSource
+from backup_pipeline.drills import drill
 from backup_pipeline.errors import NotSupported
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.restore import restore
-from backup_pipeline.sources.sqlite import SqliteSource
+from backup_pipeline.restores import restore
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.harness.sqlite_rows import connect, lines, new_database
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.project import Project
+from backup_pipeline.operations import Project
 from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment, invoke
 from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile
 from backup_pipeline_tests.harness.fake_dropbox import DROPBOX_VARIABLES, HOME, FakeDropbox

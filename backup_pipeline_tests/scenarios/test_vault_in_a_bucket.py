@@ -16,16 +16,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify
+from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.copies.replicate import replicate
+from backup_pipeline.databases.opening import open_source
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.project import Project
-from backup_pipeline.sources.opening import open_source
+from backup_pipeline.operations import Project
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.relocking import relock
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment, invoke
 from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile, wait_for
 from backup_pipeline_tests.harness.ports import free_port

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from backup_pipeline.stores.s3bucket import lifecycle, policies
-from backup_pipeline.stores.s3bucket.plan import PUBLIC_ACCESS, Step, plan
-from backup_pipeline.stores.s3bucket.wanted import Current, Lifecycle, Unknown, Wanted
+from backup_pipeline.stores.s3.bucket import lifecycle, policies
+from backup_pipeline.stores.s3.bucket.plan import PUBLIC_ACCESS, Step, plan
+from backup_pipeline.stores.s3.bucket.wanted import Current, Lifecycle, Unknown, Wanted
 from backup_pipeline.vault import layout
 
 WANTED = Wanted(

@@ -15,8 +15,8 @@ import pytest
 
 from backup_pipeline.errors import AlreadyExists, ConfigError, StoreUnavailable, VaultError
 from backup_pipeline.stores.base import Room, read_all
-from backup_pipeline.stores.dropbox import DropboxStore
-from backup_pipeline.stores.dropbox_upload import NOTE_SUFFIX, PIECE
+from backup_pipeline.stores.dropbox.store import DropboxStore
+from backup_pipeline.stores.dropbox.upload import NOTE_SUFFIX, PIECE
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.retrying import Patience, RetryingStore
 from backup_pipeline_tests.contracts.store_contract import StoreContract

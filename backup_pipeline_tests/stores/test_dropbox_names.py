@@ -8,7 +8,7 @@ import pytest
 
 from backup_pipeline.errors import AlreadyExists, BackupError, VaultError
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.stores.dropbox import DropboxStore
+from backup_pipeline.stores.dropbox.store import DropboxStore
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline_tests.harness.fake_dropbox import SCOPES, FakeDropbox, Token
 from backup_pipeline_tests.harness.fake_dropbox_files import content_hash

@@ -12,9 +12,8 @@ from typing import BinaryIO
 
 import pytest
 
-from backup_pipeline import interruption
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
-from backup_pipeline.model import waiting
+from backup_pipeline.processes import interruption, waiting
 from backup_pipeline.stores.base import Stat, read_all
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.retrying import Patience, RetryingStore

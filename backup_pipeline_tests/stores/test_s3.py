@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, ConfigError, NotThawed, StoreUnavailable, VaultError
-from backup_pipeline.stores import s3, s3_asking, s3_reading
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.relocking import relock
 from backup_pipeline.stores.retrying import Patience, RetryingStore
-from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_content import Content
+from backup_pipeline.stores.s3 import asking as s3_asking
+from backup_pipeline.stores.s3 import reading as s3_reading
+from backup_pipeline.stores.s3 import store as s3
+from backup_pipeline.stores.s3.content import Content
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.contracts.store_contract import StoreContract
 from backup_pipeline_tests.harness.fault_proxy import Fault, FaultProxy, fault_proxy

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, VaultError
-from backup_pipeline.stores import s3
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.relocking import locked_until, relock
-from backup_pipeline.stores.s3 import S3Store
-from backup_pipeline.stores.s3_content import Content
+from backup_pipeline.stores.s3 import store as s3
+from backup_pipeline.stores.s3.content import Content
+from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.harness.other_servers import (
     Answer,

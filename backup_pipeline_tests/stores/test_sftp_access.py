@@ -18,8 +18,8 @@ from backup_pipeline.errors import BackupError, ConfigError, StoreUnavailable, V
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.retrying import RetryingStore
-from backup_pipeline.stores.sftp import SftpStore
-from backup_pipeline.stores.sftp_session import Address
+from backup_pipeline.stores.sftp.session import Address
+from backup_pipeline.stores.sftp.store import SftpStore
 from backup_pipeline_tests.harness.sftp_server import PASSWORD, SftpServer
 
 

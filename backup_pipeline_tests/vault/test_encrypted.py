@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up, commit, export
-from backup_pipeline.checks.verify import verify
+from backup_pipeline.backups.making import Order, back_up, commit, export
+from backup_pipeline.databases.opening import open_source
 from backup_pipeline.errors import ConfigError, KeyMissing
+from backup_pipeline.health.overview import listed
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Proof
 from backup_pipeline.model.outline import outline_of
-from backup_pipeline.overview import listed
-from backup_pipeline.sources.opening import open_source
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import crypto, journal
 from backup_pipeline.vault.images import write_image
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 
 #: Digests, marks of 16 digits, and moments to the microsecond: "3119" stands in one of so many every thirtieth time.

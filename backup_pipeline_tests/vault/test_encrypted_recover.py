@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.embedded import EmbeddedPostgres
-from backup_pipeline.sources.opening import open_source
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline_tests.harness.backups import rows_of, run_sql, schema_of
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 from backup_pipeline_tests.harness.engines import MakePgDatabase

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify, verify_all
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.errors import AlreadyExists, ConfigError, Damaged, NotFound, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id, check_system_name
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.sources.sqlite import SqliteSource
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import journal, layout, lock
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify, verify_all
 from backup_pipeline_tests.harness.damage import rewrite
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, shop, shop_vault, table
 

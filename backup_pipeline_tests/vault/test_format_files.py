@@ -16,23 +16,23 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.errors import Damaged
+from backup_pipeline.files.restore.names import checked
+from backup_pipeline.files.sources.base import Found, Trouble, Unreadable
+from backup_pipeline.files.sources.local import LocalSource
+from backup_pipeline.files.store import TreeOrder, reading
+from backup_pipeline.files.store.previous import _PLACED
 from backup_pipeline.model import canonical
 from backup_pipeline.model.files import FileEntry, Place, line_of, read_lines
 from backup_pipeline.model.manifest import FileTree, Manifest
-from backup_pipeline.restore.files.names import checked
-from backup_pipeline.sources.files.base import Found, Trouble, Unreadable
-from backup_pipeline.sources.files.local import LocalSource
-from backup_pipeline.sources.sqlite import SqliteSource
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.trees import TreeOrder, reading
-from backup_pipeline.trees.previous import _PLACED
 from backup_pipeline.vault import packs
 from backup_pipeline.vault.blocks import image_objects
 from backup_pipeline.vault.packs import read_contents
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.harness.handmade import identifier_of, prepared
 from backup_pipeline_tests.harness.handmade_files import backup_of, tree_of_entries, with_contents
 

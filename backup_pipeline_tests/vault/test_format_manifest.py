@@ -14,17 +14,17 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify, verify_all
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.postgres.export import PostgresSource
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import LeftOut, Manifest, SequenceState
 from backup_pipeline.model.schema import Column, Schema
-from backup_pipeline.sources.postgres import PostgresSource
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify, verify_all
 from backup_pipeline_tests.harness.damage import rewrite
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, shop_vault, table
 
@@ -296,7 +296,7 @@ def test_a_lost_manifest_is_damage_and_not_an_interruption(vault: Vault, trace: 
 def test_an_unsealed_manifest_is_a_backup_and_is_sealed_by_the_next_writer(tmp_path: Path) -> None:
     import sqlite3
 
-    from backup_pipeline.sources.sqlite import SqliteSource
+    from backup_pipeline.databases.sqlite.export import SqliteSource
 
     vault = prepared(tmp_path / "vault")
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.checks.verify import verify
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.postgres.export import PostgresSource
+from backup_pipeline.databases.postgres.export.session import row_encoding, session_settings
+from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.manifest import Engine, FileImage, Manifest
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.reading import read_table, rows_of
-from backup_pipeline.sources.postgres import PostgresSource
-from backup_pipeline.sources.postgres.session import row_encoding, session_settings
-from backup_pipeline.sources.sqlite import SqliteSource
 from backup_pipeline.vault.images import read_image
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.harness.handmade import Made, back_up_by_hand, prepared, table
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Engine, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import Schema

@@ -13,11 +13,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from backup_pipeline.backup import Order, back_up
-from backup_pipeline.sources.files.local import LocalSource
-from backup_pipeline.sources.sqlite import SqliteSource
+from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.sqlite.export import SqliteSource
+from backup_pipeline.files.sources.local import LocalSource
+from backup_pipeline.files.store import TreeOrder, reading
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.trees import TreeOrder, reading
 from backup_pipeline.vault import layout, packs
 from backup_pipeline.vault.crypto import Given, Keys
 from backup_pipeline.vault.vault import Vault

@@ -1,0 +1,244 @@
+"""A SQLite drill: the file put together in a private folder, looked at from every side, and written to."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backup_pipeline.databases.sqlite.export.explaining import told
+from backup_pipeline.databases.sqlite.export.rows import columns_of, fingerprint_table, quoted, reading_file
+from backup_pipeline.databases.sqlite.restore import check, image_of
+from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.drill_report import DrillReport
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Manifest, TableEntry
+from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.processes.scratch import Scratch
+from backup_pipeline.vault.images import write_image
+from backup_pipeline.vault.vault import Vault
+
+_BLOCK = 1 << 20
+
+
+@dataclass
+class Drill:
+    manifest: Manifest
+    #: Tables that the application writes to itself: not virtual ones, and not what those keep their rows in.
+    ordinary: frozenset[str]
+    path: Path
+    listener: Listener
+    findings: list[Finding] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+
+
+def drill(
+    vault: Vault, manifest: Manifest, *, invariants: Mapping[str, str], listener: Listener
+) -> DrillReport:
+    begin = time.monotonic()
+    image = image_of(manifest)
+    with Scratch.make(image.size) as scratch:
+        ordinary = frozenset(
+            table.id.name for table in vault.schema(manifest).tables if table.kind == "table"
+        )
+        work = Drill(manifest, ordinary, scratch.folder / "restored.db", listener)
+        write_image(
+            vault.objects,
+            image,
+            work.path,
+            lambda size: listener(Advance("load", image.name, bytes=size, total_bytes=image.size)),
+        )
+        try:
+            work.findings += check(work.path, manifest)
+        except RestoreError as error:
+            work.findings.append(Finding("error", "not-sound", error.message, remedy=error.remedy))
+        restored = time.monotonic() - begin
+        _prove(work, invariants, image.sha256)
+    return DrillReport(
+        report=Report(
+            subject=f"{manifest.system} {manifest.id}",
+            findings=tuple(work.findings),
+            counted=work.counted,
+            seconds=time.monotonic() - begin,
+        ),
+        recovery_seconds=restored,
+        scratch=f"SQLite {sqlite3.sqlite_version}, a private file",
+        seconds={"restore": restored, "total": time.monotonic() - begin},
+    )
+
+
+def _prove(work: Drill, invariants: Mapping[str, str], digest: str) -> None:
+    found = _sha256(work.path)
+    if found != digest:
+        work.findings.append(
+            Finding(
+                "error",
+                "file-differs",
+                f"the restored file is {found[:12]}…, and the backup's {digest[:12]}…",
+            )
+        )
+    for entry in work.manifest.tables:
+        work.findings += _compare(work, entry)
+    work.counted |= {
+        "tables": len(work.manifest.tables),
+        "rows": work.manifest.rows,
+        "bytes": work.path.stat().st_size,
+        "invariants": len(invariants),
+    }
+    if work.manifest.rows == 0:
+        work.findings.append(
+            Finding("info", "nothing-in-it", "the backup holds no row; that is what was restored")
+        )
+    work.findings += _invariants(work.path, invariants)
+    _write(work)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _compare(work: Drill, entry: TableEntry) -> Iterator[Finding]:
+    table = str(entry.id)
+    try:
+        found = fingerprint_table(work.path, entry.name)
+    except sqlite3.Error as error:
+        # A virtual table whose module this SQLite lacks: its rows lie in shadow tables, which are compared.
+        yield Finding(
+            "warning",
+            "table-not-readable",
+            f"{entry.name} cannot be read here: {told(error)}",
+            table=table,
+            remedy="load the extension that it needs, or leave it: the file's digest covers it",
+        )
+        return
+    work.listener(Advance("compare", table, rows=found.rows, total_rows=work.manifest.rows))
+    if found.rows != entry.rows or (entry.fingerprint and found.hexdigest() != entry.fingerprint):
+        yield Finding(
+            "error",
+            "rows-differ",
+            f"{entry.name} is not what was backed up: {entry.rows} rows in the backup, {found.rows} in the restored file",
+            table=table,
+            remedy="`verify` says whether the backup is whole",
+        )
+
+
+def _invariants(path: Path, invariants: Mapping[str, str]) -> Iterator[Finding]:
+    for name, text in invariants.items():
+        with reading_file(path) as connection:
+            try:
+                cursor = connection.execute(text)
+                if cursor.description is None:
+                    raise sqlite3.ProgrammingError("it is not a query")
+                rows = cursor.fetchmany(3)
+            except sqlite3.Error as error:
+                yield Finding(
+                    "error",
+                    "invariant-fails",
+                    f"the invariant {name!r} cannot be asked: {told(error)}",
+                    remedy="correct its SQL under `invariants`",
+                )
+                continue
+        if rows:
+            yield Finding(
+                "error",
+                "invariant-broken",
+                f"the invariant {name!r} does not hold",
+                examples=tuple(str(row)[:300] for row in rows),
+            )
+
+
+# ── writing
+
+
+def _write(work: Drill) -> None:
+    """Last of all, for the file is not the backup's any more afterwards: it is ours, and goes."""
+    how: dict[str, int] = {}
+    with contextlib.closing(sqlite3.connect(work.path, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE bp_drill_write (x)")
+            connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            work.findings.append(
+                Finding("error", "write-fails", f"the restored file cannot be written to: {error}")
+            )
+            return
+        for table, key in _keyed(connection, work.ordinary):
+            way, finding = _prove_write(connection, table, key)
+            how[way] = how.get(way, 0) + 1
+            work.findings += finding
+    work.counted["writes"] = sum(how.values())
+    ways = ", ".join(f"{count} by {way}" for way, count in sorted(how.items()))
+    work.findings.append(
+        Finding(
+            "info",
+            "writes-work",
+            f"new rows were tried in {sum(how.values())} tables: {ways or 'none has a key'}",
+        )
+    )
+
+
+def _keyed(connection: sqlite3.Connection, ordinary: frozenset[str]) -> list[tuple[str, str]]:
+    """(table, column) of every INTEGER PRIMARY KEY: SQLite numbers such rows itself."""
+    found = []
+    names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    for (name,) in names:
+        if name not in ordinary:
+            continue
+        keys = connection.execute(
+            "SELECT name, type FROM pragma_table_info(?) WHERE pk > 0", (name,)
+        ).fetchall()
+        if len(keys) == 1 and (keys[0][1] or "").upper() == "INTEGER":
+            found.append((name, keys[0][0]))
+    return found
+
+
+def _prove_write(connection: sqlite3.Connection, table: str, key: str) -> tuple[str, tuple[Finding, ...]]:
+    others = [column.name for column in columns_of(connection, table) if column.name != key]
+    listed = ", ".join(map(quoted, others))
+    ways = [("INSERT with defaults", f"INSERT INTO {quoted(table)} DEFAULT VALUES")]
+    if others:
+        ways.append(
+            (
+                "INSERT of a copied row",
+                f"INSERT INTO {quoted(table)} ({listed}) SELECT {listed} FROM {quoted(table)} LIMIT 1",
+            )
+        )
+    for way, statement in ways:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.execute(statement).rowcount == 1:
+                return way, ()
+        except sqlite3.Error:
+            continue  # another column or a trigger forbids it; the next way
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    return "next number compared", _next_is_free(connection, table, key)
+
+
+def _next_is_free(connection: sqlite3.Connection, table: str, key: str) -> tuple[Finding, ...]:
+    """Only AUTOINCREMENT remembers a number; without it the next one is above the largest by construction."""
+    try:
+        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        (largest,) = connection.execute(f"SELECT max({quoted(key)}) FROM {quoted(table)}").fetchone()
+    except sqlite3.OperationalError:
+        return ()  # there is no sqlite_sequence: nothing is AUTOINCREMENT
+    if row is None or largest is None or int(row[0]) >= largest:
+        return ()
+    return (
+        Finding(
+            "warning",
+            "sequence-behind",
+            f"{table}: sqlite_sequence says {row[0]}, and the largest {key} is {largest}, as in the source",
+            table=f"main.{table}",
+        ),
+    )

@@ -1,0 +1,67 @@
+"""References to rows that a backup was asked to leave out, and references that point nowhere for another reason."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from backup_pipeline.databases.sqlite.export.choosing import Choice
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import LeftOut
+from backup_pipeline.model.schema import Schema, TableId
+
+
+def references_left_out(
+    schema: Schema, choice: Choice, severity: Literal["warning", "info"]
+) -> Iterator[Finding]:
+    reasons = {item.name: item.reason for item in choice.left_out}
+    taken = frozenset(choice.selected)
+    pointing: dict[TableId, list[str]] = defaultdict(list)
+    for table in schema.tables:
+        for key in table.foreign_keys if table.id in taken else ():
+            if key.references.name in reasons:
+                pointing[key.references].append(f"{table.id} ({', '.join(key.columns)})")
+    for referred, keys in pointing.items():
+        yield Finding(
+            severity,
+            "reference-left-out",
+            f"{len(keys)} foreign key{'s refer' if len(keys) != 1 else ' refers'} to {referred}, whose rows are left out: "
+            f"{reasons[referred.name]}",
+            table=str(referred),
+            remedy="a restored database has the table without the rows that are referred to: fill it, or back up both",
+            examples=tuple(keys[:20]),
+        )
+
+
+def dangling(
+    left_out: Iterable[LeftOut],
+    table: str,
+    parent: str,
+    rows: int,
+    examples: tuple[str, ...],
+    asked_for: Literal["warning", "info"],
+) -> Finding:
+    """Rows that point nowhere: because the backup was asked to leave out the rows that they point to (`asked_for`), or
+    because it was so in the source."""
+    what = f"main.{table}: {rows:,} {'row refers' if rows == 1 else 'rows refer'} to rows of {parent} that are not there"
+    # Names are compared without case: REFERENCES Users means users.
+    why = next((left.reason for left in left_out if left.name.lower() == parent.lower()), None)
+    if why is not None:
+        return Finding(
+            asked_for,
+            "reference-left-out",
+            f"{what}, because they are not in this backup: {why}",
+            table=f"main.{table}",
+            remedy=f"fill {parent}, or back up both tables",
+            examples=examples,
+        )
+    return Finding(
+        # A warning: SQLite obeys foreign keys only on connections that ask it to, so the live file may hold these.
+        "warning",
+        "dangling-reference",
+        f"{what}; so it was in the source",
+        table=f"main.{table}",
+        remedy="look at the live database with PRAGMA foreign_key_check; it holds the same rows: correct them there",
+        examples=examples,
+    )

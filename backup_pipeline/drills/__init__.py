@@ -1,0 +1,84 @@
+"""The drill: a real restore into a scratch database, compared with the backup row for row, and written to.
+
+`rows` finds what differs, `definitions` compares two schemas, `postgres` and `sqlite` are the engines. A drill makes
+its scratch database itself and drops it always; one that exists is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backup_pipeline.config.trees import FilesSettings
+from backup_pipeline.databases.opening import engine_of
+from backup_pipeline.errors import ConfigError
+from backup_pipeline.model.drill_report import DrillReport
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Listener, silent
+
+if TYPE_CHECKING:
+    from backup_pipeline.vault.vault import Vault
+
+__all__ = ["DrillReport", "drill"]
+
+
+def drill(
+    vault: Vault,
+    manifest: Manifest,
+    *,
+    scratch_url: str | None = None,
+    invariants: Mapping[str, str] | None = None,
+    trees: Mapping[str, FilesSettings] | None = None,
+    all_files: bool = False,
+    listener: Listener = silent,
+    jobs: int = 2,
+) -> DrillReport:
+    """`scratch_url`: a PostgreSQL server on which a database may be made (and is dropped again); without one, a
+    private server is started. `invariants`: name → SQL that must return no row. `trees`: what the configuration says of
+    the file trees, of which a sample (or `all_files`) is restored as well."""
+    vault.need_identity()
+    vault = vault.without_memory()
+    database = _drill_database(vault, manifest, scratch_url, dict(invariants or {}), listener, jobs)
+    if not manifest.files:
+        return database
+    from backup_pipeline.drills.files import drill_files
+
+    files = drill_files(vault, manifest, trees or {}, everything=all_files, listener=listener)
+    report = database.report
+    return replace(
+        database,
+        report=replace(
+            report,
+            findings=(*report.findings, *files.findings),
+            counted={**report.counted, **files.counted},
+            seconds=report.seconds + files.seconds,
+        ),
+        # An emergency needs its files, too: all of them were timed only where all were restored.
+        recovery_seconds=database.recovery_seconds + (files.seconds if all_files else 0.0),
+        seconds={**database.seconds, "files": files.seconds},
+    )
+
+
+def _drill_database(
+    vault: Vault,
+    manifest: Manifest,
+    scratch_url: str | None,
+    asked: dict[str, str],
+    listener: Listener,
+    jobs: int,
+) -> DrillReport:
+    if manifest.engine.name == "sqlite":
+        from backup_pipeline.databases.sqlite.drill import drill as drill_sqlite
+
+        return drill_sqlite(vault, manifest, invariants=asked, listener=listener)
+    if scratch_url is not None and engine_of(scratch_url) != manifest.engine.name:
+        raise ConfigError(
+            f"the scratch server is {engine_of(scratch_url)}, and the backup is of a {manifest.engine.name} database",
+            remedy="give the address of a PostgreSQL server as `scratch`, or none",
+        )
+    from backup_pipeline.databases.postgres.drill.drill import drill as drill_postgres
+
+    return drill_postgres(
+        vault, manifest, scratch_url=scratch_url, invariants=asked, listener=listener, jobs=jobs
+    )

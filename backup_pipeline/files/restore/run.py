@@ -1,0 +1,443 @@
+"""The restore of file trees: plan, write, finish. What is written stays, also when it is interrupted: run it again and it
+goes on where it was, because files that are right already are left alone."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backup_pipeline.errors import BackupError, ConfigError, Damaged, NotFound, RestoreError
+from backup_pipeline.files.restore import finishing
+from backup_pipeline.files.restore.anchored import current_umask, open_target
+from backup_pipeline.files.restore.looking import Chosen, Look, Work, findings_of, refusals_of
+from backup_pipeline.files.restore.names import checked
+from backup_pipeline.files.restore.plan import FilesOrder, FilesPlan, FilesResult
+from backup_pipeline.files.restore.spool import Item, Spool
+from backup_pipeline.files.restore.writing import Manners, Writer, sync_file_system
+from backup_pipeline.model.files import FileEntry, Place, read_lines
+from backup_pipeline.model.findings import HEAL, Finding
+from backup_pipeline.model.manifest import FileTree, Manifest, ObjectRef
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.vault.packs import image_blocks, read_pack
+from backup_pipeline.vault.vault import Vault
+
+#: Hashing, unpacking and writing release the interpreter's lock.
+THREADS = 2
+#: So many damaged contents of one pack are passed over; then the pack is given up.
+_TRIES = 20
+#: What a file system needs beside the contents.
+_SPARE = 16 * 1024 * 1024
+
+#: Tree → the paths in it that the rows name, sorted. Who asks for `only_referenced` hands it in.
+Referenced = Mapping[str, Iterable[str]]
+
+
+def plan_files(
+    vault: Vault,
+    manifest: Manifest,
+    target: Path,
+    order: FilesOrder,
+    *,
+    referenced: Referenced | None = None,
+    listener: Listener = silent,
+) -> FilesPlan:
+    """Look at the target and the backup; writes nothing. What speaks against the restore is in `refused`."""
+    with _looked(vault, manifest, target, order, referenced, listener) as (plan, _, _):
+        return plan
+
+
+def restore_files(
+    vault: Vault,
+    manifest: Manifest,
+    target: Path,
+    order: FilesOrder,
+    *,
+    referenced: Referenced | None = None,
+    listener: Listener = silent,
+    threads: int = THREADS,
+) -> FilesResult:
+    """Bring the files back below `target`, which is made if need be."""
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        looked = _looked(vault, manifest, target, order, referenced, listener)
+        plan, works, root = stack.enter_context(looked)
+        plan.raise_if_refused()
+        if root is None:
+            root = open_target(target, make=True)
+            assert root is not None
+            stack.callback(os.close, root)
+            _lock(root, target)
+        manners = Manners(manifest.id, current_umask(), order.owner, order.keep)
+        run = _Run(vault, manifest, plan, root, manners, listener, threads)
+        try:
+            for work in works:
+                run.tree(work)
+            sync_file_system(root)
+        except OSError as error:
+            raise run.failure(error) from error
+    return FilesResult(
+        plan,
+        run.files,
+        run.written,
+        run.links,
+        run.folders,
+        run.kept,
+        seconds=time.monotonic() - begin,
+        findings=(*plan.findings, *run.findings),
+    )
+
+
+def trees_of(manifest: Manifest, names: Iterable[str]) -> tuple[FileTree, ...]:
+    """The trees that are meant; no name: all of them."""
+    wanted = tuple(dict.fromkeys(names)) or tuple(tree.name for tree in manifest.files)
+    held = ", ".join(tree.name for tree in manifest.files) or "none"
+    found = []
+    for name in wanted:
+        tree = manifest.tree(name)
+        if tree is None:
+            raise NotFound(
+                f"the backup {manifest.id} of {manifest.system} holds no file tree {name!r}",
+                remedy=f"it holds: {held}",
+            )
+        found.append(tree)
+    if not found:
+        raise NotFound(
+            f"the backup {manifest.id} of {manifest.system} holds no file tree",
+            remedy="leave --files away to restore its database",
+        )
+    return tuple(found)
+
+
+# ── the plan
+
+
+@contextmanager
+def _looked(
+    vault: Vault,
+    manifest: Manifest,
+    target: Path,
+    order: FilesOrder,
+    referenced: Referenced | None,
+    listener: Listener,
+) -> Iterator[tuple[FilesPlan, list[Work], int | None]]:
+    if order.overwrite and order.leave:
+        raise ConfigError(
+            "files that differ are either replaced or left", remedy="--overwrite or --leave, not both"
+        )
+    trees = trees_of(manifest, order.trees)
+    # One tree that was named is the folder itself; several, or all, are folders in it.
+    alone = len(order.trees) == 1
+    with ExitStack() as stack:
+        root = open_target(target, make=False)
+        if root is not None:
+            stack.callback(os.close, root)
+            _lock(root, target)
+        works = []
+        for tree in trees:
+            listener(Advance("compare", tree.name, note=f"looking at {target}"))
+            files, links, shared = (stack.enter_context(Spool()) for _ in range(3))
+            work = Work(tree, "" if alone else tree.name, files, links, shared)
+            named = referenced.get(tree.name, ()) if referenced is not None else None
+            try:
+                _look(vault, manifest, root, work, order, Chosen(order, named))
+            except OSError as error:
+                where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+                raise RestoreError(
+                    f"cannot look at what is in {target}: {error.strerror}{where}",
+                    remedy="run it as a user who may read and write there; nothing was written",
+                ) from error
+            works.append(work)
+        if order.globs and not any(work.chosen for work in works):
+            named = ", ".join(tree.name for tree in trees)
+            raise NotFound(
+                f"nothing in {named} of the backup {manifest.id} fits {', '.join(order.globs)}",
+                remedy="patterns are as in .gitignore: '*.pdf' is a name at any depth, 'orders/2026' a path from the root "
+                "of the tree; nothing was written",
+            )
+        free, refused = _room(target, root, works, order)
+        missing = _missing(vault, manifest, trees, order)
+        plan = FilesPlan(
+            manifest.system,
+            manifest.id,
+            str(target),
+            order,
+            tuple(work.plan(str(target / work.below) if work.below else str(target)) for work in works),
+            free_bytes=free,
+            findings=(
+                *_incomplete(trees),
+                *findings_of(works, order),
+                *(one for one in missing if order.salvage),
+            ),
+            refused=(
+                *_may_not_own(order),
+                *(one for one in missing if not order.salvage),
+                *refusals_of(works, order),
+                *refused,
+            ),
+        )
+        yield plan, works, root
+
+
+def _look(
+    vault: Vault, manifest: Manifest, root: int | None, work: Work, order: FilesOrder, chosen: Chosen
+) -> None:
+    listing = work.tree.listing
+    what = f"the listing of {work.tree.name} in {manifest.system} {manifest.id}"
+    look = Look(root, work, order)
+    look.look_at(checked(read_lines(vault.blocks(listing), what=what), what=what), chosen)
+    if look.needs_contents:
+        look.look_at_shared(read_lines(vault.blocks(listing), what=what))
+
+
+def _lock(root: int, target: Path) -> None:
+    """Two restores into one folder would take each other's files for somebody else's."""
+    try:
+        fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RestoreError(
+            f"another restore is writing to {target}", remedy="wait for it, or restore to another folder"
+        ) from None
+    except OSError:
+        return  # a file system without locks
+
+
+def _incomplete(trees: Iterable[FileTree]) -> Iterator[Finding]:
+    for tree in trees:
+        if tree.missed:
+            yield Finding(
+                "warning",
+                "tree-incomplete",
+                f"this backup is degraded: {tree.missed:,} files or folders of {tree.name} were there and could not be taken "
+                "as they were",
+                tree=tree.name,
+                remedy="`backup-pipeline show` names them; an earlier backup may have them",
+            )
+
+
+def _may_not_own(order: FilesOrder) -> Iterator[Finding]:
+    if order.owner and os.geteuid() != 0:
+        yield Finding(
+            "error",
+            "not-root",
+            "only root may give files to other users",
+            remedy="run it as root, or without --owner",
+        )
+
+
+def _missing(
+    vault: Vault, manifest: Manifest, trees: Iterable[FileTree], order: FilesOrder
+) -> tuple[Finding, ...]:
+    """Before a byte is written: is every pack there, and as long as it should be?"""
+    found = []
+    chosen = tuple(trees)
+    gone = {
+        one.sha256
+        for one in vault.presence.missing(ref for tree in chosen for ref in (*tree.packs, *tree.blocks))
+    }
+    for tree in chosen:
+        missing = [ref for ref in (*tree.packs, *tree.blocks) if ref.sha256 in gone]
+        if missing:
+            what = "1 object" if len(missing) == 1 else f"{len(missing)} objects"
+            found.append(
+                Finding(
+                    "error",
+                    "object-missing",
+                    f"{what} of {tree.name} in {manifest.system} {manifest.id} missing in the vault, or of another length",
+                    tree=tree.name,
+                    remedy=f"{HEAL}; --salvage restores what is left of this one",
+                    examples=tuple(ref.sha256 + ref.suffix for ref in missing[:10]),
+                )
+            )
+    return tuple(found)
+
+
+def _room(
+    target: Path, root: int | None, works: list[Work], order: FilesOrder
+) -> tuple[int | None, tuple[Finding, ...]]:
+    """What is known of the space before the start. Nobody knows what a file with holes will take: it is not counted."""
+    place = target.absolute()
+    while root is None and not place.exists():
+        place = place.parent
+    try:
+        space = os.statvfs(place if root is None else root)
+    except OSError:
+        return None, ()
+    free = space.f_bavail * space.f_frsize
+    needed = sum(work.sure_bytes for work in works)
+    inodes = sum(work.create.count + len(work.folders) for work in works)
+    if needed and needed + _SPARE > free:
+        message = f"{target} has {free:,} bytes of free space, and the files need {needed:,}"
+        remedy = "free space, restore a part with --glob, or restore to another disk"
+        return free, (Finding("error", "no-space", message, remedy=remedy),)
+    if space.f_files and inodes > space.f_favail:
+        message = (
+            f"the file system of {target} takes {space.f_favail:,} more files, and {inodes:,} are to be made"
+        )
+        return free, (Finding("error", "no-space", message, remedy="restore to another file system"),)
+    return free, ()
+
+
+# ── the work
+
+
+class _Stopped(Exception):
+    """Another thread failed."""
+
+
+@dataclass
+class _Run:
+    vault: Vault
+    manifest: Manifest
+    plan: FilesPlan
+    root: int
+    manners: Manners
+    listener: Listener
+    threads: int
+    files: int = 0
+    written: int = 0
+    links: int = 0
+    folders: int = 0
+    kept: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def tree(self, work: Work) -> None:
+        if work.below or self.plan.create or work.folders:
+            self.folders += finishing.make_folders(self.root, work, self.manners)
+        self._packs(work)
+        for entry, item in work.images:
+            self._image(work, entry, item)
+        with Writer(self.root, self.manners) as writer:
+            self.links += finishing.make_links(writer, work)
+            self.files += finishing.make_hard_links(writer, work, self.manners)
+            self.kept += writer.kept
+        finishing.finish_folders(self.root, work, self.manners)
+
+    def _packs(self, work: Work) -> None:
+        """Each thread takes a pack; what a pack holds is gathered from the spool by this one."""
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="restore") as pool:
+            running: set[Future[None]] = set()
+            try:
+                for number, places in work.files.by_pack():
+                    wanted = list(places)
+                    if number == len(work.tree.packs):
+                        running.add(pool.submit(self._empty, wanted))
+                        continue
+                    if number > len(work.tree.packs):
+                        raise self._bad_place(work, number)
+                    running.add(pool.submit(self._pack, work, work.tree.packs[number], wanted))
+                    while len(running) > self.threads:
+                        done, running = wait(running, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            future.result()
+                for future in running:
+                    future.result()
+            except BaseException:
+                self._stop.set()
+                wait(running)
+                raise
+
+    def _bad_place(self, work: Work, number: int) -> Damaged:
+        return Damaged(
+            f"the listing of {work.tree.name} names pack {number}, and there are {len(work.tree.packs)}",
+            remedy="restore another backup, and look at who can write to the vault",
+        )
+
+    def _empty(self, wanted: list[tuple[int, Item]]) -> None:
+        with Writer(self.root, self.manners) as writer:
+            for _, item in wanted:
+                self._write(writer, item, ())
+            writer.settle()
+            self._count(writer)
+
+    def _pack(self, work: Work, reference: ObjectRef, wanted: list[tuple[int, Item]]) -> None:
+        left = [
+            (FileEntry(item.path, size=item.size, sha256=item.sha256, place=Place(0, offset)), item)
+            for offset, item in wanted
+        ]
+        lost: list[str] = []
+        why = ""
+        with Writer(self.root, self.manners) as writer:
+            while left:
+                left, error = self._some_of(writer, reference, left)
+                if error is None:
+                    break
+                if not self.plan.order.salvage:
+                    raise error
+                # What is damaged is passed over; what lies behind it may be whole.
+                many = len(lost) >= _TRIES
+                lost += [item.path for _, item in (left if many else left[:1])]
+                left, why = [] if many else left[1:], error.message
+            writer.settle()
+            self._count(writer)
+        if lost:
+            self._lost(work, why, lost)
+
+    def _some_of(
+        self, writer: Writer, reference: ObjectRef, wanted: list[tuple[FileEntry, Item]]
+    ) -> tuple[list[tuple[FileEntry, Item]], Damaged | None]:
+        """What was not written, and what was in the way: the first of them is damaged."""
+        items = {entry.path: item for entry, item in wanted}
+        try:
+            for entry, blocks in read_pack(self.vault.objects, reference, (entry for entry, _ in wanted)):
+                self._write(writer, items[entry.path], blocks)
+                del items[entry.path]
+        except Damaged as error:
+            return [one for one in wanted if one[0].path in items], error
+        return [], None
+
+    def _write(self, writer: Writer, item: Item, blocks: Iterable[bytes]) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        writer.write(item, blocks)
+        with self._guard:
+            self.files += 1
+            self.written += item.size
+            total = self.plan.create_bytes + self.plan.replaced_bytes
+            self.listener(Advance("load", item.path, bytes=item.size, total_bytes=total))
+
+    def _image(self, work: Work, entry: FileEntry, item: Item) -> None:
+        with Writer(self.root, self.manners) as writer:
+            try:
+                self._write(writer, item, image_blocks(self.vault.objects, entry))
+            except Damaged as error:
+                if not self.plan.order.salvage:
+                    raise
+                self._lost(work, error.message, [item.path])
+            writer.settle()
+            self._count(writer)
+
+    def _lost(self, work: Work, why: str, lost: list[str]) -> None:
+        with self._guard:
+            self.findings.append(
+                Finding(
+                    "error",
+                    "file-lost",
+                    f"{len(lost):,} files of {work.tree.name} could not be brought back: {why}",
+                    tree=work.tree.name,
+                    remedy="bring these back from another backup or a copy",
+                    examples=tuple(lost[:20]),
+                )
+            )
+
+    def _count(self, writer: Writer) -> None:
+        with self._guard:
+            self.kept += writer.kept
+
+    def failure(self, error: OSError) -> BackupError:
+        """What the system refused, and that nothing is lost."""
+        where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+        message = f"the restore of files to {self.plan.target} stopped: {error.strerror}{where}"
+        remedy = "what was restored stays; when the cause is gone, run it again: it goes on"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "free space on that disk and run it again: what was restored stays, and it goes on"
+        return RestoreError(message, remedy=remedy)

@@ -1,0 +1,450 @@
+"""A whole tree into the vault: both listings side by side, what is new read in threads, the new listing written in order.
+
+Memory does not grow with the tree: the listings stream by, and `contents` knows compactly where the contents lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from threading import Lock
+
+from backup_pipeline.files.sources.base import Found, Trouble
+from backup_pipeline.files.sources.unmatched import watched
+from backup_pipeline.files.store import database
+from backup_pipeline.files.store.contents import Spot
+from backup_pipeline.files.store.links_sqlite import LinkNames
+from backup_pipeline.files.store.order import StoredTree, TreeOrder
+from backup_pipeline.files.store.packing import Packing
+from backup_pipeline.files.store.previous import Known, Previous, side_by_side
+from backup_pipeline.files.store.reading import Content, Gone, Missed, Outcome, Reader
+from backup_pipeline.files.store.report import Report
+from backup_pipeline.files.store.witnesses import Witnesses, is_mapped
+from backup_pipeline.model.files import LISTING_SUFFIX, FileEntry, Place, line_of
+from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.model.manifest import FileTree, ObjectRef
+from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.vault.blocks import image_objects
+from backup_pipeline.vault.journal import TreeNote
+from backup_pipeline.vault.objects import ObjectWriter
+from backup_pipeline.vault.packs import EMPTY_SHA256, LARGEST
+
+#: Hashing and compressing leave the interpreter's lock; more than two wait for it (measured).
+THREADS = 2
+#: What is read ahead of the file whose turn it is to be listed.
+AHEAD_BYTES, AHEAD_FILES = 48 * 1024 * 1024, 4096
+#: Files that are handed to a thread together: one at a time costs more than reading it.
+BATCH_BYTES, BATCH_FILES = 4 * 1024 * 1024, 64
+LINES = 256 * 1024
+#: How often progress is told.
+TELL_BYTES, TELL_FILES = 8 * 1024 * 1024, 2000
+
+
+def store_tree(
+    writer: ObjectWriter,
+    order: TreeOrder,
+    before: FileTree | None = None,
+    *,
+    notes: Sequence[TreeNote] = (),
+    emptied: bool = False,
+    now: datetime,
+    listener: Listener,
+    note: Callable[[TreeNote], None],
+) -> StoredTree:
+    """`before` is the tree as the newest backup has it, `emptied`: that one had lost its files already. `notes` are those
+    of runs that were killed since."""
+    previous = Previous(writer, before, notes)
+    run = _Run(writer, order, previous, full=_is_due(order, previous.tree, now), listener=listener, note=note)
+    try:
+        listing = writer.write(run.lines(), LISTING_SUFFIX, (previous.last,) if previous.last else ())
+        tree = run.tree(listing, now)
+    finally:
+        run.close()
+    return StoredTree(tree, tuple(run.report.findings(tree, before, order, emptied)))
+
+
+def _is_due(order: TreeOrder, before: FileTree | None, now: datetime) -> bool:
+    """Whether times are not to be trusted this once."""
+    if order.full or before is None:
+        return order.full
+    if order.rehash_after is None:
+        return False
+    # Nobody knows when: then it is time.
+    return (
+        not before.hashed_at or (now - parse_timestamp(before.hashed_at)).total_seconds() > order.rehash_after
+    )
+
+
+@dataclass(slots=True)
+class _Batch:
+    files: list[tuple[Found, Known | None]] = field(default_factory=list)
+    size: int = 0
+    future: Future[list[Outcome]] | None = None
+
+
+@dataclass(slots=True)
+class _Item:
+    """A file, folder or link whose turn to be listed comes."""
+
+    found: Found
+    known: Known | None
+    #: What reads it, and which of its files it is. None: it need not be read.
+    batch: _Batch | None = None
+    index: int = 0
+    #: Its content is that of this path, which is the same file (a hard link).
+    target: str = ""
+
+
+class _Run:
+    def __init__(
+        self,
+        writer: ObjectWriter,
+        order: TreeOrder,
+        previous: Previous,
+        *,
+        full: bool,
+        listener: Listener,
+        note: Callable[[TreeNote], None],
+    ) -> None:
+        self.order = order
+        self.previous = previous
+        self.full = full
+        self.witnesses = Witnesses(order.night, previous.tree)
+        self.report = Report(order.name)
+        self.packing = Packing(order.name, writer, previous, note)
+        self._listener = listener
+        self._told = Lock()
+        self._reader = Reader(order, writer, previous, self._advanced)
+        # A source that is far away waits for answers, not for the interpreter.
+        threads = getattr(order.source, "at_once", THREADS)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="file")
+        self._pending: deque[_Item] = deque()
+        self._ahead = 0
+        self._batch = _Batch()
+        self._links = LinkNames()
+        #: Databases that were copied as such, since the last file that was not beside one.
+        self._databases: dict[str, None] = {}
+        self._blocks: dict[str, ObjectRef] = {}
+        self._digest = hashlib.sha256()
+        self._counts = dict.fromkeys(("files", "bytes", "folders", "links", "new_files", "new_bytes"), 0)
+        self._untold = [0, 0]
+
+    def close(self) -> None:
+        """Also in the middle of it: nothing that is not finished stays."""
+        self._reader.stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.packing.abort()
+        self._links.close()
+
+    def tree(self, listing: ObjectRef, now: datetime) -> FileTree:
+        """After the last line."""
+        source, before = self.order.source, self.previous.tree
+        hashed = timestamp(now) if self.full or before is None else before.hashed_at
+        return FileTree(
+            name=self.order.name,
+            kind=source.kind,
+            address=source.address,
+            listing=listing,
+            packs=self.packing.finish(),
+            blocks=tuple(self._blocks.values()),
+            missed=self.report.missed,
+            fingerprint=self._digest.hexdigest(),
+            hashed_at=hashed,
+            **self._counts,
+        )
+
+    # ── the new listing
+
+    def lines(self) -> Iterator[bytes]:
+        gathered: list[bytes] = []
+        size = 0
+        for line in self._each_line():
+            gathered.append(line)
+            size += len(line)
+            if size >= LINES:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+        if gathered:
+            yield b"".join(gathered)
+        self._tell()
+        # Before the listing itself: what it names is there when it is.
+        self.packing.finish()
+
+    def _each_line(self) -> Iterator[bytes]:
+        pending = self._pending
+        entries = watched(self.order.source.entries(), self.order.asked)
+        for found, known in side_by_side(entries, self.previous.entries()):
+            if isinstance(found, Trouble):
+                self.report.add(found.code, found.path, found.message)
+                continue
+            self._push(found, known)
+            while pending and (pending[0].batch is None or self._is_too_far_ahead()):
+                yield from self._pop()
+            while pending and pending[0].batch is not None and _is_read(pending[0].batch):
+                yield from self._pop()
+        self._hand_over()
+        while pending:
+            yield from self._pop()
+
+    def _push(self, found: Found, known: Known | None) -> None:
+        item = _Item(found, known)
+        if found.type == "file":
+            first = self._links.first(found.identity, found.path) if found.identity else found.path
+            if first != found.path:
+                item.target = first
+            elif found.size and (known is None or self.full or not self._is_known(found, known)):
+                self._read_later(item)
+        self._pending.append(item)
+
+    def _is_known(self, found: Found, known: Known) -> bool:
+        recognised = self.order.has_noted(known.data) and self.previous.recognises(found, known)
+        return recognised and not self.witnesses.wants(found)
+
+    def _read_later(self, item: _Item) -> None:
+        size = item.found.size
+        if size > LARGEST:
+            # It is written while it is read: by a thread of its own.
+            item.batch = _Batch([(item.found, item.known)])
+            item.batch.future = self._pool.submit(self._read, item.batch)
+            return
+        batch = self._batch
+        item.batch, item.index = batch, len(batch.files)
+        batch.files.append((item.found, item.known))
+        batch.size += size
+        self._ahead += size
+        if batch.size >= BATCH_BYTES or len(batch.files) >= BATCH_FILES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        batch = self._batch
+        if batch.files:
+            batch.future = self._pool.submit(self._read, batch)
+            self._batch = _Batch()
+
+    def _read(self, batch: _Batch) -> list[Outcome]:
+        return [self._reader.read(found, known) for found, known in batch.files]
+
+    def _is_too_far_ahead(self) -> bool:
+        return self._ahead > AHEAD_BYTES or len(self._pending) > AHEAD_FILES
+
+    # ── one after the other, in the order of the paths
+
+    def _pop(self) -> Iterator[bytes]:
+        item = self._pending.popleft()
+        found, outcome = item.found, None
+        if item.batch is not None:
+            outcome = self._outcome(item.batch, item.index)
+        elif item.target:
+            first = self._links.listed(found.identity)
+            if first is not None:
+                yield self._line(replace(_entry(found), type="hardlink", size=0, target=first, state=None))
+                return
+            # The first name is gone meanwhile.
+            outcome = self._reader.read(found, None)
+        if self._is_beside_a_database(found):
+            self.report.add("database-beside", found.path)
+            return
+        if isinstance(outcome, Gone):
+            self.report.add("file-vanished", found.path)
+            return
+        if isinstance(outcome, Missed):
+            self.report.add(outcome.code, found.path, outcome.message)
+            return
+        line = self._taken(item, outcome) if outcome else self._unread(item)
+        if found.identity:
+            self._links.list(found.identity, found.path)
+        yield line
+
+    def _outcome(self, batch: _Batch, index: int) -> Outcome:
+        if batch.future is None:
+            self._hand_over()
+        assert batch.future is not None
+        outcome = batch.future.result()[index]
+        if batch.size:
+            self._ahead -= batch.files[index][0].size
+        return outcome
+
+    def _is_beside_a_database(self, found: Found) -> bool:
+        if not self._databases or found.type != "file":
+            return False
+        return database.beside_of(found.path) in self._databases
+
+    def _unread(self, item: _Item) -> bytes:
+        """A folder, a link, an empty file, or one that is known."""
+        found, known = item.found, item.known
+        if found.type in ("folder", "link"):
+            self._counts[f"{found.type}s"] += 1
+            return self._line(_entry(found))
+        self._count(found.size)
+        if not found.size or known is None:
+            return self._line(replace(_entry(found), sha256=EMPTY_SHA256))
+        return self._again(found, known)
+
+    def _again(self, found: Found, known: Known) -> bytes:
+        """As it was listed the last time; mostly it is the very same line."""
+        data = known.data
+        place, image = data.get("place"), data.get("image")
+        if "file_size" in (data.get("state") or ()):
+            self._is_database(found)
+        number = None if place is None else self.packing.number_of(known.base + place["pack"])
+        if (
+            image is None
+            and (place is None or number == place["pack"])
+            and (data.get("mode"), data.get("uid"), data.get("gid")) == (found.mode, found.uid, found.gid)
+            and data.get("sparse", False) == found.sparse
+        ):
+            self._fingerprint(found.path, "file", found.mode, data["sha256"])
+            return known.line + b"\n"
+        old = known.entry
+        if old.image is not None:
+            self._blocks.update((one.sha256, one) for one in image_objects(old.image))
+        new = replace(old, mode=found.mode, uid=found.uid, gid=found.gid, sparse=found.sparse)
+        if old.place is not None and number is not None:
+            new = replace(new, place=Place(number, old.place.offset))
+        return self._line(new)
+
+    def _taken(self, item: _Item, content: Content) -> bytes:
+        found, digest = content.found, bytes.fromhex(content.sha256)
+        doubtful = content.torn or content.locked
+        if content.database:
+            self._is_database(found)
+        if content.plain_copy:
+            code = "database-locked" if content.locked else "database-copied-plainly"
+            self.report.add(code, found.path, f"{found.path}: {content.plain_copy}")
+        if content.torn and not content.locked:
+            self.report.add("file-changed", found.path)
+        self._compare(item, content)
+        self._count(content.size)
+        spot, new = self._put(content, digest)
+        state = {**found.state, "file_size": str(found.size)} if content.database else found.state
+        line = self._line(
+            FileEntry(
+                found.path,
+                "file",
+                content.size,
+                found.mode,
+                found.mtime_ns,
+                content.sha256,
+                None if spot is None else Place(self.packing.number_of(spot.pack), spot.offset),
+                content.image,
+                uid=found.uid,
+                gid=found.gid,
+                # What was never the same twice must not be recognised by its times.
+                state=None if doubtful else state or None,
+                sparse=found.sparse,
+                media=content.media,
+                digests=content.digests,
+            )
+        )
+        if new:
+            self._counts["new_files"] += 1
+            self._counts["new_bytes"] += content.size
+            if not doubtful:
+                self.packing.stored(line, spot)
+        return line
+
+    def _put(self, content: Content, digest: bytes) -> tuple[Spot | None, bool]:
+        """Where the content is now, and whether it is there since now only."""
+        if content.image is not None:
+            objects = {one.sha256: one for one in image_objects(content.image)}
+            new = bool(objects.keys() - self._blocks.keys() - self.previous.blocks)
+            self._blocks.update(objects)
+            return None, new
+        if not content.size:
+            return None, False
+        spot = content.spot or self.previous.find(digest)
+        if spot is not None:
+            return spot, False
+        if content.blob is not None:
+            spot = self.packing.add_blob(content.blob)
+            self.previous.big_sizes.add(content.size)
+        else:
+            assert content.data is not None
+            spot = self.packing.add(content.sha256, content.data, shrinks=content.shrinks)
+        self.previous.contents.move(digest, spot)
+        return spot, True
+
+    def _compare(self, item: _Item, content: Content) -> None:
+        """Of what was read again: what has another content although nothing says so."""
+        known = item.known
+        if (
+            known is not None
+            and not is_mapped(content.found.path)
+            and not content.torn
+            and not content.locked
+            and known.data.get("sha256") != content.sha256
+            and self.previous.recognises(content.found, known)
+        ):
+            self.report.add("file-silently-changed", content.found.path)
+
+    def _is_database(self, found: Found) -> None:
+        # Those beside it come next but for what sorts between: a few are remembered, not all of a tree.
+        self._databases[found.path] = None
+        while len(self._databases) > 10_000:
+            del self._databases[next(iter(self._databases))]
+
+    def _line(self, entry: FileEntry) -> bytes:
+        self._fingerprint(entry.path, entry.type, entry.mode, entry.sha256 or entry.target)
+        return line_of(entry)
+
+    def _fingerprint(self, path: str, kind: str, mode: int | None, content: str) -> None:
+        text = f"{path}\0{kind}\0{'' if mode is None else mode}\0{content}\0"
+        self._digest.update(os.fsencode(text))
+
+    # ── how far it is
+
+    def _count(self, size: int) -> None:
+        self._counts["files"] += 1
+        self._counts["bytes"] += size
+        self._untold[0] += 1
+        self._untold[1] += size if size <= LARGEST else 0
+        if self._untold[0] >= TELL_FILES or self._untold[1] >= TELL_BYTES:
+            self._tell()
+
+    def _tell(self) -> None:
+        files, size = self._untold
+        self._untold = [0, 0]
+        before = self.previous.tree
+        if files or size:
+            with self._told:
+                self._listener(
+                    Advance(
+                        "files",
+                        self.order.name,
+                        rows=files,
+                        bytes=size,
+                        total_rows=before.files if before else None,
+                        total_bytes=before.bytes if before else None,
+                    )
+                )
+
+    def _advanced(self, path: str, size: int) -> None:
+        """From a thread that reads a big file."""
+        before = self.previous.tree
+        with self._told:
+            total = before.bytes if before else None
+            self._listener(Advance("files", f"{self.order.name}/{path}", bytes=size, total_bytes=total))
+
+
+def _entry(found: Found) -> FileEntry:
+    return FileEntry(
+        found.path,
+        found.type,
+        found.size,
+        found.mode,
+        found.mtime_ns,
+        target=found.target,
+        uid=found.uid,
+        gid=found.gid,
+        state=found.state or None,
+        sparse=found.sparse,
+    )
+
+
+def _is_read(batch: _Batch) -> bool:
+    return batch.future is not None and batch.future.done()

@@ -1,0 +1,77 @@
+"""The doctor's look at each copy: the copy can be reached and written to, and would survive the vault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from backup_pipeline.errors import BackupError
+from backup_pipeline.health.machine import inspect_place
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.vault.object_locks import inspect_locks
+from backup_pipeline.vault.vault import Vault
+
+
+def look_at_places(
+    vault: Vault,
+    copies: Iterable[tuple[str, Vault | BackupError]],
+    *,
+    folder_of: Callable[[Vault], Path | None],
+    now: datetime,
+) -> Iterator[Finding]:
+    """For the doctor: whether the copies can be reached, and whether they would survive the vault."""
+    some = False
+    home = _disk(folder_of(vault))
+    for name, copy in copies:
+        some = True
+        if isinstance(copy, BackupError):
+            yield _unreachable(name, copy)
+            continue
+        yield from _looked_at(name, copy, folder_of(copy), now)
+        for finding in inspect_locks(copy, now):
+            yield replace(finding, message=f"copy {name}: {finding.message}")
+        if home is not None and _disk(folder_of(copy)) == home:
+            yield Finding(
+                "warning",
+                "copy-on-same-disk",
+                f"copy {name} lies on the same disk as the vault: what takes the one takes the other",
+                remedy="put a copy on another disk, and one in another house",
+            )
+    if not some:
+        yield Finding(
+            "info",
+            "no-copies",
+            "the backups lie in one place only",
+            remedy="name another store under `copies:`; every backup is then brought there as well",
+        )
+
+
+def _looked_at(name: str, copy: Vault, folder: Path | None, now: datetime) -> Iterator[Finding]:
+    """As the vault is looked at: a copy that can be reached and not written to fails tonight."""
+    for finding in inspect_place(copy.store, folder, now):
+        message = f"copy {name}: {finding.message}"
+        remedy = finding.remedy.replace("`vault:`", f"`copies: {name}:`")
+        if finding.code == "vault-new":
+            continue  # the first copy makes it
+        if finding.code in ("vault-unreachable", "vault-not-a-folder"):
+            yield Finding("error", "copy-unreachable", message, remedy=remedy)
+        elif finding.severity == "error":
+            yield Finding("error", "copy-not-writable", message, remedy=remedy)
+        else:
+            yield replace(finding, message=message)
+
+
+def _unreachable(name: str, error: BackupError) -> Finding:
+    return Finding("error", "copy-unreachable", f"copy {name}: {error.message}", remedy=error.remedy)
+
+
+def _disk(folder: Path | None) -> int | None:
+    """The file system of a folder that may not be there yet."""
+    with suppress(OSError):  # a dead mount is told by who looks at it
+        for path in (folder, *folder.parents) if folder is not None else ():
+            if path.exists():
+                return path.stat().st_dev
+    return None

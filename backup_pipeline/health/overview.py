@@ -1,0 +1,438 @@
+"""What there is, at a glance: the line of a backup in `list`, and what `status` says of a system.
+
+Read from the vault alone, so both work while the database is gone, which is when people look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from backup_pipeline.errors import Damaged, NotFound
+from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
+from backup_pipeline.model.ids import from_the_future, moment_of, parse_timestamp, timestamp
+from backup_pipeline.model.keeping import Ack
+from backup_pipeline.model.manifest import Kind, Proof, Scope
+
+if TYPE_CHECKING:
+    from backup_pipeline.config import SystemSettings
+    from backup_pipeline.copies.lag import Standing
+    from backup_pipeline.retention.prune import Rules
+    from backup_pipeline.vault.signing import State
+    from backup_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A line of `list`."""
+
+    system: str
+    id: str
+    kind: Kind
+    scope: Scope
+    #: None, here and below: it is encrypted, and this host can neither open nor remember it.
+    tables: int | None
+    rows: int | None
+    #: Plain bytes of the rows or of the database file, and of all file trees.
+    bytes: int
+    #: Bytes of the objects that it names, shared ones included.
+    stored: int
+    seconds: float
+    #: Of tables, and the segments of a file.
+    chunks: int | None
+    reused_chunks: int | None
+    #: The last drill, if it passed.
+    proven_at: str | None = None
+    verified_at: str | None = None
+    #: Errors and standing warnings that the backup, or a look at it, has told.
+    findings: int = 0
+    #: Those of them that are errors and that no person accepted.
+    errors: int = 0
+    #: One of them is not of a drill: the backup itself or a verification told it.
+    failed: bool = False
+    left_out: int | None = 0
+    #: In all its file trees.
+    files: int | None = 0
+    #: Something that was asked for could not be taken; its findings say what.
+    degraded: bool = False
+    #: Why it was pinned; None: it is not.
+    pinned: str | None = None
+    objects: int = 0
+    file_bytes: int | None = 0
+    #: The backup that it follows.
+    previous: str | None = None
+    #: When it was last drilled, however that ended.
+    drilled_at: str | None = None
+    #: signed · unsigned · wrong; None: the configuration names no signers.
+    signature: State | None = None
+    #: Files of proofs that cannot be read: they count for nothing.
+    unreadable_proofs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A backup that cannot even be listed."""
+
+    system: str
+    id: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """What `status` says of a system: would you sleep well?"""
+
+    system: str
+    latest: Listed | None
+    age_seconds: float | None
+    backups: int
+    proven: Listed | None
+    fresh: bool
+    findings: tuple[Finding, ...] = ()
+    #: By the schedule, in UTC; None without one.
+    next_backup: str | None = None
+    next_drill: str | None = None
+    zone: str = "UTC"
+    #: How far each of its copies is behind.
+    copies: tuple[Standing, ...] = ()
+    #: Findings that a person accepted.
+    accepted: tuple[Ack, ...] = ()
+    #: The newest full backup of the kind `scheduled`.
+    scheduled: str | None = None
+
+    @property
+    def protected(self) -> bool:
+        """Fresh, proven and whole: nothing that a person should look at."""
+        return not any(finding.severity in ("error", "warning") for finding in self.findings)
+
+
+def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ()) -> Listed:
+    # Here, because a command that shows its help should not load the checks.
+    from backup_pipeline.health import standing
+    from backup_pipeline.vault import proving
+
+    proofs, bad = proving.look(vault, system, identifier)
+    manifest = standing.manifest_of(vault, system, identifier)
+    told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
+    errors = sum(1 for finding in told if finding.severity == "error")
+    if manifest is None:
+        line = _locked(vault, system, identifier, proofs, acks, told)
+        return replace(line, unreadable_proofs=bad)
+    parts = [chunk.reused_from for table in manifest.tables for chunk in table.chunks]
+    parts += [segment.reused_from for segment in manifest.image.segments] if manifest.image else []
+    objects = manifest.objects()
+    return Listed(
+        system=system,
+        id=identifier,
+        kind=manifest.kind,
+        scope=manifest.scope,
+        tables=len(manifest.tables),
+        rows=manifest.rows,
+        bytes=manifest.bytes,
+        stored=sum(reference.size for reference in objects),
+        seconds=_seconds(manifest.started_at, manifest.finished_at),
+        chunks=len(parts),
+        reused_chunks=sum(1 for part in parts if part),
+        proven_at=_last(proofs, "drill", acks),
+        verified_at=_last(proofs, "verify", acks),
+        findings=len(told),
+        errors=errors,
+        failed=_failed(told),
+        left_out=len(manifest.left_out),
+        files=sum(tree.files for tree in manifest.files),
+        degraded=manifest.degraded,
+        pinned=_pin(vault, system, identifier),
+        objects=len(objects),
+        file_bytes=sum(tree.bytes for tree in manifest.files),
+        previous=manifest.previous.id if manifest.previous else None,
+        drilled_at=_drilled(proofs),
+        signature=_signature(vault, system, identifier),
+        unreadable_proofs=bad,
+    )
+
+
+def _failed(told: Sequence[Finding]) -> bool:
+    return any(finding.severity == "error" and finding.code != "drill-failed" for finding in told)
+
+
+def _pin(vault: Vault, system: str, identifier: str) -> str | None:
+    # Here, because a command that shows its help should not load what reads JSON.
+    from backup_pipeline.vault import keeping
+
+    pin = keeping.pin_of(vault.store, system, identifier)
+    return None if pin is None else pin.reason
+
+
+def _signature(vault: Vault, system: str, identifier: str) -> State | None:
+    # As above.
+    from backup_pipeline.vault import signing
+
+    return signing.of_backup(vault, system, identifier)
+
+
+def _other_hands(vault: Vault, lines: Sequence[Listed]) -> Iterator[Finding]:
+    """Backups that none of the signers wrote as they are."""
+    from backup_pipeline.vault import signing
+
+    for line in lines:
+        if line.signature and vault.signing.refuses(line.id, line.signature):
+            yield signing.finding(line.system, line.id, line.signature)
+
+
+def _no_proofs(lines: Sequence[Listed]) -> Iterator[Finding]:
+    from backup_pipeline.vault import proving
+
+    return (proving.unreadable(key) for line in lines for key in line.unreadable_proofs)
+
+
+def _locked(
+    vault: Vault,
+    system: str,
+    identifier: str,
+    proofs: Sequence[Proof],
+    acks: Sequence[Ack],
+    told: Sequence[Finding],
+) -> Listed:
+    """What may be known of an encrypted backup without its key."""
+    outline = vault.outline(system, identifier)
+    errors = sum(1 for finding in told if finding.severity == "error")
+    return Listed(
+        system=system,
+        id=identifier,
+        kind=outline.kind,
+        scope=outline.scope,
+        tables=None,
+        rows=None,
+        bytes=outline.bytes,
+        stored=outline.stored,
+        seconds=_seconds(outline.started_at, outline.finished_at),
+        chunks=None,
+        reused_chunks=None,
+        proven_at=_last(proofs, "drill", acks),
+        verified_at=_last(proofs, "verify", acks),
+        findings=max(len(told), outline.errors + outline.warnings),
+        errors=max(errors, outline.errors),
+        failed=bool(outline.errors) or _failed(told),
+        left_out=None,
+        files=None,
+        degraded=outline.degraded,
+        pinned=_pin(vault, system, identifier),
+        objects=len(outline.objects),
+        file_bytes=None,
+        previous=outline.previous.id if outline.previous else None,
+        drilled_at=_drilled(proofs),
+        signature=_signature(vault, system, identifier),
+    )
+
+
+def survey(
+    vault: Vault, system: str, acks: Sequence[Ack] = ()
+) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
+    """Every backup of a system, oldest first; one that is damaged does not hide the others."""
+    # Here, because a command that shows its help should not load threads.
+    from backup_pipeline.stores.waiting import side_by_side
+
+    def look(identifier: str) -> Listed | Broken | None:
+        try:
+            return listed(vault, system, identifier, acks)
+        except Damaged as error:
+            return Broken(system, identifier, error.message, error.remedy)
+        except NotFound:
+            return None  # prune took it between our two looks
+
+    found = tuple(side_by_side(vault.store, look, vault.ids(system)))
+    whole = tuple(one for one in found if isinstance(one, Listed))
+    return whole, tuple(one for one in found if isinstance(one, Broken))
+
+
+def status(
+    vault: Vault,
+    system: str,
+    settings: SystemSettings | None,
+    *,
+    zone: str,
+    now: datetime,
+    rules: Rules | None = None,
+) -> SystemStatus:
+    """Without settings: of a system that left the configuration. Its backups are what they are, and no new one is due.
+    `rules`: of its retention, where it has one."""
+    # Imported here: the cron library costs more than the rest of `list`.
+    from backup_pipeline.health import accepting, standing
+    from backup_pipeline.health.freshness import judge, next_tick
+
+    def upcoming(schedule: str | None) -> str | None:
+        return timestamp(next_tick(schedule, zone, now)) if schedule else None
+
+    acks = accepting.read(vault, system, now)
+    whole, broken = survey(vault, system, acks)
+    ahead = [line.id for line in whole if from_the_future(line.id, now)]
+    ours = [line for line in whole if not vault.signing.refuses(line.id, line.signature)]
+    full = [line for line in ours if line.scope == "full" and line.id not in ahead]
+    latest = full[-1] if full else None
+    proven = next((line for line in reversed(full) if line.proven_at), None)
+    age = (now - moment_of(latest.id)).total_seconds() if latest else None
+    told = tuple(_of_the_newest(vault, latest, acks)) if latest else ()
+    # A drill that failed is not mended by the next backup, but by the next drill.
+    drilled = max(
+        (line for line in full if line.drilled_at), key=lambda line: line.drilled_at or "", default=None
+    )
+    if drilled is not None and drilled is not latest:
+        told = (*told, *standing.failed_drill(vault, system, drilled.id, acks))
+    told = (*told, *_other_hands(vault, whole), *_no_proofs(whole))
+    judged = (
+        judge(
+            settings,
+            zone=zone,
+            latest_at=moment_of(latest.id) if latest else None,
+            proven_at=proven.proven_at if proven else None,
+            now=now,
+            system=system,
+            drill_failed=any(finding.code == "drill-failed" for finding in told),
+        )
+        if settings
+        else (_retired(system),)
+    )
+    damaged = tuple(
+        Finding("error", "damaged", f"{line.id}: {line.why}", remedy=line.remedy) for line in broken
+    )
+    previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
+    lost = standing.lost_backups(vault, system, previous)
+    frozen = _frozen(vault, system, ours, rules, now) if rules else ()
+    return SystemStatus(
+        system=system,
+        latest=latest,
+        age_seconds=age,
+        backups=len(whole) + len(broken),
+        proven=proven,
+        fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in judged),
+        findings=accepting.applied((*lost, *damaged, *_ahead(system, ahead), *told, *judged, *frozen), acks),
+        next_backup=upcoming(settings.schedule) if settings else None,
+        next_drill=upcoming(settings.drill_schedule) if settings else None,
+        zone=zone,
+        accepted=acks,
+        scheduled=next((line.id for line in reversed(full) if line.kind == "scheduled"), None),
+    )
+
+
+def _ahead(system: str, identifiers: Sequence[str]) -> Iterator[Finding]:
+    for one in identifiers:
+        yield Finding(
+            "error",
+            "from-the-future",
+            f"{one} is of a time that has not come, and is not taken for the newest: a clock was wrong, or another hand than a "
+            "backup's put it there",
+            remedy=f"`backup-pipeline forget {system} {one} --force newest`, unless the clock of this machine is wrong",
+        )
+
+
+def _frozen(
+    vault: Vault, system: str, lines: Sequence[Listed], rules: Rules, now: datetime
+) -> tuple[Finding, ...]:
+    """What keeps `prune` from forgetting anything is wrong tonight as well, and not only when it prunes."""
+    from backup_pipeline.retention.anomalies import anomalies
+    from backup_pipeline.retention.policy import Candidate
+    from backup_pipeline.retention.prune import frozen_finding
+    from backup_pipeline.vault import keeping
+
+    candidates = [
+        Candidate(
+            id=line.id,
+            kind=line.kind,
+            scope=line.scope,
+            bytes=line.bytes,
+            objects=line.objects,
+            rows=line.rows,
+            files=line.files,
+            file_bytes=line.file_bytes,
+        )
+        for line in lines
+    ]
+    accepted = keeping.accepted(vault.store, system)
+    found = anomalies(candidates, now, accepted=accepted, silent_after=rules.silent_after)
+    return (frozen_finding(system, found),) if found else ()
+
+
+def _retired(system: str) -> Finding:
+    return Finding(
+        "info",
+        "not-configured",
+        f"{system} is not in the configuration: nothing makes new backups of it",
+        remedy="its backups can be verified, drilled and restored as ever; `prune` does not touch them",
+    )
+
+
+def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[Finding]:
+    """What makes the newest backup another one than people think: it was edited, content is missing, no process has
+    looked at it, or a look found an error."""
+    from backup_pipeline.health import standing
+
+    system, identifier = line.system, line.id
+    if not vault.seal_holds(system, identifier):
+        yield seal_broken(system, identifier)
+    yield from _under_old_keys(vault, line)
+    manifest = standing.manifest_of(vault, system, identifier)
+    proofs = vault.proofs(system, identifier)
+    told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
+    if manifest is None and line.degraded and not told:
+        yield Finding(
+            "error",
+            "backup-degraded",
+            f"{identifier} is degraded: something that was asked for could not be taken",
+            remedy=f"`backup-pipeline show {system} {identifier}` says what, where the key is",
+        )
+    yield from told
+    yield from standing.not_verified(proofs, system, identifier)
+
+
+def seal_broken(system: str, identifier: str) -> Finding:
+    return Finding(
+        "error",
+        "seal-broken",
+        f"the manifest of {system} {identifier} is not the one that was sealed: it was altered since",
+        remedy=HEAL_MANIFEST,
+    )
+
+
+def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
+    """After the recipients changed, what did not change is re-used as it lies."""
+    if not vault.encrypted or vault.keys is None:
+        return
+    outline = vault.outline(line.system, line.id)
+    others = [
+        one.size
+        for one in outline.objects
+        if (one.recipients or outline.recipients) != vault.keys.fingerprint
+    ]
+    if others:
+        yield Finding(
+            "info",
+            "old-key",
+            f"{len(others):,} objects ({sum(others) / 2**20:.1f} MiB) of {line.id} are encrypted to other recipients than those "
+            "of today",
+            remedy=f"keep the old key, or `backup-pipeline rekey {line.system}` where it is",
+        )
+
+
+def _seconds(start: str, end: str) -> float:
+    return (parse_timestamp(end) - parse_timestamp(start)).total_seconds() if end else 0.0
+
+
+def _drilled(proofs: Sequence[Proof]) -> str | None:
+    return max((proof.at for proof in proofs if proof.kind == "drill"), default=None)
+
+
+def _last(proofs: Sequence[Proof], kind: str, acks: Sequence[Ack]) -> str | None:
+    """When it was last looked at, if that look was a good one, or all that it found is accepted: a later failure takes
+    the proof away."""
+    # Here, because a command that shows its help should not load the checks.
+    from backup_pipeline.health.accepting import covering
+
+    of_kind = [proof for proof in proofs if proof.kind == kind]
+    if not of_kind:
+        return None
+    errors = [one for one in of_kind[-1].findings if one.severity == "error"]
+    accepted = bool(errors) and all(covering(one, acks) for one in errors)
+    return of_kind[-1].at if of_kind[-1].ok or accepted else None

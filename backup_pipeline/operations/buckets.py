@@ -1,0 +1,130 @@
+"""The bucket that the vault, or a copy, lies in: what it should be like follows from the settings of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from backup_pipeline.config import StoreSettings
+from backup_pipeline.errors import ConfigError
+from backup_pipeline.operations import stores
+from backup_pipeline.vault import layout
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations import Project
+    from backup_pipeline.stores.s3.bucket.plan import Step
+    from backup_pipeline.stores.s3.bucket.wanted import Wanted
+
+
+_ATTEMPTS = 3
+#: Part → the setting that asks for it. Without the setting it is done where the server offers it.
+_ASKED = {
+    "object lock": "object_lock_days",
+    "encryption": "server_side_encryption",
+    "lifecycle": "lifecycle",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BucketPlan:
+    name: str
+    bucket: str
+    prefix: str
+    region: str | None
+    endpoint: str | None
+    steps: tuple[Step, ...]
+    #: Role → the least IAM policy for it.
+    policies: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def stuck(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.state == "stuck")
+
+
+def bucket_policies(project: Project, name: str) -> BucketPlan:
+    """The least IAM policies alone; asks no server."""
+    return _plan(name, _wanted(project, name), ())
+
+
+def plan_bucket(project: Project, name: str, *, profile: str | None = None) -> BucketPlan:
+    """What `set_up_bucket` would do; changes nothing."""
+    from backup_pipeline.stores.s3.bucket.looking import look
+    from backup_pipeline.stores.s3.bucket.plan import plan
+
+    client, wanted = _opened(project, name, profile)
+    return _plan(name, wanted, plan(look(client, wanted), wanted))
+
+
+def set_up_bucket(project: Project, name: str, *, profile: str | None = None) -> BucketPlan:
+    """Create the bucket or make it as it should be. Run again, it changes nothing."""
+    from backup_pipeline.stores.s3.bucket.applying import apply
+
+    client, wanted = _opened(project, name, profile)
+    return _plan(name, wanted, apply(client, wanted))
+
+
+def _plan(name: str, wanted: Wanted, steps: tuple[Step, ...]) -> BucketPlan:
+    from backup_pipeline.stores.s3.bucket.policies import all_policies
+
+    policies = all_policies(wanted, layout.MUTABLE)
+    return BucketPlan(name, wanted.bucket, wanted.prefix, wanted.region, wanted.endpoint, steps, policies)
+
+
+def _store(project: Project, name: str) -> StoreSettings:
+    found = project.settings.vault if name == stores.VAULT else project.settings.copy_settings(name)
+    if found.scheme != "s3":
+        raise ConfigError(
+            f"{name} is no bucket: it is {found.url.get()}",
+            remedy="name the vault or a copy whose url begins with s3://",
+        )
+    return found
+
+
+def _wanted(project: Project, name: str) -> Wanted:
+    from backup_pipeline.stores.s3.bucket.wanted import Lifecycle, Wanted
+
+    settings = _store(project, name)
+    options = stores.options_of(project.settings, settings)
+    address = urlsplit(options.url)
+    if not address.netloc:
+        raise ConfigError(f"{options.url} names no bucket", remedy="write s3://BUCKET/PREFIX")
+    prefix = address.path.strip("/")
+    life = settings.lifecycle
+    return Wanted(
+        bucket=address.netloc,
+        prefix=f"{prefix}/" if prefix else "",
+        region=options.region,
+        freezable=layout.OBJECTS,
+        lifecycle=Lifecycle(life.transitions, life.abort_uploads_after_days, life.old_versions_days),
+        encryption=options.server_side_encryption or "AES256",
+        kms_key_id=options.kms_key_id,
+        object_lock_days=options.object_lock_days,
+        tls_only=not (options.endpoint or "").startswith("http://"),
+        endpoint=options.endpoint,
+        asked=frozenset(part for part, setting in _ASKED.items() if setting in settings.model_fields_set),
+    )
+
+
+def _opened(project: Project, name: str, profile: str | None) -> tuple[Any, Wanted]:
+    """`profile`: setting up takes more rights than the store's own credentials should have."""
+    from backup_pipeline.services import aws
+
+    wanted = _wanted(project, name)
+    options = stores.options_of(project.settings, _store(project, name))
+    access = replace(options.aws_access, attempts=_ATTEMPTS)
+    if profile is not None:
+        access = aws.AwsAccess(
+            endpoint=options.endpoint, region=options.region, profile=profile, attempts=_ATTEMPTS
+        )
+    client = aws.client(access)
+    # An endpoint may also come from the environment or from a Dagster resource.
+    address = str(client.meta.endpoint_url)
+    elsewhere = None if aws.is_aws(client) else address
+    return client, replace(
+        wanted,
+        region=wanted.region or client.meta.region_name,
+        endpoint=elsewhere,
+        tls_only=not address.startswith("http://"),
+    )

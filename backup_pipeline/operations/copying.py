@@ -1,0 +1,323 @@
+"""Copies, for whoever has a Project: bringing them up to date, looking at them, and healing one place from another.
+
+A place is the vault (`vault`) or a copy by its name. Whatever reads can be pointed at a place by `Project.at`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backup_pipeline.copies.compare import Comparison, compare
+from backup_pipeline.copies.lag import Standing, standing
+from backup_pipeline.copies.repair import RepairReport, repair, unreachable
+from backup_pipeline.copies.replicate import CopyReport, replicate
+from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBackup, NotFound, VaultBusy
+from backup_pipeline.health.copy_places import look_at_places
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.operations import expected, reading_back, stores
+from backup_pipeline.processes.waiting import takes_time
+from backup_pipeline.stores.opening import folder_of
+from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.health.overview import SystemStatus
+    from backup_pipeline.operations import Project
+
+VAULT = stores.VAULT
+#: So long a backup waits for another copy to the same place before it says that its own could not be made.
+PATIENCE = 600.0
+POLL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One copy of one system: what was brought over, or why nothing could be."""
+
+    name: str
+    system: str
+    report: CopyReport | None = None
+    error: BackupError | None = None
+    source: str = VAULT
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None and self.report is not None and self.report.ok
+
+
+def systems_at(project: Project, place: str) -> tuple[str, ...]:
+    """Those that have backups there; of the vault, the configured ones that have copies as well."""
+    held = stores.open_place(project.settings, place).systems()
+    if place != VAULT:
+        return held
+    return tuple(name for name in held if project.settings.copies_of(name)) or tuple(project.systems)
+
+
+def copies_of(project: Project, system: str, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The copies that a system goes to; those that are named, where some are."""
+    for name in names:
+        if name != VAULT:
+            project.settings.copy_settings(name)
+    if names:
+        return tuple(dict.fromkeys(names))
+    found = project.settings.copies_of(system)
+    if not found:
+        raise ConfigError(
+            f"{system} has no copies",
+            remedy="name another store under `copies:`, as in `copies: {offsite: /mnt/offsite/vault}`",
+        )
+    return found
+
+
+@takes_time
+def copy(
+    project: Project,
+    system: str,
+    identifier: str | None = None,
+    *,
+    source: str = VAULT,
+    target: str,
+    patience: float = 0.0,
+    listener: Listener = silent,
+) -> CopyReport:
+    """Bring one place up to date from another: one backup (or `latest`), or all that it lacks. Raises what stands in
+    the way of all of it; what is wrong with single backups is in the report. `patience`: how many seconds to wait for
+    another copy to the same place, which may have begun before the newest backup was there."""
+    origin = stores.open_place(project.settings, source)
+    ids = None if identifier in (None, "all") else (origin.resolve(system, identifier),)
+    if ids is None and not origin.ids(system):
+        raise NoBackup(
+            f"there is no backup of {system} in {origin.store.address}",
+            remedy="`backup-pipeline list` shows the backups that there are, `list --copy NAME` those of a copy",
+        )
+    place = stores.open_place(project.settings, target)
+    if source == VAULT:
+        expected.expect(project.settings, place)
+    deadline, told = time.monotonic() + patience, False
+    while True:
+        try:
+            report = replicate(origin, place, system, ids, listener=listener)
+            expected.remember(project.settings, place)
+            return report
+        except VaultBusy as busy:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                listener(Advance("copy", target, note=f"waiting: {busy.message}"))
+                told = True
+            time.sleep(POLL)
+
+
+def copy_to_all(
+    project: Project,
+    system: str,
+    identifier: str | None = None,
+    *,
+    source: str = VAULT,
+    names: Sequence[str] = (),
+    patience: float = 0.0,
+    listener: Listener = silent,
+    each: Callable[[Copied], None] = lambda _: None,
+) -> tuple[Copied, ...]:
+    """Every copy of a system, one after the other. One that fails does not keep the others from being made."""
+    done = []
+    targets = [name for name in copies_of(project, system, names) if name != source]
+    if source in names or not targets:
+        raise ConfigError(
+            f"{source} is the place that {system} would be copied from, and cannot be where it is copied to",
+            remedy="name another place with --to, or another source with --from: "
+            + ", ".join((VAULT, *project.settings.copies)),
+        )
+    row = _InARow(listener)
+    for name in targets:
+        row.next()
+        try:
+            one = Copied(
+                name,
+                system,
+                copy(
+                    project,
+                    system,
+                    identifier,
+                    source=source,
+                    target=name,
+                    patience=patience,
+                    listener=row,
+                ),
+                source=source,
+            )
+        except NotFound:
+            raise
+        except BackupError as error:
+            one = Copied(name, system, error=error, source=source)
+        each(one)
+        done.append(one)
+    return tuple(done)
+
+
+class _InARow:
+    """Several copies, told of as one piece of work: the totals of one begin where those before it ended."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._before, self._moved = listener, 0, 0
+
+    def next(self) -> None:
+        self._before = self._moved
+
+    def __call__(self, step: Advance) -> None:
+        self._moved += step.bytes
+        total = None if step.total_bytes is None else self._before + step.total_bytes
+        self._listener(replace(step, total_bytes=total))
+
+
+def failure_of(done: Sequence[Copied], *, made: str = "") -> CopyFailed | None:
+    """What to tell somebody who waits for an exit code. `made`: the backup that was committed before."""
+    bad = [one for one in done if not one.ok]
+    if not bad:
+        return None
+    first = bad[0]
+    which = ", ".join(dict.fromkeys(one.name for one in bad))
+    many = (
+        "the copies "
+        if len({one.name for one in bad}) > 1
+        else "the copy "
+        if first.name != VAULT
+        else "the "
+    )
+    message = f"{many}{which} could not be brought up to date: {_why(first)}"
+    if made:
+        message = f"the backup {made} was committed and is whole, but {message}"
+    return CopyFailed(message, remedy=_remedy(first))
+
+
+def _why(one: Copied) -> str:
+    if one.error is not None:
+        return one.error.message
+    assert one.report is not None
+    errors = [finding for finding in one.report.findings if finding.severity == "error"]
+    return errors[0].message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+
+
+def _remedy(one: Copied) -> str:
+    origin = "" if one.source == VAULT else f" --from {one.source}"
+    again = f"`backup-pipeline copy {one.system}{origin} --to {one.name}` goes on from there"
+    if one.error is not None:
+        return f"{one.error.remedy}; then {again}" if one.error.remedy else again
+    assert one.report is not None
+    return next((f.remedy for f in one.report.findings if f.severity == "error" and f.remedy), again)
+
+
+def standings(project: Project, system: str) -> tuple[Standing, ...]:
+    """How far each copy of a system is behind. A store that does not answer is told of, not waited for."""
+    return tuple(standing_of(project, system, name) for name in project.settings.copies_of(system))
+
+
+def with_copies(project: Project, status: SystemStatus) -> SystemStatus:
+    """What `status` says of a system, and of its copies."""
+    found = standings(project, status.system)
+    late = tuple(finding for one in found for finding in one.findings)
+    return replace(status, copies=found, findings=(*status.findings, *late))
+
+
+def standing_of(project: Project, system: str, name: str) -> Standing:
+    within = float(project.settings.copy_settings(name).within)
+    try:
+        target = stores.open_for_a_look(project.settings, name)
+        expected.expect(project.settings, target)
+        return standing(project.vault, target, system, name=name, within=within, now=project.clock())
+    except BackupError as error:
+        return Standing(name, system, within, unreachable=error.message, remedy=error.remedy)
+
+
+def inspect(project: Project) -> Iterator[Finding]:
+    """For the doctor: every copy of the configuration."""
+
+    def opened() -> Iterator[tuple[str, Vault | BackupError]]:
+        for name in project.settings.copies:
+            try:
+                place = stores.open_for_a_look(project.settings, name)
+                expected.expect(project.settings, place)
+                yield name, place
+            except BackupError as error:
+                yield name, error
+
+    yield from look_at_places(
+        project.vault, opened(), folder_of=lambda vault: folder_of(vault.store), now=project.clock()
+    )
+
+
+def compare_with(project: Project, system: str, name: str) -> Comparison:
+    return compare(project.vault, project.copy(name), system)
+
+
+def verify_copy(
+    project: Project,
+    system: str,
+    identifier: str | None = None,
+    *,
+    name: str,
+    percent: float = 0.0,
+    listener: Listener = silent,
+) -> Report:
+    """`percent` of the bytes are read back: another part at each look, until all were read. 100: everything, unpacked and judged
+    as `verify` does it in the vault, and remembered in the copy."""
+    there = project.at(name)
+    if percent >= 100:
+        return there.verify(system, identifier or "all", listener=listener)
+    chosen = there.vault.ids(system)
+    if identifier not in (None, "all"):
+        chosen = (there.vault.resolve(system, identifier),)
+    if not chosen:
+        raise NoBackup(
+            f"there is no backup of {system} in {there.vault.store.address}",
+            remedy=f"`backup-pipeline copy {system} --to {name}` brings them over",
+        )
+    return reading_back.look(
+        project, there.vault, system, chosen, name=name, percent=percent, listener=listener
+    )
+
+
+def repair_place(
+    project: Project,
+    system: str,
+    *,
+    place: str = VAULT,
+    sources: Sequence[str] = (),
+    quick: bool = False,
+    dry_run: bool = False,
+    set_aside: bool = False,
+    listener: Listener = silent,
+) -> RepairReport:
+    """Heal the vault, or a copy, from the other places that hold this system."""
+    names = list(sources) or [name for name in (VAULT, *project.settings.copies_of(system)) if name != place]
+    if place in names:
+        raise ConfigError(f"{place} cannot be healed from itself", remedy="name another place with --from")
+    if not names and not set_aside:
+        raise ConfigError(
+            f"there is no other place that {system} could be healed from",
+            remedy=f"name another store under `copies:`. Without one, `backup-pipeline repair {system} --set-aside` takes "
+            "what is damaged out of the way, and the next backup stores its content anew",
+        )
+    others: list[tuple[str, Vault]] = []
+    away: list[Finding] = []
+    for name in names:
+        try:
+            others.append((name, stores.open_place(project.settings, name)))
+        except ConfigError as error:
+            if sources:
+                raise
+            away.append(unreachable(name, error))  # a variable that is not set here, for one
+    report = repair(
+        stores.open_place(project.settings, place),
+        others,
+        system,
+        place=place,
+        quick=quick,
+        dry_run=dry_run,
+        set_aside=set_aside,
+        listener=listener,
+    )
+    return replace(report, findings=(*away, *report.findings))

@@ -1,0 +1,102 @@
+"""The doctor, for a caller that has a Project: can each system be backed up as it is asked for, and is this machine ready?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backup_pipeline.errors import SourceError, VaultError
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.selection import idle_patterns
+from backup_pipeline.operations import diagnosing, keys, migrating, room, trees
+from backup_pipeline.references import asked
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations.project import Project
+
+
+def examine_system(project: Project, system: str) -> Report:
+    """Can the database and the files be backed up as they should be, and what is asked of them be done?"""
+    chosen = project.system(system)
+    of_trees = trees.diagnose_trees(project, system)
+    of_database = project.source(system).diagnose(chosen.selection)
+    report = replace(
+        of_database,
+        findings=(*of_database.findings, *of_trees.findings),
+        counted={**of_database.counted, **of_trees.counted},
+    )
+    if not of_database.ok:
+        return report  # asking a database that does not answer again would only take longer
+    try:
+        more = tuple(_asked(project, system))
+    except SourceError:
+        return report  # a lock is in the way: the report names it
+    return replace(report, findings=(*report.findings, *more, *_migrations(project, system)))
+
+
+def _migrations(project: Project, system: str) -> Iterator[Finding]:
+    """A backup does not fail for a folder that moved; here it can be corrected."""
+    for finding in migrating.known(project, system)[1]:
+        yield replace(finding, severity="error") if finding.code == "migrations-unreadable" else finding
+
+
+def _asked(project: Project, system: str) -> Iterator[Finding]:
+    """What the configuration asks for, and there is nothing of."""
+    chosen, source = project.system(system), project.source(system)
+    found = project.inventory(system).tables
+    names = [table.id for table in found]
+    yield from idle_patterns(chosen.patterns, names)
+    yield from asked.of_patterns(chosen, names)
+    tables = asked.Tables.of_inventory(found)
+    for tree, settings in chosen.files.items():
+        for name, reference in settings.refs.items():
+            finding = asked.of_reference(tree, name, reference, tables)
+            if finding is not None:
+                yield finding
+    for name, why in source.refused(chosen.invariants).items():
+        yield Finding(
+            "error",
+            "invariant-fails",
+            f"the invariant {name!r} cannot be asked: {why}",
+            remedy="correct its SQL under `invariants`: no drill can succeed before",
+        )
+
+
+def examine_machine(project: Project, *, mend: bool = False) -> Report:
+    """The vault, its disk, the clock, the tools; the copies; who may read what lies here."""
+    from backup_pipeline.health import rights
+    from backup_pipeline.health.machine import Expected, inspect_machine
+    from backup_pipeline.health.standing import set_back
+    from backup_pipeline.operations import copying
+    from backup_pipeline.operations.rights import places
+    from backup_pipeline.stores.opening import folder_of
+    from backup_pipeline.vault.object_locks import inspect_locks
+    from backup_pipeline.verification.vault_itself import look_for_foreign_folders
+
+    here = tuple(places(project))
+    mended = tuple(rights.mend(here)) if mend else ()
+    try:
+        newest = max((id_ for name in project.systems for id_ in project.vault.ids(name)[-1:]), default=None)
+    except VaultError:
+        newest = None  # a store that cannot be reached is what the report is going to say
+    lost = diagnosing.lost_finding(project)
+    report = inspect_machine(
+        project.vault.store,
+        folder_of(project.vault.store),
+        project.settings.state_folder,
+        Expected(newest, lost=lost),
+        now=project.clock(),
+    )
+    locks = () if lost else tuple(inspect_locks(project.vault, project.clock()))
+    more = (
+        *locks,
+        *keys.findings(project),
+        *copying.inspect(project),
+        *(() if lost else room.findings(project)),
+    )
+    with suppress(VaultError):
+        more = (*more, *look_for_foreign_folders(project.vault))
+        more += tuple(one for name in project.systems for one in set_back(project.vault, name))
+    return replace(report, findings=(*mended, *report.findings, *rights.look(here), *more))

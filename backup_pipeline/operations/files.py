@@ -1,0 +1,85 @@
+"""File trees, for whoever has a Project: bringing them back, and what the configuration says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backup_pipeline.config.trees import FilesSettings
+from backup_pipeline.errors import ConfigError
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.operations import diagnosing
+from backup_pipeline.operations.diagnosing import diagnosed
+
+if TYPE_CHECKING:
+    from backup_pipeline.files.restore import FilesOrder, FilesPlan, FilesResult
+    from backup_pipeline.operations import Project
+
+
+def settings_of(project: Project, system: str) -> Mapping[str, FilesSettings]:
+    """What the configuration says of a system's trees; nothing of a system that has left it."""
+    return project.settings.systems[system].files if system in project.settings.systems else {}
+
+
+@diagnosed
+def plan_restore_files(
+    project: Project,
+    system: str,
+    identifier: str | None,
+    target: Path,
+    order: FilesOrder,
+    *,
+    listener: Listener = silent,
+) -> FilesPlan:
+    """What a restore of files would do. Writes nothing."""
+    from backup_pipeline.files.restore import plan_files
+
+    manifest = project.usable(system, identifier)
+    with _referenced(project, manifest, order, listener) as named:
+        plan = plan_files(project.vault, manifest, target, order, referenced=named, listener=listener)
+    return replace(plan, refused=diagnosing.exact_findings(project, system, plan.refused))
+
+
+@diagnosed
+def restore_files(
+    project: Project,
+    system: str,
+    identifier: str | None,
+    target: Path,
+    order: FilesOrder,
+    *,
+    listener: Listener = silent,
+) -> FilesResult:
+    """Bring file trees back below `target`. What was restored stays when it is interrupted: run it again."""
+    from backup_pipeline.files.restore import restore_files as restore_trees
+
+    manifest = project.usable(system, identifier)
+    with _referenced(project, manifest, order, listener) as named:
+        return restore_trees(project.vault, manifest, target, order, referenced=named, listener=listener)
+
+
+@contextmanager
+def _referenced(
+    project: Project, manifest: Manifest, order: FilesOrder, listener: Listener
+) -> Iterator[Mapping[str, Iterable[str]] | None]:
+    if not order.only_referenced:
+        yield None
+        return
+    from backup_pipeline.files.restore import trees_of
+    from backup_pipeline.references.file_references import paths_named
+
+    settings = settings_of(project, manifest.system)
+    schema = project.vault.schema(manifest)
+    named: dict[str, Iterable[str]] = {}
+    for tree in trees_of(manifest, order.trees):
+        if tree.name not in settings or not settings[tree.name].refs:
+            raise ConfigError(
+                f"the configuration does not say which rows name files of {tree.name}",
+                remedy=f"name the columns under systems.{manifest.system}.files.{tree.name}.refs, or restore all files",
+            )
+        named[tree.name] = paths_named(project.vault, manifest, schema, tree, settings[tree.name], listener)
+    yield named

@@ -1,0 +1,119 @@
+"""Judging and accepting, for a caller that has a Project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from backup_pipeline.errors import NotFound
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.operations import diagnosing
+
+if TYPE_CHECKING:
+    from backup_pipeline.health.outcome import Outcome
+    from backup_pipeline.health.overview import Broken, Listed
+    from backup_pipeline.model.keeping import Ack
+    from backup_pipeline.model.manifest import Manifest
+    from backup_pipeline.operations import Project
+    from backup_pipeline.retention.prune import Rules
+
+
+def judge(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
+    """The checks of a fresh backup, remembered beside it."""
+    from backup_pipeline.health.judging import Wanted
+    from backup_pipeline.health.judging import judge as judge_backup
+
+    chosen = project.system(manifest.system)
+    wanted = Wanted(chosen.files, chosen.expected_empty)
+    found = judge_backup(project.vault, manifest, wanted, now=project.clock())
+    return tuple(
+        replace(one, findings=diagnosing.exact_findings(project, manifest.system, one.findings))
+        for one in found
+    )
+
+
+def rules(project: Project, system: str) -> Rules | None:
+    from backup_pipeline.operations.keeping import rules_of
+
+    return rules_of(project.settings, project.clock()).get(system)
+
+
+def acks(project: Project, system: str) -> tuple[Ack, ...]:
+    """Those that hold now."""
+    from backup_pipeline.health import accepting
+
+    return accepting.read(project.vault, system, project.clock())
+
+
+def accepted(project: Project, system: str, report: Report) -> Report:
+    """A proof keeps what was found as it is; the caller is told which of it is accepted, and the remedies that fit here."""
+    exact = diagnosing.exact(project, system, report)
+    return replace(exact, findings=accepted_findings(project, system, exact.findings))
+
+
+def accepted_findings(project: Project, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    from backup_pipeline.health import accepting
+
+    return accepting.applied(findings, acks(project, system))
+
+
+def errors_of(project: Project, system: str, identifier: str) -> tuple[Finding, ...]:
+    """Every error that a backup, or a look at it, has told, and that no person accepted."""
+    from backup_pipeline.health import standing
+
+    told = standing.of_backup(
+        standing.manifest_of(project.vault, system, identifier),
+        project.vault.proofs(system, identifier),
+        acks(project, system),
+        system=system,
+        identifier=identifier,
+    )
+    return tuple(finding for finding in told if finding.severity == "error")
+
+
+def missing(
+    project: Project, system: str, whole: Iterable[Listed], broken: Iterable[Broken]
+) -> tuple[Finding, ...]:
+    """Backups that are gone without a record, beside those that are there."""
+    from backup_pipeline.health import standing
+
+    previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
+    return accepted_findings(project, system, standing.lost_backups(project.vault, system, previous))
+
+
+def accept(
+    project: Project,
+    system: str,
+    code: str,
+    *,
+    standing: Iterable[Finding],
+    lasting: timedelta | None = None,
+    because: str = "",
+) -> Ack:
+    """Accept what stands under this code now. `standing`: what `status` tells of the system."""
+    from backup_pipeline.health import accepting
+    from backup_pipeline.operations import expected
+    from backup_pipeline.retention.census import demand_a_vault
+
+    # A place that is gone must not be begun anew by this.
+    expected.expect(project.settings, project.vault)
+    demand_a_vault(project.vault.store)
+    wrong = [one for one in standing if one.severity != "info"]
+    found = [one for one in wrong if one.code == code]
+    if not found:
+        codes = ", ".join(sorted({one.code for one in wrong})) or "none"
+        raise NotFound(
+            f"no finding {code} stands for {system}",
+            remedy=f"`backup-pipeline status {system}` shows them; their codes: {codes}",
+        )
+    now = project.clock()
+    until = now + lasting if lasting is not None else None
+    return accepting.accept(project.vault, system, code, found, now=now, until=until, because=because)
+
+
+def withdraw(project: Project, system: str, code: str) -> bool:
+    from backup_pipeline.health import accepting
+
+    return accepting.withdraw(project.vault, system, code, project.clock())

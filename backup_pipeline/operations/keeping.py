@@ -1,0 +1,280 @@
+"""Keeping and forgetting, for whoever has a Project: prune, pin, unpin, forget, scrub."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from backup_pipeline.config import Settings
+from backup_pipeline.errors import BackupError, ConfigError, Damaged, NotFound
+from backup_pipeline.health.freshness import deadline, longest_interval
+from backup_pipeline.model.findings import Report
+from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.keeping import Pin
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.operations import stores
+from backup_pipeline.processes.waiting import takes_time
+from backup_pipeline.retention import byhand
+from backup_pipeline.retention.anomalies import SILENT
+from backup_pipeline.retention.byhand import ForgetReport
+from backup_pipeline.retention.census import Locked, demand_a_vault
+from backup_pipeline.retention.prune import PruneReport, Rules
+from backup_pipeline.retention.prune import prune as prune_vault
+from backup_pipeline.stores.relocking import lock_days
+from backup_pipeline.stores.waiting import side_by_side
+from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault.object_locks import why_locked
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from backup_pipeline.health.overview import SystemStatus
+    from backup_pipeline.operations import Project
+    from backup_pipeline.verification.scrub import ScrubReport
+
+#: Where no `retention:` says otherwise: how long an object stays that nothing names.
+GRACE = timedelta(days=1)
+
+
+def rules_of(settings: Settings, now: datetime) -> dict[str, Rules]:
+    """Of the systems that have a `retention:`. A system that left the configuration has none: its backups stay."""
+    found = {}
+    for system, chosen in settings.systems.items():
+        policy = settings.retention_of(system)
+        if policy is None:
+            continue
+        zone = settings.zone_of(system)
+        limit = deadline(chosen, zone, now)
+        silent_after = max(SILENT, timedelta(seconds=3 * limit)) if limit else SILENT
+        found[system] = Rules(policy, zone, silent_after)
+    return found
+
+
+def grace_of(rules: Iterable[Rules]) -> timedelta:
+    """Objects belong to all systems: the longest counts."""
+    return max((timedelta(seconds=one.policy.grace) for one in rules), default=GRACE)
+
+
+@takes_time
+def prune(
+    project: Project,
+    system: str | None = None,
+    *,
+    copy: str | None = None,
+    dry_run: bool = False,
+    despite_anomaly: bool = False,
+    patience: float = 0.0,
+    supposing: Collection[str] = (),
+    listener: Listener = silent,
+) -> PruneReport:
+    """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault.
+    `supposing`: backups that the vault has, and that a dry run supposes gone."""
+    settings, now = project.settings, project.clock()
+    rules = rules_of(settings, now)
+    if system not in rules if system is not None else not rules:
+        raise _no_rules(project, system)
+    place = stores.open_vault_for_pruning(settings, copy)
+    return prune_vault(
+        place,
+        rules,
+        systems=None if system is None else (system,),
+        grace=grace_of(rules.values()),
+        now=now,
+        dry_run=dry_run,
+        despite_anomaly=despite_anomaly,
+        locked=_locked(project, copy, supposing),
+        patience=patience,
+        listener=listener,
+    )
+
+
+def prune_with_copies(
+    project: Project,
+    system: str,
+    *,
+    dry_run: bool = False,
+    despite_anomaly: bool = False,
+    patience: float = 0.0,
+    listener: Listener = silent,
+) -> tuple[PruneReport, dict[str, PruneReport | BackupError]]:
+    """The vault, and those copies of the system that are pruned whenever the vault is. A copy that cannot be reached keeps
+    no other from it."""
+
+    def one(copy: str | None, supposing: Collection[str] = ()) -> PruneReport:
+        return prune(
+            project,
+            system,
+            copy=copy,
+            dry_run=dry_run,
+            despite_anomaly=despite_anomaly,
+            patience=patience,
+            supposing=supposing,
+            listener=listener,
+        )
+
+    report, copies = one(None), dict[str, PruneReport | BackupError]()
+    going = [planned.id for plan in report.systems for planned in plan.forgotten] if dry_run else []
+    for name in project.settings.copies_of(system):
+        if project.settings.copy_settings(name).prune:
+            try:
+                copies[name] = one(name, going)
+            except BackupError as error:
+                copies[name] = error
+    return report, copies
+
+
+def _no_rules(project: Project, system: str | None) -> ConfigError:
+    if system is not None:
+        project.system(system)  # a name that means nothing is another error
+    return ConfigError(
+        f"there is no `retention:` {f'for {system}' if system else 'in the configuration'}, so everything stays",
+        remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
+    )
+
+
+def _locked(project: Project, copy: str | None, supposing: Collection[str] = ()) -> Locked:
+    """What a rule must not take: from a copy what the vault needs there, and from a bucket what it holds locked. A bucket
+    with versions would take the deletion and keep the bytes: hidden, paid for, and listed nowhere."""
+    needed = locked_by_the_vault(project, supposing) if copy is not None else lambda _system, _id: ""
+    place = stores.open_vault_for_pruning(project.settings, copy)
+    if lock_days(place.store) is None:
+        return needed
+
+    def locked(system: str, identifier: str) -> str:
+        return why_locked(place, system, identifier, project.clock()) or needed(system, identifier)
+
+    return locked
+
+
+def locked_by_the_vault(project: Project, supposing: Collection[str] = ()) -> Locked:
+    """A copy keeps what the vault keeps; where the vault has nothing of a system any more, the copy is all there is."""
+    known: dict[str, frozenset[str]] = {}
+
+    def locked(system: str, identifier: str) -> str:
+        if system not in known:
+            known[system] = frozenset(project.vault.ids(system))
+        if not known[system]:
+            return "the vault has no backup of this system: the copy is all there is"
+        return "the vault still has it" if identifier in known[system].difference(supposing) else ""
+
+    return locked
+
+
+def pin(project: Project, system: str, identifier: str, reason: str = "", *, copy: str | None = None) -> Pin:
+    return byhand.pin(stores.open_place(project.settings, copy), system, identifier, reason, project.clock())
+
+
+def unpin(project: Project, system: str, identifier: str, *, copy: str | None = None) -> Pin | None:
+    return byhand.unpin(stores.open_place(project.settings, copy), system, identifier)
+
+
+def forget(
+    project: Project,
+    system: str,
+    identifier: str,
+    *,
+    why: str = "",
+    force: Iterable[str] = (),
+    copy: str | None = None,
+) -> ForgetReport:
+    return byhand.forget_one(
+        stores.open_vault_for_pruning(project.settings, copy),
+        system,
+        identifier,
+        why=why,
+        now=project.clock(),
+        force=force,
+        policy=project.settings.retention_of(system),
+        locked=_locked(project, copy),
+    )
+
+
+@takes_time
+def scrub(
+    project: Project,
+    *,
+    copy: str | None = None,
+    window_days: int | None = None,
+    everything: bool = False,
+    listener: Listener = silent,
+) -> ScrubReport:
+    """Read the part of the vault, or of a copy, that was not read for the longest."""
+    from backup_pipeline.verification.scrub import scrub as scrub_vault
+
+    settings, now = project.settings, project.clock()
+    window = timedelta(days=window_days or settings.scrub.window_days)
+    return scrub_vault(
+        stores.open_place(settings, copy),
+        window=window,
+        interval=scrub_interval(settings, now, window),
+        now=now,
+        everything=everything,
+        listener=listener,
+    )
+
+
+def scrub_interval(settings: Settings, now: datetime, window: timedelta) -> timedelta:
+    """How long it is between two scrubs; without a schedule, as if somebody ran it four times in a window."""
+    if settings.scrub.schedule is None:
+        return window / 4
+    return timedelta(seconds=longest_interval(settings.scrub.schedule, settings.timezone, now))
+
+
+def covering(project: Project, system: str) -> Report:
+    """Does what is kept of a system reach as far back as its rules promise, without a hole?"""
+    from backup_pipeline.health.coverage import judge
+
+    began = time.monotonic()
+    settings, vault = project.settings, project.vault
+    policy = settings.retention_of(system)
+    if policy is None:
+        raise _no_rules(project, system)
+
+    def is_full(identifier: str) -> bool:
+        try:
+            return vault.scope(system, identifier) == "full"
+        except (Damaged, NotFound):
+            return False  # `verify` and `status` name it
+
+    there = vault.ids(system)
+    scopes = side_by_side(vault.store, is_full, there)
+    full = [moment_of(one) for one, whole in zip(there, scopes, strict=True) if whole]
+    ever = [*map(moment_of, keeping.forgotten_ids(vault.store, system)), *full]
+    found = judge(
+        full,
+        policy,
+        schedule=project.system(system).schedule,
+        zone=settings.zone_of(system),
+        now=project.clock(),
+        began=min(ever, default=None),
+    )
+    return Report(f"{system}: retention", found.findings, found.counted, time.monotonic() - began)
+
+
+def with_retention(project: Project, status: SystemStatus) -> SystemStatus:
+    """What `status` says of a system, and whether what is kept of it is what its rules promise."""
+    if status.latest is None or status.system not in project.systems:
+        return status
+    if project.settings.retention_of(status.system) is None:
+        return status
+    return replace(status, findings=(*status.findings, *covering(project, status.system).findings))
+
+
+def has_a_vault(project: Project) -> bool:
+    return project.vault.store.stat(layout.VAULT) is not None
+
+
+def storage(project: Project, copy: str | None = None) -> Report:
+    """How large the vault (or a copy) is, how it grows, and when its disk is full."""
+    from backup_pipeline.health.storage import judge, measure, remember
+
+    began = time.monotonic()
+    store = stores.open_place(project.settings, copy).store
+    demand_a_vault(store)
+    sample = measure(store, project.clock())
+    samples = remember(project.settings.state_folder, store.address, sample)
+    findings, counted = judge(samples, store.address)
+    return Report(f"storage: {store.address}", findings, counted, time.monotonic() - began)

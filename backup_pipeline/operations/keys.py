@@ -1,0 +1,78 @@
+"""Keys as the configuration gives them: what opens the vault, and where a host remembers what it cannot open."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backup_pipeline.config import Settings
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.stores.base import Store
+from backup_pipeline.vault.crypto import Keys
+from backup_pipeline.vault.known import folder_name
+from backup_pipeline.vault.remembered import Remembered
+from backup_pipeline.vault.signing import Signing
+from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.backups.rekey import RekeyReport
+    from backup_pipeline.operations.project import Project
+
+
+def keys_of(settings: Settings) -> Keys | None:
+    """None where nothing is to be encrypted. The identity is looked up when it is needed."""
+    chosen = settings.encryption
+    return Keys(chosen.recipients, chosen.identity) if chosen else None
+
+
+def known_folder(settings: Settings, address: str) -> Path:
+    """What this host remembers of the encrypted vault at this address."""
+    return settings.state_folder / "known" / folder_name(address)
+
+
+def vault_in(settings: Settings, store: Store) -> Vault:
+    """The vault in this store, with the keys of the configuration: the same for the vault and for its copies."""
+    keys = keys_of(settings)
+    known = known_folder(settings, store.address) if keys or settings.signing else None
+    name = folder_name(store.address)
+    wrote = Remembered(settings.state_folder / "newest" / name, settings.state_folder / "places" / name)
+    signing = Signing(settings.signers, settings.signing, settings.signed_since)
+    return Vault(store, keys, known, wrote, signing)
+
+
+def rekey(
+    project: Project, system: str, *, dry_run: bool = False, listener: Listener = silent
+) -> RekeyReport:
+    """Bring the newest backup under the recipients of today; see `backup_pipeline.backups.rekey`."""
+    from backup_pipeline.backups import rekey as rekeying
+
+    return rekeying.rekey(project.vault, system, dry_run=dry_run, listener=listener, clock=project.clock)
+
+
+def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None:
+    """When retention has removed a backup at the latest, pins aside; None where nothing ever does."""
+    rules = settings.retention_of(system)
+    if rules is None:
+        return None
+    days = max(
+        rules.min_age_days,
+        rules.daily,
+        7 * rules.weekly,
+        31 * rules.monthly,
+        366 * rules.yearly,
+    )
+    if rules.last and not days:
+        return None  # by number: it depends on how many are made
+    return moment_of(identifier) + timedelta(days=days + 1)
+
+
+def findings(project: Project) -> tuple[Finding, ...]:
+    """What `doctor` says of the keys."""
+    from backup_pipeline.health.keys import inspect_keys, inspect_signing
+
+    chosen = project.settings.encryption
+    files = chosen.identity.files if chosen and chosen.identity else ()
+    return (*inspect_keys(project.vault, files), *inspect_signing(project.vault))

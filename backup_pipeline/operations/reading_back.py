@@ -1,0 +1,64 @@
+"""Which part of a copy is read back today: the state folder remembers where the last look ended.
+
+Only a convenience: where the memory is lost, the next look begins at 0, and what was read is read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backup_pipeline.copies.sampling import Arc, sample
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Report
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.stores.base import Store
+from backup_pipeline.stores.rights import write
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations import Project
+
+
+def look(
+    project: Project,
+    copy: Vault,
+    system: str,
+    ids: Sequence[str],
+    *,
+    name: str,
+    percent: float,
+    listener: Listener = silent,
+) -> Report:
+    memory = project.settings.state_folder / "reading-back" / f"{system}-{name}.json"
+    arc = Arc(_start(memory), percent / 100) if percent > 0 else None
+    report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(project), listener=listener)
+    if arc is not None:
+        with contextlib.suppress(OSError, BackupError):
+            project.settings.state_for(memory.parent.name)
+            write(memory, json.dumps({"next": arc.end}).encode())
+    return report
+
+
+def _trusted(project: Project) -> Store | None:
+    """Where right bytes can be read for nothing. A vault that is far away costs what reading the copy would cost."""
+    try:
+        store = project.vault.store
+        at_hand = store.features.cheap_stat and store.stat(layout.VAULT) is not None
+    except BackupError:
+        return None  # the vault is gone: the copies are looked at because of that
+    return store if at_hand else None
+
+
+def _start(memory: Path) -> float:
+    try:
+        held = json.loads(memory.read_text(encoding="utf-8"))
+        start = float(held["next"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+    return start % 1.0 if math.isfinite(start) else 0.0

@@ -1,0 +1,133 @@
+"""The archives of S3: GLACIER and DEEP_ARCHIVE, and those two that INTELLIGENT_TIERING has inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
+from backup_pipeline.services.aws import Failure, failures
+from backup_pipeline.stores.retrying import Patience
+from backup_pipeline.stores.s3.store import S3Store
+from backup_pipeline.stores.thawing import HOURS, Frozen, Tier
+
+#: Requests at a time: each is tiny, and most of its time is waiting.
+THREADS = 16
+#: Above so many keys a listing of all objects, which gives the class of a thousand at once, is less to ask.
+LIST_ABOVE = 64
+#: Only looking at such an object itself tells whether it is archived.
+_MAYBE = "INTELLIGENT_TIERING"
+_UNTIL = re.compile(r'expiry-date="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class S3Thawing:
+    store: S3Store
+    patience: Patience
+
+    def look(self, keys: Sequence[str]) -> tuple[Frozen, ...]:
+        asked = list(keys) if len(keys) <= LIST_ABOVE else self._suspects(set(keys))
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="thaw") as pool:
+            found = pool.map(self._look_at, sorted(asked))
+            return tuple(one for one in found if one is not None)
+
+    def ask(self, frozen: Frozen, tier: Tier, days: int) -> None:
+        wanted: dict[str, Any] = {"GlacierJobParameters": {"Tier": tier.capitalize()}}
+        if frozen.archive in ("GLACIER", "DEEP_ARCHIVE"):
+            wanted["Days"] = days  # the others move the object itself back, for good
+        self.patience.again(lambda: self._ask(frozen.key, wanted))
+
+    def _ask(self, key: str, wanted: dict[str, Any]) -> None:
+        under_way = False
+
+        def raised(failure: Failure) -> Exception:
+            nonlocal under_way
+            under_way = failure.code == "RestoreAlreadyInProgress"
+            return self._refused(failure, key)
+
+        try:
+            with failures(raised):
+                self.store.client.restore_object(
+                    Bucket=self.store.bucket, Key=self.store.prefix + key, RestoreRequest=wanted
+                )
+        except VaultError:
+            if not under_way:
+                raise
+
+    def _refused(self, failure: Failure, key: str) -> VaultError:
+        what = f"cannot ask for the thaw of {key} in {self.store.address}: {failure.message}"
+        if failure.code == "GlacierExpeditedRetrievalNotAvailable":
+            return VaultError(
+                what, remedy="AWS has no room for expedited thaws now: ask with --thaw standard"
+            )
+        if failure.kind == "denied":
+            return NotAllowed(
+                what,
+                remedy="it takes s3:RestoreObject: `bucket setup … --policies` prints the policy `reader`",
+            )
+        if failure.kind == "busy":
+            return StoreUnavailable(what)
+        return VaultError(what, remedy=failure.remedy)
+
+    def _suspects(self, keys: set[str]) -> list[str]:
+        """Those whose class says that they are, or may be, in an archive."""
+        return [key for key, name in self._classes(_common(keys)) if key in keys and _may_be_frozen(name)]
+
+    def _classes(self, prefix: str) -> Iterator[tuple[str, str]]:
+        store = self.store
+        asked = {"Bucket": store.bucket, "Prefix": store.prefix + prefix}
+        while True:
+            page = self.patience.again(lambda asked=asked: self._listed(asked))  # type: ignore[misc]
+            for found in page.get("Contents", ()):
+                yield found["Key"].removeprefix(store.prefix), found.get("StorageClass", "STANDARD")
+            if not page.get("IsTruncated"):
+                return
+            asked = {**asked, "ContinuationToken": page["NextContinuationToken"]}
+
+    def _listed(self, asked: dict[str, str]) -> dict[str, Any]:
+        with failures(lambda failure: _plain(failure, f"cannot list {self.store.address}")):
+            page: dict[str, Any] = self.store.client.list_objects_v2(**asked)
+            return page
+
+    def _look_at(self, key: str) -> Frozen | None:
+        head = self.patience.again(lambda: self.store.head(key))
+        return None if head is None else frozen_of(key, head)
+
+
+def frozen_of(key: str, head: dict[str, Any]) -> Frozen | None:
+    """What the answer to a HEAD says."""
+    archive = head.get("ArchiveStatus") or head.get("StorageClass", "STANDARD")
+    if archive not in HOURS:
+        return None
+    size, told = head["ContentLength"], head.get("Restore", "")
+    if 'ongoing-request="true"' in told:
+        return Frozen(key, size, archive, "thawing")
+    if 'ongoing-request="false"' in told:
+        return Frozen(key, size, archive, "thawed", _until(told))
+    return Frozen(key, size, archive, "frozen")
+
+
+def _until(told: str) -> datetime | None:
+    found = _UNTIL.search(told)
+    return parsedate_to_datetime(found[1]) if found else None
+
+
+def _may_be_frozen(name: str) -> bool:
+    return name in HOURS or name == _MAYBE
+
+
+def _common(keys: set[str]) -> str:
+    """The folder that holds all of them."""
+    least, most = min(keys), max(keys)
+    length = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
+    return least[:length].rpartition("/")[0] + "/" if "/" in least[:length] else ""
+
+
+def _plain(failure: Failure, what: str) -> VaultError:
+    kind = StoreUnavailable if failure.kind == "busy" else VaultError
+    return kind(f"{what}: {failure.message}", remedy=failure.remedy)
