@@ -75,6 +75,9 @@ def _one_table(
         yield from _column_order(ours, theirs)
     for part in ("columns", "uniques", "foreign_keys", "checks", "indexes"):
         mine, other = a.pop(part, []), b.pop(part, [])
+        if part == "indexes":
+            # The definition says the same as the parts, which a backup of an older version lacks.
+            mine, other = _defined(mine), _defined(other)
         if part == "columns" and not (ours.inherits or ours.partition_of):
             # The place counts: rows are written without the names of their columns.
             mine, other = _placed(mine), _placed(other)
@@ -128,6 +131,12 @@ def _column_order(ours: Table, theirs: Table) -> Iterator[Finding]:
 
 def _placed(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**column, "place": place} for place, column in enumerate(columns)]
+
+
+def _defined(indexes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {key: index[key] for key in ("name", "definition", "unique") if key in index} for index in indexes
+    ]
 
 
 def _named(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -48,6 +48,11 @@ class Key:
     definition: str = ""
     deferrable: bool = False
 
+    @property
+    def nulls_equal(self) -> bool:
+        """NULLS NOT DISTINCT: the constraint takes one NULL only. PostgreSQL writes the definition in this form."""
+        return self.definition.startswith("UNIQUE NULLS NOT DISTINCT")
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
@@ -71,10 +76,27 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexPart:
+    """One column or one expression of an index."""
+
+    #: Empty: an expression.
+    column: str = ""
+    expression: str = ""
+    #: Where it is another than the column's own.
+    collation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     name: str
     definition: str
     unique: bool = False
+    #: Empty in a backup that an older version made.
+    parts: tuple[IndexPart, ...] = ()
+    #: The condition of a partial index.
+    predicate: str | None = None
+    #: NULLS NOT DISTINCT: a unique index takes one NULL only.
+    nulls_equal: bool = False
 
 
 #: table: rows of its own · partitioned: a root, its rows live in leaves · foreign: rows live elsewhere

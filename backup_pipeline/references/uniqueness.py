@@ -190,7 +190,7 @@ class _Rows:
 
     def _counts(self, key: Key) -> str:
         """Which rows a key compares: a NULL is equal to none, unless the key says so."""
-        if "NULLS NOT DISTINCT" in key.definition:
+        if key.nulls_equal:
             return "true"
         return " AND ".join(f"{self.names[name]} IS NOT NULL" for name in key.columns)
 

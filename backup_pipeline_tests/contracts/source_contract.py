@@ -179,6 +179,25 @@ class SourceContract:
         live.run("INSERT INTO sums (a, b) VALUES (1, 'x')")
         assert Taken(live, vault).entry("sums").columns == ("a", "b")
 
+    # ── keys and indexes, as data: a restore into a living database chooses by them which rows are the same
+
+    def test_an_index_says_its_columns_its_expressions_and_its_condition(
+        self, live: Live, vault: Vault
+    ) -> None:
+        live.run(
+            'CREATE TABLE people (id integer PRIMARY KEY, mail text, "Mixed, Case" text, gone integer)',
+            'CREATE UNIQUE INDEX by_mail ON people (mail, "Mixed, Case" DESC)',
+            "CREATE UNIQUE INDEX alive ON people (lower(mail), id) WHERE gone IS NULL",
+        )
+        table = Taken(live, vault).schema.table(TableId(live.schema, "people"))
+        assert table is not None
+        alive, by_mail = table.indexes
+        assert [part.column for part in by_mail.parts] == ["mail", "Mixed, Case"]
+        assert (by_mail.predicate, by_mail.unique, by_mail.nulls_equal) == (None, True, False)
+        assert [(part.column, part.expression) for part in alive.parts] == [("", "lower(mail)"), ("id", "")]
+        assert alive.predicate is not None and alive.predicate.strip("()") == "gone IS NULL"
+        assert all(part.collation is None for part in (*alive.parts, *by_mail.parts))
+
     # ── one moment
 
     def test_what_is_written_after_the_snapshot_is_not_in_it(self, live: Live, vault: Vault) -> None:

@@ -101,3 +101,21 @@ def test_a_reference_finds_its_table_whatever_the_case(tmp_path: Path) -> None:
         ("People", ("Id",)),
         ("gone", ("x",)),
     ]
+
+
+def test_the_parts_of_an_index_are_read_as_they_are_written(tmp_path: Path) -> None:
+    path = new_database(tmp_path / "app.db")
+    with closing(connect(path)) as connection:
+        connection.execute('CREATE TABLE t (a TEXT COLLATE NOCASE, b, "c (,)")')
+        connection.execute(
+            'create unique index if not exists i on [t] ( a collate binary desc, b || \',\' || "c (,)" asc, "c (,)" ) '
+            "/* why ( */ where b > 1 and (a <> ')') -- so"
+        )
+        table = inspect(connection).schema.table(TableId("main", "t"))
+    assert table
+    assert [(part.column, part.expression, part.collation) for part in table.indexes[0].parts] == [
+        ("a", "", "BINARY"),
+        ("", "b || ',' || \"c (,)\"", None),
+        ("c (,)", "", None),
+    ]
+    assert table.indexes[0].predicate == "b > 1 and (a <> ')')"

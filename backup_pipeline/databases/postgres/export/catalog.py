@@ -110,7 +110,17 @@ SELECT k.conrelid, k.conname, k.contype, pg_catalog.pg_get_constraintdef(k.oid),
 
 INDEXES = f"""
 SELECT i.indrelid, ic.relname, pg_catalog.pg_get_indexdef(i.indexrelid), i.indisunique, i.indexrelid, i.indisvalid,
-       ic.relispartition, n.nspname, c.relname, c.relkind
+       ic.relispartition, n.nspname, c.relname, c.relkind,
+       (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname,
+                 CASE WHEN a.attname IS NULL THEN pg_catalog.pg_get_indexdef(i.indexrelid, k.part, false) END,
+                 -- 100: the default collation, which an expression has when it names none.
+                 CASE WHEN co.oid <> coalesce(a.attcollation, 100) THEN co.collname END) ORDER BY k.part)
+          FROM pg_catalog.generate_series(1, i.indnkeyatts) k(part)
+          LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.part - 1] AND a.attnum <> 0
+          LEFT JOIN pg_catalog.pg_collation co ON co.oid = i.indcollation[k.part - 1]),
+       pg_catalog.pg_get_expr(i.indpred, i.indrelid),
+       -- PostgreSQL 15 and newer have the column.
+       coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
   JOIN pg_catalog.pg_class c ON c.oid = i.indrelid

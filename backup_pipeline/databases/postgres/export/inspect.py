@@ -18,6 +18,7 @@ from backup_pipeline.model.schema import (
     Column,
     ForeignKey,
     Index,
+    IndexPart,
     Key,
     Schema,
     SchemaObject,
@@ -116,7 +117,7 @@ def _table(
         foreign_keys=tuple(_foreign_key(constraint) for constraint in constraints if constraint[2] == "f"),
         # Exclusion constraints stand with the checks: rules on rows that are only known by their definition.
         checks=tuple(Check(c[1], c[3]) for c in constraints if c[2] in "cx"),
-        indexes=tuple(Index(i[1], i[2], unique=i[3]) for i in indexes if i[4] not in of_constraints),
+        indexes=tuple(_index(index) for index in indexes if index[4] not in of_constraints),
         inherits=() if is_partition else parents,
         partition_of=parents[0] if is_partition and parents else None,
         partition_key=row[9],
@@ -152,6 +153,13 @@ def _raw(row: connect.Row) -> RawColumn:
 
 def _key(row: connect.Row) -> Key:
     return Key(row[1], tuple(row[11]), row[3], deferrable=row[4])
+
+
+def _index(row: connect.Row) -> Index:
+    parts = tuple(
+        IndexPart(column or "", expression or "", collation) for column, expression, collation in row[10]
+    )
+    return Index(row[1], row[2], unique=row[3], parts=parts, predicate=row[11], nulls_equal=row[12])
 
 
 def _foreign_key(row: connect.Row) -> ForeignKey:

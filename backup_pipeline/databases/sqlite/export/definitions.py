@@ -106,6 +106,28 @@ def parse_table(sql: str) -> TableSql:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexSql:
+    #: Each column or expression as it is written, without its collation and its direction.
+    parts: tuple[str, ...]
+    predicate: str | None
+
+
+def parse_index(sql: str) -> IndexSql:
+    tokens = tokens_of(sql)
+    opening = next(i for i, token in enumerate(tokens) if token.text == "(")
+    closing = _closing(tokens, opening)
+    parts = []
+    for item in _split(tokens[opening + 1 : closing]):
+        if item[-1].says("ASC", "DESC"):
+            item.pop()
+        if len(item) > 2 and item[-2].says("COLLATE"):
+            del item[-2:]
+        parts.append(sql[item[0].start : item[-1].end])
+    condition = tokens[closing + 2 :]
+    return IndexSql(tuple(parts), sql[condition[0].start : condition[-1].end] if condition else None)
+
+
+@dataclass(frozen=True, slots=True)
 class VirtualSql:
     module: str
     #: `content='docs'` → {"content": "docs"}

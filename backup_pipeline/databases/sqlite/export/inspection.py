@@ -8,7 +8,12 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backup_pipeline.databases.sqlite.export.definitions import TableSql, parse_table, parse_virtual
+from backup_pipeline.databases.sqlite.export.definitions import (
+    TableSql,
+    parse_index,
+    parse_table,
+    parse_virtual,
+)
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import SequenceState
 from backup_pipeline.model.schema import (
@@ -16,6 +21,7 @@ from backup_pipeline.model.schema import (
     Column,
     ForeignKey,
     Index,
+    IndexPart,
     Key,
     Schema,
     SchemaObject,
@@ -162,7 +168,7 @@ def _table(
         uniques=tuple(_unique(connection, name, parsed) for name, _ in by_origin["u"]),
         foreign_keys=_foreign_keys(connection, entry.name, parsed),
         checks=tuple(Check(check.name, check.expression) for check in parsed.checks),
-        indexes=_indexes(connection, by_origin["c"]),
+        indexes=_indexes(connection, by_origin["c"], parsed),
         options=tuple(options),
     )
 
@@ -214,13 +220,27 @@ def _index_columns(connection: sqlite3.Connection, index: str) -> tuple[str, ...
     return tuple(name or "" for (name,) in rows.fetchall())
 
 
-def _indexes(connection: sqlite3.Connection, created: list[tuple[str, bool]]) -> tuple[Index, ...]:
+def _indexes(
+    connection: sqlite3.Connection, created: list[tuple[str, bool]], parsed: TableSql
+) -> tuple[Index, ...]:
     found = []
     for name, unique in created:
-        row = connection.execute(
+        (sql,) = connection.execute(
             "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ?", (name,)
         ).fetchone()
-        found.append(Index(name, row[0] if row and row[0] else "", unique))
+        rows = connection.execute(
+            "SELECT name, coll FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno", (name,)
+        )
+        written = parse_index(sql)
+        parts = tuple(
+            IndexPart(
+                column or "",
+                "" if column else text,
+                collation if collation != parsed.collations.get(column, "BINARY").upper() else None,
+            )
+            for (column, collation), text in zip(rows, written.parts, strict=True)
+        )
+        found.append(Index(name, sql, unique, parts, written.predicate))
     return tuple(sorted(found, key=lambda index: index.name))
 
 
