@@ -19,9 +19,7 @@ nothing: the parts come when they are used.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backup_pipeline.model.version import __version__
@@ -270,16 +268,3 @@ def __getattr__(name: str) -> Any:
 
         return BackupError
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class _Facade(ModuleType):
-    """`backup`, `restore` and `drill` are functions here and modules below. Importing such a module would put it in
-    the place of the function (the import system binds every submodule in its parent), so the first call of
-    `backup` would be the last that works."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (isinstance(value, ModuleType) and callable(self.__dict__.get(name))):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Facade

@@ -38,8 +38,6 @@ def test_the_whole_way_from_python(configuration: Path) -> None:
     assert bp.query("shop", None, "select max(total) as m from orders", config=project)["m"][0] == 20
     target = configuration.parent / "restored.db"
     assert bp.restore("shop", to=f"sqlite:///{target}", config=project).rows == 2
-    # The submodule of that name is loaded by now, and must not stand in the way of the function.
-    assert bp.backup("shop", config=project).rows == 2
     assert issubclass(bp.Project, object)
     with pytest.raises(bp.BackupError):
         bp.show("nothing", config=project)
@@ -100,3 +98,9 @@ def test_importing_it_loads_its_version_alone_and_takes_no_time() -> None:
 def test_a_name_that_is_not_there_says_so() -> None:
     with pytest.raises(AttributeError, match="no attribute 'bakcup'"):
         bp.bakcup  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_no_module_bears_the_name_of_a_function() -> None:
+    """Importing a submodule binds its name in the package: it would take the place of the function."""
+    rooms = {path.stem for path in Path(bp.__file__).parent.iterdir()}
+    assert rooms.isdisjoint({*bp.__all__} - {"__version__"})
