@@ -11,6 +11,8 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 3
 # For `make test-versions`: 13 14 15 17 when nothing is given; any other that is on this machine may be named.
 MAJORS ?=
+# For `make soak`: the date, or a seed to repeat.
+SEED ?= $(shell date -u +%Y%m%d)
 # Extra arguments, as in: make test ARGS="-k embedded -x"
 ARGS ?=
 
@@ -31,9 +33,14 @@ ui: setup  ## the Dagster UI over this folder's backup.yaml; where there is none
 	[ -f demo/backup.yaml ] || $(BIN)/backup-pipeline demo || exit; \
 	exec $(BIN)/backup-pipeline --config demo/backup.yaml ui
 
-test: setup  ## every test
+test: setup  ## every promise, with fixed seeds (the long forms of scenarios: make soak)
 	@.ci/programs
-	@$(PYTEST) -n $(JOBS) --dist worksteal $(ARGS)
+	@$(PYTEST) -n $(JOBS) --dist worksteal --durations=40 --junitxml=.durations.xml $(ARGS)
+
+soak: setup  ## hundreds of kills, bad days and random trees, new ones each day (SEED=20261130 repeats a day)
+	@.ci/programs
+	@echo "soak: SEED=$(SEED)"
+	@SEED=$(SEED) $(PYTEST) --soak -n $(JOBS) --dist worksteal --durations=40 --junitxml=.durations-soak.xml $(ARGS)
 
 test-fast: setup  ## the tests without the slow and the browser ones
 	@$(PYTEST) -n $(JOBS) -m "not slow and not browser" $(ARGS)
@@ -64,4 +71,4 @@ clean:  ## remove .venv, caches and build leftovers
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo ui test test-fast test-versions test-regression lint format docs bench clean
+.PHONY: help setup demo ui test soak test-fast test-versions test-regression lint format docs bench clean

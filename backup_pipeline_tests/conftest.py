@@ -1,7 +1,9 @@
 """Fixtures for every test. They live beside what they are about, in `harness/`; this file only offers them."""
 
 import signal
+from collections.abc import Generator
 
+import pytest
 from hypothesis import settings
 
 from backup_pipeline_tests.harness.backups import torture
@@ -17,6 +19,7 @@ from backup_pipeline_tests.harness.engines import (
 from backup_pipeline_tests.harness.fake_dropbox import dropbox_process, fake_dropbox
 from backup_pipeline_tests.harness.listening import hook, mailbox
 from backup_pipeline_tests.harness.sftp_server import openssh, proftpd, rclone_sftp, whole_files_sftp
+from backup_pipeline_tests.harness.soak import SEED
 from backup_pipeline_tests.harness.stores import (
     ministack_server,
     moto_server,
@@ -52,6 +55,38 @@ __all__ = [
 # What a shell without job control starts in the background ignores SIGINT, and so would every program that is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Two shared cores: an example's wall time says nothing about the code.
-settings.register_profile("backup_pipeline", deadline=None, print_blob=True)
+# Two shared cores: an example's wall time says nothing about the code. The same examples each time: a change does not fail
+# by chance. `make soak` tries new ones.
+settings.register_profile("backup_pipeline", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("backup_pipeline")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", action="store_true", help="only the long forms of scenarios, with the seed SEED"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"soak: SEED={SEED}" if config.getoption("soak") else ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Soak tests run only with --soak. Slow tests come first: a long test at the end would leave the other workers idle."""
+    soak = config.getoption("soak")
+    left = [item for item in items if (item.get_closest_marker("soak") is not None) is not soak]
+    config.hook.pytest_deselected(items=left)
+    items[:] = sorted(
+        (item for item in items if (item.get_closest_marker("soak") is not None) is soak),
+        key=lambda item: item.get_closest_marker("slow") is None,
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and item.get_closest_marker("soak") is not None:
+        report.sections.append(("again", f"make soak SEED={SEED} ARGS='-k {item.name.partition('[')[0]}'"))
+    return report

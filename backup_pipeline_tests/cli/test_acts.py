@@ -153,8 +153,8 @@ def test_a_log_that_cannot_be_written_fails_nothing(shop: Folder) -> None:
 
 WRITER = """
 import sys
-from backup_pipeline import acts
-from backup_pipeline.project import Project
+from backup_pipeline.state import acts
+from backup_pipeline.operations import Project
 settings = Project.load(sys.argv[1]).settings
 for number in range(300):
     acts.record(settings, acts.Act("backup", message=f"{sys.argv[2]}-{number} " + "x" * (number * 7)))

@@ -195,7 +195,8 @@ class SourceContract:
         assert [part.column for part in by_mail.parts] == ["mail", "Mixed, Case"]
         assert (by_mail.predicate, by_mail.unique, by_mail.nulls_equal) == (None, True, False)
         assert [(part.column, part.expression) for part in alive.parts] == [("", "lower(mail)"), ("id", "")]
-        assert alive.predicate is not None and alive.predicate.strip("()") == "gone IS NULL"
+        assert alive.predicate is not None
+        assert alive.predicate.strip("()") == "gone IS NULL"
         assert all(part.collation is None for part in (*alive.parts, *by_mail.parts))
 
     # ── one moment

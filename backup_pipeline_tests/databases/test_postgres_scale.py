@@ -52,8 +52,8 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.sources.base import Options
-from backup_pipeline.sources.postgres import PostgresSource
+from backup_pipeline.databases.base import Options
+from backup_pipeline.databases.postgres.export import PostgresSource
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 vault = Vault(LocalStore(Path(sys.argv[2])))

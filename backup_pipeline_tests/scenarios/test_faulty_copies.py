@@ -23,6 +23,7 @@ from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.fault_proxy import FaultProxy, Kind, fault_proxy, plan
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, table
+from backup_pipeline_tests.harness.soak import seeds
 from backup_pipeline_tests.harness.stores import S3Server
 
 ATTEMPTS = 4
@@ -112,10 +113,10 @@ def test_a_copy_over_a_bad_line_is_whole_or_not_listed(
     run(range(8, 9), vault, faulty, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_forty_copies_over_bad_lines(
     vault: Vault, faulty: tuple[S3Server, FaultProxy], tmp_path: Path
 ) -> None:
-    ends = run(range(20, 60), vault, faulty, tmp_path)
+    ends = run(seeds(20, 60), vault, faulty, tmp_path)
     assert any(end != "copied" for end in ends), "some plans have an outage that is longer than our patience"

@@ -26,6 +26,7 @@ from backup_pipeline.vault import lock
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.fault_proxy import FaultProxy, Kind, What, fault_proxy, plan
+from backup_pipeline_tests.harness.soak import seeds
 from backup_pipeline_tests.harness.stores import S3Server
 
 ATTEMPTS = 4
@@ -178,11 +179,11 @@ def test_every_run_ends_with_a_backup_that_verifies_or_with_nothing_listed(
     run(range(4), routes, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("first", range(4, 204, 50))
 def test_two_hundred_bad_days(first: int, routes: list[Route], tmp_path: Path) -> None:
-    ends = run(range(first, first + 50), routes, tmp_path)
+    ends = run(seeds(first, first + 50), routes, tmp_path)
     given_up = sum(number for end, number in ends.items() if end != "listed")
     # Every eighth plan has an outage that is longer than our patience; any other is survived at once.
     assert 5 <= given_up <= 14, ends

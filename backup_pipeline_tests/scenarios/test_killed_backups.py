@@ -18,6 +18,7 @@ from backup_pipeline.operations import Project
 from backup_pipeline.stores.base import Stat
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.harness.processes import kill_tree, run_for
+from backup_pipeline_tests.harness.soak import SEED
 
 _BACKUP = (
     "import sys; from backup_pipeline.operations import Project; Project.load(sys.argv[1]).backup('shop')"
@@ -75,11 +76,11 @@ def _assert_sound(project: Project) -> None:
         assert report.errors == (), line.id
 
 
-def _scenario(path: Path, times: int, change: object) -> None:
+def _scenario(path: Path, times: int, change: object, seed: int = 20261121) -> None:
     project = Project(config.load(path))
     seconds = _whole_run(path)
     (first,) = project.list("shop")
-    dice = random.Random(20261121)
+    dice = random.Random(seed)
     assert callable(change)
     killed = 0
     for _ in range(4 * times):
@@ -136,16 +137,16 @@ def test_a_killed_sqlite_backup_is_never_listed_and_the_next_run_succeeds(
     _scenario(sqlite_project, 6, _sqlite_change(tmp_path / "app.sqlite3"))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_postgres_backup_survives_a_hundred_kills(postgres_project: Path, pg_database: str) -> None:
-    _scenario(postgres_project, 100, _postgres_change(pg_database))
+    _scenario(postgres_project, 100, _postgres_change(pg_database), SEED)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_sqlite_backup_survives_a_hundred_kills(sqlite_project: Path, tmp_path: Path) -> None:
-    _scenario(sqlite_project, 100, _sqlite_change(tmp_path / "app.sqlite3"))
+    _scenario(sqlite_project, 100, _sqlite_change(tmp_path / "app.sqlite3"), SEED)
 
 
 def test_what_a_killed_first_run_had_finished_is_not_read_again(

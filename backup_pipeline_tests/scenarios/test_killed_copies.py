@@ -19,6 +19,7 @@ from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault
 from backup_pipeline_tests.harness.processes import run_for
+from backup_pipeline_tests.harness.soak import SEED
 
 
 def _argv(vault: Vault, copy: Vault, number: int, moment: str) -> list[str]:
@@ -44,9 +45,9 @@ def _sound(copy: Vault) -> None:
     assert {finding.code for finding in report.findings} <= {"not-sealed"}
 
 
-def _scenario(folder: Path, kills: int) -> None:
+def _scenario(folder: Path, kills: int, seed: int = 20261121) -> None:
     vault, copy = shop_vault(folder / "vault", nights=2), Vault(LocalStore(folder / "copy"))
-    dice = random.Random(20261121)
+    dice = random.Random(seed)
     killed, night, deeds = 0, 2, 40
     while killed < kills:
         done = _copy(vault, copy, dice.randrange(1, deeds), dice.choice(("before", "after")))
@@ -73,16 +74,16 @@ def test_a_killed_copy_lists_nothing_half_and_the_next_one_finishes(tmp_path: Pa
     _scenario(tmp_path, 6)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_copy_survives_a_hundred_kills(tmp_path: Path) -> None:
-    _scenario(tmp_path, 100)
+    _scenario(tmp_path, 100, SEED)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_copy_that_is_killed_after_some_time_finishes_with_the_next(tmp_path: Path) -> None:
     vault, copy = shop_vault(tmp_path / "vault", nights=20), Vault(LocalStore(tmp_path / "copy"))
-    dice = random.Random(7)
+    dice = random.Random(SEED)
     for _ in range(30):
         run_for(_argv(vault, copy, 0, "before"), dice.uniform(0.3, 1.2))
         _sound(copy)

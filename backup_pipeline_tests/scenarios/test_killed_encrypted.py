@@ -17,6 +17,7 @@ from backup_pipeline.retention.forgetting import ABANDONED, Denied, sweep_abando
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.commands import PROGRAM
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
+from backup_pipeline_tests.harness.soak import SEED
 
 FAST, MANY = 2, 30
 
@@ -82,7 +83,7 @@ def test_backups_that_are_killed(tmp_path: Path) -> None:
     killed_many_times(tmp_path, FAST, seed=7)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_backups_that_are_killed_many_times(tmp_path: Path) -> None:
-    killed_many_times(tmp_path, MANY, seed=11)
+    killed_many_times(tmp_path, MANY, seed=SEED)

@@ -19,12 +19,13 @@ from backup_pipeline.errors import VaultError
 from backup_pipeline.operations import Project
 from backup_pipeline.vault import journal
 from backup_pipeline_tests.harness.processes import run_for
+from backup_pipeline_tests.harness.soak import SEED
 
 #: Packs of 2 MiB and big files from 1 MiB on: as many seams as a large tree has.
 _BACKUP = """
 import sys
-from backup_pipeline.project import Project
-from backup_pipeline.trees import packing, reading, run
+from backup_pipeline.operations import Project
+from backup_pipeline.files.store import packing, reading, run
 from backup_pipeline.vault import packs
 packing.TARGET = 2 << 20
 packs.LARGEST = reading.LARGEST = run.LARGEST = 1 << 20
@@ -70,12 +71,12 @@ def _change(folder: Path, dice: random.Random) -> None:
         file.write(dice.randbytes(4096))
 
 
-def _scenario(path: Path, times: int) -> None:
+def _scenario(path: Path, times: int, seed: int = 20261121) -> None:
     project = Project(config.load(path))
     began = time.monotonic()
     assert not run_for(_argv(path), 120)
     seconds = time.monotonic() - began
-    dice = random.Random(20261121)
+    dice = random.Random(seed)
     killed = 0
     for _ in range(4 * times):
         _change(path.parent / "media", dice)
@@ -99,10 +100,10 @@ def test_a_killed_backup_of_files_is_never_listed_and_the_next_run_succeeds(proj
     _scenario(project_file, 5)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_backup_of_files_survives_fifty_kills(project_file: Path) -> None:
-    _scenario(project_file, 50)
+    _scenario(project_file, 50, SEED)
 
 
 #: It kills itself when the notes of three packs are in the vault.

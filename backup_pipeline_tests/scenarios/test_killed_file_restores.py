@@ -19,15 +19,16 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import identifier_of, prepared
 from backup_pipeline_tests.harness.handmade_files import backup_of, state_of, tree_of_folder
+from backup_pipeline_tests.harness.soak import SEED
 
 FAST = range(6)
-SLOW = range(6, 100)
+MORE = range(6, 100)
 ORDER = FilesOrder(("media",), overwrite=True)
 
 CHILD = """
 import sys
 from pathlib import Path
-from backup_pipeline.restore.files import FilesOrder, restore_files
+from backup_pipeline.files.restore import FilesOrder, restore_files
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 vault = Vault(LocalStore(Path(sys.argv[1])))
@@ -118,12 +119,12 @@ def test_a_killed_restore_leaves_whole_files_and_the_next_one_finishes(
     kill_and_go_on(vault, manifest, media, tmp_path, usual, seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", SLOW)
+@pytest.mark.soak
+@pytest.mark.parametrize("number", MORE)
 def test_every_killed_restore_leaves_whole_files(
-    vault: Vault, manifest: Manifest, media: Path, tmp_path: Path, usual: float, seed: int
+    vault: Vault, manifest: Manifest, media: Path, tmp_path: Path, usual: float, number: int
 ) -> None:
-    kill_and_go_on(vault, manifest, media, tmp_path, usual, seed)
+    kill_and_go_on(vault, manifest, media, tmp_path, usual, SEED * 1000 + number)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault, table
+from backup_pipeline_tests.harness.soak import SEED
 
 
 def _prune(vault: Vault, number: int, moment: str = "before", last: int = 1) -> int | None:
@@ -93,7 +94,7 @@ def test_a_prune_that_is_killed_at_any_deed_hurts_nothing(tmp_path: Path) -> Non
     _scenario(tmp_path, 5, 20261121)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_prune_survives_a_hundred_kills(tmp_path: Path) -> None:
-    _scenario(tmp_path, 100, 7)
+    _scenario(tmp_path, 100, SEED)
