@@ -121,8 +121,8 @@ def test_random_bytes_never_raise() -> None:
 
 def test_it_takes_a_few_microseconds() -> None:
     heads = [PNG * 50, JPEG * 2, b"%PDF-1.4" + bytes(8000), b"a,b\n" * 2000]
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(250):
         for head in heads:
             detect(head[:8192], head[-8192:])
-    assert (time.perf_counter() - begin) / 1000 < 200e-6
+    assert (time.process_time() - begin) / 1000 < 200e-6

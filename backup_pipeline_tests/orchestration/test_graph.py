@@ -163,10 +163,10 @@ def test_two_thousand_tables_load_fast_and_cost_one_asset_a_schema(shop: Shop) -
 def load_module(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """As Dagster loads it, in a process of its own."""
     code = (
-        "import time; t = time.perf_counter()\n"
+        "import time; t = time.process_time()\n"
         "from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module as f\n"
         "targets = f('backup_pipeline.definitions', working_directory=None)\n"
-        "print([t.attribute for t in targets]); print(time.perf_counter() - t)"
+        "print([t.attribute for t in targets]); print(time.process_time() - t)"
     )
     clean = {key: value for key, value in os.environ.items() if key not in ("BACKUP_CONFIG", "DAGSTER_HOME")}
     return subprocess.run(
@@ -182,7 +182,9 @@ def load_module(folder: Path, **environment: str) -> subprocess.CompletedProcess
 def test_dagster_finds_one_definitions_object_in_the_module(shop: Shop) -> None:
     done = load_module(shop.folder)
     assert done.stdout.splitlines()[0] == "['defs']", done.stderr
-    assert float(done.stdout.splitlines()[1]) < 6.0, "3 s on a machine that is not shared"
+    assert float(done.stdout.splitlines()[1]) < 6.0, (
+        "seconds of the processor: 3 s; waiting for others does not count"
+    )
 
 
 @pytest.mark.parametrize(
