@@ -20,34 +20,6 @@ from backup_pipeline.model.progress import silent
 from backup_pipeline.references import asked, file_policy, file_references
 from backup_pipeline.vault.vault import Vault
 
-#: What `references` and `file_policy` say.
-FILE_CHECK_CODES = frozenset(
-    {
-        "file-missing",
-        "file-name-case",
-        "file-name-unicode",
-        "file-size-differs",
-        "file-content-differs",
-        "reference-left-out",
-        "reference-unreadable",
-        "orphan-files",
-        "file-reference-not-checked",
-        "file-digest-unknown",
-        "file-digest-of-several",
-        "more-files-missing",
-        "more-files-differ",
-        "reference-without-table",
-        "reference-without-column",
-        "reference-checks-nothing",
-        "reference-digest-unreadable",
-        "file-may-run",
-        "file-is-two-things",
-        "file-type",
-        "file-name-misleads",
-        "file-too-large",
-        "policy-not-checked",
-    }
-)
 _LOCKED = "not looked at for want of the key: `verify` and the drill do that"
 
 Trees = Mapping[str, FilesSettings]
@@ -64,11 +36,6 @@ def judge_files(
         references = Outcome("references", _impossible(manifest), good=_LOCKED)
         return taken, references, Outcome("file_policy", good=_LOCKED)
     return taken, _references(vault, manifest, trees), _policy(vault, manifest, trees)
-
-
-def is_about_files(finding: Finding) -> bool:
-    """What these two checks say, where a full verification said it as well."""
-    return finding.code in FILE_CHECK_CODES
 
 
 def _taken(manifest: Manifest, lost: Losses) -> Outcome:

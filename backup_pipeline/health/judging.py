@@ -15,7 +15,7 @@ from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
 from backup_pipeline.health.drift import drift
-from backup_pipeline.health.file_checks import is_about_files, judge_files
+from backup_pipeline.health.file_checks import judge_files
 from backup_pipeline.health.losses import ANOTHER, OF_ROWS, REMOVED, Losses, losses
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding, Report
@@ -82,17 +82,17 @@ def _of_content(
     unkept: tuple[Finding, ...],
     note: str,
 ) -> tuple[Outcome, ...]:
-    findings = tuple(one for one in report.findings if not is_about_files(one))
+    findings = tuple(one for one in report.findings if not one.about_file_checks)
     rows = tuple(finding for finding in findings if _about_rows(finding))
     found = tuple(dict.fromkeys((*findings, *manifest.findings)))
-    references = tuple(finding for finding in found if _about_references(finding))
+    references = tuple(finding for finding in found if finding.about_references)
     # That some tables are not in a partial backup was asked for: worth showing, no reason to wake anyone.
     expected = tuple(f for f in references if manifest.scope == "partial" and f.severity == "warning")
     # Against the schema of the snapshot: the graph may know a table that is younger than this backup. A gap before this
     # backup says nothing of its bytes: its copies are made.
     missing = tuple(finding for finding in findings if finding.code in ("table-missing", "chain-broken"))
     rest = tuple(
-        _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and not _about_references(f)
+        _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and not f.about_references
     )
     return (
         _complete(manifest, (*missing, *_wrong_identity(vault, manifest))),
@@ -140,12 +140,6 @@ def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
 
 def _about_rows(finding: Finding) -> bool:
     return finding.code.startswith("row-")
-
-
-def _about_references(finding: Finding) -> bool:
-    if is_about_files(finding):
-        return False
-    return "reference" in finding.code or "foreign-key" in finding.code
 
 
 def reference(vault: Vault, manifest: Manifest) -> Reference:
@@ -200,7 +194,7 @@ def _remember(
 
 
 def _is_ours(finding: Finding, verified: Report, manifest: Manifest) -> bool:
-    if finding in manifest.findings or is_about_files(finding) or _about_references(finding):
+    if finding in manifest.findings or finding.about_file_checks or finding.about_references:
         return True
     seen = verified.findings
     return finding not in seen and replace(finding, severity="error") not in seen
@@ -208,7 +202,7 @@ def _is_ours(finding: Finding, verified: Report, manifest: Manifest) -> bool:
 
 def _complete(manifest: Manifest, missing: tuple[Finding, ...]) -> Outcome:
     own = tuple(
-        one for one in manifest.findings if not _about_references(one) and one.tree is None and not _old(one)
+        one for one in manifest.findings if not one.about_references and one.tree is None and not _old(one)
     )
     left_out = tuple(
         Finding("info", "left-out", f"the {one.kind} {one.schema}.{one.name} is not in it: {one.reason}")

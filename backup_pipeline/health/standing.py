@@ -20,20 +20,6 @@ from backup_pipeline.vault import keeping, remembered, signing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
 
-#: Warnings that stand until they are mended or accepted, because the backup may not hold what people think.
-STANDING = frozenset(
-    {
-        "table-became-empty",
-        "table-shrank",
-        "tree-empty",
-        "tree-shrank",
-        "migrations-unknown",
-        "migrations-unreadable",
-        "more-files-differ",
-        "more-files-missing",
-    }
-)
-
 
 def of_backup(
     manifest: Manifest | None, proofs: Sequence[Proof], acks: Sequence[Ack], *, system: str, identifier: str
@@ -47,7 +33,7 @@ def of_backup(
     if manifest is not None:
         # The judgement repeats it; see `manifest_of`.
         own = [one for one in own if one.code != "set-back-before" or one in manifest.findings]
-    found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.code in STANDING]
+    found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.stands]
     if judged is not None and not judged.ok and not judged.findings:
         found.append(_failed(JUDGED, judged, (), system, identifier))
     known = {(one.code, subject(one)) for one in found}

@@ -22,8 +22,51 @@ HEAL_MANIFEST = (
 )
 
 
-#: The examples of these are values of rows. The command shows them to its user; the history of runs does not get them.
-OF_ROWS = frozenset({"rows-differ", "invariant-broken", "dangling-reference"})
+#: What is known of a code, and not of its maker. A stored finding holds only the code. No other module judges a
+#: finding by letters of its code.
+_OF_ROWS = frozenset({"rows-differ", "invariant-broken", "dangling-reference"})
+_PROOF = frozenset({"never-proven", "proof-too-old"})
+_EARLIER = frozenset({"objects-missing-before", "set-back-before"})
+_REFERENCES = frozenset({"dangling-reference", "foreign-key-not-checked", "reference-not-checked"})
+_STANDING = frozenset(
+    {
+        "table-became-empty",
+        "table-shrank",
+        "tree-empty",
+        "tree-shrank",
+        "migrations-unknown",
+        "migrations-unreadable",
+        "more-files-differ",
+        "more-files-missing",
+    }
+)
+_FILE_CHECKS = frozenset(
+    {
+        "file-missing",
+        "file-name-case",
+        "file-name-unicode",
+        "file-size-differs",
+        "file-content-differs",
+        "reference-left-out",
+        "reference-unreadable",
+        "orphan-files",
+        "file-reference-not-checked",
+        "file-digest-unknown",
+        "file-digest-of-several",
+        "more-files-missing",
+        "more-files-differ",
+        "reference-without-table",
+        "reference-without-column",
+        "reference-checks-nothing",
+        "reference-digest-unreadable",
+        "file-may-run",
+        "file-is-two-things",
+        "file-type",
+        "file-name-misleads",
+        "file-too-large",
+        "policy-not-checked",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +82,36 @@ class Finding:
     examples: tuple[str, ...] = ()
     #: `media`, where the finding is about one file tree.
     tree: str | None = None
+
+    @property
+    def shows_rows(self) -> bool:
+        """The examples are values of rows: the command shows them, the history of runs does not get them."""
+        return self.code in _OF_ROWS
+
+    @property
+    def about_proof(self) -> bool:
+        """The finding speaks of the age of the last drill, and not of the age of a backup."""
+        return self.code in _PROOF
+
+    @property
+    def about_references(self) -> bool:
+        """Rows that refer to rows."""
+        return self.code in _REFERENCES
+
+    @property
+    def about_file_checks(self) -> bool:
+        """Rows that name files, and the policy of a file tree."""
+        return self.code in _FILE_CHECKS
+
+    @property
+    def of_earlier(self) -> bool:
+        """The finding speaks of an earlier backup; the backup that carries it is whole."""
+        return self.code in _EARLIER
+
+    @property
+    def stands(self) -> bool:
+        """A warning that stays until it is mended or accepted, because the backup may not hold what people think."""
+        return self.code in _STANDING
 
 
 @dataclass(frozen=True, slots=True)

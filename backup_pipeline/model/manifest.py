@@ -17,9 +17,6 @@ from backup_pipeline.model.schema import TableId
 
 FORMAT = 1
 
-#: Errors that speak of earlier backups: the one that tells them lacks nothing.
-_OF_EARLIER = frozenset({"objects-missing-before", "set-back-before"})
-
 Kind = Literal["scheduled", "manual", "pre-migration", "imported"]
 Scope = Literal["full", "partial"]
 
@@ -287,7 +284,7 @@ class Manifest:
     @property
     def lacking(self) -> tuple[Finding, ...]:
         """Errors of this backup itself."""
-        return tuple(one for one in self.findings if one.severity == "error" and one.code not in _OF_EARLIER)
+        return tuple(one for one in self.findings if one.severity == "error" and not one.of_earlier)
 
     def tree(self, name: str) -> FileTree | None:
         return next((tree for tree in self.files if tree.name == name), None)

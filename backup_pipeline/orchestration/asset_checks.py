@@ -53,8 +53,6 @@ WATCHED = (
     CheckText("fresh", "The newest full backup is not older than it may be."),
     CheckText("proven", "A full backup was restored by a drill lately, and the drill passed."),
 )
-#: Which check each finding of a freshness report belongs to.
-_ABOUT_PROOF = frozenset({"never-proven", "proof-too-old"})
 
 
 #: Of systems that have file trees; evaluated in the step that commits the backup.
@@ -165,8 +163,8 @@ def judge_verdict(project: Project, system: str, identifier: str | None) -> Outc
 def judge_status(project: Project, system: str) -> tuple[Outcome, ...]:
     began = time.monotonic()
     status = project.status_of(system)
-    proof = tuple(finding for finding in status.findings if finding.code in _ABOUT_PROOF)
-    fresh = tuple(finding for finding in status.findings if finding.code not in _ABOUT_PROOF)
+    proof = tuple(finding for finding in status.findings if finding.about_proof)
+    fresh = tuple(finding for finding in status.findings if not finding.about_proof)
     if status.latest is None:
         proof = (*proof, *(finding for finding in fresh if finding.code in ("no-backup", "vault-lost")))
     seconds = time.monotonic() - began

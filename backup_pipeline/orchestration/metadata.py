@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from backup_pipeline.model.findings import OF_ROWS, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import LeftOut, Manifest, TableEntry
 from backup_pipeline.model.schema import Column, Table
@@ -219,7 +219,7 @@ def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
 
 def _line(finding: Finding) -> dict[str, str]:
     # With its examples: in a column of their own, names without a blank leave no room for anything else.
-    examples = () if finding.code in OF_ROWS else finding.examples[:3]
+    examples = () if finding.shows_rows else finding.examples[:3]
     what = ": ".join([finding.message, *filter(None, ["; ".join(examples)])])
     return {
         "severity": finding.severity,
