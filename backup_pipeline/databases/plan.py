@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     # Not loaded here, because a worker process that loads this package needs none of it.
     from backup_pipeline.vault.vault import Vault
 
-#: What speaks against the backup, and not against the target.
-_DAMAGE = ("object-missing", "row-count")
 _SHOWN = 10
 #: Below this, everything is loaded in one transaction on one connection: workers would take longer to start.
 SMALL = 32 * 1024 * 1024
@@ -84,7 +82,7 @@ class RestorePlan:
             kind: type[BackupError] = RestoreError
             if finding.code == TargetNotEmpty.code:
                 kind = TargetNotEmpty
-            elif finding.code in _DAMAGE:
+            elif finding.against_backup:
                 kind = Damaged
             raise kind(finding.message, remedy=finding.remedy)
 

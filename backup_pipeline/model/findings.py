@@ -26,6 +26,7 @@ HEAL_MANIFEST = (
 #: finding by letters of its code.
 _OF_ROWS = frozenset({"rows-differ", "invariant-broken", "dangling-reference"})
 _PROOF = frozenset({"never-proven", "proof-too-old"})
+_DAMAGE = frozenset({"object-missing", "row-count"})
 _EARLIER = frozenset({"objects-missing-before", "set-back-before"})
 _REFERENCES = frozenset({"dangling-reference", "foreign-key-not-checked", "reference-not-checked"})
 _STANDING = frozenset(
@@ -102,6 +103,11 @@ class Finding:
     def about_file_checks(self) -> bool:
         """Rows that name files, and the policy of a file tree."""
         return self.code in _FILE_CHECKS
+
+    @property
+    def against_backup(self) -> bool:
+        """The finding of a restore plan speaks against the backup, and not against the target."""
+        return self.code in _DAMAGE
 
     @property
     def of_earlier(self) -> bool:

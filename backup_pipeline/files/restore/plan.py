@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from backup_pipeline.errors import BackupError, Damaged, InTheWay, RestoreError, TargetNotEmpty
 from backup_pipeline.model.findings import Finding
 
-#: What speaks against the backup, and not against the target.
-_DAMAGE = ("object-missing",)
 EXAMPLES = 20
 
 
@@ -97,7 +95,7 @@ class FilesPlan:
                 kind = TargetNotEmpty
             elif finding.code == InTheWay.code:
                 kind = InTheWay
-            elif finding.code in _DAMAGE:
+            elif finding.against_backup:
                 kind = Damaged
             raise kind(finding.message, remedy=finding.remedy)
 
