@@ -236,8 +236,8 @@ def test_killing_the_owner_stops_the_server_and_removes_its_folders() -> None:
         pid, *folders = owner.stdout.readline().split()
         assert Path(f"/proc/{pid}").exists()
         owner.send_signal(signal.SIGKILL)
-    assert wait_for(lambda: not Path(f"/proc/{pid}").exists())
-    assert wait_for(lambda: not any(Path(folder).exists() for folder in folders))
+    assert wait_for(lambda: not Path(f"/proc/{pid}").exists(), seconds=60)
+    assert wait_for(lambda: not any(Path(folder).exists() for folder in folders), seconds=60)
 
 
 def test_a_server_outlives_the_thread_that_started_it() -> None:
