@@ -38,7 +38,6 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
 from backup_pipeline.model.version import __version__
 from backup_pipeline.references import asked
-from backup_pipeline.stores.relocking import relock
 from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files, remembered
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
@@ -389,7 +388,8 @@ def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str])
 def _relocked(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
     """What this backup names and did not write may be locked for the time of an older one only."""
     try:
-        relock(vault.store, {layout.object_key(one) for one in manifest.objects()})
+        if (locks := vault.store.object_locks()) is not None:
+            locks.extend({layout.object_key(one) for one in manifest.objects()})
     except VaultError as error:
         yield Finding(
             "warning",

@@ -19,7 +19,6 @@ from backup_pipeline.health.promises import Runner
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.opening import folder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def verb(call: Call, system: str | None) -> Outcome:
     runner = runner_of(project)
     systems = all_standing(project, (system,) if system else project.systems, runner)
     bad = [one for one in systems if not one.protected]
-    on_disk = folder_of(project.vault.store) is not None and keeping.has_a_vault(project)
+    on_disk = project.vault.store.folder is not None and keeping.has_a_vault(project)
     storage = keeping.storage(project).findings if on_disk else ()
     full = tuple(one for one in storage if one.severity == "error")
     retired = tuple(name for name in project.vault.systems() if name not in project.systems)
@@ -108,7 +107,7 @@ def _schedules(runner: Runner, now: datetime) -> str:
 
 def _disk(store: Store) -> Disk:
     """A bucket has no end that could be asked for."""
-    folder = folder_of(store)
+    folder = store.folder
     try:
         return Disk(store.address, None if folder is None else shutil.disk_usage(folder).free)
     except OSError:

@@ -36,9 +36,7 @@ def readable(
 ) -> None:
     """Returns when all that a backup (or `all` of them) needs can be read. Without a tier, what cannot be read is
     NotThawed, or with `only_say` a note."""
-    from backup_pipeline.stores.thawing import thawing_of
-
-    if thawing_of(vault.store) is None:
+    if vault.store.thawing() is None:
         return
     ids = vault.ids(system) if identifier == "all" else (vault.resolve(system, identifier),)
     # Of the outlines, which are known without a key.
@@ -66,10 +64,9 @@ def readable_for_a_copy(
     """The same before a copy is made, of what it would have to read: objects that a target has are not sent."""
     from backup_pipeline.operations import copying, stores
     from backup_pipeline.operations.thawing import missing_objects
-    from backup_pipeline.stores.thawing import thawing_of
 
     vault = stores.open_place(project.settings, source)
-    if thawing_of(vault.store) is None:
+    if vault.store.thawing() is None:
         return
     everything = identifier in (None, "all")
     ids = vault.ids(system) if everything else (vault.resolve(system, identifier),)

@@ -25,7 +25,6 @@ from backup_pipeline.model.findings import Finding, Severity
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.stores.relocking import relock
 from backup_pipeline.vault import keeping, layout, lock, signing
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.vault import Vault
@@ -259,7 +258,8 @@ class _Run:
     def _relock(self, outline: Outline) -> None:
         """What an earlier copy brought over is locked for that one's days only."""
         try:
-            relock(self.target.store, {item.key for item in transfer.items(outline.objects)})
+            if (locks := self.target.store.object_locks()) is not None:
+                locks.extend({item.key for item in transfer.items(outline.objects)})
         except VaultError as error:
             message = f"older objects of {outline.id} can be deleted sooner than `object_lock_days` says"
             self._say("warning", "lock-not-extended", f"{message}: {error.message}", error.remedy)

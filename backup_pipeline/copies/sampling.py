@@ -19,7 +19,6 @@ from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import Stat, Store
-from backup_pipeline.stores.thawing import thawing_of
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.vault_itself import look_at_the_vault
 
@@ -177,7 +176,7 @@ class _Look:
 
 
 def _frozen(copy: Vault, items: Sequence[Item]) -> frozenset[Item]:
-    thawing = thawing_of(copy.store)
+    thawing = copy.store.thawing()
     if thawing is None or not items:
         return frozenset()
     named = {item.key: item for item in items}

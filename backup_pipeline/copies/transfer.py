@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from backup_pipeline.errors import AlreadyExists, Interrupted, NotFound, NotThawed, StoreUnavailable
-from backup_pipeline.stores.attesting import attest
 from backup_pipeline.stores.base import Stat, Store
 from backup_pipeline.stores.staging import explained, staging_name
 from backup_pipeline.vault import layout
@@ -143,7 +142,7 @@ def attested(
     the right bytes to tell, they are read from `trusted`."""
 
     def one(item: Item, advance: Callable[[int], None]) -> None:
-        said = attest(store, wanted[item], item.sha256)
+        said = store.attest(wanted[item], item.sha256)
         if said is None or (said.needs_bytes and trusted is None):
             raise Untold("")
         if said.needs_bytes and trusted is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -19,21 +19,20 @@ def look_at_places(
     vault: Vault,
     copies: Iterable[tuple[str, Vault | BackupError]],
     *,
-    folder_of: Callable[[Vault], Path | None],
     now: datetime,
 ) -> Iterator[Finding]:
     """For the doctor: whether the copies can be reached, and whether they would survive the vault."""
     some = False
-    home = _disk(folder_of(vault))
+    home = _disk(vault.store.folder)
     for name, copy in copies:
         some = True
         if isinstance(copy, BackupError):
             yield _unreachable(name, copy)
             continue
-        yield from _looked_at(name, copy, folder_of(copy), now)
+        yield from _looked_at(name, copy, copy.store.folder, now)
         for finding in inspect_locks(copy, now):
             yield replace(finding, message=f"copy {name}: {finding.message}")
-        if home is not None and _disk(folder_of(copy)) == home:
+        if home is not None and _disk(copy.store.folder) == home:
             yield Finding(
                 "warning",
                 "copy-on-same-disk",

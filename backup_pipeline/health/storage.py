@@ -17,7 +17,7 @@ from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.stores.base import Room, Store
+from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.staging import explained
 from backup_pipeline.vault import layout
@@ -56,14 +56,14 @@ def measure(store: Store, now: datetime) -> Sample:
     for stat in store.list(layout.OBJECTS):
         objects += 1
         size += stat.size
-    if not isinstance(store, LocalStore):
+    if store.folder is None:
         # An SFTP server's disk, the space of an account; a bucket has no end.
-        room: Room | None = getattr(store, "room", lambda: None)()
+        room = store.room()
         if room is None:
             return Sample(timestamp(now), objects, size)
         return Sample(timestamp(now), objects, size, room.free, room.total)
-    with explained(f"cannot ask how full {store.root} is"):
-        disk = shutil.disk_usage(store.root)
+    with explained(f"cannot ask how full {store.folder} is"):
+        disk = shutil.disk_usage(store.folder)
     return Sample(timestamp(now), objects, size, disk.free, disk.total)
 
 

@@ -20,7 +20,6 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.operations import expected, reading_back, stores
 from backup_pipeline.processes.waiting import takes_time
-from backup_pipeline.stores.opening import folder_of
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -244,9 +243,7 @@ def inspect(project: Project) -> Iterator[Finding]:
             except BackupError as error:
                 yield name, error
 
-    yield from look_at_places(
-        project.vault, opened(), folder_of=lambda vault: folder_of(vault.store), now=project.clock()
-    )
+    yield from look_at_places(project.vault, opened(), now=project.clock())
 
 
 def compare_with(project: Project, system: str, name: str) -> Comparison:

@@ -71,7 +71,6 @@ def examine_machine(project: Project, *, mend: bool = False) -> Report:
     from backup_pipeline.health.standing import set_back
     from backup_pipeline.operations import copying
     from backup_pipeline.operations.rights import places
-    from backup_pipeline.stores.opening import folder_of
     from backup_pipeline.vault.object_locks import inspect_locks
     from backup_pipeline.verification.vault_itself import look_for_foreign_folders
 
@@ -84,7 +83,7 @@ def examine_machine(project: Project, *, mend: bool = False) -> Report:
     lost = diagnosing.lost_finding(project)
     report = inspect_machine(
         project.vault.store,
-        folder_of(project.vault.store),
+        project.vault.store.folder,
         project.settings.state_folder,
         Expected(newest, lost=lost),
         now=project.clock(),

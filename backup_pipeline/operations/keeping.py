@@ -23,7 +23,6 @@ from backup_pipeline.retention.byhand import ForgetReport
 from backup_pipeline.retention.census import Locked, demand_a_vault
 from backup_pipeline.retention.prune import PruneReport, Rules
 from backup_pipeline.retention.prune import prune as prune_vault
-from backup_pipeline.stores.relocking import lock_days
 from backup_pipeline.stores.waiting import side_by_side
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.object_locks import why_locked
@@ -140,7 +139,7 @@ def _locked(project: Project, copy: str | None, supposing: Collection[str] = ())
     with versions would take the deletion and keep the bytes: hidden, paid for, and listed nowhere."""
     needed = locked_by_the_vault(project, supposing) if copy is not None else lambda _system, _id: ""
     place = stores.open_vault_for_pruning(project.settings, copy)
-    if lock_days(place.store) is None:
+    if place.store.object_locks() is None:
         return needed
 
     def locked(system: str, identifier: str) -> str:

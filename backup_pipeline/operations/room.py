@@ -17,8 +17,7 @@ from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.operations import stores, trees
-from backup_pipeline.stores.base import Room, Store
-from backup_pipeline.stores.opening import folder_of
+from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.staging import read_of
 from backup_pipeline.vault.vault import Vault
 
@@ -128,7 +127,7 @@ def _place(project: Project, name: str, vault: Vault, needs: tuple[Need, ...]) -
         by=tuple(f"{need.system}: {need.by}" for need, amount in asked if amount is not None),
         unknown=tuple(need.system for need, amount in asked if amount is None),
     )
-    folder = folder_of(vault.store)
+    folder = vault.store.folder
     return _of_server(place, vault.store) if folder is None else _of_disk(place, folder)
 
 
@@ -148,7 +147,7 @@ def _of_disk(place: Place, folder: Path) -> Place:
 def _of_server(place: Place, store: Store) -> Place:
     why = "a bucket has no end, and a bill" if place.address.startswith("s3:") else "the server does not tell"
     try:
-        found: Room | None = getattr(store, "room", lambda: None)()
+        found = store.room()
     except BackupError as error:
         return replace(place, why=error.message)
     if found is None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from backup_pipeline.errors import ConfigError, NotThawed
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.thawing import TIERS, Frozen, Thawing, Tier, thawing_of
+from backup_pipeline.stores.thawing import TIERS, Frozen, Thawing, Tier
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
@@ -49,7 +49,7 @@ def ensure_readable(
 ) -> tuple[Frozen, ...]:
     """Returns when every object can be read: what had to be thawed for it. Without `thaw`, raises NotThawed where
     something would have to be. An interruption while it waits loses nothing: what was asked for stays asked for."""
-    thawing = thawing_of(vault.store)
+    thawing = vault.store.thawing()
     if thawing is None:
         return ()
     # Seen a moment ago by the same piece of work; a thaw is looked at again, because it ends.

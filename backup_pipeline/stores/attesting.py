@@ -12,9 +12,6 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from backup_pipeline.stores.base import Stat, Store
-from backup_pipeline.stores.retrying import RetryingStore
-
 Judgement = Literal["same", "other", "unknown"]
 
 
@@ -64,16 +61,3 @@ class Compared:
 
     def judge(self) -> Judgement:
         return "same" if self._digest.hexdigest() == self._stated else self._unlike
-
-
-def attest(store: Store, stat: Stat, sha256: str) -> Attestation | None:
-    """None where the store computes no checksums: a folder, SFTP."""
-    asked = getattr(store, "attest", None)
-    if asked is None:
-        return None
-    found: Attestation
-    if isinstance(store, RetryingStore):
-        found = store.patience.again(lambda: asked(stat, sha256))
-    else:
-        found = asked(stat, sha256)
-    return found

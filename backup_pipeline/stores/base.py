@@ -1,4 +1,4 @@
-"""The contract of a store: six verbs over keys and bytes, and a broom.
+"""The contract of a store: verbs over keys and bytes, and the capabilities that only some kinds of store have.
 
 Keys are relative paths with `/` between the parts (`objects/ab/abcd….tsv.zst`). What every store promises,
 and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them to:
@@ -20,15 +20,19 @@ and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.stores.attesting import Attestation
+from backup_pipeline.stores.thawing import Thawing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +52,15 @@ class Features:
     conditional_create: bool = True
     #: `put` of a file made in `staging()` moves it instead of copying it.
     moves_staged_files: bool = False
-    #: Reading a range does not read the rest.
-    ranged_get: bool = True
+    #: The verbs (get, list, folders) whose streams go on by themselves when they are asked again after StoreUnavailable.
+    resumes: frozenset[str] = frozenset()
     #: A `stat` costs about as little as a system call. Where it is a request, whoever asks for many keys lists.
     cheap_stat: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much more fits, in bytes. A store that can tell has a method `room() -> Room | None`."""
+    """How much more fits, in bytes."""
 
     free: int
     total: int
@@ -69,9 +73,9 @@ class AskedFeatures(Features):
     __slots__ = ("_ask",)
     _ask: Callable[[], bool]
 
-    def __init__(self, ask: Callable[[], bool]) -> None:
+    def __init__(self, ask: Callable[[], bool], resumes: frozenset[str] = frozenset()) -> None:
         object.__setattr__(self, "_ask", ask)
-        for name, value in (("moves_staged_files", False), ("ranged_get", True), ("cheap_stat", False)):
+        for name, value in (("moves_staged_files", False), ("resumes", resumes), ("cheap_stat", False)):
             object.__setattr__(self, name, value)
 
     @property
@@ -79,7 +83,37 @@ class AskedFeatures(Features):
         return self._ask()
 
 
+class Again(Protocol):
+    """Makes a request, and makes it again where another try may help."""
+
+    def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+def once(work: Callable[[], T]) -> T:
+    return work()
+
+
+class ObjectLocks(Protocol):
+    """Locks against deletion, which run from the day an object was written.
+
+    An object that did not change is not written again, and the newest backup needs it. So before a manifest is written, the
+    locks of the objects that it names are extended: each stays locked for at least half of the days from the commit on."""
+
+    @property
+    def days(self) -> int:
+        """For how many days an object is locked when it is put."""
+
+    def until(self, key: str) -> datetime | None:
+        """The lock as the store states it: a setting is no lock. NotAllowed: these credentials cannot see it."""
+
+    def extend(self, keys: Collection[str], *, now: datetime | None = None) -> int:
+        """Extend the locks that end too soon; returns how many."""
+
+
 class Store(Protocol):
+    """Ten verbs, and below them the capabilities, which only some kinds of store have: each has a default, which says that
+    the store has none. `again`: a capability of many requests makes each of them by it."""
+
     @property
     def features(self) -> Features: ...
 
@@ -112,6 +146,29 @@ class Store(Protocol):
 
     def sweep(self) -> int:
         """Remove what killed writers left half-written; says how many. Never what a living one is writing."""
+
+    # ── capabilities
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine, or mounted here, that the store is; None: the store is elsewhere."""
+        return None
+
+    def room(self) -> Room | None:
+        """Of a server's disk or an account; None: the store cannot tell, or has no end."""
+        return None
+
+    def attest(self, stat: Stat, sha256: str) -> Attestation | None:
+        """The checksum that the store states of an object; None: the store computes none."""
+        return None
+
+    def thawing(self, again: Again = once) -> Thawing | None:
+        """Reads objects back from an archive; None: the store has no archive."""
+        return None
+
+    def object_locks(self, again: Again = once) -> ObjectLocks | None:
+        """None: nothing is locked against deletion."""
+        return None
 
 
 def check_key(key: str) -> str:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from backup_pipeline.errors import AlreadyExists, NotFound, VaultError
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.stores.base import Features, Stat, check_key
+from backup_pipeline.stores.base import Features, Stat, Store, check_key
 from backup_pipeline.stores.rights import close_to_others, file_mode, limit, make_folders, sync
 from backup_pipeline.stores.staging import explained, read_of, staging_name, sweep_folder
 
@@ -31,18 +31,22 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 @dataclass(frozen=True)
-class LocalStore:
+class LocalStore(Store):
     root: Path
     #: That may read it, too.
     group: str | None = field(default=None, kw_only=True)
 
     @property
     def features(self) -> Features:
-        return Features(conditional_create=True, moves_staged_files=True, ranged_get=True)
+        return Features(conditional_create=True, moves_staged_files=True)
 
     @property
     def address(self) -> str:
         return str(self.root)
+
+    @property
+    def folder(self) -> Path:
+        return self.root
 
     def staging(self) -> Path:
         folder = self.root / "tmp"

@@ -13,11 +13,6 @@ from backup_pipeline.stores.retrying import Patience, RetryingStore
 SCHEMES = ("folder", "s3", "sftp", "dropbox")
 
 
-def folder_of(store: Store) -> Path | None:
-    """Where a store is a folder of this machine, or one that is mounted here: it has a disk with a free space."""
-    return store.root if isinstance(store, LocalStore) else None
-
-
 def open_store(options: StoreOptions) -> Store:
     """Nothing is connected to until the first request. Imports are here because each library costs a command that
     does not need it half a second."""

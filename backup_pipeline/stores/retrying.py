@@ -8,7 +8,7 @@ Three things are more than calling again:
 
 - A `put` whose answer was lost may have happened. Where the next try finds the key, what is there is compared with
   what was to be put: the same bytes are our own.
-- A stream that breaks goes on from its offset, and so does a listing; a store that can go on by itself (`resumable`)
+- A stream that breaks goes on from its offset, and so does a listing; a store that can go on by itself (`features.resumes`)
   is asked for the next piece, of any other the stream is opened again.
 - A try that came further than the one before (`progressed`) is no repetition: tries are counted from there anew.
 """
@@ -26,7 +26,9 @@ from typing import BinaryIO, TypeVar, cast
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.processes import waiting
-from backup_pipeline.stores.base import Features, Stat, Store
+from backup_pipeline.stores.attesting import Attestation
+from backup_pipeline.stores.base import Again, Features, ObjectLocks, Room, Stat, Store, once
+from backup_pipeline.stores.thawing import Thawing
 
 T = TypeVar("T")
 
@@ -112,7 +114,7 @@ class Tries:
 
 
 @dataclass(frozen=True)
-class RetryingStore:
+class RetryingStore(Store):
     store: Store
     patience: Patience = Patience()
 
@@ -168,10 +170,10 @@ class RetryingStore:
         return self.patience.again(lambda: self.store.stat(key))
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
-        return self._walk(lambda: self.store.list(prefix), lambda stat: stat.key)
+        return self._walk("list", lambda: self.store.list(prefix), lambda stat: stat.key)
 
     def folders(self, prefix: str = "") -> Iterator[str]:
-        return self._walk(lambda: self.store.folders(prefix), lambda name: name)
+        return self._walk("folders", lambda: self.store.folders(prefix), lambda name: name)
 
     def delete(self, key: str) -> None:
         self.patience.again(lambda: self.store.delete(key))
@@ -182,16 +184,26 @@ class RetryingStore:
     def sweep(self) -> int:
         return self.patience.again(self.store.sweep)
 
-    def __getattr__(self, name: str) -> object:
-        # What one kind of store can do beyond the contract (thawing, object locks) is asked of that store itself.
-        if name.startswith("__") or name in ("store", "patience"):
-            raise AttributeError(name)
-        return getattr(self.store, name)
+    @property
+    def folder(self) -> Path | None:
+        return self.store.folder
 
-    def _walk(self, begin: Callable[[], Iterator[T]], name_of: Callable[[T], str]) -> Iterator[T]:
+    def room(self) -> Room | None:
+        return self.patience.again(self.store.room)
+
+    def attest(self, stat: Stat, sha256: str) -> Attestation | None:
+        return self.patience.again(lambda: self.store.attest(stat, sha256))
+
+    def thawing(self, again: Again = once) -> Thawing | None:
+        return self.store.thawing(self.patience.again)
+
+    def object_locks(self, again: Again = once) -> ObjectLocks | None:
+        return self.store.object_locks(self.patience.again)
+
+    def _walk(self, verb: str, begin: Callable[[], Iterator[T]], name_of: Callable[[T], str]) -> Iterator[T]:
         tries = self.patience.tries()
         walk = self.patience.again(begin)
-        resumable = getattr(walk, "resumable", False)
+        resumable = verb in self.store.features.resumes
         seen: set[str] = set()
         while True:
             try:
@@ -243,7 +255,7 @@ class _Stream:
                 data = self._stream.read(size)
             except StoreUnavailable as error:
                 self._tries.pause(error)
-                if not getattr(self._stream, "resumable", False):
+                if "get" not in self._store.features.resumes:
                     self.close()
                 continue
             self._at += len(data)

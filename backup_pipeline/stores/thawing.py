@@ -1,6 +1,6 @@
 """Objects that lie in an archive: which they are, asking for them, and how long that takes.
 
-Only some stores have archives (`thawing_of` gives None for the others). A thaw puts a readable copy beside the archived
+Only some stores have archives (`Store.thawing` is None for the others). A thaw puts a readable copy beside the archived
 object for some days; it costs money by the gigabyte and by the request, so it is only ever asked for on purpose.
 """
 
@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
-
-from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.retrying import RetryingStore
 
 Tier = Literal["standard", "bulk", "expedited"]
 TIERS: tuple[Tier, ...] = ("standard", "bulk", "expedited")
@@ -53,13 +50,3 @@ class Thawing(Protocol):
 
     def ask(self, frozen: Frozen, tier: Tier, days: int) -> None:
         """Ask for the thaw, or for more days of one that is there. Asking for what is under way is no error."""
-
-
-def thawing_of(store: Store) -> Thawing | None:
-    """What thaws the objects of a store; None where there is nothing to thaw."""
-    if not isinstance(store, RetryingStore):
-        return None
-    from backup_pipeline.stores.s3.store import S3Store
-    from backup_pipeline.stores.s3.thawing import S3Thawing
-
-    return S3Thawing(store.store, store.patience) if isinstance(store.store, S3Store) else None

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from backup_pipeline.errors import BackupError, Damaged, NotAllowed, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
-from backup_pipeline.stores.relocking import lock_days, locked_until
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
@@ -24,9 +23,12 @@ class Locks:
 
 def locks_of(vault: Vault, system: str, identifier: str) -> Locks:
     """Raises NotAllowed where these credentials may not see them."""
-    manifest = locked_until(vault.store, vault.manifest_key(system, identifier))
+    locks = vault.store.object_locks()
+    if locks is None:
+        return Locks(None, None)
+    manifest = locks.until(vault.manifest_key(system, identifier))
     key = _largest(vault, system, identifier) if manifest is not None else None
-    return Locks(manifest, manifest if key is None else locked_until(vault.store, key))
+    return Locks(manifest, manifest if key is None else locks.until(key))
 
 
 def why_locked(vault: Vault, system: str, identifier: str, now: datetime) -> str:
@@ -34,7 +36,9 @@ def why_locked(vault: Vault, system: str, identifier: str, now: datetime) -> str
     try:
         found = locks_of(vault, system, identifier)
     except NotAllowed:
-        until = moment_of(identifier) + timedelta(days=lock_days(vault.store) or 0)
+        until = moment_of(identifier) + timedelta(
+            days=locks.days if (locks := vault.store.object_locks()) else 0
+        )
         return f"locked until {until:%Y-%m-%d}, if `object_lock_days` holds" if until > now else ""
     if found.manifest is None or found.manifest <= now:
         return ""
@@ -46,15 +50,16 @@ def why_locked(vault: Vault, system: str, identifier: str, now: datetime) -> str
 
 def inspect_locks(vault: Vault, now: datetime) -> Iterator[Finding]:
     """For the doctor: one object of the newest backup, where locks are asked for."""
-    days = lock_days(vault.store)
-    if days is None:
+    locks = vault.store.object_locks()
+    if locks is None:
         return
+    days = locks.days
     try:
         newest = max(((one, name) for name in vault.systems() for one in vault.ids(name)[-1:]), default=None)
         if newest is None or moment_of(newest[0]) + timedelta(days=days / 2) < now:
             return  # what was locked then need not be locked any more
         key = _largest(vault, newest[1], newest[0]) or vault.manifest_key(newest[1], newest[0])
-        until = locked_until(vault.store, key)
+        until = locks.until(key)
     except NotAllowed as error:
         message = f"whether `object_lock_days:` holds is not known: {error.message}"
         yield Finding("warning", "setting-not-tried", message, remedy=error.remedy)

@@ -19,14 +19,13 @@ from backup_pipeline.operations import Project
 from backup_pipeline.operations.buckets import bucket_policies
 from backup_pipeline.operations.stores import open_vault_for_pruning
 from backup_pipeline.services.aws import AwsAccess, client
-from backup_pipeline.stores.relocking import relock
 from backup_pipeline.stores.s3.bucket.applying import apply
 from backup_pipeline.stores.s3.bucket.plan import PUBLIC_ACCESS
 from backup_pipeline.stores.s3.bucket.wanted import Wanted
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.other_servers import Behaviour, Ceph, b2, behind, old_minio, swift
-from backup_pipeline_tests.harness.stores import S3Server
+from backup_pipeline_tests.harness.stores import S3Server, locks_of
 
 _numbers = count(1)
 
@@ -185,7 +184,7 @@ def test_a_digest_that_must_be_an_md5_is_one(
         shop.backup()
         store = Project.load(shop.path / "backup.yaml").copy("off_site").store
         (key, *_) = [stat.key for stat in store.list(layout.OBJECTS)]
-        assert relock(store, [key], now=datetime.now(UTC) + timedelta(days=2)) == 1
+        assert locks_of(store).extend([key], now=datetime.now(UTC) + timedelta(days=2)) == 1
 
 
 def test_the_policies_are_printed_without_asking_anybody(shop: Folder) -> None:

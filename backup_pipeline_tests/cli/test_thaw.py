@@ -21,7 +21,7 @@ from backup_pipeline.model.progress import Advance
 from backup_pipeline.operations import Project
 from backup_pipeline.operations.thawing import Thaw, ensure_readable
 from backup_pipeline.stores.s3.thawing import S3Thawing, frozen_of
-from backup_pipeline.stores.thawing import Frozen, thawing_of
+from backup_pipeline.stores.thawing import Frozen
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.commands import PROGRAM, environment
@@ -211,7 +211,7 @@ def test_a_tier_that_the_archive_does_not_have_is_refused(archive: Archive) -> N
 
 def test_many_objects_are_looked_up_by_a_listing(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.freeze()
-    thawing = thawing_of(archive.project.vault.store)
+    thawing = archive.project.vault.store.thawing()
     assert isinstance(thawing, S3Thawing)
     keys = [layout.object_key(one) for one in archive.manifest.objects()]
     one_by_one = thawing.look(keys)
@@ -224,7 +224,7 @@ def test_many_objects_are_looked_up_by_a_listing(archive: Archive, monkeypatch: 
 def test_a_folder_has_no_archive(tmp_path: Path, shop: Folder) -> None:
     shop.backup()
     vault = Project.load(shop.path / "backup.yaml").vault
-    assert thawing_of(vault.store) is None
+    assert vault.store.thawing() is None
     shop.good("restore", "shop", "--to", shop.restored, "--thaw", "bulk")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, NotFound, VaultError
-from backup_pipeline.stores.attesting import Judgement, attest
+from backup_pipeline.stores.attesting import Judgement
 from backup_pipeline.stores.base import Stat, Store, read_all
 
 AWKWARD = (
@@ -209,6 +209,15 @@ class StoreContract:
         with pytest.raises(VaultError), store.get(key):
             pass
 
+    def test_a_store_without_a_capability_says_so(self, store: Store) -> None:
+        """What is declared works; nothing is declared by default."""
+        assert store.features.resumes <= {"get", "list", "folders"}
+        assert (store.folder is None) or store.folder.is_absolute()
+        room, locks, thawing = store.room(), store.object_locks(), store.thawing()
+        assert room is None or 0 <= room.free <= room.total
+        assert locks is None or locks.days > 0
+        assert thawing is None or thawing.look(["nothing"]) == ()
+
     def test_a_store_can_be_sent_to_another_process(self, store: Store) -> None:
         store.put("k", b"x")
         again: Store = pickle.loads(pickle.dumps(store))
@@ -216,7 +225,7 @@ class StoreContract:
 
 
 def _judged(store: Store, stat: Stat, data: bytes) -> Judgement | None:
-    said = attest(store, stat, hashlib.sha256(data).hexdigest())
+    said = store.attest(stat, hashlib.sha256(data).hexdigest())
     if said is None:
         return None
     for start in range(0, len(data) if said.needs_bytes else 0, 300_000):

@@ -25,10 +25,17 @@ from typing import Any
 import pytest
 
 from backup_pipeline.services.aws import AwsAccess, client
+from backup_pipeline.stores.base import ObjectLocks, Store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline_tests.harness.ports import free_port
 
 _numbers = itertools.count(1)
+
+
+def locks_of(store: Store) -> ObjectLocks:
+    found = store.object_locks()
+    assert found is not None
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ import random
 import re
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partialmethod
 from pathlib import Path
 
 import psycopg
@@ -22,7 +21,7 @@ from backup_pipeline.databases.opening import open_source
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.operations import Project
 from backup_pipeline.stores.opening import open_store
-from backup_pipeline.stores.relocking import relock
+from backup_pipeline.stores.s3.relocking import S3ObjectLocks
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify
@@ -208,10 +207,10 @@ def test_what_a_later_backup_and_its_copy_name_again_is_locked_on(
         )
         for name in buckets
     )
+    extend = S3ObjectLocks.extend
     for days in (0, 20):  # in the first half of its time a lock is left alone
         later = datetime.now(UTC) + timedelta(days=days)
-        for module in (sys.modules[work.__module__] for work in (back_up, replicate)):
-            monkeypatch.setattr(module, "relock", partial(relock, now=later))
+        monkeypatch.setattr(S3ObjectLocks, "extend", partialmethod(extend, now=later))
         manifest = back_up(here, open_source(f"sqlite:///{path}"), Order("shop"))
         assert replicate(here, there, "shop").ok
         assert manifest.findings == ()

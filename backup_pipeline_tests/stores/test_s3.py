@@ -17,7 +17,6 @@ from backup_pipeline.errors import AlreadyExists, ConfigError, NotThawed, StoreU
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
-from backup_pipeline.stores.relocking import relock
 from backup_pipeline.stores.retrying import Patience, RetryingStore
 from backup_pipeline.stores.s3 import asking as s3_asking
 from backup_pipeline.stores.s3 import reading as s3_reading
@@ -27,7 +26,7 @@ from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.contracts.store_contract import StoreContract
 from backup_pipeline_tests.harness.fault_proxy import Fault, FaultProxy, fault_proxy
-from backup_pipeline_tests.harness.stores import S3Server
+from backup_pipeline_tests.harness.stores import S3Server, locks_of
 
 
 class TestOnRclone(StoreContract):
@@ -367,9 +366,9 @@ def test_locks_of_what_a_new_backup_names_are_extended_when_half_of_their_time_i
         return round((until - datetime.now(UTC)) / timedelta(days=1))
 
     later = datetime.now(UTC) + timedelta(days=10)
-    assert relock(store, keys, now=later) == 0
+    assert locks_of(store).extend(keys, now=later) == 0
     later += timedelta(days=10)
-    assert relock(store, keys[:2], now=later) == 2
+    assert locks_of(store).extend(keys[:2], now=later) == 2
     assert [days(key) for key in keys] == [50, 50, 30]
-    assert relock(store, keys, now=later) == 1  # the others were extended a moment ago
-    assert relock(open_store(replace(options, object_lock_days=None)), keys, now=later) == 0
+    assert locks_of(store).extend(keys, now=later) == 1  # the others were extended a moment ago
+    assert open_store(replace(options, object_lock_days=None)).object_locks() is None

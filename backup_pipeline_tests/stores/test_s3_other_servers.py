@@ -13,7 +13,6 @@ import pytest
 from backup_pipeline.errors import AlreadyExists, VaultError
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.stores.opening import open_store
-from backup_pipeline.stores.relocking import locked_until, relock
 from backup_pipeline.stores.s3 import store as s3
 from backup_pipeline.stores.s3.content import Content
 from backup_pipeline.stores.s3.store import S3Store
@@ -27,7 +26,7 @@ from backup_pipeline_tests.harness.other_servers import (
     refusal,
     s3rver,
 )
-from backup_pipeline_tests.harness.stores import S3Server
+from backup_pipeline_tests.harness.stores import S3Server, locks_of
 
 
 def in_parts(folder: Path) -> Path:
@@ -46,13 +45,13 @@ def test_an_object_of_an_older_version_is_locked_by_the_next_backup_whether_or_n
     for key in (named, other, working):
         unlocked.put(key, b"x")
     store = open_store(replace(options, object_lock_days=30))
-    assert relock(store, [named]) == 2
-    assert locked_until(store, working) is None
+    assert locks_of(store).extend([named]) == 2
+    assert locks_of(store).until(working) is None
     for key in (named, other):
-        until = locked_until(store, key)
+        until = locks_of(store).until(key)
         assert until is not None
         assert until > datetime.now(UTC) + timedelta(days=29)
-    assert relock(store, [named]) == 0
+    assert locks_of(store).extend([named]) == 0
 
 
 def test_a_lock_that_could_not_be_set_because_the_run_ended_is_set_by_the_next_put(
@@ -64,7 +63,7 @@ def test_a_lock_that_could_not_be_set_because_the_run_ended_is_set_by_the_next_p
     store = open_store(replace(options, object_lock_days=30))
     with pytest.raises(AlreadyExists):
         store.put("k", b"x")
-    assert locked_until(store, "k") is not None
+    assert locks_of(store).until("k") is not None
 
 
 def test_an_untrue_etag_is_no_damage(moto_server: S3Server, tmp_path: Path) -> None:

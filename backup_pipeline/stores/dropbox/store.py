@@ -35,7 +35,7 @@ from backup_pipeline.services.dropbox import (
     failures,
 )
 from backup_pipeline.stores.attesting import Attestation, Compared, Judged
-from backup_pipeline.stores.base import Features, Room, Stat, check_key
+from backup_pipeline.stores.base import Features, Room, Stat, Store, check_key
 from backup_pipeline.stores.dropbox.upload import Note, SessionUpload, sweep_notes
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
@@ -47,12 +47,12 @@ PAGE = 2000
 
 
 @dataclass(frozen=True)
-class DropboxStore:
+class DropboxStore(Store):
     options: StoreOptions
 
     @property
     def features(self) -> Features:
-        return Features(conditional_create=True, cheap_stat=False)
+        return Features(conditional_create=True, cheap_stat=False, resumes=frozenset({"list"}))
 
     @property
     def address(self) -> str:
@@ -294,8 +294,6 @@ def _stat(key: str, found: Any) -> Stat:
 class _Pages(Iterator[Any]):
     """The entries below a folder, page by page. An answer that does not come is asked for again where it failed."""
 
-    resumable = True
-
     def __init__(self, store: DropboxStore, folder: str, *, recursive: bool) -> None:
         self._store, self._recursive = store, recursive
         self._folder = f"{store._root}/{folder}".rstrip("/")
@@ -339,8 +337,6 @@ class _Pages(Iterator[Any]):
 
 class _Files(Iterator[Stat]):
     """The files among them whose keys start with a prefix."""
-
-    resumable = True
 
     def __init__(self, store: DropboxStore, folder: str, prefix: str) -> None:
         self._pages = _Pages(store, folder, recursive=True)

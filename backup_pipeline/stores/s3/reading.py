@@ -1,6 +1,6 @@
 """Out of a bucket: streams and listings that break, and go on when they are asked again.
 
-Both say so by `resumable`: after a StoreUnavailable the next `read`, or the next `next`, goes on where they were. A
+`features.resumes` names both: after a StoreUnavailable the next `read`, or the next `next`, goes on where they were. A
 stream goes on in the same object only (If-Match), never in what somebody has put there since.
 
 A small object is compared with the digest that it carries before a byte of it is handed out, and is fetched again when
@@ -38,8 +38,6 @@ def empty() -> io.BytesIO:
 
 
 class Stream:
-    resumable = True
-
     def __init__(
         self,
         client: Any,
@@ -176,8 +174,6 @@ class Stream:
 
 class Pages:
     """The entries of a listing, page after page."""
-
-    resumable = True
 
     def __init__(
         self,

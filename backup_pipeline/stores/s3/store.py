@@ -37,7 +37,16 @@ from backup_pipeline.errors import (
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.services.aws import AwsAccess, Failure, client, failures, is_aws
 from backup_pipeline.stores.attesting import Attestation
-from backup_pipeline.stores.base import AskedFeatures, Features, Stat, check_key
+from backup_pipeline.stores.base import (
+    Again,
+    AskedFeatures,
+    Features,
+    ObjectLocks,
+    Stat,
+    Store,
+    check_key,
+    once,
+)
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.s3 import advice as s3_advice
@@ -48,6 +57,7 @@ from backup_pipeline.stores.s3.content import Content
 from backup_pipeline.stores.s3.reading import Pages, Stream, empty
 from backup_pipeline.stores.s3.uploading import Upload, abort_stale
 from backup_pipeline.stores.staging import staging_name, sweep_folder
+from backup_pipeline.stores.thawing import Thawing
 
 #: Every part of an upload but the last has this size (R2 insists on equal ones), and S3 allows 10,000 of them.
 PART = 16 * 1024 * 1024
@@ -64,12 +74,12 @@ MEANT = "sha256"
 
 
 @dataclass(frozen=True)
-class S3Store:
+class S3Store(Store):
     options: StoreOptions
 
     @property
     def features(self) -> Features:
-        return AskedFeatures(self._creates_once)
+        return AskedFeatures(self._creates_once, frozenset({"get", "list", "folders"}))
 
     @property
     def address(self) -> str:
@@ -307,6 +317,16 @@ class S3Store:
         connected = self._connected()
         head = self.head(stat.key, **({"ChecksumMode": "ENABLED"} if is_aws(connected) else {}))
         return attestation(head, sha256, stat.size, self._part_size(stat.size))
+
+    def thawing(self, again: Again = once) -> Thawing:
+        from backup_pipeline.stores.s3.thawing import S3Thawing
+
+        return S3Thawing(self, again)
+
+    def object_locks(self, again: Again = once) -> ObjectLocks | None:
+        from backup_pipeline.stores.s3.relocking import S3ObjectLocks
+
+        return None if self.options.object_lock_days is None else S3ObjectLocks(self, again)
 
     def head(self, key: str, **more: str) -> dict[str, Any] | None:
         connected, named = self._connected(), {"Bucket": self.bucket, "Key": self.prefix + key}

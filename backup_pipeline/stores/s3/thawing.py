@@ -12,7 +12,7 @@ from typing import Any
 
 from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
 from backup_pipeline.services.aws import Failure, failures
-from backup_pipeline.stores.retrying import Patience
+from backup_pipeline.stores.base import Again
 from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.thawing import HOURS, Frozen, Tier
 
@@ -28,7 +28,7 @@ _UNTIL = re.compile(r'expiry-date="([^"]+)"')
 @dataclass(frozen=True)
 class S3Thawing:
     store: S3Store
-    patience: Patience
+    again: Again
 
     def look(self, keys: Sequence[str]) -> tuple[Frozen, ...]:
         asked = list(keys) if len(keys) <= LIST_ABOVE else self._suspects(set(keys))
@@ -40,7 +40,7 @@ class S3Thawing:
         wanted: dict[str, Any] = {"GlacierJobParameters": {"Tier": tier.capitalize()}}
         if frozen.archive in ("GLACIER", "DEEP_ARCHIVE"):
             wanted["Days"] = days  # the others move the object itself back, for good
-        self.patience.again(lambda: self._ask(frozen.key, wanted))
+        self.again(lambda: self._ask(frozen.key, wanted))
 
     def _ask(self, key: str, wanted: dict[str, Any]) -> None:
         under_way = False
@@ -76,13 +76,15 @@ class S3Thawing:
 
     def _suspects(self, keys: set[str]) -> list[str]:
         """Those whose class says that they are, or may be, in an archive."""
-        return [key for key, name in self._classes(_common(keys)) if key in keys and _may_be_frozen(name)]
+        return [
+            key for key, name in self._classes(common_folder(keys)) if key in keys and _may_be_frozen(name)
+        ]
 
     def _classes(self, prefix: str) -> Iterator[tuple[str, str]]:
         store = self.store
         asked = {"Bucket": store.bucket, "Prefix": store.prefix + prefix}
         while True:
-            page = self.patience.again(lambda asked=asked: self._listed(asked))  # type: ignore[misc]
+            page = self.again(lambda asked=asked: self._listed(asked))  # type: ignore[misc]
             for found in page.get("Contents", ()):
                 yield found["Key"].removeprefix(store.prefix), found.get("StorageClass", "STANDARD")
             if not page.get("IsTruncated"):
@@ -95,7 +97,7 @@ class S3Thawing:
             return page
 
     def _look_at(self, key: str) -> Frozen | None:
-        head = self.patience.again(lambda: self.store.head(key))
+        head = self.again(lambda: self.store.head(key))
         return None if head is None else frozen_of(key, head)
 
 
@@ -121,7 +123,7 @@ def _may_be_frozen(name: str) -> bool:
     return name in HOURS or name == _MAYBE
 
 
-def _common(keys: set[str]) -> str:
+def common_folder(keys: set[str]) -> str:
     """The folder that holds all of them."""
     least, most = min(keys), max(keys)
     length = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))

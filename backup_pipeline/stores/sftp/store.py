@@ -23,7 +23,7 @@ import asyncssh
 
 from backup_pipeline.errors import NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.stores.base import AskedFeatures, Features, Room, Stat, check_key
+from backup_pipeline.stores.base import AskedFeatures, Features, Room, Stat, Store, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.sftp import upload as sftp_upload
@@ -44,7 +44,7 @@ SIDE_BY_SIDE = 16
 
 
 @dataclass(frozen=True)
-class SftpStore:
+class SftpStore(Store):
     options: StoreOptions
 
     @property
