@@ -114,7 +114,7 @@ def test_the_parts_of_an_index_are_read_as_they_are_written(tmp_path: Path) -> N
         table = inspect(connection).schema.table(TableId("main", "t"))
     assert table
     assert [(part.column, part.expression, part.collation) for part in table.indexes[0].parts] == [
-        ("a", "", "BINARY"),
+        ("a", "", "binary"),
         ("", "b || ',' || \"c (,)\"", None),
         ("c (,)", "", None),
     ]
