@@ -1,4 +1,5 @@
-"""The contract of a database source. `backup_pipeline_tests/contracts/source_contract.py` holds every engine to it.
+"""The contracts of an engine: its source, from which a backup is read, and its target, to which a backup goes back.
+`backup_pipeline_tests/contracts/source_contract.py` and `target_contract.py` hold every engine to them.
 
 A source reads; it never writes to the database that it protects, and it does not know the vault: what it
 reads goes into a `Sink`. The life of a backup, seen from here:
@@ -21,10 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.inventory import Inventory
@@ -32,6 +33,13 @@ from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, ObjectRef
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import Selection
+
+if TYPE_CHECKING:
+    # Not loaded here, because a worker process that loads this module needs none of it.
+    from backup_pipeline.databases.plan import RestorePlan, RestoreResult
+    from backup_pipeline.databases.postgres.restore.terms import Terms
+    from backup_pipeline.model.manifest import Manifest
+    from backup_pipeline.vault.vault import Vault
 
 #: Row text, one line a row, in COPY's text format.
 ROWS_SUFFIX = ".tsv.zst"
@@ -155,3 +163,39 @@ class Source(Protocol):
 
     def applied_migrations(self, tool: str) -> tuple[str, ...] | None:
         """What the tool's own table says was applied; None when there is no such table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOptions:
+    #: Make the target database, where the engine has a server that makes databases.
+    create: bool = False
+    jobs: int = 2
+    #: Do all of the work, and keep nothing of it.
+    dry_run: bool = False
+    #: What is left out and what is forgiven. None: nothing.
+    terms: Terms | None = None
+
+
+class Target(Protocol):
+    """A new or an empty database, to which a backup goes back.
+
+    - `plan` writes nothing. Each reason against the restore is in `refused`, with its remedy.
+    - `restore` does all or nothing: after an error or an interruption the target is as it was.
+    - A target that holds rows is refused before a byte is written.
+    """
+
+    def plan(self, vault: Vault, manifest: Manifest, options: RestoreOptions) -> RestorePlan: ...
+
+    def restore(
+        self, vault: Vault, manifest: Manifest, options: RestoreOptions, listener: Listener
+    ) -> RestoreResult: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillOptions:
+    #: A server on which a database may be made and is dropped again. None: a private server is started.
+    scratch_url: str | None = None
+    #: Name → SQL that must return no row.
+    invariants: Mapping[str, str] = field(default_factory=dict)
+    jobs: int = 2
+    now: datetime | None = None

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.config.trees import FilesSettings
-from backup_pipeline.databases.opening import engine_of
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.databases.base import DrillOptions
+from backup_pipeline.databases.engines import engine_named
 from backup_pipeline.model.drill_report import DrillReport
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
@@ -39,7 +39,8 @@ def drill(
     the file trees, of which a sample (or `all_files`) is restored as well."""
     vault.need_identity()
     vault = vault.without_memory()
-    database = _drill_database(vault, manifest, scratch_url, dict(invariants or {}), listener, jobs)
+    options = DrillOptions(scratch_url=scratch_url, invariants=dict(invariants or {}), jobs=jobs)
+    database = engine_named(manifest.engine.name).drill(vault, manifest, options, listener)
     if not manifest.files:
         return database
     from backup_pipeline.drills.files import drill_files
@@ -57,28 +58,4 @@ def drill(
         # An emergency needs its files, too: all of them were timed only where all were restored.
         recovery_seconds=database.recovery_seconds + (files.seconds if all_files else 0.0),
         seconds={**database.seconds, "files": files.seconds},
-    )
-
-
-def _drill_database(
-    vault: Vault,
-    manifest: Manifest,
-    scratch_url: str | None,
-    asked: dict[str, str],
-    listener: Listener,
-    jobs: int,
-) -> DrillReport:
-    if manifest.engine.name == "sqlite":
-        from backup_pipeline.databases.sqlite.drill import drill as drill_sqlite
-
-        return drill_sqlite(vault, manifest, invariants=asked, listener=listener)
-    if scratch_url is not None and engine_of(scratch_url) != manifest.engine.name:
-        raise ConfigError(
-            f"the scratch server is {engine_of(scratch_url)}, and the backup is of a {manifest.engine.name} database",
-            remedy="give the address of a PostgreSQL server as `scratch`, or none",
-        )
-    from backup_pipeline.databases.postgres.drill.drill import drill as drill_postgres
-
-    return drill_postgres(
-        vault, manifest, scratch_url=scratch_url, invariants=asked, listener=listener, jobs=jobs
     )

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from backup_pipeline import config
 from backup_pipeline.backups.making import Order, back_up, commit, export
 from backup_pipeline.config import Settings, SystemSettings
-from backup_pipeline.databases.base import Options, Source
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.base import Options, RestoreOptions, Source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.errors import Damaged, RestoreError, SourceError, VaultError
 from backup_pipeline.health import overview
 from backup_pipeline.health.overview import Broken, Listed, SystemStatus
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from backup_pipeline.drills import DrillReport
     from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.restores import RestorePlan, RestoreResult
+
 Names = tuple[str, ...]
 __all__ = ["Broken", "Listed", "Project", "SystemStatus"]
 
@@ -386,10 +387,8 @@ class Project:
     ) -> RestorePlan:
         from backup_pipeline.restores import plan_restore
 
-        manifest = self.usable(system, identifier)
-        plan = plan_restore(
-            self.vault, manifest, to, create=create, jobs=jobs or self._jobs(system), terms=terms
-        )
+        options = RestoreOptions(create=create, jobs=jobs or self._jobs(system), terms=terms)
+        plan = plan_restore(self.vault, self.usable(system, identifier), to, options)
         return replace(plan, refused=diagnosing.exact_findings(self, system, plan.refused))
 
     @takes_time
@@ -415,11 +414,8 @@ class Project:
             self.vault,
             manifest,
             to,
-            create=create,
-            jobs=jobs or self._jobs(system),
+            RestoreOptions(create=create, jobs=jobs or self._jobs(system), dry_run=dry_run, terms=terms),
             listener=listener,
-            dry_run=dry_run,
-            terms=terms,
         )
 
     def _jobs(self, system: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.restore import plan as postgres_plan
 from backup_pipeline.databases.postgres.restore.definers import Definers
 from backup_pipeline.databases.postgres.restore.statements import split
@@ -106,10 +107,10 @@ def test_without_owners_it_is_closed_to_others_and_named(lent: Backed, target: s
     """Gained before: the same; --no-owner would give it to the superuser knowingly. Later: `INSERT INTO queue` and `runit` by
     any login, for triggers and aggregates ran as the superuser whose EXECUTE was taken from the others."""
     terms = Terms(owner=False)
-    plan = plan_restore(lent.vault, lent.manifest, target, terms=terms)
+    plan = plan_restore(lent.vault, lent.manifest, target, RestoreOptions(terms=terms))
     (named,) = [finding for finding in plan.findings if finding.code == "definer-closed"]
     assert "GRANT SELECT ON TABLE public.peek TO low;" in named.examples
-    result = restore(lent.vault, lent.manifest, target, terms=terms)
+    result = restore(lent.vault, lent.manifest, target, RestoreOptions(terms=terms))
     assert refused(target, "SELECT esc('CREATE ROLE pwned SUPERUSER')")
     assert refused(target, "CALL closed('CREATE ROLE pwned SUPERUSER')")
     assert refused(target, "SELECT begin()")
@@ -177,7 +178,10 @@ def test_a_login_that_owns_tables_and_views_shows_no_row_that_a_policy_hid(
         backed = backed_up(source, tmp_path / "vault")
         run_sql(target, "ALTER DATABASE policies_target OWNER TO hosted")
         result = restore(
-            backed.vault, backed.manifest, target.replace("//postgres@", "//hosted@"), terms=terms
+            backed.vault,
+            backed.manifest,
+            target.replace("//postgres@", "//hosted@"),
+            RestoreOptions(terms=terms),
         )
         lacking = [left.sql for left in result.lacking]
         for name in ("va", "ma", "vh"):

@@ -10,7 +10,7 @@ import pytest
 
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.backups.rekey import rekey, under_others
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.drills import drill
 from backup_pipeline.errors import ConfigError, KeyMissing
 from backup_pipeline.stores.local import LocalStore

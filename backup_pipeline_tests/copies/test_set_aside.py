@@ -12,7 +12,7 @@ import pytest
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.transfer import items
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import crypto, layout
 from backup_pipeline.vault.vault import Vault

@@ -15,7 +15,7 @@ import pytest
 
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.databases.base import Options
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.databases.postgres.export import export, worker
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.errors import SourceUnavailable

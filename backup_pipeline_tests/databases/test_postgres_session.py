@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.export.session import STEADY_SCANS
 from backup_pipeline.databases.postgres.restore import plan as postgres_plan
 from backup_pipeline.databases.postgres.restore.target import Server
@@ -174,7 +175,9 @@ def test_what_the_target_has_as_its_defaults_changes_no_row(
     else:
         monkeypatch.setattr(postgres_plan, "SMALL", 0 if way == "parallel" else 1 << 30)
         refused = "SECURITY LABEL FOR nothing_like_it ON TABLE public.odd IS 'x';"
-        found = restore(backed.vault, backed.with_sql("post-data", refused), target, jobs=2).findings
+        found = restore(
+            backed.vault, backed.with_sql("post-data", refused), target, RestoreOptions(jobs=2)
+        ).findings
         assert [one.code for one in found] == ["label-provider-missing"]
     assert rows_of(target) == rows_of(backed.url)
     with Server.of(target).open() as connection:

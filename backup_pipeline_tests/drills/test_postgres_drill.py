@@ -15,7 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.base import DrillOptions
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.databases.postgres.drill import rows as postgres_rows
 from backup_pipeline.databases.postgres.drill.drill import drill as drill_postgres
 from backup_pipeline.databases.postgres.drill.scratch import MARK, PREFIX, sweep
@@ -352,11 +353,8 @@ def test_the_next_drill_drops_what_a_killed_one_left(
     report = drill_postgres(
         backed.vault,
         backed.manifest,
-        scratch_url=pg_server.url(),
-        invariants={},
-        listener=silent,
-        jobs=1,
-        now=later,
+        DrillOptions(scratch_url=pg_server.url(), jobs=1, now=later),
+        silent,
     )
     assert report.ok
 

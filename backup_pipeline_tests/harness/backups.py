@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.databases.postgres.export.session import session_settings
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.model.ids import backup_id, moment_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.databases.base import Options
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import crypto

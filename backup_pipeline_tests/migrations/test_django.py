@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.migrations import migration_state
 from backup_pipeline.model.manifest import Migrations

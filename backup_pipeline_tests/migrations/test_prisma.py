@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.migrations import migration_state
 
 NAMES = ("20240101090000_init", "20240215103000_add_orders", "20240301120000_orders_total")

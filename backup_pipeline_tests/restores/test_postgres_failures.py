@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.export import versions
 from backup_pipeline.databases.postgres.restore import plan as postgres_plan
 from backup_pipeline.databases.postgres.restore.target import Server, what_is_there
@@ -66,7 +67,7 @@ def test_a_target_that_holds_something_is_refused_and_left_alone(
     run_sql(pg_database, "CREATE TABLE precious (x int); INSERT INTO precious VALUES (1)")
     before = schema_of(pg_server, pg_database)
     with pytest.raises(TargetNotEmpty, match=r"it holds table public\.precious") as caught:
-        restore(backed.vault, backed.manifest, pg_database, create=True)
+        restore(backed.vault, backed.manifest, pg_database, RestoreOptions(create=True))
     assert "--create" in caught.value.remedy
     assert schema_of(pg_server, pg_database) == before
     plan = plan_restore(backed.vault, backed.manifest, pg_database)
@@ -138,7 +139,7 @@ def test_a_failure_late_in_the_restore_drops_the_database_that_was_made(
 ) -> None:
     broken = backed.with_sql("post-data", "SELECT 1/0;")
     with pytest.raises(RestoreError, match=r"(?s)division by zero.*SELECT 1/0"):
-        restore(backed.vault, broken, pg_server.url("made_and_failed"), create=True)
+        restore(backed.vault, broken, pg_server.url("made_and_failed"), RestoreOptions(create=True))
     assert "made_and_failed" not in databases(pg_server)
 
 
@@ -199,7 +200,7 @@ def test_a_restore_that_failed_drops_only_what_it_made(
     made = "SELECT count(*) FROM pg_publication"
     manifest = backed.with_sql("post-data", OTHERS_FIRST)
     with ThreadPoolExecutor(1) as side:
-        failing = side.submit(restore, backed.vault, manifest, target, create=create)
+        failing = side.submit(restore, backed.vault, manifest, target, RestoreOptions(create=create))
         try:
             assert not create or wait_for(lambda: ask(pg_server.url(), there) == [(1,)], seconds=60)
             sleeping = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
@@ -260,7 +261,7 @@ def test_a_dry_run_does_everything_and_keeps_nothing(
     backed: Backed, pg_server: EmbeddedPostgres, pg_database: str
 ) -> None:
     before = schema_of(pg_server, pg_database)
-    result = restore(backed.vault, backed.manifest, pg_database, dry_run=True)
+    result = restore(backed.vault, backed.manifest, pg_database, RestoreOptions(dry_run=True))
     assert result.dry_run
     assert result.rows == 0
     assert result.plan.rows == 2000
@@ -268,12 +269,19 @@ def test_a_dry_run_does_everything_and_keeps_nothing(
     assert schema_of(pg_server, pg_database) == before
     # What only shows when the statement is run shows in a dry run as well.
     with pytest.raises(RestoreError, match="division by zero"):
-        restore(backed.vault, backed.with_sql("post-data", "SELECT 1/0;"), pg_database, dry_run=True)
+        restore(
+            backed.vault,
+            backed.with_sql("post-data", "SELECT 1/0;"),
+            pg_database,
+            RestoreOptions(dry_run=True),
+        )
 
 
 def test_a_dry_run_makes_no_database(backed: Backed, pg_server: EmbeddedPostgres) -> None:
     before = databases(pg_server)
-    result = restore(backed.vault, backed.manifest, pg_server.url("dry"), create=True, dry_run=True)
+    result = restore(
+        backed.vault, backed.manifest, pg_server.url("dry"), RestoreOptions(create=True, dry_run=True)
+    )
     assert [finding.code for finding in result.findings] == ["dry-run-partial"]
     assert databases(pg_server) == before
 
@@ -337,7 +345,7 @@ def test_roles_that_the_target_lacks_are_named_with_the_exact_sql(
 
 def test_a_password_never_appears_in_an_error_or_a_plan(backed: Backed, pg_server: EmbeddedPostgres) -> None:
     url = pg_server.url("not_there").replace("postgres@", "postgres:s3cr3t-pw@")
-    plan = plan_restore(backed.vault, backed.manifest, url, create=True)
+    plan = plan_restore(backed.vault, backed.manifest, url, RestoreOptions(create=True))
     assert "s3cr3t" not in repr(plan)
     with pytest.raises(RestoreError) as caught:
         restore(backed.vault, backed.manifest, url)
@@ -348,11 +356,12 @@ def test_a_password_never_appears_in_an_error_or_a_plan(backed: Backed, pg_serve
 _INTERRUPTED = """
 import pickle, sys
 from backup_pipeline.restores.run import restore
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.restore import plan
 plan.SMALL = int(sys.argv[3])
 with open(sys.argv[1], "rb") as file:
     vault, manifest = pickle.load(file)
-restore(vault, manifest, sys.argv[2], create=True, jobs=2)
+restore(vault, manifest, sys.argv[2], RestoreOptions(create=True, jobs=2))
 """
 
 

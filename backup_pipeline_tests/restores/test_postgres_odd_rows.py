@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.databases.base import Options
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.base import Options, RestoreOptions
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.databases.plan import RestoreResult
 from backup_pipeline.databases.postgres.restore import plan as postgres_plan
 from backup_pipeline.databases.postgres.restore.own_names import OwnPath
@@ -99,7 +99,7 @@ def test_functions_that_name_things_without_a_schema_find_them(
         '"$user", app, public\', current_database()); END $$',
     )
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target, jobs=2)
+    result = restore(backed.vault, backed.manifest, target, RestoreOptions(jobs=2))
     assert {(one.severity, one.code) for one in result.findings} == {("info", "own-search-path")}
     assert result.remainder == ()
     for rows in ("SELECT * FROM names ORDER BY 1", "SELECT * FROM loud ORDER BY 1", "TABLE rates"):
@@ -129,7 +129,7 @@ def test_rows_that_break_their_rules_come_back_and_the_rules_are_named(
     source, target = make_pg_database(), make_pg_database()
     run_sql(source, BROKEN)
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target, jobs=2)
+    result = restore(backed.vault, backed.manifest, target, RestoreOptions(jobs=2))
     before, after = rows_of(source), rows_of(target)
     # What a function computes is in no backup.
     before["public.computed"], before["public.above"] = [b"7\t\\N\n"], []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.restore import plan as postgres_plan
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.restores import plan_restore, restore
@@ -29,7 +30,7 @@ def test_a_restored_database_is_the_source_again_and_takes_new_rows(
 ) -> None:
     target = make_pg_database(server=pg_major_server)
 
-    result = restore(torture.vault, torture.manifest, target, jobs=2)
+    result = restore(torture.vault, torture.manifest, target, RestoreOptions(jobs=2))
 
     assert result.plan.one_transaction is one_transaction
     assert result.rows == torture.manifest.rows > 100
@@ -55,9 +56,9 @@ def test_a_database_is_made_with_the_encoding_and_collation_of_the_source(
         )
         backed = backed_up(url, tmp_path / "vault")
         target = pg_server.url("made_again")
-        plan = plan_restore(backed.vault, backed.manifest, target, create=True)
+        plan = plan_restore(backed.vault, backed.manifest, target, RestoreOptions(create=True))
         assert plan.create
-        restore(backed.vault, backed.manifest, target, create=True)
+        restore(backed.vault, backed.manifest, target, RestoreOptions(create=True))
         query = "SELECT pg_encoding_to_char(encoding), datcollate, shobj_description(oid, 'pg_database') FROM pg_database"
         assert ask(target, f"{query} WHERE datname = 'made_again'") == [("LATIN1", "C", "a comment")]
         assert ask(target, "SELECT ä FROM t") == [("é",)]
@@ -81,7 +82,7 @@ def test_text_in_an_encoding_that_utf8_does_not_hold_exactly_comes_back_byte_for
             run_sql(url, r"INSERT INTO 日本 VALUES (E'\xff\xe9')")
         backed = backed_up(url, tmp_path / "vault")
         target = pg_server.url("made_bytes_again")
-        restore(backed.vault, backed.manifest, target, create=True)
+        restore(backed.vault, backed.manifest, target, RestoreOptions(create=True))
         query = "SELECT encode(t::bytea, 'hex') FROM 日本 ORDER BY 1"
         assert ask(target, query) == ask(url, query)
         assert schema_of(pg_server, target) == schema_of(pg_server, url)
@@ -181,7 +182,7 @@ def test_two_thousand_tables_are_restored(
     for start in range(0, 2000, 250):
         run_sql(source, "\n".join(with_psql.splitlines()[start : start + 250]))
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target, jobs=2)
+    result = restore(backed.vault, backed.manifest, target, RestoreOptions(jobs=2))
     assert not result.plan.one_transaction
     assert rows_of(target) == rows_of(source)
     assert schema_of(pg_server, target) == schema_of(pg_server, source)

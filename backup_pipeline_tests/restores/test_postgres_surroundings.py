@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.drill import surroundings as postgres_surroundings
 from backup_pipeline.databases.postgres.export.database import read_database, read_roles
 from backup_pipeline.databases.postgres.restore.surroundings import steps
@@ -137,7 +138,10 @@ def test_roles_that_a_failed_restore_made_are_gone(source: Backed, pg_major_serv
     broken = source.with_sql("post-data", "SELECT 1/0;")
     with pytest.raises(Exception, match="division by zero"):
         restore(
-            source.vault, broken, pg_major_server.url("sur_restored"), create=True, terms=Terms(roles=True)
+            source.vault,
+            broken,
+            pg_major_server.url("sur_restored"),
+            RestoreOptions(create=True, terms=Terms(roles=True)),
         )
     assert ask(pg_major_server.url(), "SELECT rolname FROM pg_roles WHERE rolname LIKE 'sur%'") == []
 
@@ -155,7 +159,7 @@ def test_what_a_lesser_login_may_not_set_is_named_with_its_sql(
             backed.vault,
             backed.manifest,
             target.replace("postgres@", "sur_lesser@"),
-            terms=Terms(owner=False),
+            RestoreOptions(terms=Terms(owner=False)),
         )
         assert [left.sql for left in result.lacking if "log_statement" in left.sql] == [
             f"""ALTER DATABASE "{name_of(target)}" SET "log_statement" TO 'all'"""

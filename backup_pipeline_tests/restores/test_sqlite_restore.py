@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.errors import Damaged, RestoreError, TargetNotEmpty
 from backup_pipeline.model.manifest import LeftOut
 from backup_pipeline.restores import plan_restore, restore
@@ -143,7 +144,7 @@ def test_damage_leaves_no_file(backed: Backed, tmp_path: Path) -> None:
 def test_a_dry_run_proves_the_file_and_leaves_none(backed: Backed, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    result = restore(backed.vault, backed.manifest, url(out / "x.db"), dry_run=True)
+    result = restore(backed.vault, backed.manifest, url(out / "x.db"), RestoreOptions(dry_run=True))
     assert result.dry_run
     assert result.seconds["check"] > 0
     assert files(out) == set()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.errors import BackupError
 from backup_pipeline.services.aws import client
 from backup_pipeline.stores.options import StoreOptions

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.drills import drill
 from backup_pipeline.errors import NotSupported
@@ -94,7 +95,7 @@ def test_an_odd_database_goes_all_the_way(tmp_path: Path, oddity: object, exclud
     result = drill(vault, second, scratch_url=None, invariants={}, listener=lambda _: None, jobs=1)
     assert result.report.ok, result.report.errors
     target = tmp_path / "restored.db"
-    restore(vault, second, f"sqlite:///{target}", create=True, jobs=1)
+    restore(vault, second, f"sqlite:///{target}", RestoreOptions(create=True, jobs=1))
     assert lines(target, "kept") == lines(path, "kept")
 
 

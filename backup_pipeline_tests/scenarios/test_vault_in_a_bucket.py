@@ -17,7 +17,7 @@ import pytest
 
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.copies.replicate import replicate
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.operations import Project
 from backup_pipeline.stores.opening import open_store

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up, commit, export
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.errors import ConfigError, KeyMissing
 from backup_pipeline.health.overview import listed
 from backup_pipeline.model import canonical

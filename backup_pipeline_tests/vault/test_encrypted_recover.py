@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.databases.opening import open_source
+from backup_pipeline.databases.engines import open_source
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline_tests.harness.backups import rows_of, run_sql, schema_of
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop

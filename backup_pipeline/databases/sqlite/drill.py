@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backup_pipeline.databases.base import DrillOptions
 from backup_pipeline.databases.sqlite.export.explaining import told
 from backup_pipeline.databases.sqlite.export.rows import columns_of, fingerprint_table, quoted, reading_file
 from backup_pipeline.databases.sqlite.restore import check, image_of
@@ -36,9 +37,7 @@ class Drill:
     counted: dict[str, int] = field(default_factory=dict)
 
 
-def drill(
-    vault: Vault, manifest: Manifest, *, invariants: Mapping[str, str], listener: Listener
-) -> DrillReport:
+def drill(vault: Vault, manifest: Manifest, options: DrillOptions, listener: Listener) -> DrillReport:
     begin = time.monotonic()
     image = image_of(manifest)
     with Scratch.make(image.size) as scratch:
@@ -57,7 +56,7 @@ def drill(
         except RestoreError as error:
             work.findings.append(Finding("error", "not-sound", error.message, remedy=error.remedy))
         restored = time.monotonic() - begin
-        _prove(work, invariants, image.sha256)
+        _prove(work, options.invariants, image.sha256)
     return DrillReport(
         report=Report(
             subject=f"{manifest.system} {manifest.id}",

@@ -11,8 +11,10 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.plan import (
     RestorePlan,
     RestoreResult,
@@ -24,7 +26,7 @@ from backup_pipeline.databases.sqlite.export import soundness
 from backup_pipeline.databases.sqlite.export.address import file_of
 from backup_pipeline.databases.sqlite.export.left_out import dangling
 from backup_pipeline.databases.sqlite.export.rows import quoted, reading_file
-from backup_pipeline.errors import RestoreError
+from backup_pipeline.errors import ConfigError, RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener
@@ -37,8 +39,30 @@ COMPANIONS = ("-wal", "-shm", "-journal")
 _SHOWN = 10
 
 
-def plan(vault: Vault, manifest: Manifest, target_url: str) -> RestorePlan:
-    target = file_of(target_url)
+@dataclass(frozen=True, slots=True)
+class SqliteTarget:
+    url: str
+
+    def plan(self, vault: Vault, manifest: Manifest, options: RestoreOptions) -> RestorePlan:
+        _only_of_postgres(options)
+        return _plan(vault, manifest, file_of(self.url))
+
+    def restore(
+        self, vault: Vault, manifest: Manifest, options: RestoreOptions, listener: Listener
+    ) -> RestoreResult:
+        _only_of_postgres(options)
+        return _restore(vault, manifest, file_of(self.url), listener=listener, dry_run=options.dry_run)
+
+
+def _only_of_postgres(options: RestoreOptions) -> None:
+    if options.terms is not None and not options.terms.code:
+        raise ConfigError(
+            "--no-code is about PostgreSQL: a SQLite database is restored as the file that it was",
+            remedy="leave it out; no trigger or view of the file runs in the restore",
+        )
+
+
+def _plan(vault: Vault, manifest: Manifest, target: Path) -> RestorePlan:
     refused = tuple(_refused(vault, manifest, target))
     return RestorePlan(
         system=manifest.system,
@@ -76,13 +100,12 @@ def _rows_missing(manifest: Manifest) -> Iterator[Finding]:
             )
 
 
-def restore(
-    vault: Vault, manifest: Manifest, target_url: str, *, listener: Listener, dry_run: bool
+def _restore(
+    vault: Vault, manifest: Manifest, target: Path, *, listener: Listener, dry_run: bool
 ) -> RestoreResult:
     begin = time.monotonic()
-    prepared = plan(vault, manifest, target_url)
+    prepared = _plan(vault, manifest, target)
     prepared.raise_if_refused()
-    target = file_of(target_url)
     image = image_of(manifest)
     scratch = target.with_name(f".{target.name}.restoring-{secrets.token_hex(4)}")
     try:

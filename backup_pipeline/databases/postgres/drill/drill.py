@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from backup_pipeline.databases import same_schema as definitions
+from backup_pipeline.databases.base import DrillOptions, RestoreOptions
 from backup_pipeline.databases.plan import RestoreResult
 from backup_pipeline.databases.postgres.drill.rows import Compared, compare, open_session
 from backup_pipeline.databases.postgres.drill.scratch import major_of, open_to_login, place, scratch_database
@@ -48,35 +49,20 @@ class Drill:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def drill(
-    vault: Vault,
-    manifest: Manifest,
-    *,
-    scratch_url: str | None,
-    invariants: Mapping[str, str],
-    listener: Listener,
-    jobs: int,
-    now: datetime | None = None,
-) -> DrillReport:
+def drill(vault: Vault, manifest: Manifest, options: DrillOptions, listener: Listener) -> DrillReport:
     begin = time.monotonic()
-    work = Drill(vault, manifest, vault.schema(manifest), listener, jobs)
-    with place(manifest, scratch_url) as where:
+    work = Drill(vault, manifest, vault.schema(manifest), listener, options.jobs)
+    # A drill leaves nothing on a server that it was given.
+    terms = Terms(make_owners=False, surroundings=False, trusted=False)
+    with place(manifest, options.scratch_url) as where:
         work.findings += where.findings
-        moment = now or datetime.now(UTC)
+        moment = options.now or datetime.now(UTC)
         with scratch_database(where, work.schema, moment) as (server, findings):
             work.findings += findings
             result = restore(
-                vault,
-                manifest,
-                server,
-                create=False,
-                jobs=jobs,
-                listener=listener,
-                dry_run=False,
-                # A drill leaves nothing on a server that it was given.
-                terms=Terms(make_owners=False, surroundings=False, trusted=False),
+                vault, manifest, server, RestoreOptions(jobs=options.jobs, terms=terms), listener
             )
-            _prove(work, server, result, invariants)
+            _prove(work, server, result, options.invariants)
             version, address = result.plan.target_version, where.server.address
     return DrillReport(
         report=Report(
@@ -86,7 +72,7 @@ def drill(
             seconds=time.monotonic() - begin,
         ),
         recovery_seconds=result.seconds["total"],
-        scratch=f"PostgreSQL {version} at {'a private server' if scratch_url is None else address}",
+        scratch=f"PostgreSQL {version} at {'a private server' if options.scratch_url is None else address}",
         seconds={**result.seconds, **work.seconds},
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.plan import (
     SMALL,
     RestorePlan,
@@ -57,15 +58,8 @@ class Prepared:
         return row_encoding(self.schema.settings.get("encoding", "UTF8"))
 
 
-def plan(
-    vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int, terms: Terms
-) -> RestorePlan:
-    return prepare(vault, manifest, server, create=create, jobs=jobs, terms=terms).plan
-
-
-def prepare(
-    vault: Vault, manifest: Manifest, server: Server, *, create: bool, jobs: int, terms: Terms
-) -> Prepared:
+def prepare(vault: Vault, manifest: Manifest, server: Server, options: RestoreOptions) -> Prepared:
+    terms, jobs = options.terms or Terms(), options.jobs
     server = replace(server, application=f"backup_pipeline restore {secrets.token_hex(4)}")
     schema = vault.schema(manifest)
     terms = replace(terms, path=own_path(schema))
@@ -90,7 +84,7 @@ def prepare(
                 refused.append(not_empty(server, there))
         else:
             facts = replace(facts, schemas=_TEMPLATE_SCHEMAS, installed=frozenset({"plpgsql"}))
-            refused += _cannot_make(server, connection, create)
+            refused += _cannot_make(server, connection, options.create)
         findings += roles_foreseen(schema, facts, terms)
         if terms.roles:
             to_make = frozenset(missing_roles(schema, facts))

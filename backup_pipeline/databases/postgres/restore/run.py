@@ -10,9 +10,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-from backup_pipeline.databases.plan import RestoreResult
+from backup_pipeline.databases.base import RestoreOptions
+from backup_pipeline.databases.plan import RestorePlan, RestoreResult
 from backup_pipeline.databases.postgres.restore import definers, finish, post_data, rows, surroundings, tables
 from backup_pipeline.databases.postgres.restore.definitions import Facts
 from backup_pipeline.databases.postgres.restore.failure import explained
@@ -31,7 +33,7 @@ from backup_pipeline.databases.postgres.restore.target import (
     prepare_session,
     set_comment,
 )
-from backup_pipeline.databases.postgres.restore.terms import Terms, is_owner
+from backup_pipeline.databases.postgres.restore.terms import is_owner
 from backup_pipeline.databases.postgres.restore.undo import strangers, take_back
 from backup_pipeline.databases.postgres.restore.untrusted import UntrustedRunner
 from backup_pipeline.databases.postgres.restore.work import Work
@@ -48,20 +50,26 @@ class _DryRun(Exception):
     """Leaves the transaction, and takes everything with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class PostgresTarget:
+    url: str
+
+    def plan(self, vault: Vault, manifest: Manifest, options: RestoreOptions) -> RestorePlan:
+        return prepare(vault, manifest, Server.of(self.url), options).plan
+
+    def restore(
+        self, vault: Vault, manifest: Manifest, options: RestoreOptions, listener: Listener
+    ) -> RestoreResult:
+        return restore(vault, manifest, Server.of(self.url), options, listener)
+
+
 def restore(
-    vault: Vault,
-    manifest: Manifest,
-    server: Server,
-    *,
-    create: bool,
-    jobs: int,
-    listener: Listener,
-    dry_run: bool,
-    terms: Terms | None = None,
+    vault: Vault, manifest: Manifest, server: Server, options: RestoreOptions, listener: Listener
 ) -> RestoreResult:
     begin = time.monotonic()
-    prepared = prepare(vault, manifest, server, create=create, jobs=jobs, terms=terms or Terms())
+    prepared = prepare(vault, manifest, server, options)
     prepared.plan.raise_if_refused()
+    dry_run = options.dry_run
     work = Work(vault, manifest, prepared, listener, prepared.facts, dry_run)
     if dry_run and prepared.plan.create:
         work.findings.append(_not_proven("the database does not exist, and a dry run makes none"))
