@@ -79,7 +79,7 @@ def verb(
     findings = source.diagnose(Selection()).findings
     tool = _tool(source)
     written, variable = initial.without_password(url, name, tuple(os.environ.items()))
-    seen = initial.Seen(
+    seen = initial.FirstLook(
         system=name,
         database=written,
         variable=variable,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import yaml
 
 from backup_pipeline.config import initial
-from backup_pipeline.config.initial import Seen
+from backup_pipeline.config.initial import FirstLook
 from backup_pipeline.errors import AlreadyExists, ConfigError
 
 
-def with_system(text: str, seen: Seen, *, name: str) -> str:
+def with_system(text: str, seen: FirstLook, *, name: str) -> str:
     """`name` is that of the file, for messages. Raises ConfigError where its systems cannot be found."""
     top = _mapping(text, name)
     found = next(

@@ -40,7 +40,7 @@ _MARKS = {"alembic": "versions", "django": "manage.py", "prisma": "migration_loc
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FirstLook:
     """What `init` found."""
 
     system: str
@@ -101,17 +101,17 @@ def migrations_folder(tool: str, base: Path) -> str:
     return ""
 
 
-def text(seen: Seen) -> str:
+def text(seen: FirstLook) -> str:
     return f"{_head(seen)}systems:\n{system_text(seen)}"
 
 
-def system_text(seen: Seen) -> str:
+def system_text(seen: FirstLook) -> str:
     """The lines of the system alone, as they stand below `systems:`."""
     parts = [_system(seen), _tables(seen), _groups(seen), _migrations(seen), _files(seen), _more(seen)]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
 
-def _head(seen: Seen) -> str:
+def _head(seen: FirstLook) -> str:
     found = seen.inventory
     engine = {"postgres": "PostgreSQL", "sqlite": "SQLite"}.get(found.engine.name, found.engine.name)
     return f"""\
@@ -144,7 +144,7 @@ timezone: UTC
 """
 
 
-def _system(seen: Seen) -> str:
+def _system(seen: FirstLook) -> str:
     secret = ""
     if seen.variable:
         # Where it is the password before "@", `config.references` encodes it.
@@ -167,7 +167,7 @@ def _system(seen: Seen) -> str:
 """
 
 
-def _tables(seen: Seen) -> str:
+def _tables(seen: FirstLook) -> str:
     heavy = [
         table
         for table in sorted(seen.inventory.tables, key=lambda one: -one.bytes)
@@ -199,7 +199,7 @@ def groups_of(tables: Sequence[InventoryTable]) -> dict[str, tuple[str, ...]]:
     return {_group_name(prefix): (f"{_glob(prefix)}_*",) for prefix in common}
 
 
-def _groups(seen: Seen) -> str:
+def _groups(seen: FirstLook) -> str:
     found = groups_of(seen.inventory.tables)
     lines = ["    # Tables by a name of their own, for `backup --only NAME`:", "    # groups:"]
     if not found:
@@ -212,7 +212,7 @@ def _groups(seen: Seen) -> str:
     return "\n".join([*lines, *found_lines]) + "\n"
 
 
-def _migrations(seen: Seen) -> str:
+def _migrations(seen: FirstLook) -> str:
     if not seen.migrations_tool:
         return ""
     head = f"    # The database knows migrations of {seen.migrations_tool}: a sensor makes a backup before pending ones run."
@@ -229,7 +229,7 @@ def _migrations(seen: Seen) -> str:
 """
 
 
-def _files(seen: Seen) -> str:
+def _files(seen: FirstLook) -> str:
     """Of a framework that was found with its folder: as it is, and not as a comment."""
     framework = seen.framework
     head = "    # Files that belong to the rows, in the same recovery point; `refs` says which columns name them."
@@ -261,7 +261,7 @@ def _files(seen: Seen) -> str:
 """
 
 
-def _more(seen: Seen) -> str:
+def _more(seen: FirstLook) -> str:
     scratch = ""
     if seen.inventory.engine.name == "postgres":
         scratch = """

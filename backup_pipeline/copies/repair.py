@@ -84,7 +84,7 @@ def repair(
 ) -> RepairReport:
     """Look at all of a system in one place, by reading every byte (`quick`: by lengths alone), and heal it."""
     began = time.monotonic()
-    run = _Run(vault, system, place, dry_run, quick, set_aside, listener)
+    run = _Repair(vault, system, place, dry_run, quick, set_aside, listener)
     run.reach(others)
     run.top()
     run.whole_backups()
@@ -99,7 +99,7 @@ def repair(
 
 
 @dataclass
-class _Run:
+class _Repair:
     vault: Vault
     system: str
     place: str
@@ -167,7 +167,7 @@ class _Run:
         for name, _, there in self.others:
             for identifier in there.ids:
                 # One that left a seal or a proof is healed file by file, like every other.
-                if identifier not in {*here.ids, *_beheaded(here)} and identifier not in removed:
+                if identifier not in {*here.ids, *_without_manifest(here)} and identifier not in removed:
                     gone.setdefault(identifier, name)
         for name, other, _ in self.others:
             wanted = sorted(identifier for identifier, source in gone.items() if source == name)
@@ -182,7 +182,7 @@ class _Run:
 
     def folders(self) -> None:
         here = folders.look(self.vault.store, self.system)
-        identifiers = sorted({*here.ids, *_beheaded(here)})
+        identifiers = sorted({*here.ids, *_without_manifest(here)})
         self.backups = len(identifiers) + (len(self.brought_back) if self.dry_run else 0)
         healer = beside.Healer(self.vault, self.system, tuple(self.others), self.dry_run)
         for identifier in identifiers:
@@ -332,7 +332,7 @@ def unreachable(name: str, error: BackupError) -> Finding:
     return Finding("warning", "copy-unreachable", f"{name}: {error.message}", remedy=error.remedy)
 
 
-def _beheaded(here: SystemFolder) -> tuple[str, ...]:
+def _without_manifest(here: SystemFolder) -> tuple[str, ...]:
     """A seal or a proof is there and the manifest is not, and nobody forgot it on purpose."""
     return tuple(
         name

@@ -80,11 +80,11 @@ def replicate(
     prepare(source, target)
     target.store.sweep()
     with lock.hold(target.store, system, f"copy of {system}") as ours:
-        return _Run(source, target, system, ours, listener).all(ids)
+        return _Replication(source, target, system, ours, listener).all(ids)
 
 
 @dataclass
-class _Run:
+class _Replication:
     """One replication under way."""
 
     source: Vault

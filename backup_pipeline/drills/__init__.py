@@ -1,7 +1,7 @@
 """The drill: a real restore into a scratch database, compared with the backup row for row, and written to.
 
-`rows` finds what differs, `definitions` compares two schemas, `postgres` and `sqlite` are the engines. A drill makes
-its scratch database itself and drops it always; one that exists is never touched.
+`files` drills file trees. The drill of an engine belongs to its folder in databases/. A drill makes its scratch database
+itself and always drops it; a database that exists is never touched.
 """
 
 from __future__ import annotations

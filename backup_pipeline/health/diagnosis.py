@@ -1,6 +1,6 @@
 """What an error means where there are copies, and what to do about it: one diagnosis for every verb.
 
-Pure: what the places say is handed in (`Seen`). `operations/diagnosing.py` looks, and is called by the commands, the
+Pure: what the places say is handed in (`Places`). `operations/diagnosing.py` looks, and is called by the commands, the
 Python API and the steps of the graph. The rooms below know one place and nothing of copies: they raise NoBackup, or
 write HEAL or HEAL_MANIFEST as the remedy, and both are made exact here.
 """
@@ -26,7 +26,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Places:
     """What was seen when a backup was looked for and was not found."""
 
     #: None: of all systems.
@@ -47,7 +47,7 @@ class Seen:
         return bool(self.note) and not self.there
 
 
-def lost(seen: Seen) -> VaultError | None:
+def lost(seen: Places) -> VaultError | None:
     """None where nothing was lost: there are backups, or there never were any."""
     holders = [one for one in seen.others if one.backups]
     # A copy without a backup is one that was not made yet.
@@ -73,11 +73,11 @@ def _holds(held: Held, whose: str) -> str:
     return f"{name} holds {held.backups} {'backup' if held.backups == 1 else 'backups'}{whose}"
 
 
-def _silent(seen: Seen) -> Iterable[str]:
+def _silent(seen: Places) -> Iterable[str]:
     return (f"{one.place} cannot be reached ({one.unreachable})" for one in seen.others if one.unreachable)
 
 
-def _bring_back(seen: Seen, holders: list[Held]) -> str:
+def _bring_back(seen: Places, holders: list[Held]) -> str:
     if not holders:
         return ""
     of, system = (f" {seen.system}", seen.system) if seen.system else ("", "SYSTEM")
@@ -119,7 +119,7 @@ def explain(
     copies: tuple[str, ...],
     *,
     reading: bool,
-    look: Callable[[], Seen],
+    look: Callable[[], Places],
 ) -> BackupError:
     """The error to show instead; the same one where nothing is to be added. `reading`: the verb can be pointed at another
     place. `look` is only called when a backup was not found."""
@@ -135,7 +135,7 @@ def explain(
     return error if remedy == error.remedy else type(error)(error.message, remedy=remedy, values=error.values)
 
 
-def _elsewhere(error: NoBackup, seen: Seen) -> BackupError:
+def _elsewhere(error: NoBackup, seen: Places) -> BackupError:
     """There are others at the place, and not this one: perhaps a copy has it."""
     holders = [one.place for one in seen.others if one.backups]
     if not holders:

@@ -233,7 +233,7 @@ def survey(
 ) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
     """Every backup of a system, oldest first; one that is damaged does not hide the others."""
     # Here, because a command that shows its help should not load threads.
-    from backup_pipeline.stores.waiting import side_by_side
+    from backup_pipeline.stores.waiting import in_parallel
 
     def look(identifier: str) -> Listed | Broken | None:
         try:
@@ -243,7 +243,7 @@ def survey(
         except NotFound:
             return None  # prune took it between our two looks
 
-    found = tuple(side_by_side(vault.store, look, vault.ids(system)))
+    found = tuple(in_parallel(vault.store, look, vault.ids(system)))
     whole = tuple(one for one in found if isinstance(one, Listed))
     return whole, tuple(one for one in found if isinstance(one, Broken))
 

@@ -119,8 +119,8 @@ def manifest_of(vault: Vault, system: str, identifier: str) -> Manifest | None:
 def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) -> Iterator[Finding]:
     """Backups that are gone and that no record says were forgotten. `previous`: of each backup that is there, the one
     that it follows."""
-    beheaded = vault.beheaded(system)
-    for identifier in beheaded:
+    without_manifest = vault.without_manifest(system)
+    for identifier in without_manifest:
         yield _lost(
             "manifest-missing",
             f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
@@ -129,7 +129,7 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
         )
     missing = gaps(previous, keeping.forgotten_ids(vault.store, system))
     for identifier in missing:
-        if identifier not in beheaded:
+        if identifier not in without_manifest:
             yield _lost(
                 "backup-missing",
                 f"{identifier} was a backup, a later one follows it, and it is gone without a record that it was forgotten",
@@ -142,8 +142,10 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
     with suppress(Damaged):
         named.update(one.id for one in (keeping.newest(vault.store, system),) if one is not None)
     yield from records(vault, system, sorted(recorded & named))
-    newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded, *missing))
-    yield from set_back(vault, system, (*beheaded, *missing, *((newest.id,) if newest else ())))
+    newest = keeping.newest_gone(
+        vault.store, system, lambda: (*vault.ids(system), *without_manifest, *missing)
+    )
+    yield from set_back(vault, system, (*without_manifest, *missing, *((newest.id,) if newest else ())))
     if newest is not None:
         yield _lost(
             "newest-missing",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from backup_pipeline.errors import BackupError, NoBackup, NotFound, VaultError
 from backup_pipeline.health import diagnosis
-from backup_pipeline.health.diagnosis import VAULT, Held, Seen
+from backup_pipeline.health.diagnosis import VAULT, Held, Places
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.operations import expected, stores
 from backup_pipeline.vault import layout
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def look(project: Project, system: str | None) -> Seen:
+def look(project: Project, system: str | None) -> Places:
     """What the place of a project says, and every other place that may hold the same backups."""
     settings, place = project.settings, project.place or VAULT
     here = stores.open_place(settings, place)
@@ -36,7 +36,9 @@ def look(project: Project, system: str | None) -> Seen:
     others = tuple(_held(project, name, system) for name in (VAULT, *copies) if name != place)
     note = expected.note_of(settings, here)
     backups = _count(here, system) if there else 0
-    return Seen(system, place, here.store.address, there, str(note) if note.exists() else "", backups, others)
+    return Places(
+        system, place, here.store.address, there, str(note) if note.exists() else "", backups, others
+    )
 
 
 def _held(project: Project, name: str, system: str | None) -> Held:

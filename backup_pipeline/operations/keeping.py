@@ -23,7 +23,7 @@ from backup_pipeline.retention.byhand import ForgetReport
 from backup_pipeline.retention.census import Locked, demand_a_vault
 from backup_pipeline.retention.prune import PruneReport, Rules
 from backup_pipeline.retention.prune import prune as prune_vault
-from backup_pipeline.stores.waiting import side_by_side
+from backup_pipeline.stores.waiting import in_parallel
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.object_locks import why_locked
 
@@ -239,7 +239,7 @@ def covering(project: Project, system: str) -> Report:
             return False  # `verify` and `status` name it
 
     there = vault.ids(system)
-    scopes = side_by_side(vault.store, is_full, there)
+    scopes = in_parallel(vault.store, is_full, there)
     full = [moment_of(one) for one, whole in zip(there, scopes, strict=True) if whole]
     ever = [*map(moment_of, keeping.forgotten_ids(vault.store, system)), *full]
     found = judge(

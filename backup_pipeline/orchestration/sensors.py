@@ -62,7 +62,7 @@ _UNFINISHED = frozenset(
 
 
 @dataclass(frozen=True)
-class Seen:
+class PendingSince:
     """The cursor: which set was pending at the last look, and since when."""
 
     set: str = ""
@@ -73,7 +73,7 @@ class Seen:
             parse_timestamp(self.since)
 
     @classmethod
-    def parse(cls, cursor: str | None) -> Seen:
+    def parse(cls, cursor: str | None) -> PendingSince:
         """A cursor that this version cannot read is replaced: the set is then seen anew."""
         try:
             return TypeAdapter(cls).validate_json(cursor or "{}")
@@ -103,7 +103,11 @@ class Decision:
 
 
 def decide(
-    pending: Sequence[str], seen: Seen, attempts: Sequence[Attempt], now: datetime, made: int | None = None
+    pending: Sequence[str],
+    seen: PendingSince,
+    attempts: Sequence[Attempt],
+    now: datetime,
+    made: int | None = None,
 ) -> Decision:
     """Pure: whether a backup is due. `attempts` are the newest runs that were started for this very set, oldest first;
     `made` is how many there ever were."""
@@ -148,12 +152,12 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
             state = project.migrations(system)
         now = project.clock()
         if state is None or not state.pending:
-            why = decide((), Seen(), (), now).why if state is None or state.known else state.told()
-            return dg.SensorResult(skip_reason=why, cursor=Seen("", timestamp(now)).dump())
+            why = decide((), PendingSince(), (), now).why if state is None or state.known else state.told()
+            return dg.SensorResult(skip_reason=why, cursor=PendingSince("", timestamp(now)).dump())
         name = set_of(state)
-        seen = Seen.parse(context.cursor)
+        seen = PendingSince.parse(context.cursor)
         if seen.set != name:
-            seen = Seen(name, timestamp(now))
+            seen = PendingSince(name, timestamp(now))
         decision = _decided(context.instance, plan, state, seen, now)
         if decision.attempt is None:
             return dg.SensorResult(skip_reason=decision.why, cursor=seen.dump())
@@ -178,7 +182,7 @@ def _request(plan: SystemPlan, state: Migrations, name: str, attempt: int) -> dg
 
 
 def _decided(
-    instance: dg.DagsterInstance, plan: SystemPlan, state: Migrations, seen: Seen, now: datetime
+    instance: dg.DagsterInstance, plan: SystemPlan, state: Migrations, seen: PendingSince, now: datetime
 ) -> Decision:
     wanted = dg.RunsFilter(tags={PENDING_TAG: seen.set, SYSTEM_TAG: plan.names.tag(plan.system)})
     # All are counted, and the newest are looked at: a number that stood still would be a run key that Dagster has seen.

@@ -1,8 +1,6 @@
-"""Bringing a backup back, into a new or an empty database.
+"""Restores: a backup goes back into a new or an empty database. A target that holds rows is refused.
 
-`plan` is what would be done and what was done, `statements` how a dump's text falls apart, `run` the way in; each
-engine has its own folder or file. A target that holds something is refused: putting rows back into a living database
-is another strategy.
+`run` opens the target by its address. The work of an engine belongs to its folder in databases/.
 """
 
 from backup_pipeline.databases.plan import RestorePlan, RestoreResult, TablePlan

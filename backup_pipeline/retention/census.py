@@ -137,19 +137,19 @@ def _what_was_lost(vault: Vault, system: str) -> dict[str, str]:
 
 def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreadable]:
     """Backups that are not there any more, and that no record says were forgotten."""
-    beheaded = vault.beheaded(system)
-    for identifier in beheaded:
+    without_manifest = vault.without_manifest(system)
+    for identifier in without_manifest:
         yield Unreadable(system, identifier, "its manifest is gone")
     there = vault.ids(system)
     previous = dict.fromkeys(there) | {one.id: one.previous.id if one.previous else None for one in known}
     for identifier in gaps(previous, keeping.forgotten_ids(vault.store, system)):
-        if identifier not in beheaded:
+        if identifier not in without_manifest:
             yield Unreadable(system, identifier, "a later backup follows it, and it is gone without a record")
-    newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *beheaded))
+    newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *without_manifest))
     if newest is not None:
         yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
     back = remembered.set_back(vault, system)
-    if back is not None and back.id not in (*there, *beheaded, *((newest and (newest.id,)) or ())):
+    if back is not None and back.id not in (*there, *without_manifest, *((newest and (newest.id,)) or ())):
         yield Unreadable(system, back.id, "this host wrote it last, and it is gone without a record")
 
 

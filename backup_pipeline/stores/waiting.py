@@ -14,7 +14,7 @@ R = TypeVar("R")
 AT_ONCE = 8
 
 
-def side_by_side(store: Store, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def in_parallel(store: Store, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map`, in the order of the items; a store that answers at once is asked one after the other, without threads."""
     if store.features.cheap_stat:
         yield from map(work, items)

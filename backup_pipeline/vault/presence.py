@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.waiting import side_by_side
+from backup_pipeline.stores.waiting import in_parallel
 from backup_pipeline.vault import layout
 
 #: Above so many objects a listing is cheaper than a request for each, where requests cost.
@@ -36,7 +36,7 @@ def missing(store: Store, objects: Iterable[S]) -> list[S]:
 
 def _sizes(store: Store, wanted: Mapping[str, S]) -> dict[str, int]:
     if store.features.cheap_stat or len(wanted) <= LIST_ABOVE:
-        looks = side_by_side(store, store.stat, wanted)
+        looks = in_parallel(store, store.stat, wanted)
         return {stat.key: stat.size for stat in looks if stat is not None}
     return {stat.key: stat.size for stat in store.list(layout.OBJECTS) if stat.key in wanted}
 

@@ -251,7 +251,7 @@ class Vault:
         had_one = _MANIFESTS | _TRACES
         return tuple(sorted(name for name, held in self._held(system).items() if not held & had_one))
 
-    def beheaded(self, system: str) -> tuple[str, ...]:
+    def without_manifest(self, system: str) -> tuple[str, ...]:
         """Folders of backups whose manifest is gone: a seal or a proof says that there was one. What prune has
         forgotten and not yet swept away is not among them."""
         found = [

@@ -1,1 +1,4 @@
-"""Looks at what was stored and at what should have been: verification, references, drift, freshness."""
+"""Verification: the stored bytes and their structure, compared with the manifest.
+
+`verify` looks at a backup, `scrub` reads the vault in parts, `integrity` judges objects, `structure` judges manifests.
+"""

@@ -25,13 +25,13 @@ from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.vault.packs import EMPTY_SHA256, image_blocks
 from backup_pipeline.vault.vault import Vault
-from backup_pipeline.verification.integrity import Seen
+from backup_pipeline.verification.integrity import StoredContent
 
 _SHOWN = 10
 _REMEDY = "restore another backup; `verify all` says which are whole"
 
 #: What was found of an object; None: it was not looked at.
-Look = Callable[[ObjectRef], Seen | None]
+Look = Callable[[ObjectRef], StoredContent | None]
 
 
 @dataclass
@@ -67,7 +67,7 @@ def examine(vault: Vault, tree: FileTree, seen: Look, listener: Listener) -> Exa
     return found
 
 
-def is_sound(reference: ObjectRef, seen: Seen) -> bool:
+def is_sound(reference: ObjectRef, seen: StoredContent) -> bool:
     """Its bytes and its content are what the manifest says."""
     return (
         not (seen.unreadable or seen.frozen or seen.broken or seen.key_missing)

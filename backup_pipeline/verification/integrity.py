@@ -29,7 +29,7 @@ THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StoredContent:
     """What an object turned out to be."""
 
     #: "missing", or why it could not be read; empty when it was read to its end.
@@ -105,7 +105,7 @@ def uses(manifest: Manifest) -> Iterator[Use]:
 
 def look(
     source: Readable, reference: ObjectRef, *, unpack: bool, rows: bool = False, pack: bool = False
-) -> Seen:
+) -> StoredContent:
     """Read an object to its end, once."""
     objects = objects_of(source)
     store = objects.store
@@ -114,20 +114,24 @@ def look(
             stored = Measured(stream)
             if not unpack:
                 stored.drain()
-                return Seen(size=stored.size, sha256=stored.sha256)
+                return StoredContent(size=stored.size, sha256=stored.sha256)
             reader = RowReader() if rows else _pack_reader(reference) if pack else None
             return _unpack(objects, reference, stored, reader)
     except NotFound:
-        return Seen(unreadable="missing")
+        return StoredContent(unreadable="missing")
     except NotThawed:
         stat = store.stat(layout.object_key(reference))
-        return Seen(unreadable="missing") if stat is None else Seen(frozen=True, size=stat.size)
+        return (
+            StoredContent(unreadable="missing")
+            if stat is None
+            else StoredContent(frozen=True, size=stat.size)
+        )
     except OSError as error:
-        return Seen(unreadable=error.strerror or str(error))
+        return StoredContent(unreadable=error.strerror or str(error))
     except StoreUnavailable as error:
         # One file that cannot be opened is a finding; a store that has gone is not the object's fault.
         store.stat(layout.VAULT)
-        return Seen(unreadable=error.message)
+        return StoredContent(unreadable=error.message)
 
 
 def _pack_reader(reference: ObjectRef) -> PackReader:
@@ -136,7 +140,7 @@ def _pack_reader(reference: ObjectRef) -> PackReader:
 
 def _unpack(
     objects: Objects, reference: ObjectRef, stored: Measured, reader: RowReader | PackReader | None
-) -> Seen:
+) -> StoredContent:
     plain, plain_size, broken, key_missing = hashlib.sha256(), 0, "", ""
     try:
         with opened(objects, reference, stored) as packed:
@@ -153,7 +157,7 @@ def _unpack(
         key_missing = error.message
     stored.drain()
     told = reader is not None and not (broken or key_missing)
-    return Seen(
+    return StoredContent(
         size=stored.size,
         sha256=stored.sha256,
         unpacked=True,
@@ -175,10 +179,10 @@ class Job:
 
 def look_at_all(
     source: Readable, jobs: Iterable[Job], *, unpack: bool, threads: int = 0
-) -> Iterator[tuple[Job, Seen]]:
+) -> Iterator[tuple[Job, StoredContent]]:
     """In parallel; in the order in which they are done. A handful at a time, so that stopping stops."""
     threads = threads or min(THREADS, os.cpu_count() or 1)
-    waiting: dict[Future[Seen], Job] = {}
+    waiting: dict[Future[StoredContent], Job] = {}
     todo = iter(jobs)
     with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
         while True:
@@ -192,7 +196,7 @@ def look_at_all(
                 yield waiting.pop(future), future.result()
 
 
-def judge(use: Use, seen: Seen) -> Iterator[Finding]:
+def judge(use: Use, seen: StoredContent) -> Iterator[Finding]:
     """What is wrong with an object for this use. When its bytes are wrong, what they mean is not asked."""
     reference = use.reference
     name = f"object {reference.sha256[:12]}…{reference.suffix} ({use.what})"
@@ -213,7 +217,7 @@ def judge(use: Use, seen: Seen) -> Iterator[Finding]:
             )
 
 
-def _bytes(reference: ObjectRef, seen: Seen, name: str) -> Iterator[tuple[str, str]]:
+def _bytes(reference: ObjectRef, seen: StoredContent, name: str) -> Iterator[tuple[str, str]]:
     if seen.unreadable == "missing":
         yield "object-missing", f"{name} is missing"
     elif seen.unreadable:
@@ -239,7 +243,7 @@ def _bytes(reference: ObjectRef, seen: Seen, name: str) -> Iterator[tuple[str, s
         yield "content-altered", f"{name}: its content is not what the manifest says"
 
 
-def _pack(use: Use, seen: Seen, name: str) -> Iterator[tuple[str, str]]:
+def _pack(use: Use, seen: StoredContent, name: str) -> Iterator[tuple[str, str]]:
     contents = seen.contents
     if not use.pack or contents is None:
         return
@@ -249,7 +253,7 @@ def _pack(use: Use, seen: Seen, name: str) -> Iterator[tuple[str, str]]:
         yield "pack-altered", f"{name}: the content {contents.altered[0][:12]}… in it is not that of its name"
 
 
-def _rows(use: Use, seen: Seen, name: str) -> Iterator[tuple[str, str]]:
+def _rows(use: Use, seen: StoredContent, name: str) -> Iterator[tuple[str, str]]:
     rows = seen.rows
     if use.rows is None or rows is None:
         return

@@ -23,7 +23,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.vault import Vault
-from backup_pipeline.verification.integrity import Job, Seen, look_at_all
+from backup_pipeline.verification.integrity import Job, StoredContent, look_at_all
 
 PARTS = tuple(f"{number:02x}" for number in range(256))
 #: So many backups are named where an object is damaged; more are counted.
@@ -159,7 +159,7 @@ def _census(vault: Vault, parts: dict[str, _Part], backups: list[tuple[str, str]
                 part = parts.get(one.sha256[:2])
                 if part is not None:
                     part.wanted.setdefault(one.sha256 + one.suffix, (one.size, []))[1].append(number)
-        for identifier in vault.beheaded(system):
+        for identifier in vault.without_manifest(system):
             yield Finding(
                 "error",
                 "manifest-missing",
@@ -177,7 +177,7 @@ def _jobs(vault: Vault, name: str, part: _Part) -> Iterator[Job]:
 
 
 def _judge(
-    vault: Vault, key: str, seen: Seen, part: _Part, backups: list[tuple[str, str]]
+    vault: Vault, key: str, seen: StoredContent, part: _Part, backups: list[tuple[str, str]]
 ) -> Iterator[Finding]:
     size, users = part.wanted.get(key, (None, []))
     name = f"object {key[:12]}…{key[64:]}"

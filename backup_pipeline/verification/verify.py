@@ -26,7 +26,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault import keeping, signing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification import chain, sealed, structure
-from backup_pipeline.verification.integrity import Job, Seen, Use, judge, look_at_all, uses
+from backup_pipeline.verification.integrity import Job, StoredContent, Use, judge, look_at_all, uses
 from backup_pipeline.verification.vault_itself import look_at_the_vault
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ def _key(use: Use) -> tuple[str, str]:
 
 def _look(
     vault: Vault, cases: Iterable[_Case], *, quick: bool, listener: Listener
-) -> dict[tuple[str, str], Seen]:
+) -> dict[tuple[str, str], StoredContent]:
     """Every object once, whoever names it; the largest first, so that no thread is left with one at the end."""
     first: dict[tuple[str, str], tuple[_Case, Use]] = {}
     rows: set[tuple[str, str]] = set()
@@ -307,7 +307,7 @@ def _look(
         for key, (_, use) in sorted(first.items(), key=lambda item: -item[1][1].reference.size)
     ]
     total = sum(job.reference.size for job in jobs)
-    found: dict[tuple[str, str], Seen] = {}
+    found: dict[tuple[str, str], StoredContent] = {}
     for job, seen in look_at_all(vault.objects, jobs, unpack=not quick):
         key = job.reference.sha256, job.reference.suffix
         found[key] = seen
@@ -363,7 +363,7 @@ def _look_inside_files(
     vault: Vault,
     cases: Iterable[_Case],
     trees: Trees,
-    seen: Mapping[tuple[str, str], Seen],
+    seen: Mapping[tuple[str, str], StoredContent],
     listener: Listener,
 ) -> None:
     memory: FileMemory | None = None

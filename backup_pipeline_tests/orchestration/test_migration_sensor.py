@@ -19,7 +19,7 @@ from backup_pipeline.model.ids import timestamp
 from backup_pipeline.operations import Project
 from backup_pipeline.orchestration import sensors
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.orchestration.sensors import Attempt, Seen, decide
+from backup_pipeline.orchestration.sensors import Attempt, PendingSince, decide
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -198,7 +198,7 @@ def attempts(*statuses: dg.DagsterRunStatus, ended: timedelta) -> list[Attempt]:
     return [Attempt(status, NOW - timedelta(hours=1), NOW - ended) for status in statuses]
 
 
-SEEN = Seen("x", timestamp(NOW - timedelta(hours=2)))
+SEEN = PendingSince("x", timestamp(NOW - timedelta(hours=2)))
 
 
 def test_attempts_that_fail_are_made_less_and_less_often() -> None:

@@ -80,7 +80,7 @@ def _scenario(folder: Path, kills: int, seed: int) -> None:
     assert _objects(vault) == named
     for system in vault.systems():
         assert len(vault.ids(system)) == 1
-        assert vault.interrupted(system) == vault.beheaded(system) == ()
+        assert vault.interrupted(system) == vault.without_manifest(system) == ()
         assert keeping.leftovers(vault.store, system, vault.ids(system)) == ()
 
 

@@ -155,7 +155,7 @@ def test_a_seal_that_was_never_written_is_a_warning_as_in_a_plain_vault(copy: En
 def test_a_backup_whose_manifest_is_gone_is_missed(copy: Encrypted) -> None:
     last = copy.closed.ids("shop")[-1]
     (copy.folder / copy.closed.manifest_key("shop", last)).unlink()
-    assert copy.stranger.beheaded("shop") == (last,)
+    assert copy.stranger.without_manifest("shop") == (last,)
     assert "manifest-missing" in codes(verify_all(copy.stranger, "shop", quick=True))
 
 

@@ -1,0 +1,1 @@
+"""PostgreSQL: `export` reads, `restore` writes, `drill` proves, `server` runs private servers."""

@@ -97,7 +97,7 @@ def _count(path: Path, tables: Sequence[Table], workers: int) -> tuple[tuple[Cou
     found = dict.fromkeys((table.id.name for table in tables), Fingerprint())
     unreadable: dict[str, str] = {}
 
-    def told(task: looking.Task, seen: looking.Seen) -> None:
+    def told(task: looking.Task, seen: looking.TableContent) -> None:
         if seen.fingerprint is not None:
             found[task.table] = found[task.table].combine(seen.fingerprint)
         if seen.unreadable is not None:

@@ -76,7 +76,7 @@ def restore_files(
             stack.callback(os.close, root)
             _lock(root, target)
         manners = Manners(manifest.id, current_umask(), order.owner, order.keep)
-        run = _Run(vault, manifest, plan, root, manners, listener, threads)
+        run = _TreeRestore(vault, manifest, plan, root, manners, listener, threads)
         try:
             for work in works:
                 run.tree(work)
@@ -293,7 +293,7 @@ class _Stopped(Exception):
 
 
 @dataclass
-class _Run:
+class _TreeRestore:
     vault: Vault
     manifest: Manifest
     plan: FilesPlan

@@ -191,7 +191,7 @@ def _key(known: Known) -> bytes:
     return known.key
 
 
-def side_by_side(found: Iterable[Any], known: Iterable[Known]) -> Iterator[tuple[Any, Known | None]]:
+def merge_join(found: Iterable[Any], known: Iterable[Known]) -> Iterator[tuple[Any, Known | None]]:
     """What there is, each with what was known of it; and last, as (None, known), nothing: what is gone needs no word."""
     ours = iter(known)
     one = next(ours, None)

@@ -21,7 +21,7 @@ from backup_pipeline.files.store.contents import Spot
 from backup_pipeline.files.store.links_sqlite import LinkNames
 from backup_pipeline.files.store.order import StoredTree, TreeOrder
 from backup_pipeline.files.store.packing import Packing
-from backup_pipeline.files.store.previous import Known, Previous, side_by_side
+from backup_pipeline.files.store.previous import Known, Previous, merge_join
 from backup_pipeline.files.store.reading import Content, Gone, Missed, Outcome, Reader
 from backup_pipeline.files.store.report import Report
 from backup_pipeline.files.store.witnesses import Witnesses, is_mapped
@@ -59,7 +59,8 @@ def store_tree(
     """`before` is the tree as the newest backup has it, `emptied`: that one had lost its files already. `notes` are those
     of runs that were killed since."""
     previous = Previous(writer, before, notes)
-    run = _Run(writer, order, previous, full=_is_due(order, previous.tree, now), listener=listener, note=note)
+    due = _is_due(order, previous.tree, now)
+    run = _Tree(writer, order, previous, full=due, listener=listener, note=note)
     try:
         listing = writer.write(run.lines(), LISTING_SUFFIX, (previous.last,) if previous.last else ())
         tree = run.tree(listing, now)
@@ -74,10 +75,9 @@ def _is_due(order: TreeOrder, before: FileTree | None, now: datetime) -> bool:
         return order.full
     if order.rehash_after is None:
         return False
-    # Nobody knows when: then it is time.
-    return (
-        not before.hashed_at or (now - parse_timestamp(before.hashed_at)).total_seconds() > order.rehash_after
-    )
+    # Without a time, it is due.
+    hashed = parse_timestamp(before.hashed_at) if before.hashed_at else None
+    return hashed is None or (now - hashed).total_seconds() > order.rehash_after
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class _Item:
     target: str = ""
 
 
-class _Run:
+class _Tree:
     def __init__(
         self,
         writer: ObjectWriter,
@@ -178,7 +178,7 @@ class _Run:
     def _each_line(self) -> Iterator[bytes]:
         pending = self._pending
         entries = watched(self.order.source.entries(), self.order.asked)
-        for found, known in side_by_side(entries, self.previous.entries()):
+        for found, known in merge_join(entries, self.previous.entries()):
             if isinstance(found, Trouble):
                 self.report.add(found.code, found.path, found.message)
                 continue

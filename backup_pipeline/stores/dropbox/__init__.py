@@ -1,0 +1,1 @@
+"""Dropbox: `store` is the store, `upload` its writes."""

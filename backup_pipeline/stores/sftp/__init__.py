@@ -1,0 +1,1 @@
+"""SFTP: `store` is the store, `session` its connection, `upload` its writes."""

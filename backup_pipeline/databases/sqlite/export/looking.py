@@ -39,14 +39,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TableContent:
     fingerprint: Fingerprint | None = None
     soundness: Soundness = field(default_factory=Soundness)
     #: Why the rows could not be read (a virtual table whose module or content is not here).
     unreadable: str | None = None
 
 
-Told = Callable[[Task, Seen], None]
+Told = Callable[[Task, TableContent], None]
 
 
 @contextmanager
@@ -55,15 +55,15 @@ def look(setup: Path) -> Iterator[Handle]:
     yield lambda task, _tell: seen(setup, task)
 
 
-def seen(path: Path, task: Task) -> Seen:
+def seen(path: Path, task: Task) -> TableContent:
     if task.indexes:
-        return Seen(soundness=index_check(path, task.table))
+        return TableContent(soundness=index_check(path, task.table))
     try:
-        return Seen(fingerprint_table(path, task.table, task.rows))
+        return TableContent(fingerprint_table(path, task.table, task.rows))
     except sqlite3.Error as error:
         if primary_code(error) != sqlite3.SQLITE_ERROR:
             raise explain(error, path) from error
-        return Seen(unreadable=told(error))
+        return TableContent(unreadable=told(error))
 
 
 def plan(path: Path, tables: Iterable[Table]) -> list[Task]:
@@ -126,7 +126,7 @@ class Gathered:
     damage: list[str] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
 
-    def add(self, task: Task, value: Seen) -> None:
+    def add(self, task: Task, value: TableContent) -> None:
         if value.fingerprint is not None:
             known = self.fingerprints.get(task.table, Fingerprint())
             self.fingerprints[task.table] = known.combine(value.fingerprint)

@@ -220,7 +220,7 @@ class SqliteSnapshot:
         return sink.write_file(self.stored, self.name, block, previous, previous_id, advanced)
 
     def _look(self, gathered: looking.Gathered, listener: Listener, storing: _Storing) -> None:
-        def told(task: looking.Task, seen: looking.Seen) -> None:
+        def told(task: looking.Task, seen: looking.TableContent) -> None:
             gathered.add(task, seen)
             rows = seen.fingerprint.rows if seen.fingerprint else 0
             listener(Advance("export", f"main.{task.table}", rows=rows))
