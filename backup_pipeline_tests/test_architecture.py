@@ -6,6 +6,7 @@ An import inside a function or under TYPE_CHECKING counts as well: it is a depen
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,6 +227,30 @@ def test_the_facade_is_light() -> None:
         if name.startswith(f"{NAME}.")
     }
     assert loaded <= FACADE_AT_IMPORT, "import it inside a function, or in __getattr__"
+
+
+def literals(path: Path) -> Iterator[str]:
+    """The strings of a module, without its docstrings."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    documents = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield node.value
+
+
+def test_a_store_names_no_key_of_the_vault() -> None:
+    """The folders, files and endings that `vault/layout.py` names: a store takes them as a parameter."""
+    layout = " ".join(literals(PACKAGE / "vault" / "layout.py"))
+    keys = set(re.findall(r"[a-z-]+/|[\w-]*\.[\w.-]*\w", layout))
+    assert {"objects/", "drafts/", "lock.json", ".tsv.zst"} <= keys
+    found = [
+        f"{path.relative_to(PACKAGE)} names {literal!r}"
+        for path in MODULES
+        if path.relative_to(PACKAGE).parts[0] == "stores"
+        for literal in literals(path)
+        if any(key in literal for key in keys)
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_nothing_reads_the_environment_at_import() -> None:

@@ -40,6 +40,7 @@ from backup_pipeline.model.version import __version__
 from backup_pipeline.references import asked
 from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files, remembered
 from backup_pipeline.vault.committing import committing
+from backup_pipeline.vault.leftovers import sweep
 from backup_pipeline.vault.vault import Vault
 
 #: So often a prune may take what a backup was about to name. One that began before a prune has nothing to fear from it.
@@ -190,7 +191,7 @@ def _export(
     vault: Vault, source: Source, order: Order, listener: Listener, clock: Callable[[], datetime]
 ) -> Manifest:
     started = clock()
-    vault.store.sweep()
+    sweep(vault.store)
     identifier = _free_id(vault, order.system, started)
     found = baselines.gather(vault, order.system)
     # A backup that stands still says why: it may stand for a minute.

@@ -27,6 +27,7 @@ from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault import keeping, layout, lock, signing
 from backup_pipeline.vault.committing import committing
+from backup_pipeline.vault.leftovers import sweep
 from backup_pipeline.vault.vault import Vault
 
 #: In an encrypted vault: what says, without a key, which objects a backup needs.
@@ -78,7 +79,7 @@ def replicate(
             remedy="a copy lies somewhere else: give it another address under `copies:`",
         )
     prepare(source, target)
-    target.store.sweep()
+    sweep(target.store)
     with lock.hold(target.store, system, f"copy of {system}") as ours:
         return _Replication(source, target, system, ours, listener).all(ids)
 

@@ -68,7 +68,9 @@ def set_up_bucket(project: Project, name: str, *, profile: str | None = None) ->
 def _plan(name: str, wanted: Wanted, steps: tuple[Step, ...]) -> BucketPlan:
     from backup_pipeline.stores.s3.bucket.policies import all_policies
 
-    policies = all_policies(wanted, layout.MUTABLE)
+    policies = all_policies(
+        wanted, mutable=layout.MUTABLE, once=layout.CREATED_ONCE, records=layout.PRUNE_RECORDS
+    )
     return BucketPlan(name, wanted.bucket, wanted.prefix, wanted.region, wanted.endpoint, steps, policies)
 
 

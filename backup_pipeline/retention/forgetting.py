@@ -67,10 +67,10 @@ class Denied:
             )
 
 
-def delete(store: Store, key: str, what: str, denied: Denied) -> bool:
+def delete(store: Store, key: str, what: str, denied: Denied, *, durable: bool = True) -> bool:
     """False where the store refuses; a store that does not answer is an error."""
     try:
-        store.delete(key)
+        store.delete(key, durable=durable)
     except StoreUnavailable:
         raise
     except VaultError as error:

@@ -247,7 +247,10 @@ def _named_since(vault: Vault, census: Census) -> set[str]:
 def _delete_batch(store: Store, batch: list[str], held: lock.Held, denied: Denied) -> Iterator[str]:
     def gone(name: str) -> bool:
         # A backup that found our lock stale has committed what is condemned here.
-        return held.steady() and delete(store, f"{layout.OBJECTS}{name[:2]}/{name}", "objects", denied)
+        # A manifest must not come back after a power cut that its objects did not survive. An object that comes back
+        # does no harm.
+        key = f"{layout.OBJECTS}{name[:2]}/{name}"
+        return held.steady() and delete(store, key, "objects", denied, durable=False)
 
     if store.features.cheap_stat:
         yield from (name for name in batch if gone(name))

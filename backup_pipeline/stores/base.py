@@ -138,7 +138,8 @@ class Store(Protocol):
     def folders(self, prefix: str = "") -> Iterator[str]:
         """`folders("shop/")` yields "2026-11-21T02-00-00-123Z" if there is a key below it."""
 
-    def delete(self, key: str) -> None: ...
+    def delete(self, key: str, *, durable: bool = True) -> None:
+        """`durable`: the key stays gone after a power cut. False, for thousands of keys: a few of them may come back."""
 
     def advice(self) -> Iterator[Finding]:
         """For the doctor: what this kind of place refuses, or lets slip, only when it matters. The settings of the store are

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +22,6 @@ from backup_pipeline.stores.base import Features, Stat, Store, check_key
 from backup_pipeline.stores.rights import close_to_others, file_mode, limit, make_folders, sync
 from backup_pipeline.stores.staging import explained, read_of, staging_name, sweep_folder
 
-#: Folders that are made for one backup and never again: nobody can be about to put something into an old empty one.
-_DATED = "*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z"
-_EMPTY_FOR = 3600.0
 #: How file systems say that they have no hard links. rclone's mount says EIO.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EIO}
 
@@ -173,26 +169,18 @@ class LocalStore(Store):
             if is_folder and not hidden and any(self._walk(prefix + entry.name)):
                 yield entry.name
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         path = self.root / check_key(key)
         with explained(f"cannot delete {key} in {self.root}"), contextlib.suppress(FileNotFoundError):
             path.unlink()
-            if not key.startswith("objects/"):
-                # A manifest must not come back after a power cut that its objects did not survive. An object that
-                # comes back does no harm, and there may be thousands.
+            if durable:
                 sync(path.parent)
 
     def advice(self) -> Iterator[Finding]:
         return iter(())  # writing a probe, which every place is asked for, shows it all
 
     def sweep(self) -> int:
-        """Remove what killed processes of this machine left half-written; says how many files. And folders that have
-        been empty for an hour, of backups that were forgotten: a listing looks into each."""
-        for folder in self.root.glob(_DATED):
-            for path, _, _ in os.walk(folder, topdown=False):
-                with contextlib.suppress(OSError):
-                    if time.time() - Path(path).stat().st_mtime > _EMPTY_FOR:
-                        Path(path).rmdir()
+        """Remove the files that killed processes of this machine left half-written; returns how many."""
         with explained(f"cannot sweep {self.root}"):
             return sweep_folder(self.staging())
 

@@ -175,8 +175,8 @@ class RetryingStore(Store):
     def folders(self, prefix: str = "") -> Iterator[str]:
         return self._walk("folders", lambda: self.store.folders(prefix), lambda name: name)
 
-    def delete(self, key: str) -> None:
-        self.patience.again(lambda: self.store.delete(key))
+    def delete(self, key: str, *, durable: bool = True) -> None:
+        self.patience.again(lambda: self.store.delete(key, durable=durable))
 
     def advice(self) -> Iterator[Finding]:
         return iter(self.patience.again(lambda: tuple(self.store.advice())))

@@ -37,6 +37,21 @@ MUTABLE = (
     "scrub.json",
 )
 
+#: Keys that a writer creates and never overwrites.
+CREATED_ONCE = (f"{OBJECTS}*", "*/manifest.json*", "*/outline.json*", "*/forgotten/*")
+#: Keys that a prune writes beside its deletions.
+PRUNE_RECORDS = (
+    "*/forgotten/*",
+    "*/accepted.json",
+    "*/acks.json",
+    "*/acks.json.age",
+    "*/lock.json",
+    "lock.json",
+    "garbage.json",
+)
+#: The folders of backups, as a glob: shop/2026-11-21T02-00-00-123Z
+BACKUPS = "*/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z"
+
 #: Rows, blocks and packs: large, and read for a restore only. What a listing or the next backup reads (manifests,
 #: schemas, maps, digests, listings) stays where it can be read at once. Encrypted objects end with .age.
 ARCHIVABLE = tuple(

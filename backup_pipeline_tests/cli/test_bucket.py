@@ -93,14 +93,16 @@ def test_an_existing_bucket_keeps_what_is_not_ours(shop: Folder, moto_server: S3
     server.put_bucket_policy(Bucket=here.bucket, Policy=json.dumps(policy))
     assert set(here.steps().values()) <= {"done", "right", "not-offered"}
     # The command leaves the policy alone over plain http; with TLS it would do this.
-    done = {step.part: step.state for step in apply(server, Wanted(here.bucket, "backups/"))}
+    done = {step.part: step.state for step in apply(server, Wanted(here.bucket, layout.OBJECTS, "backups/"))}
     assert done["policy"] == "done"
     kept = json.loads(server.get_bucket_policy(Bucket=here.bucket)["Policy"])["Statement"]
     assert statement in kept
     assert len(kept) == 2
     rules = server.get_bucket_lifecycle_configuration(Bucket=here.bucket)["Rules"]
     assert theirs in rules
-    assert {step.state for step in apply(server, Wanted(here.bucket, "backups/"))} == {"right"}
+    assert {step.state for step in apply(server, Wanted(here.bucket, layout.OBJECTS, "backups/"))} == {
+        "right"
+    }
 
 
 def test_a_foreign_rule_that_deletes_backups_is_named_and_is_no_success(

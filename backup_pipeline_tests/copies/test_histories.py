@@ -36,10 +36,10 @@ class Mortal(LocalStore):
             raise Died
         super().put(key, data, overwrite=overwrite)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         if self.life[0] < 0:
             raise Died
-        super().delete(key)
+        super().delete(key, durable=durable)
 
 
 def small(night: int) -> bytes:

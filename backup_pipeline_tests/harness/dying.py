@@ -39,8 +39,8 @@ class Dying(LocalStore):
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         self._count(lambda: LocalStore.put(self, key, data, overwrite=overwrite))
 
-    def delete(self, key: str) -> None:
-        self._count(lambda: LocalStore.delete(self, key))
+    def delete(self, key: str, *, durable: bool = True) -> None:
+        self._count(lambda: LocalStore.delete(self, key, durable=durable))
 
 
 def main(folder: str, number: str, moment: str, last: str) -> None:

@@ -57,8 +57,8 @@ class Hooked(LocalStore):
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         self._around("put", key, lambda: LocalStore.put(self, key, data, overwrite=overwrite))
 
-    def delete(self, key: str) -> None:
-        self._around("delete", key, lambda: LocalStore.delete(self, key))
+    def delete(self, key: str, *, durable: bool = True) -> None:
+        self._around("delete", key, lambda: LocalStore.delete(self, key, durable=durable))
 
 
 @pytest.fixture

@@ -159,10 +159,10 @@ class _Guarded(LocalStore):
 
     refused: tuple[str, ...] = ()
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         if any(part in key for part in self.refused):
             raise VaultError(f"cannot delete {key}: access denied")
-        super().delete(key)
+        super().delete(key, durable=durable)
 
 
 def test_refused_deletions_are_counted_and_leave_everything_consistent(vault: Vault) -> None:
@@ -196,12 +196,12 @@ def test_a_store_that_stops_answering_ends_the_prune_and_the_next_one_goes_on(
     calls = 0
     inner = LocalStore.delete
 
-    def failing(self: LocalStore, key: str) -> None:
+    def failing(self: LocalStore, key: str, *, durable: bool = True) -> None:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise StoreUnavailable("the share is gone")
-        inner(self, key)
+        inner(self, key, durable=durable)
 
     monkeypatch.setattr(LocalStore, "delete", failing)
     with pytest.raises(StoreUnavailable):
@@ -231,10 +231,10 @@ class _Failing(LocalStore):
         self._deed("put")
         super().put(key, data, overwrite=overwrite)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         if key != layout.PRUNE_LOCK:  # one that cannot be given back is nobody's in five minutes
             self._deed("delete")
-        super().delete(key)
+        super().delete(key, durable=durable)
 
 
 @pytest.mark.parametrize("verb", ["put", "delete"])

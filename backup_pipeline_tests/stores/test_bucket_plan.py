@@ -17,6 +17,7 @@ from backup_pipeline.vault import layout
 
 WANTED = Wanted(
     "acme",
+    layout.OBJECTS,
     "backups/",
     "eu-central-1",
     lifecycle=Lifecycle((("GLACIER_IR", 10), ("DEEP_ARCHIVE", 100))),
@@ -31,6 +32,7 @@ RIGHT = Current(
     lifecycle=lifecycle.rules(WANTED),
     object_lock={"ObjectLockEnabled": "Enabled"},
 )
+KEYS = {"mutable": layout.MUTABLE, "once": layout.CREATED_ONCE, "records": layout.PRUNE_RECORDS}
 FOREIGN_RULE = {
     "ID": "theirs",
     "Status": "Enabled",
@@ -204,7 +206,7 @@ WORKING = [
 
 
 def test_a_writer_adds_and_removes_nothing_but_its_working_files() -> None:
-    writer = policies.writer(WANTED, layout.MUTABLE)
+    writer = policies.writer(WANTED, layout.MUTABLE, layout.CREATED_ONCE)
     for key in [*KEPT, *WORKING]:
         assert allows(writer, "s3:PutObject", key)
         assert allows(writer, "s3:GetObject", key)
@@ -213,11 +215,15 @@ def test_a_writer_adds_and_removes_nothing_but_its_working_files() -> None:
     assert "s3:DeleteObjectVersion" not in json.dumps(writer)
     assert "s3:Put*" not in json.dumps(writer)
     assert allows(writer, "s3:PutObjectRetention", KEPT[0])
-    assert "Retention" not in json.dumps(policies.writer(replace(WANTED, object_lock_days=None), ()))
+    assert "Retention" not in json.dumps(policies.writer(replace(WANTED, object_lock_days=None), (), ()))
 
 
 def test_a_writer_cannot_write_over_what_is_there() -> None:
-    (deny,) = [one for one in policies.writer(WANTED, layout.MUTABLE)["Statement"] if one["Effect"] == "Deny"]
+    (deny,) = [
+        one
+        for one in policies.writer(WANTED, layout.MUTABLE, layout.CREATED_ONCE)["Statement"]
+        if one["Effect"] == "Deny"
+    ]
     assert deny["Condition"]["Null"] == {"s3:if-none-match": "true"}
     for key in KEPT[:4]:
         assert any(fnmatchcase(f"{WANTED.arn}/{key}", pattern) for pattern in deny["Resource"])
@@ -226,7 +232,7 @@ def test_a_writer_cannot_write_over_what_is_there() -> None:
 
 
 def test_a_pruner_removes_and_writes_nothing_but_its_records() -> None:
-    pruner = policies.pruner(WANTED, layout.MUTABLE)
+    pruner = policies.pruner(WANTED, layout.PRUNE_RECORDS)
     for key in [*KEPT, *WORKING]:
         assert allows(pruner, "s3:DeleteObject", key)
     for key in KEPT[:6]:
@@ -245,7 +251,7 @@ def test_a_reader_reads_and_thaws() -> None:
 
 def test_nobody_may_touch_another_part_of_the_bucket() -> None:
     for role in ("writer", "pruner", "reader"):
-        policy = policies.all_policies(WANTED, layout.MUTABLE)[role]
+        policy = policies.all_policies(WANTED, **KEYS)[role]
         for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
             assert not allows(policy, action, "elsewhere/objects/x"), role
 
@@ -264,7 +270,7 @@ def test_a_key_of_one_s_own_is_part_of_every_role(key: str | None, resource: str
     for role in ("writer", "pruner", "reader"):
         (statement,) = [
             one
-            for one in policies.all_policies(wanted, ())[role]["Statement"]
+            for one in policies.all_policies(wanted, **KEYS)[role]["Statement"]
             if "kms:Decrypt" in one["Action"]
         ]
         assert statement["Resource"] == [resource]
@@ -279,4 +285,4 @@ def test_a_key_of_one_s_own_is_part_of_every_role(key: str | None, resource: str
     ],
 )
 def test_the_partitions_of_aws_are_known(region: str | None, arn: str) -> None:
-    assert Wanted("acme", region=region).arn == arn
+    assert Wanted("acme", layout.OBJECTS, region=region).arn == arn

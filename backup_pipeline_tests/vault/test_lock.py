@@ -116,7 +116,7 @@ class _Careless(LocalStore):
 class _WithoutDelete(LocalStore):
     """What a backup host should be able to do: write, and not delete."""
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         raise VaultError("AccessDenied")
 
 

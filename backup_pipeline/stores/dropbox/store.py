@@ -212,7 +212,7 @@ class DropboxStore(Store):
             if isinstance(entry, FolderMetadata) and next(self.list(f"{entry.name}/"), None) is not None:
                 yield entry.name
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         """Of that very file: Dropbox would delete a folder of that name with all that is in it."""
         found = self._look(key)
         if found is None or found.name != key.rpartition("/")[2]:

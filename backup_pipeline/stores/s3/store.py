@@ -249,7 +249,7 @@ class S3Store(Store):
                 remedy="something on the way alters bytes; then `verify` and `repair`",
             ) from error
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         with failures(self._failed(f"cannot delete {key}")):
             self._connected().delete_object(Bucket=self.bucket, Key=self.prefix + check_key(key))
 

@@ -171,7 +171,7 @@ class SftpStore(Store):
             if not hidden and next(self.list(f"{prefix}{name}/"), None) is not None:
                 yield name
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = True) -> None:
         path = f"{self._root}/{check_key(key)}"
 
         async def remove(session: Session) -> None:

@@ -19,18 +19,6 @@ from backup_pipeline.stores.s3.bucket.wanted import Document, Wanted
 
 VERSION = "2012-10-17"
 TLS_ONLY = "BackupPipelineTlsOnly"
-#: Never overwritten by a writer.
-_ONCE = ("objects/*", "*/manifest.json*", "*/outline.json*", "*/forgotten/*")
-#: What the pruner writes beside what it deletes.
-_PRUNER_WRITES = (
-    "*/forgotten/*",
-    "*/accepted.json",
-    "*/acks.json",
-    "*/acks.json.age",
-    "*/lock.json",
-    "lock.json",
-    "garbage.json",
-)
 
 
 def tls_statement(wanted: Wanted) -> dict[str, Any]:
@@ -61,17 +49,19 @@ def as_wanted(policy: Document | None, wanted: Wanted) -> bool:
     return [_plain(one) for one in ours] == [_plain(tls_statement(wanted))]
 
 
-def all_policies(wanted: Wanted, mutable: Iterable[str]) -> dict[str, dict[str, Any]]:
+def all_policies(
+    wanted: Wanted, *, mutable: Iterable[str], once: Iterable[str], records: Iterable[str]
+) -> dict[str, dict[str, Any]]:
     return {
-        "writer": writer(wanted, mutable),
-        "pruner": pruner(wanted, mutable),
+        "writer": writer(wanted, mutable, once),
+        "pruner": pruner(wanted, records),
         "reader": reader(wanted),
         "setup": setup(wanted),
     }
 
 
-def writer(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
-    """`mutable`: the working files, which come and go while a backup is made."""
+def writer(wanted: Wanted, mutable: Iterable[str], once: Iterable[str]) -> dict[str, Any]:
+    """`mutable`: the working files, which come and go while a backup is made. `once`: the keys that are never overwritten."""
     puts = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
     if wanted.object_lock_days is not None:
         # Read before it is extended: an object that many backups name is locked for the newest one's days.
@@ -87,7 +77,7 @@ def writer(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
             "Sid": "NeverOverwrite",
             "Effect": "Deny",
             "Action": ["s3:PutObject"],
-            "Resource": _keys(wanted, *_ONCE),
+            "Resource": _keys(wanted, *once),
             "Condition": {
                 "Null": {"s3:if-none-match": "true"},
                 "Bool": {"s3:ObjectCreationOperation": "true"},
@@ -97,15 +87,15 @@ def writer(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
     )
 
 
-def pruner(wanted: Wanted, mutable: Iterable[str]) -> dict[str, Any]:
-    del mutable  # it may delete everything below the prefix
+def pruner(wanted: Wanted, records: Iterable[str]) -> dict[str, Any]:
+    """The pruner may delete every key below the prefix. `records`: the keys that it writes."""
     # What is locked is kept: a deletion would only hide it.
     sees = ["s3:GetObjectRetention"] if wanted.object_lock_days is not None else []
     return _policy(
         *_listing(wanted),
         _allow("Read", ["s3:GetObject", *sees], _keys(wanted, "*")),
         _allow("Remove", ["s3:DeleteObject"], _keys(wanted, "*")),
-        _allow("RecordWhatIsRemoved", ["s3:PutObject"], _keys(wanted, *_PRUNER_WRITES, *_aside(wanted))),
+        _allow("RecordWhatIsRemoved", ["s3:PutObject"], _keys(wanted, *records, *_aside(wanted))),
         *_kms(wanted, "kms:GenerateDataKey", "kms:Decrypt"),
     )
 

@@ -20,11 +20,11 @@ class Lifecycle:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     bucket: str
+    #: The prefix of the keys that may move to a class that has to be thawed: every other key must be readable at once.
+    freezable: str
     #: "" or "backups/shop/": where in the bucket the vault lies.
     prefix: str = ""
     region: str | None = None
-    #: What may be moved to a class that has to be thawed: everything else must be readable at once.
-    freezable: str = "objects/"
     lifecycle: Lifecycle = Lifecycle()
     #: AES256 | aws:kms
     encryption: str = "AES256"
