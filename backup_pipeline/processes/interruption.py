@@ -1,8 +1,8 @@
 """Ctrl-C while a database makes us wait.
 
 A driver that waits in C for a lock, an index or a COPY does not let Python's signal handlers run: without help,
-Ctrl-C at a locked table would do nothing until the lock is gone. So whoever opens such a session says how it is
-cancelled, and whoever hears the signal (the command line, in a thread that does not wait) asks for that.
+Ctrl-C at a locked table would do nothing until the lock is gone. So the code that opens such a session says how the
+session is cancelled. The command line hears the signal in a thread that does not wait, and cancels every session.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import weakref
 from collections.abc import Callable
 
 _lock = threading.Lock()
-_sessions: dict[int, tuple[weakref.ref[object], Callable[[object], None]]] = {}
+_Watched = tuple[weakref.ref[object], Callable[[object], None]]
+_sessions: dict[int, _Watched] = {}
 
 
 def watch(session: object, cancel: Callable[[object], None]) -> None:
     """`cancel` is called from another thread, and must not raise; it is forgotten with the session."""
     key = id(session)
 
-    def forget(_: object) -> None:
-        _sessions.pop(key, None)
+    # At the interpreter's end this module's names are gone before the last sessions are.
+    def forget(_: object, sessions: dict[int, _Watched] = _sessions) -> None:
+        sessions.pop(key, None)
 
     with _lock:
         _sessions[key] = (weakref.ref(session, forget), cancel)
