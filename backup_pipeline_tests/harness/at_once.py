@@ -1,12 +1,13 @@
-"""One of several processes that work on one vault at the same time: `python -m … ROLE CONFIG SECONDS SEED`.
+"""One of several processes that work on one vault at the same time: `python -m … ROLE CONFIG SEED`.
 
-Each does its work over and over until its time is up, and prints how often. The grace time and the allowance for
+Each does its work over and over until its input ends, and writes after each deed how much it has done. The grace time and the allowance for
 clocks are nothing here, so that only the protocol between writers and prune keeps objects alive.
 """
 
 from __future__ import annotations
 
 import random
+import select
 import sqlite3
 import sys
 import time
@@ -74,7 +75,13 @@ def replicate(project: Project, dice: random.Random) -> int:
     return len(report.copied)
 
 
-def main(role: str, path: str, seconds: str, seed: str) -> None:
+def done(path: Path, role: str) -> int:
+    """How much the process of this role has done so far."""
+    note = path.with_name(f"{role}.done")
+    return int(note.read_text() or 0) if note.exists() else 0
+
+
+def main(role: str, path: str, seed: str) -> None:
     sweep.SKEW = timedelta(0)
     project, dice = Project(config.load(Path(path))), random.Random(f"{role} {seed}")
     deeds: dict[str, Callable[[], int]] = {
@@ -86,11 +93,10 @@ def main(role: str, path: str, seconds: str, seed: str) -> None:
         "verify-copy": lambda: look(project.copy("other"), dice),
         "copy": lambda: replicate(project, dice),
     }
-    count, end = 0, time.monotonic() + float(seconds)
-    while time.monotonic() < end:
+    count = 0
+    while not select.select([sys.stdin], [], [], dice.uniform(0, 0.05))[0]:
         count += deeds[role]()
-        time.sleep(dice.uniform(0, 0.05))
-    print(count)
+        Path(path).with_name(f"{role}.done").write_text(str(count))
 
 
 if __name__ == "__main__":
