@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,15 +173,15 @@ def test_a_server_that_is_newer_than_what_was_tested_is_a_warning_in_every_backu
     assert [finding.code for finding in taken.export.findings] == ["server-too-new"]
 
 
-def test_the_doctor_waits_for_nobody(pg_database: str) -> None:
+def test_the_doctor_waits_for_no_lock(pg_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A doctor that waits would wait for an hour, and the test's own time would be over.
+    monkeypatch.setattr(doctor, "PATIENCE", 3600.0)
     # To show a default or a check, the catalog's functions lock their table.
     run(pg_database, "CREATE TABLE t (id int DEFAULT 1 CHECK (id > 0))")
     live = LivePostgres(pg_database)
     with live.writer() as other:
         other.run("LOCK TABLE t")
-        began = time.monotonic()
         assert "public.t is locked by process" in found(pg_database)["locked"].message
-        assert time.monotonic() - began < doctor.PATIENCE
 
 
 def test_an_inventory_does_not_wait_for_ever_either(

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -174,10 +173,9 @@ def test_an_index_that_does_not_fit_its_table_is_refused(database: Path, tmp_pat
 def test_a_locked_file_is_unavailable_after_a_while(database: Path) -> None:
     with closing(connect(database)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
-        begun = time.monotonic()
+        # It ends while the lock is still held.
         with pytest.raises(SourceUnavailable, match="locked"):
             rows(database)
-        assert time.monotonic() - begun < 5
         holder.execute("ROLLBACK")
     assert rows(database) == [1, 2]
 
