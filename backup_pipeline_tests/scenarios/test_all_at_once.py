@@ -77,7 +77,9 @@ def _together(path: Path, seconds: float) -> dict[str, int]:
         begun = time.monotonic()
         while all(process.poll() is None for process in running.values()):
             passed = time.monotonic() - begun
-            if passed > seconds + 60 or (passed > seconds and all(at_once.done(path, role) for role in ROLES)):
+            if passed > seconds + 60 or (
+                passed > seconds and all(at_once.done(path, role) for role in ROLES)
+            ):
                 break
             time.sleep(0.1)
         for process in running.values():
