@@ -17,7 +17,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import FloatRect, Page, expect, sync_playwright
 
 from backup_pipeline.demo.shop_postgres import Shop
 from backup_pipeline.operations import Project
@@ -60,6 +60,19 @@ expect.set_options(timeout=45_000)
 class Ui:
     address: str
     project: Project
+
+
+class Pictures:
+    """Screenshots; those for the documentation are taken when all has been painted."""
+
+    def __init__(self, page: Page, folder: Path) -> None:
+        wanted = os.environ.get("BACKUP_SCREENSHOTS")
+        self.page, self.folder, self.pause = page, Path(wanted or folder), 3000 if wanted else 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, name: str, clip: FloatRect | None = None) -> None:
+        self.page.wait_for_timeout(self.pause)
+        self.page.screenshot(path=self.folder / f"{name}.png", clip=clip)
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +137,15 @@ def page(chromium: str, tmp_path: Path) -> Iterator[Page]:
 
 @pytest.mark.timeout(600)
 def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: Path) -> None:
-    shots = Path(os.environ.get("BACKUP_SCREENSHOTS") or tmp_path / "screenshots")
-    shots.mkdir(parents=True, exist_ok=True)
+    picture = Pictures(page, tmp_path / "screenshots")
     group = f"{ui.address}/locations/backup_pipeline/asset-groups/shop"
 
     # The graph, before anything ran.
     page.set_viewport_size({"width": 1800, "height": 1900})  # all of the graph at once
     page.goto(group)
-    page.wait_for_timeout(3000)
-    page.screenshot(path=shots / "graph-new.png")
     for name in ("manifest", "drill", "schema", "public.orders", "media", "second_disk"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
-    page.screenshot(path=shots / "graph-new.png")
+    picture("graph-new")
     page.set_viewport_size({"width": 1440, "height": 900})
 
     # Backup and drill, from the graph's own button.
@@ -143,7 +153,7 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     page.get_by_text("Launched run").first.wait_for()
     page.goto(f"{ui.address}/runs")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=180_000)
-    page.screenshot(path=shots / "runs.png")
+    picture("runs")
     (backup,) = ui.project.vault.ids("shop")
     assert ui.project.listed("shop", backup).proven_at is not None
 
@@ -151,9 +161,8 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     page.goto(group)
     expect(page.get_by_text("Materialized").first).to_be_visible()
     expect(page.get_by_text("Loading...")).to_have_count(0)  # the nodes fill one after the other
-    page.wait_for_timeout(3000)
-    whole = {"x": 240, "y": 0, "width": 1560, "height": 1900}  # without the navigation
-    page.screenshot(path=shots / "graph.png", clip=whole)  # type: ignore[arg-type]
+    whole: FloatRect = {"x": 240, "y": 0, "width": 1560, "height": 1900}  # without the navigation
+    picture("graph", clip=whole)
     page.set_viewport_size({"width": 1440, "height": 900})
 
     # A table: its rows and columns.
@@ -163,8 +172,7 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     expect(page.get_by_text(f"{rows:,}", exact=True).first).to_be_visible()
     expect(page.get_by_text("customer_id", exact=True).first).to_be_visible()
     expect(page.get_by_text("references public.customers.id").first).to_be_visible()
-    page.wait_for_timeout(1500)
-    page.screenshot(path=shots / "table.png")
+    picture("table")
 
     # A file tree: how many files, and how many of them are new.
     page.goto(f"{ui.address}/assets/shop/files/media")
@@ -172,27 +180,23 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     assert tree is not None
     expect(page.get_by_text("new_files").first).to_be_visible()
     expect(page.get_by_text(str(tree.files), exact=True).first).to_be_visible()
-    page.wait_for_timeout(1500)
-    page.screenshot(path=shots / "files.png")
+    picture("files")
 
     # The copy, and its check.
     page.goto(f"{ui.address}/assets/shop/copies/second_disk")
     expect(page.get_by_text(backup).first).to_be_visible()
-    page.wait_for_timeout(1500)
-    page.screenshot(path=shots / "copy.png")
+    picture("copy")
 
     # The manifest and its checks.
     page.goto(f"{ui.address}/assets/shop/manifest")
     expect(page.get_by_text(backup).first).to_be_visible()
-    page.wait_for_timeout(1500)
-    page.screenshot(path=shots / "manifest.png")
+    picture("manifest")
     page.goto(f"{ui.address}/assets/shop/manifest?view=checks")
     for name in CHECKS:
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     expect(page.get_by_text("Succeeded")).to_have_count(len(CHECKS))
-    page.screenshot(path=shots / "checks.png")
+    picture("checks")
 
     page.goto(f"{ui.address}/automation")
     expect(page.get_by_text("backup_shop_schedule").first).to_be_visible()
-    page.wait_for_timeout(1000)
-    page.screenshot(path=shots / "automation.png")
+    picture("automation")

@@ -21,7 +21,7 @@ from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.fault_proxy import FaultProxy, fault_proxy
 from backup_pipeline_tests.harness.stores import S3Server
 
-TREES = 12
+TREES = 6
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def proxy(moto_server: S3Server) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def in_a_bucket(tmp_path: Path, moto_server: S3Server, proxy: FaultProxy) -> Folder:
-    """A database, and a dozen trees of files: each has objects of its own."""
+    """A database, and six trees of files: each has objects of its own."""
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
         connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
     for number in range(TREES):
