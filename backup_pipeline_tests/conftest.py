@@ -1,5 +1,6 @@
 """Fixtures for every test. They live beside what they are about, in `harness/`; this file only offers them."""
 
+import os
 import signal
 from collections.abc import Generator
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from backup_pipeline_tests.harness.backups import torture
+from backup_pipeline_tests.harness.dealing import LEAST, deal, name_of, recorded
 from backup_pipeline_tests.harness.engines import (
     make_pg_database,
     pg_database,
@@ -72,14 +74,20 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Soak tests run only with --soak. Slow tests come first: a long test at the end would leave the other workers idle."""
+    """Soak tests run only with --soak. Each worker begins with slow tests: a long test at the end leaves the others idle."""
     soak = config.getoption("soak")
     left = [item for item in items if (item.get_closest_marker("soak") is not None) is not soak]
     config.hook.pytest_deselected(items=left)
-    items[:] = sorted(
-        (item for item in items if (item.get_closest_marker("soak") is not None) is soak),
-        key=lambda item: item.get_closest_marker("slow") is None,
-    )
+    seconds = recorded()
+    # A slow test without a record counts as one of the shortest in the list.
+    taken = {
+        item: seconds.get(name_of(item.nodeid), LEAST if item.get_closest_marker("slow") else 0.0)
+        for item in items
+        if (item.get_closest_marker("soak") is not None) is soak
+    }
+    slow = sorted((item for item in taken if taken[item]), key=lambda item: -taken[item])
+    quick = [item for item in taken if not taken[item]]
+    items[:] = deal(slow, quick, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline_tests.harness.dealing import deal, shares
+
 ROOT = Path(__file__).resolve().parents[1]
 
 TOP_LEVEL = {
@@ -202,3 +204,17 @@ def test_the_version_is_said_once() -> None:
 
 def test_the_changelog_has_a_place_for_the_next_line() -> None:
     assert "\n## [Unreleased]\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("workers", [1, 3, 4])
+@pytest.mark.parametrize("slow", [0, 2, 7])
+def test_each_worker_begins_with_its_part_of_the_slow_tests(slow: int, workers: int) -> None:
+    for quick in (0, 5, 100):
+        dealt = deal(list(range(slow)), list(range(slow, slow + quick)), workers)
+        assert sorted(dealt) == list(range(slow + quick))
+        begin = 0
+        for share in shares(len(dealt), workers):
+            hand = [test for test in dealt[begin : begin + share] if test < slow]
+            assert hand == dealt[begin : begin + len(hand)] == sorted(hand)
+            assert slow // workers <= len(hand) <= slow // workers + 1
+            begin += share
