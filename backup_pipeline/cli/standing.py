@@ -26,7 +26,7 @@ def all_standing(project: Project, systems: Iterable[str], runner: Runner) -> tu
         try:
             return standing_of(project, system, runner)
         except (Damaged, VaultError) as error:
-            told = Finding("error", error.code, error.message, remedy=error.remedy)
+            told = Finding.of_error(error)
             return SystemStatus(
                 system, None, None, 0, None, False, (told,), zone=project.settings.zone_of(system)
             )

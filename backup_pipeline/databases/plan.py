@@ -82,7 +82,7 @@ class RestorePlan:
             kind: type[BackupError] = RestoreError
             if finding.code == TargetNotEmpty.code:
                 kind = TargetNotEmpty
-            elif finding.against_backup:
+            elif finding.entry.against_backup:
                 kind = Damaged
             raise kind(finding.message, remedy=finding.remedy)
 

@@ -121,7 +121,7 @@ def _drill_tree(
 
 
 def _failed(tree: FileTree, error: BackupError) -> Finding:
-    return Finding("error", error.code, f"{tree.name}: {error.message}", tree=tree.name, remedy=error.remedy)
+    return Finding.of_error(error, f"{tree.name}: {error.message}", tree=tree.name)
 
 
 def _entries(vault: Vault, tree: FileTree) -> Iterator[FileEntry]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError
-from backup_pipeline.health.losses import OF_TREES, Losses, subject
+from backup_pipeline.health.losses import Losses, subject
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
@@ -40,7 +40,7 @@ def judge_files(
 
 def _taken(manifest: Manifest, lost: Losses) -> Outcome:
     """What the backup itself had to say of its trees, and what they lost since an earlier one."""
-    shrunk = tuple(one for one in lost.findings if one.code in OF_TREES)
+    shrunk = tuple(one for one in lost.findings if one.topic == "files")
     known = {(one.code, subject(one)) for one in shrunk}
     own = (
         one
@@ -101,5 +101,5 @@ def _policy(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
 
 def _failed(name: str, error: BackupError, began: float) -> Outcome:
     """That it could not be asked is no reason to lose the backup; and no reason for a green check."""
-    finding = Finding("error", error.code, error.message, remedy=error.remedy)
+    finding = Finding.of_error(error)
     return Outcome(name, (finding,), seconds=time.monotonic() - began)

@@ -16,7 +16,7 @@ from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
 from backup_pipeline.health.drift import drift
 from backup_pipeline.health.file_checks import judge_files
-from backup_pipeline.health.losses import ANOTHER, OF_ROWS, REMOVED, Losses, losses
+from backup_pipeline.health.losses import REMOVED, Losses, losses
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, Proof
@@ -82,17 +82,17 @@ def _of_content(
     unkept: tuple[Finding, ...],
     note: str,
 ) -> tuple[Outcome, ...]:
-    findings = tuple(one for one in report.findings if not one.about_file_checks)
-    rows = tuple(finding for finding in findings if _about_rows(finding))
+    findings = tuple(one for one in report.findings if one.topic != "file checks")
+    rows = tuple(finding for finding in findings if finding.entry.counts_rows)
     found = tuple(dict.fromkeys((*findings, *manifest.findings)))
-    references = tuple(finding for finding in found if finding.about_references)
+    references = tuple(finding for finding in found if finding.topic == "references")
     # That some tables are not in a partial backup was asked for: worth showing, no reason to wake anyone.
     expected = tuple(f for f in references if manifest.scope == "partial" and f.severity == "warning")
     # Against the schema of the snapshot: the graph may know a table that is younger than this backup. A gap before this
     # backup says nothing of its bytes: its copies are made.
     missing = tuple(finding for finding in findings if finding.code in ("table-missing", "chain-broken"))
     rest = tuple(
-        _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and not f.about_references
+        _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and f.topic != "references"
     )
     return (
         _complete(manifest, (*missing, *_wrong_identity(vault, manifest))),
@@ -105,7 +105,7 @@ def _of_content(
         ),
         Outcome(
             "row_counts",
-            (*rows, *(one for one in lost.findings if one.code in OF_ROWS)),
+            (*rows, *(one for one in lost.findings if one.topic == "rows")),
             {"rows": manifest.rows, "tables": len(manifest.tables)},
             good="; ".join(filter(None, (f"{manifest.rows:,} rows in {len(manifest.tables)} tables", note))),
         ),
@@ -136,10 +136,6 @@ def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
     except (Damaged, NotFound):
         pass  # the verification says so
     return ()
-
-
-def _about_rows(finding: Finding) -> bool:
-    return finding.code.startswith("row-")
 
 
 def reference(vault: Vault, manifest: Manifest) -> Reference:
@@ -194,7 +190,7 @@ def _remember(
 
 
 def _is_ours(finding: Finding, verified: Report, manifest: Manifest) -> bool:
-    if finding in manifest.findings or finding.about_file_checks or finding.about_references:
+    if finding in manifest.findings or finding.topic == "file checks" or finding.topic == "references":
         return True
     seen = verified.findings
     return finding not in seen and replace(finding, severity="error") not in seen
@@ -202,7 +198,7 @@ def _is_ours(finding: Finding, verified: Report, manifest: Manifest) -> bool:
 
 def _complete(manifest: Manifest, missing: tuple[Finding, ...]) -> Outcome:
     own = tuple(
-        one for one in manifest.findings if not one.about_references and one.tree is None and not _old(one)
+        one for one in manifest.findings if one.topic != "references" and one.tree is None and not _old(one)
     )
     left_out = tuple(
         Finding("info", "left-out", f"the {one.kind} {one.schema}.{one.name} is not in it: {one.reason}")
@@ -232,7 +228,7 @@ def _told(manifest: Manifest) -> str:
 
 def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Losses) -> Outcome:
     """A table that is gone is an error, and stays one until it is accepted; every other change is told once."""
-    gone = tuple(one for one in lost.findings if one.code in (ANOTHER, REMOVED))
+    gone = tuple(one for one in lost.findings if one.topic == "schema")
     if before is None:
         return Outcome("schema_drift", good="the first full backup: there is none to compare with")
     began = time.monotonic()
@@ -259,5 +255,5 @@ def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Loss
 def _not_compared(severity: str, before: Manifest, error: BackupError) -> Finding:
     message = f"the schema of {before.id} cannot be compared with: {error.message}"
     if severity == "error":
-        return Finding("error", error.code, message, remedy=error.remedy)
+        return Finding.of_error(error, message)
     return Finding("info", "not-compared", message)

@@ -21,8 +21,6 @@ LOST = 0.5
 #: … unless it is so small that losing half of it is an ordinary day.
 FEW = 20
 #: Which check shows which loss.
-OF_ROWS = frozenset({"table-became-empty", "table-shrank"})
-OF_TREES = frozenset({"tree-shrank"})
 REMOVED = "table-removed"
 ANOTHER = "another-database"
 

@@ -33,7 +33,7 @@ def of_backup(
     if manifest is not None:
         # The judgement repeats it; see `manifest_of`.
         own = [one for one in own if one.code != "set-back-before" or one in manifest.findings]
-    found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.stands]
+    found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.entry.stands]
     if judged is not None and not judged.ok and not judged.findings:
         found.append(_failed(JUDGED, judged, (), system, identifier))
     known = {(one.code, subject(one)) for one in found}

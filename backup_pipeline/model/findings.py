@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.register import Entry, entry_of
+
 Severity = Literal["error", "warning", "info"]
 
 #: The remedies for stored bytes that are wrong. They hold everywhere; where the copies of a system are known, what helps
@@ -19,54 +22,6 @@ HEAL = (
 #: Of a manifest, or of what lies beside it.
 HEAL_MANIFEST = (
     "`backup-pipeline repair` brings it back from a copy; without one, use another backup (`list`)"
-)
-
-
-#: What is known of a code, and not of its maker. A stored finding holds only the code. No other module judges a
-#: finding by letters of its code.
-_OF_ROWS = frozenset({"rows-differ", "invariant-broken", "dangling-reference"})
-_PROOF = frozenset({"never-proven", "proof-too-old"})
-_DAMAGE = frozenset({"object-missing", "row-count"})
-_EARLIER = frozenset({"objects-missing-before", "set-back-before"})
-_REFERENCES = frozenset({"dangling-reference", "foreign-key-not-checked", "reference-not-checked"})
-_STANDING = frozenset(
-    {
-        "table-became-empty",
-        "table-shrank",
-        "tree-empty",
-        "tree-shrank",
-        "migrations-unknown",
-        "migrations-unreadable",
-        "more-files-differ",
-        "more-files-missing",
-    }
-)
-_FILE_CHECKS = frozenset(
-    {
-        "file-missing",
-        "file-name-case",
-        "file-name-unicode",
-        "file-size-differs",
-        "file-content-differs",
-        "reference-left-out",
-        "reference-unreadable",
-        "orphan-files",
-        "file-reference-not-checked",
-        "file-digest-unknown",
-        "file-digest-of-several",
-        "more-files-missing",
-        "more-files-differ",
-        "reference-without-table",
-        "reference-without-column",
-        "reference-checks-nothing",
-        "reference-digest-unreadable",
-        "file-may-run",
-        "file-is-two-things",
-        "file-type",
-        "file-name-misleads",
-        "file-too-large",
-        "policy-not-checked",
-    }
 )
 
 
@@ -85,39 +40,17 @@ class Finding:
     tree: str | None = None
 
     @property
-    def shows_rows(self) -> bool:
-        """The examples are values of rows: the command shows them, the history of runs does not get them."""
-        return self.code in _OF_ROWS
+    def entry(self) -> Entry:
+        return entry_of(self.code)
 
     @property
-    def about_proof(self) -> bool:
-        """The finding speaks of the age of the last drill, and not of the age of a backup."""
-        return self.code in _PROOF
+    def topic(self) -> str:
+        return self.entry.topic
 
-    @property
-    def about_references(self) -> bool:
-        """Rows that refer to rows."""
-        return self.code in _REFERENCES
-
-    @property
-    def about_file_checks(self) -> bool:
-        """Rows that name files, and the policy of a file tree."""
-        return self.code in _FILE_CHECKS
-
-    @property
-    def against_backup(self) -> bool:
-        """The finding of a restore plan speaks against the backup, and not against the target."""
-        return self.code in _DAMAGE
-
-    @property
-    def of_earlier(self) -> bool:
-        """The finding speaks of an earlier backup; the backup that carries it is whole."""
-        return self.code in _EARLIER
-
-    @property
-    def stands(self) -> bool:
-        """A warning that stays until it is mended or accepted, because the backup may not hold what people think."""
-        return self.code in _STANDING
+    @classmethod
+    def of_error(cls, error: BackupError, message: str = "", *, tree: str | None = None) -> Finding:
+        """An error that does not end the command. The message says more than the error's own, or is the error's own."""
+        return cls("error", error.code, message or error.message, remedy=error.remedy, tree=tree)
 
 
 @dataclass(frozen=True, slots=True)

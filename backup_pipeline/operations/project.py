@@ -360,7 +360,7 @@ class Project:
             # It could not be brought back: no proof that it once could holds any more. On a server that was
             # given, what failed may be the server.
             if given is None or isinstance(error, Damaged):
-                finding = Finding("error", error.code, error.message, remedy=error.remedy)
+                finding = Finding.of_error(error)
                 self._remember(system, chosen, "drill", Report(f"{system} {chosen}", (finding,)))
             raise
         unkept = self._remember(system, chosen, "drill", result.report, seconds=result.recovery_seconds)

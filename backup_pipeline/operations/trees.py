@@ -225,7 +225,7 @@ def diagnose_trees(project: Project, system: str) -> Report:
         try:
             report = open_tree(project.settings, settings).diagnose()
         except BackupError as error:
-            findings.append(Finding("error", error.code, error.message, remedy=error.remedy, tree=name))
+            findings.append(Finding.of_error(error, tree=name))
             continue
         accepted = _EMPTY if _may_be_empty(project.system(system), name) else ()
         findings += (replace(one, tree=name) for one in report.findings if one.code not in accepted)

@@ -163,8 +163,8 @@ def judge_verdict(project: Project, system: str, identifier: str | None) -> Outc
 def judge_status(project: Project, system: str) -> tuple[Outcome, ...]:
     began = time.monotonic()
     status = project.status_of(system)
-    proof = tuple(finding for finding in status.findings if finding.about_proof)
-    fresh = tuple(finding for finding in status.findings if not finding.about_proof)
+    proof = tuple(finding for finding in status.findings if finding.topic == "proof")
+    fresh = tuple(finding for finding in status.findings if finding.topic != "proof")
     if status.latest is None:
         proof = (*proof, *(finding for finding in fresh if finding.code in ("no-backup", "vault-lost")))
     seconds = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""docs/FINDINGS.md, read from the code: every finding that is made anywhere, its severity, who makes it, what it says.
+"""docs/FINDINGS.md: every finding of the register, its severities, its commands, and the message that the code makes.
 
 `python -m backup_pipeline_tests.harness.paste_findings` writes it anew; a test fails when it should have been run.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from backup_pipeline.model.register import REGISTER
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "backup_pipeline"
@@ -24,63 +25,19 @@ scripts may rely on it), a severity, a message, most a remedy, and some examples
 *warning* is for a person to look at; *info* is worth knowing. `…` stands for what differs from case to case. What stops a command
 altogether is an error of [ERRORS](ERRORS.md).
 
-This page is read from the code: `make docs`.
+This page is made from the register and the code: `make docs`.
 """
 
-#: The longest beginning of a path that fits says who it is.
-MAKERS = {
-    "alerts/": "doctor, status",
-    "backups/": "backup",
-    "backups/rekey.py": "rekey",
-    "cli/doctor.py": "doctor",
-    "cli/standing.py": "status",
-    "copies/": "copy",
-    "copies/beside.py": "repair",
-    "copies/lag.py": "status",
-    "copies/repair.py": "repair",
-    "copies/sampling.py": "verify",
-    "databases/": "backup, doctor",
-    "databases/differing.py": "drill",
-    "databases/plan.py": "restore",
-    "databases/postgres/drill/": "drill",
-    "databases/postgres/export/doctor.py": "doctor",
-    "databases/postgres/restore/": "restore",
-    "databases/postgres/restore/screening.py": "backup",
-    "databases/same_schema.py": "drill",
-    "databases/sqlite/drill.py": "drill",
-    "databases/sqlite/examining.py": "verify",
-    "databases/sqlite/export/diagnosis.py": "doctor",
-    "databases/sqlite/restore.py": "restore",
-    "drills/": "drill",
-    "files/restore/": "restore",
-    "files/sources/": "backup, doctor",
-    "files/store/": "backup",
-    "health/": "status",
-    "health/copy_places.py": "doctor",
-    "health/coverage.py": "verify",
-    "health/drift.py": "verify",
-    "health/file_checks.py": "backup",
-    "health/judging.py": "backup",
-    "health/keys.py": "doctor",
-    "health/losses.py": "backup, status",
-    "health/machine.py": "doctor",
-    "health/rights.py": "doctor",
-    "health/room.py": "doctor",
-    "health/storage.py": "verify",
-    "model/drill_report.py": "drill",
-    "model/selection.py": "backup, doctor",
-    "operations/": "backup, doctor",
-    "orchestration/": "the graph",
-    "references/": "verify",
-    "references/asked.py": "backup, doctor",
-    "restores/": "restore",
-    "retention/": "prune",
-    "stores/": "doctor",
-    "vault/object_locks.py": "doctor",
-    "vault/proving.py": "status, verify",
-    "vault/signing.py": "copy, prune, status, verify",
-    "verification/": "verify",
-    "verification/scrub.py": "scrub",
+#: Codes that are put together when they are made: the words that stand for `…`. What stays open here is a family of the
+#: register.
+CHANGES = ("added", "changed", "removed")
+EXPANDED = {
+    "no-…": ("no-sha256sum", "no-zstd"),
+    "sequence-…": tuple(f"sequence-{verb}" for verb in CHANGES),
+    "setting-…": tuple(f"setting-{verb}" for verb in CHANGES),
+    "…-…": tuple(f"…-{verb}" for verb in CHANGES),
+    "…-differs": ("collation-differs", "encoding-differs"),
+    "…-failed": ("drill-failed", "judged-failed", "verify-failed", "verify-quick-failed"),
 }
 
 
@@ -88,7 +45,6 @@ MAKERS = {
 class Made:
     code: str
     severity: str
-    maker: str
     message: str
 
 
@@ -128,8 +84,6 @@ def makers_of_findings(tree: ast.Module) -> dict[str, tuple[int, int]]:
 
 def findings_in(path: Path) -> Iterator[Made]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    place = path.relative_to(PACKAGE).as_posix()
-    maker = MAKERS[max((start for start in MAKERS if place.startswith(start)), key=len)]
     makers = makers_of_findings(tree)
     named = [n for n in ast.walk(tree) if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
     for node in ast.walk(tree):
@@ -142,9 +96,9 @@ def findings_in(path: Path) -> Iterator[Made]:
                 before = [n.value for n in named if n.lineno < node.lineno and n.targets[0].id == said.id]  # type: ignore[attr-defined]
                 said = before[-1] if before else None
             texts = template(said)
-            for code in codes:
+            for code in [one for written in codes for one in EXPANDED.get(written, (written,))]:
                 for severity in severities or [""]:
-                    yield Made(code, severity, maker, texts[0] if texts else "")
+                    yield Made(code, severity, texts[0] if texts else "")
 
 
 def every_finding() -> list[Made]:
@@ -153,17 +107,15 @@ def every_finding() -> list[Made]:
 
 
 def page() -> str:
-    by_code: dict[str, list[Made]] = defaultdict(list)
+    says: dict[str, str] = {}
     for made in every_finding():
-        by_code[made.code].append(made)
+        if made.message.strip("… "):
+            says.setdefault(made.code, " ".join(made.message.replace("|", "\\|").split()))
     lines = [HEAD, "| finding | severity | from | says |", "|---|---|---|---|"]
-    for code, all_made in sorted(by_code.items()):
-        order = ["error", "warning", "info"]
-        severities = sorted({m.severity for m in all_made if m.severity}, key=order.index)
-        makers = sorted({name for m in all_made for name in m.maker.split(", ")})
-        message = next((m.message for m in all_made if m.message.strip("… ")), "")
-        text = " ".join(message.replace("|", "\\|").split())
-        lines.append(f"| `{code}` | {', '.join(severities)} | {', '.join(makers)} | {text} |")
+    for code, entry in sorted(REGISTER.items()):
+        if entry.by:
+            cells = (f"`{code}`", ", ".join(entry.severities), ", ".join(entry.by), says.get(code, ""))
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

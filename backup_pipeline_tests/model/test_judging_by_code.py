@@ -1,4 +1,4 @@
-"""A finding has properties (`finding.stands`, `finding.about_proof`). No new code judges a finding by letters of its code."""
+"""A finding has an entry in the register (`finding.topic`, `finding.entry.stands`). No new code judges a finding by letters of its code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEFT = {
     "copies/repair.py": 1,
     "databases/postgres/drill/drill.py": 2,
     "health/copy_places.py": 2,
-    "health/judging.py": 3,
+    "health/judging.py": 2,
     "health/machine.py": 1,
     "health/overview.py": 3,
     "health/standing.py": 2,

@@ -95,7 +95,7 @@ class FilesPlan:
                 kind = TargetNotEmpty
             elif finding.code == InTheWay.code:
                 kind = InTheWay
-            elif finding.against_backup:
+            elif finding.entry.against_backup:
                 kind = Damaged
             raise kind(finding.message, remedy=finding.remedy)
 

@@ -44,7 +44,7 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
     try:
         connection = connect.connect(parameters)
     except BackupError as error:
-        findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
+        findings.append(Finding.of_error(error))
         return Report(address, tuple(findings), counted, time.monotonic() - started)
     try:
         findings.extend(versions.outside(connection.server_version))
@@ -68,7 +68,7 @@ def diagnose(parameters: Mapping[str, str], address: str, selection: Selection) 
             findings.extend(foresight.unread_mappings(connection))
             findings.extend(foresight.names_without_schema(connection))
     except BackupError as error:
-        findings.append(Finding("error", error.code, error.message, remedy=error.remedy))
+        findings.append(Finding.of_error(error))
     finally:
         connection.close()
     return Report(address, tuple(findings), counted, time.monotonic() - started)

@@ -53,7 +53,7 @@ def diagnose(path: Path, selection: Selection, seconds: float) -> Report:
 
 
 def _refusal(error: BackupError) -> Finding:
-    return Finding("error", error.code, error.message, remedy=error.remedy)
+    return Finding.of_error(error)
 
 
 def _live(path: Path, opened: Opened, selection: Selection, counted: dict[str, int]) -> Iterator[Finding]:
