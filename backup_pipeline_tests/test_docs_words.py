@@ -17,7 +17,7 @@ FINISHED = sorted(
         ROOT / "ARCHITECTURE.md",
         ROOT / "CHANGELOG.md",
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("README", "DAGSTER", "ERRORS")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("README", "DAGSTER", "ERRORS", "THREATS")),
         *(ROOT / "docs" / "tasks").glob("*.md"),
         *(ROOT / "docs" / "decisions").glob("*.md"),
     ]
