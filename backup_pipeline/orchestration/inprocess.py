@@ -231,7 +231,7 @@ def _execute(
     )
     job = definitions.resolve_job_def(run.job)
     with _quiet(opened.verbose):
-        processes.bury_the_dead(opened.instance)
+        processes.fail_abandoned_runs(opened.instance)
         run_id = str(uuid.uuid4())
         began(run_id)
         try:

@@ -30,6 +30,9 @@ PROCESS_TAG = ".dagster/backup_pipeline_process"
 LOCATION = "backup_pipeline"
 _REPOSITORY = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), "__repository__")
 
+#: A process can die between the creation of its run and the start. A queued run belongs to the daemon.
+_UNFINISHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
+
 
 def tags() -> dict[str, str]:
     return {
@@ -47,13 +50,13 @@ def locate(instance: dg.DagsterInstance, run_id: str) -> None:
         instance.run_storage.replace_job_origin(run, RemoteJobOrigin(_REPOSITORY, run.job_name))
 
 
-def bury_the_dead(instance: dg.DagsterInstance) -> int:
-    """Mark runs as failed whose process on this machine is gone; how many there were."""
+def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:
+    """Mark each run of a dead process on this machine as failed, and return the number of these runs."""
     found = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         host, _, rest = run.tags.get(PROCESS_TAG, "").rpartition(":")[0].rpartition(":")
         start = run.tags.get(PROCESS_TAG, "").rpartition(":")[2]
-        # What was executed again from the UI has the tags of the first run, and lives in another process.
+        # A run that the UI executes again has the tags of the first run, and lives in another process.
         if host != socket.gethostname() or not rest.isdigit() or run.parent_run_id is not None:
             continue
         if born(int(rest)) != start:

@@ -7,21 +7,26 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.errors import ConfigError, ProofFailed, SourceUnavailable, VaultBusy
 from backup_pipeline.health.outcome import Outcome, found_by
+from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.operations import Project, health
-from backup_pipeline.orchestration import naming
+from backup_pipeline.orchestration import naming, processes
+from backup_pipeline.orchestration.incidents import Cursor, look
 from backup_pipeline.orchestration.instance import home, open_instance
 from backup_pipeline.orchestration.launch import run_backup, run_drill
-from backup_pipeline.orchestration.processes import PROCESS_TAG, bury_the_dead
+from backup_pipeline.orchestration.ours import Ours
+from backup_pipeline.orchestration.processes import PROCESS_TAG, fail_abandoned_runs
 from backup_pipeline.vault import layout, lock
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
@@ -197,8 +202,8 @@ def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Sh
             parent_run_id=run.run_id,
             root_run_id=run.run_id,
         )
-        assert bury_the_dead(instance) == 1
-        assert bury_the_dead(instance) == 0
+        assert fail_abandoned_runs(instance) == 1
+        assert fail_abandoned_runs(instance) == 0
         ended = instance.get_run_by_id(run.run_id)
         assert ended is not None
         assert ended.status is dg.DagsterRunStatus.FAILURE
@@ -207,6 +212,42 @@ def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Sh
         # A run that is alive (this process) stays.
         run_backup(shop.project, "shop", instance=instance)
         assert instance.get_runs()[0].status is dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_run_whose_process_was_killed_before_the_start_is_marked_as_failed_and_told_once(
+    shop: Shop,
+) -> None:
+    code = (
+        "import os, sys\n"
+        "from backup_pipeline.operations import Project\n"
+        "from backup_pipeline.orchestration.launch import run_backup\n"
+        "from backup_pipeline.orchestration.local_storage import _Runs\n"
+        "add = _Runs.add_run\n"
+        "_Runs.add_run = lambda *given: (add(*given), os.kill(os.getpid(), 9))\n"
+        "run_backup(Project.load(sys.argv[1]), 'shop')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(shop.config)], check=False)
+    assert done.returncode == -9
+    with open_instance(shop.project, {}) as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.NOT_STARTED
+        of_the_daemon = instance.create_run_for_job(shop.job(), status=dg.DagsterRunStatus.NOT_STARTED)
+        alive = instance.create_run_for_job(
+            shop.job(), status=dg.DagsterRunStatus.NOT_STARTED, tags=processes.tags()
+        )
+        assert fail_abandoned_runs(instance) == 1
+        assert fail_abandoned_runs(instance) == 0
+        found = {one.run_id: one.status for one in instance.get_runs()}
+        assert found == {
+            run.run_id: dg.DagsterRunStatus.FAILURE,
+            of_the_daemon.run_id: dg.DagsterRunStatus.NOT_STARTED,
+            alive.run_id: dg.DagsterRunStatus.NOT_STARTED,
+        }
+        now = datetime.now(UTC)
+        ours = Ours(checks={}, assets={}, jobs={"backup_shop": "shop"}, instigators={})
+        first = look(instance, ours, Cursor(timestamp(now - timedelta(hours=1))), now, Told())
+        assert [one.run_id for one in first.incidents] == [run.run_id]
+        assert look(instance, ours, first.after, now, Told()).incidents == ()
 
 
 def test_dagster_home_names_another_instance(shop: Shop, tmp_path: Path) -> None:
