@@ -159,6 +159,11 @@ class PackBuilder:
     def _gather(self, data: ReadableBuffer) -> None:
         length = len(memoryview(data))
         self.size += length
+        if length >= PIECE and isinstance(data, bytes):
+            # A large content goes as it is: joining it with its header would copy it.
+            self._hand_over()
+            self._put(data)
+            return
         self._gathered.append(data)
         self._gathered_size += length
         if self._gathered_size >= PIECE:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
+from struct import Struct
 
 #: The digest, the number of the pack, the offset in it and the length.
-_DIGEST, _NUMBER = 32, 8
-_RECORD = _DIGEST + 3 * _NUMBER
+_DIGEST = 32
+_SPOT = Struct("!QQQ")
+_RECORD = _DIGEST + _SPOT.size
 #: So many are gathered before they become a run.
 RUN = 1 << 17
 
@@ -84,12 +86,8 @@ def _records(run: bytes) -> Iterator[bytes]:
 
 
 def _packed(spot: Spot) -> bytes:
-    return b"".join(number.to_bytes(_NUMBER, "big") for number in (spot.pack, spot.offset, spot.size))
+    return _SPOT.pack(spot.pack, spot.offset, spot.size)
 
 
 def _spot(data: bytes) -> Spot:
-    return Spot(
-        int.from_bytes(data[:_NUMBER], "big"),
-        int.from_bytes(data[_NUMBER : 2 * _NUMBER], "big"),
-        int.from_bytes(data[2 * _NUMBER :], "big"),
-    )
+    return Spot(*_SPOT.unpack(data))

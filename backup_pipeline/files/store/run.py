@@ -84,7 +84,9 @@ def _is_due(order: TreeOrder, before: FileTree | None, now: datetime) -> bool:
 class _Batch:
     files: list[tuple[Found, Known | None]] = field(default_factory=list)
     size: int = 0
-    future: Future[list[Outcome]] | None = None
+    future: Future[None] | None = None
+    #: Of each file, when all are read. Asking the future takes a lock, which costs more than the answer.
+    outcomes: list[Outcome] | None = None
 
 
 @dataclass(slots=True)
@@ -185,7 +187,7 @@ class _Tree:
             self._push(found, known)
             while pending and (pending[0].batch is None or self._is_too_far_ahead()):
                 yield from self._pop()
-            while pending and pending[0].batch is not None and _is_read(pending[0].batch):
+            while pending and (batch := pending[0].batch) is not None and batch.outcomes is not None:
                 yield from self._pop()
         self._hand_over()
         while pending:
@@ -226,8 +228,8 @@ class _Tree:
             batch.future = self._pool.submit(self._read, batch)
             self._batch = _Batch()
 
-    def _read(self, batch: _Batch) -> list[Outcome]:
-        return [self._reader.read(found, known) for found, known in batch.files]
+    def _read(self, batch: _Batch) -> None:
+        batch.outcomes = [self._reader.read(found, known) for found, known in batch.files]
 
     def _is_too_far_ahead(self) -> bool:
         return self._ahead > AHEAD_BYTES or len(self._pending) > AHEAD_FILES
@@ -261,13 +263,15 @@ class _Tree:
         yield line
 
     def _outcome(self, batch: _Batch, index: int) -> Outcome:
-        if batch.future is None:
-            self._hand_over()
-        assert batch.future is not None
-        outcome = batch.future.result()[index]
+        if batch.outcomes is None:
+            if batch.future is None:
+                self._hand_over()
+            assert batch.future is not None
+            batch.future.result()
+        assert batch.outcomes is not None
         if batch.size:
             self._ahead -= batch.files[index][0].size
-        return outcome
+        return batch.outcomes[index]
 
     def _is_beside_a_database(self, found: Found) -> bool:
         if not self._databases or found.type != "file":
@@ -444,7 +448,3 @@ def _entry(found: Found) -> FileEntry:
         state=found.state or None,
         sparse=found.sparse,
     )
-
-
-def _is_read(batch: _Batch) -> bool:
-    return batch.future is not None and batch.future.done()
