@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import zstandard
 
@@ -22,7 +23,9 @@ from backup_pipeline.model.manifest import Manifest, ObjectRef
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.objects import Measured, Objects, Readable, objects_of, opened, unpacked
 from backup_pipeline.verification.pack_contents import Contents, PackReader
-from backup_pipeline.verification.rowtext import RowFacts, RowReader
+
+if TYPE_CHECKING:
+    from backup_pipeline.verification.rowtext import RowFacts, RowReader
 
 #: Hashing and unpacking release the interpreter's lock. More threads than this only make a disk seek.
 THREADS = 4
@@ -115,7 +118,7 @@ def look(
             if not unpack:
                 stored.drain()
                 return StoredContent(size=stored.size, sha256=stored.sha256)
-            reader = RowReader() if rows else _pack_reader(reference) if pack else None
+            reader = _row_reader() if rows else _pack_reader(reference) if pack else None
             return _unpack(objects, reference, stored, reader)
     except NotFound:
         return StoredContent(unreadable="missing")
@@ -132,6 +135,13 @@ def look(
         # One file that cannot be opened is a finding; a store that has gone is not the object's fault.
         store.stat(layout.VAULT)
         return StoredContent(unreadable=error.message)
+
+
+def _row_reader() -> RowReader:
+    # NumPy loads in 0.1 s. A quick look does not need it.
+    from backup_pipeline.verification.rowtext import RowReader
+
+    return RowReader()
 
 
 def _pack_reader(reference: ObjectRef) -> PackReader:
@@ -164,7 +174,7 @@ def _unpack(
         broken=broken,
         plain_size=plain_size,
         plain_sha256=plain.hexdigest(),
-        rows=reader.facts() if told and isinstance(reader, RowReader) else None,
+        rows=reader.facts() if told and reader and not isinstance(reader, PackReader) else None,
         contents=reader.contents() if told and isinstance(reader, PackReader) else None,
         key_missing=key_missing,
     )
