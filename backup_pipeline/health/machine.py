@@ -119,7 +119,7 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
     try:
         known = store.stat(layout.VAULT) is not None
         foreign = None if known else next(iter(store.list()), None)
-        once = store.features.conditional_create
+        once = store.creates_once()
     except BackupError as error:
         yield Finding("error", "vault-unreachable", error.message, remedy=error.remedy)
         return

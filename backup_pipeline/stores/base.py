@@ -6,7 +6,7 @@ and what `backup_pipeline_tests/contracts/store_contract.py` holds each of them 
 - `put` is atomic: a reader sees all of the bytes or no key at all, also when the writer is killed half-way
   or the power goes. When it returns, the bytes are durable.
 - `put` never changes an existing key unless `overwrite` says so. Without it, a second `put` of the same key
-  raises AlreadyExists, also when two writers race (where `features.conditional_create`).
+  raises AlreadyExists, also when two writers race (where `creates_once()`).
 - `get` returns the bytes as they were put, from `offset`, at most `length` of them.
 - `stat` returns None for a key that is not there; `get` raises NotFound.
 - `list` yields what `put` finished, in no particular order; never something half-written.
@@ -48,8 +48,6 @@ class Stat:
 class Features:
     """What stores differ in. Code asks for a feature, never for a class of store."""
 
-    #: Two racing creates of one key: exactly one wins.
-    conditional_create: bool = True
     #: `put` of a file made in `staging()` moves it instead of copying it.
     moves_staged_files: bool = False
     #: The verbs (get, list, folders) whose streams go on by themselves when they are asked again after StoreUnavailable.
@@ -64,23 +62,6 @@ class Room:
 
     free: int
     total: int
-
-
-class AskedFeatures(Features):
-    """Of a store elsewhere, where it is only known by trying whether a create is conditional: tried when somebody
-    wants to know that, and not when somebody wants to know something else."""
-
-    __slots__ = ("_ask",)
-    _ask: Callable[[], bool]
-
-    def __init__(self, ask: Callable[[], bool], resumes: frozenset[str] = frozenset()) -> None:
-        object.__setattr__(self, "_ask", ask)
-        for name, value in (("moves_staged_files", False), ("resumes", resumes), ("cheap_stat", False)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def conditional_create(self) -> bool:
-        return self._ask()
 
 
 class Again(Protocol):
@@ -149,6 +130,10 @@ class Store(Protocol):
         """Remove what killed writers left half-written; says how many. Never what a living one is writing."""
 
     # ── capabilities
+
+    def creates_once(self) -> bool:
+        """Whether exactly one of two racing creates of a key wins. A store elsewhere finds that out by a request."""
+        return True
 
     @property
     def folder(self) -> Path | None:

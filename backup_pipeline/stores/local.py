@@ -34,7 +34,7 @@ class LocalStore(Store):
 
     @property
     def features(self) -> Features:
-        return Features(conditional_create=True, moves_staged_files=True)
+        return Features(moves_staged_files=True)
 
     @property
     def address(self) -> str:

@@ -120,7 +120,7 @@ class RetryingStore(Store):
 
     @property
     def features(self) -> Features:
-        return self.patience.again(lambda: self.store.features)
+        return self.store.features
 
     @property
     def address(self) -> str:
@@ -187,6 +187,9 @@ class RetryingStore(Store):
     @property
     def folder(self) -> Path | None:
         return self.store.folder
+
+    def creates_once(self) -> bool:
+        return self.patience.again(self.store.creates_once)
 
     def room(self) -> Room | None:
         return self.patience.again(self.store.room)

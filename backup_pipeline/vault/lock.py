@@ -3,7 +3,7 @@
 The lock is a key that only one writer can create. Its holder renews it; one that was not renewed for
 `STALE` seconds, or whose process on this very machine is gone, is taken over.
 
-Where the store cannot say which of two creates came first (`features.conditional_create`), a lock is only held when it
+Where the store cannot say which of two creates came first (`creates_once()`), a lock is only held when it
 still stands a moment after it was written: of two writers, the one whose lock was written over has lost. What is
 left is a writer whose request took longer than that moment; `confirm`, before the commit, is for that one.
 
@@ -194,7 +194,7 @@ def _take(store: Store, key: str, holder: Holder, now: Callable[[], datetime]) -
     for _ in range(5):
         try:
             store.put(key, canonical.encode(holder))
-            if store.features.conditional_create or _stands(store, key, holder):
+            if store.creates_once() or _stands(store, key, holder):
                 return
         except AlreadyExists:
             other = current(store, key)

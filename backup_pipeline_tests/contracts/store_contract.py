@@ -62,7 +62,7 @@ class StoreContract:
         assert read_all(store, "k") == b"third"
 
     def test_of_racing_creates_one_wins(self, store: Store) -> None:
-        if not store.features.conditional_create:
+        if not store.creates_once():
             pytest.skip("this store cannot create conditionally")
         won: list[int] = []
         barrier = threading.Barrier(8)

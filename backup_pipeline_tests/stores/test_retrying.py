@@ -57,6 +57,10 @@ class Flaky(LocalStore):
         self._do(f"stat {key}")
         return super().stat(key)
 
+    def creates_once(self) -> bool:
+        self._do("creates once")
+        return super().creates_once()
+
     def list(self, prefix: str = "") -> Iterator[Stat]:
         for number, stat in enumerate(super().list(prefix)):
             if number == 2 and self.before:
@@ -105,6 +109,13 @@ def test_a_store_that_comes_back_is_waited_for_longer_each_time(make: Make, wait
     store.put("k", b"x")
     assert waited == [0.5, 1.0, 2.0, 4.0, 8.0]
     assert flaky.asked == ["put k"] * 6
+
+
+def test_the_question_for_conditional_creates_is_asked_again(make: Make, waited: list[float]) -> None:
+    store, folder = make(before=[StoreUnavailable("no route")])
+    assert store.creates_once()
+    assert folder.asked == ["creates once"] * 2
+    assert len(waited) == 1
 
 
 def test_pauses_are_random_up_to_their_full_length_and_end_growing(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class TestOnMinistack(StoreContract):
         bucket = ministack_server.make_bucket(ObjectLockEnabledForBucket=True)
         options = ministack_server.options(f"s3://{bucket}/b", tmp_path / "staging", object_lock_days=1)
         store = open_store(options)
-        assert store.features.conditional_create
+        assert store.creates_once()
         return store
 
 
@@ -72,7 +72,7 @@ class TestConditionally(StoreContract):
     def store(self, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
         trust(monkeypatch)
         store = open_store(moto_server.options(f"s3://{moto_server.make_bucket()}/b", tmp_path / "staging"))
-        assert store.features.conditional_create
+        assert store.creates_once()
         return store
 
 
@@ -90,7 +90,7 @@ class TestAsOnAws(StoreContract):
     def test_every_body_is_sent_with_its_sha256(self, store: Store, moto_server: S3Server) -> None:
         assert isinstance(store, RetryingStore)
         assert isinstance(store.store, S3Store)
-        assert store.features.conditional_create
+        assert store.creates_once()
         sums: Counter[str] = Counter()
 
         def see(model: Any, params: Any, **_: Any) -> None:
@@ -161,7 +161,7 @@ def test_parts_of_another_content_are_not_gone_on_with(
 
 def test_a_lost_answer_is_not_taken_for_somebody_elses_key(hasty: S3Store, proxy: FaultProxy) -> None:
     store = RetryingStore(hasty, Patience(sleep=lambda _: None))
-    assert not store.features.conditional_create
+    assert not store.creates_once()
     proxy.expect([Fault("lost-answer", "put", 2)])  # the copy that gives the bytes their name
     store.put("k", b"once")
     assert proxy.outstanding == []
@@ -170,7 +170,7 @@ def test_a_lost_answer_is_not_taken_for_somebody_elses_key(hasty: S3Store, proxy
 
 
 def test_bytes_that_arrive_as_others_never_get_their_name(hasty: S3Store, proxy: FaultProxy) -> None:
-    assert not hasty.features.conditional_create
+    assert not hasty.creates_once()
     proxy.expect([Fault("wrong-request", "put", 1)])
     with pytest.raises(StoreUnavailable, match="something else"):
         hasty.put("shop/1/manifest.json", b"{}" * 50)
@@ -325,7 +325,7 @@ def test_markers_of_consoles_and_keys_of_ours_below_tmp_are_not_listed(
 ) -> None:
     bucket = moto_server.make_bucket()
     store = S3Store(moto_server.options(f"s3://{bucket}/v", tmp_path))
-    assert store.features.conditional_create in (True, False)  # asks, and leaves its probe
+    assert store.creates_once() in (True, False)  # asks, and leaves its probe
     for key in ("v/", "v/folder/", "vault-of-others/x"):
         moto_server.client.put_object(Bucket=bucket, Key=key, Body=b"")
     assert list(store.list()) == []

@@ -98,7 +98,7 @@ def test_another_writer_who_completes_an_upload_at_the_same_moment_is_noticed(
 
     with behind(ministack_server, raced) as filtered:
         store = S3Store(filtered.server.options(f"s3://{bucket}", tmp_path))
-        assert store.features.conditional_create
+        assert store.creates_once()
         with pytest.raises(AlreadyExists) as caught:
             store.put("k", in_parts(tmp_path))
         assert caught.value.differs is True

@@ -41,7 +41,7 @@ class TestOpenSsh(StoreContract):
         return SftpStore(openssh.options(openssh.fresh(), tmp_path / "staging"))
 
     def test_it_creates_conditionally(self, store: Store) -> None:
-        assert store.features.conditional_create
+        assert store.creates_once()
 
 
 class TestRclone(StoreContract):
@@ -50,7 +50,7 @@ class TestRclone(StoreContract):
         return SftpStore(rclone_sftp.options(rclone_sftp.fresh(), tmp_path / "staging"))
 
     def test_it_does_not_claim_to_create_conditionally(self, store: Store) -> None:
-        assert not store.features.conditional_create
+        assert not store.creates_once()
 
 
 class TestProftpd(StoreContract):
@@ -59,7 +59,7 @@ class TestProftpd(StoreContract):
         return SftpStore(proftpd.options(proftpd.fresh(), tmp_path / "staging"))
 
     def test_it_creates_conditionally(self, store: Store) -> None:
-        assert store.features.conditional_create
+        assert store.creates_once()
 
 
 class TestWholeFiles(StoreContract):
@@ -68,7 +68,7 @@ class TestWholeFiles(StoreContract):
         return SftpStore(whole_files_sftp.options(whole_files_sftp.fresh(), tmp_path / "staging"))
 
     def test_it_does_not_claim_to_create_conditionally(self, store: Store) -> None:
-        assert not store.features.conditional_create
+        assert not store.creates_once()
 
 
 # ── broken connections
@@ -277,7 +277,7 @@ def test_a_server_that_insists_on_order_gets_a_big_file_all_the_same(
     rclone_sftp: SftpServer, tmp_path: Path, known: bool
 ) -> None:
     store = SftpStore(rclone_sftp.options(rclone_sftp.fresh(), tmp_path / "staging"))
-    assert not store.features.conditional_create
+    assert not store.creates_once()
     session = reactor().sessions[store.options]
     assert session.in_order
     session.in_order = known

@@ -15,7 +15,6 @@ import pytest
 
 from backup_pipeline.errors import AlreadyExists, VaultBusy, VaultError
 from backup_pipeline.stores import pids
-from backup_pipeline.stores.base import Features
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout, lock
 from backup_pipeline.vault.vault import Vault
@@ -98,9 +97,8 @@ class _Careless(LocalStore):
 
     both: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=60), compare=False)
 
-    @property
-    def features(self) -> Features:
-        return Features(conditional_create=False)
+    def creates_once(self) -> bool:
+        return False
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
         if not overwrite and self.stat(key) is not None:

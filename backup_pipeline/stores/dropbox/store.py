@@ -52,7 +52,7 @@ class DropboxStore(Store):
 
     @property
     def features(self) -> Features:
-        return Features(conditional_create=True, cheap_stat=False, resumes=frozenset({"list"}))
+        return Features(cheap_stat=False, resumes=frozenset({"list"}))
 
     @property
     def address(self) -> str:

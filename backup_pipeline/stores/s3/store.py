@@ -39,7 +39,6 @@ from backup_pipeline.services.aws import AwsAccess, Failure, client, failures, i
 from backup_pipeline.stores.attesting import Attestation
 from backup_pipeline.stores.base import (
     Again,
-    AskedFeatures,
     Features,
     ObjectLocks,
     Stat,
@@ -50,8 +49,9 @@ from backup_pipeline.stores.base import (
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.s3 import advice as s3_advice
+from backup_pipeline.stores.s3 import asking
 from backup_pipeline.stores.s3 import locking as s3_locking
-from backup_pipeline.stores.s3.asking import PROBE, checks_bodies, creates_once
+from backup_pipeline.stores.s3.asking import PROBE, checks_bodies
 from backup_pipeline.stores.s3.attesting import attestation
 from backup_pipeline.stores.s3.content import Content
 from backup_pipeline.stores.s3.reading import Pages, Stream, empty
@@ -79,7 +79,7 @@ class S3Store(Store):
 
     @property
     def features(self) -> Features:
-        return AskedFeatures(self._creates_once, frozenset({"get", "list", "folders"}))
+        return Features(cheap_stat=False, resumes=frozenset({"get", "list", "folders"}))
 
     @property
     def address(self) -> str:
@@ -130,7 +130,7 @@ class S3Store(Store):
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         content = Content.of(data, self._part_size(size), checksums=is_aws(self._connected()))
         if not overwrite:
-            looks = size > LOOK_FIRST or not self.features.conditional_create
+            looks = size > LOOK_FIRST or not self.creates_once()
             overwrite = looks and self._replaceable(key, content)
         for _ in range(DAMAGED_TRIES):
             try:
@@ -158,7 +158,7 @@ class S3Store(Store):
         """The ETag that the server gave, and whether it has compared a SHA-256 of the bytes itself."""
         aws = is_aws(self._connected())
         extra = {**self._attributes(key), "Metadata": {MEANT: content.sha256}}
-        once = {} if overwrite or not self.features.conditional_create else {"IfNoneMatch": "*"}
+        once = {} if overwrite or not self.creates_once() else {"IfNoneMatch": "*"}
         upload = Upload(self.client, self.bucket, self.prefix + key, content, self._pace, checksums=aws)
         try:
             with failures(self._failed(f"cannot write {key}")):
@@ -220,7 +220,7 @@ class S3Store(Store):
         """Whether what lies there is what was sent. A server without conditional creates may hold another's, and so may
         one that is asked with the last part: Ceph ignores the condition there. An ETag that differs is no proof of
         damage: s3rver states that of what was there before."""
-        once = self.features.conditional_create and (content.single or is_aws(self._connected()))
+        once = self.creates_once() and (content.single or is_aws(self._connected()))
         if content.judge_etag(etag) == "same" and (overwrite or once):
             return True
         head = self.head(key)
@@ -372,10 +372,10 @@ class S3Store(Store):
         with failures(self._failed("cannot sign in")):
             return self.client
 
-    def _creates_once(self) -> bool:
+    def creates_once(self) -> bool:
         """A copy, by which bytes get their name on a server that checks nothing, is conditional on AWS only."""
         asked = (self._connected(), self.bucket, self.prefix, self._failed("cannot write"))
-        return checks_bodies(*asked) and creates_once(*asked)
+        return checks_bodies(*asked) and asking.creates_once(*asked)
 
     def _checks_bodies(self) -> bool:
         return checks_bodies(self._connected(), self.bucket, self.prefix, self._failed("cannot write"))

@@ -23,7 +23,7 @@ import asyncssh
 
 from backup_pipeline.errors import NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.stores.base import AskedFeatures, Features, Room, Stat, Store, check_key
+from backup_pipeline.stores.base import Features, Room, Stat, Store, check_key
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.pacing import Pace, pace_of
 from backup_pipeline.stores.sftp import upload as sftp_upload
@@ -49,7 +49,7 @@ class SftpStore(Store):
 
     @property
     def features(self) -> Features:
-        return AskedFeatures(self._conditional)
+        return Features(cheap_stat=False)
 
     @property
     def address(self) -> str:
@@ -59,7 +59,7 @@ class SftpStore(Store):
     def _root(self) -> str:
         return Address.of(self.options.url).path
 
-    def _conditional(self) -> bool:
+    def creates_once(self) -> bool:
         """Asked once a connection. An account that may only read creates nothing, and is promised nothing."""
         try:
             return self._do("cannot ask what the server can do", self._ask)
