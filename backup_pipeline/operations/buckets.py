@@ -50,7 +50,7 @@ def bucket_policies(project: Project, name: str) -> BucketPlan:
 
 def plan_bucket(project: Project, name: str, *, profile: str | None = None) -> BucketPlan:
     """What `set_up_bucket` would do; changes nothing."""
-    from backup_pipeline.stores.s3.bucket.looking import look
+    from backup_pipeline.stores.s3.bucket.inspecting import look
     from backup_pipeline.stores.s3.bucket.plan import plan
 
     client, wanted = _opened(project, name, profile)

@@ -29,7 +29,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.stores.attesting import Attestation
+from backup_pipeline.stores.checksums import Attestation
 from backup_pipeline.stores.thawing import Thawing
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Stat:
     key: str
     size: int
     modified: datetime
-    #: The checksum that the store states where it lists or looks, in a way of its own; see `attesting`.
+    #: The checksum that the store states where it lists or looks, in a way of its own; see `checksums`.
     stated: str = ""
 
 

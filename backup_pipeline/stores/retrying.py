@@ -26,8 +26,8 @@ from typing import BinaryIO, TypeVar, cast
 from backup_pipeline.errors import AlreadyExists, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.processes import waiting
-from backup_pipeline.stores.attesting import Attestation
 from backup_pipeline.stores.base import Again, Features, ObjectLocks, Room, Stat, Store, once
+from backup_pipeline.stores.checksums import Attestation
 from backup_pipeline.stores.thawing import Thawing
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import AlreadyExists, NotFound, VaultError
-from backup_pipeline.stores.attesting import Judgement
 from backup_pipeline.stores.base import Stat, Store, read_all
+from backup_pipeline.stores.checksums import Judgement
 
 AWKWARD = (
     "a",

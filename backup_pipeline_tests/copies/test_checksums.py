@@ -20,7 +20,7 @@ from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.dropbox.store import DropboxStore
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.opening import open_store
-from backup_pipeline.stores.s3.attesting import attestation
+from backup_pipeline.stores.s3.checksums import attestation
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.damage import alter
 from backup_pipeline_tests.harness.fake_dropbox import FakeDropbox

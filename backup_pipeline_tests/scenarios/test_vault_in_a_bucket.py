@@ -21,7 +21,7 @@ from backup_pipeline.databases.engines import open_source
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.operations import Project
 from backup_pipeline.stores.opening import open_store
-from backup_pipeline.stores.s3.relocking import S3ObjectLocks
+from backup_pipeline.stores.s3.object_locks import S3ObjectLocks
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify

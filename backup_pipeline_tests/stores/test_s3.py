@@ -18,7 +18,7 @@ from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.stores.retrying import Patience, RetryingStore
-from backup_pipeline.stores.s3 import asking as s3_asking
+from backup_pipeline.stores.s3 import probing
 from backup_pipeline.stores.s3 import reading as s3_reading
 from backup_pipeline.stores.s3 import store as s3
 from backup_pipeline.stores.s3.content import Content
@@ -83,7 +83,7 @@ class TestAsOnAws(StoreContract):
 
     @pytest.fixture
     def store(self, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
-        for module in (s3, s3_asking):
+        for module in (s3, probing):
             monkeypatch.setattr(module, "is_aws", lambda _client: True)
         return open_store(moto_server.options(f"s3://{moto_server.make_bucket()}/b", tmp_path / "staging"))
 

@@ -24,7 +24,7 @@ from backup_pipeline.errors import AlreadyExists, StoreUnavailable, VaultError
 from backup_pipeline.health.storage import measure
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
-from backup_pipeline.stores.pacing import Pace
+from backup_pipeline.stores.rate_limit import Pace
 from backup_pipeline.stores.retrying import Patience, RetryingStore
 from backup_pipeline.stores.sftp.session import Session, reactor
 from backup_pipeline.stores.sftp.store import SftpStore

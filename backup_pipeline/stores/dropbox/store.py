@@ -34,11 +34,11 @@ from backup_pipeline.services.dropbox import (
     complaint,
     failures,
 )
-from backup_pipeline.stores.attesting import Attestation, Compared, Judged
 from backup_pipeline.stores.base import Features, Room, Stat, Store, check_key
+from backup_pipeline.stores.checksums import Attestation, Compared, Judged
 from backup_pipeline.stores.dropbox.upload import Note, SessionUpload, sweep_notes
 from backup_pipeline.stores.options import StoreOptions
-from backup_pipeline.stores.pacing import Pace, pace_of
+from backup_pipeline.stores.rate_limit import Pace, pace_of
 
 #: From this size on, a file is sent in pieces that need not be sent again. (More than 150 MB cannot be sent at once.)
 AT_ONCE = 8 << 20

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from backup_pipeline.errors import BackupError, StoreUnavailable
 from backup_pipeline.services.dropbox import HASH_BLOCK, complaint, failures
-from backup_pipeline.stores.pacing import Pace
+from backup_pipeline.stores.rate_limit import Pace
 from backup_pipeline.stores.staging import staging_name
 
 PIECE = 2 * HASH_BLOCK

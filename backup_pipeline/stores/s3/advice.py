@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.services.aws import Failure, failures, is_aws
-from backup_pipeline.stores.s3 import locking as s3_locking
+from backup_pipeline.stores.s3 import object_locks
 from backup_pipeline.stores.s3.content import base64
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _lock_a_probe(store: S3Store, attributes: dict[str, Any], failed: Failed) ->
             **lock,
         )
     if not is_aws(store.client):  # AWS refuses what it does not lock
-        s3_locking.demand_lock(store, LOCKED, until)
+        object_locks.demand_lock(store, LOCKED, until)
 
 
 def _take_earlier_away(store: S3Store, failed: Failed) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from backup_pipeline.stores.attesting import Judgement
+from backup_pipeline.stores.checksums import Judgement
 
 MD5 = re.compile(r"[0-9a-f]{32}")
 _BLOCK = 1024 * 1024

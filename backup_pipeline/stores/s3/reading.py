@@ -18,7 +18,7 @@ from typing import Any
 
 from backup_pipeline.errors import StoreUnavailable, VaultError
 from backup_pipeline.services.aws import Failure, failures
-from backup_pipeline.stores.pacing import Pace
+from backup_pipeline.stores.rate_limit import Pace
 
 Raised = Callable[[Failure], Exception]
 

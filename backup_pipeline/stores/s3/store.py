@@ -36,7 +36,6 @@ from backup_pipeline.errors import (
 )
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.services.aws import AwsAccess, Failure, client, failures, is_aws
-from backup_pipeline.stores.attesting import Attestation
 from backup_pipeline.stores.base import (
     Again,
     Features,
@@ -46,14 +45,14 @@ from backup_pipeline.stores.base import (
     check_key,
     once,
 )
+from backup_pipeline.stores.checksums import Attestation
 from backup_pipeline.stores.options import StoreOptions
-from backup_pipeline.stores.pacing import Pace, pace_of
+from backup_pipeline.stores.rate_limit import Pace, pace_of
 from backup_pipeline.stores.s3 import advice as s3_advice
-from backup_pipeline.stores.s3 import asking
-from backup_pipeline.stores.s3 import locking as s3_locking
-from backup_pipeline.stores.s3.asking import PROBE, checks_bodies
-from backup_pipeline.stores.s3.attesting import attestation
+from backup_pipeline.stores.s3 import object_locks, probing
+from backup_pipeline.stores.s3.checksums import attestation
 from backup_pipeline.stores.s3.content import Content
+from backup_pipeline.stores.s3.probing import PROBE, checks_bodies
 from backup_pipeline.stores.s3.reading import Pages, Stream, empty
 from backup_pipeline.stores.s3.uploading import Upload, abort_stale
 from backup_pipeline.stores.staging import staging_name, sweep_folder
@@ -200,7 +199,7 @@ class S3Store(Store):
 
     def _demand_lock(self, key: str) -> None:
         if self.locks(key) and not is_aws(self._connected()):
-            s3_locking.demand_lock(self, key, self._lock_end)
+            object_locks.demand_lock(self, key, self._lock_end)
 
     def _replaceable(self, key: str, content: Content) -> bool:
         """False where nothing is there; True where a damaged write of this very content is; else AlreadyExists."""
@@ -324,9 +323,7 @@ class S3Store(Store):
         return S3Thawing(self, again)
 
     def object_locks(self, again: Again = once) -> ObjectLocks | None:
-        from backup_pipeline.stores.s3.relocking import S3ObjectLocks
-
-        return None if self.options.object_lock_days is None else S3ObjectLocks(self, again)
+        return None if self.options.object_lock_days is None else object_locks.S3ObjectLocks(self, again)
 
     def head(self, key: str, **more: str) -> dict[str, Any] | None:
         connected, named = self._connected(), {"Bucket": self.bucket, "Key": self.prefix + key}
@@ -375,7 +372,7 @@ class S3Store(Store):
     def creates_once(self) -> bool:
         """A copy, by which bytes get their name on a server that checks nothing, is conditional on AWS only."""
         asked = (self._connected(), self.bucket, self.prefix, self._failed("cannot write"))
-        return checks_bodies(*asked) and asking.creates_once(*asked)
+        return checks_bodies(*asked) and probing.creates_once(*asked)
 
     def _checks_bodies(self) -> bool:
         return checks_bodies(self._connected(), self.bucket, self.prefix, self._failed("cannot write"))

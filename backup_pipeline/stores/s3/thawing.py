@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
 from backup_pipeline.services.aws import Failure, failures
 from backup_pipeline.stores.base import Again
-from backup_pipeline.stores.s3.store import S3Store
 from backup_pipeline.stores.thawing import HOURS, Frozen, Tier
+
+if TYPE_CHECKING:
+    from backup_pipeline.stores.s3.store import S3Store
 
 #: Requests at a time: each is tiny, and most of its time is waiting.
 THREADS = 16

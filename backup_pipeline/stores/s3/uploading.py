@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError
 
 from backup_pipeline.errors import Interrupted
 from backup_pipeline.services.aws import classify
-from backup_pipeline.stores.pacing import Pace
+from backup_pipeline.stores.rate_limit import Pace
 from backup_pipeline.stores.s3.content import Content, Part, base64
 
 #: Parts on their way at once: with 16 MiB each, this is the memory that an upload takes.

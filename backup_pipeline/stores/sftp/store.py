@@ -25,7 +25,7 @@ from backup_pipeline.errors import NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores.base import Features, Room, Stat, Store, check_key
 from backup_pipeline.stores.options import StoreOptions
-from backup_pipeline.stores.pacing import Pace, pace_of
+from backup_pipeline.stores.rate_limit import Pace, pace_of
 from backup_pipeline.stores.sftp import upload as sftp_upload
 from backup_pipeline.stores.sftp.errors import LOST, MISSING, explained
 from backup_pipeline.stores.sftp.session import Address, Session, reactor

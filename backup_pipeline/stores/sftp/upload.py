@@ -25,8 +25,8 @@ from typing import BinaryIO, cast
 import asyncssh
 
 from backup_pipeline.errors import AlreadyExists, StoreUnavailable
-from backup_pipeline.stores.pacing import Pace
 from backup_pipeline.stores.pids import alive
+from backup_pipeline.stores.rate_limit import Pace
 from backup_pipeline.stores.sftp.errors import LOST, MISSING, REFUSALS, refused, translated
 from backup_pipeline.stores.sftp.session import Session
 from backup_pipeline.stores.staging import maker, staging_name

@@ -4,7 +4,7 @@
     lifecycle  the rules that move, abort and expire; foreign ones stay
     policies   the bucket's own policy, and the least IAM policies for those who use it
     plan       from what is and what should be to steps; pure
-    looking    asks the server
+    inspecting asks the server
     applying   does what the plan says
 
 Everything but the last two is plain data in, plain data out, and needs no server to be tested.

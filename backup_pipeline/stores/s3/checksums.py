@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from backup_pipeline.stores.attesting import Attestation, Compared, Judged
+from backup_pipeline.stores.checksums import Attestation, Compared, Judged
 from backup_pipeline.stores.s3.content import MD5, base64, etag_of
 
 

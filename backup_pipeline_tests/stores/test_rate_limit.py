@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.stores import pacing
+from backup_pipeline.stores import rate_limit
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
-from backup_pipeline.stores.pacing import Pace, pace_of
+from backup_pipeline.stores.rate_limit import Pace, pace_of
 from backup_pipeline_tests.harness.stores import S3Server
 
 
@@ -41,14 +41,14 @@ def test_bytes_go_at_their_rate_however_they_are_cut(tmp_path: Path, clock: Cloc
     pace = Pace(1000, tmp_path / "pace", clock, clock.sleep)
     for size in (100, 900, 5000, 1, 3999):
         pace.spend(size)
-    assert clock.now - 1000 == pytest.approx(10 - pacing.BURST)
+    assert clock.now - 1000 == pytest.approx(10 - rate_limit.BURST)
 
 
 def test_time_in_which_nothing_went_is_not_saved_up(tmp_path: Path, clock: Clock) -> None:
     pace = Pace(1000, tmp_path / "pace", clock, clock.sleep)
     clock.now += 3600
     pace.spend(10_000)
-    assert sum(clock.waited) == pytest.approx(10 - pacing.BURST)
+    assert sum(clock.waited) == pytest.approx(10 - rate_limit.BURST)
 
 
 def test_without_a_rate_nothing_waits_and_nothing_is_written(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_a_killed_process_or_another_boot_left_stops_nobody(
 def test_several_processes_share_one_rate(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from backup_pipeline.stores.pacing import Pace\n"
+        "from backup_pipeline.stores.rate_limit import Pace\n"
         "pace = Pace(1_000_000, Path(sys.argv[1]))\n"
         "for _ in range(8): pace.spend(100_000)"
     )
@@ -84,7 +84,7 @@ def test_several_processes_share_one_rate(tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "pace")]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     # 1.6 MB at 1 MB a second; alone, each would have been done after 0.3 s.
-    assert time.monotonic() - began >= 1.6 - pacing.BURST
+    assert time.monotonic() - began >= 1.6 - rate_limit.BURST
 
 
 def test_a_store_keeps_to_its_rate_in_both_directions(moto_server: S3Server, tmp_path: Path) -> None:
@@ -93,4 +93,4 @@ def test_a_store_keeps_to_its_rate_in_both_directions(moto_server: S3Server, tmp
     began = time.monotonic()
     store.put("k", bytes(2_000_000))
     assert read_all(store, "k") == bytes(2_000_000)
-    assert time.monotonic() - began >= 2 - pacing.BURST - 0.1
+    assert time.monotonic() - began >= 2 - rate_limit.BURST - 0.1
