@@ -1,7 +1,7 @@
 """The register of all findings: the topic, the commands and the severities of each code, and the marks of some.
 
 A stored finding holds its code, and no more: `Finding.entry` looks the rest up here, so no other module judges a finding
-by letters of its code. docs/FINDINGS.md is made from this table (`make docs`). A test compares it with the package.
+by letters of its code. The page FINDINGS is made from this table (`make docs`). A test compares it with the package.
 """
 
 from __future__ import annotations
