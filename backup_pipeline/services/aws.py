@@ -281,6 +281,14 @@ def _unanswered(error: BaseException) -> Failure:
     return Failure("busy", str(error) or type(error).__name__)
 
 
+class Failed(Exception):
+    """For a caller that first judges the failure: `with failures(Failed)`."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 @contextmanager
 def failures(raised: Callable[[Failure], Exception]) -> Iterator[None]:
     """Whatever boto3 raises inside, as the error that `raised` makes of it."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.services.aws import AwsAccess, Failure, client, failures
+from backup_pipeline.services.aws import AwsAccess, Failed, Failure, client, failures
 
 KEPT_SECONDS = 300.0
 #: One lost packet must not cost a night's backup.
@@ -105,18 +105,12 @@ def _one(text: str, wanted: SecretName) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-class _Said(Exception):
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 def _asked(access: AwsAccess, name: str) -> str:
     try:
-        with failures(_Said):
+        with failures(Failed):
             answer = client(access, "secretsmanager").get_secret_value(SecretId=name)
-    except _Said as said:
-        raise _refused(said.failure, name) from said
+    except Failed as error:
+        raise _refused(error.failure, name) from error
     except ConfigError as error:
         # No region, or a profile that is not there: it is the client that cannot be made.
         remedy = f"{error.remedy}; the whole ARN of a secret names its region as well"

@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import NotAllowed, VaultError
-from backup_pipeline.services.aws import Failure, failures, is_aws
+from backup_pipeline.errors import NotAllowed
+from backup_pipeline.services.aws import Failed, failures, is_aws
 from backup_pipeline.stores.base import Again, Stat
 from backup_pipeline.stores.s3.probing import knows_retention
 from backup_pipeline.stores.s3.thawing import common_folder
@@ -52,20 +52,13 @@ def locked_until(store: S3Store, key: str) -> datetime | None:
 
 def _asked_of_aws(store: S3Store, key: str) -> datetime | None:
     """AWS leaves the lock out of a HEAD by credentials that may not see it."""
-    none = False
-
-    def raised(failure: Failure) -> Exception:
-        nonlocal none
-        none = failure.code in _NONE
-        return store._failed(f"cannot see the lock of {key}")(failure)
-
     try:
-        with failures(raised):
+        with failures(Failed):
             answer = store.client.get_object_retention(Bucket=store.bucket, Key=store.prefix + key)
-    except VaultError:
-        if none:
+    except Failed as error:
+        if error.failure.code in _NONE:
             return None
-        raise
+        raise store._failed(f"cannot see the lock of {key}")(error.failure) from error
     found: datetime | None = answer.get("Retention", {}).get("RetainUntilDate")
     return found
 

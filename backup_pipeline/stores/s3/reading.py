@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from backup_pipeline.errors import StoreUnavailable, VaultError
-from backup_pipeline.services.aws import Failure, failures
+from backup_pipeline.services.aws import Failed, Failure, failures
 from backup_pipeline.stores.rate_limit import Pace
 
 Raised = Callable[[Failure], Exception]
@@ -97,26 +97,19 @@ class Stream:
         )
         if self._at or last is not None:
             more["Range"] = f"bytes={self._at}-{'' if last is None else last - 1}"
-        beyond = False
-
-        def raised(failure: Failure) -> Exception:
-            nonlocal beyond
-            beyond = failure.kind == "beyond"
-            if failure.kind == "exists":
-                return VaultError(
-                    f"{self._key} was changed while it was read",
-                    remedy="run it again; somebody writes over it",
-                )
-            return self._raised(failure)
-
         try:
-            with failures(raised):
+            with failures(Failed):
                 answer: dict[str, Any] = self._client.get_object(Bucket=self._bucket, Key=self._key, **more)
                 return answer
-        except VaultError:
-            if beyond:
+        except Failed as error:
+            if error.failure.kind == "beyond":
                 return None
-            raise
+            if error.failure.kind == "exists":
+                raise VaultError(
+                    f"{self._key} was changed while it was read",
+                    remedy="run it again; another process overwrites it",
+                ) from error
+            raise self._raised(error.failure) from error
 
     def _received(self, wanted: int) -> bytes:
         try:

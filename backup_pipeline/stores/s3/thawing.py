@@ -11,8 +11,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
-from backup_pipeline.services.aws import Failure, failures
+from backup_pipeline.services.aws import Failed, Failure, failures
 from backup_pipeline.stores.base import Again
+from backup_pipeline.stores.s3.reading import Pages
 from backup_pipeline.stores.thawing import HOURS, Frozen, Tier
 
 if TYPE_CHECKING:
@@ -45,21 +46,14 @@ class S3Thawing:
         self.again(lambda: self._ask(frozen.key, wanted))
 
     def _ask(self, key: str, wanted: dict[str, Any]) -> None:
-        under_way = False
-
-        def raised(failure: Failure) -> Exception:
-            nonlocal under_way
-            under_way = failure.code == "RestoreAlreadyInProgress"
-            return self._refused(failure, key)
-
         try:
-            with failures(raised):
+            with failures(Failed):
                 self.store.client.restore_object(
                     Bucket=self.store.bucket, Key=self.store.prefix + key, RestoreRequest=wanted
                 )
-        except VaultError:
-            if not under_way:
-                raise
+        except Failed as error:
+            if error.failure.code != "RestoreAlreadyInProgress":
+                raise self._refused(error.failure, key) from error
 
     def _refused(self, failure: Failure, key: str) -> VaultError:
         what = f"cannot ask for the thaw of {key} in {self.store.address}: {failure.message}"
@@ -85,18 +79,15 @@ class S3Thawing:
     def _classes(self, prefix: str) -> Iterator[tuple[str, str]]:
         store = self.store
         asked = {"Bucket": store.bucket, "Prefix": store.prefix + prefix}
-        while True:
-            page = self.again(lambda asked=asked: self._listed(asked))  # type: ignore[misc]
-            for found in page.get("Contents", ()):
-                yield found["Key"].removeprefix(store.prefix), found.get("StorageClass", "STANDARD")
-            if not page.get("IsTruncated"):
-                return
-            asked = {**asked, "ContinuationToken": page["NextContinuationToken"]}
-
-    def _listed(self, asked: dict[str, str]) -> dict[str, Any]:
-        with failures(lambda failure: _plain(failure, f"cannot list {self.store.address}")):
-            page: dict[str, Any] = self.store.client.list_objects_v2(**asked)
-            return page
+        what = f"cannot list {store.address}"
+        pages = Pages(
+            store.client,
+            asked,
+            lambda page: iter(page.get("Contents", ())),
+            lambda failure: _plain(failure, what),
+        )
+        while (found := self.again(lambda: next(pages, None))) is not None:
+            yield found["Key"].removeprefix(store.prefix), found.get("StorageClass", "STANDARD")
 
     def _look_at(self, key: str) -> Frozen | None:
         head = self.again(lambda: self.store.head(key))

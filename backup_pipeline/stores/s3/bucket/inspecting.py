@@ -37,19 +37,13 @@ _REMEDIES = {
 }
 
 
-class _Said(Exception):
-    def __init__(self, failure: aws.Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 def asked(call: Callable[..., Any], **arguments: Any) -> Any:
     """The server's answer, or the `aws.Failure` that it gave instead."""
     try:
-        with aws.failures(_Said):
+        with aws.failures(aws.Failed):
             return call(**arguments)
-    except _Said as said:
-        return said.failure
+    except aws.Failed as error:
+        return error.failure
 
 
 def raised(failure: aws.Failure, bucket: str) -> VaultError:
