@@ -33,7 +33,8 @@ from backup_pipeline.files.store import StoredTree, TreeOrder
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, from_the_future, now, timestamp
-from backup_pipeline.model.manifest import DdlSection, Kind, Link, Manifest, Migrations
+from backup_pipeline.model.manifest import DdlSection, Link, Manifest, Migrations
+from backup_pipeline.model.orders import Kind
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
 from backup_pipeline.model.version import __version__

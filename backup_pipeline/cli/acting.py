@@ -59,7 +59,7 @@ def _act(job: Job) -> Act:
     from backup_pipeline.state.acts import Act
 
     said = job.arguments
-    identifier = said.get("identifier") or ""
+    identifier = said.get("id") or ""
     place = said.get("place") or said.get("copy") or ""
     return Act(
         job.verb,

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from backup_pipeline.cli.call import Call, Deed, Job
+from backup_pipeline.model.orders import Order
 from backup_pipeline.model.version import __version__
 
 #: Verb → what `--help` says of it, in the order of `--help`: from the first day to the bad one. Each lives in the
@@ -76,7 +77,14 @@ EVERYWHERE = ("config", "json", "quiet", "alert", "verbose")
 class Verb(click.Command):
     """A verb does nothing while the command line is read: it gives a Job."""
 
-    def __init__(self, name: str, deed: Deed, params: Sequence[click.Parameter], examples: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        deed: Deed,
+        params: Sequence[click.Parameter],
+        examples: str,
+        order: type[Order] | None = None,
+    ) -> None:
         super().__init__(
             name,
             params=[*params, *everywhere()],
@@ -85,6 +93,7 @@ class Verb(click.Command):
             no_args_is_help=False,
         )
         self.deed = deed
+        self.order = order
         self.examples = examples
 
     def invoke(self, context: click.Context) -> Job:
@@ -93,7 +102,7 @@ class Verb(click.Command):
         above = context.parent.params if context.parent else {}
         either: dict[str, Any] = {name: given[name] or above.get(name) for name in EVERYWHERE}
         call = Call(**either)
-        return Job(self.name or "", call, self.deed, arguments)
+        return Job(self.name or "", call, self.deed, arguments, self.order)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         records: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
@@ -173,11 +182,14 @@ EXIT_CODES = {
 }
 
 
-def as_verb(name: str, *params: click.Parameter, examples: str) -> Callable[[Deed], Verb]:
-    """Make a verb of the function that does it; the function's docstring is its help."""
+def as_verb(
+    name: str, *params: click.Parameter, examples: str, order: type[Order] | None = None
+) -> Callable[[Deed], Verb]:
+    """Make a verb of the function that does it; the function's docstring is its help. What an `order` takes of the command
+    line comes to the function as that order, and the rest by its names."""
 
     def made(deed: Deed) -> Verb:
-        return Verb(name, deed, params, examples)
+        return Verb(name, deed, params, examples, order)
 
     return made
 
@@ -187,7 +199,7 @@ def system_argument(*, required: bool = True) -> click.Argument:
 
 
 def backup_argument(metavar: str = "[ID|latest]") -> click.Argument:
-    return click.Argument(["identifier"], required=False, metavar=metavar)
+    return click.Argument(["id"], required=False, metavar=metavar)
 
 
 def _begin(**_: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,7 @@ from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.backup_all import back_up_all, systems_for
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.copy import show_copies, told
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
@@ -21,15 +23,14 @@ from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.health.overview import Listed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
-from backup_pipeline.model.manifest import Kind, Manifest
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import BackupOrder, CopyOrder
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from backup_pipeline.operations import Project
     from backup_pipeline.operations.copying import Copied
-
-KINDS = ("manual", "scheduled", "pre-migration")
 
 
 @as_verb(
@@ -38,26 +39,14 @@ KINDS = ("manual", "scheduled", "pre-migration")
     click.Option(
         ["--all", "everything"], is_flag=True, help="Every system of the configuration, one after the other."
     ),
-    click.Option(["--full"], is_flag=True, help="Read everything; recognise nothing as unchanged."),
-    click.Option(
-        ["--only"],
-        multiple=True,
-        metavar="GROUP|TABLE|files.TREE",
-        help="Only this group, table, pattern or file tree (repeat it for more): a partial backup, which never counts as the newest.",
-    ),
-    click.Option(
-        ["--kind"],
-        type=click.Choice(KINDS),
-        default="manual",
-        show_default=True,
-        help="Why it is made; kept in it.",
-    ),
+    *flags(BackupOrder),
     click.Option(
         ["--no-copy"], is_flag=True, help="Leave the copies as they are; `copy` brings them up to date."
     ),
     click.Option(
         ["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance: starts faster."
     ),
+    order=BackupOrder,
     examples="""
     backup-pipeline backup shop
     backup-pipeline backup --all --quiet
@@ -65,16 +54,7 @@ KINDS = ("manual", "scheduled", "pre-migration")
     backup-pipeline backup shop --kind pre-migration && alembic upgrade head
     """,
 )
-def verb(
-    call: Call,
-    system: str | None,
-    everything: bool,
-    full: bool,
-    only: tuple[str, ...],
-    kind: str,
-    no_copy: bool,
-    no_record: bool,
-) -> Outcome:
+def verb(call: Call, order: BackupOrder, everything: bool, no_copy: bool, no_record: bool) -> Outcome:
     """What did not change since the backup before is recognised and not read again. The run is recorded in the Dagster
     instance, beside those of schedules and the UI. When the backup is committed, the copies of the system are brought up to
     date; one that cannot be is exit code 17, and the backup is whole all the same. A backup that is made and has an error
@@ -83,20 +63,19 @@ def verb(
     With --all a system that cannot be backed up keeps no other one from it; the exit code is that of the worst, a backup that
     was not made before one that was, and `data` is a list.
     """
-    names = systems_for(call, system, everything=everything, only=only)
+    names = systems_for(call, order.system, everything=everything, only=order.only)
 
     def one(name: str) -> Outcome:
-        return _back_up(call, name, full, only, kind, no_copy, no_record)
+        return _back_up(call, replace(order, system=name), no_copy, no_record)
 
     return back_up_all(call, names, one) if everything else one(names[0])
 
 
-def _back_up(
-    call: Call, system: str, full: bool, only: tuple[str, ...], kind: str, no_copy: bool, no_record: bool
-) -> Outcome:
+def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> Outcome:
     from backup_pipeline.operations import acted, health
+    from backup_pipeline.operations.backup import backup
 
-    project = call.project
+    project, system = call.project, order.system
     project.system(system)
     began = project.clock()
     call.interrupted = lambda: _left_behind(project, system, began)
@@ -106,23 +85,16 @@ def _back_up(
     with call.progress(f"backup of {system}") as listener:
 
         def directly() -> Manifest:
-            made = project.backup(
-                system,
-                kind=cast(Kind, kind),
-                full=full,
-                only=only,
-                listener=listener,
-                judged=looked.extend,
-            )
-            return and_copied(made)
+            made = backup(project, order, listener)
+            looked.extend(made.outcomes)
+            return and_copied(made.manifest)
 
         def and_copied(made: Manifest) -> Manifest:
             if not no_copy and project.settings.copies_of(system):
                 from backup_pipeline.operations import copying
 
-                copying.copy_to_all(
-                    project, system, patience=copying.PATIENCE, listener=listener, each=copies.append
-                )
+                wanted = CopyOrder(system)
+                copying.copy_to_all(project, wanted, listener, patience=copying.PATIENCE, each=copies.append)
                 bad = copying.failure_of(copies, made=made.id)
                 if bad is not None:
                     raise bad
@@ -134,9 +106,9 @@ def _back_up(
             return run_backup(
                 project,
                 system,
-                kind=cast(Kind, kind),
-                full=full,
-                only=only,
+                kind=order.kind,
+                full=order.full,
+                only=order.only,
                 copies=not no_copy,
                 copied=copies.append,
                 judged=looked.extend,

@@ -29,7 +29,7 @@ def systems_for(call: Call, system: str | None, *, everything: bool, only: Seque
         raise UsageError("--all is every system, whole", remedy="leave SYSTEM and --only out, or --all")
     if everything:
         return names
-    if system is None:
+    if not system:
         raise UsageError(
             f"which system? The configuration has {', '.join(names)}",
             remedy=f"backup-pipeline backup {names[0]}, or --all of them",

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from backup_pipeline.cli.orders import ordered, takes
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.config.redaction import passwords_in, redact
 from backup_pipeline.errors import BackupError
+from backup_pipeline.model.orders import Order
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.processes import waiting
 
@@ -177,10 +179,11 @@ class Job:
     call: Call
     deed: Deed
     arguments: dict[str, Any]
+    order: type[Order] | None = None
 
     def do(self) -> Outcome:
         try:
-            outcome = self.deed(self.call, **self.arguments)
+            outcome = self._deed()
         except BackupError as error:
             better = self._diagnosed(error)
             if better is error:
@@ -188,6 +191,12 @@ class Job:
             raise better from error
         failed = outcome.failure
         return outcome if failed is None else replace(outcome, failure=self._diagnosed(failed))
+
+    def _deed(self) -> Outcome:
+        if self.order is None:
+            return self.deed(self.call, **self.arguments)
+        own = {name: value for name, value in self.arguments.items() if name not in takes(self.order)}
+        return self.deed(self.call, ordered(self.order, self.arguments), **own)
 
     def _diagnosed(self, error: BackupError) -> BackupError:
         """What it means where there are copies: for every verb, also where it went around the methods of Project."""

@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import click
 
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.thawing import readable_for_a_copy, thaw_option
+from backup_pipeline.cli.thawing import readable_for_a_copy
 from backup_pipeline.cli.units import duration, plural, size
+from backup_pipeline.model.orders import CopyOrder
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.copying import Copied
-    from backup_pipeline.stores.thawing import Tier
 
 
 @as_verb(
     "copy",
     system_argument(required=False),
     backup_argument("[ID|latest|all]"),
-    click.Option(
-        ["--to", "targets"], multiple=True, metavar="NAME", help="Only this copy (repeat it for more); `vault` is the vault."
-    ),
-    click.Option(
-        ["--from", "source"], metavar="NAME", default="vault", show_default=True,
-        help="Where the backups are taken from: a copy, when the vault was lost.",
-    ),
-    thaw_option(),
+    *flags(CopyOrder),
+    order=CopyOrder,
     examples="""
     backup-pipeline copy shop
     backup-pipeline copy shop latest --to offsite
     backup-pipeline copy
     backup-pipeline copy --from offsite --to vault
     """,
-)  # fmt: skip
-def verb(
-    call: Call,
-    system: str | None,
-    identifier: str | None,
-    targets: tuple[str, ...],
-    source: str,
-    thaw: Tier | None,
-) -> Outcome:
+)
+def verb(call: Call, order: CopyOrder) -> Outcome:
     """Of SYSTEM, or of all systems: every backup that a copy lacks, oldest first, or just the one that is named.
 
     Objects first, the manifest last: a copy that was interrupted lists whole backups only, and goes on where it was. What is
@@ -55,16 +42,14 @@ def verb(
 
     project = call.project
     call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"
-    names = (system,) if system else copying.systems_at(project, source)
+    names = (order.system,) if order.system else copying.systems_at(project, order.source)
     done: list[Copied] = []
-    if thaw is not None:
-        for name in names:
-            readable_for_a_copy(call, project, name, identifier, source, targets, thaw)
-    for name in names:
-        with call.progress(f"copy of {name}") as listener:
-            done += copying.copy_to_all(
-                project, name, identifier, source=source, names=targets, listener=listener
-            )
+    orders = [replace(order, system=name) for name in names]
+    for one in orders:
+        readable_for_a_copy(call, project, one)
+    for one in orders:
+        with call.progress(f"copy of {one.system}") as listener:
+            done += copying.copy_to_all(project, one, listener)
     return Outcome(
         {"copies": told(call, done)},
         lambda page: show_copies(call, page, done),

@@ -8,32 +8,29 @@ import click
 
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, project_at, unsigned_option
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.report import failure_of, show_report
-from backup_pipeline.cli.thawing import readable, thaw_option
+from backup_pipeline.cli.thawing import readable
 from backup_pipeline.cli.units import duration
+from backup_pipeline.model.orders import DrillOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.drills import DrillReport
-    from backup_pipeline.stores.thawing import Tier
+    from backup_pipeline.operations.drill import DrillReport
 
 
 @as_verb(
     "drill",
     system_argument(),
     backup_argument(),
-    click.Option(
-        ["--scratch"],
-        metavar="URL",
-        help="A server on which a database may be made and dropped [else `scratch:` of the system, else a throw-away one].",
-    ),
-    click.Option(["--all-files"], is_flag=True, help="Restore all files, and not a sample of each tree."),
+    *flags(DrillOrder, "scratch", "all_files"),
     click.Option(["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance."),
     from_option("Restore it straight from this copy: the proof that the copy is one. Not recorded."),
     unsigned_option(),
-    thaw_option(),
+    *flags(DrillOrder, "thaw"),
+    order=DrillOrder,
     examples="""
     backup-pipeline drill shop
     backup-pipeline drill shop 2026-11-21T02-00-00-123Z
@@ -41,17 +38,7 @@ if TYPE_CHECKING:
     backup-pipeline drill shop --from offsite
     """,
 )
-def verb(
-    call: Call,
-    system: str,
-    identifier: str | None,
-    scratch: str | None,
-    all_files: bool,
-    no_record: bool,
-    place: str | None,
-    unsigned: bool,
-    thaw: Tier | None,
-) -> Outcome:
+def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsigned: bool) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
 
     The scratch database is made and dropped by the drill; one that exists is never touched. Sequences, constraints and
@@ -61,25 +48,28 @@ def verb(
     """
     from backup_pipeline.operations import acted
 
-    call.hide(scratch)
+    system, id = order.system, order.id
+    call.hide(order.scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
     project = project_at(call, place, unsigned=unsigned)
-    readable(call, project.vault, system, identifier, thaw)
+    readable(call, project.vault, system, id, order.thaw)
     with call.progress(f"drill of {system}") as listener:
 
         def directly() -> DrillReport:
-            return project.drill(system, identifier, scratch=scratch, all_files=all_files, listener=listener)
+            from backup_pipeline.operations.drill import drill
+
+            return drill(project, order, listener)
 
         def in_the_instance() -> DrillReport:
             from backup_pipeline.orchestration.launch import run_drill
 
-            return run_drill(project, system, identifier, listener=listener, began=call.began)
+            return run_drill(project, system, id, listener=listener, began=call.began)
 
         # The graph knows the systems of the configuration, and drills where that says.
         alone = (
             no_record
-            or all_files
-            or scratch is not None
+            or order.all_files
+            or order.scratch is not None
             or project.place is not None
             or unsigned
             or system not in project.systems

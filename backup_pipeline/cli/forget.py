@@ -8,39 +8,27 @@ import click
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import size
 from backup_pipeline.errors import UsageError
+from backup_pipeline.model.orders import ForgetOrder
 
 
 @as_verb(
     "forget",
     system_argument(),
-    click.Argument(["identifier"], metavar="ID"),
+    click.Argument(["id"], metavar="ID"),
     click.Option(["--yes"], is_flag=True, help="Do not ask."),
-    click.Option(["--reason"], metavar="TEXT", default="", help="Why: it stands in the record that stays."),
-    click.Option(
-        ["--force"],
-        multiple=True,
-        metavar="PROMISE",
-        help="Break this promise: newest, newest-whole, proven, pre-migration, pinned, locked, imported. Once for each.",
-    ),
-    click.Option(["--copy"], metavar="NAME", help="In this copy instead of the vault."),
+    *flags(ForgetOrder),
+    order=ForgetOrder,
     examples="""
     backup-pipeline forget shop 2026-11-21T02-00-00-123Z
     backup-pipeline forget shop 2026-11-21T02-00-00-123Z --reason "holds a customer's data by mistake" --yes
     backup-pipeline forget shop 2026-11-21T02-00-00-123Z --force pinned --yes
     """,
 )
-def verb(
-    call: Call,
-    system: str,
-    identifier: str,
-    yes: bool,
-    reason: str,
-    force: tuple[str, ...],
-    copy: str | None,
-) -> Outcome:
+def verb(call: Call, order: ForgetOrder, yes: bool) -> Outcome:
     """One backup of SYSTEM by its ID: also one that is damaged, or whose manifest is gone.
 
     A record of it stays, so that the history holds. What only this backup named is freed by `prune` when the grace
@@ -49,13 +37,14 @@ def verb(
     """
     from backup_pipeline.operations import keeping
 
+    system, identifier = order.system, order.id
     if not yes:
         if call.json or not sys.stdin.isatty():
             raise UsageError(
                 f"{system} {identifier} would be gone for good", remedy="say --yes where nobody can be asked"
             )
         click.confirm(f"Forget {system} {identifier} for good?", abort=True, err=True)
-    report = keeping.forget(call.project, system, identifier, why=reason, force=force, copy=copy)
+    report = keeping.forget(call.project, order)
 
     def page(page: Page) -> None:
         page.line(f"{system} {identifier} is forgotten")

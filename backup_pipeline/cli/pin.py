@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import click
-
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
+from backup_pipeline.model.orders import PinOrder
 
 
 @as_verb(
     "pin",
     system_argument(),
     backup_argument(),
-    click.Option(["--reason"], metavar="TEXT", default="", help="Why: `list` and `prune` show it."),
-    click.Option(["--copy"], metavar="NAME", help="In this copy instead of the vault."),
+    *flags(PinOrder),
+    order=PinOrder,
     examples="""
     backup-pipeline pin shop 2026-11-21T02-00-00-123Z --reason "before the audit"
     backup-pipeline pin shop latest
     """,
 )
-def verb(call: Call, system: str, identifier: str | None, reason: str, copy: str | None) -> Outcome:
+def verb(call: Call, order: PinOrder) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID.
 
     The pin lies in the vault beside the backup, and takes no key: in an encrypted vault too, everybody who sees the store
     can read the reason. Pinning again gives a new one.
     """
-    from backup_pipeline.operations import keeping, stores
+    from backup_pipeline.operations import keeping
 
-    project = call.project
-    chosen = stores.open_place(project.settings, copy).resolve(system, identifier)
-    made = keeping.pin(project, system, chosen, reason, copy=copy)
+    chosen, made = keeping.pin(call.project, order)
     return Outcome(
-        {"system": system, "id": chosen, "pin": made},
-        lambda page: page.line(f"{system} {chosen} is pinned: no rule removes it"),
+        {"system": order.system, "id": chosen, "pin": made},
+        lambda page: page.line(f"{order.system} {chosen} is pinned: no rule removes it"),
         answer=False,
     )

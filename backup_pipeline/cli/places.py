@@ -3,7 +3,7 @@ gives them. The one way in which a verb is pointed at one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,18 +34,3 @@ def project_at(call: Call, place: str | None, *, unsigned: bool = False) -> Proj
     if place is not None:
         call.project.settings.place(place)
     return call.project.at(place, unsigned=unsigned)
-
-
-class Percent(click.ParamType[float]):
-    """`5%` or `5`: more than nothing, and at most all."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
-        try:
-            percent = float(str(value).removesuffix("%"))
-        except ValueError:
-            percent = 0.0
-        if not 0 < percent <= 100:
-            self.fail(f"{value!r} is not a part of 100%, as in 5%", param, context)
-        return percent

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import click
-
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, duration, plural, size
 from backup_pipeline.errors import NotPruned
 from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.model.orders import PruneOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.retention.prune import Planned, PruneReport, SystemPlan
+    from backup_pipeline.operations.keeping import Planned, PruneReport, SystemPlan
 
 HEADERS = ("ID (UTC)", "AGE", "KIND", "SIZE", "OWN", "", "WHY")
 FLUSH_RIGHT = (1, 3, 4)
@@ -24,13 +24,8 @@ FLUSH_RIGHT = (1, 3, 4)
 @as_verb(
     "prune",
     system_argument(required=False),
-    click.Option(["--dry-run"], is_flag=True, help="Say what would go and why, and change nothing."),
-    click.Option(["--copy"], metavar="NAME", help="Prune this copy instead of the vault."),
-    click.Option(
-        ["--despite-anomaly"],
-        is_flag=True,
-        help="Go on although the newest backups have collapsed or the clock looks wrong: somebody has looked.",
-    ),
+    *flags(PruneOrder),
+    order=PruneOrder,
     examples="""
     backup-pipeline prune --dry-run
     backup-pipeline prune shop
@@ -38,7 +33,7 @@ FLUSH_RIGHT = (1, 3, 4)
     backup-pipeline prune --json | jq '.data.report.freed.bytes'
     """,
 )
-def verb(call: Call, system: str | None, dry_run: bool, copy: str | None, despite_anomaly: bool) -> Outcome:
+def verb(call: Call, order: PruneOrder) -> Outcome:
     """Of SYSTEM, or of all systems, by `retention:`.
 
     Never goes, whatever the rules say: the newest full backup (and the newest whole one), the newest that a drill has
@@ -53,20 +48,13 @@ def verb(call: Call, system: str | None, dry_run: bool, copy: str | None, despit
         "what was forgotten is recorded, what is listed is whole; run it again to go on"
     )
     with call.progress("prune") as listener:
-        report = keeping.prune(
-            call.project,
-            system,
-            copy=copy,
-            dry_run=dry_run,
-            despite_anomaly=despite_anomaly,
-            listener=listener,
-        )
+        report = keeping.prune(call.project, order, listener)
     zone = ZoneInfo(call.project.settings.timezone)
     return Outcome(
         {"report": report},
         lambda page: show(page, report, zone),
         failure(report),
-        answer=dry_run,
+        answer=order.dry_run,
         facts=acted.of_prune(report),
     )
 

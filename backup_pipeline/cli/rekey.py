@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import click
-
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, number, plural, size
+from backup_pipeline.model.orders import RekeyOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.backups.rekey import RekeyReport, UnderOthers
+    from backup_pipeline.operations.keys import RekeyReport, UnderOthers
 
 HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
 
@@ -22,14 +22,15 @@ HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
 @as_verb(
     "rekey",
     system_argument(),
-    click.Option(["--dry-run"], is_flag=True, help="Only say what is under other keys. Needs no key."),
+    *flags(RekeyOrder),
+    order=RekeyOrder,
     examples="""
     backup-pipeline rekey shop --dry-run
     backup-pipeline rekey shop
     backup-pipeline rekey shop --json | jq '.data.report.others'
     """,
 )
-def verb(call: Call, system: str, dry_run: bool) -> Outcome:
+def verb(call: Call, order: RekeyOrder) -> Outcome:
     """After `recipients:` was changed.
 
     What is new is always encrypted to the recipients of the day; what did not change is re-used as it lies. This writes
@@ -39,10 +40,10 @@ def verb(call: Call, system: str, dry_run: bool) -> Outcome:
     """
     from backup_pipeline.operations import keys
 
-    project = call.project
+    project, system = call.project, order.system
     call.interrupted = lambda: "no backup was changed; what was written is found again by the next run"
     with call.progress(f"rekey {system}") as listener:
-        report = keys.rekey(project, system, dry_run=dry_run, listener=listener)
+        report = keys.rekey(project, order, listener)
     gone = {
         one.id: keys.gone_by(project.settings, system, one.id) if one.pinned is None else None
         for one in report.others
@@ -53,7 +54,10 @@ def verb(call: Call, system: str, dry_run: bool) -> Outcome:
         "gone_by": {name: moment.isoformat() if moment else None for name, moment in gone.items()},
     }
     return Outcome(
-        data, lambda page: _page(page, report, gone, zone), answer=dry_run, backup=report.new_id or report.id
+        data,
+        lambda page: _page(page, report, gone, zone),
+        answer=order.dry_run,
+        backup=report.new_id or report.id,
     )
 
 

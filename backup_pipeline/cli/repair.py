@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import Damaged
+from backup_pipeline.model.orders import RepairOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.copies import RepairReport
+    from backup_pipeline.operations.copying import RepairReport
 
 SHOWN = 20
 
@@ -21,33 +21,16 @@ SHOWN = 20
 @as_verb(
     "repair",
     system_argument(),
-    click.Option(["--copy", "place"], metavar="NAME", default="vault", show_default=True, help="What is healed."),
-    click.Option(
-        ["--from", "sources"], multiple=True, metavar="NAME",
-        help="Where right bytes are taken from (repeat it for more) [every other place].",
-    ),
-    click.Option(["--quick"], is_flag=True, help="Look for what is missing or of another length; read no object."),
-    click.Option(
-        ["--set-aside"], is_flag=True,
-        help="Move damaged objects that no place has right out of the way: the next backup stores their content anew.",
-    ),
-    click.Option(["--dry-run"], is_flag=True, help="Say what would be healed, and write nothing."),
+    *flags(RepairOrder),
+    order=RepairOrder,
     examples="""
     backup-pipeline repair shop --dry-run
     backup-pipeline repair shop
     backup-pipeline repair shop --copy offsite --quick
     backup-pipeline repair shop --set-aside
     """,
-)  # fmt: skip
-def verb(
-    call: Call,
-    system: str,
-    place: str,
-    sources: tuple[str, ...],
-    quick: bool,
-    set_aside: bool,
-    dry_run: bool,
-) -> Outcome:
+)
+def verb(call: Call, order: RepairOrder) -> Outcome:
     """Everything that SYSTEM has in one place is read; what is lost or damaged is brought back from another place.
 
     Objects, manifests, seals and RECOVER.md; whole backups that are gone without a record that they were forgotten, too. Only
@@ -60,17 +43,8 @@ def verb(
     from backup_pipeline.operations import acted, copying
 
     call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
-    with call.progress(f"repair of {system}") as listener:
-        report = copying.repair_place(
-            call.project,
-            system,
-            place=place,
-            sources=sources,
-            quick=quick,
-            dry_run=dry_run,
-            set_aside=set_aside,
-            listener=listener,
-        )
+    with call.progress(f"repair of {order.system}") as listener:
+        report = copying.repair_place(call.project, order, listener)
     errors = [finding for finding in report.findings if finding.severity == "error"]
     failure = None
     if errors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,31 +14,26 @@ import click
 from backup_pipeline.cli import restoring_database, restoring_files
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags, ordered, takes
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, project_at, unsigned_option
-from backup_pipeline.cli.thawing import readable, thaw_option
+from backup_pipeline.cli.thawing import readable
 from backup_pipeline.errors import BackupError, UsageError
+from backup_pipeline.model.orders import DrillOrder, FilesOrder, RestoreOrder
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Project
-    from backup_pipeline.stores.thawing import Tier
+
+#: Flags that say something about the database.
+TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
 
 
 @as_verb(
     "restore",
     system_argument(),
     backup_argument(),
-    click.Option(
-        ["--to"],
-        metavar="TARGET",
-        help="The database to restore to (a URL); with --files, the folder for the files.",
-    ),
-    click.Option(["--create"], is_flag=True, help="Make that database first; it must not exist."),
-    click.Option(["--dry-run"], is_flag=True, help="Show the plan and write nothing."),
-    click.Option(
-        ["--jobs"], type=click.IntRange(1, 64), metavar="N", help="Sessions at a time [else `workers:`]."
-    ),
-    *restoring_database.term_options(),
+    *flags(RestoreOrder),
+    restoring_database.remainder_option(),
     *restoring_files.file_options(),
     click.Option(
         ["--before"],
@@ -46,7 +42,7 @@ if TYPE_CHECKING:
     ),
     from_option(),
     unsigned_option(),
-    thaw_option(),
+    *flags(DrillOrder, "thaw"),
     examples="""
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
     backup-pipeline restore shop --to "$TARGET_URL" --no-owner --no-privileges --keep-going
@@ -55,24 +51,7 @@ if TYPE_CHECKING:
     """,
 )
 def verb(
-    call: Call,
-    system: str,
-    identifier: str | None,
-    to: str | None,
-    create: bool,
-    dry_run: bool,
-    jobs: int | None,
-    no_owner: bool,
-    no_privileges: bool,
-    roles: bool,
-    no_code: bool,
-    keep_going: bool,
-    remainder: str | None,
-    before: str | None,
-    place: str | None,
-    unsigned: bool,
-    thaw: Tier | None,
-    **files: Any,
+    call: Call, *, remainder: str | None, before: str | None, place: str | None, unsigned: bool, **given: Any
 ) -> Outcome:
     """The newest full backup of SYSTEM, or one by its ID; `latest~2` is the third newest.
 
@@ -86,32 +65,26 @@ def verb(
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
     it is interrupted: run it again, and it goes on.
     """
-    from backup_pipeline.databases.postgres.restore.terms import Terms
-
+    to, dry_run, thaw = given.pop("to"), given["dry_run"], given.pop("thaw")
+    files = {name: given.pop(name) for name in (*takes(FilesOrder), "files_to")}
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
-    terms = Terms(
-        owner=not no_owner,
-        privileges=not no_privileges,
-        code=not no_code,
-        keep_going=keep_going,
-        roles=roles,
-    )
-    order = restoring_database.Order(url, create, jobs, terms, remainder) if url else None
+    order = ordered(RestoreOrder, given, to=url or "")
+    system = order.system
     project = project_at(call, place, unsigned=unsigned)
     if before is not None:
-        identifier = _before(project, system, before, identifier)
-    if order is None and (remainder or terms != Terms()):
+        order = replace(order, id=_before(project, system, before, order.id))
+    if url is None and (remainder or any(given[name] for name in TERMS)):
         raise UsageError(
             "--no-owner, --no-privileges, --roles, --no-code, --keep-going and --remainder are about the database",
             remedy="name it with --to URL, and the folder of the files with --files-to DIR",
         )
     with project.vault.presence.one_work():
-        readable(call, project.vault, system, identifier, thaw, only_say=dry_run and thaw is None)
+        readable(call, project.vault, system, order.id, thaw, only_say=dry_run and thaw is None)
         if folder is None:
-            assert order is not None
-            return restoring_database.run(call, project, system, identifier, order, dry_run)
-        return _with_files(call, project, system, identifier, order, folder, files, dry_run)
+            return restoring_database.run(call, project, order, remainder)
+        wanted = restoring_files.order_of(files)
+        return _with_files(call, project, order, remainder, wanted, folder)
 
 
 def _before(project: Project, system: str, text: str, identifier: str | None) -> str:
@@ -135,25 +108,21 @@ def _before(project: Project, system: str, text: str, identifier: str | None) ->
 
 
 def _with_files(
-    call: Call,
-    project: Project,
-    system: str,
-    identifier: str | None,
-    order: restoring_database.Order | None,
-    folder: Path,
-    files: dict[str, Any],
-    dry_run: bool,
+    call: Call, project: Project, order: RestoreOrder, remainder: str | None, wanted: FilesOrder, folder: Path
 ) -> Outcome:
-    """Files, and with a `url` the database before them. Neither is begun when one of them is refused."""
+    """Files, and with a `to` the database before them. Neither is begun when one of them is refused."""
     from backup_pipeline.operations.files import plan_restore_files, restore_files
 
-    wanted = restoring_files.order_of(files)
+    system, dry_run = order.system, order.dry_run
     call.interrupted = lambda: "nothing was restored"
-    identifier = project.show(system, identifier).id
+    identifier = project.show(system, order.id).id
+    order = replace(order, id=identifier)
     with call.progress(f"plan of the files of {system}") as listener:
         plan = plan_restore_files(project, system, identifier, folder, wanted, listener=listener)
     refused = restoring_files.refusal(plan)
-    first = restoring_database.run(call, project, system, identifier, order, True) if order else None
+    first = None
+    if order.to:
+        first = restoring_database.run(call, project, replace(order, dry_run=True), remainder)
     refused = refused or (first.failure if first else None)
     if dry_run or refused is not None:
         if not dry_run and refused is not None:
@@ -161,8 +130,8 @@ def _with_files(
         return _together(
             first, plan, lambda page: restoring_files.show_plan(page, plan), refused, answer=True
         )
-    if order:
-        first = restoring_database.run(call, project, system, identifier, order, False)
+    if order.to:
+        first = restoring_database.run(call, project, order, remainder)
     call.interrupted = lambda: (
         ("the database is restored. " if first else "")
         + "The files that were restored stay; run it again with --files and it goes on"

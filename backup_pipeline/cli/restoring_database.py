@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,86 +12,42 @@ from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page, clean, one_line
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, ErrorsFound
+from backup_pipeline.model.orders import RestoreOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.databases.postgres.restore.terms import Terms
     from backup_pipeline.operations import Project
-    from backup_pipeline.restores import RestorePlan, RestoreResult
+    from backup_pipeline.operations.restore import RestorePlan, RestoreResult
 
 
 #: So many of what could not be made are shown; the file has all.
 _SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What was asked for."""
-
-    to: str
-    create: bool
-    jobs: int | None
-    terms: Terms
-    #: The file for what could not be restored.
-    remainder: str | None
-
-    def list_of(self, plan: RestorePlan) -> Path:
-        return Path(self.remainder or f"{plan.system}-{plan.backup_id}-remainder.sql").absolute()
-
-
-def term_options() -> tuple[click.Option, ...]:
-    flag: dict[str, Any] = {"is_flag": True}
-    return (
-        click.Option(["--no-owner"], **flag, help="Everything belongs to the login that restores."),
-        click.Option(["--no-privileges"], **flag, help="Leave out GRANTs and default privileges."),
-        click.Option(
-            ["--roles"], **flag, help="Make the roles that the server lacks as they were, without passwords."
-        ),
-        click.Option(
-            ["--no-code"],
-            **flag,
-            help="Leave out functions, triggers, rules, and what uses them: nothing that the source wrote runs.",
-        ),
-        click.Option(
-            ["--keep-going"],
-            **flag,
-            help="Commit the rows; what cannot be made is listed, and the exit code is 10.",
-        ),
-        click.Option(
-            ["--remainder"],
-            metavar="FILE",
-            help="The list of what could not be made, as SQL [SYSTEM-ID-remainder.sql].",
-        ),
+def remainder_option() -> click.Option:
+    return click.Option(
+        ["--remainder"],
+        metavar="FILE",
+        help="The list of what could not be made, as SQL [SYSTEM-ID-remainder.sql].",
     )
 
 
-def run(
-    call: Call, project: Project, system: str, identifier: str | None, order: Order, dry_run: bool
-) -> Outcome:
-    from backup_pipeline.databases.postgres.restore import remainder
+def run(call: Call, project: Project, order: RestoreOrder, listed: str | None) -> Outcome:
+    """`listed`: the file for what could not be restored."""
+    from backup_pipeline.operations.restore import plan_restore, remainder, restore, terms_of
 
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
-    plan = project.plan_restore(
-        system, identifier, order.to, create=order.create, jobs=order.jobs, terms=order.terms
-    )
-    if dry_run:
+    plan = plan_restore(project, order)
+    if order.dry_run:
         return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))
     plan.raise_if_refused()
-    file = order.list_of(plan)
-    if order.remainder or order.terms.forgiving:
+    file = Path(listed or f"{plan.system}-{plan.backup_id}-remainder.sql").absolute()
+    if listed or terms_of(order).forgiving:
         remainder.need_place(file)
     call.note(f"restoring {plan.system} {plan.backup_id} to {plan.target}: {_what(plan)}")
     if code := _code(plan):
         call.note(f"PostgreSQL runs code of this backup: {code} (--no-code leaves it out)")
-    with call.progress(f"restore of {system}") as listener:
-        result = project.restore(
-            system,
-            identifier,
-            order.to,
-            create=order.create,
-            jobs=order.jobs,
-            listener=listener,
-            terms=order.terms,
-        )
+    with call.progress(f"restore of {order.system}") as listener:
+        result = restore(project, order, listener)
     written = _written(result, file)
     data = {**document.plain(result), "remainder_file": str(file) if written else None}
     return Outcome(
@@ -102,7 +57,7 @@ def run(
 
 def _written(result: RestoreResult, file: Path) -> bool:
     """The list is written after the commit: that it cannot be is told, and takes nothing back."""
-    from backup_pipeline.databases.postgres.restore import remainder
+    from backup_pipeline.operations.restore import remainder
 
     if not result.remainder:
         return False

@@ -8,89 +8,47 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backup_pipeline.cli.orders import flags, ordered, spelled
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, RestoreError, UsageError
+from backup_pipeline.model.orders import FilesOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.files.restore import FilesOrder, FilesPlan, FilesResult
+    from backup_pipeline.operations.files import FilesPlan, FilesResult
 
 ALL = "all"
 
 
-def file_options() -> tuple[click.Option, ...]:
-    flag: dict[str, Any] = {"is_flag": True}
-    return (
-        click.Option(
-            ["--files"],
-            multiple=True,
-            metavar="TREE",
-            help="Restore this file tree (or `all`: each into a folder of its name). More than once.",
-        ),
-        click.Option(
-            ["--files-to"],
-            metavar="DIR",
-            help="The folder for the files, where --to is the database: both are restored.",
-        ),
-        click.Option(
-            ["--glob"],
-            multiple=True,
-            metavar="PATTERN",
-            help="Only what fits: 'orders/2026', '*.pdf', 'orders/**/a*' (as in .gitignore). More than once.",
-        ),
-        click.Option(
-            ["--only-referenced"], **flag, help="Only files that the rows of this backup name (`refs:`)."
-        ),
-        click.Option(
-            ["--overwrite"],
-            **flag,
-            help="Replace files that differ. The old one is kept as NAME.before-restore-ID.",
-        ),
-        click.Option(["--no-keep"], **flag, help="With --overwrite: do not keep it."),
-        click.Option(
-            ["--leave"], **flag, help="Leave files that differ as they are, and restore the others."
-        ),
-        click.Option(
-            ["--owner"], **flag, help="Give files to the user and group that they belonged to (root only)."
-        ),
-        click.Option(["--outside-links"], **flag, help="Make links that lead out of the tree, too."),
-        click.Option(
-            ["--salvage"], **flag, help="Bring back what is whole of a damaged backup, and name the rest."
-        ),
+def file_options() -> list[click.Option]:
+    trees, *others = flags(FilesOrder)
+    where = click.Option(
+        ["--files-to"],
+        metavar="DIR",
+        help="The folder for the files, where --to is the database: both are restored.",
     )
+    return [trees, where, *others]
 
 
 def order_of(given: Mapping[str, Any]) -> FilesOrder:
-    from backup_pipeline.files.restore import FilesOrder
-
     if given["overwrite"] and given["leave"]:
         raise UsageError(
             "files that differ are replaced or left, not both", remedy="give --overwrite or --leave"
         )
     if given["no_keep"] and not given["overwrite"]:
         raise UsageError("--no-keep says something about --overwrite", remedy="give both, or neither")
-    names = () if ALL in given["files"] else tuple(given["files"])
-    return FilesOrder(
-        trees=names,
-        globs=tuple(given["glob"]),
-        only_referenced=given["only_referenced"],
-        overwrite=given["overwrite"],
-        leave=given["leave"],
-        keep=not given["no_keep"],
-        owner=given["owner"],
-        outside_links=given["outside_links"],
-        salvage=given["salvage"],
-    )
+    everything = ALL in given["trees"]
+    return ordered(FilesOrder, {**given, "trees": () if everything else given["trees"]})
 
 
 def targets_of(to: str | None, given: Mapping[str, Any]) -> tuple[str | None, Path | None]:
     """(the database, the folder). With --files alone, --to is the folder."""
     files_to = given["files_to"]
-    wanted = bool(given["files"]) or files_to is not None
+    wanted = bool(given["trees"]) or files_to is not None
     if not wanted:
         said = [name for name, value in given.items() if value]
         if said:
-            option = "--" + said[0].replace("_", "-")
+            option = spelled(FilesOrder, said[0])
             raise UsageError(
                 f"{option} is about files", remedy="name a file tree with --files (or --files all)"
             )

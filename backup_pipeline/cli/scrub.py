@@ -5,36 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import click
-
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.report import failure_of, show_report
 from backup_pipeline.cli.units import day, share
 from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.model.orders import ScrubOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.verification.scrub import ScrubReport
+    from backup_pipeline.operations.keeping import ScrubReport
 
 
 @as_verb(
     "scrub",
-    click.Option(
-        ["--window"],
-        metavar="DAYS",
-        type=click.IntRange(1, 3650),
-        help="Within so many days everything is to be read [else `scrub: window_days:`].",
-    ),
-    click.Option(["--all", "everything"], is_flag=True, help="Read everything now."),
-    click.Option(["--copy"], metavar="NAME", help="Scrub this copy instead of the vault."),
+    *flags(ScrubOrder),
+    order=ScrubOrder,
     examples="""
     backup-pipeline scrub
     backup-pipeline scrub --all
     backup-pipeline scrub --copy offsite --window 90
     """,
 )
-def verb(call: Call, window: int | None, everything: bool, copy: str | None) -> Outcome:
+def verb(call: Call, order: ScrubOrder) -> Outcome:
     """Of the whole vault: all systems share its objects.
 
     Each run reads what was not read for the longest, as much as it takes for everything to be read within the window;
@@ -46,9 +40,7 @@ def verb(call: Call, window: int | None, everything: bool, copy: str | None) -> 
 
     call.interrupted = lambda: "what was read so far is remembered; the next scrub goes on"
     with call.progress("scrub") as listener:
-        found = keeping.scrub(
-            call.project, copy=copy, window_days=window, everything=everything, listener=listener
-        )
+        found = keeping.scrub(call.project, order, listener)
     zone = ZoneInfo(call.project.settings.timezone)
     return Outcome(
         {"scrub": found},

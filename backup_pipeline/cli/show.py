@@ -37,12 +37,10 @@ SHOWN = 25
     backup-pipeline show shop --json | jq '.data.manifest.left_out'
     """,
 )
-def verb(
-    call: Call, system: str, identifier: str | None, place: str | None, tables: bool, raw: bool
-) -> Outcome:
+def verb(call: Call, system: str, id: str | None, place: str | None, tables: bool, raw: bool) -> Outcome:
     """Without an ID it is the newest full backup."""
     project = project_at(call, place)
-    manifest = project.show(system, identifier)
+    manifest = project.show(system, id)
     if raw:
         text = project.vault.manifest_bytes(system, manifest.id).decode("utf-8", "surrogatepass")
         return Outcome(json.loads(text), lambda page: page.line(text.rstrip("\n")))

@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import click
-
 from backup_pipeline.cli.call import Call
 from backup_pipeline.errors import Damaged, NotFound, NotThawed
 
 if TYPE_CHECKING:
+    from backup_pipeline.model.orders import CopyOrder, Tier
     from backup_pipeline.operations import Project
-    from backup_pipeline.stores.thawing import Tier
     from backup_pipeline.vault.layout import StoredObject
     from backup_pipeline.vault.vault import Vault
-
-
-def thaw_option() -> click.Option:
-    return click.Option(
-        ["--thaw"],
-        type=click.Choice(("standard", "bulk", "expedited")),
-        help="Ask the archive (Glacier) for what cannot be read, wait for it, and go on. It costs a fee.",
-    )
 
 
 def readable(
@@ -52,28 +42,23 @@ def readable(
     _wait(call, vault, needed, what, tier, only_say=only_say)
 
 
-def readable_for_a_copy(
-    call: Call,
-    project: Project,
-    system: str,
-    identifier: str | None,
-    source: str,
-    targets: tuple[str, ...],
-    tier: Tier,
-) -> None:
+def readable_for_a_copy(call: Call, project: Project, order: CopyOrder) -> None:
     """The same before a copy is made, of what it would have to read: objects that a target has are not sent."""
     from backup_pipeline.operations import copying, stores
     from backup_pipeline.operations.thawing import missing_objects
 
+    if order.thaw is None:
+        return
+    system, source = order.system, order.source
     vault = stores.open_place(project.settings, source)
     if vault.store.thawing() is None:
         return
-    everything = identifier in (None, "all")
-    ids = vault.ids(system) if everything else (vault.resolve(system, identifier),)
-    names = [name for name in copying.copies_of(project, system, targets) if name != source]
+    everything = order.id in (None, "all")
+    ids = vault.ids(system) if everything else (vault.resolve(system, order.id),)
+    names = [name for name in copying.copies_of(project, system, order.to) if name != source]
     places = [stores.open_place(project.settings, name).store for name in names]
     needed = missing_objects(vault, system, ids, places)
-    _wait(call, vault, needed, f"what the copies of {system} lack", tier)
+    _wait(call, vault, needed, f"what the copies of {system} lack", order.thaw)
 
 
 def _wait(

@@ -6,31 +6,30 @@ import click
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.model.ids import is_backup_id
+from backup_pipeline.cli.orders import flags
+from backup_pipeline.model.orders import UnpinOrder
 
 
 @as_verb(
     "unpin",
     system_argument(),
-    click.Argument(["identifier"], metavar="ID"),
-    click.Option(["--copy"], metavar="NAME", help="In this copy instead of the vault."),
+    click.Argument(["id"], metavar="ID"),
+    *flags(UnpinOrder),
+    order=UnpinOrder,
     examples="""
     backup-pipeline unpin shop 2026-11-21T02-00-00-123Z
     backup-pipeline unpin shop 2026-11-21T02-00-00-123Z --copy offsite
     """,
 )
-def verb(call: Call, system: str, identifier: str, copy: str | None) -> Outcome:
+def verb(call: Call, order: UnpinOrder) -> Outcome:
     """One backup of SYSTEM by its ID.
 
     Where `retention: {pin: […]}` of the configuration names it, it stays pinned.
     """
-    from backup_pipeline.operations import keeping, stores
+    from backup_pipeline.operations import keeping
 
-    project = call.project
-    # `latest` moves on; which pin is meant has to be said.
-    if not is_backup_id(identifier) and not identifier.startswith("latest"):
-        identifier = stores.open_place(project.settings, copy).resolve(system, identifier)
-    held = keeping.unpin(project, system, identifier, copy=copy)
+    project, system = call.project, order.system
+    identifier, held = keeping.unpin(project, order)
     policy = project.settings.retention_of(system)
     named = policy is not None and identifier in policy.pin
     if named:

@@ -18,8 +18,8 @@ from backup_pipeline.demo.blog_sqlite import Blog
 from backup_pipeline.demo.shop_postgres import DISASTER, LOST_FOLDERS, Shop
 from backup_pipeline.drills import DrillReport
 from backup_pipeline.errors import ConfigError, ProofFailed
-from backup_pipeline.files.restore import FilesOrder
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import CopyOrder, FilesOrder
 from backup_pipeline.operations import Project, copying, files
 from backup_pipeline.vault import crypto
 
@@ -170,7 +170,7 @@ class _Story:
     ) -> tuple[dict[str, str], int]:
         target, folder = self.server.url("shop_restored"), self.folder / "restored"
         result = self.project.restore("shop", "latest", target, create=True)
-        back = files.restore_files(self.project, "shop", "latest", folder, FilesOrder(("media",)))
+        back = files.restore_files(self.project, "shop", "latest", folder, FilesOrder(trees=("media",)))
         again = Shop(target, folder)
         restored = again.facts()
         self.say(
@@ -192,13 +192,13 @@ class _Story:
         there = self.project.at("second_disk")
         self.blog.folder.mkdir()
         there.restore("blog", "latest", f"sqlite:///{self.blog.database}")
-        files.restore_files(there, "blog", "latest", self.blog.uploads, FilesOrder(("uploads",)))
+        files.restore_files(there, "blog", "latest", self.blog.uploads, FilesOrder(trees=("uploads",)))
         posts, uploads = self.blog.posts(), media.count(self.blog.uploads)
         self.say(
             f"7. Then the vault's disk dies. From the second disk: the blog, {posts} posts, {uploads} pictures;"
         )
         for system in ("shop", "blog"):
-            copying.copy(self.project, system, source="second_disk", target="vault")
+            copying.copy(self.project, CopyOrder(system, source="second_disk"), "vault")
         found = len(self.project.list())
         self.say(f"      and the vault itself, filled again: {found} backups.")
         return posts, uploads

@@ -90,7 +90,7 @@ def _drill_tree(
         needed = tree.bytes if sample is None else sample.bytes
         with Scratch.make(needed) as scratch:
             order = FilesOrder(
-                (tree.name,),
+                trees=(tree.name,),
                 only_referenced=sample is not None,
                 outside_links=True,
                 owner=False,

@@ -14,7 +14,8 @@ from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
 from backup_pipeline.model.ids import from_the_future, moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.keeping import Ack
-from backup_pipeline.model.manifest import Kind, Proof, Scope
+from backup_pipeline.model.manifest import Proof, Scope
+from backup_pipeline.model.orders import Kind
 
 if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings

@@ -13,11 +13,11 @@ from functools import cached_property
 from typing import Literal
 
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.orders import Kind
 from backup_pipeline.model.schema import TableId
 
 FORMAT = 1
 
-Kind = Literal["scheduled", "manual", "pre-migration", "imported"]
 Scope = Literal["full", "partial"]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backup_pipeline.model.manifest import Kind, Link, Manifest, Scope
+from backup_pipeline.model.manifest import Link, Manifest, Scope
+from backup_pipeline.model.orders import Kind
 
 
 @dataclass(frozen=True, slots=True)

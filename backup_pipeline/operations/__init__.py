@@ -7,5 +7,6 @@ Project: `stores` opens the vault and its copies.
 from __future__ import annotations
 
 from backup_pipeline.operations.project import Broken, Listed, Project, SystemStatus
+from backup_pipeline.operations.site import Site
 
-__all__ = ["Broken", "Listed", "Project", "SystemStatus"]
+__all__ = ["Broken", "Listed", "Project", "Site", "SystemStatus"]

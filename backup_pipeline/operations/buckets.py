@@ -13,7 +13,7 @@ from backup_pipeline.operations import stores
 from backup_pipeline.vault import layout
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations.site import Site
     from backup_pipeline.stores.s3.bucket.plan import Step
     from backup_pipeline.stores.s3.bucket.wanted import Wanted
 
@@ -43,12 +43,12 @@ class BucketPlan:
         return tuple(step for step in self.steps if step.state == "stuck")
 
 
-def bucket_policies(project: Project, name: str) -> BucketPlan:
+def bucket_policies(project: Site, name: str) -> BucketPlan:
     """The least IAM policies alone; asks no server."""
     return _plan(name, _wanted(project, name), ())
 
 
-def plan_bucket(project: Project, name: str, *, profile: str | None = None) -> BucketPlan:
+def plan_bucket(project: Site, name: str, *, profile: str | None = None) -> BucketPlan:
     """What `set_up_bucket` would do; changes nothing."""
     from backup_pipeline.stores.s3.bucket.inspecting import look
     from backup_pipeline.stores.s3.bucket.plan import plan
@@ -57,7 +57,7 @@ def plan_bucket(project: Project, name: str, *, profile: str | None = None) -> B
     return _plan(name, wanted, plan(look(client, wanted), wanted))
 
 
-def set_up_bucket(project: Project, name: str, *, profile: str | None = None) -> BucketPlan:
+def set_up_bucket(project: Site, name: str, *, profile: str | None = None) -> BucketPlan:
     """Create the bucket or make it as it should be. Run again, it changes nothing."""
     from backup_pipeline.stores.s3.bucket.applying import apply
 
@@ -74,7 +74,7 @@ def _plan(name: str, wanted: Wanted, steps: tuple[Step, ...]) -> BucketPlan:
     return BucketPlan(name, wanted.bucket, wanted.prefix, wanted.region, wanted.endpoint, steps, policies)
 
 
-def _store(project: Project, name: str) -> StoreSettings:
+def _store(project: Site, name: str) -> StoreSettings:
     found = project.settings.vault if name == stores.VAULT else project.settings.copy_settings(name)
     if found.scheme != "s3":
         raise ConfigError(
@@ -84,7 +84,7 @@ def _store(project: Project, name: str) -> StoreSettings:
     return found
 
 
-def _wanted(project: Project, name: str) -> Wanted:
+def _wanted(project: Site, name: str) -> Wanted:
     from backup_pipeline.stores.s3.bucket.wanted import Lifecycle, Wanted
 
     settings = _store(project, name)
@@ -109,7 +109,7 @@ def _wanted(project: Project, name: str) -> Wanted:
     )
 
 
-def _opened(project: Project, name: str, profile: str | None) -> tuple[Any, Wanted]:
+def _opened(project: Site, name: str, profile: str | None) -> tuple[Any, Wanted]:
     """`profile`: setting up takes more rights than the store's own credentials should have."""
     from backup_pipeline.services import aws
 

@@ -16,15 +16,27 @@ from backup_pipeline.copies.repair import RepairReport, repair, unreachable
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBackup, NotFound, VaultBusy
 from backup_pipeline.health.copy_places import look_at_places
-from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.orders import CopyOrder, RepairOrder
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.operations import expected, reading_back, stores
+from backup_pipeline.operations import expected, stores
+from backup_pipeline.operations.site import Site
 from backup_pipeline.processes.waiting import takes_time
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
     from backup_pipeline.health.overview import SystemStatus
-    from backup_pipeline.operations import Project
+
+__all__ = [
+    "Copied",
+    "RepairReport",
+    "copies_of",
+    "copy",
+    "copy_to_all",
+    "failure_of",
+    "repair_place",
+    "systems_at",
+]
 
 VAULT = stores.VAULT
 #: So long a backup waits for another copy to the same place before it says that its own could not be made.
@@ -47,7 +59,7 @@ class Copied:
         return self.error is None and self.report is not None and self.report.ok
 
 
-def systems_at(project: Project, place: str) -> tuple[str, ...]:
+def systems_at(project: Site, place: str) -> tuple[str, ...]:
     """Those that have backups there; of the vault, the configured ones that have copies as well."""
     held = stores.open_place(project.settings, place).systems()
     if place != VAULT:
@@ -55,7 +67,7 @@ def systems_at(project: Project, place: str) -> tuple[str, ...]:
     return tuple(name for name in held if project.settings.copies_of(name)) or tuple(project.systems)
 
 
-def copies_of(project: Project, system: str, names: Sequence[str] = ()) -> tuple[str, ...]:
+def copies_of(project: Site, system: str, names: Sequence[str] = ()) -> tuple[str, ...]:
     """The copies that a system goes to; those that are named, where some are."""
     for name in names:
         if name != VAULT:
@@ -73,20 +85,14 @@ def copies_of(project: Project, system: str, names: Sequence[str] = ()) -> tuple
 
 @takes_time
 def copy(
-    project: Project,
-    system: str,
-    identifier: str | None = None,
-    *,
-    source: str = VAULT,
-    target: str,
-    patience: float = 0.0,
-    listener: Listener = silent,
+    project: Site, order: CopyOrder, target: str, listener: Listener = silent, *, patience: float = 0.0
 ) -> CopyReport:
     """Bring one place up to date from another: one backup (or `latest`), or all that it lacks. Raises what stands in
     the way of all of it; what is wrong with single backups is in the report. `patience`: how many seconds to wait for
     another copy to the same place, which may have begun before the newest backup was there."""
+    system, source = order.system, order.source
     origin = stores.open_place(project.settings, source)
-    ids = None if identifier in (None, "all") else (origin.resolve(system, identifier),)
+    ids = None if order.id in (None, "all") else (origin.resolve(system, order.id),)
     if ids is None and not origin.ids(system):
         raise NoBackup(
             f"there is no backup of {system} in {origin.store.address}",
@@ -111,20 +117,18 @@ def copy(
 
 
 def copy_to_all(
-    project: Project,
-    system: str,
-    identifier: str | None = None,
-    *,
-    source: str = VAULT,
-    names: Sequence[str] = (),
-    patience: float = 0.0,
+    project: Site,
+    order: CopyOrder,
     listener: Listener = silent,
+    *,
+    patience: float = 0.0,
     each: Callable[[Copied], None] = lambda _: None,
 ) -> tuple[Copied, ...]:
     """Every copy of a system, one after the other. One that fails does not keep the others from being made."""
     done = []
-    targets = [name for name in copies_of(project, system, names) if name != source]
-    if source in names or not targets:
+    system, source = order.system, order.source
+    targets = [name for name in copies_of(project, system, order.to) if name != source]
+    if source in order.to or not targets:
         raise ConfigError(
             f"{source} is the place that {system} would be copied from, and cannot be where it is copied to",
             remedy="name another place with --to, or another source with --from: "
@@ -134,20 +138,8 @@ def copy_to_all(
     for name in targets:
         row.next()
         try:
-            one = Copied(
-                name,
-                system,
-                copy(
-                    project,
-                    system,
-                    identifier,
-                    source=source,
-                    target=name,
-                    patience=patience,
-                    listener=row,
-                ),
-                source=source,
-            )
+            report = copy(project, order, name, row, patience=patience)
+            one = Copied(name, system, report, source=source)
         except NotFound:
             raise
         except BackupError as error:
@@ -209,19 +201,19 @@ def _remedy(one: Copied) -> str:
     return next((f.remedy for f in one.report.findings if f.severity == "error" and f.remedy), again)
 
 
-def standings(project: Project, system: str) -> tuple[Standing, ...]:
+def standings(project: Site, system: str) -> tuple[Standing, ...]:
     """How far each copy of a system is behind. A store that does not answer is told of, not waited for."""
     return tuple(standing_of(project, system, name) for name in project.settings.copies_of(system))
 
 
-def with_copies(project: Project, status: SystemStatus) -> SystemStatus:
+def with_copies(project: Site, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and of its copies."""
     found = standings(project, status.system)
     late = tuple(finding for one in found for finding in one.findings)
     return replace(status, copies=found, findings=(*status.findings, *late))
 
 
-def standing_of(project: Project, system: str, name: str) -> Standing:
+def standing_of(project: Site, system: str, name: str) -> Standing:
     within = float(project.settings.copy_settings(name).within)
     try:
         target = stores.open_for_a_look(project.settings, name)
@@ -231,7 +223,7 @@ def standing_of(project: Project, system: str, name: str) -> Standing:
         return Standing(name, system, within, unreachable=error.message, remedy=error.remedy)
 
 
-def inspect(project: Project) -> Iterator[Finding]:
+def inspect(project: Site) -> Iterator[Finding]:
     """For the doctor: every copy of the configuration."""
 
     def opened() -> Iterator[tuple[str, Vault | BackupError]]:
@@ -246,53 +238,20 @@ def inspect(project: Project) -> Iterator[Finding]:
     yield from look_at_places(project.vault, opened(), now=project.clock())
 
 
-def compare_with(project: Project, system: str, name: str) -> Comparison:
+def compare_with(project: Site, system: str, name: str) -> Comparison:
     return compare(project.vault, project.copy(name), system)
 
 
-def verify_copy(
-    project: Project,
-    system: str,
-    identifier: str | None = None,
-    *,
-    name: str,
-    percent: float = 0.0,
-    listener: Listener = silent,
-) -> Report:
-    """`percent` of the bytes are read back: another part at each look, until all were read. 100: everything, unpacked and judged
-    as `verify` does it in the vault, and remembered in the copy."""
-    there = project.at(name)
-    if percent >= 100:
-        return there.verify(system, identifier or "all", listener=listener)
-    chosen = there.vault.ids(system)
-    if identifier not in (None, "all"):
-        chosen = (there.vault.resolve(system, identifier),)
-    if not chosen:
-        raise NoBackup(
-            f"there is no backup of {system} in {there.vault.store.address}",
-            remedy=f"`backup-pipeline copy {system} --to {name}` brings them over",
-        )
-    return reading_back.look(
-        project, there.vault, system, chosen, name=name, percent=percent, listener=listener
-    )
-
-
-def repair_place(
-    project: Project,
-    system: str,
-    *,
-    place: str = VAULT,
-    sources: Sequence[str] = (),
-    quick: bool = False,
-    dry_run: bool = False,
-    set_aside: bool = False,
-    listener: Listener = silent,
-) -> RepairReport:
+@takes_time
+def repair_place(site: Site, order: RepairOrder, listener: Listener = silent) -> RepairReport:
     """Heal the vault, or a copy, from the other places that hold this system."""
-    names = list(sources) or [name for name in (VAULT, *project.settings.copies_of(system)) if name != place]
+    system, place = order.system, order.place
+    names = list(order.sources) or [
+        name for name in (VAULT, *site.settings.copies_of(system)) if name != place
+    ]
     if place in names:
         raise ConfigError(f"{place} cannot be healed from itself", remedy="name another place with --from")
-    if not names and not set_aside:
+    if not names and not order.set_aside:
         raise ConfigError(
             f"there is no other place that {system} could be healed from",
             remedy=f"name another store under `copies:`. Without one, `backup-pipeline repair {system} --set-aside` takes "
@@ -302,19 +261,19 @@ def repair_place(
     away: list[Finding] = []
     for name in names:
         try:
-            others.append((name, stores.open_place(project.settings, name)))
+            others.append((name, stores.open_place(site.settings, name)))
         except ConfigError as error:
-            if sources:
+            if order.sources:
                 raise
             away.append(unreachable(name, error))  # a variable that is not set here, for one
     report = repair(
-        stores.open_place(project.settings, place),
+        stores.open_place(site.settings, place),
         others,
         system,
         place=place,
-        quick=quick,
-        dry_run=dry_run,
-        set_aside=set_aside,
+        quick=order.quick,
+        dry_run=order.dry_run,
+        set_aside=order.set_aside,
         listener=listener,
     )
     return replace(report, findings=(*away, *report.findings))

@@ -21,13 +21,13 @@ from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
     from backup_pipeline.health.overview import SystemStatus
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations.site import Site
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def look(project: Project, system: str | None) -> Places:
+def look(project: Site, system: str | None) -> Places:
     """What the place of a project says, and every other place that may hold the same backups."""
     settings, place = project.settings, project.place or VAULT
     here = stores.open_place(settings, place)
@@ -41,7 +41,7 @@ def look(project: Project, system: str | None) -> Places:
     )
 
 
-def _held(project: Project, name: str, system: str | None) -> Held:
+def _held(project: Site, name: str, system: str | None) -> Held:
     try:
         return Held(name, _count(stores.open_for_a_look(project.settings, name), system))
     except BackupError as error:
@@ -53,19 +53,19 @@ def _count(vault: Vault, system: str | None) -> int:
     return sum(len(vault.ids(name)) for name in names)
 
 
-def lost(project: Project, system: str | None = None) -> VaultError | None:
+def lost(project: Site, system: str | None = None) -> VaultError | None:
     """For verbs that find nothing and raise nothing: is that because there never was a backup?"""
     return diagnosis.lost(look(project, system))
 
 
-def gone(project: Project, system: str | None = None) -> VaultError | None:
+def gone(project: Site, system: str | None = None) -> VaultError | None:
     """Was there a vault, and is there none? Copies are asked only then."""
     here = stores.open_place(project.settings, project.place)
     is_gone = expected.note_of(project.settings, here).exists() and here.store.stat(layout.VAULT) is None
     return lost(project, system) if is_gone else None
 
 
-def lost_finding(project: Project, system: str | None = None) -> tuple[Finding, ...]:
+def lost_finding(project: Site, system: str | None = None) -> tuple[Finding, ...]:
     try:
         error = gone(project) if system is None else lost(project, system)
     except BackupError:
@@ -73,14 +73,14 @@ def lost_finding(project: Project, system: str | None = None) -> tuple[Finding, 
     return (Finding("error", "vault-lost", error.message, remedy=error.remedy),) if error else ()
 
 
-def of_status(project: Project, status: SystemStatus) -> SystemStatus:
+def of_status(project: Site, status: SystemStatus) -> SystemStatus:
     lost = () if status.backups else lost_finding(project, status.system)
     # Of a vault that was lost, `backup` is the wrong remedy.
     told = [one for one in status.findings if not (lost and one.code in ("no-backup", "set-back"))]
     return replace(status, findings=exact_findings(project, status.system, (*lost, *told)))
 
 
-def explain(project: Project, system: str | None, error: BackupError, *, reading: bool) -> BackupError:
+def explain(project: Site, system: str | None, error: BackupError, *, reading: bool) -> BackupError:
     copies = tuple(project.settings.copies) if system is None else project.settings.copies_of(system)
     place = project.place or VAULT
     try:
@@ -97,7 +97,7 @@ def explain(project: Project, system: str | None, error: BackupError, *, reading
 
 
 @contextmanager
-def explained(project: Project, system: str, *, reading: bool = True) -> Iterator[None]:
+def explained(project: Site, system: str, *, reading: bool = True) -> Iterator[None]:
     try:
         yield
     except BackupError as error:
@@ -107,16 +107,16 @@ def explained(project: Project, system: str, *, reading: bool = True) -> Iterato
         raise better from error
 
 
-def exact(project: Project, system: str, report: Report) -> Report:
+def exact(project: Site, system: str, report: Report) -> Report:
     return replace(report, findings=exact_findings(project, system, report.findings))
 
 
-def exact_findings(project: Project, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def exact_findings(project: Site, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The remedies of findings, as those of errors."""
     return tuple(replace(one, remedy=exact_remedy(project, system, one.remedy)) for one in findings)
 
 
-def exact_remedy(project: Project, system: str, remedy: str) -> str:
+def exact_remedy(project: Site, system: str, remedy: str) -> str:
     return diagnosis.exact(remedy, system, project.place or VAULT, project.settings.copies_of(system))
 
 

@@ -14,10 +14,10 @@ from backup_pipeline.operations import diagnosing, keys, migrating, room, trees
 from backup_pipeline.references import asked
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.project import Project
+    from backup_pipeline.operations.site import Site
 
 
-def examine_system(project: Project, system: str) -> Report:
+def examine_system(project: Site, system: str) -> Report:
     """Can the database and the files be backed up as they should be, and what is asked of them be done?"""
     chosen = project.system(system)
     of_trees = trees.diagnose_trees(project, system)
@@ -36,13 +36,13 @@ def examine_system(project: Project, system: str) -> Report:
     return replace(report, findings=(*report.findings, *more, *_migrations(project, system)))
 
 
-def _migrations(project: Project, system: str) -> Iterator[Finding]:
+def _migrations(project: Site, system: str) -> Iterator[Finding]:
     """A backup does not fail for a folder that moved; here it can be corrected."""
     for finding in migrating.known(project, system)[1]:
         yield replace(finding, severity="error") if finding.code == "migrations-unreadable" else finding
 
 
-def _asked(project: Project, system: str) -> Iterator[Finding]:
+def _asked(project: Site, system: str) -> Iterator[Finding]:
     """What the configuration asks for, and there is nothing of."""
     chosen, source = project.system(system), project.source(system)
     found = project.inventory(system).tables
@@ -64,7 +64,7 @@ def _asked(project: Project, system: str) -> Iterator[Finding]:
         )
 
 
-def examine_machine(project: Project, *, mend: bool = False) -> Report:
+def examine_machine(project: Site, *, mend: bool = False) -> Report:
     """The vault, its disk, the clock, the tools; the copies; who may read what lies here."""
     from backup_pipeline.health import rights
     from backup_pipeline.health.machine import Expected, inspect_machine

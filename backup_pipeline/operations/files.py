@@ -11,23 +11,27 @@ from typing import TYPE_CHECKING
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import FilesOrder
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.operations import diagnosing
 from backup_pipeline.operations.diagnosing import diagnosed
+from backup_pipeline.operations.reading import usable
+
+__all__ = ["FilesPlan", "FilesResult", "plan_restore_files", "restore_files", "settings_of"]
 
 if TYPE_CHECKING:
-    from backup_pipeline.files.restore import FilesOrder, FilesPlan, FilesResult
-    from backup_pipeline.operations import Project
+    from backup_pipeline.files.restore import FilesPlan, FilesResult
+    from backup_pipeline.operations.site import Site
 
 
-def settings_of(project: Project, system: str) -> Mapping[str, FilesSettings]:
+def settings_of(project: Site, system: str) -> Mapping[str, FilesSettings]:
     """What the configuration says of a system's trees; nothing of a system that has left it."""
     return project.settings.systems[system].files if system in project.settings.systems else {}
 
 
 @diagnosed
 def plan_restore_files(
-    project: Project,
+    project: Site,
     system: str,
     identifier: str | None,
     target: Path,
@@ -38,7 +42,7 @@ def plan_restore_files(
     """What a restore of files would do. Writes nothing."""
     from backup_pipeline.files.restore import plan_files
 
-    manifest = project.usable(system, identifier)
+    manifest = usable(project, system, identifier)
     with _referenced(project, manifest, order, listener) as named:
         plan = plan_files(project.vault, manifest, target, order, referenced=named, listener=listener)
     return replace(plan, refused=diagnosing.exact_findings(project, system, plan.refused))
@@ -46,7 +50,7 @@ def plan_restore_files(
 
 @diagnosed
 def restore_files(
-    project: Project,
+    project: Site,
     system: str,
     identifier: str | None,
     target: Path,
@@ -57,14 +61,14 @@ def restore_files(
     """Bring file trees back below `target`. What was restored stays when it is interrupted: run it again."""
     from backup_pipeline.files.restore import restore_files as restore_trees
 
-    manifest = project.usable(system, identifier)
+    manifest = usable(project, system, identifier)
     with _referenced(project, manifest, order, listener) as named:
         return restore_trees(project.vault, manifest, target, order, referenced=named, listener=listener)
 
 
 @contextmanager
 def _referenced(
-    project: Project, manifest: Manifest, order: FilesOrder, listener: Listener
+    project: Site, manifest: Manifest, order: FilesOrder, listener: Listener
 ) -> Iterator[Mapping[str, Iterable[str]] | None]:
     if not order.only_referenced:
         yield None

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from backup_pipeline.health.overview import Broken, Listed
     from backup_pipeline.model.keeping import Ack
     from backup_pipeline.model.manifest import Manifest
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations.site import Site
     from backup_pipeline.retention.prune import Rules
 
 
-def judge(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
+def judge(project: Site, manifest: Manifest) -> tuple[Outcome, ...]:
     """The checks of a fresh backup, remembered beside it."""
     from backup_pipeline.health.judging import Wanted
     from backup_pipeline.health.judging import judge as judge_backup
@@ -34,32 +34,32 @@ def judge(project: Project, manifest: Manifest) -> tuple[Outcome, ...]:
     )
 
 
-def rules(project: Project, system: str) -> Rules | None:
+def rules(project: Site, system: str) -> Rules | None:
     from backup_pipeline.operations.keeping import rules_of
 
     return rules_of(project.settings, project.clock()).get(system)
 
 
-def acks(project: Project, system: str) -> tuple[Ack, ...]:
+def acks(project: Site, system: str) -> tuple[Ack, ...]:
     """Those that hold now."""
     from backup_pipeline.health import accepting
 
     return accepting.read(project.vault, system, project.clock())
 
 
-def accepted(project: Project, system: str, report: Report) -> Report:
+def accepted(project: Site, system: str, report: Report) -> Report:
     """A proof keeps what was found as it is; the caller is told which of it is accepted, and the remedies that fit here."""
     exact = diagnosing.exact(project, system, report)
     return replace(exact, findings=accepted_findings(project, system, exact.findings))
 
 
-def accepted_findings(project: Project, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def accepted_findings(project: Site, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     from backup_pipeline.health import accepting
 
     return accepting.applied(findings, acks(project, system))
 
 
-def errors_of(project: Project, system: str, identifier: str) -> tuple[Finding, ...]:
+def errors_of(project: Site, system: str, identifier: str) -> tuple[Finding, ...]:
     """Every error that a backup, or a look at it, has told, and that no person accepted."""
     from backup_pipeline.health import standing
 
@@ -74,7 +74,7 @@ def errors_of(project: Project, system: str, identifier: str) -> tuple[Finding, 
 
 
 def missing(
-    project: Project, system: str, whole: Iterable[Listed], broken: Iterable[Broken]
+    project: Site, system: str, whole: Iterable[Listed], broken: Iterable[Broken]
 ) -> tuple[Finding, ...]:
     """Backups that are gone without a record, beside those that are there."""
     from backup_pipeline.health import standing
@@ -84,7 +84,7 @@ def missing(
 
 
 def accept(
-    project: Project,
+    project: Site,
     system: str,
     code: str,
     *,
@@ -113,7 +113,7 @@ def accept(
     return accepting.accept(project.vault, system, code, found, now=now, until=until, because=because)
 
 
-def withdraw(project: Project, system: str, code: str) -> bool:
+def withdraw(project: Site, system: str, code: str) -> bool:
     from backup_pipeline.health import accepting
 
     return accepting.withdraw(project.vault, system, code, project.clock())

@@ -12,16 +12,18 @@ from backup_pipeline.config import Settings
 from backup_pipeline.errors import BackupError, ConfigError, Damaged, NotFound
 from backup_pipeline.health.freshness import deadline, longest_interval
 from backup_pipeline.model.findings import Report
-from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.ids import is_backup_id, moment_of
 from backup_pipeline.model.keeping import Pin
+from backup_pipeline.model.orders import ForgetOrder, PinOrder, PruneOrder, ScrubOrder, UnpinOrder
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.operations import stores
+from backup_pipeline.operations.site import Site
 from backup_pipeline.processes.waiting import takes_time
 from backup_pipeline.retention import byhand
 from backup_pipeline.retention.anomalies import SILENT
 from backup_pipeline.retention.byhand import ForgetReport
 from backup_pipeline.retention.census import Locked, demand_a_vault
-from backup_pipeline.retention.prune import PruneReport, Rules
+from backup_pipeline.retention.prune import Planned, PruneReport, Rules, SystemPlan
 from backup_pipeline.retention.prune import prune as prune_vault
 from backup_pipeline.stores.waiting import in_parallel
 from backup_pipeline.vault import keeping, layout
@@ -31,8 +33,20 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from backup_pipeline.health.overview import SystemStatus
-    from backup_pipeline.operations import Project
     from backup_pipeline.verification.scrub import ScrubReport
+
+__all__ = [
+    "Planned",
+    "PruneReport",
+    "ScrubReport",
+    "SystemPlan",
+    "forget",
+    "pin",
+    "prune",
+    "prune_with_copies",
+    "scrub",
+    "unpin",
+]
 
 #: Where no `retention:` says otherwise: how long an object stays that nothing names.
 GRACE = timedelta(days=1)
@@ -58,23 +72,13 @@ def grace_of(rules: Iterable[Rules]) -> timedelta:
 
 
 @takes_time
-def prune(
-    project: Project,
-    system: str | None = None,
-    *,
-    copy: str | None = None,
-    dry_run: bool = False,
-    despite_anomaly: bool = False,
-    patience: float = 0.0,
-    supposing: Collection[str] = (),
-    listener: Listener = silent,
-) -> PruneReport:
-    """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault.
-    `supposing`: backups that the vault has, and that a dry run supposes gone."""
-    settings, now = project.settings, project.clock()
+def prune(site: Site, order: PruneOrder, listener: Listener = silent) -> PruneReport:
+    """Of the vault or of a copy; of all systems or of one. Objects that nothing names are those of the whole vault."""
+    system, copy = order.system, order.copy
+    settings, now = site.settings, site.clock()
     rules = rules_of(settings, now)
     if system not in rules if system is not None else not rules:
-        raise _no_rules(project, system)
+        raise _no_rules(site, system)
     place = stores.open_vault_for_pruning(settings, copy)
     return prune_vault(
         place,
@@ -82,50 +86,32 @@ def prune(
         systems=None if system is None else (system,),
         grace=grace_of(rules.values()),
         now=now,
-        dry_run=dry_run,
-        despite_anomaly=despite_anomaly,
-        locked=_locked(project, copy, supposing),
-        patience=patience,
+        dry_run=order.dry_run,
+        despite_anomaly=order.despite_anomaly,
+        locked=_locked(site, copy, order.supposing),
+        patience=order.patience,
         listener=listener,
     )
 
 
 def prune_with_copies(
-    project: Project,
-    system: str,
-    *,
-    dry_run: bool = False,
-    despite_anomaly: bool = False,
-    patience: float = 0.0,
-    listener: Listener = silent,
+    site: Site, order: PruneOrder, listener: Listener = silent
 ) -> tuple[PruneReport, dict[str, PruneReport | BackupError]]:
     """The vault, and those copies of the system that are pruned whenever the vault is. A copy that cannot be reached keeps
     no other from it."""
-
-    def one(copy: str | None, supposing: Collection[str] = ()) -> PruneReport:
-        return prune(
-            project,
-            system,
-            copy=copy,
-            dry_run=dry_run,
-            despite_anomaly=despite_anomaly,
-            patience=patience,
-            supposing=supposing,
-            listener=listener,
-        )
-
-    report, copies = one(None), dict[str, PruneReport | BackupError]()
-    going = [planned.id for plan in report.systems for planned in plan.forgotten] if dry_run else []
-    for name in project.settings.copies_of(system):
-        if project.settings.copy_settings(name).prune:
+    report, copies = prune(site, order, listener), dict[str, PruneReport | BackupError]()
+    going = [planned.id for plan in report.systems for planned in plan.forgotten] if order.dry_run else []
+    for name in site.settings.copies_of(order.system or ""):
+        if site.settings.copy_settings(name).prune:
+            there = replace(order, copy=name, supposing=frozenset(going))
             try:
-                copies[name] = one(name, going)
+                copies[name] = prune(site, there, listener)
             except BackupError as error:
                 copies[name] = error
     return report, copies
 
 
-def _no_rules(project: Project, system: str | None) -> ConfigError:
+def _no_rules(project: Site, system: str | None) -> ConfigError:
     if system is not None:
         project.system(system)  # a name that means nothing is another error
     return ConfigError(
@@ -134,7 +120,7 @@ def _no_rules(project: Project, system: str | None) -> ConfigError:
     )
 
 
-def _locked(project: Project, copy: str | None, supposing: Collection[str] = ()) -> Locked:
+def _locked(project: Site, copy: str | None, supposing: Collection[str] = ()) -> Locked:
     """What a rule must not take: from a copy what the vault needs there, and from a bucket what it holds locked. A bucket
     with versions would take the deletion and keep the bytes: hidden, paid for, and listed nowhere."""
     needed = locked_by_the_vault(project, supposing) if copy is not None else lambda _system, _id: ""
@@ -148,7 +134,7 @@ def _locked(project: Project, copy: str | None, supposing: Collection[str] = ())
     return locked
 
 
-def locked_by_the_vault(project: Project, supposing: Collection[str] = ()) -> Locked:
+def locked_by_the_vault(project: Site, supposing: Collection[str] = ()) -> Locked:
     """A copy keeps what the vault keeps; where the vault has nothing of a system any more, the copy is all there is."""
     known: dict[str, frozenset[str]] = {}
 
@@ -162,55 +148,47 @@ def locked_by_the_vault(project: Project, supposing: Collection[str] = ()) -> Lo
     return locked
 
 
-def pin(project: Project, system: str, identifier: str, reason: str = "", *, copy: str | None = None) -> Pin:
-    return byhand.pin(stores.open_place(project.settings, copy), system, identifier, reason, project.clock())
+def pin(site: Site, order: PinOrder) -> tuple[str, Pin]:
+    """The id of the backup that is meant, and its pin."""
+    place = stores.open_place(site.settings, order.copy)
+    id = place.resolve(order.system, order.id)
+    return id, byhand.pin(place, order.system, id, order.reason, site.clock())
 
 
-def unpin(project: Project, system: str, identifier: str, *, copy: str | None = None) -> Pin | None:
-    return byhand.unpin(stores.open_place(project.settings, copy), system, identifier)
+def unpin(site: Site, order: UnpinOrder) -> tuple[str, Pin | None]:
+    place, id = stores.open_place(site.settings, order.copy), order.id
+    # `latest` moves on; which pin is meant has to be said.
+    if not is_backup_id(id) and not id.startswith("latest"):
+        id = place.resolve(order.system, id)
+    return id, byhand.unpin(place, order.system, id)
 
 
-def forget(
-    project: Project,
-    system: str,
-    identifier: str,
-    *,
-    why: str = "",
-    force: Iterable[str] = (),
-    copy: str | None = None,
-) -> ForgetReport:
+def forget(site: Site, order: ForgetOrder) -> ForgetReport:
     return byhand.forget_one(
-        stores.open_vault_for_pruning(project.settings, copy),
-        system,
-        identifier,
-        why=why,
-        now=project.clock(),
-        force=force,
-        policy=project.settings.retention_of(system),
-        locked=_locked(project, copy),
+        stores.open_vault_for_pruning(site.settings, order.copy),
+        order.system,
+        order.id,
+        why=order.reason,
+        now=site.clock(),
+        force=order.force,
+        policy=site.settings.retention_of(order.system),
+        locked=_locked(site, order.copy),
     )
 
 
 @takes_time
-def scrub(
-    project: Project,
-    *,
-    copy: str | None = None,
-    window_days: int | None = None,
-    everything: bool = False,
-    listener: Listener = silent,
-) -> ScrubReport:
+def scrub(site: Site, order: ScrubOrder, listener: Listener = silent) -> ScrubReport:
     """Read the part of the vault, or of a copy, that was not read for the longest."""
     from backup_pipeline.verification.scrub import scrub as scrub_vault
 
-    settings, now = project.settings, project.clock()
-    window = timedelta(days=window_days or settings.scrub.window_days)
+    settings, now = site.settings, site.clock()
+    window = timedelta(days=order.window or settings.scrub.window_days)
     return scrub_vault(
-        stores.open_place(settings, copy),
+        stores.open_place(settings, order.copy),
         window=window,
         interval=scrub_interval(settings, now, window),
         now=now,
-        everything=everything,
+        everything=order.everything,
         listener=listener,
     )
 
@@ -222,7 +200,7 @@ def scrub_interval(settings: Settings, now: datetime, window: timedelta) -> time
     return timedelta(seconds=longest_interval(settings.scrub.schedule, settings.timezone, now))
 
 
-def covering(project: Project, system: str) -> Report:
+def covering(project: Site, system: str) -> Report:
     """Does what is kept of a system reach as far back as its rules promise, without a hole?"""
     from backup_pipeline.health.coverage import judge
 
@@ -253,7 +231,7 @@ def covering(project: Project, system: str) -> Report:
     return Report(f"{system}: retention", found.findings, found.counted, time.monotonic() - began)
 
 
-def with_retention(project: Project, status: SystemStatus) -> SystemStatus:
+def with_retention(project: Site, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and whether what is kept of it is what its rules promise."""
     if status.latest is None or status.system not in project.systems:
         return status
@@ -262,11 +240,11 @@ def with_retention(project: Project, status: SystemStatus) -> SystemStatus:
     return replace(status, findings=(*status.findings, *covering(project, status.system).findings))
 
 
-def has_a_vault(project: Project) -> bool:
+def has_a_vault(project: Site) -> bool:
     return project.vault.store.stat(layout.VAULT) is not None
 
 
-def storage(project: Project, copy: str | None = None) -> Report:
+def storage(project: Site, copy: str | None = None) -> Report:
     """How large the vault (or a copy) is, how it grows, and when its disk is full."""
     from backup_pipeline.health.storage import judge, measure, remember
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from backup_pipeline.config import Settings
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.orders import RekeyOrder
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault.crypto import Keys
@@ -18,8 +19,10 @@ from backup_pipeline.vault.signing import Signing
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from backup_pipeline.backups.rekey import RekeyReport
-    from backup_pipeline.operations.project import Project
+    from backup_pipeline.backups.rekey import RekeyReport, UnderOthers
+    from backup_pipeline.operations import Site
+
+__all__ = ["RekeyReport", "UnderOthers", "findings", "gone_by", "known_folder", "rekey", "vault_in"]
 
 
 def keys_of(settings: Settings) -> Keys | None:
@@ -43,13 +46,13 @@ def vault_in(settings: Settings, store: Store) -> Vault:
     return Vault(store, keys, known, wrote, signing)
 
 
-def rekey(
-    project: Project, system: str, *, dry_run: bool = False, listener: Listener = silent
-) -> RekeyReport:
+def rekey(site: Site, order: RekeyOrder, listener: Listener = silent) -> RekeyReport:
     """Bring the newest backup under the recipients of today; see `backup_pipeline.backups.rekey`."""
     from backup_pipeline.backups import rekey as rekeying
 
-    return rekeying.rekey(project.vault, system, dry_run=dry_run, listener=listener, clock=project.clock)
+    return rekeying.rekey(
+        site.vault, order.system, dry_run=order.dry_run, listener=listener, clock=site.clock
+    )
 
 
 def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None:
@@ -69,7 +72,7 @@ def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None
     return moment_of(identifier) + timedelta(days=days + 1)
 
 
-def findings(project: Project) -> tuple[Finding, ...]:
+def findings(project: Site) -> tuple[Finding, ...]:
     """What `doctor` says of the keys."""
     from backup_pipeline.health.keys import inspect_keys, inspect_signing
 

@@ -12,10 +12,10 @@ from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.model.progress import Listener, silent
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations.site import Site
 
 
-def state_of(project: Project, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
+def state_of(project: Site, system: str, pending: tuple[str, ...] = ()) -> Migrations | None:
     """None without `migrations:`. `pending`: what a caller knows to be applied next. Raises ConfigError where the folder
     cannot be read."""
     settings = project.system(system).migrations
@@ -29,7 +29,7 @@ def state_of(project: Project, system: str, pending: tuple[str, ...] = ()) -> Mi
 
 
 def known(
-    project: Project, system: str, pending: tuple[str, ...] = (), listener: Listener = silent
+    project: Site, system: str, pending: tuple[str, ...] = (), listener: Listener = silent
 ) -> tuple[Migrations | None, tuple[Finding, ...]]:
     """A folder that moved, or that is behind the database, is no reason for a night without a backup: it is said in the
     backup instead. So is a table that the login may not read; where it is to be backed up, the backup names every right

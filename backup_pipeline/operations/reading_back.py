@@ -22,11 +22,11 @@ from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations.site import Site
 
 
 def look(
-    project: Project,
+    project: Site,
     copy: Vault,
     system: str,
     ids: Sequence[str],
@@ -45,7 +45,7 @@ def look(
     return report
 
 
-def _trusted(project: Project) -> Store | None:
+def _trusted(project: Site) -> Store | None:
     """Where right bytes can be read for nothing. A vault that is far away costs what reading the copy would cost."""
     try:
         store = project.vault.store

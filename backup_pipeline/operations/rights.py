@@ -13,13 +13,13 @@ from backup_pipeline.config.redaction import SHORTEST
 from backup_pipeline.health.rights import Place
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.project import Project
+    from backup_pipeline.operations.site import Site
 
 #: An alert to a web server, of which a password or a token is a secret, but not the address as such.
 _PLAIN = re.compile(r"(?:json|xml|form)s?://")
 
 
-def places(project: Project) -> Iterator[Place]:
+def places(project: Site) -> Iterator[Place]:
     settings = project.settings
     group = settings.group
     yield Place("the state folder", settings.state_folder, group)

@@ -22,13 +22,13 @@ from backup_pipeline.stores.staging import read_of
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.project import Project
+    from backup_pipeline.operations.site import Site
 
 #: Backups to learn from.
 LAST = 5
 
 
-def findings(project: Project) -> Iterator[Finding]:
+def findings(project: Site) -> Iterator[Finding]:
     """For the doctor: does the next backup fit, into the vault and into each copy?"""
     needs = tuple(_needs(project))
     places: list[Place] = []
@@ -45,7 +45,7 @@ def findings(project: Project) -> Iterator[Finding]:
 # ── what is needed
 
 
-def _needs(project: Project) -> Iterator[Need]:
+def _needs(project: Site) -> Iterator[Need]:
     earlier = {name: _outlines(project.vault, name) for name in project.systems}
     stored = sum(found[-1].stored for found in earlier.values() if found)
     plain = sum(found[-1].bytes for found in earlier.values() if found)
@@ -70,7 +70,7 @@ def _outlines(vault: Vault, system: str) -> tuple[Outline, ...]:
     return tuple(found)
 
 
-def _inventory(project: Project, system: str) -> Inventory | None:
+def _inventory(project: Site, system: str) -> Inventory | None:
     """The last look at the database: a doctor that was asked about this system has just looked."""
     known = project.known_inventory(system)
     if known is None:
@@ -79,7 +79,7 @@ def _inventory(project: Project, system: str) -> Inventory | None:
     return known
 
 
-def _live(project: Project, system: str, inventory: Inventory | None) -> int | None:
+def _live(project: Site, system: str, inventory: Inventory | None) -> int | None:
     """Plain bytes of the sources; None where they are not known."""
     if inventory is None:
         return None
@@ -93,7 +93,7 @@ def _live(project: Project, system: str, inventory: Inventory | None) -> int | N
     return size
 
 
-def _grown(project: Project, outlines: tuple[Outline, ...], inventory: Inventory | None) -> int:
+def _grown(project: Site, outlines: tuple[Outline, ...], inventory: Inventory | None) -> int:
     """Plain bytes of the database that came since the newest backup. Without the key they cannot be compared."""
     if not outlines or inventory is None:
         return 0
@@ -118,7 +118,7 @@ def _grown_since(manifest: Manifest, inventory: Inventory) -> int:
 # ── what there is
 
 
-def _place(project: Project, name: str, vault: Vault, needs: tuple[Need, ...]) -> Place:
+def _place(project: Site, name: str, vault: Vault, needs: tuple[Need, ...]) -> Place:
     asked = [(need, need.next if _holds(vault, need.system) else need.first) for need in needs]
     place = Place(
         name,

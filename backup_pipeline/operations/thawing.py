@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from backup_pipeline.errors import ConfigError, NotThawed
+from backup_pipeline.model.orders import TIERS, Tier
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import Store
-from backup_pipeline.stores.thawing import TIERS, Frozen, Thawing, Tier
+from backup_pipeline.stores.thawing import Frozen, Thawing
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 

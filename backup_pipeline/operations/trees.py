@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup_pipeline.config import Settings, StoreSettings, SystemSettings
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations.site import Site
 
 
 #: Seconds that a look at a whole tree may take.
@@ -118,7 +118,7 @@ def _inside(tree: Path | str, vault: Path | str, setting: str) -> ConfigError:
     )
 
 
-def tree_order(project: Project, system: str, name: str, *, full: bool = False) -> TreeOrder:
+def tree_order(project: Site, system: str, name: str, *, full: bool = False) -> TreeOrder:
     chosen = project.system(system)
     settings, empty = chosen.files[name], _may_be_empty(chosen, name)
     return TreeOrder(
@@ -148,7 +148,7 @@ class Chosen:
     trees: tuple[str, ...]
 
 
-def choose(project: Project, system: str, only: Iterable[str]) -> Chosen:
+def choose(project: Site, system: str, only: Iterable[str]) -> Chosen:
     """`files.media`, `files/media` and `files.*` are trees, also where a group names them. Nothing named: all of them."""
     settings = project.system(system)
     names = tuple(only)
@@ -165,9 +165,7 @@ def choose(project: Project, system: str, only: Iterable[str]) -> Chosen:
     return Chosen(tuple(tables), tuple(trees))
 
 
-def named_tables(
-    project: Project, system: str, names: Iterable[str], listener: Listener
-) -> frozenset[TableId]:
+def named_tables(project: Site, system: str, names: Iterable[str], listener: Listener) -> frozenset[TableId]:
     """Groups, tables and globs → tables. A name that means nothing is an error, not an empty backup."""
     chosen, names = project.system(system), tuple(names)
     if not names:
@@ -193,14 +191,14 @@ def names_tree(glob: str, tree: str) -> bool:
 
 
 def export_tree(
-    project: Project, system: str, name: str, *, token: str, full: bool = False, listener: Listener = silent
+    project: Site, system: str, name: str, *, token: str, full: bool = False, listener: Listener = silent
 ) -> Manifest:
     """One tree into the draft of an export that was told that trees follow; see `backup.export_tree`."""
     order = tree_order(project, system, name, full=full)
     return export_tree_into(project.vault, system, order, token=token, listener=listener, clock=project.clock)
 
 
-def measured(project: Project, system: str, name: str) -> int | None:
+def measured(project: Site, system: str, name: str) -> int | None:
     """Bytes of a tree; None where that takes more than a moment to find out, or cannot be."""
     size, began = 0, time.monotonic()
     try:
@@ -217,7 +215,7 @@ def measured(project: Project, system: str, name: str) -> int | None:
 _EMPTY = ("tree-empty", "name-without-file", "pattern-without-file")
 
 
-def diagnose_trees(project: Project, system: str) -> Report:
+def diagnose_trees(project: Site, system: str) -> Report:
     """Can each tree be read as it should be?"""
     findings: list[Finding] = []
     counted: dict[str, int] = {}

@@ -16,13 +16,13 @@ from datetime import timedelta
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from pydantic import Field
 
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ConfigError, Damaged, Incomplete, NotFound
 from backup_pipeline.health.freshness import deadline
 from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.model.manifest import FORMAT, Manifest
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.model.version import __version__
 from backup_pipeline.operations import Listed, Project, health
@@ -35,6 +35,7 @@ from backup_pipeline.orchestration.metadata import (
     schema_of_tables_metadata,
     table_metadata,
 )
+from backup_pipeline.orchestration.orders import setting
 from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.resources import Backups, acting, given
 from backup_pipeline.state.acts import Doing
@@ -48,12 +49,10 @@ HISTORY = 20
 class ReadConfig(dg.Config):
     """How a backup is read. In the launchpad: `ops: {shop__read: {config: {full: true}}}`."""
 
-    full: bool = Field(False, description="Read everything again; trust no unchanged chunk.")
-    kind: tokens.BackupKind = Field(tokens.BackupKind.manual, description="Why it is made; kept in it.")
-    only: list[str] = Field(
-        [],
-        description="Tables, patterns or groups: a partial backup that is narrower than the assets that are selected. "
-        "Empty: all of them.",
+    full: bool = setting(BackupOrder, "full")
+    kind: tokens.BackupKind = setting(BackupOrder, "kind", default=tokens.BackupKind.manual)
+    only: list[str] = setting(
+        BackupOrder, "only", "Narrower than the assets that are selected. Empty: all of them."
     )
 
 

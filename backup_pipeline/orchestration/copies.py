@@ -16,6 +16,7 @@ from pydantic import Field
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
 from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.model.orders import CopyOrder
 from backup_pipeline.operations import Project, copying
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration.asset_checks import CheckText, result
@@ -87,12 +88,11 @@ def _copy(
     try:
         report = copying.copy(
             project,
-            system,
-            wanted or "all",
-            target=name,
+            CopyOrder(system, wanted or "all"),
+            name,
+            backups.listen(context.log),
             # In the daemon the step is tried again later, and holds up nobody until then.
             patience=copying.PATIENCE if backups.listener else 0.0,
-            listener=backups.listen(context.log),
         )
     except BackupError as error:
         backups.kept.copied.append(Copied(name, system, error=error))

@@ -7,7 +7,9 @@ from pydantic import Field
 
 from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.findings import Report
+from backup_pipeline.model.orders import DrillOrder
 from backup_pipeline.operations import Project
+from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
@@ -51,12 +53,14 @@ def drill_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
 def _drill(
     context: dg.AssetExecutionContext, backups: Backups, system: str, wanted: str, done: Doing
 ) -> dg.MaterializeResult[None]:
+    from backup_pipeline.operations.drill import drill
+
     identifier = wanted
     if wanted in ("", "latest"):
         identifier = tokens.backup_of_run(context.instance, context.run, backups, system) or "latest"
-    identifier = backups.project.resolve(system, identifier)
+    identifier = resolve(backups.project, system, identifier)
     done.learn(backup=identifier)
-    result = backups.project.drill(system, identifier, listener=backups.listen(context.log))
+    result = drill(backups.project, DrillOrder(system, identifier), backups.listen(context.log))
     backups.kept.drill = result
     metadata: Metadata = {
         "backup": dg.MetadataValue.text(identifier),

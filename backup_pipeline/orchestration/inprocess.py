@@ -32,7 +32,7 @@ from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import Backups, Kept, StepFailure
 
 if TYPE_CHECKING:
-    from backup_pipeline.drills import DrillReport
+    from backup_pipeline.operations.drill import DrillReport
 
 
 def backup(

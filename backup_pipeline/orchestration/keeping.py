@@ -15,13 +15,15 @@ from pydantic import Field
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.orders import PruneOrder, ScrubOrder
 from backup_pipeline.operations import Project, keeping
+from backup_pipeline.operations.keeping import PruneReport
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_metadata
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
+from backup_pipeline.orchestration.orders import setting
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import StepFailure, acting, failures_told, given
-from backup_pipeline.retention.prune import PruneReport
 
 RETENTION = CheckText(
     "retention",
@@ -45,15 +47,13 @@ class PruneConfig(dg.Config):
     delete: bool = Field(
         False, description="Forget and delete. Without it the asset says what would go, and changes nothing."
     )
-    despite_anomaly: bool = Field(
-        False, description="Go on although the newest backups have collapsed: a person has looked."
-    )
+    despite_anomaly: bool = setting(PruneOrder, "despite_anomaly")
 
 
 class ScrubConfig(dg.Config):
     """In the launchpad: `ops: {vault__scrub: {config: {everything: true}}}`."""
 
-    everything: bool = Field(False, description="Read the whole vault and not just the part that is due.")
+    everything: bool = setting(ScrubOrder, "everything")
 
 
 def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
@@ -76,14 +76,13 @@ def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
         backups = given(context, names)
         with acting(context, backups, "prune", system) as done:
             done.concludes = config.delete
-            report, copies = keeping.prune_with_copies(
-                backups.project,
+            order = PruneOrder(
                 system,
                 dry_run=not config.delete,
                 despite_anomaly=config.despite_anomaly,
                 patience=PATIENCE,
-                listener=backups.listen(context.log),
             )
+            report, copies = keeping.prune_with_copies(backups.project, order, backups.listen(context.log))
             findings = (*report.findings, *_of_copies(copies))
             return _materialized(_prune_metadata(report, copies, findings), findings, NotPruned)
 
@@ -171,9 +170,8 @@ def scrub_asset(project: Project, names: Names) -> dg.AssetsDefinition:
     def scrub(context: dg.AssetExecutionContext, config: ScrubConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups = given(context, names)
         with acting(context, backups, "scrub"):
-            found = keeping.scrub(
-                backups.project, everything=config.everything, listener=backups.listen(context.log)
-            )
+            order = ScrubOrder(everything=config.everything)
+            found = keeping.scrub(backups.project, order, backups.listen(context.log))
             metadata: Metadata = {
                 "parts_read": dg.MetadataValue.int(found.read),
                 "parts_within_window": dg.MetadataValue.int(found.covered),

@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import HistoryUnavailable
-from backup_pipeline.model.manifest import Kind, Manifest
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import Kind
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.operations import Project
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from backup_pipeline.drills import DrillReport
     from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.operations.copying import Copied
+    from backup_pipeline.operations.drill import DrillReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from backup_pipeline.processes import waiting
 from backup_pipeline.state.acts import Act, Doing, record
 
 if TYPE_CHECKING:
-    from backup_pipeline.drills import DrillReport
+    from backup_pipeline.operations.drill import DrillReport
 
 
 @dataclass

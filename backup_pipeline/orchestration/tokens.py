@@ -13,7 +13,8 @@ from enum import Enum
 import dagster as dg
 
 from backup_pipeline.errors import NotFound
-from backup_pipeline.model.manifest import Kind, Manifest
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import Kind
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups

@@ -7,15 +7,16 @@ its part beside the draft of the run, and the manifest's step puts both together
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
 import dagster as dg
-from pydantic import Field
 
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import Incomplete, NotFound
 from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.operations import Project, trees
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
+from backup_pipeline.orchestration.orders import setting
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, acting, given
 from backup_pipeline.state.acts import Doing
@@ -24,9 +25,7 @@ from backup_pipeline.state.acts import Doing
 class TreeConfig(dg.Config):
     """How a tree is read. In the launchpad: `ops: {shop__files__media: {config: {full: true}}}`."""
 
-    full: bool = Field(
-        False, description="Read and hash every file again; trust neither its size nor its times."
-    )
+    full: bool = setting(BackupOrder, "full", "Of files: neither their size nor their times are trusted.")
 
 
 def live_trees(project: Project, plan: SystemPlan) -> list[dg.AssetSpec]:

@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.model.ids import moment_of
-from backup_pipeline.model.manifest import Kind, Scope
+from backup_pipeline.model.manifest import Scope
+from backup_pipeline.model.orders import Kind
 from backup_pipeline.vault.signing import State
 
 #: A pre-migration backup whose migrations cannot be read (no key, or nobody wrote them down), or were given up, stays so long.

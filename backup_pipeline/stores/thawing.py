@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-Tier = Literal["standard", "bulk", "expedited"]
-TIERS: tuple[Tier, ...] = ("standard", "bulk", "expedited")
+from backup_pipeline.model.orders import Tier
 
 #: frozen: nobody asked yet · thawing: it was asked for · thawed: readable until a day
 State = Literal["frozen", "thawing", "thawed"]

@@ -17,7 +17,7 @@ from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import prepared
 from backup_pipeline_tests.harness.handmade_files import backup_of, tree_of_entries, with_contents
 
-EVERY = FilesOrder(("media",), overwrite=True, outside_links=True)
+EVERY = FilesOrder(trees=("media",), overwrite=True, outside_links=True)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_links_that_lead_out_are_refused_unless_they_are_asked_for(vault: Vault,
         tree = tree_of_entries(vault, [FileEntry("link", "link", target=target)])
         manifest = backup_of(vault, tree, number=number)
         with pytest.raises(RestoreError, match="lead out of the tree"):
-            restore_files(vault, manifest, tmp_path / "out", FilesOrder(("media",)))
+            restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",)))
         assert not (tmp_path / "out").exists()
         restore_files(vault, manifest, tmp_path / f"asked{number}", EVERY)
         assert str((tmp_path / f"asked{number}" / "link").readlink()) == target
@@ -118,7 +118,7 @@ def test_a_link_in_the_target_is_never_followed(vault: Vault, tmp_path: Path) ->
     (outside / "victim").write_text("mine")
     entries, packs = with_contents(vault, {"in/victim": b"theirs", "victim": b"theirs"})
     manifest = backup_of(vault, tree_of_entries(vault, entries, packs=packs))
-    for order in (FilesOrder(("media",)), EVERY):
+    for order in (FilesOrder(trees=("media",)), EVERY):
         out = tmp_path / f"out{order.overwrite}"
         out.mkdir()
         (out / "in").symlink_to(outside)
@@ -177,7 +177,7 @@ def test_a_name_that_no_file_system_takes_is_named(vault: Vault, tmp_path: Path)
     manifest = backup_of(vault, tree_of_entries(vault, entries, packs=packs))
     plan = plan_files(vault, manifest, tmp_path / "out", EVERY)
     assert [one.code for one in plan.refused] == ["name-too-long"]
-    result = restore_files(vault, manifest, tmp_path / "out", FilesOrder(("media",), salvage=True))
+    result = restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), salvage=True))
     assert (result.files, result.ok) == (1, False)
 
 

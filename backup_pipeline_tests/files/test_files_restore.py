@@ -138,12 +138,12 @@ def test_what_differs_is_refused_before_a_byte_is_written(vault: Vault, media: P
     with pytest.raises(TargetNotEmpty, match="another content"):
         restore_files(vault, manifest, out, MEDIA)
     assert [path.name for path in out.rglob("*")] == ["orders", "same.pdf"]
-    left = restore_files(vault, manifest, out, FilesOrder(("media",), leave=True))
+    left = restore_files(vault, manifest, out, FilesOrder(trees=("media",), leave=True))
     assert [one.code for one in left.findings] == ["file-left"]
     assert (out / "orders" / "same.pdf").read_text() == "another"
     assert (out / "orders" / "2026" / "001.pdf").exists()
     with pytest.raises(ConfigError):
-        restore_files(vault, manifest, out, FilesOrder(("media",), leave=True, overwrite=True))
+        restore_files(vault, manifest, out, FilesOrder(trees=("media",), leave=True, overwrite=True))
 
 
 def test_what_is_replaced_is_kept_beside_it(vault: Vault, media: Path, tmp_path: Path) -> None:
@@ -155,26 +155,26 @@ def test_what_is_replaced_is_kept_beside_it(vault: Vault, media: Path, tmp_path:
         (out / name).write_text(text)
     (out / "latest").unlink()
     (out / "latest").symlink_to("elsewhere")
-    result = restore_files(vault, manifest, out, FilesOrder(("media",), overwrite=True))
+    result = restore_files(vault, manifest, out, FilesOrder(trees=("media",), overwrite=True))
     assert result.kept == 3
     assert (out / f"orders/same.pdf.before-restore-{manifest.id}").read_text() == "one"
     assert [path.read_text() for path in out.glob("nnn*.before-restore-*")] == ["two"]
     assert str((out / f"latest.before-restore-{manifest.id}").readlink()) == "elsewhere"
     assert str((out / "latest").readlink()) == "orders/2026"
     (out / "orders/same.pdf").write_text("three")
-    restore_files(vault, manifest, out, FilesOrder(("media",), overwrite=True))
+    restore_files(vault, manifest, out, FilesOrder(trees=("media",), overwrite=True))
     assert (out / f"orders/same.pdf.before-restore-{manifest.id}.2").read_text() == "three"
     for path in out.rglob("*.before-restore-*"):
         path.unlink()
     (out / "orders/same.pdf").write_text("four")
-    restore_files(vault, manifest, out, FilesOrder(("media",), overwrite=True, keep=False))
+    restore_files(vault, manifest, out, FilesOrder(trees=("media",), overwrite=True, keep=False))
     assert not list(out.rglob("*.before-restore-*"))
     assert (out / "orders/same.pdf").read_bytes() == (media / "orders/same.pdf").read_bytes()
 
 
 def test_a_part_is_chosen_by_pattern(vault: Vault, media: Path, tmp_path: Path) -> None:
     manifest = backup_of(vault, tree_of_folder(vault, media))
-    order = FilesOrder(("media",), globs=("orders/2026/00*", "orders/linked.pdf"))
+    order = FilesOrder(trees=("media",), globs=("orders/2026/00*", "orders/linked.pdf"))
     result = restore_files(vault, manifest, tmp_path / "out", order)
     files = sorted(
         str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
@@ -183,7 +183,9 @@ def test_a_part_is_chosen_by_pattern(vault: Vault, media: Path, tmp_path: Path) 
     assert (tmp_path / "out/orders/linked.pdf").read_bytes() == (media / "orders/linked.pdf").read_bytes()
     assert not (tmp_path / "out" / "empty").exists(), "folders that nothing chosen lies in are not made"
     assert result.plan.trees[0].left_out > 10
-    whole = restore_files(vault, manifest, tmp_path / "all", FilesOrder(("media",), globs=("orders/2026",)))
+    whole = restore_files(
+        vault, manifest, tmp_path / "all", FilesOrder(trees=("media",), globs=("orders/2026",))
+    )
     assert whole.files == 25, "the name of a folder is all that is in it"
 
 
@@ -201,7 +203,7 @@ def test_only_what_rows_name_is_restored_where_it_is_asked_for(
 ) -> None:
     manifest = backup_of(vault, tree_of_folder(vault, media))
     named = {"media": ["nowhere", "orders/2026/002.pdf", "orders/linked.pdf", "zzz"]}
-    order = FilesOrder(("media",), only_referenced=True)
+    order = FilesOrder(trees=("media",), only_referenced=True)
     restore_files(vault, manifest, tmp_path / "out", order, referenced=named)
     files = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert files == ["002.pdf", "linked.pdf"]
@@ -218,7 +220,7 @@ def test_a_folder_where_a_file_should_be_is_refused(vault: Vault, media: Path, t
     manifest = backup_of(vault, tree_of_folder(vault, media))
     (tmp_path / "out" / "orders" / "same.pdf").mkdir(parents=True)
     with pytest.raises(RestoreError, match="is a folder in the target"):
-        restore_files(vault, manifest, tmp_path / "out", FilesOrder(("media",), overwrite=True))
+        restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), overwrite=True))
     assert len(list((tmp_path / "out").rglob("*"))) == 2
 
 
@@ -227,7 +229,7 @@ def test_a_tree_that_is_not_there_is_said_with_those_that_are(
 ) -> None:
     manifest = backup_of(vault, tree_of_folder(vault, media))
     with pytest.raises(NotFound, match="no file tree 'video'") as caught:
-        restore_files(vault, manifest, tmp_path / "out", FilesOrder(("video",)))
+        restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("video",)))
     assert "media" in caught.value.remedy
 
 
@@ -241,7 +243,7 @@ def test_a_missing_pack_is_said_before_the_start_and_the_rest_can_be_salvaged(
     with pytest.raises(Damaged, match="missing in the vault"):
         restore_files(vault, manifest, tmp_path / "out", MEDIA)
     assert not (tmp_path / "out").exists()
-    result = restore_files(vault, manifest, tmp_path / "out", FilesOrder(("media",), salvage=True))
+    result = restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), salvage=True))
     assert not result.ok
     assert {one.code for one in result.findings} == {"object-missing", "file-lost"}
     assert 0 < result.files < 30
@@ -257,7 +259,7 @@ def test_one_damaged_content_costs_one_file_and_not_its_pack(vault: Vault, tmp_p
     manifest = backup_of(vault, tree_of_entries(vault, wrong, packs=packs))
     with pytest.raises(Damaged):
         restore_files(vault, manifest, tmp_path / "out", MEDIA)
-    result = restore_files(vault, manifest, tmp_path / "out", FilesOrder(("media",), salvage=True))
+    result = restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), salvage=True))
     assert [one.examples for one in result.findings] == [("04",)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"{n:02d}" for n in range(10) if n != 4
@@ -300,7 +302,7 @@ def test_owners_come_back_where_root_asks_for_it(vault: Vault, tmp_path: Path) -
     entries, packs = with_contents(vault, {"a": b"a"})
     tree = tree_of_entries(vault, [replace(entries[0], uid=1234, gid=2345, mode=0o4755)], packs=packs)
     manifest = backup_of(vault, tree)
-    restore_files(vault, manifest, tmp_path / "out", FilesOrder(("media",), owner=True))
+    restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), owner=True))
     status = (tmp_path / "out" / "a").stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (1234, 2345, 0o4755)
 
@@ -363,8 +365,8 @@ def test_who_may_not_write_there_is_told_so_and_odd_modes_come_back_without_bein
             "base = Path(sys.argv[1]); vault = Vault(LocalStore(base / 'vault'))\n"
             "manifest = vault.manifest('shop', sys.argv[2])\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "restore_files(vault, manifest, base / 'out', FilesOrder(('media',)))\n"
-            "try: restore_files(vault, manifest, base / 'theirs', FilesOrder(('media',)))\n"
+            "restore_files(vault, manifest, base / 'out', FilesOrder(trees=('media',)))\n"
+            "try: restore_files(vault, manifest, base / 'theirs', FilesOrder(trees=('media',)))\n"
             "except RestoreError as error: print(error.message)\n"
         )
         argv = [sys.executable, "-c", code, str(base), manifest.id]

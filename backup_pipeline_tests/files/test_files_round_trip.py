@@ -117,7 +117,7 @@ def test_any_tree_comes_back_as_it_was(
             vault = prepared(bench.vault)
             assert verify(vault, "shop", identifier_of(number)).errors == ()
             manifest = vault.manifest("shop", identifier_of(number))
-            order = FilesOrder(("media",), outside_links=True)
+            order = FilesOrder(trees=("media",), outside_links=True)
             restore_files(vault, manifest, base / f"out{number}", order)
             assert state_of(base / f"out{number}") == state_of(base / "media")
             again = restore_files(vault, manifest, base / f"out{number}", order)

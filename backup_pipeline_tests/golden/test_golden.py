@@ -59,7 +59,7 @@ def test_every_file_is_there_as_it_was_and_comes_back(
         assert project.show(system).files == (), "a vault from before there were file trees"
         return
     assert listed(project, system) == json.loads((source / f"{system}.files.json").read_text())
-    done = files.restore_files(project, system, None, tmp_path / "back", FilesOrder(("media",)))
+    done = files.restore_files(project, system, None, tmp_path / "back", FilesOrder(trees=("media",)))
     assert done.ok
     assert (tmp_path / "back" / "deep" / "er" / "same.txt").read_text() == "a line\n" * 1000
     assert (tmp_path / "back" / "big.sqlite3").read_bytes().endswith(b"sparse but for this")

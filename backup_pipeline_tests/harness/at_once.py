@@ -18,6 +18,7 @@ from pathlib import Path
 from backup_pipeline import config
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import NotFound
+from backup_pipeline.model.orders import CopyOrder
 from backup_pipeline.operations import Project, copying, keeping
 from backup_pipeline.retention import sweep
 from backup_pipeline.retention.prune import Rules, prune
@@ -67,7 +68,7 @@ def look(place: Vault, dice: random.Random) -> int:
 
 def replicate(project: Project, dice: random.Random) -> int:
     try:
-        report = copying.copy(project, dice.choice(SYSTEMS), target="other")
+        report = copying.copy(project, CopyOrder(dice.choice(SYSTEMS)), "other")
     except NotFound:
         return 0  # the first backup is not there yet
     bad = [finding for finding in report.findings if finding.severity == "error"]

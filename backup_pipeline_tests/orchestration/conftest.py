@@ -5,14 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
-from backup_pipeline.backups.making import Order
 from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.graph import build_defs
 
@@ -30,8 +28,7 @@ INSERT INTO "order items" VALUES (10, 'tea'), (10, 'cup'), (11, 'tea');
 class Impatient(Project):
     """A source that does not answer is not asked again."""
 
-    def _order(self, *arguments: Any) -> Order:
-        return replace(super()._order(*arguments), pauses=())
+    pauses = ()
 
 
 @dataclass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from backup_pipeline.errors import CopyFailed, StoreUnavailable
+from backup_pipeline.model.orders import CopyOrder
 from backup_pipeline.operations import Project, copying
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import copies, naming
@@ -100,11 +102,11 @@ def test_a_store_that_is_away_for_a_moment_is_tried_again(
 ) -> None:
     tries = []
 
-    def flaky(*arguments: object, target: str, **more: object) -> object:
+    def flaky(site: Any, order: CopyOrder, target: str, *more: Any, **most: Any) -> object:
         tries.append(target)
         if tries.count("disk") <= 2 and target == "disk":
             raise StoreUnavailable("the store does not answer", remedy="wait")
-        return copy(*arguments, target=target, **more)  # type: ignore[arg-type]
+        return copy(site, order, target, *more, **most)
 
     copy = copying.copy
     monkeypatch.setattr(copying, "copy", flaky)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from backup_pipeline.model.orders import CopyOrder
 from backup_pipeline.operations import Project, copying
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
@@ -110,7 +111,7 @@ def test_the_copies_that_say_so_are_pruned_after_the_vault(
     for _ in range(4):
         shop.project.backup("shop", full=True)
     for name in ("near", "far", "gone"):
-        copying.copy(shop.project, "shop", target=name)
+        copying.copy(shop.project, CopyOrder("shop"), name)
     job = shop.job("prune_shop")
     dry = {"ops": {"shop__retention": {"config": {"delete": False}}}}
     told = metadata(job.execute_in_process(instance=instance, run_config=dry))
@@ -121,7 +122,7 @@ def test_the_copies_that_say_so_are_pruned_after_the_vault(
     assert "forgotten_in_far" not in told
     assert [len(shop.project.copy(name).ids("shop")) for name in ("near", "far", "gone")] == [2, 4, 2]
     shop.project.backup("shop", full=True)
-    copying.copy(shop.project, "shop", target="near")
+    copying.copy(shop.project, CopyOrder("shop"), "near")
     (shop.folder / "gone").rename(shop.folder / "not-mounted")
     result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success

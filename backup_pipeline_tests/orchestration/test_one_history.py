@@ -11,7 +11,6 @@ import pytest
 
 import backup_pipeline as bp
 from backup_pipeline.errors import ErrorsFound, StoreUnavailable
-from backup_pipeline.operations import Project
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
@@ -173,7 +172,7 @@ def test_what_was_interrupted_or_was_about_earlier_backups_judges_no_backup(
     assert shop.run(instance).success
     cursor = tick(shop, instance).cursor
     with monkeypatch.context() as patch:
-        patch.setattr(Project, "verify", stopped)
+        patch.setattr("backup_pipeline.operations.verify.verify", stopped)
         typed(shop, "verify", "shop", code=code)
     if code != 130:
         shop.sql("INSERT INTO empty VALUES (1)")

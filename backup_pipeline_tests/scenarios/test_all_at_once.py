@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline import config
+from backup_pipeline.model.orders import CopyOrder
 from backup_pipeline.operations import Project, copying
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.presence import missing
@@ -56,7 +57,7 @@ def path(tmp_path: Path, encryption: str) -> Path:
     project = Project(config.load(config_file))
     for system in SYSTEMS:
         project.backup(system)
-        copying.copy(project, system, target="other")
+        copying.copy(project, CopyOrder(system), "other")
     return config_file
 
 

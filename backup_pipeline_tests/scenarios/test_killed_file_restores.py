@@ -23,7 +23,7 @@ from backup_pipeline_tests.harness.soak import SEED
 
 FAST = range(6)
 MORE = range(6, 100)
-ORDER = FilesOrder(("media",), overwrite=True)
+ORDER = FilesOrder(trees=("media",), overwrite=True)
 
 CHILD = """
 import sys
@@ -34,7 +34,7 @@ from backup_pipeline.vault.vault import Vault
 vault = Vault(LocalStore(Path(sys.argv[1])))
 manifest = vault.manifest("shop", sys.argv[3])
 print("begun", flush=True)
-restore_files(vault, manifest, Path(sys.argv[2]), FilesOrder(("media",), overwrite=True))
+restore_files(vault, manifest, Path(sys.argv[2]), FilesOrder(trees=("media",), overwrite=True))
 print("done", flush=True)
 """
 

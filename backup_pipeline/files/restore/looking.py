@@ -88,7 +88,7 @@ class Chosen:
     """Which paths of a tree are wanted."""
 
     def __init__(self, order: FilesOrder, named: Iterable[str] | None) -> None:
-        self._patterns = Patterns(order.globs)
+        self._patterns = Patterns(tuple(order.globs))
         #: Sorted as the listing is, so that both stream by.
         self._named = iter(named) if named is not None else None
         self._next = next(self._named, None) if self._named is not None else None

@@ -6,32 +6,11 @@ from dataclasses import dataclass, field
 
 from backup_pipeline.errors import BackupError, Damaged, InTheWay, RestoreError, TargetNotEmpty
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.orders import FilesOrder
+
+__all__ = ["FilesOrder", "FilesPlan", "FilesResult", "TreePlan"]
 
 EXAMPLES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FilesOrder:
-    """Which files, and how."""
-
-    #: Names of trees; empty: all of the backup.
-    trees: tuple[str, ...] = ()
-    #: Patterns of paths in a tree, as those of `include` (sources.files.matching); empty: all.
-    globs: tuple[str, ...] = ()
-    #: Only what the rows of the same backup name.
-    only_referenced: bool = False
-    #: Replace files that differ.
-    overwrite: bool = False
-    #: Leave files that differ as they are.
-    leave: bool = False
-    #: Keep what is replaced beside it.
-    keep: bool = True
-    #: Owner and group as they were; root only.
-    owner: bool = False
-    #: Make links that lead out of the tree, too.
-    outside_links: bool = False
-    #: Bring back what can be brought back of a damaged backup.
-    salvage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

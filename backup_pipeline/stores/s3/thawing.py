@@ -11,10 +11,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from backup_pipeline.errors import NotAllowed, StoreUnavailable, VaultError
+from backup_pipeline.model.orders import Tier
 from backup_pipeline.services.aws import Failed, Failure, failures
 from backup_pipeline.stores.base import Again
 from backup_pipeline.stores.s3.reading import Pages
-from backup_pipeline.stores.thawing import HOURS, Frozen, Tier
+from backup_pipeline.stores.thawing import HOURS, Frozen
 
 if TYPE_CHECKING:
     from backup_pipeline.stores.s3.store import S3Store

@@ -1,0 +1,76 @@
+"""From the fields of an order to the options of a command line, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar
+
+import click
+
+from backup_pipeline.model.orders import Option, options_of
+
+T = TypeVar("T")
+
+
+class Percent(click.ParamType[float]):
+    """`5%` or `5`: more than nothing, and at most all."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            percent = float(str(value).removesuffix("%"))
+        except ValueError:
+            percent = 0.0
+        if not 0 < percent <= 100:
+            self.fail(f"{value!r} is not a part of 100%, as in 5%", param, context)
+        return percent
+
+
+def flags(order: type[Any], *names: str) -> list[click.Option]:
+    """The options of these fields, or of all."""
+    return [_flag(one, how) for one, how in options_of(order).items() if not names or one.name in names]
+
+
+def _flag(one: Field[Any], how: Option) -> click.Option:
+    names = [how.spelling(one), _name(one)]
+    about: dict[str, Any] = {"help": how.help, "metavar": how.metavar}
+    if isinstance(one.default, bool):
+        return click.Option(names, is_flag=True, **about)
+    if one.default == ():
+        return click.Option(names, multiple=True, **about)
+    kind: click.ParamType[Any] | None
+    kind = click.Choice(how.choices) if how.choices else Percent() if how.percent else None
+    if how.between is not None:
+        kind = click.IntRange(*how.between)
+    default = one.default if one.default is not None and how.shows_default else None
+    return click.Option(names, type=kind, default=default, show_default=how.shows_default, **about)
+
+
+def _name(one: Field[Any]) -> str:
+    """Of the parameter: a flag that switches a field off is `no_owner`, so that it is off where it is not typed."""
+    return f"no_{one.name}" if one.default is True else one.name
+
+
+def ordered(order: type[T], given: Mapping[str, Any], **more: Any) -> T:
+    """The order that a command line means. An option that was not typed leaves its field as it is."""
+    asked = dict(more)
+    for one in fields(order):  # type: ignore[arg-type]
+        if one.default is True and given.get(f"no_{one.name}"):
+            asked[one.name] = False
+        elif one.default is not True and given.get(one.name) is not None:
+            asked[one.name] = given[one.name]
+        elif one.default is MISSING and one.name in given and one.name not in asked:
+            asked[one.name] = ""  # as SYSTEM of `copy`: the verb does it for each
+    return order(**asked)
+
+
+def spelled(order: type[Any], name: str) -> str:
+    """The flag of a parameter."""
+    return next(how.spelling(one) for one, how in options_of(order).items() if _name(one) == name)
+
+
+def takes(order: type[Any]) -> tuple[str, ...]:
+    """The names of the parameters that go into an order."""
+    return tuple(_name(one) for one in fields(order) if one.name != "config")

@@ -1,0 +1,116 @@
+"""`backup`: one recovery point, from the order to the judged manifest. The graph does it in steps: `export`, then `commit`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from backup_pipeline.backups import making
+from backup_pipeline.databases.base import Options
+from backup_pipeline.errors import ErrorsFound, SourceError, VaultError
+from backup_pipeline.health.outcome import Outcome, errors_found, found_by
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.operations import diagnosing, expected, health, migrating, revision, trees
+from backup_pipeline.operations.site import Site
+from backup_pipeline.processes.waiting import takes_time
+from backup_pipeline.state import inventories
+
+__all__ = ["Made", "backup", "commit", "expect_the_vault", "export"]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A committed backup and its checks, which are remembered beside it."""
+
+    manifest: Manifest
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return found_by(self.outcomes)
+
+    @property
+    def failure(self) -> ErrorsFound | None:
+        return errors_found(f"the backup {self.manifest.id} is made, with an error", self.findings)
+
+
+@takes_time
+def backup(site: Site, order: BackupOrder, listener: Listener = silent) -> Made:
+    told = _told(site, order, listener)
+    source = site.source(order.system)
+    manifest = making.back_up(site.vault, source, told, listener=listener, clock=site.clock)
+    _remember_tables(site, manifest)
+    return Made(manifest, health.judge(site, manifest))
+
+
+@takes_time
+def export(
+    site: Site, order: BackupOrder, listener: Listener = silent, *, token: str, trees_follow: bool = False
+) -> Manifest:
+    """The first half of a backup; see `backups.making.export`."""
+    draft = making.export(
+        site.vault,
+        site.source(order.system),
+        _told(site, order, listener),
+        token=token,
+        trees_follow=trees_follow,
+        listener=listener,
+        clock=site.clock,
+    )
+    _remember_tables(site, draft)
+    return draft
+
+
+@takes_time
+def commit(site: Site, system: str, *, token: str) -> Manifest:
+    return making.commit(site.vault, system, token=token, clock=site.clock)
+
+
+def expect_the_vault(site: Site, system: str) -> None:
+    """A vault that was there and is gone is not begun anew."""
+    if (error := diagnosing.gone(site, system)) is not None:
+        raise error
+    expected.begin_anew(site.settings, site.vault)
+
+
+def _told(site: Site, order: BackupOrder, listener: Listener) -> making.Order:
+    """What was asked for, and what the configuration says of the system."""
+    system, only = order.system, tuple(order.only)
+    chosen = site.system(system)
+    expect_the_vault(site, system)
+    with suppress(VaultError):  # `doctor` tells of a state folder that cannot be written
+        site.settings.state_for()
+    selection = chosen.selection
+    named = trees.choose(site, system, only)
+    if only:
+        selection = replace(selection, only=trees.named_tables(site, system, named.tables, listener))
+    state, findings = migrating.known(site, system, order.pending, listener)
+    return making.Order(
+        system=system,
+        kind=order.kind,
+        selection=selection,
+        options=Options(
+            workers=chosen.jobs,
+            chunk_bytes=chosen.chunk_size,
+            full=order.full,
+            large_objects=chosen.large_objects,
+        ),
+        migrations=state,
+        findings=findings,
+        git_revision=revision.git_revision(site.settings.base),
+        trees=tuple(trees.tree_order(site, system, name, full=order.full) for name in named.trees),
+        trees_left_out=len(named.trees) < len(chosen.files),
+        named=only,
+        pauses=site.pauses,
+    )
+
+
+def _remember_tables(site: Site, manifest: Manifest) -> None:
+    """A new table joins the graph, one that is gone leaves it. A backup that was made does not fail for it."""
+    expected.remember(site.settings, site.vault)
+    if inventories.is_stale(site.settings.state_folder, manifest):
+        with suppress(SourceError):
+            site.inventory(manifest.system)

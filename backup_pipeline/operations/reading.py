@@ -1,0 +1,36 @@
+"""One backup of a Site, for the verbs that read it: which one is meant, may it be used, and a look at it remembered."""
+
+from __future__ import annotations
+
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.operations.diagnosing import diagnosed
+from backup_pipeline.operations.site import Site
+from backup_pipeline.vault import signing
+
+
+@diagnosed
+def show(site: Site, system: str, id: str | None = None) -> Manifest:
+    return site.vault.manifest(system, site.vault.resolve(system, id))
+
+
+@diagnosed
+def resolve(site: Site, system: str, id: str | None = None) -> str:
+    """The id of the backup that is meant."""
+    return site.vault.resolve(system, id)
+
+
+def usable(site: Site, system: str, id: str | None = None) -> Manifest:
+    """To restore, drill or query it: signed, where `signers:` says by whom."""
+    manifest = show(site, system, id)
+    if not site.unsigned:
+        signing.demand(site.vault, system, manifest.id)
+    return manifest
+
+
+def remember(
+    site: Site, system: str, id: str, kind: str, report: Report, *, seconds: float | None = None
+) -> tuple[Finding, ...]:
+    from backup_pipeline.verification.remembering import remember
+
+    return remember(site.vault, system, id, kind, report, now=site.clock(), seconds=seconds)

@@ -1,0 +1,106 @@
+"""One configuration and the places that it names: every verb is given a Site, and opens through it what it needs.
+
+Nothing is opened until a verb asks for it. Verbs are no methods: each is a function in a file of its own beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from backup_pipeline import config
+from backup_pipeline.config import Settings, SystemSettings
+from backup_pipeline.databases.base import Source
+from backup_pipeline.databases.engines import open_source
+from backup_pipeline.databases.patience import PAUSES
+from backup_pipeline.errors import VaultError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.inventory import Inventory
+from backup_pipeline.operations import stores
+from backup_pipeline.state import inventories
+from backup_pipeline.vault.vault import Vault
+
+
+class Site:
+    #: Seconds before the second, the third … attempt at a source that does not answer.
+    pauses = PAUSES
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        place: str | None = None,
+        unsigned: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        #: Where its backups are read: a copy's name; None: the vault itself.
+        self.place = place
+        #: Restore, drill and query a backup although none of `signers:` signed it as it is.
+        self.unsigned = unsigned
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> Self:
+        return cls(config.load(path, environ=environ))
+
+    @cached_property
+    def vault(self) -> Vault:
+        return replace(stores.open_place(self.settings, self.place), clock=self.clock)
+
+    def at(self, place: str | None, *, unsigned: bool = False) -> Self:
+        """The same site, reading its backups in a copy: everything that reads works when the vault is gone."""
+        place = None if place == stores.VAULT else place
+        unsigned = unsigned or self.unsigned
+        if (place, unsigned) == (self.place, self.unsigned):
+            return self
+        return type(self)(self.settings, clock=self.clock, place=place, unsigned=unsigned)
+
+    def copy(self, name: str) -> Vault:
+        """One of the vault's copies: a vault like it."""
+        return stores.open_copy(self.settings, name)
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        return tuple(self.settings.systems)
+
+    def system(self, name: str) -> SystemSettings:
+        return self.settings.system(name)
+
+    def url(self, system: str) -> str:
+        """The system's database; a relative SQLite path starts at the configuration file."""
+        url = self.system(system).url
+        scheme, separator, rest = url.partition(":///")
+        if scheme.startswith("sqlite") and separator and not rest.startswith("/"):
+            return f"{scheme}:///{self.settings.resolve(rest)}"
+        return url
+
+    def source(self, system: str) -> Source:
+        return open_source(self.url(system))
+
+    def inventory(self, system: str) -> Inventory:
+        """Ask the database, and remember the answer for the graph; where it cannot be kept, that is a finding."""
+        found = self.source(system).inventory(self.system(system).selection)
+        try:
+            inventories.save(self.settings.state_for(), system, found)
+        except VaultError as error:
+            finding = Finding(
+                "warning",
+                "inventory-not-kept",
+                f"the state folder {self.settings.state_folder} cannot be written: {error.message}",
+                remedy="set `state:` to a folder of the user that runs backups",
+            )
+            return replace(found, findings=(*found.findings, finding))
+        return found
+
+    def known_inventory(self, system: str) -> Inventory | None:
+        """What the last look said; asks nothing and connects to nothing."""
+        return inventories.load(self.settings.state_folder, system)
+
+    def jobs(self, system: str) -> int:
+        """A backup can be restored although the configuration no longer names its system."""
+        return self.settings.systems[system].jobs if system in self.settings.systems else 2
