@@ -105,8 +105,8 @@ def _newest(vault: Vault, system: str) -> Iterable[Manifest]:
     for identifier in reversed(vault.ids_until_now(system)[-LOOK_BACK:]):
         try:
             # One that was altered since it was sealed may say anything of its chunks.
-            if signing.of_backup(vault, system, identifier) in (None, "signed"):
-                yield vault.manifest(system, identifier)
+            if signing.of_backup(vault.backup(system, identifier)) in (None, "signed"):
+                yield vault.backup(system, identifier).manifest
         except (Damaged, NotFound):
             continue  # `verify` names it, or prune just took it; a new backup just does not build on it
         except KeyMissing:

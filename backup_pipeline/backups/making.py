@@ -161,7 +161,7 @@ def commit(
     with lock.hold(vault.store, system, f"commit of {system}") as held:
         draft = vault.draft(system, token)
         if draft.id in vault.ids(system):
-            return vault.manifest(system, draft.id)
+            return vault.backup(system, draft.id).manifest
         if draft.awaits:
             raise Incomplete(
                 f"the files of {system} were not read: {', '.join(draft.awaits)}",
@@ -321,7 +321,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     there = vault.ids(draft.system)
     earlier = tuple(one for one in there if one < draft.id)
     for identifier in earlier[-1:]:
-        vault.seal(draft.system, identifier)
+        vault.backup(draft.system, identifier).seal()
     manifest = replace(
         draft,
         finished_at=timestamp(clock()),
@@ -376,8 +376,8 @@ def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str])
             return gone
     if not earlier:
         return None
-    link = vault.link(system, earlier[-1])
-    if vault.seal_holds(system, link.id):
+    link = vault.backup(system, earlier[-1]).link
+    if vault.backup(system, link.id).seal_holds():
         return link
     # The one before was altered since it was written: what is followed is what was written, so that `repair` finds it.
     with suppress(Damaged):

@@ -63,7 +63,7 @@ def under_others(vault: Vault, system: str) -> Iterator[UnderOthers]:
     current = vault.keys.fingerprint
     for identifier in vault.ids(system):
         try:
-            outline = vault.outline(system, identifier)
+            outline = vault.backup(system, identifier).outline
         except (Damaged, NotFound):
             continue  # `verify` names it
         sizes = [one.size for one in outline.objects if (one.recipients or outline.recipients) != current]
@@ -104,10 +104,10 @@ def rekey(
     vault.need_identity()
     vault.prepare()
     with lock.hold(vault.store, system, f"rekey of {system}") as held:
-        manifest = vault.manifest(system, vault.resolve(system, "latest"))
+        manifest = vault.backup(system, vault.resolve(system, "latest")).manifest
         # What is written here is signed by this host: it must not become its word for another hand's backup.
         first = f"`backup-pipeline backup {system}` makes a signed one; then run this again"
-        signing.demand(vault, system, manifest.id, first)
+        signing.demand(vault.backup(system, manifest.id), first)
         moved = _Rewrapping(vault, vault.keys.fingerprint, listener, report.bytes).manifest(manifest)
         made = _committed(vault, held, moved, manifest, clock)
     others = tuple(under_others(vault, system))
@@ -125,7 +125,7 @@ def _committed(
             f"the newest backup of {old.system} is from {earlier[-1]}, which is not before the clock of this machine",
             remedy="set the clock right, or run it again in a moment",
         )
-    vault.seal(old.system, earlier[-1])
+    vault.backup(old.system, earlier[-1]).seal()
     note = Finding("info", "rekeyed", f"this is {old.id} again, encrypted to the recipients of today")
     manifest = replace(
         moved,
@@ -133,7 +133,7 @@ def _committed(
         started_at=timestamp(now),
         finished_at=timestamp(clock()),
         findings=(*(one for one in moved.findings if one.code != note.code), note),
-        previous=vault.link(old.system, earlier[-1]),
+        previous=vault.backup(old.system, earlier[-1]).link,
     )
     text = recover.recover_text(
         manifest, vault.schema(manifest), recover_files.images_of(manifest, vault.blocks)

@@ -48,9 +48,8 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     RE-USED is the share of its chunks that were recognised as unchanged and not read again.
     """
     from backup_pipeline.operations import diagnosing, health
-    from backup_pipeline.operations.one_look import one_look
 
-    project = one_look(project_at(call, place))
+    project = project_at(call, place)
     names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))
     if system and system not in project.vault.systems():
         project.system(system)  # a name that means nothing is an error, not an empty list

@@ -30,7 +30,7 @@ def unsigned_option() -> click.Option:
 
 
 def project_at(call: Call, place: str | None, *, unsigned: bool = False) -> Project:
-    """The project as seen from a place: what it lists and reads is what that place holds."""
+    """The project as seen from a place, for one command that reads: each manifest is read once."""
     if place is not None:
         call.project.settings.place(place)
-    return call.project.at(place, unsigned=unsigned)
+    return call.project.at(place, unsigned=unsigned).one_look()

@@ -42,10 +42,10 @@ def verb(call: Call, system: str, id: str | None, place: str | None, tables: boo
     project = project_at(call, place)
     manifest = project.show(system, id)
     if raw:
-        text = project.vault.manifest_bytes(system, manifest.id).decode("utf-8", "surrogatepass")
+        text = project.vault.backup(system, manifest.id).data.decode("utf-8", "surrogatepass")
         return Outcome(json.loads(text), lambda page: page.line(text.rstrip("\n")))
     line = project.listed(system, manifest.id)
-    proofs = project.vault.proofs(system, manifest.id)
+    proofs = project.vault.backup(system, manifest.id).proofs()
     data = {"backup": line, "manifest": manifest, "proofs": proofs}
     zone = ZoneInfo(project.settings.zone_of(system))
 

@@ -54,9 +54,8 @@ def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning,
     or the vault's disk is full, or will be within a week."""
     from backup_pipeline.operations import keeping
-    from backup_pipeline.operations.one_look import one_look
 
-    project = one_look(call.project)
+    project = call.project.one_look()
     runner = runner_of(project)
     systems = all_standing(project, (system,) if system else project.systems, runner)
     bad = [one for one in systems if not one.protected]

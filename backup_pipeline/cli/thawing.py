@@ -33,7 +33,7 @@ def readable(
     needed: list[StoredObject] = []
     for one in ids:
         try:
-            needed += vault.outline(system, one).objects
+            needed += vault.backup(system, one).outline.objects
         except (Damaged, NotFound):
             if identifier != "all":
                 raise

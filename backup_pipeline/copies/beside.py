@@ -112,7 +112,7 @@ class Healer:
 
     def _previous(self, vault: Vault, identifier: str) -> Link | None:
         try:
-            return vault.outline(self.system, identifier).previous
+            return vault.backup(self.system, identifier).outline.previous
         except (NotFound, Damaged):
             return None
 
@@ -189,7 +189,7 @@ class Healer:
     def _fits(self, identifier: str, name: str, data: bytes, digests: Mapping[str, str]) -> bool:
         """A signature is the right one where a signer made it for the seal that is there now."""
         if name == layout.SEAL_SIGNATURE and self.vault.signing.signers:
-            seal = _read(self.vault, self.vault.seal_key(self.system, identifier))
+            seal = _read(self.vault, self.vault.backup(self.system, identifier).seal_key)
             return seal is not None and self.vault.signing.accepts(seal, data)
         return folders.fits(name, data, digests)
 

@@ -48,8 +48,8 @@ def compare(vault: Vault, copy: Vault, system: str) -> Comparison:
     differing = []
     for identifier in both:
         try:
-            outline = vault.outline(system, identifier)
-            if copy.link(system, identifier).sha256 != outline.manifest_sha256:
+            outline = vault.backup(system, identifier).outline
+            if copy.backup(system, identifier).link.sha256 != outline.manifest_sha256:
                 differing.append(identifier)
         except NotFound:
             continue  # one of the two has just forgotten it

@@ -39,14 +39,14 @@ def bridge(source: Vault, target: Vault, system: str, previous: Link | None, kno
         record = keeping.forgotten(source.store, system, link.id)
         if record is None:
             try:
-                before = source.outline(system, link.id).previous
+                before = source.backup(system, link.id).outline.previous
             except (NotFound, Damaged):
                 return  # a gap of the source, too: `verify` names it there
             moment = timestamp(datetime.now(UTC))
             record = Forgotten(system, link.id, link.sha256, moment, NOT_COPIED, previous=before)
             signature = target.signing.sign(canonical.encode(record))
         else:
-            signature = signing.signature_of_record(source, system, link.id)
+            signature = signing.signature_of_record(source.backup(system, link.id))
         keeping.write_forgotten(target.store, record, signature)
         link = record.previous
 
@@ -58,7 +58,7 @@ def hand_over(source: Vault, target: Vault, here: SystemFolder, there: SystemFol
     for identifier in sorted(here.forgotten - there.forgotten - known):
         record = keeping.forgotten(source.store, system, identifier)
         if record is not None:
-            signature = signing.signature_of_record(source, system, identifier)
+            signature = signing.signature_of_record(source.backup(system, identifier))
             keeping.write_forgotten(target.store, record, signature)
     accepted = keeping.accepted(source.store, system)
     if accepted > keeping.accepted(target.store, system):

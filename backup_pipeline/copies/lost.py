@@ -18,7 +18,7 @@ def lost(
     needed: dict[Item, list[str]] = {}
     for identifier in held:
         try:
-            outline = source.outline(system, identifier)
+            outline = source.backup(system, identifier).outline
         except (NotFound, Damaged):
             continue  # forgotten meanwhile; or `verify` names it at the source, and it was never copied so
         for item in items(outline.objects):

@@ -195,7 +195,7 @@ class _Repair:
         hurt_by: dict[Item, list[str]] = {}
         for identifier in self.vault.ids(self.system):
             try:
-                outline = self.vault.outline(self.system, identifier)
+                outline = self.vault.backup(self.system, identifier).outline
             except (NotFound, Damaged):
                 continue  # it could not be healed, and was named
             for item in transfer.items(outline.objects):

@@ -115,7 +115,7 @@ class _Replication:
         wanted = listed if ids is None else tuple(sorted(dict.fromkeys(ids)))
         for identifier in wanted:
             if identifier not in listed:
-                self.source.stored_manifest(self.system, identifier)  # raises, and says which there are
+                _ = self.source.backup(self.system, identifier).stored  # raises, and says which there are
         if ids is None:
             wanted = tuple(name for name in wanted if not self._forgotten_there(there, name))
         new = [identifier for identifier in wanted if identifier not in there.ids]
@@ -126,8 +126,11 @@ class _Replication:
         for identifier in there.ids:
             if here.folder(identifier).is_backup:
                 self._beside(here.folder(identifier), there.folder(identifier))
-            if there.folder(identifier).seal is None and not self.target.is_sealed(self.system, identifier):
-                self.target.seal(self.system, identifier)
+            if (
+                there.folder(identifier).seal is None
+                and not self.target.backup(self.system, identifier).is_sealed()
+            ):
+                self.target.backup(self.system, identifier).seal()
         history.hand_over(self.source, self.target, here, there, self.known)
         self._sweep(there, keep=frozenset(listed))
         return CopyReport(
@@ -153,7 +156,7 @@ class _Replication:
 
     def _backup(self, here: Folder, there: Folder) -> None:
         try:
-            if state := signing.foreign(self.source, self.system, here.id):
+            if state := signing.foreign(self.source.backup(self.system, here.id)):
                 # What follows it is bridged when it is copied.
                 self.refused.append(here.id)
                 told = signing.finding(self.system, here.id, state)
@@ -207,12 +210,12 @@ class _Replication:
     def _sound(self, here: Folder) -> tuple[Outline, bytes, dict[str, str]]:
         """What the backup needs, its manifest, and the digests of what lies beside that; after a look at whether it is
         the one that was sealed."""
-        outline = self.source.outline(self.system, here.id)
+        outline = self.source.backup(self.system, here.id).outline
         if here.manifest is None:
             raise Damaged(f"the manifest of {here.id} has no name that this version knows")
         manifest = self._bytes(here.id, here.manifest)
         digest = hashlib.sha256(manifest).hexdigest()
-        if digest != outline.manifest_sha256 or not self.source.seal_holds(self.system, here.id):
+        if digest != outline.manifest_sha256 or not self.source.backup(self.system, here.id).seal_holds():
             raise Damaged(f"the manifest of {here.id} is not the one that was sealed: it was altered since")
         digests = self._digests(here, manifest)
         if OUTLINE in digests and not folders.fits(OUTLINE, self._bytes(here.id, OUTLINE), digests):
@@ -320,8 +323,8 @@ class _Replication:
         """That of the source; where it has none (its writer was stopped, or a prune has just taken it) one like it."""
         if here.seal is not None:
             self._file(here, there, here.seal, digests)
-        if not self.target.is_sealed(self.system, here.id):
-            self.target.seal(self.system, here.id)
+        if not self.target.backup(self.system, here.id).is_sealed():
+            self.target.backup(self.system, here.id).seal()
 
     def _beside(self, here: Folder, there: Folder) -> None:
         """A backup that both have: what the copy has not been told of yet. Nothing that is there is replaced."""

@@ -94,8 +94,8 @@ class _Look:
             self.counted["manifests"] += 1
             self.findings += _folder(seen.folder(identifier), self.remedy)
             try:
-                outline = copy.outline(system, identifier)
-                if not copy.seal_holds(system, identifier):
+                outline = copy.backup(system, identifier).outline
+                if not copy.backup(system, identifier).seal_holds():
                     self.error("seal-broken", f"{identifier}: the manifest is not the one that was sealed")
             except NotFound:
                 self.error("manifest-missing", f"{identifier}: its manifest is gone")

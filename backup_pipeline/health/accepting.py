@@ -71,7 +71,7 @@ def accept(
     findings = tuple(found)
     if code == SET_BACK and vault.remembered is not None:
         ids = vault.ids(system)
-        vault.remembered.keep(system, vault.link(system, ids[-1]) if ids else None)
+        vault.remembered.keep(system, vault.backup(system, ids[-1]).link if ids else None)
         return Ack(code, timestamp(now), because=because)
     made = Ack(
         code,

@@ -55,9 +55,9 @@ def judge(vault: Vault, manifest: Manifest, wanted: Wanted, *, now: datetime) ->
     # A host that has only public keys cannot read back what it wrote; where the identity is, `verify` and drills do.
     locked = not vault.can_open
     quick = locked or manifest.bytes > FULL_LOOK_UP_TO
-    report = verify(vault, manifest.system, manifest.id, quick=quick, trees=wanted.trees)
+    report = verify(vault.backup(manifest.system, manifest.id), quick=quick, trees=wanted.trees)
     kind = "verify-quick" if quick else "verify"
-    unkept = remember(vault, manifest.system, manifest.id, kind, report, now=now)
+    unkept = remember(vault.backup(manifest.system, manifest.id), kind, report, now=now)
     acks = accepting.read(vault, manifest.system, now)
     before = reference(vault, manifest)
     lost = losses(manifest, before.manifest, before.losses, wanted.expected_empty)
@@ -130,7 +130,7 @@ def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
     if not vault.encrypted or not vault.can_open:
         return ()
     try:
-        vault.without_memory().manifest_bytes(manifest.system, manifest.id)
+        _ = vault.without_memory().backup(manifest.system, manifest.id).data
     except KeyMissing as error:
         return (Finding("error", "identity-wrong", error.message, remedy=error.remedy),)
     except (Damaged, NotFound):
@@ -145,13 +145,13 @@ def reference(vault: Vault, manifest: Manifest) -> Reference:
         if identifier >= manifest.id:
             continue
         try:
-            found = vault.manifest(manifest.system, identifier)
+            found = vault.backup(manifest.system, identifier).manifest
         except (Damaged, KeyMissing):
             continue  # `status` and `verify` name it; a good backup does not fail for the one before it
         if found.scope != "full":
             continue
         first = first or found
-        proof = latest(vault.proofs(manifest.system, identifier), JUDGED)
+        proof = latest(vault.backup(manifest.system, identifier).proofs(), JUDGED)
         if proof is not None:
             return Reference(found, _known(proof))
         looked += 1
@@ -186,7 +186,7 @@ def _remember(
     }
     seconds = sum(outcome.seconds for outcome in outcomes)
     report = Report(f"{manifest.system} {manifest.id}", found, counted, seconds)
-    return remember(vault, manifest.system, manifest.id, JUDGED, report, now=now)
+    return remember(vault.backup(manifest.system, manifest.id), JUDGED, report, now=now)
 
 
 def _is_ours(finding: Finding, verified: Report, manifest: Manifest) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
     from backup_pipeline.copies.lag import Standing
     from backup_pipeline.retention.prune import Rules
+    from backup_pipeline.vault.backup import Backup
     from backup_pipeline.vault.signing import State
     from backup_pipeline.vault.vault import Vault
 
@@ -110,24 +111,24 @@ class SystemStatus:
         return not any(finding.severity in ("error", "warning") for finding in self.findings)
 
 
-def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ()) -> Listed:
+def listed(backup: Backup, acks: Sequence[Ack] = ()) -> Listed:
     # Here, because a command that shows its help should not load the checks.
     from backup_pipeline.health import standing
     from backup_pipeline.vault import proving
 
-    proofs, bad = proving.look(vault, system, identifier)
-    manifest = standing.manifest_of(vault, system, identifier)
-    told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
+    proofs, bad = proving.look(backup)
+    manifest = standing.manifest_of(backup)
+    told = standing.of_backup(manifest, proofs, acks, system=backup.system, identifier=backup.id)
     errors = sum(1 for finding in told if finding.severity == "error")
     if manifest is None:
-        line = _locked(vault, system, identifier, proofs, acks, told)
+        line = _locked(backup, proofs, acks, told)
         return replace(line, unreadable_proofs=bad)
     parts = [chunk.reused_from for table in manifest.tables for chunk in table.chunks]
     parts += [segment.reused_from for segment in manifest.image.segments] if manifest.image else []
     objects = manifest.objects()
     return Listed(
-        system=system,
-        id=identifier,
+        system=backup.system,
+        id=backup.id,
         kind=manifest.kind,
         scope=manifest.scope,
         tables=len(manifest.tables),
@@ -145,12 +146,12 @@ def listed(vault: Vault, system: str, identifier: str, acks: Sequence[Ack] = ())
         left_out=len(manifest.left_out),
         files=sum(tree.files for tree in manifest.files),
         degraded=manifest.degraded,
-        pinned=_pin(vault, system, identifier),
+        pinned=_pin(backup),
         objects=len(objects),
         file_bytes=sum(tree.bytes for tree in manifest.files),
         previous=manifest.previous.id if manifest.previous else None,
         drilled_at=_drilled(proofs),
-        signature=_signature(vault, system, identifier),
+        signature=_signature(backup),
         unreadable_proofs=bad,
     )
 
@@ -159,19 +160,19 @@ def _failed(told: Sequence[Finding]) -> bool:
     return any(finding.severity == "error" and finding.code != "drill-failed" for finding in told)
 
 
-def _pin(vault: Vault, system: str, identifier: str) -> str | None:
+def _pin(backup: Backup) -> str | None:
     # Here, because a command that shows its help should not load what reads JSON.
     from backup_pipeline.vault import keeping
 
-    pin = keeping.pin_of(vault.store, system, identifier)
+    pin = keeping.pin_of(backup.store, backup.system, backup.id)
     return None if pin is None else pin.reason
 
 
-def _signature(vault: Vault, system: str, identifier: str) -> State | None:
+def _signature(backup: Backup) -> State | None:
     # As above.
     from backup_pipeline.vault import signing
 
-    return signing.of_backup(vault, system, identifier)
+    return signing.of_backup(backup)
 
 
 def _other_hands(vault: Vault, lines: Sequence[Listed]) -> Iterator[Finding]:
@@ -190,19 +191,17 @@ def _no_proofs(lines: Sequence[Listed]) -> Iterator[Finding]:
 
 
 def _locked(
-    vault: Vault,
-    system: str,
-    identifier: str,
+    backup: Backup,
     proofs: Sequence[Proof],
     acks: Sequence[Ack],
     told: Sequence[Finding],
 ) -> Listed:
     """What may be known of an encrypted backup without its key."""
-    outline = vault.outline(system, identifier)
+    outline = backup.outline
     errors = sum(1 for finding in told if finding.severity == "error")
     return Listed(
-        system=system,
-        id=identifier,
+        system=backup.system,
+        id=backup.id,
         kind=outline.kind,
         scope=outline.scope,
         tables=None,
@@ -220,12 +219,12 @@ def _locked(
         left_out=None,
         files=None,
         degraded=outline.degraded,
-        pinned=_pin(vault, system, identifier),
+        pinned=_pin(backup),
         objects=len(outline.objects),
         file_bytes=None,
         previous=outline.previous.id if outline.previous else None,
         drilled_at=_drilled(proofs),
-        signature=_signature(vault, system, identifier),
+        signature=_signature(backup),
     )
 
 
@@ -238,7 +237,7 @@ def survey(
 
     def look(identifier: str) -> Listed | Broken | None:
         try:
-            return listed(vault, system, identifier, acks)
+            return listed(vault.backup(system, identifier), acks)
         except Damaged as error:
             return Broken(system, identifier, error.message, error.remedy)
         except NotFound:
@@ -281,7 +280,7 @@ def status(
         (line for line in full if line.drilled_at), key=lambda line: line.drilled_at or "", default=None
     )
     if drilled is not None and drilled is not latest:
-        told = (*told, *standing.failed_drill(vault, system, drilled.id, acks))
+        told = (*told, *standing.failed_drill(vault.backup(system, drilled.id), acks))
     told = (*told, *_other_hands(vault, whole), *_no_proofs(whole))
     judged = (
         judge(
@@ -371,11 +370,11 @@ def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[
     from backup_pipeline.health import standing
 
     system, identifier = line.system, line.id
-    if not vault.seal_holds(system, identifier):
+    if not vault.backup(system, identifier).seal_holds():
         yield seal_broken(system, identifier)
     yield from _under_old_keys(vault, line)
-    manifest = standing.manifest_of(vault, system, identifier)
-    proofs = vault.proofs(system, identifier)
+    manifest = standing.manifest_of(vault.backup(system, identifier))
+    proofs = vault.backup(system, identifier).proofs()
     told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
     if manifest is None and line.degraded and not told:
         yield Finding(
@@ -401,7 +400,7 @@ def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
     """After the recipients changed, what did not change is re-used as it lies."""
     if not vault.encrypted or vault.keys is None:
         return
-    outline = vault.outline(line.system, line.id)
+    outline = vault.backup(line.system, line.id).outline
     others = [
         one.size
         for one in outline.objects

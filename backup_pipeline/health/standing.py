@@ -17,6 +17,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Manifest, Proof
 from backup_pipeline.vault import keeping, remembered, signing
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
 
@@ -50,17 +51,18 @@ def of_backup(
     return accepting.applied(found, acks)
 
 
-def failed_drill(vault: Vault, system: str, identifier: str, acks: Sequence[Ack]) -> Iterator[Finding]:
+def failed_drill(backup: Backup, acks: Sequence[Ack]) -> Iterator[Finding]:
     """Of an older backup, whose drill is the last one of the system."""
-    drill = _last_of_each(vault.proofs(system, identifier)).get("drill")
+    drill = _last_of_each(backup.proofs()).get("drill")
     if drill is None or drill.ok:
         return
     errors = [one for one in drill.findings if one.severity == "error"]
     unaccepted = [one for one in errors if accepting.covering(one, acks) is None]
     if unaccepted or not errors:
-        found = _failed("drill", drill, unaccepted, system, identifier)
+        found = _failed("drill", drill, unaccepted, backup.system, backup.id)
         yield replace(
-            found, remedy=f"{found.remedy}; when it is mended, `backup-pipeline drill {system}` shows it"
+            found,
+            remedy=f"{found.remedy}; when it is mended, `backup-pipeline drill {backup.system}` shows it",
         )
 
 
@@ -101,17 +103,17 @@ def not_verified(proofs: Sequence[Proof], system: str, identifier: str) -> Itera
         )
 
 
-def manifest_of(vault: Vault, system: str, identifier: str) -> Manifest | None:
+def manifest_of(backup: Backup) -> Manifest | None:
     """Without what it said of the backup before it, where that is there again."""
     try:
-        manifest = vault.manifest(system, identifier)
+        manifest = backup.manifest
     except (KeyMissing, ConfigError):
         return None
     told = [one for one in manifest.findings if one.code != "set-back-before"]
     if len(told) == len(manifest.findings) or manifest.previous is None:
         return manifest
     with suppress(NotFound, Damaged):
-        if vault.link(system, manifest.previous.id) == manifest.previous:
+        if backup.vault.backup(backup.system, manifest.previous.id).link == manifest.previous:
             return replace(manifest, findings=tuple(told))
     return manifest
 
@@ -171,7 +173,7 @@ def set_back(vault: Vault, system: str, told: Collection[str] = ()) -> Iterator[
 def records(vault: Vault, system: str, identifiers: Iterable[str]) -> Iterator[Finding]:
     """Backups that are gone, and whose record of that another hand may have written."""
     for one in identifiers:
-        if not signing.counts(vault, system, one):
+        if not signing.counts(vault.backup(system, one)):
             yield Finding(
                 "error",
                 "record-unsigned",

@@ -64,8 +64,8 @@ def errors_of(project: Site, system: str, identifier: str) -> tuple[Finding, ...
     from backup_pipeline.health import standing
 
     told = standing.of_backup(
-        standing.manifest_of(project.vault, system, identifier),
-        project.vault.proofs(system, identifier),
+        standing.manifest_of(project.vault.backup(system, identifier)),
+        project.vault.backup(system, identifier).proofs(),
         acks(project, system),
         system=system,
         identifier=identifier,

@@ -129,7 +129,7 @@ def _locked(project: Site, copy: str | None, supposing: Collection[str] = ()) ->
         return needed
 
     def locked(system: str, identifier: str) -> str:
-        return why_locked(place, system, identifier, project.clock()) or needed(system, identifier)
+        return why_locked(place.backup(system, identifier), project.clock()) or needed(system, identifier)
 
     return locked
 
@@ -152,7 +152,7 @@ def pin(site: Site, order: PinOrder) -> tuple[str, Pin]:
     """The id of the backup that is meant, and its pin."""
     place = stores.open_place(site.settings, order.copy)
     id = place.resolve(order.system, order.id)
-    return id, byhand.pin(place, order.system, id, order.reason, site.clock())
+    return id, byhand.pin(place.backup(order.system, id), order.reason, site.clock())
 
 
 def unpin(site: Site, order: UnpinOrder) -> tuple[str, Pin | None]:
@@ -160,14 +160,12 @@ def unpin(site: Site, order: UnpinOrder) -> tuple[str, Pin | None]:
     # `latest` moves on; which pin is meant has to be said.
     if not is_backup_id(id) and not id.startswith("latest"):
         id = place.resolve(order.system, id)
-    return id, byhand.unpin(place, order.system, id)
+    return id, byhand.unpin(place.backup(order.system, id))
 
 
 def forget(site: Site, order: ForgetOrder) -> ForgetReport:
     return byhand.forget_one(
-        stores.open_vault_for_pruning(site.settings, order.copy),
-        order.system,
-        order.id,
+        stores.open_vault_for_pruning(site.settings, order.copy).backup(order.system, order.id),
         why=order.reason,
         now=site.clock(),
         force=order.force,
@@ -212,7 +210,7 @@ def covering(project: Site, system: str) -> Report:
 
     def is_full(identifier: str) -> bool:
         try:
-            return vault.scope(system, identifier) == "full"
+            return vault.backup(system, identifier).scope == "full"
         except (Damaged, NotFound):
             return False  # `verify` and `status` name it
 

@@ -77,7 +77,7 @@ class Project(Site):
         return found
 
     def listed(self, system: str, identifier: str) -> Listed:
-        return overview.listed(self.vault, system, identifier, health.acks(self, system))
+        return overview.listed(self.vault.backup(system, identifier), health.acks(self, system))
 
     def survey(self, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
         """The backups of a system that can be listed, and those that are too damaged for it."""

@@ -11,7 +11,7 @@ from backup_pipeline.vault import signing
 
 @diagnosed
 def show(site: Site, system: str, id: str | None = None) -> Manifest:
-    return site.vault.manifest(system, site.vault.resolve(system, id))
+    return site.vault.backup(system, site.vault.resolve(system, id)).manifest
 
 
 @diagnosed
@@ -24,7 +24,7 @@ def usable(site: Site, system: str, id: str | None = None) -> Manifest:
     """To restore, drill or query it: signed, where `signers:` says by whom."""
     manifest = show(site, system, id)
     if not site.unsigned:
-        signing.demand(site.vault, system, manifest.id)
+        signing.demand(site.vault.backup(system, manifest.id))
     return manifest
 
 
@@ -33,4 +33,4 @@ def remember(
 ) -> tuple[Finding, ...]:
     from backup_pipeline.verification.remembering import remember
 
-    return remember(site.vault, system, id, kind, report, now=site.clock(), seconds=seconds)
+    return remember(site.vault.backup(system, id), kind, report, now=site.clock(), seconds=seconds)

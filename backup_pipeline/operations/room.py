@@ -62,7 +62,7 @@ def _outlines(vault: Vault, system: str) -> tuple[Outline, ...]:
     with suppress(BackupError):
         for identifier in reversed(vault.ids(system)):
             with suppress(BackupError):
-                outline = vault.outline(system, identifier)
+                outline = vault.backup(system, identifier).outline
                 if outline.scope == "full":
                     found.insert(0, outline)
             if len(found) == LAST:
@@ -98,7 +98,7 @@ def _grown(project: Site, outlines: tuple[Outline, ...], inventory: Inventory | 
     if not outlines or inventory is None:
         return 0
     try:
-        manifest = project.vault.manifest(outlines[-1].system, outlines[-1].id)
+        manifest = project.vault.backup(outlines[-1].system, outlines[-1].id).manifest
     except BackupError:
         return 0
     return _grown_since(manifest, inventory)

@@ -60,6 +60,12 @@ class Site:
             return self
         return type(self)(self.settings, clock=self.clock, place=place, unsigned=unsigned)
 
+    def one_look(self) -> Self:
+        """The same site for one command, or one tick, that reads: each manifest is read once."""
+        look = type(self)(self.settings, clock=self.clock, place=self.place, unsigned=self.unsigned)
+        look.__dict__["vault"] = self.vault.one_look()
+        return look
+
     def copy(self, name: str) -> Vault:
         """One of the vault's copies: a vault like it."""
         return stores.open_copy(self.settings, name)

@@ -79,7 +79,7 @@ def missing_objects(
     listed = [{stat.key: stat.size for stat in target.list(layout.OBJECTS)} for target in targets]
     found: dict[str, layout.StoredObject] = {}
     for identifier in ids:
-        for one in source.outline(system, identifier).objects:
+        for one in source.backup(system, identifier).outline.objects:
             key = layout.object_key(one)
             if any(there.get(key) != one.size for there in listed):
                 found[key] = one

@@ -48,7 +48,7 @@ def _whole(site: Site, order: VerifyOrder, listener: Listener) -> Report:
         )
     else:
         id = site.vault.resolve(system, order.id)
-        report = verify_one(site.vault, system, id, quick=order.quick, trees=trees, listener=listener)
+        report = verify_one(site.vault.backup(system, id), quick=order.quick, trees=trees, listener=listener)
         unkept.update(dict.fromkeys(remember(site, system, id, kind, report)))
     return health.accepted(site, system, replace(report, findings=(*report.findings, *unkept)))
 

@@ -275,7 +275,7 @@ def backup_metadata(project: Project, manifest: Manifest) -> Metadata:
     system = manifest.system
     ids = [identifier for identifier in project.vault.ids(system) if identifier <= manifest.id][-HISTORY:]
     history = [line for line in _readable(project, system, ids) if line.scope == manifest.scope]
-    where = f"{project.vault.store.address}/{project.vault.manifest_key(system, manifest.id)}"
+    where = f"{project.vault.store.address}/{project.vault.backup(system, manifest.id).manifest_key}"
     return manifest_metadata(manifest, project.listed(system, manifest.id), where, history)
 
 

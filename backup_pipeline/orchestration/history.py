@@ -228,7 +228,7 @@ def _shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
 def _of_backup(project: Project, names: Names, system: str, identifier: str) -> dg.AssetMaterialization:
     tags = None
     try:
-        manifest = project.vault.manifest(system, identifier)
+        manifest = project.vault.backup(system, identifier).manifest
         metadata, tags = backup_metadata(project, manifest), {DATA_VERSION_TAG: version_of(manifest)}
     except BackupError as error:  # encrypted, for one, and the key is not on this host
         metadata = {

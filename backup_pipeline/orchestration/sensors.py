@@ -27,7 +27,6 @@ from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.operations import Project
 from backup_pipeline.operations.keeping import has_a_vault
-from backup_pipeline.operations.one_look import one_look
 from backup_pipeline.orchestration.asset_checks import judge_status, result
 from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.keeping import daily_checks
@@ -269,7 +268,7 @@ def _judged(
 
     def look() -> list[tuple[dg.AssetKey, Outcome]]:
         with failures_told(project):
-            status = [(names.manifest_key(system), one) for one in judge_status(one_look(project), system)]
+            status = [(names.manifest_key(system), one) for one in judge_status(project.one_look(), system)]
             return [*status, *judge_copies(project, system, names)]
 
     try:

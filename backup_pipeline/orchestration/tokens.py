@@ -61,7 +61,7 @@ def commit_of_this_run(context: dg.AssetExecutionContext, backups: Backups, syst
         except NotFound:
             done = committed_by(context.instance, backups, system, token)
             if done is not None:
-                return backups.project.vault.manifest(system, done)
+                return backups.project.vault.backup(system, done).manifest
     raise NotFound(
         f"this run has read nothing of {system}, so there is nothing to commit",
         remedy=f"run the job {backups.names.backup_job(system)}, or select the tables together with the manifest",

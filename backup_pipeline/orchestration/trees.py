@@ -116,7 +116,7 @@ def _into_the_draft(
             )
         except NotFound:
             done = tokens.committed_by(context.instance, backups, system, token)
-            if done is not None and (committed := project.vault.manifest(system, done)).tree(name):
+            if done is not None and (committed := project.vault.backup(system, done).manifest).tree(name):
                 return committed
     return None
 

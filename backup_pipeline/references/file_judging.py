@@ -159,7 +159,7 @@ class Asked:
             if identifier >= mine.id:
                 continue
             try:
-                manifest = vault.manifest(mine.system, identifier)
+                manifest = vault.backup(mine.system, identifier).manifest
             except (Damaged, NotFound):
                 continue
             tree = manifest.tree(self.tree.name)

@@ -20,6 +20,7 @@ from backup_pipeline.retention.forgetting import Denied, Doomed, forget, who
 from backup_pipeline.retention.policy import PROMISES, decide
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
 
@@ -27,38 +28,38 @@ from backup_pipeline.vault.vault import Vault
 _NO_RULES = RetentionSettings(last=1)
 
 
-def pin(vault: Vault, system: str, identifier: str, reason: str, now: datetime) -> Pin:
+def pin(backup: Backup, reason: str, now: datetime) -> Pin:
     """Pinning again gives a new reason."""
-    _demand(vault, system, identifier)
+    _demand(backup)
     made = Pin(timestamp(now), who(), reason)
-    keeping.pin(vault.store, system, identifier, made)
+    keeping.pin(backup.store, backup.system, backup.id, made)
     # A prune that had decided before may have taken it meanwhile: then there is nothing to pin.
     try:
-        _demand(vault, system, identifier)
+        _demand(backup)
     except NotFound:
-        keeping.unpin(vault.store, system, identifier)
+        keeping.unpin(backup.store, backup.system, backup.id)
         raise
     return made
 
 
-def unpin(vault: Vault, system: str, identifier: str) -> Pin | None:
+def unpin(backup: Backup) -> Pin | None:
     """What the pin said; None where there was none."""
-    _demand(vault, system, identifier)
-    held = keeping.pin_of(vault.store, system, identifier)
-    keeping.unpin(vault.store, system, identifier)
+    _demand(backup)
+    held = keeping.pin_of(backup.store, backup.system, backup.id)
+    keeping.unpin(backup.store, backup.system, backup.id)
     return held
 
 
-def _demand(vault: Vault, system: str, identifier: str) -> None:
-    if identifier not in vault.ids(system):
-        if identifier == "latest":
+def _demand(backup: Backup) -> None:
+    if backup.id not in backup.vault.ids(backup.system):
+        if backup.id == "latest":
             raise NotFound(
                 "a backup is unpinned or forgotten by its ID, not as latest",
-                remedy=f"`backup-pipeline list {system}` shows the IDs",
+                remedy=f"`backup-pipeline list {backup.system}` shows the IDs",
             )
         raise NoBackup(
-            f"there is no backup {identifier} of {system} in {vault.store.address}",
-            remedy=f"`backup-pipeline list {system}` shows those that there are",
+            f"there is no backup {backup.id} of {backup.system} in {backup.store.address}",
+            remedy=f"`backup-pipeline list {backup.system}` shows those that there are",
         )
 
 
@@ -75,12 +76,10 @@ class ForgetReport:
     record: Forgotten
 
 
-def promises_of(
-    vault: Vault, system: str, identifier: str, now: datetime, policy: RetentionSettings | None = None
-) -> dict[str, str]:
+def promises_of(backup: Backup, now: datetime, policy: RetentionSettings | None = None) -> dict[str, str]:
     """Why this backup is never removed by a rule: name → what is said of it."""
-    census = counting.take(vault)
-    return _promises(census, system, identifier, now, policy)
+    census = counting.take(backup.vault)
+    return _promises(census, backup.system, backup.id, now, policy)
 
 
 def _promises(
@@ -93,23 +92,19 @@ def _promises(
     return {}
 
 
-def _of_a_lost_one(
-    vault: Vault, system: str, identifier: str, policy: RetentionSettings | None, locked: Locked
-) -> dict[str, str]:
+def _of_a_lost_one(backup: Backup, policy: RetentionSettings | None, locked: Locked) -> dict[str, str]:
     """What cannot be read is not the newest or the proven one of anything; what somebody said of it still holds."""
     found = {}
-    pin = keeping.pin_of(vault.store, system, identifier)
-    if pin is not None or (policy is not None and identifier in policy.pin):
+    pin = keeping.pin_of(backup.store, backup.system, backup.id)
+    if pin is not None or (policy is not None and backup.id in policy.pin):
         found["pinned"] = f"pinned: {pin.reason}" if pin is not None and pin.reason else "pinned"
-    if reason := locked(system, identifier):
+    if reason := locked(backup.system, backup.id):
         found["locked"] = reason
     return found
 
 
 def forget_one(
-    vault: Vault,
-    system: str,
-    identifier: str,
+    backup: Backup,
     *,
     why: str,
     now: datetime,
@@ -123,31 +118,36 @@ def forget_one(
         raise ConfigError(
             f"{', '.join(sorted(strange))}: not a promise", remedy=f"one of: {', '.join(PROMISES)}"
         )
-    counting.demand_a_vault(vault.store)
-    with lock.hold_key(vault.store, layout.PRUNE_LOCK, f"forget {system} {identifier}"):
-        census = counting.take(vault, locked)
-        known = next((one for one in census.systems.get(system, ()) if one.id == identifier), None)
-        lost = any((one.system, one.id) == (system, identifier) for one in census.unreadable)
+    counting.demand_a_vault(backup.store)
+    with lock.hold_key(backup.store, layout.PRUNE_LOCK, f"forget {backup}"):
+        census = counting.take(backup.vault, locked)
+        known = next((one for one in census.systems.get(backup.system, ()) if one.id == backup.id), None)
+        lost = any((one.system, one.id) == (backup.system, backup.id) for one in census.unreadable)
         if known is None and not lost:
-            _demand(vault, system, identifier)
-        promises = _promises(census, system, identifier, now, policy)
+            _demand(backup)
+        promises = _promises(census, backup.system, backup.id, now, policy)
         if known is None:
-            promises = _of_a_lost_one(vault, system, identifier, policy, locked)
+            promises = _of_a_lost_one(backup, policy, locked)
         if standing := {name: text for name, text in promises.items() if name not in forced}:
             flags = " ".join(f"--force {name}" for name in promises)
             raise ConfigError(
-                f"{system} {identifier} is never removed: {'; '.join(standing.values())}",
-                remedy=f"if you are sure: `backup-pipeline forget {system} {identifier} {flags} --yes`",
+                f"{backup} is never removed: {'; '.join(standing.values())}",
+                remedy=f"if you are sure: `backup-pipeline forget {backup} {flags} --yes`",
             )
         denied = Denied()
-        doomed = _doomed(vault, census, system, identifier, known, f"forget: {why}" if why else "forget")
-        _unmark(vault, census, known)
-        if not forget(vault, doomed, now=now, denied=denied, despite_pin="pinned" in forced):
-            raise _refused(system, identifier, denied)
-        record = keeping.forgotten(vault.store, system, identifier)
+        doomed = _doomed(backup, census, known, f"forget: {why}" if why else "forget")
+        _unmark(backup.vault, census, known)
+        if not forget(backup.vault, doomed, now=now, denied=denied, despite_pin="pinned" in forced):
+            raise _refused(backup.system, backup.id, denied)
+        record = keeping.forgotten(backup.store, backup.system, backup.id)
         assert record is not None
         return ForgetReport(
-            system, identifier, tuple(promises), _own(census, system, known), known is None, record
+            backup.system,
+            backup.id,
+            tuple(promises),
+            _own(census, backup.system, known),
+            known is None,
+            record,
         )
 
 
@@ -159,34 +159,32 @@ def _refused(system: str, identifier: str, denied: Denied) -> VaultError:
     )
 
 
-def _doomed(
-    vault: Vault, census: Census, system: str, identifier: str, known: Known | None, why: str
-) -> Doomed:
+def _doomed(backup: Backup, census: Census, known: Known | None, why: str) -> Doomed:
     if known is not None:
-        return Doomed(system, identifier, known.manifest_sha256, known.previous, why)
+        return Doomed(backup.system, backup.id, known.manifest_sha256, known.previous, why)
     # What its manifest said cannot be read any more; its seal, or newest.json, says at least its digest.
-    older = [one for one in census.systems.get(system, ()) if one.id < identifier]
+    older = [one for one in census.systems.get(backup.system, ()) if one.id < backup.id]
     below = Link(older[-1].id, older[-1].manifest_sha256) if older else None
-    recorded = [name for name in keeping.forgotten_ids(vault.store, system) if name < identifier]
+    recorded = [name for name in keeping.forgotten_ids(backup.store, backup.system) if name < backup.id]
     if recorded and (below is None or recorded[-1] > below.id):
-        record = keeping.forgotten(vault.store, system, recorded[-1])
+        record = keeping.forgotten(backup.store, backup.system, recorded[-1])
         below = record.link if record is not None else below
-    return Doomed(system, identifier, _digest(vault, system, identifier), below, why)
+    return Doomed(backup.system, backup.id, _digest(backup), below, why)
 
 
-def _digest(vault: Vault, system: str, identifier: str) -> str:
+def _digest(backup: Backup) -> str:
     with suppress(Damaged):
-        newest = keeping.newest(vault.store, system)
-        if newest is not None and newest.id == identifier:
+        newest = keeping.newest(backup.store, backup.system)
+        if newest is not None and newest.id == backup.id:
             return newest.manifest_sha256
-    wrote = vault.remembered.newest(system) if vault.remembered else None
-    if wrote is not None and wrote.id == identifier:
+    wrote = backup.vault.remembered.newest(backup.system) if backup.vault.remembered else None
+    if wrote is not None and wrote.id == backup.id:
         return wrote.sha256
-    for key in keeping.keys_of(vault.store, system, identifier)[1]:
+    for key in keeping.keys_of(backup.store, backup.system, backup.id)[1]:
         if key.endswith(".sha256"):
-            return read_all(vault.store, key).split(b" ")[0].decode("ascii", "replace")
+            return read_all(backup.store, key).split(b" ")[0].decode("ascii", "replace")
     try:
-        return hashlib.sha256(vault.stored_manifest(system, identifier)).hexdigest()
+        return hashlib.sha256(backup.stored).hexdigest()
     except NotFound:
         return ""
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from backup_pipeline.errors import Damaged, KeyMissing, NoBackup, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Link, Manifest
-from backup_pipeline.model.outline import Outline, outline_of
+from backup_pipeline.model.outline import Outline
 from backup_pipeline.retention.policy import Candidate
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import keeping, layout, remembered, signing
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.signing import State
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
@@ -95,7 +96,7 @@ def systems_of(store: Store) -> tuple[str, ...]:
 
 
 def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
-    census = Census()
+    census, vault = Census(), vault.one_look()
     for system in systems_of(vault.store):
         found = []
         lost = _what_was_lost(vault, system)
@@ -105,7 +106,7 @@ def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
 
         for identifier in vault.ids(system):
             try:
-                found.append(_known(vault, census, system, identifier, kept))
+                found.append(_known(vault.backup(system, identifier), census, kept))
             except Damaged as error:
                 census.unreadable.append(Unreadable(system, identifier, error.message))
             except NotFound:
@@ -120,11 +121,11 @@ def _what_was_lost(vault: Vault, system: str) -> dict[str, str]:
     key of an encrypted vault only its writer knows."""
     for identifier in reversed(vault.ids(system)):
         try:
-            if signing.foreign(vault, system, identifier):
+            if signing.foreign(vault.backup(system, identifier)):
                 continue
-            proofs = vault.proofs(system, identifier)
+            proofs = vault.backup(system, identifier).proofs()
             judged = [proof for proof in proofs if proof.kind == "judged"]
-            full = bool(judged) and vault.outline(system, identifier).scope == "full"
+            full = bool(judged) and vault.backup(system, identifier).outline.scope == "full"
         except (Damaged, NotFound, KeyMissing):
             continue
         if full:
@@ -153,28 +154,20 @@ def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreada
         yield Unreadable(system, back.id, "this host wrote it last, and it is gone without a record")
 
 
-def _known(vault: Vault, census: Census, system: str, identifier: str, locked: Locked) -> Known:
-    seal = vault.seal_key(system, identifier)
-    if not (
-        vault.seal_holds(system, identifier)
-        and keeping.outline_is_sealed(vault.store, system, identifier, seal)
-    ):
-        raise Damaged(f"what lies beside {system} {identifier} is not what was sealed")
-    manifest = readable(vault, system, identifier)
-    if manifest is None or vault.encrypted:
-        outline = vault.outline(system, identifier)
-    else:
-        # The same, without taking a manifest of megabytes apart twice.
-        outline = outline_of(manifest, vault.link(system, identifier).sha256)
-    pin = keeping.pin_of(vault.store, system, identifier)
+def _known(backup: Backup, census: Census, locked: Locked) -> Known:
+    if not backup.seals_hold():
+        raise Damaged(f"what lies beside {backup} is not what was sealed")
+    manifest = readable(backup)
+    outline = backup.outline
+    pin = keeping.pin_of(backup.store, backup.system, backup.id)
     return Known(
         candidate_of(
             outline,
             manifest,
-            proven=_proven(vault, system, identifier),
+            proven=_proven(backup),
             pinned=None if pin is None else pin.reason,
-            locked=locked(system, identifier),
-            foreign=signing.foreign(vault, system, identifier),
+            locked=locked(backup.system, backup.id),
+            foreign=signing.foreign(backup),
         ),
         outline.manifest_sha256,
         outline.previous,
@@ -183,10 +176,10 @@ def _known(vault: Vault, census: Census, system: str, identifier: str, locked: L
     )
 
 
-def readable(vault: Vault, system: str, identifier: str) -> Manifest | None:
+def readable(backup: Backup) -> Manifest | None:
     """The manifest; None where it would take a key that is not here."""
     try:
-        return vault.manifest(system, identifier)
+        return backup.manifest
     except KeyMissing:
         return None
 
@@ -220,9 +213,9 @@ def candidate_of(
     )
 
 
-def _proven(vault: Vault, system: str, identifier: str) -> bool:
+def _proven(backup: Backup) -> bool:
     """The last drill of it passed: an earlier proof is taken back by a later failure."""
-    drills = [proof for proof in vault.proofs(system, identifier) if proof.kind == "drill"]
+    drills = [proof for proof in backup.proofs() if proof.kind == "drill"]
     return bool(drills) and drills[-1].ok
 
 

@@ -232,7 +232,7 @@ def _named_since(vault: Vault, census: Census) -> set[str]:
             if identifier in known:
                 continue
             try:
-                outline = vault.outline(system, identifier)
+                outline = vault.backup(system, identifier).outline
             except NotFound:
                 continue
             except Damaged as error:

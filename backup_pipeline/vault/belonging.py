@@ -16,7 +16,7 @@ from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import Manifest
 
 if TYPE_CHECKING:
-    from backup_pipeline.vault.vault import Vault
+    from backup_pipeline.vault.backup import Backup
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = re.compile(r"(\.[a-z0-9]+)+")
@@ -35,15 +35,15 @@ class Named(Protocol):
     def size(self) -> int: ...
 
 
-def demand(vault: Vault, system: str, identifier: str, manifest: Manifest) -> None:
+def demand(backup: Backup, manifest: Manifest) -> None:
     """Raises Damaged with what is wrong."""
-    what = f"the manifest of {system} {identifier}"
-    if (manifest.system, manifest.id) != (system, identifier):
+    what = f"the manifest of {backup}"
+    if (manifest.system, manifest.id) != (backup.system, backup.id):
         raise Damaged(
             f"{what} is that of {manifest.system} {manifest.id}: it was put in its place",
             remedy=HEAL_MANIFEST,
         )
-    if not vault.seal_holds(system, identifier):
+    if not backup.seal_holds():
         raise Damaged(f"{what} was altered since it was sealed", remedy=HEAL_MANIFEST)
     sound(what, (manifest.started_at, manifest.snapshot_at, manifest.finished_at), manifest.objects())
 

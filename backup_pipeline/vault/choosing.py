@@ -28,11 +28,11 @@ def choose(vault: Vault, system: str, said: str | None) -> str:
         return _back(vault, system, int(latest[1] or 0))
     assert said is not None
     if is_backup_id(said):
-        vault.stored_manifest(system, said)  # raises where there is none
+        _ = vault.backup(system, said).stored  # raises where there is none
         return said
     found = [one for one in vault.ids(system) if one.startswith(said)]
     if len(found) > 1 and _DAY.fullmatch(said):
-        found = [one for one in found if vault.scope(system, one) == "full"][-1:] or found
+        found = [one for one in found if vault.backup(system, one).scope == "full"][-1:] or found
     if not found:
         raise NoBackup(
             f"there is no backup {said} of {system} in {vault.store.address}",
@@ -61,7 +61,7 @@ def newest_before(vault: Vault, system: str, moment: datetime) -> str:
 
 def _full(vault: Vault, system: str) -> Iterator[str]:
     """The newest first."""
-    return (one for one in reversed(vault.ids_until_now(system)) if vault.scope(system, one) == "full")
+    return (one for one in reversed(vault.ids_until_now(system)) if vault.backup(system, one).scope == "full")
 
 
 def _back(vault: Vault, system: str, steps: int) -> str:

@@ -22,12 +22,13 @@ from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import HEAL_MANIFEST
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.outline import Outline, outline_of
-from backup_pipeline.stores.base import read_all
+from backup_pipeline.stores.base import SMALL, read_all
 from backup_pipeline.vault import belonging, crypto, layout, recover
 from backup_pipeline.vault.known import Known
 from backup_pipeline.vault.objects import AGE
 
 if TYPE_CHECKING:
+    from backup_pipeline.vault.backup import Backup
     from backup_pipeline.vault.vault import Vault
 
 
@@ -51,72 +52,88 @@ def put_before_manifest(vault: Vault, manifest: Manifest, data: bytes, text: str
     return stored, f"{digest}  manifest.json.age\n" + "".join(lines)
 
 
-def read_outline(vault: Vault, system: str, identifier: str) -> Outline:
-    key = layout.outline_key(system, identifier)
+def read_outline(backup: Backup) -> Outline:
+    key = layout.outline_key(backup.system, backup.id)
     try:
-        outline = canonical.decode(Outline, read_all(vault.store, key), what=key)
+        outline = canonical.decode(Outline, read_all(backup.store, key), what=key)
     except NotFound:
-        vault.stored_manifest(system, identifier)  # says so where there is no such backup
+        _ = backup.stored  # says so where there is no such backup
         raise Damaged(f"{key} is missing", remedy=HEAL_MANIFEST) from None
-    if (outline.system, outline.id) != (system, identifier):
+    if (outline.system, outline.id) != (backup.system, backup.id):
         raise Damaged(f"{key} is that of {outline.system}/{outline.id}", remedy=HEAL_MANIFEST)
     belonging.sound(key, (outline.started_at, outline.snapshot_at, outline.finished_at), outline.objects)
     return outline
 
 
-def open_manifest(vault: Vault, system: str, identifier: str, stored: bytes) -> bytes:
-    assert vault.keys is not None
-    if vault.keys.can_open:
+def open_manifest(backup: Backup, stored: bytes) -> bytes:
+    assert backup.vault.keys is not None
+    if backup.vault.keys.can_open:
         try:
-            return crypto.decrypt(vault.keys, stored)
+            return crypto.decrypt(backup.vault.keys, stored)
         except (Damaged, KeyMissing) as error:
             # A damaged header looks like the wrong key.
-            if isinstance(error, KeyMissing) and vault.seal_holds(system, identifier):
+            if isinstance(error, KeyMissing) and backup.seal_holds():
                 digest = hashlib.sha256(stored).hexdigest()
-                if (kept := _remembered(vault, system, identifier, digest)) is not None:
+                if (kept := _remembered(backup, digest)) is not None:
                     return kept  # the keys were changed, and it is for the old one
                 raise
             raise Damaged(
-                f"the manifest of {system} {identifier} does not open: {error.message}", remedy=HEAL_MANIFEST
+                f"the manifest of {backup} does not open: {error.message}", remedy=HEAL_MANIFEST
             ) from error
-    remembered = _remembered(vault, system, identifier, hashlib.sha256(stored).hexdigest())
+    remembered = _remembered(backup, hashlib.sha256(stored).hexdigest())
     if remembered is None:
-        vault.keys.secret()
-        raise KeyMissing(f"the manifest of {system} {identifier} cannot be opened here")
+        backup.vault.keys.secret()
+        raise KeyMissing(f"the manifest of {backup} cannot be opened here")
     return remembered
 
 
-def _remembered(vault: Vault, system: str, identifier: str, digest: str) -> bytes | None:
+def _remembered(backup: Backup, digest: str) -> bytes | None:
     """Compared with the digest in the outline: what was altered here is thrown away."""
-    data = vault.known.get(digest) if vault.known else None
-    if data is None or vault.known is None:
+    data = backup.vault.known.get(digest) if backup.vault.known else None
+    if data is None or backup.vault.known is None:
         return None
-    outline = read_outline(vault, system, identifier)
+    outline = backup.outline
     if (outline.manifest_sha256, outline.content_sha256) == (digest, hashlib.sha256(data).hexdigest()):
         return data
-    vault.known.drop(digest)
+    backup.vault.known.drop(digest)
     return None
 
 
-def sealed_names(vault: Vault, system: str, identifier: str) -> dict[str, str]:
+def sealed_names(backup: Backup) -> dict[str, str]:
     """Name → key of what an encrypted backup's seal speaks for, the manifest first."""
-    recover_key = layout.recover_key(system, identifier)
+    recover_key = layout.recover_key(backup.system, backup.id)
     return {
-        "manifest.json.age": vault.manifest_key(system, identifier),
-        "outline.json": layout.outline_key(system, identifier),
+        "manifest.json.age": backup.manifest_key,
+        "outline.json": layout.outline_key(backup.system, backup.id),
         "RECOVER.md": recover_key,
         "RECOVER.md.age": recover_key + AGE,
     }
 
 
-def seal_text(vault: Vault, system: str, identifier: str, manifest: bytes) -> str:
+def seal_text(backup: Backup, manifest: bytes) -> str:
     lines = [f"{hashlib.sha256(manifest).hexdigest()}  manifest.json.age\n"]
-    for name, key in list(sealed_names(vault, system, identifier).items())[1:]:
+    for name, key in list(sealed_names(backup).items())[1:]:
         try:
-            lines.append(f"{hashlib.sha256(read_all(vault.store, key)).hexdigest()}  {name}\n")
+            lines.append(f"{hashlib.sha256(read_all(backup.store, key)).hexdigest()}  {name}\n")
         except NotFound:
             continue  # `verify` names it; a backup is no worse for being sealed without it
     return "".join(lines)
+
+
+def outline_is_sealed(backup: Backup) -> bool:
+    """False where the outline is not the one that the seal speaks for: without a key it is all that says what a backup
+    needs, and one flipped digit in it would make a needed object one that nothing names. Where the seal says nothing
+    (a plain vault has no outline; a writer was stopped before it sealed), there is nothing to compare."""
+    try:
+        seal = read_all(backup.store, backup.seal_key, SMALL).decode("ascii", "replace")
+        for line in seal.splitlines():
+            digest, _, name = line.partition("  ")
+            if name == "outline.json":
+                held = read_all(backup.store, layout.outline_key(backup.system, backup.id))
+                return hashlib.sha256(held).hexdigest() == digest
+    except NotFound:
+        return True  # of the outline: reading it says so; of the seal: see above
+    return True
 
 
 def tidy(vault: Vault, known: Known, count: int) -> None:
@@ -129,7 +146,7 @@ def tidy(vault: Vault, known: Known, count: int) -> None:
         for identifier in vault.ids(system)[-count:]:
             names.update(_private(vault, layout.proofs_prefix(system, identifier)))
             try:
-                outline = read_outline(vault, system, identifier)
+                outline = read_outline(vault.backup(system, identifier))
             except (Damaged, NotFound):
                 continue
             names.add(outline.manifest_sha256)

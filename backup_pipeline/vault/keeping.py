@@ -7,7 +7,6 @@ such a record is rubbish and no damage; the next prune sweeps it away.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable
 
 from backup_pipeline.errors import Damaged, NotFound
@@ -95,22 +94,6 @@ def leftovers(store: Store, system: str, identifiers: Iterable[str]) -> tuple[st
     records = set(forgotten_ids(store, system))
     here = {name for name in store.folders(f"{system}/") if name in records}
     return tuple(sorted(here - set(identifiers)))
-
-
-def outline_is_sealed(store: Store, system: str, identifier: str, seal_key: str) -> bool:
-    """False where the outline is not the one that the seal speaks for: without a key it is all that says what a backup
-    needs, and one flipped digit in it would make a needed object one that nothing names. Where the seal says nothing
-    (a plain vault has no outline; a writer was stopped before it sealed), there is nothing to compare."""
-    try:
-        seal = read_all(store, seal_key, SMALL).decode("ascii", "replace")
-        for line in seal.splitlines():
-            digest, _, name = line.partition("  ")
-            if name == "outline.json":
-                held = read_all(store, layout.outline_key(system, identifier))
-                return hashlib.sha256(held).hexdigest() == digest
-    except NotFound:
-        return True  # of the outline: reading it says so; of the seal: see above
-    return True
 
 
 # ── the newest backup, and what was accepted

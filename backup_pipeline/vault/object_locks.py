@@ -10,6 +10,7 @@ from backup_pipeline.errors import BackupError, Damaged, NotAllowed, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.vault import layout
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 
 
@@ -21,23 +22,23 @@ class Locks:
     largest: datetime | None
 
 
-def locks_of(vault: Vault, system: str, identifier: str) -> Locks:
+def locks_of(backup: Backup) -> Locks:
     """Raises NotAllowed where these credentials may not see them."""
-    locks = vault.store.object_locks()
+    locks = backup.store.object_locks()
     if locks is None:
         return Locks(None, None)
-    manifest = locks.until(vault.manifest_key(system, identifier))
-    key = _largest(vault, system, identifier) if manifest is not None else None
+    manifest = locks.until(backup.manifest_key)
+    key = _largest(backup) if manifest is not None else None
     return Locks(manifest, manifest if key is None else locks.until(key))
 
 
-def why_locked(vault: Vault, system: str, identifier: str, now: datetime) -> str:
+def why_locked(backup: Backup, now: datetime) -> str:
     """Why a deletion would hide this backup and keep its bytes; empty where it would not."""
     try:
-        found = locks_of(vault, system, identifier)
+        found = locks_of(backup)
     except NotAllowed:
-        until = moment_of(identifier) + timedelta(
-            days=locks.days if (locks := vault.store.object_locks()) else 0
+        until = moment_of(backup.id) + timedelta(
+            days=locks.days if (locks := backup.store.object_locks()) else 0
         )
         return f"locked until {until:%Y-%m-%d}, if `object_lock_days` holds" if until > now else ""
     if found.manifest is None or found.manifest <= now:
@@ -58,7 +59,8 @@ def inspect_locks(vault: Vault, now: datetime) -> Iterator[Finding]:
         newest = max(((one, name) for name in vault.systems() for one in vault.ids(name)[-1:]), default=None)
         if newest is None or moment_of(newest[0]) + timedelta(days=days / 2) < now:
             return  # what was locked then need not be locked any more
-        key = _largest(vault, newest[1], newest[0]) or vault.manifest_key(newest[1], newest[0])
+        backup = vault.backup(newest[1], newest[0])
+        key = _largest(backup) or backup.manifest_key
         until = locks.until(key)
     except NotAllowed as error:
         message = f"whether `object_lock_days:` holds is not known: {error.message}"
@@ -70,14 +72,14 @@ def inspect_locks(vault: Vault, now: datetime) -> Iterator[Finding]:
         yield Finding(
             "error",
             "lock-missing",
-            f"{key} of the newest backup, {newest[1]} {newest[0]}, is not locked in {vault.store.address}: `object_lock_days: {days}` does not hold",
+            f"{key} of the newest backup, {backup}, is not locked in {vault.store.address}: `object_lock_days: {days}` does not hold",
             remedy="make a backup: it locks what it names, or fails where the server keeps no locks",
         )
 
 
-def _largest(vault: Vault, system: str, identifier: str) -> str | None:
+def _largest(backup: Backup) -> str | None:
     try:
-        objects = vault.outline(system, identifier).objects
+        objects = backup.outline.objects
     except (Damaged, NotFound):
         return None
     return layout.object_key(max(objects, key=lambda one: one.size)) if objects else None

@@ -15,27 +15,25 @@ from backup_pipeline.vault import layout, private
 from backup_pipeline.vault.objects import AGE
 
 if TYPE_CHECKING:
+    from backup_pipeline.vault.backup import Backup
     from backup_pipeline.vault.vault import Vault
 
 
-def remember(vault: Vault, system: str, identifier: str, proof: Proof) -> None:
-    key = layout.proof_key(system, identifier, proof.kind, backup_id(parse_timestamp(proof.at)))
+def remember(backup: Backup, proof: Proof) -> None:
+    vault = backup.vault
+    key = layout.proof_key(backup.system, backup.id, proof.kind, backup_id(parse_timestamp(proof.at)))
     if vault.encrypted:
         digest = private.put(vault, key, canonical.encode(proof))
         proof = replace(proof, findings=(), counted={}, details_sha256=digest)
     vault.store.put(key, canonical.encode(proof), overwrite=True)
 
 
-def proofs(vault: Vault, system: str, identifier: str) -> tuple[Proof, ...]:
-    """Oldest first. Proofs of another manifest do not count. Without the key, what was found is not known, only whether all
-    was well."""
-    return look(vault, system, identifier)[0]
-
-
-def look(vault: Vault, system: str, identifier: str) -> tuple[tuple[Proof, ...], tuple[str, ...]]:
-    """As above, and the keys of those that cannot be read: they prove nothing, and stand in the way of nothing."""
-    digest = vault.link(system, identifier).sha256
-    keys = [stat.key for stat in vault.store.list(layout.proofs_prefix(system, identifier))]
+def look(backup: Backup) -> tuple[tuple[Proof, ...], tuple[str, ...]]:
+    """The proofs, oldest first, and the keys of those that cannot be read. Proofs of another manifest do not count. Without
+    the key a proof only says whether all was well."""
+    vault = backup.vault
+    digest = backup.link.sha256
+    keys = [stat.key for stat in vault.store.list(layout.proofs_prefix(backup.system, backup.id))]
     found, bad = [], []
     for key in keys:
         if key.endswith(AGE):

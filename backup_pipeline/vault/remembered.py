@@ -68,11 +68,12 @@ def set_back(vault: Vault, system: str) -> Link | None:
     wrote = vault.remembered.newest(system) if vault.remembered else None
     if wrote is None:
         return None
+    backup = vault.backup(system, wrote.id)
     recorded = keeping.forgotten(vault.store, system, wrote.id) is not None
-    if recorded and signing.counts(vault, system, wrote.id):
+    if recorded and signing.counts(backup):
         return None
     try:
-        return None if vault.link(system, wrote.id) == wrote else wrote
+        return None if backup.link == wrote else wrote
     except NotFound:
         return wrote
     except Damaged:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Literal
 from backup_pipeline.errors import ConfigError, Damaged, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.stores.base import SMALL, Store, read_all
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout
 from backup_pipeline.vault.crypto import Deferred
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+    from backup_pipeline.vault.backup import Backup
     from backup_pipeline.vault.vault import Vault
 
 #: Of a backup: signed by one of `signers` · without a signature · with one that is none of theirs, or not of these bytes.
@@ -95,64 +96,63 @@ def put(vault: Vault, key: str, data: bytes) -> None:
         vault.store.put(key, signature, overwrite=True)
 
 
-def of_backup(vault: Vault, system: str, identifier: str) -> State | None:
+def of_backup(backup: Backup) -> State | None:
     """None where the configuration names no signers. It speaks for the manifest that the seal names: see `belonging`."""
-    if not vault.signing.signers:
+    if not backup.vault.signing.signers:
         return None
     try:
-        seal = read_all(vault.store, vault.seal_key(system, identifier), SMALL)
+        seal = read_all(backup.store, backup.seal_key, SMALL)
     except NotFound:  # its writer was stopped right before; the signature was there before the manifest
-        seal = vault.seal_text(system, identifier, vault.stored_manifest(system, identifier)).encode()
+        seal = backup.seal_text(backup.stored).encode()
     except Damaged:
         return "wrong"
-    found = vault.signing.judge(vault.store, layout.signature_key(system, identifier), seal)
-    if found == "signed" and not (
-        vault.seal_holds(system, identifier)
-        and keeping.outline_is_sealed(vault.store, system, identifier, vault.seal_key(system, identifier))
-    ):
-        return "wrong"
-    return found
+    found = backup.vault.signing.judge(backup.store, layout.signature_key(backup.system, backup.id), seal)
+    return "wrong" if found == "signed" and not backup.seals_hold() else found
 
 
-def of_record(vault: Vault, system: str, identifier: str) -> State | None:
+def of_record(backup: Backup) -> State | None:
     """Of the record that a backup was forgotten."""
-    if not vault.signing.must_be_signed(identifier):
+    if not backup.vault.signing.must_be_signed(backup.id):
         return None
-    key = layout.forgotten_key(system, identifier)
+    key = layout.forgotten_key(backup.system, backup.id)
     try:
-        return vault.signing.judge(vault.store, key + layout.SIGNATURE, read_all(vault.store, key, SMALL))
+        return backup.vault.signing.judge(
+            backup.store, key + layout.SIGNATURE, read_all(backup.store, key, SMALL)
+        )
     except NotFound:
         return None
     except Damaged:
         return "wrong"
 
 
-def signature_of_record(vault: Vault, system: str, identifier: str) -> bytes | None:
+def signature_of_record(backup: Backup) -> bytes | None:
     """As it lies there, for a copy of the record."""
     try:
-        return read_all(vault.store, layout.forgotten_key(system, identifier) + layout.SIGNATURE, SMALL)
+        return read_all(
+            backup.store, layout.forgotten_key(backup.system, backup.id) + layout.SIGNATURE, SMALL
+        )
     except (NotFound, Damaged):
         return None
 
 
-def counts(vault: Vault, system: str, identifier: str) -> bool:
+def counts(backup: Backup) -> bool:
     """Whether the record that a backup was forgotten explains that it is gone."""
-    return of_record(vault, system, identifier) in (None, "signed")
+    return of_record(backup) in (None, "signed")
 
 
-def foreign(vault: Vault, system: str, identifier: str) -> State | None:
+def foreign(backup: Backup) -> State | None:
     """Its state, where it counts as made by another hand."""
-    found = of_backup(vault, system, identifier)
-    return found if vault.signing.refuses(identifier, found) else None
+    found = of_backup(backup)
+    return found if backup.vault.signing.refuses(backup.id, found) else None
 
 
-def demand(vault: Vault, system: str, identifier: str, remedy: str = _TAKE) -> None:
+def demand(backup: Backup, remedy: str = _TAKE) -> None:
     """Before a backup is restored, drilled or queried, or signed again."""
-    found = of_backup(vault, system, identifier)
+    found = of_backup(backup)
     if found in (None, "signed"):
         return
     what = "is not signed" if found == "unsigned" else "has a wrong signature"
-    raise Damaged(f"{system} {identifier} {what}: {_WHO}", remedy=remedy)
+    raise Damaged(f"{backup} {what}: {_WHO}", remedy=remedy)
 
 
 def finding(system: str, identifier: str, state: State) -> Finding:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from importlib import resources
@@ -28,30 +28,26 @@ from backup_pipeline.errors import (
     AlreadyExists,
     ConfigError,
     Damaged,
-    NoBackup,
     NotAllowed,
     NotFound,
-    StoreUnavailable,
 )
 from backup_pipeline.model import canonical
-from backup_pipeline.model.findings import HEAL_MANIFEST
 from backup_pipeline.model.ids import (
     from_the_future,
     is_backup_id,
     is_system_name,
     now,
 )
-from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef, Proof, Scope
-from backup_pipeline.model.outline import Outline, outline_of
+from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
-from backup_pipeline.stores.staging import is_bad_medium
-from backup_pipeline.vault import belonging, choosing, crypto, hidden, keeping, layout, proving, signing
+from backup_pipeline.vault import choosing, hidden, keeping, layout, signing
+from backup_pipeline.vault.backup import Backup, Handles
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import Known
-from backup_pipeline.vault.objects import AGE, Objects, ObjectWriter, read_blocks, read_bytes
+from backup_pipeline.vault.objects import Objects, ObjectWriter, read_blocks, read_bytes
 from backup_pipeline.vault.presence import Presence
 from backup_pipeline.vault.remembered import Remembered
 from backup_pipeline.vault.signing import NO_SIGNING, Signing
@@ -73,11 +69,6 @@ class VaultInfo:
     encryption: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Linked:
-    previous: Link | None = None
-
-
 @dataclass(frozen=True)
 class Vault:
     store: Store
@@ -89,6 +80,8 @@ class Vault:
     remembered: Remembered | None = None
     signing: Signing = NO_SIGNING
     clock: Callable[[], datetime] = now
+    #: The handles of one look at the vault. None: each handle is new and sees the backup as it is now.
+    handles: Handles | None = field(default=None, compare=False, repr=False)
 
     # ── the vault itself
 
@@ -137,7 +130,18 @@ class Vault:
     def without_memory(self) -> Vault:
         """The same vault, read from its own bytes only: what is to be proven of it must not come from what this host
         remembers."""
-        return replace(self, local=None)
+        if self.keys is None:
+            return self  # a host remembers nothing of a vault that it can read
+        return replace(self, local=None, handles=None if self.handles is None else Handles())
+
+    def one_look(self) -> Vault:
+        """The same vault for one command or one tick: each manifest is read once. Work that writes manifests, or decides
+        right before a deletion, takes a vault of its own."""
+        return replace(self, handles=Handles())
+
+    def as_it_is_now(self) -> Vault:
+        """The same vault, and each handle sees the store as it is now: before work that deletes or overwrites."""
+        return self if self.handles is None else replace(self, handles=None)
 
     @property
     def can_open(self) -> bool:
@@ -170,7 +174,7 @@ class Vault:
         except NotFound:
             self._refuse_a_foreign_folder()
             info = self.info
-            self._put_once(layout.VAULT, canonical.encode(info))
+            self.put_once(layout.VAULT, canonical.encode(info))
         if info.format != FORMAT:
             raise ConfigError(
                 f"{self.store.address} holds a vault of format {info.format}; this version writes format {FORMAT}",
@@ -178,7 +182,7 @@ class Vault:
             )
         self._agree(info)
         text = resources.files("backup_pipeline.vault").joinpath("FORMAT.md").read_bytes()
-        self._put_once(layout.FORMAT, text)
+        self.put_once(layout.FORMAT, text)
 
     def _refuse_a_foreign_folder(self) -> None:
         for stat in self.store.list():
@@ -187,7 +191,7 @@ class Vault:
                 remedy="name an empty or new folder as `vault:`",
             )
 
-    def _put_once(self, key: str, data: bytes) -> None:
+    def put_once(self, key: str, data: bytes) -> None:
         try:
             if self.store.stat(key) is None:
                 self.store.put(key, data)
@@ -222,6 +226,11 @@ class Vault:
 
     # ── backups
 
+    def backup(self, system: str, identifier: str) -> Backup:
+        if self.handles is None:
+            return Backup(self, system, identifier)
+        return self.handles.get(self, system, identifier)
+
     def systems(self) -> tuple[str, ...]:
         """Systems that have a backup here, whether or not the configuration still names them."""
         names = (name for name in self.store.folders() if is_system_name(name))
@@ -236,7 +245,7 @@ class Vault:
             sorted(
                 name
                 for name in self.store.folders(f"{system}/")
-                if is_backup_id(name) and self.store.stat(self.manifest_key(system, name)) is not None
+                if is_backup_id(name) and self.store.stat(self.backup(system, name).manifest_key) is not None
             )
         )
 
@@ -276,105 +285,23 @@ class Vault:
         local = self.local is not None and (self.encrypted or self.signing.key)
         return (self.store, self.notes) if local else (self.store,)
 
-    def manifest_key(self, system: str, identifier: str) -> str:
-        return layout.manifest_key(system, identifier) + (AGE if self.encrypted else "")
-
-    def seal_key(self, system: str, identifier: str) -> str:
-        return self.manifest_key(system, identifier) + ".sha256"
-
-    def stored_manifest(self, system: str, identifier: str) -> bytes:
-        """As it lies in the store."""
-        try:
-            return read_all(self.store, self.manifest_key(system, identifier))
-        except NotFound:
-            raise NoBackup(
-                f"there is no backup {identifier} of {system} in {self.store.address}",
-                remedy=f"`backup-pipeline list {system}` shows those that there are",
-            ) from None
-        except StoreUnavailable as error:
-            if not is_bad_medium(error):
-                raise
-            raise Damaged(
-                f"the manifest of {system} {identifier} cannot be read: {error.message}", remedy=HEAL_MANIFEST
-            ) from error
-
-    def manifest_bytes(self, system: str, identifier: str) -> bytes:
-        """What it says. Raises KeyMissing where it is encrypted, and neither opened nor remembered here."""
-        data = self.stored_manifest(system, identifier)
-        return hidden.open_manifest(self, system, identifier, data) if self.encrypted else data
-
-    def manifest(self, system: str, identifier: str) -> Manifest:
-        """Raises Damaged where it is not the one that was written there; see `belonging`."""
-        manifest = self.claimed(system, identifier)
-        belonging.demand(self, system, identifier, manifest)
-        return manifest
-
-    def claimed(self, system: str, identifier: str) -> Manifest:
-        """What the manifest says, whether or not it belongs there: for `verify`, which tells what is wrong with it."""
-        what = f"the manifest of {system} {identifier}"
-        try:
-            manifest = canonical.decode(Manifest, self.manifest_bytes(system, identifier), what=what)
-        except Damaged as error:
-            if self.seal_holds(system, identifier):
-                raise
-            raise Damaged(
-                f"{what} was altered since it was sealed: {error.message}", remedy=HEAL_MANIFEST
-            ) from error
-        if manifest.format != FORMAT:
-            raise Damaged(
-                f"{what} has format {manifest.format}",
-                remedy="read it with a version of backup-pipeline that knows that format",
-            )
-        return manifest
-
-    def link(self, system: str, identifier: str) -> Link:
-        return Link(identifier, hashlib.sha256(self.stored_manifest(system, identifier)).hexdigest())
-
-    def outline(self, system: str, identifier: str) -> Outline:
-        """What may be known of a backup without a key; see `model.outline`."""
-        if self.encrypted:
-            return hidden.read_outline(self, system, identifier)
-        return outline_of(self.manifest(system, identifier), self.link(system, identifier).sha256)
-
-    def previous(self, system: str, identifier: str) -> Link | None:
-        """The link down; None also where it cannot be read: that is told of that backup."""
-        try:
-            if self.encrypted:
-                return self.outline(system, identifier).previous
-            data = self.stored_manifest(system, identifier)
-            return canonical.decode(_Linked, data, what="a manifest").previous
-        except Damaged:
-            return None
-
-    def recover_text(self, system: str, identifier: str) -> bytes:
-        """RECOVER.md with the commands for this very backup."""
-        key = layout.recover_key(system, identifier)
-        if not self.encrypted:
-            return read_all(self.store, key)
-        assert self.keys is not None
-        return crypto.decrypt(self.keys, read_all(self.store, key + AGE))
-
     def resolve(self, system: str, identifier: str | None) -> str:
         """`latest` (or nothing) is the newest full backup; a partial one has to be named. See `choosing`."""
         return choosing.choose(self, system, identifier)
 
-    def scope(self, system: str, identifier: str) -> Scope:
-        one = self.outline if self.encrypted else self.manifest
-        return one(system, identifier).scope
-
     def commit(self, manifest: Manifest, recover: str) -> None:
         """Make a backup of what lies in the vault: steps 2 to 4 at the top of this file."""
-        data = canonical.encode(manifest)
+        data, backup = canonical.encode(manifest), Backup(self, manifest.system, manifest.id)
         if self.encrypted:
             data, seal = hidden.put_before_manifest(self, manifest, data, recover)
         else:
             self.store.put(layout.recover_key(manifest.system, manifest.id), recover.encode(), overwrite=True)
-            seal = self.seal_text(manifest.system, manifest.id, data)
+            seal = backup.seal_text(data)
         # Of what was written, and not of what lies in the store by now.
         signing.put(self, layout.signature_key(manifest.system, manifest.id), seal.encode())
         link = Link(manifest.id, hashlib.sha256(data).hexdigest())
-        self.store.put(self.manifest_key(manifest.system, manifest.id), data)
-        self.seal(manifest.system, manifest.id)
+        self.store.put(backup.manifest_key, data)
+        backup.seal()
         keeping.set_newest(self.store, manifest.system, link)
         if self.remembered is not None:
             self.remembered.keep(manifest.system, link)
@@ -415,32 +342,3 @@ class Vault:
         """Let go of what this host remembers and no recent backup needs any more."""
         if self.encrypted and self.known is not None:
             hidden.tidy(self, self.known, _REMEMBER)
-
-    def seal(self, system: str, identifier: str) -> None:
-        data = self.stored_manifest(system, identifier)
-        self._put_once(self.seal_key(system, identifier), self.seal_text(system, identifier, data).encode())
-
-    def seal_text(self, system: str, identifier: str, manifest: bytes) -> str:
-        if self.encrypted:
-            return hidden.seal_text(self, system, identifier, manifest)
-        return f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n"
-
-    def is_sealed(self, system: str, identifier: str) -> bool:
-        return self.store.stat(self.seal_key(system, identifier)) is not None
-
-    def seal_holds(self, system: str, identifier: str) -> bool:
-        """False where the manifest is another one than that which was sealed. One without a seal is not broken: its
-        writer was stopped right before."""
-        try:
-            line = read_all(self.store, self.seal_key(system, identifier), SMALL)
-        except NotFound:
-            return True
-        return line.split()[:1] == [self.link(system, identifier).sha256.encode()]
-
-    # ── proofs; see `proving`
-
-    def remember(self, system: str, identifier: str, proof: Proof) -> None:
-        proving.remember(self, system, identifier, proof)
-
-    def proofs(self, system: str, identifier: str) -> tuple[Proof, ...]:
-        return proving.proofs(self, system, identifier)

@@ -11,7 +11,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Proof
 from backup_pipeline.model.version import __version__
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,7 @@ def had_before(proof: Proof) -> dict[str, Had]:
 
 
 def remember(
-    vault: Vault,
-    system: str,
-    identifier: str,
+    backup: Backup,
     kind: str,
     report: Report,
     *,
@@ -53,7 +51,7 @@ def remember(
     if {finding.code for finding in report.findings if finding.severity == "error"} == {KeyMissing.code}:
         return ()
     try:
-        digest = vault.link(system, identifier).sha256
+        digest = backup.link.sha256
     except NotFound:
         return ()  # there is no manifest: nothing to remember a proof of
     proof = Proof(
@@ -67,7 +65,7 @@ def remember(
         tools={"backup_pipeline": __version__},
     )
     try:
-        vault.remember(system, identifier, proof)
+        backup.remember(proof)
     except VaultError as error:
         what = "drill" if kind == "drill" else "verification"
         return (

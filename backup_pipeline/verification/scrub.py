@@ -21,7 +21,7 @@ from backup_pipeline.model.keeping import Scrubbed, ScrubState
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.integrity import Job, StoredContent, look_at_all
 
@@ -134,18 +134,15 @@ def _census(vault: Vault, parts: dict[str, _Part], backups: list[tuple[str, str]
     for system in vault.systems():
         for identifier in vault.ids(system):
             try:
-                seal = vault.seal_key(system, identifier)
-                if not (
-                    vault.seal_holds(system, identifier)
-                    and keeping.outline_is_sealed(vault.store, system, identifier, seal)
-                ):
+                backup = vault.backup(system, identifier)
+                if not backup.seals_hold():
                     yield Finding(
                         "error",
                         "seal-broken",
                         f"the manifest (or the outline) of {system} {identifier} is not the one that was sealed",
                         remedy=_HEAL.format(system=system),
                     )
-                outline = vault.outline(system, identifier)
+                outline = backup.outline
             except NotFound:
                 continue  # forgotten at this moment
             except Damaged as error:

@@ -13,6 +13,7 @@ from backup_pipeline.model.manifest import ObjectRef, Proof
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import hidden, layout
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 
 NOT_OPENED = Finding(
@@ -23,13 +24,13 @@ NOT_OPENED = Finding(
 )
 
 
-def judge_seal(vault: Vault, system: str, identifier: str, text: bytes, digest: str) -> Iterator[Finding]:
+def judge_seal(backup: Backup, text: bytes, digest: str) -> Iterator[Finding]:
     """Every file beside the manifest against the digest in the seal."""
     lines = [line.partition(b"  ") for line in text.splitlines(keepends=True)]
     said = {name.decode("ascii", "replace"): value.decode("ascii", "replace") for value, _, name in lines}
-    for name, key in hidden.sealed_names(vault, system, identifier).items():
+    for name, key in hidden.sealed_names(backup).items():
         try:
-            found = digest if name == "manifest.json.age" else _digest(vault, key)
+            found = digest if name == "manifest.json.age" else _digest(backup.vault, key)
         except NotFound:
             yield _missing(name)
             continue
@@ -59,11 +60,9 @@ def _digest(vault: Vault, key: str) -> str:
     return hashlib.sha256(read_all(vault.store, key)).hexdigest()
 
 
-def open_outline(
-    vault: Vault, system: str, identifier: str, digest: str
-) -> tuple[Outline | None, tuple[Finding, ...]]:
+def open_outline(backup: Backup, digest: str) -> tuple[Outline | None, tuple[Finding, ...]]:
     try:
-        outline = vault.outline(system, identifier)
+        outline = backup.outline
     except Damaged as error:
         return None, (Finding("error", "outline-unreadable", error.message, remedy=HEAL_MANIFEST),)
     if outline.manifest_sha256 != digest:
@@ -94,9 +93,9 @@ def references(outline: Outline) -> Iterator[ObjectRef]:
         yield ObjectRef(one.sha256, one.size, one.suffix, "", 0)
 
 
-def judge_details(vault: Vault, system: str, identifier: str) -> Iterator[Finding]:
+def judge_details(backup: Backup) -> Iterator[Finding]:
     """The encrypted part of each proof against the digest in its plain part."""
-    keys = {stat.key for stat in vault.store.list(layout.proofs_prefix(system, identifier))}
+    keys = {stat.key for stat in backup.store.list(layout.proofs_prefix(backup.system, backup.id))}
     for key in sorted(keys):
         name = key.rpartition("/")[2]
         if key.endswith(".age"):
@@ -104,12 +103,12 @@ def judge_details(vault: Vault, system: str, identifier: str) -> Iterator[Findin
                 yield _unreadable(name, "the plain part of it is missing")
             continue
         try:
-            proof = canonical.decode(Proof, read_all(vault.store, key), what=key)
+            proof = canonical.decode(Proof, read_all(backup.store, key), what=key)
         except (Damaged, NotFound):
             continue  # said of the proof itself
         if proof.details_sha256 and key + ".age" not in keys:
             yield _unreadable(name, "what it found is missing")
-        elif proof.details_sha256 and proof.details_sha256 != _digest(vault, key + ".age"):
+        elif proof.details_sha256 and proof.details_sha256 != _digest(backup.vault, key + ".age"):
             yield _unreadable(name, "what it found was altered")
 
 

@@ -20,6 +20,7 @@ from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema, Table, TableId
 from backup_pipeline.stores.base import SMALL, read_all
 from backup_pipeline.vault import keeping, layout, proving, signing
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification import sealed
 
@@ -46,27 +47,27 @@ class Opened:
         return known.previous if known else None
 
 
-def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
+def open_backup(backup: Backup) -> Opened:
     """Everything that can be said without reading rows. Raises NotFound when there never was such a backup."""
     try:
-        stored = vault.stored_manifest(system, identifier)
+        stored = backup.stored
     except NotFound:
-        if not had_a_manifest(vault, system, identifier):
+        if not had_a_manifest(backup):
             raise
-        return Opened(findings=(_missing(identifier),))
+        return Opened(findings=(_missing(backup.id),))
     digest = hashlib.sha256(stored).hexdigest()
     findings = [
-        *_seal(vault, system, identifier, digest),
-        *_signature(vault, system, identifier),
-        *_proofs(vault, system, identifier, digest),
+        *_seal(backup, digest),
+        *_signature(backup),
+        *_proofs(backup, digest),
     ]
     outline = None
-    if vault.encrypted:
-        outline, wrong = sealed.open_outline(vault, system, identifier, digest)
+    if backup.vault.encrypted:
+        outline, wrong = sealed.open_outline(backup, digest)
         findings += wrong
     try:
-        manifest = vault.claimed(system, identifier)
-        data = vault.manifest_bytes(system, identifier)
+        manifest = backup.claimed
+        data = backup.data
     except Damaged as error:
         findings.append(Finding("error", "manifest-unreadable", error.message, remedy=HEAL_MANIFEST))
         return Opened(sha256=digest, findings=tuple(findings), outline=outline)
@@ -78,8 +79,8 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
         findings += sealed.compare(
             outline, outline_of(manifest, digest, hashlib.sha256(data).hexdigest(), outline.recipients)
         )
-    findings += _identity(manifest, system, identifier)
-    findings += _recover(vault, manifest)
+    findings += _identity(manifest, backup.system, backup.id)
+    findings += _recover(backup.vault, manifest)
     findings += _references(manifest)
     if manifest.image is not None:
         findings += _image(manifest.image)
@@ -89,7 +90,7 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
     schema = None
     if not any(finding.code == "object-name" for finding in findings):
         try:
-            schema = vault.schema(manifest)
+            schema = backup.vault.schema(manifest)
         except (KeyMissing, NotThawed):
             schema = None  # said with the objects that lie in an archive, or that no key here opens
         except BackupError as error:
@@ -100,13 +101,13 @@ def open_backup(vault: Vault, system: str, identifier: str) -> Opened:
     return Opened(manifest, digest, schema, tuple(findings), outline)
 
 
-def had_a_manifest(vault: Vault, system: str, identifier: str) -> bool:
+def had_a_manifest(backup: Backup) -> bool:
     """Seals and proofs are only ever written beside a manifest; what was forgotten on purpose has none any more."""
-    if keeping.forgotten(vault.store, system, identifier) is not None:
+    if keeping.forgotten(backup.store, backup.system, backup.id) is not None:
         return False
-    if vault.is_sealed(system, identifier):
+    if backup.is_sealed():
         return True
-    return any(True for _ in vault.store.list(layout.proofs_prefix(system, identifier)))
+    return any(True for _ in backup.store.list(layout.proofs_prefix(backup.system, backup.id)))
 
 
 def _missing(identifier: str) -> Finding:
@@ -118,9 +119,9 @@ def _missing(identifier: str) -> Finding:
     )
 
 
-def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:
+def _seal(backup: Backup, digest: str) -> Iterator[Finding]:
     try:
-        line = read_all(vault.store, vault.seal_key(system, identifier), SMALL)
+        line = read_all(backup.store, backup.seal_key, SMALL)
     except NotFound:
         yield Finding(
             "warning",
@@ -129,8 +130,8 @@ def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[F
             remedy="the next backup of this system seals it",
         )
         return
-    if vault.encrypted:
-        yield from sealed.judge_seal(vault, system, identifier, line, digest)
+    if backup.vault.encrypted:
+        yield from sealed.judge_seal(backup, line, digest)
     elif line != f"{digest}  manifest.json\n".encode():
         yield Finding(
             "error",
@@ -140,23 +141,23 @@ def _seal(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[F
         )
 
 
-def _signature(vault: Vault, system: str, identifier: str) -> Iterator[Finding]:
-    found = signing.of_backup(vault, system, identifier)
-    if found == "unsigned" and not vault.signing.must_be_signed(identifier):
-        yield Finding("info", "unsigned", f"{identifier} is not signed: it is from before `signed_since:`")
+def _signature(backup: Backup) -> Iterator[Finding]:
+    found = signing.of_backup(backup)
+    if found == "unsigned" and not backup.vault.signing.must_be_signed(backup.id):
+        yield Finding("info", "unsigned", f"{backup.id} is not signed: it is from before `signed_since:`")
     elif found not in (None, "signed"):
-        yield signing.finding(system, identifier, found)
+        yield signing.finding(backup.system, backup.id, found)
 
 
-def _proofs(vault: Vault, system: str, identifier: str, digest: str) -> Iterator[Finding]:
-    if vault.encrypted:
-        yield from sealed.judge_details(vault, system, identifier)
-    for stat in vault.store.list(layout.proofs_prefix(system, identifier)):
+def _proofs(backup: Backup, digest: str) -> Iterator[Finding]:
+    if backup.vault.encrypted:
+        yield from sealed.judge_details(backup)
+    for stat in backup.store.list(layout.proofs_prefix(backup.system, backup.id)):
         name = stat.key.rpartition("/")[2]
         if name.endswith(".age"):
             continue
         try:
-            proven = proving.plain(vault, stat.key).manifest_sha256
+            proven = proving.plain(backup.vault, stat.key).manifest_sha256
         except Damaged:
             yield proving.unreadable(stat.key)
             continue
@@ -222,7 +223,7 @@ def _recover(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
     if not vault.can_open:
         return  # the seal speaks for its stored bytes
     try:
-        text = vault.recover_text(manifest.system, manifest.id)
+        text = vault.backup(manifest.system, manifest.id).recover_text()
     except (Damaged, KeyMissing) as error:
         message = f"RECOVER.md.age does not open: {error.message}"
         yield Finding("error", "recover-altered", message, remedy=HEAL_MANIFEST)

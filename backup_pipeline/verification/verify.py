@@ -24,6 +24,7 @@ from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault import keeping, signing
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification import chain, sealed, structure
 from backup_pipeline.verification.integrity import Job, StoredContent, Use, judge, look_at_all, uses
@@ -37,9 +38,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    vault: Vault,
-    system: str,
-    identifier: str,
+    backup: Backup,
     *,
     quick: bool = False,
     trees: Trees | None = None,
@@ -47,7 +46,9 @@ def verify(
 ) -> Report:
     """Look at one backup: everything that it needs, and its links to the ones before and after it. `trees`: what the
     configuration says of file trees; without it, rows are not held against files."""
-    ((_, report),) = _verify(vault, system, (identifier,), quick=quick, trees=trees, listener=listener)
+    ((_, report),) = _verify(
+        backup.vault, backup.system, (backup.id,), quick=quick, trees=trees, listener=listener
+    )
     return report
 
 
@@ -91,7 +92,7 @@ def verify_each(
     found |= {
         name
         for name in vault.store.folders(f"{system}/")
-        if is_backup_id(name) and name not in found and structure.had_a_manifest(vault, system, name)
+        if is_backup_id(name) and name not in found and structure.had_a_manifest(vault.backup(system, name))
     }
     return _verify(vault, system, tuple(sorted(found)), quick=quick, trees=trees, listener=listener)
 
@@ -206,7 +207,7 @@ def _open_each(vault: Vault, system: str, identifiers: tuple[str, ...]) -> list[
     cases = []
     for identifier in identifiers:
         try:
-            cases.append(_open(vault, system, identifier))
+            cases.append(_open(vault.backup(system, identifier)))
         except NotFound:
             if len(identifiers) == 1:
                 raise
@@ -214,9 +215,9 @@ def _open_each(vault: Vault, system: str, identifiers: tuple[str, ...]) -> list[
     return cases
 
 
-def _open(vault: Vault, system: str, identifier: str) -> _Case:
-    opened = structure.open_backup(vault, system, identifier)
-    case = _Case(identifier, opened, findings=list(opened.findings))
+def _open(backup: Backup) -> _Case:
+    opened = structure.open_backup(backup)
+    case = _Case(backup.id, opened, findings=list(opened.findings))
     case.counted["manifests"] = 1
     manifest = opened.manifest
     if manifest is None:
@@ -237,13 +238,13 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
 
     def record(identifier: str) -> Forgotten | None:
         found = keeping.forgotten(vault.store, system, identifier)
-        return found if found is not None and signing.counts(vault, system, identifier) else None
+        return found if found is not None and signing.counts(vault.backup(system, identifier)) else None
 
     def digest(identifier: str) -> None:
         """Of a manifest that is not looked at itself; prune may have taken it since."""
         if digests.get(identifier) == "":
             try:
-                digests[identifier] = vault.link(system, identifier).sha256
+                digests[identifier] = vault.backup(system, identifier).link.sha256
             except NotFound:
                 del digests[identifier]
 
@@ -260,7 +261,7 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
         _, above = chain.neighbours(identifiers, case.id)
         if above is not None and above not in known and case.opened.sha256:
             with suppress(NotFound):  # as above
-                link = vault.previous(system, above)
+                link = vault.backup(system, above).previous
                 case.findings += chain.judge_link_above(case.id, case.opened.sha256, above, link)
     if cases and cases[-1].id == max(digests, default=cases[-1].id):
         # What is missed would be newer than this one.
@@ -279,7 +280,8 @@ def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[F
         newest,
         digests,
         lambda name: (
-            keeping.forgotten(vault.store, system, name) is not None and signing.counts(vault, system, name)
+            keeping.forgotten(vault.store, system, name) is not None
+            and signing.counts(vault.backup(system, name))
         ),
     )
 

@@ -98,7 +98,7 @@ class World:
         return Vault(LocalStore(self.path / "vault"))
 
     def manifest(self) -> Manifest:
-        return self.vault.manifest("s", self.vault.ids("s")[-1])
+        return self.vault.backup("s", self.vault.ids("s")[-1]).manifest
 
 
 @pytest.fixture

@@ -287,7 +287,7 @@ def test_a_bomb_is_told_before_it_is_unpacked(tmp_path: Path) -> None:
     """A schema of 96 KB that unpacks to 3,000 MiB took 3 GB of memory from `verify` and `restore --dry-run`."""
     vault = shop_vault(tmp_path / "vault", nights=1)
     (identifier,) = vault.ids("shop")
-    manifest = vault.manifest("shop", identifier)
+    manifest = vault.backup("shop", identifier).manifest
     packer = zstandard.ZstdCompressor(level=19).compressobj()
     blank = b" " * (1 << 20)
     data = b"".join([*(packer.compress(blank) for _ in range(1000)), packer.flush()])
@@ -442,5 +442,5 @@ def test_verify_names_what_was_put_in_the_place_of_another(tmp_path: Path) -> No
     rewrite(
         root / layout.manifest_key("shop", second), (root / layout.manifest_key("shop", first)).read_bytes()
     )
-    found = {one.code for one in verify(vault, "shop", second, quick=True).errors}
+    found = {one.code for one in verify(vault.backup("shop", second), quick=True).errors}
     assert {"manifest-misplaced", "seal-broken"} <= found

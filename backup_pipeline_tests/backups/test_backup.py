@@ -51,7 +51,7 @@ def test_a_backup_is_listed_with_all_that_it_holds(vault: Vault, clock: Callable
     assert vault.ids("shop") == (manifest.id,) == ("2026-11-21T02-00-00-000Z",)
     assert {table.name: table.rows for table in manifest.tables} == {"orders": 3, "customers": 1, "empty": 0}
     assert manifest.scope == "full"
-    assert vault.is_sealed("shop", manifest.id)
+    assert vault.backup("shop", manifest.id).is_sealed()
     assert vault.interrupted("shop") == ()
 
 
@@ -61,7 +61,7 @@ def test_each_manifest_names_the_digest_of_the_one_before(
     source = ScriptedSource(dict(ROWS))
     first, second = (back_up(vault, source, SHOP, clock=clock) for _ in range(2))
     assert first.previous is None
-    assert second.previous == vault.link("shop", first.id)
+    assert second.previous == vault.backup("shop", first.id).link
 
 
 def test_less_than_was_asked_for_is_a_failure_and_no_backup(vault: Vault) -> None:
@@ -213,7 +213,7 @@ def test_a_draft_that_a_newer_backup_has_overtaken_is_not_filed_before_it(
     with pytest.raises(NotFound):
         vault.draft("shop", "run-1")
     later = back_up(vault, source, SHOP, clock=clock)
-    assert later.previous == vault.link("shop", between.id)
+    assert later.previous == vault.backup("shop", between.id).link
 
 
 def test_a_backup_whose_trees_were_not_all_read_is_not_committed(

@@ -74,10 +74,10 @@ def test_rekey_makes_a_backup_of_the_same_moment_that_the_new_key_alone_opens(
     report = rekey(both(old, new), "shop")
 
     assert report.new_id is not None
-    made = new.opened.manifest("shop", report.new_id)
+    made = new.opened.backup("shop", report.new_id).manifest
     assert (made.snapshot_at, made.tables, made.kind) == (before.snapshot_at, before.tables, before.kind)
     assert {one.recipients for one in made.objects()} == {new.keys.fingerprint}
-    assert verify(new.opened, "shop", report.new_id).ok
+    assert verify(new.opened.backup("shop", report.new_id)).ok
     assert made.image is not None
     for vault, image, name in ((old.opened, before.image, "a"), (new.opened, made.image, "b")):
         write_image(vault.objects, image, tmp_path / name)
@@ -118,7 +118,7 @@ def test_a_host_whose_key_was_changed_goes_on_from_what_it_remembers(
     if identity:
         with pytest.raises(KeyMissing):
             drill(vault, second)
-        (locked,) = verify(vault, "shop", second.id).errors
+        (locked,) = verify(vault.backup("shop", second.id)).errors
         assert locked.code == "key-missing"
 
 

@@ -292,7 +292,7 @@ def test_the_writer_backs_up_and_proves_and_can_delete_nothing(guarded: Site) ->
     project = Project.load(shop.path / "backup.yaml")
     vault = project.vault
     assert vault.store.stat(layout.lock_key("shop")) is None
-    manifest = vault.manifest("shop", second)
+    manifest = vault.backup("shop", second).manifest
     for key in (
         layout.object_key(manifest.objects()[0]),
         layout.manifest_key("shop", second),
@@ -324,7 +324,7 @@ def test_the_pruner_deletes_with_credentials_of_its_own_and_adds_nothing(guarded
     identifier = shop.backup()
     project = Project.load(shop.path / "backup.yaml")
     vault = open_vault_for_pruning(project.settings)
-    manifest = vault.manifest("shop", identifier)
+    manifest = vault.backup("shop", identifier).manifest
     with pytest.raises(NotAllowed):
         vault.store.put(layout.object_key(manifest.objects()[0]) + "x", b"x")
     vault.store.put(layout.forgotten_key("shop", identifier), b"{}")

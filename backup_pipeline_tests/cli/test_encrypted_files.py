@@ -106,7 +106,7 @@ def _recovered(home: Path, identifier: str, recipient: str) -> None:
 
     secret = identities_in((home / "new.txt").read_text())[0]
     vault = Vault(LocalStore(home / "vault"), Keys((recipient,), Given(secret)))
-    where, *rest = commands(vault.recover_text("shop", identifier).decode())
+    where, *rest = commands(vault.backup("shop", identifier).recover_text().decode())
     said = "\n".join(rest).replace("/path/to/key.txt", str(home / "new.txt"))
     first = where.replace("/path/to/the/vault", f"{home}/vault").replace("/path/to/new.db", f"{home}/back.db")
     first = first.replace("/path/to/a/new/folder", f"{home}/by-hand")

@@ -36,7 +36,7 @@ def with_files(shop: Folder, refs: str = "customers.name", *, size: int = 3000) 
     config.write_text(config.read_text() + SETTINGS % refs)
     identifier = shop.backup()
     vault = Vault(LocalStore(shop.path / "vault"))
-    manifest = vault.manifest("shop", identifier)
+    manifest = vault.backup("shop", identifier).manifest
     if not manifest.files:
         later = backup_id(moment_of(identifier).replace(microsecond=0)).replace("-000Z", "-999Z")
         later = max(later, identifier[:-4] + "999Z")
@@ -44,7 +44,7 @@ def with_files(shop: Folder, refs: str = "customers.name", *, size: int = 3000) 
             manifest,
             id=later,
             files=(tree_of_folder(vault, media),),
-            previous=vault.link("shop", identifier),
+            previous=vault.backup("shop", identifier).link,
         )
         text = (shop.path / "vault" / "shop" / identifier / "RECOVER.md").read_text()
         vault.commit(made, text)

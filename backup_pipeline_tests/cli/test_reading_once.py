@@ -1,9 +1,8 @@
-"""`list` and `status` look at every backup; none of its manifests is fetched or taken apart twice for that."""
+"""No command that reads fetches or parses a manifest twice."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,20 @@ import pytest
 from backup_pipeline import load
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.operations.one_look import one_look
 from backup_pipeline.orchestration.asset_checks import judge_status
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault.once import once
 from backup_pipeline_tests.cli.conftest import Folder
+
+
+@pytest.fixture
+def history(shop: Folder) -> Folder:
+    (shop.path / "media").mkdir()
+    (shop.path / "media" / "a.txt").write_text("a")
+    settings = shop.path / "backup.yaml"
+    settings.write_text(settings.read_text() + "    files: {media: {path: ./media}}\nretention: {last: 2}\n")
+    for _ in range(3):
+        shop.backup()
+    return shop
 
 
 @pytest.fixture
@@ -39,32 +47,61 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-def test_list_and_status_fetch_and_parse_each_manifest_once(shop: Folder, counted: Counter[str]) -> None:
-    with (shop.path / "backup.yaml").open("a") as file:
-        file.write("retention: {last: 2}\n")
-    made = [shop.backup() for _ in range(3)]
-    project = load(shop.path / "backup.yaml")
-    looks: dict[str, Callable[[], object]] = {
-        "list": lambda: shop.run("list", "shop"),
-        "status": lambda: shop.run("status", "shop"),
-        "watch": lambda: judge_status(one_look(project), "shop"),
-    }
-    for name, look in looks.items():
-        counted.clear()
-        look()
-        assert len(counted) == 2 * len(made), (name, counted)
-        assert set(counted.values()) == {1}, (name, counted)
+@pytest.mark.parametrize(
+    ("command", "looked_at"),
+    [
+        ("list shop", 3),
+        ("status shop", 3),
+        ("show shop", 1),
+        ("verify shop --quick", 1),
+        ("verify shop all", 3),
+        ("drill shop", 1),
+        ("restore shop --to sqlite:///{out}/new.db", 1),
+        ("restore shop --files media --to {out}/files", 1),
+        ("query shop latest SELECT+1", 1),
+        ("prune --dry-run", 3),
+    ],
+)
+def test_a_command_fetches_and_parses_each_manifest_once(
+    command: str, looked_at: int, history: Folder, counted: Counter[str], tmp_path: Path
+) -> None:
+    ended = history.run(*(word.replace("+", " ").format(out=tmp_path) for word in command.split()))
+    assert ended.code in (0, 13), ended.stderr
+    read = {name: count for name, count in counted.items() if name.endswith("manifest.json")}
+    assert len(read) >= looked_at
+    assert set(counted.values()) == {1}
 
 
-def test_what_is_altered_after_a_look_is_seen_by_the_next(shop: Folder) -> None:
+def test_a_tick_of_the_sensor_fetches_and_parses_each_manifest_once(
+    history: Folder, counted: Counter[str]
+) -> None:
+    project = load(history.path / "backup.yaml")
+    counted.clear()
+    judge_status(project.one_look(), "shop")
+    assert len(counted) == 2 * 3
+    assert set(counted.values()) == {1}
+
+
+def test_a_handle_sees_one_state_and_a_new_handle_sees_the_state_now(shop: Folder) -> None:
     """A process that lives for weeks (the UI) keeps its vault."""
     identifier = shop.backup()
     vault = load(shop.path / "backup.yaml").vault
-    look = once(vault)
-    assert look.seal_holds("shop", identifier)
+    look = vault.one_look()
+    assert look.backup("shop", identifier).seal_holds()
     manifest = Path(shop.path, "vault", "shop", identifier, "manifest.json")
     manifest.chmod(0o644)
     manifest.write_bytes(manifest.read_bytes().replace(b'"manual"', b'"edited"'))
-    assert not vault.seal_holds("shop", identifier)
-    assert look.seal_holds("shop", identifier)
-    assert not once(vault).seal_holds("shop", identifier)
+    assert not vault.backup("shop", identifier).seal_holds()
+    assert look.backup("shop", identifier).seal_holds()
+    assert not look.as_it_is_now().backup("shop", identifier).seal_holds()
+
+
+def test_a_look_at_many_backups_keeps_the_bytes_of_the_last_ones_only(shop: Folder) -> None:
+    identifier = shop.backup()
+    look = load(shop.path / "backup.yaml").vault.one_look()
+    first = look.backup("shop", identifier)
+    assert (first.scope, "stored" in vars(first)) == ("full", True)
+    for number in range(40):
+        look.backup("shop", f"another {number}")
+    assert ("scope" in vars(first), "stored" in vars(first)) == (True, False)
+    assert look.backup("shop", identifier) is first

@@ -41,7 +41,7 @@ class Archive:
 
     @property
     def manifest(self) -> Manifest:
-        return self.project.vault.manifest("shop", self.identifier)
+        return self.project.vault.backup("shop", self.identifier).manifest
 
     def freeze(self, storage_class: str = "GLACIER", most: int = 1000) -> int:
         """What the bucket's lifecycle would have done by now."""

@@ -61,7 +61,7 @@ def look(copy: Vault, vault: Vault | None, **more: Any) -> Report:
 
 def named(vault: Vault) -> list[Item]:
     return sorted(
-        {item for each in vault.ids("shop") for item in items(vault.outline("shop", each).objects)},
+        {item for each in vault.ids("shop") for item in items(vault.backup("shop", each).outline.objects)},
         key=lambda item: item.key,
     )
 

@@ -46,7 +46,7 @@ def test_a_host_with_public_keys_copies_and_the_copy_opens_where_the_identity_is
     assert compare(made.stranger, there.stranger, "shop").same
     assert verify_all(there.opened, "shop").ok
     copy = there.opened
-    assert drill(copy, copy.manifest("shop", copy.resolve("shop", None))).report.ok
+    assert drill(copy, copy.backup("shop", copy.resolve("shop", None)).manifest).report.ok
     names = {key for key in state(made.folder) if not key.startswith("tmp/")}
     assert names <= set(state(there.folder))
 
@@ -63,8 +63,8 @@ def test_a_damaged_object_and_an_edited_outline_are_not_copied(made: Encrypted, 
     first, last = vault.ids("shop")
     outline = made.folder / "shop" / first / "outline.json"
     rewrite(outline, outline.read_bytes().replace(b'"manual"', b'"imported"'))
-    shared = {one.sha256 for one in vault.outline("shop", first).objects}
-    own = next(one for one in vault.outline("shop", last).objects if one.sha256 not in shared)
+    shared = {one.sha256 for one in vault.backup("shop", first).outline.objects}
+    own = next(one for one in vault.backup("shop", last).outline.objects if one.sha256 not in shared)
     path = made.folder / "objects" / own.sha256[:2] / f"{own.sha256}{own.suffix}"
     alter(path)
     report = replicate(vault, there.stranger, "shop")

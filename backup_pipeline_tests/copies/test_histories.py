@@ -47,8 +47,8 @@ def small(night: int) -> bytes:
 
 
 def forget(vault: Vault, identifier: str) -> None:
-    previous = vault.manifest("shop", identifier).previous
-    digest = vault.link("shop", identifier).sha256
+    previous = vault.backup("shop", identifier).manifest.previous
+    digest = vault.backup("shop", identifier).link.sha256
     record = Forgotten("shop", identifier, digest, "2026-11-28T00:00:00.000000Z", "prune", previous=previous)
     keeping.write_forgotten(vault.store, record)
     manifest, rest = keeping.keys_of(vault.store, "shop", identifier)

@@ -94,7 +94,7 @@ def test_every_single_object_and_manifest_that_is_damaged_comes_back(vault: Vaul
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(vault: Vault, copy: Vault) -> None:
-    manifest = vault.manifest("shop", LAST)
+    manifest = vault.backup("shop", LAST).manifest
     (root(vault) / layout.object_key(manifest.schema)).unlink()
     (root(vault) / layout.seal_key("shop", LAST)).unlink()
     before = contents(vault)
@@ -115,7 +115,7 @@ def test_a_backup_that_is_gone_altogether_is_brought_back(vault: Vault, copy: Va
 
 
 def test_a_backup_that_was_forgotten_on_purpose_is_not_brought_back(vault: Vault, copy: Vault) -> None:
-    link = vault.link("shop", identifier_of(1))
+    link = vault.backup("shop", identifier_of(1)).link
     keeping.write_forgotten(
         vault.store, Forgotten("shop", link.id, link.sha256, "2026-11-05T00:00:00.000000Z", "prune")
     )
@@ -130,7 +130,7 @@ def test_a_backup_that_was_forgotten_on_purpose_is_not_brought_back(vault: Vault
 def test_bytes_that_are_wrong_in_the_other_place_too_are_not_taken(
     vault: Vault, copy: Vault, tmp_path: Path
 ) -> None:
-    key = layout.object_key(vault.manifest("shop", LAST).schema)
+    key = layout.object_key(vault.backup("shop", LAST).manifest.schema)
     rewrite(root(vault) / key, b"wrong here")
     rewrite(root(copy) / key, b"wrong there")
     report = heal(vault, copy)
@@ -144,7 +144,7 @@ def test_a_second_place_is_asked_when_the_first_cannot_help(
 ) -> None:
     third = Vault(LocalStore(tmp_path / "third"))
     replicate(vault, third, "shop")
-    key = layout.object_key(vault.manifest("shop", LAST).schema)
+    key = layout.object_key(vault.backup("shop", LAST).manifest.schema)
     rewrite(root(vault) / key, b"wrong here")
     rewrite(root(copy) / key, b"wrong there")
     report = heal(vault, copy, third)
@@ -160,7 +160,7 @@ def test_a_manifest_that_was_edited_and_sealed_anew_is_known_by_the_history(
     before = path.read_bytes()
     rewrite(path, before.replace(b'"manual"', b'"scheduled"', 1))
     (root(vault) / layout.seal_key("shop", identifier_of(2))).unlink()
-    vault.seal("shop", identifier_of(2))
+    vault.backup("shop", identifier_of(2)).seal()
     report = heal(vault, copy)
     assert report.ok
     assert path.read_bytes() == before
@@ -172,7 +172,7 @@ def test_where_two_places_disagree_and_nothing_decides_neither_is_touched(vault:
     path = root(vault) / layout.manifest_key("shop", LAST)
     rewrite(path, path.read_bytes().replace(b'"manual"', b'"scheduled"', 1))
     (root(vault) / layout.seal_key("shop", LAST)).unlink()
-    vault.seal("shop", LAST)
+    vault.backup("shop", LAST).seal()
     before = contents(vault), contents(copy)
     report = heal(vault, copy)
     assert [finding.code for finding in report.findings] == ["places-disagree"]
@@ -180,7 +180,7 @@ def test_where_two_places_disagree_and_nothing_decides_neither_is_touched(vault:
 
 
 def test_a_copy_is_healed_from_the_vault(vault: Vault, copy: Vault) -> None:
-    key = layout.object_key(vault.manifest("shop", LAST).schema)
+    key = layout.object_key(vault.backup("shop", LAST).manifest.schema)
     (root(copy) / key).unlink()
     report = repair(copy, [("vault", vault)], "shop", place="copy")
     assert [one.key for one in report.healed] == [key]
@@ -224,7 +224,7 @@ def test_what_lies_in_an_archive_is_said_and_not_taken_for_damage(
     looked = sample(cold, "shop", cold.ids("shop"), name="cold", arc=Arc(0.0, 1.0))
     assert looked.ok
     assert looked.counted["objects_in_an_archive"] == looked.counted["objects"]
-    key = layout.object_key(vault.manifest("shop", LAST).schema)
+    key = layout.object_key(vault.backup("shop", LAST).manifest.schema)
     (root(vault) / key).unlink()
     (finding,) = heal(vault, cold).findings
     assert "has to be thawed first" in finding.message

@@ -75,7 +75,7 @@ def test_what_is_there_is_not_sent_again(vault: Vault, copy: Vault) -> None:
     assert report.copied == (identifier_of(4),)
     assert (report.present, report.objects) == (
         3,
-        len(vault.manifest("shop", identifier_of(4)).objects()) - report.skipped,
+        len(vault.backup("shop", identifier_of(4)).manifest.objects()) - report.skipped,
     )
     assert report.skipped > 0
     again = replicate(vault, copy, "shop")
@@ -92,8 +92,10 @@ def test_a_store_that_is_far_away_is_listed_and_gets_the_same(vault: Vault, tmp_
 
 @pytest.mark.rule("D2")
 def test_an_object_that_is_damaged_in_the_vault_is_named_and_never_copied(vault: Vault, copy: Vault) -> None:
-    manifest = vault.manifest("shop", identifier_of(3))
-    own = [o for o in manifest.objects() if o not in vault.manifest("shop", identifier_of(2)).objects()]
+    manifest = vault.backup("shop", identifier_of(3)).manifest
+    own = [
+        o for o in manifest.objects() if o not in vault.backup("shop", identifier_of(2)).manifest.objects()
+    ]
     path = root(vault) / layout.object_key(own[0])
     alter(path)
     report = replicate(vault, copy, "shop")
@@ -109,7 +111,7 @@ def test_an_object_that_is_damaged_in_the_vault_is_named_and_never_copied(vault:
 def test_an_object_that_is_gone_or_of_another_length_keeps_its_backups_from_being_listed(
     vault: Vault, copy: Vault, what: str
 ) -> None:
-    shared = vault.manifest("shop", identifier_of(1)).table(shop(1)[0].table.id)
+    shared = vault.backup("shop", identifier_of(1)).manifest.table(shop(1)[0].table.id)
     assert shared is not None
     path = root(vault) / layout.object_key(shared.chunks[0].object)
     data = path.read_bytes()
@@ -145,14 +147,14 @@ def test_drills_and_pins_travel_and_what_was_verified_in_one_place_does_not(
     vault: Vault, copy: Vault
 ) -> None:
     last = identifier_of(3)
-    digest = vault.link("shop", last).sha256
+    digest = vault.backup("shop", last).link.sha256
     for kind in ("drill", "verify"):
-        vault.remember(
-            "shop", last, Proof(kind, "2026-11-04T00:00:00.000000Z", True, 1.0, manifest_sha256=digest)
+        vault.backup("shop", last).remember(
+            Proof(kind, "2026-11-04T00:00:00.000000Z", True, 1.0, manifest_sha256=digest)
         )
     keeping.pin(vault.store, "shop", last, Pin("2026-11-04T00:00:00.000000Z"))
     replicate(vault, copy, "shop")
-    assert [proof.kind for proof in copy.proofs("shop", last)] == ["drill"]
+    assert [proof.kind for proof in copy.backup("shop", last).proofs()] == ["drill"]
     assert keeping.pin_of(copy.store, "shop", last) is not None
 
 
@@ -160,16 +162,20 @@ def test_what_was_proven_since_comes_with_the_next_copy(vault: Vault, copy: Vaul
     replicate(vault, copy, "shop")
     last = identifier_of(3)
     proof = Proof(
-        "drill", "2026-11-04T00:00:00.000000Z", True, 1.0, manifest_sha256=vault.link("shop", last).sha256
+        "drill",
+        "2026-11-04T00:00:00.000000Z",
+        True,
+        1.0,
+        manifest_sha256=vault.backup("shop", last).link.sha256,
     )
-    vault.remember("shop", last, proof)
+    vault.backup("shop", last).remember(proof)
     replicate(vault, copy, "shop")
-    assert copy.proofs("shop", last) == (proof,)
+    assert copy.backup("shop", last).proofs() == (proof,)
 
 
 def _forget(vault: Vault, identifier: str) -> None:
-    link = vault.link("shop", identifier)
-    previous = vault.manifest("shop", identifier).previous
+    link = vault.backup("shop", identifier).link
+    previous = vault.backup("shop", identifier).manifest.previous
     record = Forgotten(
         "shop", identifier, link.sha256, "2026-11-05T00:00:00.000000Z", "prune", previous=previous
     )
@@ -229,7 +235,7 @@ def test_a_backup_that_is_not_there_cannot_be_copied(vault: Vault, copy: Vault) 
 
 
 def test_a_damaged_object_of_the_copy_is_replaced_when_its_length_shows_it(vault: Vault, copy: Vault) -> None:
-    reference = vault.manifest("shop", identifier_of(1)).schema
+    reference = vault.backup("shop", identifier_of(1)).manifest.schema
     prepared(root(copy))
     copy.store.put(layout.object_key(reference), b"half of it")
     assert replicate(vault, copy, "shop").ok
@@ -284,7 +290,7 @@ class FullStore(LocalStore):
 def test_a_copy_whose_disk_is_full_lists_what_was_whole_and_goes_on_when_there_is_room(
     vault: Vault, tmp_path: Path
 ) -> None:
-    first = len(vault.manifest("shop", identifier_of(1)).objects())
+    first = len(vault.backup("shop", identifier_of(1)).manifest.objects())
     with pytest.raises(VaultError, match="the disk is full"):
         replicate(vault, Vault(FullStore(tmp_path / "full", room=first + 1)), "shop")
     copy = Vault(LocalStore(tmp_path / "full"))
@@ -323,13 +329,13 @@ def test_a_backup_whose_writer_was_stopped_before_the_seal_is_sealed_in_the_copy
 ) -> None:
     (root(vault) / layout.seal_key("shop", identifier_of(3))).unlink()
     assert replicate(vault, copy, "shop").ok
-    assert copy.is_sealed("shop", identifier_of(3))
+    assert copy.backup("shop", identifier_of(3)).is_sealed()
     for night in (1, 3):
         (root(copy) / layout.seal_key("shop", identifier_of(night))).unlink()
     _forget(vault, identifier_of(1))
     assert replicate(vault, copy, "shop").ok
-    assert copy.is_sealed("shop", identifier_of(3))
-    assert copy.is_sealed("shop", identifier_of(1)), (
+    assert copy.backup("shop", identifier_of(3)).is_sealed()
+    assert copy.backup("shop", identifier_of(1)).is_sealed(), (
         "its vault has forgotten it, and the copy was stopped before its seal"
     )
 
@@ -353,7 +359,7 @@ def test_a_prune_of_the_copy_beside_it_takes_nothing_of_a_backup_that_is_coming(
 
 def test_an_object_that_the_copy_has_lost_is_brought_there_again(vault: Vault, copy: Vault) -> None:
     replicate(vault, copy, "shop")
-    gone, cut, never = vault.manifest("shop", identifier_of(3)).objects()[:3]
+    gone, cut, never = vault.backup("shop", identifier_of(3)).manifest.objects()[:3]
     (root(copy) / layout.object_key(gone)).unlink()
     rewrite(root(copy) / layout.object_key(cut), b"cut off")
     report = replicate(vault, copy, "shop")

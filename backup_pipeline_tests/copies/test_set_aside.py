@@ -28,7 +28,7 @@ def objects(vault: Path) -> list[Path]:
 def named(vault: Path) -> list[Path]:
     """What the newest backup names: a run also leaves what it wrote on the way, which nothing names."""
     opened = Vault(LocalStore(vault))
-    outline = opened.outline("shop", opened.ids("shop")[-1])
+    outline = opened.backup("shop", opened.ids("shop")[-1]).outline
     return sorted(vault / item.key for item in items(outline.objects))
 
 

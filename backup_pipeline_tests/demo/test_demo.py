@@ -36,7 +36,7 @@ def test_the_demo_breaks_a_shop_and_brings_it_back(tmp_path: Path) -> None:
     first, second = project.list("shop")
     assert second.proven_at is not None
     assert first.proven_at is None
-    assert project.show("shop").previous == project.vault.link("shop", first.id)
+    assert project.show("shop").previous == project.vault.backup("shop", first.id).link
     assert project.copy("second_disk").ids("shop") == (first.id, second.id)
     (post,) = project.list("blog")
     assert all(line.verified_at and line.proven_at for line in (second, post))

@@ -192,7 +192,7 @@ def test_folders_that_nobody_may_enter_are_looked_into_and_leave_nothing_behind(
             "from backup_pipeline.stores.local import LocalStore\n"
             "from backup_pipeline.vault.vault import Vault\n"
             "base = Path(sys.argv[1]); vault = Vault(LocalStore(base / 'vault'))\n"
-            "manifest = vault.manifest('shop', sys.argv[2])\n"
+            "manifest = vault.backup('shop', sys.argv[2]).manifest\n"
             "tempfile.tempdir = str(base / 'scratch')\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             "done = drill_files(vault, manifest, {}, everything=sys.argv[3] == 'True', listener=silent)\n"

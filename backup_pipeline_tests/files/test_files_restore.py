@@ -363,7 +363,7 @@ def test_who_may_not_write_there_is_told_so_and_odd_modes_come_back_without_bein
             "from backup_pipeline.stores.local import LocalStore\n"
             "from backup_pipeline.vault.vault import Vault\n"
             "base = Path(sys.argv[1]); vault = Vault(LocalStore(base / 'vault'))\n"
-            "manifest = vault.manifest('shop', sys.argv[2])\n"
+            "manifest = vault.backup('shop', sys.argv[2]).manifest\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             "restore_files(vault, manifest, base / 'out', FilesOrder(trees=('media',)))\n"
             "try: restore_files(vault, manifest, base / 'theirs', FilesOrder(trees=('media',)))\n"

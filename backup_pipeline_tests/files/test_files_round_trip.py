@@ -115,8 +115,8 @@ def test_any_tree_comes_back_as_it_was(
         for number in (1, 2):
             back_up(bench, number)
             vault = prepared(bench.vault)
-            assert verify(vault, "shop", identifier_of(number)).errors == ()
-            manifest = vault.manifest("shop", identifier_of(number))
+            assert verify(vault.backup("shop", identifier_of(number))).errors == ()
+            manifest = vault.backup("shop", identifier_of(number)).manifest
             order = FilesOrder(trees=("media",), outside_links=True)
             restore_files(vault, manifest, base / f"out{number}", order)
             assert state_of(base / f"out{number}") == state_of(base / "media")

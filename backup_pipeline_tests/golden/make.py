@@ -130,7 +130,7 @@ def listed(project: Project, system: str) -> dict[str, list[list[str]]]:
     """Backup → the entries of its tree: path, type, mode, length, digest, target."""
     found: dict[str, list[list[str]]] = {}
     for identifier in project.vault.ids(system):
-        manifest = project.vault.manifest(system, identifier)
+        manifest = project.vault.backup(system, identifier).manifest
         found[identifier] = [
             [
                 ascii(entry.path),
@@ -152,7 +152,7 @@ def expected(project: Project, system: str) -> dict[str, dict[str, list[list[str
 
     found: dict[str, dict[str, list[list[str]]]] = {}
     for identifier in project.vault.ids(system):
-        manifest = project.vault.manifest(system, identifier)
+        manifest = project.vault.backup(system, identifier).manifest
         found[identifier] = {
             str(table.id): [
                 [repr(value) for value in row]

@@ -140,7 +140,7 @@ def back_up_by_hand(
         left_out=tuple(left_out),
         files=tuple(files),
         recover_sha256=hashlib.sha256(recover.encode()).hexdigest(),
-        previous=vault.link(system, earlier[-1]) if earlier else None,
+        previous=vault.backup(system, earlier[-1]).link if earlier else None,
     )
     vault.commit(manifest, recover)
     return manifest

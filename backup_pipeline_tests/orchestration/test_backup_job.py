@@ -90,7 +90,7 @@ def test_some_tables_make_a_partial_backup_that_never_is_the_latest(
     full = shop.project.vault.resolve("shop", "latest")
     result = shop.run(instance, select=["shop/schema", "shop/tables/main.orders", "shop/manifest"])
     assert result.success
-    manifest = shop.project.vault.manifest("shop", shop.project.vault.ids("shop")[-1])
+    manifest = shop.project.vault.backup("shop", shop.project.vault.ids("shop")[-1]).manifest
     assert manifest.scope == "partial"
     assert [str(table.id) for table in manifest.tables] == ["main.orders"]
     assert shop.project.vault.resolve("shop", "latest") == full
@@ -106,7 +106,7 @@ def test_tables_without_the_manifest_are_committed_all_the_same(
 ) -> None:
     assert shop.run(instance, select=["shop/tables/main.orders", "shop/tables/main.customers"]).success
     (backup,) = shop.project.vault.ids("shop")
-    assert len(shop.project.vault.manifest("shop", backup).tables) == 2
+    assert len(shop.project.vault.backup("shop", backup).manifest.tables) == 2
     assert recorded(instance, MANIFEST)["backup"] == backup
     assert list(shop.project.vault.store.list(layout.drafts_prefix("shop"))) == []
 
@@ -143,7 +143,7 @@ def test_a_table_that_the_graph_does_not_know_is_backed_up_and_named(
     shop.sql("CREATE TABLE added (x); INSERT INTO added VALUES (1)")
     result = job.execute_in_process(instance=instance)
     (backup,) = shop.project.vault.ids("shop")
-    tables = [str(table.id) for table in shop.project.vault.manifest("shop", backup).tables]
+    tables = [str(table.id) for table in shop.project.vault.backup("shop", backup).manifest.tables]
     assert "main.added" in tables
     findings = evaluations(result)["complete"].metadata["findings"]
     assert isinstance(findings, dg.TableMetadataValue)
@@ -165,7 +165,7 @@ def test_a_table_that_is_gone_is_missed_in_the_backup_of_all_that_is_there(
     shop.sql("DROP TABLE orders")
     result = shop.run(instance)
     backup = shop.project.vault.ids("shop")[-1]
-    manifest = shop.project.vault.manifest("shop", backup)
+    manifest = shop.project.vault.backup("shop", backup).manifest
     assert (len(manifest.tables), [tree.files for tree in manifest.files]) == (3, [1])
     assert recorded(instance, MANIFEST)["backup"] == backup
     assert shop.project.copy("second").ids("shop")[-1] == backup
@@ -193,7 +193,7 @@ def test_a_table_that_is_gone_fails_a_run_without_the_manifest(
     assert not result.success
     assert "main.empty" in said(result)
     (backup,) = shop.project.vault.ids("shop")
-    assert len(shop.project.vault.manifest("shop", backup).tables) == 3
+    assert len(shop.project.vault.backup("shop", backup).manifest.tables) == 3
 
 
 def test_a_selected_table_that_is_gone_makes_no_backup(

@@ -92,7 +92,7 @@ def test_tables_of_one_asset_are_backed_up_alone(shop: Shop, instance: dg.Dagste
     result = shop.run(instance, select=["shop/schema", "shop/tables/main.blog", "shop/manifest"])
     assert result.success
     (backup,) = shop.project.vault.ids("shop")
-    manifest = shop.project.vault.manifest("shop", backup)
+    manifest = shop.project.vault.backup("shop", backup).manifest
     assert (manifest.scope, [table.name for table in manifest.tables]) == (
         "partial",
         ["blog_page", "blog_post"],

@@ -256,7 +256,7 @@ def test_nothing_is_said_on_stderr_when_the_process_ends(vault: Vault, made: Man
         "from backup_pipeline.stores.local import LocalStore\n"
         "from backup_pipeline.vault.vault import Vault\n"
         "vault = Vault(LocalStore(Path(sys.argv[1])))\n"
-        "made = vault.manifest('shop', sys.argv[2])\n"
+        "made = vault.backup('shop', sys.argv[2]).manifest\n"
         "print(query(vault, made, 'SELECT count(*) AS n FROM customers')['n'][0])\n"
         "try:\n"
         "    query(vault, made, 'SELECT nonsense FROM customers')\n"

@@ -31,7 +31,7 @@ def test_every_awkward_table_is_verified_read_and_queried(
     vault = prepared(tmp_path / "vault")
     order = Order("torture", options=Options(large_objects="exclude"))
     made = back_up(vault, PostgresSource(pg_major_database), order)
-    report = verify(vault, "torture", made.id)
+    report = verify(vault.backup("torture", made.id))
     assert report.findings == ()
     assert report.counted["rows"] == made.rows
     assert len(made.tables) > 30

@@ -30,7 +30,7 @@ def vault(tmp_path: Path) -> Vault:
 
 def report_on(vault: Vault, *made: Made, schema: Schema | None = None) -> Report:
     number = len(vault.ids("shop")) + 1
-    return verify(vault, "shop", back_up_by_hand(vault, made, number, schema=schema).id)
+    return verify(vault.backup("shop", back_up_by_hand(vault, made, number, schema=schema).id))
 
 
 def dangling(report: Report) -> tuple[Finding, ...]:
@@ -190,7 +190,7 @@ def test_a_parent_that_was_left_out_is_said_and_not_missed(vault: Vault) -> None
     parents, children = pair("integer", "integer", b"7\n", b"")
     left = LeftOut("public", "parents", "table", "excluded")
     made = back_up_by_hand(vault, [children], left_out=[left], unlisted=[parents.table])
-    report = verify(vault, "shop", made.id)
+    report = verify(vault.backup("shop", made.id))
     (finding,) = report.findings
     assert (finding.severity, finding.code) == ("info", "reference-not-checked")
     assert "public.parents is not in this backup" in finding.message
@@ -203,7 +203,7 @@ def test_a_damaged_table_is_not_also_accused_of_dangling(vault: Vault) -> None:
     from backup_pipeline.vault import layout
 
     vault.store.delete(layout.object_key(made.tables[0].chunks[0].object))
-    report = verify(vault, "shop", made.id)
+    report = verify(vault.backup("shop", made.id))
     assert {finding.code for finding in report.findings} == {"object-missing", "reference-not-checked"}
 
 
@@ -331,7 +331,7 @@ def test_the_keys_of_a_real_database_hold_until_somebody_breaks_them(
     with session(pg_major_database) as cursor:
         cursor.execute(SCHEMA)
     source = PostgresSource(pg_major_database)
-    report = verify(vault, "shop", back_up(vault, source, Order("shop")).id)
+    report = verify(vault.backup("shop", back_up(vault, source, Order("shop")).id))
     assert report.findings == ()
     assert report.counted["references"] == 7
     with session(pg_major_database) as cursor:
@@ -339,17 +339,17 @@ def test_the_keys_of_a_real_database_hold_until_somebody_breaks_them(
     made = back_up(vault, source, Order("shop"))
     found = {
         (f.table, f.message.split(" rows")[0].split(" row ")[0])
-        for f in dangling(verify(vault, "shop", made.id))
+        for f in dangling(verify(vault.backup("shop", made.id)))
     }
     assert found == {
         ("public.orders", "public.orders: 6"),
         ("public.notes", "public.notes: 2"),
         ("public.tree", "public.tree: 1"),
     }
-    assert sum(1 for f in verify(vault, "shop", made.id).errors if f.table == "public.orders") == 4
+    assert sum(1 for f in verify(vault.backup("shop", made.id)).errors if f.table == "public.orders") == 4
     partial = back_up(
         vault, source, Order("shop", selection=Selection(only=frozenset({TableId("public", "orders")})))
     )
-    report = verify(vault, "shop", partial.id)
+    report = verify(vault.backup("shop", partial.id))
     assert report.ok
     assert report.counted["references_not_checked"] == 4

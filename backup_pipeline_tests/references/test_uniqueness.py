@@ -25,7 +25,7 @@ def vault(tmp_path: Path) -> Vault:
 
 def found(vault: Vault, *made: Made, schema: Schema | None = None) -> list[tuple[str, str]]:
     number = len(vault.ids("shop")) + 1
-    report = verify(vault, "shop", back_up_by_hand(vault, made, number, schema=schema).id)
+    report = verify(vault.backup("shop", back_up_by_hand(vault, made, number, schema=schema).id))
     return [(one.code, one.message) for one in report.findings]
 
 
@@ -118,7 +118,7 @@ def test_duplicates_that_got_past_an_index_are_found_and_healthy_tables_are_not(
         INSERT INTO bad VALUES (1, 'one'), (1, 'another'), (2, 'two');""",
     )
     backed = backed_up(pg_database, tmp_path / "vault")
-    findings: tuple[Finding, ...] = verify(backed.vault, "shop", backed.manifest.id).findings
+    findings: tuple[Finding, ...] = verify(backed.vault.backup("shop", backed.manifest.id)).findings
     assert [(one.severity, one.code, one.table) for one in findings] == [
         ("error", "key-not-unique", "public.bad")
     ]

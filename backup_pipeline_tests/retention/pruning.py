@@ -29,5 +29,5 @@ def named(vault: Vault) -> set[str]:
         one.sha256 + one.suffix
         for system in vault.systems()
         for name in vault.ids(system)
-        for one in vault.manifest(system, name).objects()
+        for one in vault.backup(system, name).manifest.objects()
     }

@@ -34,7 +34,9 @@ from backup_pipeline_tests.retention.pruning import NOW, ONE, TWO, named, object
 
 def only_in(vault: Vault, night: int, *others: int) -> set[str]:
     def names(number: int) -> set[str]:
-        return {one.sha256 + one.suffix for one in vault.manifest("shop", identifier_of(number)).objects()}
+        return {
+            one.sha256 + one.suffix for one in vault.backup("shop", identifier_of(number)).manifest.objects()
+        }
 
     return names(night) - set().union(*(names(other) for other in others))
 
@@ -47,7 +49,7 @@ def vault(tmp_path: Path) -> Vault:
 
 @pytest.mark.rule("K2", "K3", "C5")
 def test_what_is_forgotten_leaves_a_record_and_a_history_that_holds(vault: Vault) -> None:
-    digests = {name: vault.link("shop", name) for name in vault.ids("shop")}
+    digests = {name: vault.backup("shop", name).link for name in vault.ids("shop")}
     report = pruned(vault, TWO)
     assert report.forgotten == (f"shop {identifier_of(1)}", f"shop {identifier_of(2)}")
     assert vault.ids("shop") == (identifier_of(3), identifier_of(4))
@@ -61,7 +63,7 @@ def test_what_is_forgotten_leaves_a_record_and_a_history_that_holds(vault: Vault
         assert "@" in record.by
         assert not list(vault.store.list(layout.backup_prefix("shop", name)))
         with pytest.raises(NotFound):
-            verify(vault, "shop", name)
+            verify(vault.backup("shop", name))
     assert verify_all(vault, "shop").findings == ()
     # A backup that is taken away by hand is no forgotten one.
     vault.store.delete(layout.forgotten_key("shop", identifier_of(2)))
@@ -70,11 +72,11 @@ def test_what_is_forgotten_leaves_a_record_and_a_history_that_holds(vault: Vault
 
 @pytest.mark.rule("C5")
 def test_what_is_missing_behind_a_forgotten_backup_is_noticed(vault: Vault) -> None:
-    forget_one(vault, "shop", identifier_of(3), why="", now=NOW)
+    forget_one(vault.backup("shop", identifier_of(3)), why="", now=NOW)
     assert verify_all(vault, "shop", quick=True).ok
     for stat in list(vault.store.list(layout.backup_prefix("shop", identifier_of(2)))):
         vault.store.delete(stat.key)
-    (finding,) = verify(vault, "shop", identifier_of(4), quick=True).findings
+    (finding,) = verify(vault.backup("shop", identifier_of(4)), quick=True).findings
     assert finding.code == "chain-broken"
     assert identifier_of(2) in finding.message
 
@@ -93,7 +95,7 @@ def test_a_dry_run_says_it_all_and_changes_nothing(vault: Vault) -> None:
 
 @pytest.mark.rule("K5", "O5")
 def test_objects_go_after_the_grace_time_and_those_that_are_named_stay(vault: Vault) -> None:
-    keep = {one.sha256 + one.suffix for one in vault.manifest("shop", identifier_of(4)).objects()}
+    keep = {one.sha256 + one.suffix for one in vault.backup("shop", identifier_of(4)).manifest.objects()}
     everything = objects(vault)
     first = pruned(vault)
     assert objects(vault) == everything
@@ -114,9 +116,12 @@ def test_an_object_that_is_named_again_begins_its_grace_anew(vault: Vault) -> No
     pruned(vault)
     # The first night's rows come back, in the very same bytes, and are forgotten again at once.
     back_up_by_hand(vault, shop(1), 5)
-    again = {one.sha256 + one.suffix for one in vault.manifest("shop", identifier_of(5)).objects()}
+    again = {one.sha256 + one.suffix for one in vault.backup("shop", identifier_of(5)).manifest.objects()}
     forget_one(
-        vault, "shop", identifier_of(5), why="a mistake", now=NOW + timedelta(hours=23), force=["newest"]
+        vault.backup("shop", identifier_of(5)),
+        why="a mistake",
+        now=NOW + timedelta(hours=23),
+        force=["newest"],
     )
     pruned(vault, hours=24.5)
     assert again <= objects(vault)
@@ -138,7 +143,7 @@ def test_what_drafts_and_journals_name_stays_until_they_are_abandoned(vault: Vau
     waits = vault.writer.write_bytes(b"1\twaits for its commit\n", ".tsv.zst")
     noted = vault.writer.write_bytes(b"1\tof a killed run\n", ".tsv.zst")
     nobody = vault.writer.write_bytes(b"1\tnobody's\n", ".tsv.zst")
-    manifest = vault.manifest("shop", identifier_of(4))
+    manifest = vault.backup("shop", identifier_of(4)).manifest
     draft = replace(
         manifest,
         id=backup_id(real),
@@ -164,7 +169,7 @@ def test_a_place_that_is_no_vault_is_left_alone(tmp_path: Path) -> None:
     place = Vault(LocalStore(tmp_path / "not-mounted"))
     for deed in (
         lambda: pruned(place),
-        lambda: forget_one(place, "shop", identifier_of(1), why="", now=NOW),
+        lambda: forget_one(place.backup("shop", identifier_of(1)), why="", now=NOW),
         lambda: pruned(place, dry_run=True),
     ):
         with pytest.raises(NotFound, match="no vault"):
@@ -200,40 +205,38 @@ def test_what_a_running_backup_may_still_want_is_spared(vault: Vault) -> None:
 
 @pytest.mark.rule("K1")
 def test_a_pinned_backup_stays_and_goes_when_it_is_unpinned(vault: Vault) -> None:
-    pin(vault, "shop", identifier_of(1), "the audit", NOW)
+    pin(vault.backup("shop", identifier_of(1)), "the audit", NOW)
     report = pruned(vault)
     assert [one.pinned for one in report.systems[0].backups] == [True, False, False, False]
     assert vault.ids("shop") == (identifier_of(1), identifier_of(4))
     vault.store.put(layout.pin_key("shop", identifier_of(1)), b"unreadable", overwrite=True)
     assert pruned(vault).forgotten == ()
-    held = unpin(vault, "shop", identifier_of(1))
+    held = unpin(vault.backup("shop", identifier_of(1)))
     assert held == Pin(at="", reason="the pin itself cannot be read")
     assert len(pruned(vault).forgotten) == 1
     with pytest.raises(NotFound):
-        pin(vault, "shop", identifier_of(1), "", NOW)
+        pin(vault.backup("shop", identifier_of(1)), "", NOW)
 
 
 def test_forget_refuses_what_is_never_removed_and_says_how_to_insist(vault: Vault) -> None:
     identifier = identifier_of(4)
-    pin(vault, "shop", identifier, "keep", NOW)
-    vault.remember(
-        "shop",
-        identifier,
+    pin(vault.backup("shop", identifier), "keep", NOW)
+    vault.backup("shop", identifier).remember(
         Proof(
             "drill",
             "2026-11-05T02:00:00.000000Z",
             True,
             1.0,
-            manifest_sha256=vault.link("shop", identifier).sha256,
+            manifest_sha256=vault.backup("shop", identifier).link.sha256,
         ),
     )
     with pytest.raises(ConfigError) as caught:
-        forget_one(vault, "shop", identifier, why="", now=NOW, force=["newest"])
+        forget_one(vault.backup("shop", identifier), why="", now=NOW, force=["newest"])
     assert "the newest proven backup; pinned: keep" in caught.value.message
     assert "--force newest --force proven --force pinned" in caught.value.remedy
     with pytest.raises(ConfigError, match="not a promise"):
-        forget_one(vault, "shop", identifier, why="", now=NOW, force=["everything"])
-    done = forget_one(vault, "shop", identifier, why="", now=NOW, force=["newest", "proven", "pinned"])
+        forget_one(vault.backup("shop", identifier), why="", now=NOW, force=["everything"])
+    done = forget_one(vault.backup("shop", identifier), why="", now=NOW, force=["newest", "proven", "pinned"])
     assert done.own > 0
     assert vault.ids("shop")[-1] == identifier_of(3)
     assert verify_all(vault, "shop").findings == ()
@@ -241,19 +244,19 @@ def test_forget_refuses_what_is_never_removed_and_says_how_to_insist(vault: Vaul
 
 def test_forget_keeps_a_pinned_backup_that_is_damaged_until_it_is_told_otherwise(vault: Vault) -> None:
     identifier = identifier_of(2)
-    pin(vault, "shop", identifier, "the audit", NOW)
+    pin(vault.backup("shop", identifier), "the audit", NOW)
     path = Path(vault.store.address) / layout.manifest_key("shop", identifier)
     rewrite(path, path.read_bytes()[:-20])
     policy = RetentionSettings(last=1, pin=(identifier_of(3),))
     with pytest.raises(ConfigError, match="the audit") as caught:
-        forget_one(vault, "shop", identifier, why="", now=NOW, policy=policy)
+        forget_one(vault.backup("shop", identifier), why="", now=NOW, policy=policy)
     assert "--force pinned" in caught.value.remedy
-    forget_one(vault, "shop", identifier, why="", now=NOW, policy=policy, force=["pinned"])
+    forget_one(vault.backup("shop", identifier), why="", now=NOW, policy=policy, force=["pinned"])
     path = Path(vault.store.address) / layout.manifest_key("shop", identifier_of(3))
     path.unlink()
     with pytest.raises(ConfigError, match="pinned"):
-        forget_one(vault, "shop", identifier_of(3), why="", now=NOW, policy=policy)
-    forget_one(vault, "shop", identifier_of(3), why="", now=NOW, policy=policy, force=["pinned"])
+        forget_one(vault.backup("shop", identifier_of(3)), why="", now=NOW, policy=policy)
+    forget_one(vault.backup("shop", identifier_of(3)), why="", now=NOW, policy=policy, force=["pinned"])
     assert verify_all(vault, "shop").findings == ()
 
 

@@ -40,16 +40,18 @@ def test_an_encrypted_vault_is_pruned_pinned_and_scrubbed_without_a_key(encrypte
     keyless = encrypted.stranger
     first, second, third, fourth = keyless.ids("shop")
     with pytest.raises(KeyMissing):
-        encrypted.stranger.manifest("shop", first)
+        _ = encrypted.stranger.backup("shop", first).manifest
     now = datetime.now(UTC)
-    pin(keyless, "shop", first, "the audit", now)
-    assert overview.listed(keyless, "shop", first).pinned == "the audit"
+    pin(keyless.backup("shop", first), "the audit", now)
+    assert overview.listed(keyless.backup("shop", first)).pinned == "the audit"
     report = prune(keyless, ONE, grace=timedelta(0), now=now + timedelta(minutes=10))
     assert [one.code for one in report.findings] == []
     assert report.forgotten == (f"shop {second}", f"shop {third}")
     assert keyless.ids("shop") == (first, fourth)
     named = {
-        one.sha256 + one.suffix for name in (first, fourth) for one in keyless.outline("shop", name).objects
+        one.sha256 + one.suffix
+        for name in (first, fourth)
+        for one in keyless.backup("shop", name).outline.objects
     }
     there = {stat.key.rpartition("/")[2] for stat in keyless.store.list(layout.OBJECTS)}
     assert there == named
@@ -58,8 +60,8 @@ def test_an_encrypted_vault_is_pruned_pinned_and_scrubbed_without_a_key(encrypte
     assert found.report.findings == ()
     assert found.report.counted["objects"] == len(named)
     assert verify_all(encrypted.opened, "shop").errors == ()
-    unpin(keyless, "shop", first)
-    forget_one(keyless, "shop", first, why="", now=now + timedelta(minutes=20))
+    unpin(keyless.backup("shop", first))
+    forget_one(keyless.backup("shop", first), why="", now=now + timedelta(minutes=20))
     assert not list(keyless.store.list(layout.backup_prefix("shop", first)))
     assert verify_all(encrypted.opened, "shop").errors == ()
 
@@ -68,7 +70,7 @@ def test_a_flipped_digit_in_an_outline_deletes_nothing(encrypted: Encrypted) -> 
     """The outline is all that a prune without a key has: it is believed only where the seal says that it is whole."""
     vault = encrypted.stranger
     newest = vault.ids("shop")[-1]
-    victim = vault.outline("shop", newest).objects[0]
+    victim = vault.backup("shop", newest).outline.objects[0]
     path = encrypted.folder / layout.outline_key("shop", newest)
     digit = "0" if victim.sha256[0] != "0" else "1"
     rewrite(path, path.read_bytes().replace(victim.sha256.encode(), (digit + victim.sha256[1:]).encode()))

@@ -133,7 +133,7 @@ def test_while_a_manifest_is_damaged_or_missing_no_object_is_deleted(vault: Vaul
     assert vault.ids("shop") == (identifier_of(4),)
     broken.write_bytes(whole[:-20])
     assert [one.code for one in pruned(vault, grace=0).findings] == ["prune-blind"]
-    forget_one(vault, "shop", identifier_of(1), why="damaged", now=NOW)
+    forget_one(vault.backup("shop", identifier_of(1)), why="damaged", now=NOW)
     assert pruned(vault, grace=0).findings == ()
     assert objects(vault) == named(vault)
     assert verify_all(vault, "shop").ok
@@ -145,12 +145,12 @@ def test_a_newest_backup_that_was_taken_away_is_missed_and_its_objects_stay(vaul
     everything = objects(vault)
     for stat in list(vault.store.list(layout.backup_prefix("shop", identifier_of(4)))):
         vault.store.delete(stat.key)
-    (finding,) = verify(vault, "shop", vault.resolve("shop", None), quick=True).findings
+    (finding,) = verify(vault.backup("shop", vault.resolve("shop", None)), quick=True).findings
     assert finding.code == "newest-missing"
     assert [one.code for one in pruned(vault, grace=0).findings] == ["prune-blind"]
     assert objects(vault) == everything
-    forget_one(vault, "shop", identifier_of(4), why="it was on purpose", now=NOW)
-    assert verify(vault, "shop", vault.resolve("shop", None), quick=True).findings == ()
+    forget_one(vault.backup("shop", identifier_of(4)), why="it was on purpose", now=NOW)
+    assert verify(vault.backup("shop", vault.resolve("shop", None)), quick=True).findings == ()
     assert pruned(vault, grace=0).findings == ()
 
 

@@ -100,7 +100,7 @@ def _assert_sound(vault: Vault) -> None:
         assert vault.ids(system)
         assert verify_all(vault, system).errors == ()
         for identifier in vault.ids(system):
-            assert missing(vault.store, vault.manifest(system, identifier).objects()) == []
+            assert missing(vault.store, vault.backup(system, identifier).manifest.objects()) == []
 
 
 @pytest.mark.parametrize("encryption", ["", ENCRYPTED], ids=["plain", "encrypted"])

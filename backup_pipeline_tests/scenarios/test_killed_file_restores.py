@@ -32,7 +32,7 @@ from backup_pipeline.files.restore import FilesOrder, restore_files
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 vault = Vault(LocalStore(Path(sys.argv[1])))
-manifest = vault.manifest("shop", sys.argv[3])
+manifest = vault.backup("shop", sys.argv[3]).manifest
 print("begun", flush=True)
 restore_files(vault, manifest, Path(sys.argv[2]), FilesOrder(trees=("media",), overwrite=True))
 print("done", flush=True)
@@ -62,7 +62,7 @@ def vault(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Vault:
 
 @pytest.fixture(scope="module")
 def manifest(vault: Vault) -> Manifest:
-    return vault.manifest("shop", identifier_of(1))
+    return vault.backup("shop", identifier_of(1)).manifest
 
 
 @pytest.fixture(scope="module")

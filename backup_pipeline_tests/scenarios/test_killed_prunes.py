@@ -36,7 +36,7 @@ def _sound(vault: Vault) -> None:
         assert report.errors == ()
         assert report.findings == ()
         for identifier in vault.ids(system):
-            assert missing(vault.store, vault.manifest(system, identifier).objects()) == []
+            assert missing(vault.store, vault.backup(system, identifier).manifest.objects()) == []
 
 
 def _objects(vault: Vault) -> set[str]:
@@ -75,7 +75,7 @@ def _scenario(folder: Path, kills: int, seed: int) -> None:
         layout.object_key(one)
         for system in vault.systems()
         for name in vault.ids(system)
-        for one in vault.manifest(system, name).objects()
+        for one in vault.backup(system, name).manifest.objects()
     }
     assert _objects(vault) == named
     for system in vault.systems():

@@ -56,7 +56,7 @@ def sound(vault: Vault) -> None:
     found = verify_all(vault, "shop", quick=True).errors
     assert {one.code for one in found} <= {"fingerprint"}
     for identifier in vault.ids("shop"):
-        assert missing(vault.store, vault.manifest("shop", identifier).objects()) == []
+        assert missing(vault.store, vault.backup("shop", identifier).manifest.objects()) == []
 
 
 def test_a_disk_that_backups_have_filled_is_made_free_by_prune(vault: Vault) -> None:

@@ -90,7 +90,7 @@ def test_an_odd_database_goes_all_the_way(tmp_path: Path, oddity: object, exclud
     assert second.image
     assert [segment.reused_from for segment in second.image.segments] == [first.id]
     assert second.tables == first.tables
-    report = verify(vault, "shop", second.id)
+    report = verify(vault.backup("shop", second.id))
     assert report.ok, report.errors
     result = drill(vault, second, scratch_url=None, invariants={}, listener=lambda _: None, jobs=1)
     assert result.report.ok, result.report.errors

@@ -161,7 +161,7 @@ def test_a_backup_into_a_bucket_that_is_killed_lists_nothing_damaged_and_the_nex
             connection.execute("INSERT INTO large VALUES (?)", (chance.randbytes(9_000_000),))
         _killed_in_the_middle(tmp_path, vault, seconds)
         for identifier in vault.ids("shop"):
-            assert verify(vault, "shop", identifier).ok
+            assert verify(vault.backup("shop", identifier)).ok
     before = len(vault.ids("shop"))
     good(tmp_path, "backup", "shop", "--json")
     good(tmp_path, "verify", "shop", "all", "--json")

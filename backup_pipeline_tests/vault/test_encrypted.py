@@ -55,8 +55,8 @@ def test_nothing_in_the_vault_reveals_a_name_a_path_or_a_count(
     second = made.back_up(url)
     found = Finding("error", "row-count", "zebra_customers has 12347 rows", table="zebra_customers")
     proof = Proof("drill", "2026-11-21T03:00:00.000000Z", False, 1.0, (found,), {"rows": 12347})
-    digest = made.closed.link("shop", second.id).sha256
-    made.closed.remember("shop", second.id, replace(proof, manifest_sha256=digest))
+    digest = made.closed.backup("shop", second.id).link.sha256
+    made.closed.backup("shop", second.id).remember(replace(proof, manifest_sha256=digest))
     notes = journal.Journal(made.closed.notes, "shop", "2026-11-30T02-00-00-000Z", {})
     notes.note(manifest.tables[0])
     notes.flush()
@@ -69,9 +69,9 @@ def test_nothing_in_the_vault_reveals_a_name_a_path_or_a_count(
             assert word.encode() not in CHANCE.sub(b"", name.encode()), name
             assert word.encode() not in CHANCE.sub(b"", data), f"{word} in {name}"
     assert any(path.name == "000001.json" for path in made.state.rglob("*")), "the journal lies elsewhere"
-    assert made.opened.proofs("shop", second.id)[0].findings == (found,)
-    assert made.stranger.proofs("shop", second.id)[0].findings == ()
-    assert not made.stranger.proofs("shop", second.id)[0].ok
+    assert made.opened.backup("shop", second.id).proofs()[0].findings == (found,)
+    assert made.stranger.backup("shop", second.id).proofs()[0].findings == ()
+    assert not made.stranger.backup("shop", second.id).proofs()[0].ok
 
 
 @pytest.mark.rule("E1")
@@ -105,7 +105,7 @@ def test_what_was_backed_up_without_the_key_comes_back_with_it(
     write_image(made.opened.objects, manifest.image, tmp_path / "back.db")
 
     assert (tmp_path / "back.db").stat().st_size == manifest.image.size
-    assert made.opened.manifest("shop", manifest.id) == manifest
+    assert made.opened.backup("shop", manifest.id).manifest == manifest
 
 
 @pytest.mark.rule("E2")
@@ -130,8 +130,8 @@ def test_objects_are_named_by_their_stored_bytes_and_say_who_can_open_them(made:
 @pytest.mark.rule("E4")
 def test_the_outline_is_that_of_the_manifest_and_needs_no_key(made: Encrypted, url: str) -> None:
     manifest = made.back_up(url)
-    link = made.stranger.link("shop", manifest.id)
-    outline = made.stranger.outline("shop", manifest.id)
+    link = made.stranger.backup("shop", manifest.id).link
+    outline = made.stranger.backup("shop", manifest.id).outline
     assert outline == outline_of(manifest, link.sha256, outline.content_sha256, made.keys.fingerprint)
     assert {one.sha256 for one in outline.objects} == {one.sha256 for one in manifest.objects()}
 
@@ -160,19 +160,19 @@ def test_the_seal_speaks_for_everything_beside_the_manifest(made: Encrypted, url
 def test_listing_needs_no_key_and_says_what_it_cannot_know(made: Encrypted, url: str) -> None:
     manifest = made.back_up(url)
 
-    line = listed(made.stranger, "shop", manifest.id)
+    line = listed(made.stranger.backup("shop", manifest.id))
 
     assert (line.tables, line.rows, line.chunks, line.left_out) == (None, None, None, None)
     assert line.bytes == manifest.bytes
     assert line.stored == sum(one.size for one in manifest.objects())
     assert made.stranger.resolve("shop", "latest") == manifest.id
-    assert listed(made.opened, "shop", manifest.id).rows == 12_347 + 3_119
+    assert listed(made.opened.backup("shop", manifest.id)).rows == 12_347 + 3_119
 
 
 def test_reading_without_the_key_says_which_key_is_missing(made: Encrypted, url: str, tmp_path: Path) -> None:
     manifest = made.back_up(url)
     with pytest.raises(KeyMissing) as caught:
-        made.stranger.manifest("shop", manifest.id)
+        _ = made.stranger.backup("shop", manifest.id).manifest
     assert "identity" in caught.value.remedy
     assert manifest.image is not None
     with pytest.raises(KeyMissing):
@@ -180,7 +180,7 @@ def test_reading_without_the_key_says_which_key_is_missing(made: Encrypted, url:
     assert not (tmp_path / "back.db").exists()
     other = replace(Encrypted.make(tmp_path), folder=made.folder)
     with pytest.raises(KeyMissing, match="not one of those"):
-        other.opened.manifest("shop", manifest.id)
+        _ = other.opened.backup("shop", manifest.id).manifest
 
 
 # ── what a host without the key remembers
@@ -197,7 +197,8 @@ def test_unchanged_content_is_not_stored_again_without_the_key(made: Encrypted, 
     assert {one.sha256 for one in first.objects()} == {one.sha256 for one in second.objects()}
     assert stored(made) == before
     assert (
-        listed(made.opened, "shop", second.id).reused_chunks == listed(made.opened, "shop", second.id).chunks
+        listed(made.opened.backup("shop", second.id)).reused_chunks
+        == listed(made.opened.backup("shop", second.id)).chunks
     )
 
 
@@ -218,16 +219,16 @@ def test_losing_what_is_remembered_costs_one_full_backup_and_nothing_else(made: 
 
 def test_what_was_altered_in_the_memory_is_noticed_and_not_built_on(made: Encrypted, url: str) -> None:
     manifest = made.back_up(url)
-    digest = made.closed.link("shop", manifest.id).sha256
+    digest = made.closed.backup("shop", manifest.id).link.sha256
     kept = made.state / "content" / digest
     kept.write_bytes(kept.read_bytes().replace(b"zebra_customers", b"zebra_customerz"))
 
     assert made.stranger.ids("shop") == (manifest.id,)
     with pytest.raises(KeyMissing):
-        made.closed.manifest("shop", manifest.id)
+        _ = made.closed.backup("shop", manifest.id).manifest
     second = made.back_up(url)
 
-    assert made.opened.manifest("shop", second.id) == second
+    assert made.opened.backup("shop", second.id).manifest == second
     assert "zebra_customerz" not in str(second)
 
 
@@ -263,8 +264,8 @@ def test_what_no_recent_backup_names_is_forgotten(made: Encrypted, url: str) -> 
         change(url)
         made.back_up(url)
     kept = {path.name for path in (made.state / "content").iterdir()}
-    assert made.closed.link("shop", first.id).sha256 not in kept
-    assert made.closed.link("shop", made.closed.ids("shop")[-2]).sha256 in kept
+    assert made.closed.backup("shop", first.id).link.sha256 not in kept
+    assert made.closed.backup("shop", made.closed.ids("shop")[-2]).link.sha256 in kept
 
 
 def test_rows_are_not_among_what_is_remembered(made: Encrypted, url: str) -> None:
@@ -310,7 +311,7 @@ def test_without_the_program_the_library_does_it_in_a_process(
     assert manifest.image is not None
     write_image(made.opened.objects, manifest.image, tmp_path / "back.db")
     monkeypatch.undo()
-    assert verify(made.opened, "shop", manifest.id).ok
+    assert verify(made.opened.backup("shop", manifest.id)).ok
 
 
 # ── vault and configuration agree
@@ -351,4 +352,4 @@ def test_the_open_recover_says_how_to_open_the_other_one(made: Encrypted, url: s
     assert "age -d -i" in text
     assert "RECOVER.md.age" in text
     assert b"zebra_customers" not in text.encode()
-    assert made.opened.recover_text("shop", manifest.id).startswith(b"# Recover shop")
+    assert made.opened.backup("shop", manifest.id).recover_text().startswith(b"# Recover shop")

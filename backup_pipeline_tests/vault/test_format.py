@@ -147,7 +147,7 @@ def test_a_manifest_cannot_point_out_of_the_vault(tmp_path: Path, suffix: str) -
         vault.content(reference)
     path = tmp_path / "vault" / layout.manifest_key("shop", made.id)
     rewrite(path, canonical.encode(replace(made, schema=reference)))
-    assert "object-name" in {finding.code for finding in verify(vault, "shop", made.id).errors}
+    assert "object-name" in {finding.code for finding in verify(vault.backup("shop", made.id)).errors}
 
 
 class _Recording(LocalStore):
@@ -180,11 +180,11 @@ def test_only_a_manifest_makes_a_backup_and_leftovers_are_tolerated(tmp_path: Pa
     ids = vault.ids("shop")
     vault.writer.write_bytes(b"nobody's\n", ".tsv.zst")
     vault.store.put("shop/2026-11-20T02-00-00-000Z/RECOVER.md", b"killed right before its manifest")
-    entry = vault.manifest("shop", ids[0]).tables[0]
+    entry = vault.backup("shop", ids[0]).manifest.tables[0]
     notes = journal.Journal(vault.store, "shop", "2026-11-21T02-00-00-000Z", {})
     notes.note(entry)
     notes.flush()
-    vault.store.put(layout.draft_key("shop", "run"), canonical.encode(vault.manifest("shop", ids[0])))
+    vault.store.put(layout.draft_key("shop", "run"), canonical.encode(vault.backup("shop", ids[0]).manifest))
     vault.store.put("shop/notes.txt", b"somebody's")
     (vault.store.staging() / "half").write_bytes(b"x")
     vault.store.delete(layout.seal_key("shop", ids[1]))
@@ -199,11 +199,11 @@ def test_only_a_manifest_makes_a_backup_and_leftovers_are_tolerated(tmp_path: Pa
 @pytest.mark.rule("V8", "C6")
 def test_nothing_that_was_committed_is_written_again(tmp_path: Path) -> None:
     vault = shop_vault(tmp_path / "vault", nights=1)
-    made = vault.manifest("shop", vault.ids("shop")[0])
+    made = vault.backup("shop", vault.ids("shop")[0]).manifest
     with pytest.raises(AlreadyExists):
         vault.commit(replace(made, kind="scheduled"), "other")
     seal = (tmp_path / "vault" / layout.seal_key("shop", made.id)).read_bytes()
-    vault.seal("shop", made.id)
+    vault.backup("shop", made.id).seal()
     assert (tmp_path / "vault" / layout.seal_key("shop", made.id)).read_bytes() == seal
     with pytest.raises(AlreadyExists):
         vault.store.put(layout.object_key(made.schema), b"other")
@@ -233,7 +233,7 @@ def test_a_file_appears_whole_and_read_only(tmp_path: Path) -> None:
 @pytest.mark.rule("O1", "O2", "O3")
 def test_an_object_bears_the_name_of_its_bytes_and_says_how_to_open_it(tmp_path: Path) -> None:
     vault = shop_vault(tmp_path / "vault", nights=1)
-    made = vault.manifest("shop", vault.ids("shop")[0])
+    made = vault.backup("shop", vault.ids("shop")[0]).manifest
     for reference in made.objects():
         path = tmp_path / "vault/objects" / reference.sha256[:2] / f"{reference.sha256}{reference.suffix}"
         stored = path.read_bytes()
@@ -261,7 +261,7 @@ def test_content_may_be_packed_in_any_way(tmp_path: Path) -> None:
 @pytest.mark.rule("O5")
 def test_objects_are_shared_and_outlive_what_was_interrupted(tmp_path: Path) -> None:
     vault = shop_vault(tmp_path / "vault", nights=2)
-    first, second = (vault.manifest("shop", identifier) for identifier in vault.ids("shop"))
+    first, second = (vault.backup("shop", identifier).manifest for identifier in vault.ids("shop"))
     shared = set(first.objects()) & set(second.objects())
     assert any(reference.suffix == ".tsv.zst" for reference in shared)
     vault.store.put("shop/2026-11-03T02-00-00-000Z/RECOVER.md", b"killed")
@@ -297,10 +297,10 @@ def test_a_damaged_object_is_healed_by_its_own_bytes_only(tmp_path: Path) -> Non
     path = tmp_path / "vault" / layout.object_key(reference)
     good = path.read_bytes()
     rewrite(path, bytes([good[0] ^ 1]) + good[1:])
-    assert not verify(vault, "shop", made.id, quick=True).ok
+    assert not verify(vault.backup("shop", made.id), quick=True).ok
     assert vault.writer.write_bytes(b"1\n2\n", ".tsv.zst") == reference
     assert path.read_bytes() == good
-    assert verify(vault, "shop", made.id).findings == ()
+    assert verify(vault.backup("shop", made.id)).findings == ()
 
 
 # ── 7. working files, 8. later versions
@@ -313,10 +313,12 @@ def test_a_proof_of_another_manifest_proves_nothing_and_is_noticed(tmp_path: Pat
     vault = shop_vault(tmp_path / "vault", nights=1)
     (identifier,) = vault.ids("shop")
     proof = Proof("drill", "2026-11-02T00:00:00.000000Z", True, 1.0, manifest_sha256="0" * 64)
-    vault.remember("shop", identifier, proof)
+    vault.backup("shop", identifier).remember(proof)
     assert vault.store.stat(f"shop/{identifier}/proofs/drill-2026-11-02T00-00-00-000Z.json") is not None
-    assert vault.proofs("shop", identifier) == ()
-    assert {f.code for f in verify(vault, "shop", identifier, quick=True).errors} == {"manifest-changed"}
+    assert vault.backup("shop", identifier).proofs() == ()
+    assert {f.code for f in verify(vault.backup("shop", identifier), quick=True).errors} == {
+        "manifest-changed"
+    }
 
 
 @pytest.mark.rule("W2")
@@ -348,12 +350,12 @@ def test_writers_of_one_system_wait_and_others_do_not(tmp_path: Path) -> None:
 def test_readers_pass_over_what_is_new_and_refuse_what_they_would_misread(tmp_path: Path) -> None:
     vault = shop_vault(tmp_path / "vault", nights=1)
     (identifier,) = vault.ids("shop")
-    made = vault.manifest("shop", identifier)
+    made = vault.backup("shop", identifier).manifest
     path = tmp_path / "vault" / layout.manifest_key("shop", identifier)
     plain = json.loads(path.read_bytes())
     rewrite(path, canonical.encode({**plain, "colour": "blue"}))
-    assert vault.claimed("shop", identifier) == made
-    assert "manifest-newer" in {finding.code for finding in verify(vault, "shop", identifier).findings}
+    assert vault.backup("shop", identifier).claimed == made
+    assert "manifest-newer" in {finding.code for finding in verify(vault.backup("shop", identifier)).findings}
     broken = [{**plain, "format": 2}, {**plain, "tables": "none"}, {**plain, "scope": "half"}]
     broken += [
         {key: value for key, value in plain.items() if key != gone} for gone in ("tables", "schema", "id")
@@ -361,16 +363,20 @@ def test_readers_pass_over_what_is_new_and_refuse_what_they_would_misread(tmp_pa
     for other in broken:
         rewrite(path, canonical.encode(other))
         with pytest.raises(Damaged):
-            vault.claimed("shop", identifier)
-        assert "manifest-unreadable" in {f.code for f in verify(vault, "shop", identifier, quick=True).errors}
+            _ = vault.backup("shop", identifier).claimed
+        assert "manifest-unreadable" in {
+            f.code for f in verify(vault.backup("shop", identifier), quick=True).errors
+        }
 
 
 @pytest.mark.rule("M13")
 def test_latest_is_never_a_partial_backup(tmp_path: Path) -> None:
     vault = shop_vault(tmp_path / "vault", nights=1)
     (first,) = vault.ids("shop")
-    made = vault.manifest("shop", first)
-    later = replace(made, id="2026-11-09T00-00-00-000Z", scope="partial", previous=vault.link("shop", first))
+    made = vault.backup("shop", first).manifest
+    later = replace(
+        made, id="2026-11-09T00-00-00-000Z", scope="partial", previous=vault.backup("shop", first).link
+    )
     vault.commit(later, "x")
     assert vault.resolve("shop", "latest") == first
     assert vault.resolve("shop", later.id) == later.id

@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Vault:
 
 
 def manifest_of(vault: Vault) -> Manifest:
-    return vault.manifest("shop", vault.ids("shop")[-1])
+    return vault.backup("shop", vault.ids("shop")[-1]).manifest
 
 
 def tree_of(vault: Vault) -> FileTree:
@@ -146,7 +146,7 @@ def test_nothing_lies_in_what_is_no_folder(tmp_path: Path) -> None:
     vault = prepared(tmp_path / "vault")
     entries = [FileEntry("a", "link", target="/etc"), FileEntry("a/b", sha256=packs.EMPTY_SHA256)]
     backup_of(vault, tree_of_entries(vault, entries))
-    report = verify(vault, "shop", identifier_of(1))
+    report = verify(vault.backup("shop", identifier_of(1)))
     assert "listing-unreadable" in {finding.code for finding in report.errors}
 
 
@@ -228,7 +228,7 @@ def test_links_are_text_and_hard_links_name_an_earlier_file(made: Vault, tmp_pat
     assert entries[hard.target].sort_key < hard.sort_key
     vault = prepared(tmp_path / "vault")
     backup_of(vault, tree_of_entries(vault, [FileEntry("h", "hardlink", target="nothing")]))
-    assert not verify(vault, "shop", identifier_of(1)).ok
+    assert not verify(vault.backup("shop", identifier_of(1))).ok
 
 
 @pytest.mark.rule("T9")
@@ -250,7 +250,7 @@ def test_totals_and_fingerprint_are_those_of_the_listing(made: Vault) -> None:
         )
         digest.update(b"".join(part + b"\0" for part in parts))
     assert tree.fingerprint == digest.hexdigest()
-    assert verify(made, "shop", manifest_of(made).id).ok
+    assert verify(made.backup("shop", manifest_of(made).id)).ok
 
 
 @pytest.mark.rule("T10")

@@ -41,7 +41,7 @@ def path_of(vault: Vault, key: str) -> Path:
 
 
 def newest(vault: Vault) -> Manifest:
-    return vault.manifest("shop", vault.ids("shop")[-1])
+    return vault.backup("shop", vault.ids("shop")[-1]).manifest
 
 
 def rewritten(vault: Vault, manifest: Manifest, *, folder: str | None = None) -> Report:
@@ -52,8 +52,8 @@ def rewritten(vault: Vault, manifest: Manifest, *, folder: str | None = None) ->
     seal = f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
     rewrite(path_of(vault, layout.seal_key("shop", identifier)), seal.encode())
     if identifier == vault.ids("shop")[-1]:
-        keeping.set_newest(vault.store, "shop", vault.link("shop", identifier))
-    return verify(vault, "shop", identifier)
+        keeping.set_newest(vault.store, "shop", vault.backup("shop", identifier).link)
+    return verify(vault.backup("shop", identifier))
 
 
 def codes(report: Report) -> set[str]:
@@ -62,7 +62,7 @@ def codes(report: Report) -> set[str]:
 
 @pytest.mark.rule("M1")
 def test_the_same_data_is_the_same_bytes(vault: Vault) -> None:
-    data = vault.manifest_bytes("shop", vault.ids("shop")[-1])
+    data = vault.backup("shop", vault.ids("shop")[-1]).data
     plain = json.loads(data)
     again = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
     assert again == data
@@ -89,15 +89,15 @@ def test_the_same_data_is_the_same_bytes(vault: Vault) -> None:
 )
 def test_another_spelling_of_the_same_data_is_found(vault: Vault, change: Callable[[bytes], bytes]) -> None:
     identifier = vault.ids("shop")[-1]
-    before = vault.manifest("shop", identifier)
-    data = change(vault.manifest_bytes("shop", identifier))
+    before = vault.backup("shop", identifier).manifest
+    data = change(vault.backup("shop", identifier).data)
     path = path_of(vault, layout.manifest_key("shop", identifier))
     assert data != path.read_bytes()
     rewrite(path, data)
-    assert vault.claimed("shop", identifier) == before
+    assert vault.backup("shop", identifier).claimed == before
     with pytest.raises(Damaged, match="altered since it was sealed"):
-        vault.manifest("shop", identifier)
-    assert "manifest-not-canonical" in codes(verify(vault, "shop", identifier, quick=True))
+        _ = vault.backup("shop", identifier).manifest
+    assert "manifest-not-canonical" in codes(verify(vault.backup("shop", identifier), quick=True))
 
 
 @pytest.mark.rule("M2")
@@ -131,7 +131,9 @@ def test_the_description_names_every_field_and_no_other() -> None:
 def test_a_manifest_in_another_folder_is_found(vault: Vault) -> None:
     _, two, three = vault.ids("shop")
     report = rewritten(
-        vault, replace(vault.manifest("shop", two), previous=vault.link("shop", two)), folder=three
+        vault,
+        replace(vault.backup("shop", two).manifest, previous=vault.backup("shop", two).link),
+        folder=three,
     )
     assert "manifest-misplaced" in codes(report)
 
@@ -148,7 +150,7 @@ def test_nothing_but_what_the_manifest_names_is_needed(vault: Vault) -> None:
             and not stat.key.startswith(folder)
         ):
             vault.store.delete(stat.key)
-    report = verify(vault, "shop", made.id)
+    report = verify(vault.backup("shop", made.id))
     assert codes(report) == {"chain-broken"}
     assert report.counted["objects"] == len(needed)
 
@@ -192,7 +194,7 @@ def test_columns_are_those_of_the_schema(tmp_path: Path) -> None:
     made.table = replace(made.table, columns=columns)
     manifest = back_up_by_hand(vault, [made])
     assert manifest.tables[0].columns == ("id", "name")
-    assert verify(vault, "shop", manifest.id).findings == ()
+    assert verify(vault.backup("shop", manifest.id)).findings == ()
     entry = replace(manifest.tables[0], columns=("name", "id"))
     assert "columns" in codes(rewritten(vault, replace(manifest, tables=(entry,))))
 
@@ -253,9 +255,9 @@ def test_no_secret_is_in_a_vault_and_recover_lies_beside_the_manifest(
     assert hashlib.sha256(recover).hexdigest() == made.recover_sha256
     assert b"psql" in recover
     rewrite(tmp_path / "vault" / layout.recover_key("shop", made.id), recover + b" ")
-    assert codes(verify(vault, "shop", made.id, quick=True)) == {"recover-altered"}
+    assert codes(verify(vault.backup("shop", made.id), quick=True)) == {"recover-altered"}
     vault.store.delete(layout.recover_key("shop", made.id))
-    assert codes(verify(vault, "shop", made.id, quick=True)) == {"recover-missing"}
+    assert codes(verify(vault.backup("shop", made.id), quick=True)) == {"recover-missing"}
 
 
 # ── seal and chain
@@ -271,7 +273,7 @@ def test_the_seal_is_what_sha256sum_prints_and_checks(vault: Vault) -> None:
     ).stdout
     assert printed == (folder / "manifest.json.sha256").read_bytes()
     rewrite(folder / "manifest.json.sha256", printed.upper())
-    assert codes(verify(vault, "shop", identifier, quick=True)) == {"seal-broken"}
+    assert codes(verify(vault.backup("shop", identifier), quick=True)) == {"seal-broken"}
 
 
 @pytest.mark.rule("C2")
@@ -282,11 +284,11 @@ def test_a_lost_manifest_is_damage_and_not_an_interruption(vault: Vault, trace: 
     identifier = vault.ids("shop")[-1]
     if trace == "proof":
         at = "2026-11-05T00:00:00.000000Z"
-        digest = vault.link("shop", identifier).sha256
-        vault.remember("shop", identifier, Proof("drill", at, True, 1.0, manifest_sha256=digest))
+        digest = vault.backup("shop", identifier).link.sha256
+        vault.backup("shop", identifier).remember(Proof("drill", at, True, 1.0, manifest_sha256=digest))
         vault.store.delete(layout.seal_key("shop", identifier))
     vault.store.delete(layout.manifest_key("shop", identifier))
-    assert codes(verify(vault, "shop", identifier)) == {"manifest-missing"}
+    assert codes(verify(vault.backup("shop", identifier))) == {"manifest-missing"}
     assert "manifest-missing" in codes(verify_all(vault, "shop", quick=True))
     vault.forget_interrupted("shop", before="2027")
     assert "manifest-missing" in codes(verify_all(vault, "shop", quick=True))
@@ -304,34 +306,34 @@ def test_an_unsealed_manifest_is_a_backup_and_is_sealed_by_the_next_writer(tmp_p
     source = SqliteSource(f"sqlite:///{tmp_path / 'a.db'}")
     first = back_up(vault, source, Order("shop"))
     vault.store.delete(layout.seal_key("shop", first.id))
-    report = verify(vault, "shop", first.id)
+    report = verify(vault.backup("shop", first.id))
     assert report.ok
     assert [finding.code for finding in report.findings] == ["not-sealed"]
     back_up(vault, source, Order("shop"))
-    assert vault.is_sealed("shop", first.id)
+    assert vault.backup("shop", first.id).is_sealed()
     assert verify_all(vault, "shop").findings == ()
 
 
 @pytest.mark.rule("C4")
 def test_every_manifest_names_the_one_before_it(vault: Vault) -> None:
-    one, two, three = (vault.manifest("shop", identifier) for identifier in vault.ids("shop"))
+    one, two, three = (vault.backup("shop", identifier).manifest for identifier in vault.ids("shop"))
     assert one.previous is None
-    assert two.previous == vault.link("shop", one.id)
-    assert three.previous == vault.link("shop", two.id)
+    assert two.previous == vault.backup("shop", one.id).link
+    assert three.previous == vault.backup("shop", two.id).link
 
 
 @pytest.mark.rule("C5")
 def test_a_broken_chain_is_reported_from_both_of_its_ends(vault: Vault) -> None:
     one, two, three = vault.ids("shop")
-    made = vault.manifest("shop", two)
+    made = vault.backup("shop", two).manifest
     report = rewritten(vault, replace(made, git_revision="f" * 40))
     assert codes(report) == {"chain-broken"}, "the next manifest gives it away"
-    assert codes(verify(vault, "shop", three, quick=True)) == {"chain-broken"}
-    assert codes(verify(vault, "shop", one, quick=True)) == set()
+    assert codes(verify(vault.backup("shop", three), quick=True)) == {"chain-broken"}
+    assert codes(verify(vault.backup("shop", one), quick=True)) == set()
     rewritten(vault, made)
     assert verify_all(vault, "shop").findings == ()
-    last = vault.manifest("shop", three)
-    assert codes(rewritten(vault, replace(last, previous=vault.link("shop", one)))) == {"chain-broken"}
+    last = vault.backup("shop", three).manifest
+    assert codes(rewritten(vault, replace(last, previous=vault.backup("shop", one).link))) == {"chain-broken"}
     assert codes(rewritten(vault, replace(last, previous=None))) == {"chain-broken"}
     rewritten(vault, last)
     for name in ("manifest.json", "manifest.json.sha256", "RECOVER.md"):

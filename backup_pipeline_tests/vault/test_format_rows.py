@@ -33,7 +33,7 @@ def vault(tmp_path: Path) -> Vault:
 
 def report_on(vault: Vault, *made: Made, **more: object) -> Report:
     manifest = back_up_by_hand(vault, made, **more)  # type: ignore[arg-type]
-    return verify(vault, "shop", manifest.id)
+    return verify(vault.backup("shop", manifest.id))
 
 
 def codes(report: Report) -> set[str]:
@@ -44,7 +44,7 @@ def codes(report: Report) -> set[str]:
 def test_row_text_is_read_as_it_is_described(vault: Vault) -> None:
     text = b"1\t\\N\t\n2\ta\\tb\\nc\\\\N\\b\\v\\f\\r\t\xc3\xa4\x01\n"
     made = back_up_by_hand(vault, [table("t", {"id": "integer", "a": "text", "b": "text"}, text)])
-    assert verify(vault, "shop", made.id).findings == ()
+    assert verify(vault.backup("shop", made.id)).findings == ()
     assert list(rows_of(vault, made, "t")) == [(1, None, ""), (2, "a\tb\nc\\N\b\v\f\r", "ä\x01")]
     nothing = back_up_by_hand(vault, [table("z", {}, b"\n\n", key=())], 2)
     assert list(rows_of(vault, nothing, "z")) == [(), ()]
@@ -102,10 +102,10 @@ def test_row_text_has_the_encoding_that_the_manifest_names(vault: Vault) -> None
         made,
         id="2026-11-03T02-00-00-000Z",
         engine=Engine("postgres", "16.1", {"row_encoding": "SQL_ASCII"}),
-        previous=vault.link("shop", made.id),
+        previous=vault.backup("shop", made.id).link,
     )
     vault.commit(other, "# Recover shop 2\n")
-    assert verify(vault, "shop", other.id).findings == ()
+    assert verify(vault.backup("shop", other.id)).findings == ()
     assert list(rows_of(vault, other, "t")) == [("caf\udce9",)]
     assert row_encoding("LATIN1") == "UTF8"
     assert row_encoding("SQL_ASCII") == "SQL_ASCII"
@@ -123,10 +123,10 @@ def test_a_table_is_its_chunks_in_the_order_of_their_pages(vault: Vault) -> None
             made,
             id=f"2026-11-0{number}T02-00-00-000Z",
             tables=(replace(entry, chunks=chunks),),
-            previous=vault.link("shop", vault.ids("shop")[-1]),
+            previous=vault.backup("shop", vault.ids("shop")[-1]).link,
         )
         vault.commit(wrong, "# Recover shop 1\n")
-        assert "page-ranges" in codes(verify(vault, "shop", wrong.id, quick=True))
+        assert "page-ranges" in codes(verify(vault.backup("shop", wrong.id), quick=True))
 
 
 @pytest.mark.rule("R7", "R8", "R9")
@@ -145,7 +145,7 @@ def test_generated_columns_stay_out_and_leaves_are_tables(vault: Vault, pg_datab
         )
         connection.commit()
     made = back_up(vault, PostgresSource(pg_database), Order("shop"))
-    assert verify(vault, "shop", made.id).findings == ()
+    assert verify(vault.backup("shop", made.id)).findings == ()
     rows = {table.name: list(rows_of(vault, made, table.name)) for table in made.tables}
     assert rows == {"g": [(4, "x")], "leaf": [(5, 1)], "parent": [(6,)], "child": [(7,)]}
     assert list(rows_of(vault, made, "root")) == [(5, 1)]
@@ -208,7 +208,7 @@ def test_a_file_is_put_together_by_the_rules_alone(
         data = plain_of(vault, image)
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (image.sha256, image.size)
         assert b"".join(read_image(vault.store, image)) == data
-        assert verify(vault, "shop", manifest.id).findings == ()
+        assert verify(vault.backup("shop", manifest.id)).findings == ()
 
 
 @pytest.mark.rule("B3")

@@ -115,7 +115,7 @@ def test_a_tree_comes_back_by_hand(
     if keys is not None:
         # Made with the public key alone; only whoever recovers has the secret one.
         vault = replace(vault, keys=replace(keys, identity=Given(str(identity))))
-    text = vault.recover_text("shop", identifier).decode()
+    text = vault.backup("shop", identifier).recover_text().decode()
     where = [f"cd '{tmp_path / 'vault'}'", f"OUT='{tmp_path / 'new.db'}'", f"FILES='{tmp_path / 'back'}'"]
     if encrypted:
         (tmp_path / "key").write_text(f"{identity}\n")

@@ -54,7 +54,7 @@ def test_only_what_has_a_manifest_is_a_backup(vault: Vault) -> None:
 def test_what_was_committed_is_read_back_equal(vault: Vault) -> None:
     made = manifest(vault, FIRST)
     vault.commit(made, "how to recover")
-    assert vault.manifest("shop", FIRST) == made
+    assert vault.backup("shop", FIRST).manifest == made
     assert vault.schema(made) == Schema("postgres")
 
 
@@ -66,7 +66,7 @@ def test_a_committed_manifest_is_never_replaced(vault: Vault) -> None:
 
 def test_the_seal_is_what_sha256sum_prints(vault: Vault) -> None:
     vault.commit(manifest(vault, FIRST), "x")
-    data = vault.manifest_bytes("shop", FIRST)
+    data = vault.backup("shop", FIRST).data
     assert isinstance(vault.store, LocalStore)
     seal = vault.store.root / layout.seal_key("shop", FIRST)
     assert seal.read_text() == f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
@@ -116,13 +116,13 @@ def test_the_format_lies_in_every_vault(vault: Vault) -> None:
 def test_a_manifest_that_is_not_json_is_damage(vault: Vault) -> None:
     vault.store.put(layout.manifest_key("shop", FIRST), b"\x00\xff")
     with pytest.raises(Damaged):
-        vault.manifest("shop", FIRST)
+        _ = vault.backup("shop", FIRST).manifest
 
 
 def test_unknown_fields_of_a_later_version_are_read_over(vault: Vault) -> None:
     data = canonical.encode(manifest(vault, FIRST)).replace(b'{"engine"', b'{"colour":"blue","engine"', 1)
     vault.store.put(layout.manifest_key("shop", FIRST), data)
-    assert vault.manifest("shop", FIRST) == manifest(vault, FIRST)
+    assert vault.backup("shop", FIRST).manifest == manifest(vault, FIRST)
 
 
 def test_a_sealed_folder_without_manifest_is_damage_and_not_swept_away(vault: Vault) -> None:
@@ -130,7 +130,7 @@ def test_a_sealed_folder_without_manifest_is_damage_and_not_swept_away(vault: Va
     vault.store.delete(layout.manifest_key("shop", FIRST))
     vault.forget_interrupted("shop", before=SECOND)
     assert vault.interrupted("shop") == ()
-    assert vault.is_sealed("shop", FIRST)
+    assert vault.backup("shop", FIRST).is_sealed()
 
 
 def test_a_draft_that_waits_is_not_swept_away(vault: Vault) -> None:
@@ -146,12 +146,12 @@ def test_a_draft_that_waits_is_not_swept_away(vault: Vault) -> None:
 def test_a_proof_of_another_manifest_is_no_proof(vault: Vault) -> None:
     vault.commit(manifest(vault, FIRST), "x")
     at = datetime(2026, 11, 21, 5, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    good = Proof("drill", at, ok=True, seconds=1.0, manifest_sha256=vault.link("shop", FIRST).sha256)
-    vault.remember("shop", FIRST, good)
-    assert vault.proofs("shop", FIRST) == (good,)
+    good = Proof("drill", at, ok=True, seconds=1.0, manifest_sha256=vault.backup("shop", FIRST).link.sha256)
+    vault.backup("shop", FIRST).remember(good)
+    assert vault.backup("shop", FIRST).proofs() == (good,)
     later = at.replace("T05", "T06")
-    vault.remember("shop", FIRST, replace(good, at=later, manifest_sha256="0" * 64))
-    assert vault.proofs("shop", FIRST) == (good,)
+    vault.backup("shop", FIRST).remember(replace(good, at=later, manifest_sha256="0" * 64))
+    assert vault.backup("shop", FIRST).proofs() == (good,)
 
 
 def test_the_journal_of_a_killed_run_is_read_back_whole(vault: Vault) -> None:

@@ -32,11 +32,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Encrypted:
     made.back_up(url)
     change(url)
     last = made.back_up(url)
-    link = made.closed.link("shop", last.id)
+    link = made.closed.backup("shop", last.id).link
     proof = Proof(
         "drill", "2026-11-21T03:00:00.000000Z", True, 2.0, counted={"rows": 7}, manifest_sha256=link.sha256
     )
-    made.closed.remember("shop", last.id, proof)
+    made.closed.backup("shop", last.id).remember(proof)
     assert verify_all(made.opened, "shop").findings == ()
     return made
 
@@ -53,14 +53,14 @@ def test_a_quick_look_needs_no_key_and_says_what_it_did_not_do(whole: Encrypted)
         {
             one.sha256
             for name in whole.stranger.ids("shop")
-            for one in whole.stranger.outline("shop", name).objects
+            for one in whole.stranger.backup("shop", name).outline.objects
         }
     )
 
 
 def test_a_full_look_needs_the_key_and_says_so_at_once(whole: Encrypted) -> None:
     with pytest.raises(KeyMissing):
-        verify(whole.closed, "shop", whole.closed.ids("shop")[-1])
+        verify(whole.closed.backup("shop", whole.closed.ids("shop")[-1]))
 
 
 def _damage(folder: Path, seed: int) -> str:
@@ -124,37 +124,37 @@ def test_an_outline_that_lies_is_found_with_the_key_also_when_it_is_sealed_again
     """What `prune` goes by must not be changed by somebody who cannot open the manifest."""
     vault = copy.opened
     last = vault.ids("shop")[-1]
-    outline = vault.outline("shop", last)
+    outline = vault.backup("shop", last).outline
     key = copy.folder / layout.outline_key("shop", last)
     rewrite(key, canonical.encode(replace(outline, objects=outline.objects[1:])))
-    seal = hidden.seal_text(vault, "shop", last, vault.stored_manifest("shop", last))
-    rewrite(copy.folder / vault.seal_key("shop", last), seal.encode())
-    assert codes(verify(vault, "shop", last)) == {"outline-altered"}
+    seal = hidden.seal_text(vault.backup("shop", last), vault.backup("shop", last).stored)
+    rewrite(copy.folder / vault.backup("shop", last).seal_key, seal.encode())
+    assert codes(verify(vault.backup("shop", last))) == {"outline-altered"}
 
 
 def test_objects_that_only_another_key_opens_are_named(copy: Encrypted, whole: Encrypted) -> None:
     last = copy.opened.ids("shop")[-1]
-    manifest = copy.opened.manifest("shop", last)
+    manifest = copy.opened.backup("shop", last).manifest
     other = Encrypted.make(copy.folder.parent / "elsewhere")
     foreign = replace(copy.opened, keys=other.keys).writer.write_bytes(b"a definition", ".sql.zst")
     later = backup_id(moment_of(last) + timedelta(days=1))
-    changed = replace(manifest, schema=foreign, id=later, previous=copy.opened.link("shop", last))
+    changed = replace(manifest, schema=foreign, id=later, previous=copy.opened.backup("shop", last).link)
     copy.opened.commit(changed, "text")
-    found = codes(verify(copy.opened, "shop", changed.id))
+    found = codes(verify(copy.opened.backup("shop", changed.id)))
     assert "key-missing" in found
 
 
 def test_a_seal_that_was_never_written_is_a_warning_as_in_a_plain_vault(copy: Encrypted) -> None:
     last = copy.opened.ids("shop")[-1]
-    (copy.folder / copy.opened.seal_key("shop", last)).unlink()
+    (copy.folder / copy.opened.backup("shop", last).seal_key).unlink()
     assert codes(verify_all(copy.opened, "shop")) == {"not-sealed"}
-    copy.opened.seal("shop", last)
+    copy.opened.backup("shop", last).seal()
     assert verify_all(copy.opened, "shop").findings == ()
 
 
 def test_a_backup_whose_manifest_is_gone_is_missed(copy: Encrypted) -> None:
     last = copy.closed.ids("shop")[-1]
-    (copy.folder / copy.closed.manifest_key("shop", last)).unlink()
+    (copy.folder / copy.closed.backup("shop", last).manifest_key).unlink()
     assert copy.stranger.without_manifest("shop") == (last,)
     assert "manifest-missing" in codes(verify_all(copy.stranger, "shop", quick=True))
 
@@ -176,7 +176,7 @@ def test_a_manifest_that_was_put_in_the_place_of_another_is_found(copy: Encrypte
 
 def test_the_key_of_the_proof_is_that_of_the_vault(whole: Encrypted) -> None:
     last = whole.closed.ids("shop")[-1]
-    (proof,) = whole.opened.proofs("shop", last)
+    (proof,) = whole.opened.backup("shop", last).proofs()
     assert proof.counted == {"rows": 7}
     key = layout.proof_key("shop", last, "drill", "2026-11-21T03-00-00-000Z") + ".age"
     data = (whole.folder / key).read_bytes()

@@ -61,8 +61,8 @@ def test_after_a_window_everything_was_read_and_the_vault_knows_it(vault: Vault)
 
 
 def test_damage_is_named_with_every_backup_that_it_hurts(vault: Vault) -> None:
-    shared = vault.manifest("shop", identifier_of(1)).tables[1].chunks[0].object
-    gone = vault.manifest("shop", identifier_of(3)).tables[1].chunks[1].object
+    shared = vault.backup("shop", identifier_of(1)).manifest.tables[1].chunks[0].object
+    gone = vault.backup("shop", identifier_of(3)).manifest.tables[1].chunks[1].object
     path = Path(vault.store.address) / layout.object_key(shared)
     alter(path)
     vault.store.delete(layout.object_key(gone))
@@ -124,7 +124,7 @@ def test_no_part_grows_older_than_the_window_when_runs_come_in_time(
 
 def test_what_is_damaged_is_said_by_every_scrub_until_it_is_healed(vault: Vault) -> None:
     """One red run in a month is easily overlooked, and the green ones after it would be believed."""
-    hurt = vault.manifest("shop", identifier_of(1)).tables[1].chunks[0].object
+    hurt = vault.backup("shop", identifier_of(1)).manifest.tables[1].chunks[0].object
     path = Path(vault.store.address) / layout.object_key(hurt)
     whole = path.read_bytes()
     alter(path)

@@ -43,8 +43,8 @@ def vault(tmp_path: Path) -> Vault:
 
 
 def test_a_whole_backup_has_no_findings_and_says_what_was_looked_at(vault: Vault) -> None:
-    made = vault.manifest("shop", vault.ids("shop")[-1])
-    report = verify(vault, "shop", made.id)
+    made = vault.backup("shop", vault.ids("shop")[-1]).manifest
+    report = verify(vault.backup("shop", made.id))
     assert report.findings == ()
     assert report.counted == {
         "manifests": 1,
@@ -56,7 +56,7 @@ def test_a_whole_backup_has_no_findings_and_says_what_was_looked_at(vault: Vault
         "references": 2,
         "keys": 3,
     }
-    quick = verify(vault, "shop", made.id, quick=True)
+    quick = verify(vault.backup("shop", made.id), quick=True)
     assert quick.findings == ()
     assert quick.counted["bytes"] == report.counted["bytes"]
     assert "rows" not in quick.counted
@@ -72,7 +72,7 @@ def test_what_several_backups_share_is_read_once(vault: Vault, monkeypatch: pyte
 
     monkeypatch.setattr(integrity, "look", look)
     report = verify_all(vault, "shop")
-    manifests = [vault.manifest("shop", identifier) for identifier in vault.ids("shop")]
+    manifests = [vault.backup("shop", identifier).manifest for identifier in vault.ids("shop")]
     everything = {reference.sha256 for made in manifests for reference in made.objects()}
     assert sorted(read) == sorted(everything)
     assert report.counted["objects"] == len(everything) < sum(len(made.objects()) for made in manifests)
@@ -80,7 +80,7 @@ def test_what_several_backups_share_is_read_once(vault: Vault, monkeypatch: pyte
 
 
 def test_one_damage_in_many_backups_is_one_finding_that_says_so(vault: Vault) -> None:
-    shared = vault.manifest("shop", vault.ids("shop")[0]).tables[1].chunks[0].object
+    shared = vault.backup("shop", vault.ids("shop")[0]).manifest.tables[1].chunks[0].object
     vault.store.delete(layout.object_key(shared))
     report = verify_all(vault, "shop", quick=True)
     (finding,) = report.findings
@@ -94,7 +94,7 @@ def test_one_damage_in_many_backups_is_one_finding_that_says_so(vault: Vault) ->
 def test_a_backup_that_never_was_is_not_found(vault: Vault) -> None:
     for identifier in ("2026-12-01T00-00-00-000Z", "nonsense"):
         with pytest.raises(NotFound):
-            verify(vault, "shop", identifier)
+            verify(vault.backup("shop", identifier))
     with pytest.raises(NotFound):
         verify_all(vault, "office")
 
@@ -119,32 +119,32 @@ class _Failing(LocalStore):
 def test_an_object_that_cannot_be_read_is_a_finding_and_a_vault_that_is_gone_is_an_error(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = vault.manifest("shop", vault.ids("shop")[-1])
+    made = vault.backup("shop", vault.ids("shop")[-1]).manifest
     failing = Vault(_Failing(Path(vault.store.address)))
     monkeypatch.setattr(_Failing, "bad", made.tables[0].chunks[0].object.sha256)
-    (finding,) = [f for f in verify(failing, "shop", made.id).findings if f.severity == "error"]
+    (finding,) = [f for f in verify(failing.backup("shop", made.id)).findings if f.severity == "error"]
     assert (finding.code, finding.table) == ("object-unreadable", "public.customers")
     assert "Input/output error" in finding.message
     monkeypatch.setattr(_Failing, "gone", True)
     with pytest.raises(StoreUnavailable):
-        verify(failing, "shop", made.id)
+        verify(failing.backup("shop", made.id))
 
 
 def test_an_object_that_is_a_folder_is_missing(vault: Vault) -> None:
-    made = vault.manifest("shop", vault.ids("shop")[-1])
+    made = vault.backup("shop", vault.ids("shop")[-1]).manifest
     path = Path(vault.store.address) / layout.object_key(made.schema)
     path.unlink()
     path.mkdir()
-    assert "object-missing" in {finding.code for finding in verify(vault, "shop", made.id).errors}
+    assert "object-missing" in {finding.code for finding in verify(vault.backup("shop", made.id)).errors}
 
 
 @pytest.mark.parametrize("harm", [b"", b"{}", b"[1]", b"\xff", b'{"format":1}', b"null"])
 def test_whatever_lies_where_a_manifest_should_be_is_a_finding(vault: Vault, harm: bytes) -> None:
     one, _, three = vault.ids("shop")
     rewrite(Path(vault.store.address) / layout.manifest_key("shop", three), harm)
-    codes = {finding.code for finding in verify(vault, "shop", three).errors}
+    codes = {finding.code for finding in verify(vault.backup("shop", three)).errors}
     assert {"manifest-unreadable", "seal-broken"} <= codes
-    assert verify(vault, "shop", one).ok
+    assert verify(vault.backup("shop", one)).ok
     assert not verify_all(vault, "shop").ok
 
 
@@ -152,7 +152,7 @@ def test_whatever_lies_where_a_manifest_should_be_is_a_finding(vault: Vault, har
 def test_a_proof_that_cannot_be_read_is_a_warning(vault: Vault, harm: bytes) -> None:
     identifier = vault.ids("shop")[-1]
     vault.store.put(f"shop/{identifier}/proofs/drill-x.json", harm)
-    report = verify(vault, "shop", identifier)
+    report = verify(vault.backup("shop", identifier))
     assert report.ok
     assert [finding.code for finding in report.findings] == ["proof-unreadable"]
 
@@ -162,16 +162,18 @@ def test_the_top_of_the_vault_is_looked_at_too(vault: Vault) -> None:
     identifier = vault.ids("shop")[-1]
     text = (root / "FORMAT.md").read_bytes()
     rewrite(root / "FORMAT.md", text.replace(b"must not", b"may", 1))
-    report = verify(vault, "shop", identifier, quick=True)
+    report = verify(vault.backup("shop", identifier), quick=True)
     assert report.ok
     assert [finding.code for finding in report.findings] == ["description-unknown"]
     rewrite(root / "vault.json", b'{"format":1,"product":"backup_pipelinf"}\n')
-    assert {f.code for f in verify(vault, "shop", identifier, quick=True).errors} == {"vault-file-altered"}
+    assert {f.code for f in verify(vault.backup("shop", identifier), quick=True).errors} == {
+        "vault-file-altered"
+    }
 
 
 def test_progress_adds_up_to_what_there_is(vault: Vault) -> None:
     heard: list[Advance] = []
-    report = verify(vault, "shop", vault.ids("shop")[-1], listener=heard.append)
+    report = verify(vault.backup("shop", vault.ids("shop")[-1]), listener=heard.append)
     assert sum(step.bytes for step in heard) == report.counted["bytes"]
     assert {step.total_bytes for step in heard if step.bytes} == {report.counted["bytes"]}
     assert sum(step.rows for step in heard) == report.counted["rows"]
@@ -192,7 +194,7 @@ def test_a_sqlite_file_that_was_damaged_before_the_backup_is_told_from_one_that_
         connection.commit()
     vault = prepared(tmp_path / "vault")
     made = back_up(vault, SqliteSource(f"sqlite:///{database}"), Order("shop"))
-    report = verify(vault, "shop", made.id)
+    report = verify(vault.backup("shop", made.id))
     assert report.ok
     (finding,) = report.findings
     assert (finding.code, finding.severity, finding.table) == ("dangling-reference", "warning", "main.c")
@@ -205,13 +207,13 @@ def test_a_sqlite_file_that_was_damaged_before_the_backup_is_told_from_one_that_
     assert made.image is not None
     image = vault.writer.write_file(broken, made.image.name, made.image.block_size, None)
     identifier = backup_id(moment_of(made.id) + timedelta(days=1))
-    later = replace(made, id=identifier, image=image, previous=vault.link("shop", made.id))
+    later = replace(made, id=identifier, image=image, previous=vault.backup("shop", made.id).link)
     recover = (tmp_path / "vault" / layout.recover_key("shop", made.id)).read_text()
     vault.commit(later, recover)
-    codes = {(finding.code, finding.table) for finding in verify(vault, "shop", later.id).errors}
+    codes = {(finding.code, finding.table) for finding in verify(vault.backup("shop", later.id)).errors}
     assert ("fingerprint", "main.t") in codes
     assert any(code == "integrity-check" for code, _ in codes)
-    assert verify(vault, "shop", later.id, quick=True).ok
+    assert verify(vault.backup("shop", later.id), quick=True).ok
 
 
 def test_a_huge_value_is_verified_in_bounded_memory(tmp_path: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_huge_value_is_verified_in_bounded_memory(tmp_path: Path) -> None:
         manifest,
         id="2026-11-02T02-00-00-000Z",
         tables=(manifest.tables[0], entry),
-        previous=vault.link("shop", manifest.id),
+        previous=vault.backup("shop", manifest.id).link,
     )
     vault.commit(later, "# Recover shop 1\n")
     script = (
@@ -251,7 +253,7 @@ def test_a_huge_value_is_verified_in_bounded_memory(tmp_path: Path) -> None:
         "from backup_pipeline.verification.verify import verify\n"
         "from backup_pipeline.stores.local import LocalStore\n"
         "from backup_pipeline.vault.vault import Vault\n"
-        "report = verify(Vault(LocalStore(Path(sys.argv[1]))), 'shop', sys.argv[2])\n"
+        "report = verify(Vault(LocalStore(Path(sys.argv[1]))).backup('shop', sys.argv[2]))\n"
         "assert report.findings == (), report\n"
         "assert report.counted['references'] == 1\n"
         # Not ru_maxrss: Linux hands down that of the test process, which may be large.

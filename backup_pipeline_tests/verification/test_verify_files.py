@@ -35,7 +35,7 @@ def made(vault: Vault, count: int = 30, suffix: str = ".tar.zst") -> tuple[list[
 
 
 def look(vault: Vault, number: int = 1, **more: Any) -> Report:
-    return verify(vault, "shop", identifier_of(number), **more)
+    return verify(vault.backup("shop", identifier_of(number)), **more)
 
 
 def codes(report: Report) -> list[str]:
@@ -135,7 +135,7 @@ def test_every_damage_to_an_object_is_found_and_names_the_tree(
             data[place] ^= 1 << chance.randrange(8)
         rewrite(path, bytes(data))
     for quick in (True, False):
-        report = verify(Vault(LocalStore(copy)), "shop", identifier_of(1), quick=quick)
+        report = verify(Vault(LocalStore(copy)).backup("shop", identifier_of(1)), quick=quick)
         assert {finding.tree for finding in report.errors} == {"media"}, kind
 
 
