@@ -7,6 +7,7 @@ functions between.
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,13 +94,15 @@ def to(listener: Listener) -> Callable[[str], None]:
 
 
 def takes_time(work: Callable[P, T]) -> Callable[P, T]:
-    """A function that is work, and may have a `listener`: for callers from Python."""
+    """A function that is work, and may have a `listener`, by place or by name: for callers from Python."""
+
+    asked = inspect.signature(work)
 
     @wraps(work)
     def working(*args: P.args, **kwargs: P.kwargs) -> T:
         if has_time():
             return work(*args, **kwargs)
-        listener: Any = kwargs.get("listener", silent)
+        listener: Any = asked.bind(*args, **kwargs).arguments.get("listener", silent)
         with having_time(to(listener)):
             return work(*args, **kwargs)
 

@@ -113,7 +113,7 @@ CREATE EVENT TRIGGER watched ON ddl_command_end EXECUTE FUNCTION stand_by();
 ALTER EVENT TRIGGER watched ENABLE ALWAYS;
 CREATE FUNCTION imported(text) RETURNS oid LANGUAGE internal STRICT AS 'be_lo_import';
 GRANT EXECUTE ON FUNCTION pg_read_file(text), lo_import(text), lo_export(oid, text) TO PUBLIC;
-CREATE ROLE attacker; GRANT pg_execute_server_program, pg_read_server_files, pg_write_server_files TO attacker;
+DO $$ BEGIN CREATE ROLE attacker; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT pg_execute_server_program, pg_read_server_files, pg_write_server_files TO attacker;
 CREATE TABLE theirs (id serial PRIMARY KEY, v text); INSERT INTO theirs (v) VALUES ('x');
 CREATE INDEX ON theirs (f(v)); ALTER TABLE theirs OWNER TO attacker;
 ALTER FUNCTION definer(text) OWNER TO attacker;
