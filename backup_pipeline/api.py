@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from backup_pipeline.errors import BackupError
+from backup_pipeline.errors import BackupError as BackupError
 from backup_pipeline.model.orders import (
     BackupOrder,
     Config,
@@ -17,7 +17,7 @@ from backup_pipeline.model.orders import (
     RestoreOrder,
     VerifyOrder,
 )
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Project as Project
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -37,23 +37,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 O = TypeVar("O", bound=Order)  # noqa: E741
 R = TypeVar("R")
-
-__all__ = [
-    "BackupError",
-    "Project",
-    "backup",
-    "copy",
-    "drill",
-    "list_backups",
-    "load",
-    "query",
-    "read_table",
-    "repair",
-    "restore",
-    "restore_files",
-    "show",
-    "verify",
-]
 
 
 def load(config: Config = None) -> Project:

@@ -1,4 +1,4 @@
-"""The finished pages use plain words: short sentences, no nobody, somebody, whoever or whatever."""
+"""The finished pages use plain words: short sentences, and no pronoun where a noun can stand."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ VERBS = {
     "restore": "Restore a backup: into an empty or new database, files into a folder.",
     "prune": "Forget the backups that no rule wants, and free what nothing names any more.",
     "ack": "Accept a finding that `status` tells.",
-    "pin": "Keep a backup, whatever the rules say.",
+    "pin": "Keep a backup against every rule.",
     "unpin": "Let the rules decide about a backup again.",
     "forget": "Forget one backup now.",
     "scrub": "Read a part of everything back, so that all of it is read within a window.",
@@ -57,7 +57,7 @@ def everywhere() -> list[click.Parameter]:
     """The options of the command itself and of each verb."""
     return [
         click.Option(["--config"], metavar="FILE", help="The configuration [else $BACKUP_CONFIG, else ./backup.yaml]."),
-        click.Option(["--json"], is_flag=True, help="One JSON document on stdout, whatever happens."),
+        click.Option(["--json"], is_flag=True, help="One JSON document on stdout, also after an error."),
         click.Option(["-q", "--quiet"], is_flag=True, help="No progress, no notes, no report of what went well."),
         click.Option(
             ["--alert"], type=click.Choice(["auto", "always", "never"]), metavar="WHEN",

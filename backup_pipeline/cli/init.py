@@ -17,7 +17,7 @@ from backup_pipeline.config import adding, initial
 from backup_pipeline.config.frameworks import framework_of
 from backup_pipeline.config.redaction import safe_url
 from backup_pipeline.databases.base import Source
-from backup_pipeline.databases.engines import engine_at, open_source
+from backup_pipeline.databases.engines import engine_at, located, open_source
 from backup_pipeline.errors import AlreadyExists, ConfigError, PermissionMissing, UsageError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import check_system_name
@@ -172,10 +172,7 @@ def _migrations(tool: str, folder: Path, source: Source) -> str:
 
 def _absolute(url: str) -> str:
     """A relative SQLite path on the command line starts where the command was given."""
-    if not engine_at(url).is_file:
-        return url
-    scheme, separator, rest = url.partition(":///")
-    return url if not separator or rest.startswith("/") else f"{scheme}:///{Path(rest).absolute()}"
+    return located(url, lambda path: Path(path).absolute())
 
 
 def _from_here(url: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.databases.base import Source, Target
@@ -122,6 +123,14 @@ def engine_named(name: str) -> DatabaseEngine:
         f"this version cannot restore a {name} database",
         remedy="use the version of backup_pipeline that made the backup, or a newer one",
     )
+
+
+def located(url: str, resolve: Callable[[str], Path]) -> str:
+    """The address with the whole path of its file, where it names a file by a relative path."""
+    scheme, separator, rest = url.partition(":///")
+    if separator and not rest.startswith("/") and engine_at(url).is_file:
+        return f"{scheme}:///{resolve(rest)}"
+    return url
 
 
 def open_source(url: str) -> Source:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from backup_pipeline.databases.postgres.restore.remainder import Left
-from backup_pipeline.errors import BackupError, Damaged, RestoreError, TargetNotEmpty
+from backup_pipeline.errors import BackupError, Damaged, InTheWay, RestoreError, TargetNotEmpty
 from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 _SHOWN = 10
 #: Below this, everything is loaded in one transaction on one connection: workers would take longer to start.
 SMALL = 32 * 1024 * 1024
+
+
+def raise_first(refused: Iterable[Finding]) -> None:
+    """A plan that is refused ends with its first reason, in the class of the error that the reason is about."""
+    for finding in refused:
+        kind: type[BackupError] = Damaged if finding.entry.against_backup else RestoreError
+        for about_target in (TargetNotEmpty, InTheWay):
+            kind = about_target if finding.code == about_target.code else kind
+        raise kind(finding.message, remedy=finding.remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +87,7 @@ class RestorePlan:
         return sum(table.bytes for table in self.tables)
 
     def raise_if_refused(self) -> None:
-        for finding in self.refused:
-            kind: type[BackupError] = RestoreError
-            if finding.code == TargetNotEmpty.code:
-                kind = TargetNotEmpty
-            elif finding.entry.against_backup:
-                kind = Damaged
-            raise kind(finding.message, remedy=finding.remedy)
+        raise_first(self.refused)
 
 
 @dataclass(frozen=True, slots=True)

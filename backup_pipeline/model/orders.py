@@ -193,7 +193,7 @@ class PruneOrder(Order):
     despite_anomaly: bool = field(
         default=False,
         metadata=option(
-            "Go on although the newest backups have collapsed or the clock looks wrong: somebody has looked."
+            "Go on although the newest backups have collapsed or the clock looks wrong: a person has looked."
         ),
     )
     #: Seconds to wait for a lock.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.copies.compare import Comparison, compare
 from backup_pipeline.copies.lag import Standing, standing
 from backup_pipeline.copies.repair import RepairReport, repair, unreachable
 from backup_pipeline.copies.replicate import CopyReport, replicate
@@ -236,10 +235,6 @@ def inspect(project: Site) -> Iterator[Finding]:
                 yield name, error
 
     yield from look_at_places(project.vault, opened(), now=project.clock())
-
-
-def compare_with(project: Site, system: str, name: str) -> Comparison:
-    return compare(project.vault, project.copy(name), system)
 
 
 @takes_time

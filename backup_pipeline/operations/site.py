@@ -15,7 +15,7 @@ from typing import Self
 from backup_pipeline import config
 from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.databases.base import Source
-from backup_pipeline.databases.engines import open_source
+from backup_pipeline.databases.engines import located, open_source
 from backup_pipeline.databases.patience import PAUSES
 from backup_pipeline.errors import VaultError
 from backup_pipeline.model.findings import Finding
@@ -79,11 +79,7 @@ class Site:
 
     def url(self, system: str) -> str:
         """The system's database; a relative SQLite path starts at the configuration file."""
-        url = self.system(system).url
-        scheme, separator, rest = url.partition(":///")
-        if scheme.startswith("sqlite") and separator and not rest.startswith("/"):
-            return f"{scheme}:///{self.settings.resolve(rest)}"
-        return url
+        return located(self.system(system).url, self.settings.resolve)
 
     def source(self, system: str) -> Source:
         return open_source(self.url(system))

@@ -76,15 +76,10 @@ class ForgetReport:
     record: Forgotten
 
 
-def promises_of(backup: Backup, now: datetime, policy: RetentionSettings | None = None) -> dict[str, str]:
-    """Why this backup is never removed by a rule: name → what is said of it."""
-    census = counting.take(backup.vault)
-    return _promises(census, backup.system, backup.id, now, policy)
-
-
 def _promises(
     census: Census, system: str, identifier: str, now: datetime, policy: RetentionSettings | None
 ) -> dict[str, str]:
+    """The promises that keep this backup from each rule: name → reason."""
     candidates = [one.candidate for one in census.systems.get(system, ())]
     for decision in decide(candidates, policy or _NO_RULES, "UTC", now):
         if decision.id == identifier:

@@ -73,10 +73,6 @@ def write_forgotten(store: Store, record: Forgotten, signature: bytes | None = N
     store.put(key, canonical.encode(record), overwrite=True)
 
 
-def take_back_forgotten(store: Store, system: str, identifier: str) -> None:
-    store.delete(layout.forgotten_key(system, identifier))
-
-
 def keys_of(store: Store, system: str, identifier: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of the folder of a backup: its manifest (one key, or none any more), and everything else."""
     manifest: list[str] = []

@@ -134,10 +134,6 @@ class PackBuilder:
         self._hand_over()
         self._put(None)
 
-    @property
-    def is_done(self) -> bool:
-        return not self._thread.is_alive()
-
     def result(self) -> ObjectRef:
         """After `end`: the pack, when it is durable in the vault."""
         while self._thread.is_alive():

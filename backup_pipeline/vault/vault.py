@@ -139,10 +139,6 @@ class Vault:
         right before a deletion, takes a vault of its own."""
         return replace(self, handles=Handles())
 
-    def as_it_is_now(self) -> Vault:
-        """The same vault, and each handle sees the store as it is now: before work that deletes or overwrites."""
-        return self if self.handles is None else replace(self, handles=None)
-
     @property
     def can_open(self) -> bool:
         return not self.encrypted or (self.keys is not None and self.keys.can_open)

@@ -93,7 +93,6 @@ def test_a_handle_sees_one_state_and_a_new_handle_sees_the_state_now(shop: Folde
     manifest.write_bytes(manifest.read_bytes().replace(b'"manual"', b'"edited"'))
     assert not vault.backup("shop", identifier).seal_holds()
     assert look.backup("shop", identifier).seal_holds()
-    assert not look.as_it_is_now().backup("shop", identifier).seal_holds()
 
 
 def test_a_look_at_many_backups_keeps_the_bytes_of_the_last_ones_only(shop: Folder) -> None:

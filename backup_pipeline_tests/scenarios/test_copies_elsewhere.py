@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.copies import compare
 from backup_pipeline.operations import Project
-from backup_pipeline.operations.copying import compare_with
 from backup_pipeline_tests.harness.commands import Ended, invoke
 from backup_pipeline_tests.harness.damage import alter
 from backup_pipeline_tests.harness.engines import MakeSqliteFile
@@ -68,7 +68,7 @@ def test_copies_are_made_far_away_and_bring_everything_back(project: Path) -> No
         assert one["report"]["bytes"] < first["copies"][0]["report"]["bytes"]
     opened = Project.load(project / "backup.yaml")
     for name in ("bucket", "far"):
-        assert compare_with(opened, "shop", name).same
+        assert compare(opened.vault, opened.copy(name), "shop").same
         assert len(good(project, "list", "shop", "--copy", name, "--json").data["backups"]) == 2
         good(project, "verify", "shop", "--copy", name)
         good(project, "verify", "shop", "--copy", name, "--read", "30%")
@@ -80,7 +80,7 @@ def test_copies_are_made_far_away_and_bring_everything_back(project: Path) -> No
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (303,)
     good(project, "copy", "--from", "bucket", "--to", "vault")
     good(project, "verify", "shop", "all")
-    assert compare_with(opened, "shop", "far").same
+    assert compare(opened.vault, opened.copy("far"), "shop").same
 
 
 def test_a_damaged_vault_is_healed_from_far_away_and_a_lost_object_there_from_here(project: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backup_pipeline.errors import BackupError, Damaged, InTheWay, RestoreError, TargetNotEmpty
+from backup_pipeline.databases.plan import raise_first
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import FilesOrder
 
@@ -68,15 +68,7 @@ class FilesPlan:
         return sum(tree.differs_bytes for tree in self.trees) if self.order.overwrite else 0
 
     def raise_if_refused(self) -> None:
-        for finding in self.refused:
-            kind: type[BackupError] = RestoreError
-            if finding.code == TargetNotEmpty.code:
-                kind = TargetNotEmpty
-            elif finding.code == InTheWay.code:
-                kind = InTheWay
-            elif finding.entry.against_backup:
-                kind = Damaged
-            raise kind(finding.message, remedy=finding.remedy)
+        raise_first(self.refused)
 
 
 @dataclass(frozen=True, slots=True)
