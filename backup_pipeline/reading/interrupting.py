@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 import duckdb
 
+_INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 #: The last line of a traceback that Arrow writes into its message: the handler ran while DuckDB asked for rows.
 _IN_PYTHON = re.compile(
-    r"Python exception: Traceback .*^([\w.]+\.)?(KeyboardInterrupt|DagsterExecutionInterruptedError)\b",
+    rf"Python exception: Traceback .*^([\w.]+\.)?({'|'.join(_INTERRUPTIONS)})\b",
     re.DOTALL | re.MULTILINE,
 )
 
@@ -21,12 +22,19 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, RuntimeError) as error:
-        if _was_interrupted(error):
+        if any(map(_was_interrupted, _with_causes(error))):
             raise KeyboardInterrupt from error
         raise
 
 
-def _was_interrupted(error: Exception) -> bool:
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An interrupted query leaves its connection in use. The clean-up after the query then fails with an error of its own."""
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
+def _was_interrupted(error: BaseException) -> bool:
     if isinstance(error, duckdb.Error):
         return isinstance(error, duckdb.InterruptException) or bool(_IN_PYTHON.search(str(error)))
-    return str(error) == "Query interrupted"
+    return type(error).__name__ in _INTERRUPTIONS or str(error) == "Query interrupted"
