@@ -39,12 +39,16 @@ def test_an_interrupted_query_raises_keyboard_interrupt_each_time() -> None:
             read(connection)
 
 
+def fail_twice() -> None:
+    try:
+        raise RuntimeError("Query interrupted")
+    finally:
+        raise duckdb.InvalidInputException("connection has an unfinished result")
+
+
 def test_a_clean_up_that_fails_after_an_interruption_does_not_hide_the_interruption() -> None:
     with pytest.raises(KeyboardInterrupt), interruptible():
-        try:
-            raise RuntimeError("Query interrupted")
-        finally:
-            raise duckdb.InvalidInputException("connection has an unfinished result")
+        fail_twice()
 
 
 def test_an_error_without_an_interruption_stays_the_error() -> None:
