@@ -1,5 +1,5 @@
-"""Ctrl-C while DuckDB works. DuckDB lets Python's handler run and then raises an error of its own without a cause, so an
-interruption would look like a full disk, wrong SQL, or a defect. Every block that runs DuckDB stands in `interruptible`."""
+"""Errors of Python while DuckDB works. DuckDB lets Python's handler run and then raises an error of its own without a cause. An
+interruption or unreadable rows would look like a full disk or wrong SQL. Every block that runs DuckDB stands in `interruptible`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,30 @@ from contextlib import contextmanager
 
 import duckdb
 
+from backup_pipeline.errors import Damaged
+
 _INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
-#: The last line of a traceback that Arrow writes into its message: the handler ran while DuckDB asked for rows.
+#: The last line of a traceback that Arrow writes into its message: Python failed while DuckDB asked for rows.
 _IN_PYTHON = re.compile(
-    rf"Python exception: Traceback .*^([\w.]+\.)?({'|'.join(_INTERRUPTIONS)})\b",
+    r"Python exception: Traceback .*^(?:\w+\.)*(?P<type>\w+)\b(?:: (?P<message>.*?))?$",
     re.DOTALL | re.MULTILINE,
 )
+_UNREADABLE = ("ArrowInvalid", "Damaged", "NotATime")
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
+    """An interruption raises KeyboardInterrupt, and rows that cannot be read raise Damaged."""
     try:
         yield
     except (duckdb.Error, RuntimeError) as error:
-        if any(map(_was_interrupted, _with_causes(error))):
+        chain = tuple(_with_causes(error))
+        if any(map(_was_interrupted, chain)):
             raise KeyboardInterrupt from error
+        for one in chain:
+            failed = _IN_PYTHON.search(str(one))
+            if failed and failed["type"] in _UNREADABLE:
+                raise Damaged(failed["message"] or failed["type"]) from error
         raise
 
 
@@ -35,6 +44,9 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _was_interrupted(error: BaseException) -> bool:
-    if isinstance(error, duckdb.Error):
-        return isinstance(error, duckdb.InterruptException) or bool(_IN_PYTHON.search(str(error)))
-    return type(error).__name__ in _INTERRUPTIONS or str(error) == "Query interrupted"
+    failed = _IN_PYTHON.search(str(error))
+    return (
+        isinstance(error, duckdb.InterruptException)
+        or (failed["type"] if failed else type(error).__name__) in _INTERRUPTIONS
+        or str(error) == "Query interrupted"
+    )

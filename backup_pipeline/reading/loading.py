@@ -128,8 +128,8 @@ def load(
     try:
         with interruptible():
             connection.execute("INSERT INTO staging SELECT * FROM arriving")
-    except duckdb.Error:
-        # What is raised while DuckDB reads comes back as an error of DuckDB, as if the SQL were wrong.
+    except (duckdb.Error, Damaged):
+        # The first error of the rows has the remedy: DuckDB keeps the message alone.
         if damage:
             raise damage[0] from None
         raise

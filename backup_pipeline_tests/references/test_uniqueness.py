@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from backup_pipeline.model.findings import Finding
@@ -123,3 +126,19 @@ def test_duplicates_that_got_past_an_index_are_found_and_healthy_tables_are_not(
         ("error", "key-not-unique", "public.bad")
     ]
     assert "2 rows share 1 values of the primary key bad_pkey (id)" in findings[0].message
+
+
+def test_values_that_cannot_be_read_are_an_error_and_no_lack_of_disk(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = table("words", TEXTS, b"1\ta\n", primary_key=Key("pk", ("id",), "PRIMARY KEY (id)"))
+    rows = uniqueness.open_columns
+
+    def broken(*given: Any) -> Iterator[Any]:
+        yield from rows(*given)
+        raise pa.ArrowInvalid("'a' is no number")
+
+    monkeypatch.setattr(uniqueness, "open_columns", broken)
+    assert found(vault, made) == [
+        ("keys-unreadable", "public.words: the values of its keys cannot be read: 'a' is no number")
+    ]
