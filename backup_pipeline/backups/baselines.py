@@ -84,7 +84,7 @@ class FoundTree:
 
 def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
     newest = next((one for one in _newest(vault, system) if one.tree(name)), None)
-    lost = {one.tree for one in newest.findings if one.code == "tree-became-empty"} if newest else set()
+    lost = {one.tree for one in newest.findings if one.marked("emptied")} if newest else set()
     after = max(vault.ids_until_now(system), default="")
     notes: list[journal.TreeNote] = []
     for identifier in vault.interrupted(system):

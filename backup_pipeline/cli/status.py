@@ -164,7 +164,7 @@ def _proven(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:
 def _verified(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:
     if one.latest is None:
         return ""
-    if any(finding.code == "verify-failed" for finding in one.findings):
+    if any(finding.marked("failed_verify") for finding in one.findings):
         return "FAILED, see below"
     return _moment(one.latest.verified_at, zone, now)
 

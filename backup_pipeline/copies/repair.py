@@ -178,7 +178,7 @@ class _Repair:
                 continue
             report = replicate(other, self.vault, self.system, wanted, listener=self.listener)
             self.brought_back += report.copied
-            self.findings += (finding for finding in report.findings if finding.code != "copy-differs")
+            self.findings += (finding for finding in report.findings if not finding.marked("told_by_repair"))
 
     def folders(self) -> None:
         here = folders.look(self.vault.store, self.system)

@@ -24,7 +24,7 @@ SMALL = 32 * 1024 * 1024
 def raise_first(refused: Iterable[Finding]) -> None:
     """A plan that is refused ends with its first reason, in the class of the error that the reason is about."""
     for finding in refused:
-        kind: type[BackupError] = Damaged if finding.entry.against_backup else RestoreError
+        kind: type[BackupError] = Damaged if finding.marked("against_backup") else RestoreError
         for about_target in (TargetNotEmpty, InTheWay):
             kind = about_target if finding.code == about_target.code else kind
         raise kind(finding.message, remedy=finding.remedy)

@@ -118,8 +118,8 @@ def _signed(system: str, acks: bytes) -> bytes:
 
 def covering(finding: Finding, acks: Sequence[Ack]) -> Ack | None:
     for one in acks:
-        same = one.code == finding.code != SET_BACK and subject(finding) in one.about
-        if same and (not one.told or _told(finding) in one.told):
+        same = one.code == finding.code and subject(finding) in one.about
+        if same and not finding.marked("acked_by_host") and (not one.told or _told(finding) in one.told):
             return one
     return None
 

@@ -53,9 +53,9 @@ def _looked_at(name: str, copy: Vault, folder: Path | None, now: datetime) -> It
     for finding in inspect_place(copy.store, folder, now):
         message = f"copy {name}: {finding.message}"
         remedy = finding.remedy.replace("`vault:`", f"`copies: {name}:`")
-        if finding.code == "vault-new":
+        if finding.marked("before_first_backup"):
             continue  # the first copy makes it
-        if finding.code in ("vault-unreachable", "vault-not-a-folder"):
+        if finding.marked("unreachable"):
             yield Finding("error", "copy-unreachable", message, remedy=remedy)
         elif finding.severity == "error":
             yield Finding("error", "copy-not-writable", message, remedy=remedy)

@@ -17,7 +17,6 @@ from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import silent
-from backup_pipeline.references import asked
 from backup_pipeline.vault.vault import Vault
 
 _LOCKED = "not looked at for want of the key: `verify` and the drill do that"
@@ -45,7 +44,9 @@ def _taken(manifest: Manifest, lost: Losses) -> Outcome:
     own = (
         one
         for one in manifest.findings
-        if one.tree is not None and one.code not in asked.CODES and (one.code, subject(one)) not in known
+        if one.tree is not None
+        and not one.marked("cannot_be_asked")
+        and (one.code, subject(one)) not in known
     )
     found = (*own, *shrunk)
     trees = manifest.files
@@ -84,7 +85,7 @@ def _references(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
 
 def _impossible(manifest: Manifest) -> tuple[Finding, ...]:
     """What `refs:` asks for and the database does not have."""
-    return tuple(one for one in manifest.findings if one.code in asked.CODES)
+    return tuple(one for one in manifest.findings if one.marked("cannot_be_asked"))
 
 
 def _policy(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:

@@ -16,7 +16,7 @@ from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
 from backup_pipeline.health import accepting
 from backup_pipeline.health.drift import drift
 from backup_pipeline.health.file_checks import judge_files
-from backup_pipeline.health.losses import REMOVED, Losses, losses
+from backup_pipeline.health.losses import Losses, losses
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, Proof
@@ -83,14 +83,14 @@ def _of_content(
     note: str,
 ) -> tuple[Outcome, ...]:
     findings = tuple(one for one in report.findings if one.topic != "file checks")
-    rows = tuple(finding for finding in findings if finding.entry.counts_rows)
+    rows = tuple(finding for finding in findings if finding.marked("counts_rows"))
     found = tuple(dict.fromkeys((*findings, *manifest.findings)))
     references = tuple(finding for finding in found if finding.topic == "references")
     # That some tables are not in a partial backup was asked for: worth showing, no reason to wake anyone.
     expected = tuple(f for f in references if manifest.scope == "partial" and f.severity == "warning")
     # Against the schema of the snapshot: the graph may know a table that is younger than this backup. A gap before this
     # backup says nothing of its bytes: its copies are made.
-    missing = tuple(finding for finding in findings if finding.code in ("table-missing", "chain-broken"))
+    missing = tuple(finding for finding in findings if finding.marked("incomplete"))
     rest = tuple(
         _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and f.topic != "references"
     )
@@ -122,7 +122,7 @@ def _of_content(
 def _whole_all_the_same(finding: Finding) -> Finding:
     """After a change of keys, what did not change lies under the old one, and its bytes are right: `rekey` is due, but
     the backup is to be copied tonight as well."""
-    return replace(finding, severity="warning") if finding.code == KeyMissing.code else finding
+    return replace(finding, severity="warning") if finding.marked("key_missing") else finding
 
 
 def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
@@ -216,7 +216,7 @@ def _complete(manifest: Manifest, missing: tuple[Finding, ...]) -> Outcome:
 
 def _old(finding: Finding) -> bool:
     """Earlier versions wrote this one into the manifest; `losses` finds it now."""
-    return finding.code == "table-became-empty"
+    return finding.marked("emptied")
 
 
 def _told(manifest: Manifest) -> str:
@@ -247,7 +247,7 @@ def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Loss
     found = tuple(
         replace(one, severity="warning") if one.severity == "info" else one
         for one in drift(*schemas)
-        if not (one.code == REMOVED and one.table in named)
+        if not (one.marked("table_removed") and one.table in named)
     )
     return Outcome("schema_drift", (*gone, *found), seconds=time.monotonic() - began, good=good)
 

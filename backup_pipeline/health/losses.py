@@ -69,7 +69,7 @@ def losses(
 
 def _another(manifest: Manifest, before: Manifest, found: Sequence[Finding]) -> Iterator[Finding]:
     """Most tables are gone at once: `database:` names another database, or the database was replaced by another one."""
-    gone = [one for one in found if one.code == REMOVED]
+    gone = [one for one in found if one.marked("table_removed")]
     whole = len(gone) + len({table.id for table in before.tables} & {table.id for table in manifest.tables})
     if len(gone) > 1 and len(gone) >= LOST * whole:
         yield Finding(

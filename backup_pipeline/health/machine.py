@@ -133,7 +133,7 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
         yield Finding("info", "vault-new", message)
     found = tuple(_probe(store, now))
     # Where nothing can be written, that is the finding: what else the server refuses follows from it.
-    if not once and not any(one.code == "vault-not-writable" for one in found):
+    if not once and not any(one.marked("not_writable") for one in found):
         message = f"{store.address} cannot create a key only once: two writers are told apart by reading back"
         remedy = "let one host write to it, or use a store that can: a folder, OpenSSH's or ProFTPD's server, a bucket of AWS or R2"
         yield Finding("info", "creates-not-conditional", message, remedy=remedy)

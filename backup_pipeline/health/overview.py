@@ -157,7 +157,7 @@ def listed(backup: Backup, acks: Sequence[Ack] = ()) -> Listed:
 
 
 def _failed(told: Sequence[Finding]) -> bool:
-    return any(finding.severity == "error" and finding.code != "drill-failed" for finding in told)
+    return any(finding.severity == "error" and not finding.marked("failed_drill") for finding in told)
 
 
 def _pin(backup: Backup) -> str | None:
@@ -290,7 +290,7 @@ def status(
             proven_at=proven.proven_at if proven else None,
             now=now,
             system=system,
-            drill_failed=any(finding.code == "drill-failed" for finding in told),
+            drill_failed=any(finding.marked("failed_drill") for finding in told),
         )
         if settings
         else (_retired(system),)
@@ -307,7 +307,7 @@ def status(
         age_seconds=age,
         backups=len(whole) + len(broken),
         proven=proven,
-        fresh=not any(finding.code in ("no-backup", "not-fresh") for finding in judged),
+        fresh=not any(finding.marked("not_fresh") for finding in judged),
         findings=accepting.applied((*lost, *damaged, *_ahead(system, ahead), *told, *judged, *frozen), acks),
         next_backup=upcoming(settings.schedule) if settings else None,
         next_drill=upcoming(settings.drill_schedule) if settings else None,

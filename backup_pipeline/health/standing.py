@@ -33,8 +33,8 @@ def of_backup(
     own += [] if judged is None else list(judged.findings)
     if manifest is not None:
         # The judgement repeats it; see `manifest_of`.
-        own = [one for one in own if one.code != "set-back-before" or one in manifest.findings]
-    found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.entry.stands]
+        own = [one for one in own if not one.marked("set_back") or one in manifest.findings]
+    found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.marked("stands")]
     if judged is not None and not judged.ok and not judged.findings:
         found.append(_failed(JUDGED, judged, (), system, identifier))
     known = {(one.code, subject(one)) for one in found}
@@ -109,7 +109,7 @@ def manifest_of(backup: Backup) -> Manifest | None:
         manifest = backup.manifest
     except (KeyMissing, ConfigError):
         return None
-    told = [one for one in manifest.findings if one.code != "set-back-before"]
+    told = [one for one in manifest.findings if not one.marked("set_back")]
     if len(told) == len(manifest.findings) or manifest.previous is None:
         return manifest
     with suppress(NotFound, Damaged):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backup_pipeline.errors import BackupError
-from backup_pipeline.model.register import Entry, entry_of
+from backup_pipeline.model.register import MARKS, Entry, entry_of
 
 Severity = Literal["error", "warning", "info"]
 
@@ -42,6 +42,10 @@ class Finding:
     @property
     def entry(self) -> Entry:
         return entry_of(self.code)
+
+    def marked(self, mark: str) -> bool:
+        """Code judges a finding by its marks, its topic and its severity, and never by letters of its code."""
+        return self.code in MARKS[mark]
 
     @property
     def topic(self) -> str:

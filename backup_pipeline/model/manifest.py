@@ -284,7 +284,7 @@ class Manifest:
     @property
     def lacking(self) -> tuple[Finding, ...]:
         """Errors of this backup itself."""
-        return tuple(one for one in self.findings if one.severity == "error" and not one.entry.of_earlier)
+        return tuple(one for one in self.findings if one.severity == "error" and not one.marked("of_earlier"))
 
     def tree(self, name: str) -> FileTree | None:
         return next((tree for tree in self.files if tree.name == name), None)

@@ -17,25 +17,55 @@ class Entry:
     #: The commands that make the finding: "verify", "drill" … Empty: only an earlier version made it.
     by: tuple[str, ...] = ()
     severities: tuple[str, ...] = ()
-    #: The examples are values of rows: the command shows them, the history of runs does not get them.
-    shows_rows: bool = False
-    #: The finding compares a count of rows.
-    counts_rows: bool = False
-    #: The finding of a restore plan speaks against the backup, and not against the target.
-    against_backup: bool = False
-    #: The finding speaks of an earlier backup; the backup that carries it is whole.
-    of_earlier: bool = False
-    #: A warning that stays until it is mended or accepted, because the backup may not hold what people think.
-    stands: bool = False
 
 
+# What code may ask of a finding, beside its topic and its severity (`finding.marked("stands")`).
 _MARKS = {
+    # The examples are values of rows: the command shows them, the history of runs does not get them.
     "shows_rows": "rows-differ invariant-broken dangling-reference",
+    # The finding compares a count of rows.
     "counts_rows": "row-count",
+    # The finding of a restore plan speaks against the backup, and not against the target.
     "against_backup": "object-missing row-count",
+    # The finding speaks of an earlier backup; the backup that carries it is whole.
     "of_earlier": "objects-missing-before set-back-before",
-    "stands": "table-became-empty table-shrank tree-empty tree-shrank migrations-unknown migrations-unreadable"
-    " more-files-differ more-files-missing",
+    # The backup before this one is gone or another one. The finding ends when that backup is there again.
+    "set_back": "set-back-before",
+    # A warning that stays until it is mended or accepted, because the backup may not hold what people think.
+    "stands": "table-became-empty table-shrank tree-empty tree-shrank migrations-unknown"
+    " migrations-unreadable more-files-differ more-files-missing",
+    # The source has nothing any more where it had rows or files.
+    "emptied": "table-became-empty tree-became-empty",
+    "table_removed": "table-removed",
+    # The backup lacks a table, or the backups before it do not connect.
+    "incomplete": "table-missing chain-broken",
+    # The manifest names an object in a way that is not followed.
+    "bad_object_name": "object-name",
+    "key_missing": "key-missing",
+    "not_fresh": "no-backup not-fresh",
+    # There is no backup that a drill could prove.
+    "nothing_to_prove": "no-backup vault-lost",
+    # The loss of the vault explains the finding, and `backup` is the wrong remedy.
+    "follows_from_loss": "no-backup set-back",
+    "failed_drill": "drill-failed",
+    "failed_verify": "verify-failed",
+    # `repair` judges the same place itself, and says more.
+    "told_by_repair": "copy-differs",
+    # The restored rows break a rule of their table.
+    "rule_broken": "rows-break-rule",
+    "role_missing": "role-missing",
+    # The first backup ends the finding, and so does the first copy.
+    "before_first_backup": "vault-new",
+    "unreachable": "vault-unreachable vault-not-a-folder",
+    "not_writable": "vault-not-writable",
+    # A backup warns, and `doctor` fails: there it can be corrected.
+    "error_in_doctor": "migrations-unreadable",
+    # `refs:` names a table or a column that the backup does not have.
+    "cannot_be_asked": "reference-without-table reference-without-column",
+    "lacks_table": "reference-without-table",
+    # This host remembers an acknowledgement of it. The vault holds none.
+    "acked_by_host": "set-back",
+    "not_noted": "scrub-not-remembered",
 }
 
 # Topic | commands | severities | codes. `…-added` is a family: the kind of an object of the schema stands before the verb.
@@ -117,6 +147,7 @@ restore | restore | error | name-too-long no-database no-definitions no-folder n
 restore | restore | error | target-not-empty
 restore | restore | info | dry-run-partial mode-bits-dropped newer-server own-search-path roles-as-they-were
 restore | restore | info | roles-made
+restore | | warning | role-missing
 restore | restore | warning | collation-differs collation-not-available encoding-differs file-left not-analyzed
 restore | restore | warning | older-server owner-made public-schema-stays tables-without-rows
 retention | prune | error | delete-refused prune-blind prune-frozen
@@ -180,15 +211,14 @@ vault | verify | warning | not-sealed
 
 
 def _read() -> Iterator[tuple[str, Entry]]:
-    marks = {name: codes.split() for name, codes in _MARKS.items()}
     for line in _TABLE.strip().splitlines():
         topic, by, severities, codes = (part.strip() for part in line.split("|"))
-        makers, kinds = tuple(by.split(", ")) if by else (), tuple(severities.split(", "))
-        for code in codes.split():
-            yield code, Entry(topic, makers, kinds, **{name: True for name in marks if code in marks[name]})
+        entry = Entry(topic, tuple(by.split(", ")) if by else (), tuple(severities.split(", ")))
+        yield from ((code, entry) for code in codes.split())
 
 
 REGISTER = dict(_read())
+MARKS = {mark: frozenset(codes.split()) for mark, codes in _MARKS.items()}
 _UNKNOWN = Entry()
 
 

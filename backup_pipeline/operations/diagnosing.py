@@ -76,7 +76,7 @@ def lost_finding(project: Site, system: str | None = None) -> tuple[Finding, ...
 def of_status(project: Site, status: SystemStatus) -> SystemStatus:
     lost = () if status.backups else lost_finding(project, status.system)
     # Of a vault that was lost, `backup` is the wrong remedy.
-    told = [one for one in status.findings if not (lost and one.code in ("no-backup", "set-back"))]
+    told = [one for one in status.findings if not (lost and one.marked("follows_from_loss"))]
     return replace(status, findings=exact_findings(project, status.system, (*lost, *told)))
 
 

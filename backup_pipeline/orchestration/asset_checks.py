@@ -166,7 +166,7 @@ def judge_status(project: Project, system: str) -> tuple[Outcome, ...]:
     proof = tuple(finding for finding in status.findings if finding.topic == "proof")
     fresh = tuple(finding for finding in status.findings if finding.topic != "proof")
     if status.latest is None:
-        proof = (*proof, *(finding for finding in fresh if finding.code in ("no-backup", "vault-lost")))
+        proof = (*proof, *(finding for finding in fresh if finding.marked("nothing_to_prove")))
     seconds = time.monotonic() - began
     latest = status.latest.id if status.latest else ""
     proven = (

@@ -219,7 +219,7 @@ def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
 
 def _line(finding: Finding) -> dict[str, str]:
     # With its examples: in a column of their own, names without a blank leave no room for anything else.
-    examples = () if finding.entry.shows_rows else finding.examples[:3]
+    examples = () if finding.marked("shows_rows") else finding.examples[:3]
     what = ": ".join([finding.message, *filter(None, ["; ".join(examples)])])
     return {
         "severity": finding.severity,

@@ -23,9 +23,6 @@ from backup_pipeline.model.selection import matches
 from backup_pipeline.reading.tables import meant
 from backup_pipeline.vault.vault import Vault
 
-#: What these checks say: of references, and not of a tree or of the backup as a whole.
-CODES = frozenset({"reference-without-table", "reference-without-column"})
-
 
 @dataclass(frozen=True)
 class Tables:
@@ -65,7 +62,7 @@ def of_tree(
     tables = Tables.of_backup(manifest, vault.schema(manifest))
     found = (of_reference(tree, name, one, tables) for name, one in refs.items())
     partial = manifest.scope == "partial"
-    return tuple(one for one in found if one and not (partial and one.code == "reference-without-table"))
+    return tuple(one for one in found if one and not (partial and one.marked("lacks_table")))
 
 
 def of_reference(tree: str, name: str, reference: ReferenceSettings, tables: Tables) -> Finding | None:

@@ -110,7 +110,7 @@ class Column:
     def cannot_be_asked(self, hurt: frozenset[str]) -> Finding | None:
         manifest, cannot = self._source.manifest, self._cannot
         if cannot is not None:
-            if manifest.scope == "partial" and cannot.code == "reference-without-table":
+            if manifest.scope == "partial" and cannot.marked("lacks_table"):
                 return not_checked(self._tree.name, f"{self.name} was not checked: {cannot.message}")
             # An older backup may be older than the column.
             was_asked = cannot in manifest.findings or self._source.is_newest

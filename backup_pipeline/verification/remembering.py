@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from backup_pipeline.errors import KeyMissing, NotFound, VaultError
+from backup_pipeline.errors import NotFound, VaultError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Proof
@@ -48,7 +48,7 @@ def remember(
     """A vault that can only be read (a snapshot of it, a disk that is full) is no reason to keep the outcome from
     whoever asked: that it was not kept is a finding. What failed for want of a key alone says nothing about the backup,
     and is not kept."""
-    if {finding.code for finding in report.findings if finding.severity == "error"} == {KeyMissing.code}:
+    if not report.ok and all(finding.marked("key_missing") for finding in report.errors):
         return ()
     try:
         digest = backup.link.sha256

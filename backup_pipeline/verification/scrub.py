@@ -216,7 +216,7 @@ def _remember(vault: Vault, state: ScrubState, so_far: Iterable[Finding]) -> Ite
     try:
         vault.store.put(layout.SCRUB, canonical.encode(state), overwrite=True)
     except VaultError as error:
-        if not any(finding.code == "scrub-not-remembered" for finding in so_far):
+        if not any(finding.marked("not_noted") for finding in so_far):
             yield Finding(
                 "warning",
                 "scrub-not-remembered",

@@ -85,10 +85,10 @@ def open_backup(backup: Backup) -> Opened:
     if manifest.image is not None:
         findings += _image(manifest.image)
     else:
-        sound = not any(finding.code == "object-name" for finding in findings)
+        sound = not any(finding.marked("bad_object_name") for finding in findings)
         findings += [finding for table in manifest.tables for finding in _table(table)] if sound else []
     schema = None
-    if not any(finding.code == "object-name" for finding in findings):
+    if not any(finding.marked("bad_object_name") for finding in findings):
         try:
             schema = backup.vault.schema(manifest)
         except (KeyMissing, NotThawed):

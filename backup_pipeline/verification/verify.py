@@ -225,7 +225,7 @@ def _open(backup: Backup) -> _Case:
             case.uses = tuple(Use(one, "of an encrypted backup") for one in sealed.references(opened.outline))
         return case
     case.counted["tables"] = len(manifest.tables)
-    if not any(finding.code == "object-name" for finding in opened.findings):
+    if not any(finding.marked("bad_object_name") for finding in opened.findings):
         case.uses = tuple(uses(manifest))
     return case
 

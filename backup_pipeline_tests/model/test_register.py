@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
@@ -9,8 +10,8 @@ from typing import get_args
 from backup_pipeline.errors import CopyFailed
 from backup_pipeline.model import register
 from backup_pipeline.model.findings import Finding, Severity
-from backup_pipeline.model.register import REGISTER, entry_of
-from backup_pipeline_tests.harness.paste_findings import every_finding
+from backup_pipeline.model.register import MARKS, REGISTER, entry_of
+from backup_pipeline_tests.harness.paste_findings import PACKAGE, every_finding
 
 
 def codes() -> Iterator[str]:
@@ -34,7 +35,17 @@ def test_each_code_stands_once_and_each_severity_is_one() -> None:
 
 
 def test_each_mark_is_of_a_code_of_the_register() -> None:
-    assert {code for marked in register._MARKS.values() for code in marked.split()} <= set(REGISTER)
+    assert {code for codes in MARKS.values() for code in codes} <= set(REGISTER)
+
+
+def test_each_mark_is_asked_for_and_is_in_the_register() -> None:
+    asked = {
+        ast.literal_eval(node.args[0])
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "marked"
+    }
+    assert asked == set(MARKS)
 
 
 def test_a_change_of_any_kind_of_object_is_of_the_family() -> None:
@@ -43,7 +54,7 @@ def test_a_change_of_any_kind_of_object_is_of_the_family() -> None:
 
 def test_a_code_that_the_register_does_not_know_has_no_topic() -> None:
     later = Finding("error", "of-a-later-version", "…")
-    assert (later.topic, later.entry.stands) == ("", False)
+    assert (later.topic, later.marked("stands")) == ("", False)
 
 
 def test_an_error_is_told_as_a_finding_with_its_remedy() -> None:

@@ -81,7 +81,7 @@ def _prove(work: Drill, server: Server, result: RestoreResult, invariants: Mappi
     outlived = dict(_outlived(result))
     work.findings += [replace(one, severity="warning") if one in outlived else one for one in result.findings]
     work.findings += _say_not_tried(result)
-    roles_missing = any(finding.code == "role-missing" for finding in result.findings)
+    roles_missing = any(finding.marked("role_missing") for finding in result.findings)
     left_out = frozenset(TableId(left.schema, left.name) for left in work.manifest.left_out)
     lenience = Lenience(
         left_out=left_out,
@@ -103,7 +103,7 @@ def _outlived(result: RestoreResult) -> Iterator[tuple[Finding, tuple[TableId, s
     """CHECKs of tables that came back NOT VALID, with every row. A restore is not what was asked for; the backup is proven."""
     left = {one.sql for one in result.remainder}
     for one in result.findings:
-        if one.code != "rows-break-rule" or one.table is None or not one.examples:
+        if not one.marked("rule_broken") or one.table is None or not one.examples:
             continue
         rule = rule_of(Statement(one.examples[0].removesuffix(";"), 1))
         if rule is not None and rule.kind == "check" and rule.statement.text not in left:

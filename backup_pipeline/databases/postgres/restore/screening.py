@@ -197,9 +197,9 @@ TO_SET = {
 
 def to_be_set(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return tuple(
-        replace(one, message=f"{TO_SET[one.code]}: {len(one.examples)}")
+        replace(one, message=f"{asked}: {len(one.examples)}")
         for one in findings
-        if one.code in TO_SET
+        if (asked := TO_SET.get(one.code))
     )
 
 
