@@ -24,10 +24,10 @@ from backup_pipeline.config import Settings
 from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.state import paths
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.lock import born
 
-FOLDER = "alerts"
 #: A letter that every address has stays so long: the sensor looks back a day.
 REMEMBERED = timedelta(days=2)
 #: A letter that an address does not take is given up after this.
@@ -74,8 +74,8 @@ def begun(now: datetime) -> Letter:
 def keep(settings: Settings, letter: Letter) -> VaultError | None:
     """What stood in the way is given back: a message that cannot be remembered is sent all the same."""
     try:
-        store = LocalStore(settings.state_for(FOLDER))
-        store.put(f"{letter.id}.json", canonical.encode(letter), overwrite=True)
+        file = paths.letter(settings.state_folder, letter.id)
+        LocalStore(settings.make_state(file.parent)).put(file.name, canonical.encode(letter), overwrite=True)
     except VaultError as error:
         return error
     return None
@@ -83,12 +83,12 @@ def keep(settings: Settings, letter: Letter) -> VaultError | None:
 
 def drop(settings: Settings, letter: Letter) -> None:
     with suppress(OSError):
-        (settings.state_folder / FOLDER / f"{letter.id}.json").unlink()
+        paths.letter(settings.state_folder, letter.id).unlink()
 
 
 def letters(settings: Settings) -> Iterator[Letter]:
     """Oldest first. One that cannot be read hides no other."""
-    for file in sorted((settings.state_folder / FOLDER).glob("*.json")):
+    for file in sorted(paths.alerts(settings.state_folder).glob("*.json")):
         with suppress(Damaged, OSError):
             yield canonical.decode(Letter, file.read_bytes(), what=str(file))
 
@@ -101,7 +101,7 @@ def deliver(settings: Settings, letter: Letter, routes: Sequence[Route]) -> tupl
 
 def deliver_the_rest(settings: Settings, routes: Sequence[Route], now: datetime) -> int:
     """What did not arrive earlier; how many letters wait still. Letters that are of no more use are removed."""
-    if not (settings.state_folder / FOLDER).is_dir():
+    if not paths.alerts(settings.state_folder).is_dir():
         return 0
     waiting, sending = 0, Round(routes)
     with _alone(settings):
@@ -131,7 +131,9 @@ def _alone(settings: Settings) -> Iterator[None]:
     """Two that send at once would send twice. Where there is no lock to be had, twice is better than not."""
     handle = -1
     with suppress(OSError, VaultError):
-        handle = os.open(settings.state_for(FOLDER) / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        file = paths.alerts_lock(settings.state_folder)
+        settings.make_state(file.parent)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         yield

@@ -243,9 +243,9 @@ class Settings(Strict):
     def state_folder(self) -> Path:
         return self.resolve(self.state)
 
-    def state_for(self, *parts: str) -> Path:
-        """A folder in the state folder, made where it is not there; closed to other accounts."""
-        folder = self.state_folder.joinpath(*parts)
+    def make_state(self, folder: Path | None = None) -> Path:
+        """The state folder, or a folder of it (`state/paths.py`), made where it is not there; closed to other accounts."""
+        folder = folder or self.state_folder
         with explained(f"cannot make {folder}"):
             make_folders(folder, self.state_folder, self.group)
         return folder

@@ -17,12 +17,12 @@ from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.state import paths
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.staging import explained
 from backup_pipeline.vault import layout
 
-FILE = "storage.json"
 #: Measurements that are kept, and of how many days the growth is taken.
 MOST = 400
 SPAN = timedelta(days=30)
@@ -69,7 +69,7 @@ def measure(store: Store, now: datetime) -> Sample:
 
 def remember(folder: Path, address: str, sample: Sample) -> tuple[Sample, ...]:
     """The measurements of this place, this one included: one a day, the newest of each."""
-    path = folder / FILE
+    path = paths.measured(folder)
     try:
         held = canonical.decode(Samples, path.read_bytes(), what=str(path))
     except (OSError, Damaged):
@@ -81,7 +81,7 @@ def remember(folder: Path, address: str, sample: Sample) -> tuple[Sample, ...]:
     # What cannot be written is measured again: the next look starts from what is there then.
     with suppress(VaultError):
         LocalStore(folder).put(
-            FILE, canonical.encode(Samples({**held.places, address: kept})), overwrite=True
+            path.name, canonical.encode(Samples({**held.places, address: kept})), overwrite=True
         )
     return kept
 

@@ -82,7 +82,7 @@ def _told(site: Site, order: BackupOrder, listener: Listener) -> making.Order:
     chosen = site.system(system)
     expect_the_vault(site, system)
     with suppress(VaultError):  # `doctor` tells of a state folder that cannot be written
-        site.settings.state_for()
+        site.settings.make_state()
     selection = chosen.selection
     named = trees.choose(site, system, only)
     if only:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import VaultError
+from backup_pipeline.state import paths
 from backup_pipeline.stores.rights import write
 from backup_pipeline.vault import layout
-from backup_pipeline.vault.known import folder_name
 from backup_pipeline.vault.vault import Vault
 
 
@@ -34,7 +34,7 @@ def remember(settings: Settings, vault: Vault) -> None:
     # A backup that was made does not fail for a note of it.
     with suppress(OSError, VaultError):
         if not note.exists():
-            settings.state_for(note.parent.name)
+            settings.make_state(note.parent)
             write(note, f"{vault.store.address}\n".encode())
 
 
@@ -47,4 +47,4 @@ def begin_anew(settings: Settings, vault: Vault) -> None:
 
 
 def note_of(settings: Settings, vault: Vault) -> Path:
-    return settings.state_folder / "places" / folder_name(vault.store.address)
+    return paths.place(settings.state_folder, vault.store.address)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.config import Settings
@@ -11,9 +10,9 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.orders import RekeyOrder
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.state import paths
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault.crypto import Keys
-from backup_pipeline.vault.known import folder_name
 from backup_pipeline.vault.remembered import Remembered
 from backup_pipeline.vault.signing import Signing
 from backup_pipeline.vault.vault import Vault
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from backup_pipeline.backups.rekey import RekeyReport, UnderOthers
     from backup_pipeline.operations import Site
 
-__all__ = ["RekeyReport", "UnderOthers", "findings", "gone_by", "known_folder", "rekey", "vault_in"]
+__all__ = ["RekeyReport", "UnderOthers", "findings", "gone_by", "rekey", "vault_in"]
 
 
 def keys_of(settings: Settings) -> Keys | None:
@@ -31,17 +30,12 @@ def keys_of(settings: Settings) -> Keys | None:
     return Keys(chosen.recipients, chosen.identity) if chosen else None
 
 
-def known_folder(settings: Settings, address: str) -> Path:
-    """What this host remembers of the encrypted vault at this address."""
-    return settings.state_folder / "known" / folder_name(address)
-
-
 def vault_in(settings: Settings, store: Store) -> Vault:
     """The vault in this store, with the keys of the configuration: the same for the vault and for its copies."""
     keys = keys_of(settings)
-    known = known_folder(settings, store.address) if keys or settings.signing else None
-    name = folder_name(store.address)
-    wrote = Remembered(settings.state_folder / "newest" / name, settings.state_folder / "places" / name)
+    state, address = settings.state_folder, store.address
+    known = paths.known(state, address) if keys or settings.signing else None
+    wrote = Remembered(paths.newest(state, address), paths.place(state, address))
     signing = Signing(settings.signers, settings.signing, settings.signed_since)
     return Vault(store, keys, known, wrote, signing)
 

@@ -16,6 +16,7 @@ from backup_pipeline.copies.sampling import Arc, sample
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.state import paths
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.rights import write
 from backup_pipeline.vault import layout
@@ -35,12 +36,12 @@ def look(
     percent: float,
     listener: Listener = silent,
 ) -> Report:
-    memory = project.settings.state_folder / "reading-back" / f"{system}-{name}.json"
+    memory = paths.read_back(project.settings.state_folder, system, name)
     arc = Arc(_start(memory), percent / 100) if percent > 0 else None
     report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(project), listener=listener)
     if arc is not None:
         with contextlib.suppress(OSError, BackupError):
-            project.settings.state_for(memory.parent.name)
+            project.settings.make_state(memory.parent)
             write(memory, json.dumps({"next": arc.end}).encode())
     return report
 

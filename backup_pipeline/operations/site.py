@@ -21,7 +21,7 @@ from backup_pipeline.errors import VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.operations import stores
-from backup_pipeline.state import inventories
+from backup_pipeline.state import inventories, paths
 from backup_pipeline.vault.vault import Vault
 
 
@@ -88,7 +88,7 @@ class Site:
         """Ask the database, and remember the answer for the graph; where it cannot be kept, that is a finding."""
         found = self.source(system).inventory(self.system(system).selection)
         try:
-            inventories.save(self.settings.state_for(), system, found)
+            inventories.save(self.settings.make_state(), system, found)
         except VaultError as error:
             finding = Finding(
                 "warning",
@@ -102,6 +102,10 @@ class Site:
     def known_inventory(self, system: str) -> Inventory | None:
         """What the last look said; asks nothing and connects to nothing."""
         return inventories.load(self.settings.state_folder, system)
+
+    @property
+    def dagster_folder(self) -> Path:
+        return paths.dagster(self.settings.state_folder)
 
     def jobs(self, system: str) -> int:
         """A backup can be restored although the configuration no longer names its system."""

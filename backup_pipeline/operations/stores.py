@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from backup_pipeline.config import Settings, StoreSettings
 from backup_pipeline.operations.keys import vault_in
+from backup_pipeline.state import paths
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
 from backup_pipeline.vault import layout
@@ -40,7 +41,7 @@ def open_vault_for_pruning(settings: Settings, copy: str | None = None) -> Vault
 
 
 def options_of(settings: Settings, store: StoreSettings) -> StoreOptions:
-    found = store.options(settings.base, settings.state_folder / "staging", layout.MUTABLE)
+    found = store.options(settings.base, paths.staging(settings.state_folder), layout.MUTABLE)
     if store.scheme == "s3" and not store.signs_in_itself and (defaults := settings.s3_defaults) is not None:
         found = store.with_defaults(found, defaults)
     return replace(found, archivable=layout.ARCHIVABLE, group=settings.group)

@@ -60,7 +60,7 @@ def _switched_off(home: Path) -> tuple[str, ...]:
 def home_on_this_machine(project: Project, environ: Mapping[str, str] | None = None) -> Path | None:
     """Where the instance's SQLite files are; None: it is kept elsewhere."""
     given = (os.environ if environ is None else environ).get("DAGSTER_HOME")
-    home = Path(given) if given else project.settings.state_folder / "dagster"
+    home = Path(given) if given else project.dagster_folder
     return None if _lives_elsewhere(home / "dagster.yaml") else home
 
 

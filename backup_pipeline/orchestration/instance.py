@@ -43,10 +43,10 @@ def home(project: Project, environ: Mapping[str, str] | None = None) -> Path:
                 remedy=f"make that folder, or unset {VARIABLE} to use the one beside the configuration",
             )
         return folder
-    folder = project.settings.state_folder / "dagster"
+    folder = project.dagster_folder
     if not (folder / FILE_NAME).exists():
         with contextlib.suppress(AlreadyExists):  # another process was faster, with the same bytes
-            LocalStore(project.settings.state_for("dagster")).put(
+            LocalStore(project.settings.make_state(folder)).put(
                 FILE_NAME, template(FILE_NAME), overwrite=False
             )
         # Our store writes what never changes, read-only; this file is for people to edit.

@@ -32,9 +32,9 @@ from backup_pipeline.errors import (
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import is_backup_id, timestamp
+from backup_pipeline.state import paths
 from backup_pipeline.stores.rights import opened
 
-FOLDER = "acts"
 #: Files, one a month, that stay.
 MONTHS = 13
 #: So much of a month is read, from its end: more than 10,000 lines. A schedule that fails each minute must not make `status` slow.
@@ -143,9 +143,9 @@ def record(settings: Settings, act: Act, *, secrets: tuple[str, ...] = ()) -> Va
     """Write it down, without a secret. What stood in the way is given back, and never raised."""
     act = replace(act, at=act.at or timestamp(datetime.now(UTC)))
     kept = act.redacted((*settings.secrets, *secrets))
-    file = settings.state_folder / FOLDER / f"{act.at[:7]}.jsonl"
+    file = paths.acts_of(settings.state_folder, act.at[:7])
     try:
-        settings.state_for(FOLDER)
+        settings.make_state(file.parent)
         _append(file, canonical.encode({**canonical.plain(kept), "ok": kept.ok}))
     except (OSError, VaultError) as error:
         return VaultError(
@@ -179,7 +179,7 @@ def _files(folder: Path) -> list[Path]:
 def of(settings: Settings, system: str | None = None, since: datetime | None = None) -> Iterator[Act]:
     """Oldest first: all, or those of a system, those of all systems included."""
     first = timestamp(since) if since else ""
-    for file in _files(settings.state_folder / FOLDER):
+    for file in _files(paths.acts(settings.state_folder)):
         if file.stem < first[:7]:
             continue
         for act in _read(_tail(file)):
@@ -306,7 +306,7 @@ def beyond(settings: Settings, place: Place, *, most: int | None = None) -> tupl
     """What was written since (at most so many lines), and where that ends. A line that is still being written is left for
     the next look."""
     found: list[Act] = []
-    for file in _files(settings.state_folder / FOLDER):
+    for file in _files(paths.acts(settings.state_folder)):
         if file.stem < place.file:
             continue
         start = place.offset if file.stem == place.file else 0

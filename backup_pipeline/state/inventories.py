@@ -12,17 +12,18 @@ from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
 from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.state import paths
 from backup_pipeline.stores.local import LocalStore
 
 
 def save(folder: Path, system: str, inventory: Inventory) -> None:
-    """<state>/inventory/shop.json"""
-    LocalStore(folder).put(f"inventory/{system}.json", canonical.encode(inventory), overwrite=True)
+    key = paths.inventory(folder, system).relative_to(folder).as_posix()
+    LocalStore(folder).put(key, canonical.encode(inventory), overwrite=True)
 
 
 def load(folder: Path, system: str) -> Inventory | None:
     """None where there is none, or none that can be read: it is asked for again."""
-    path = folder / "inventory" / f"{system}.json"
+    path = paths.inventory(folder, system)
     try:
         return canonical.decode(Inventory, path.read_bytes(), what=str(path))
     except (OSError, Damaged):

@@ -8,7 +8,6 @@ here are noticed and thrown away, and never get into a backup.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import time
@@ -27,11 +26,6 @@ UNNAMED_FOR = 7 * 24 * 3600.0
 #: Suffixes of the objects that are worth remembering: all that new content is compared with, and what RECOVER.md is
 #: written from. Rows and packs are not among them.
 REMEMBERED = frozenset({".json.zst", ".sql.zst", ".map.zst", ".digests.zst", ".files.zst"})
-
-
-def folder_name(address: str) -> str:
-    """The folder of the vault at this address, below the state folder's `known/`."""
-    return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

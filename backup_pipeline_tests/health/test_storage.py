@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from backup_pipeline.health.storage import FILE, MOST, Sample, growth_of, judge, measure, remember
+from backup_pipeline.health.storage import MOST, Sample, growth_of, judge, measure, remember
 from backup_pipeline.model.ids import timestamp
+from backup_pipeline.state.paths import measured
 from backup_pipeline_tests.harness.handmade import shop_vault
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -46,8 +47,8 @@ def test_one_measurement_a_day_is_kept_and_a_lost_file_begins_anew(tmp_path: Pat
     assert len(kept) == 5
     assert kept[-1] == again
     assert len(remember(tmp_path, "there", again)) == 1
-    (tmp_path / FILE).chmod(0o644)
-    (tmp_path / FILE).write_text("{")
+    measured(tmp_path).chmod(0o644)
+    measured(tmp_path).write_text("{")
     assert remember(tmp_path, "here", again) == (again,)
     many = [Sample(timestamp(NOW + timedelta(days=n)), 1, n) for n in range(MOST + 10)]
     for sample in many[:3]:
