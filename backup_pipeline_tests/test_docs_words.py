@@ -17,9 +17,8 @@ FINISHED = sorted(
         ROOT / "ARCHITECTURE.md",
         ROOT / "CHANGELOG.md",
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("README", "DAGSTER", "ERRORS", "THREATS")),
-        *(ROOT / "docs" / "tasks").glob("*.md"),
-        *(ROOT / "docs" / "decisions").glob("*.md"),
+        ROOT / "backup_pipeline" / "vault" / "FORMAT.md",
+        *(ROOT / "docs").rglob("*.md"),
     ]
 )
 
