@@ -27,7 +27,7 @@ from backup_pipeline.model.version import __version__
 if TYPE_CHECKING:
     from backup_pipeline.api import (
         BackupError,
-        Project,
+        Site,
         backup,
         copy,
         drill,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackupError",
-    "Project",
+    "Site",
     "__version__",
     "backup",
     "copy",

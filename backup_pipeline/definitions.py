@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.config import FILE_NAME, VARIABLE
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.graph import build_defs, without_configuration
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> dg.Definitions:
     # Kept: Dagster takes two Definitions objects in one module for a mistake.
     here = Path.cwd()
     known = os.environ.get(VARIABLE) or (here / FILE_NAME).exists()
-    made = _alone(build_defs(Project.load())) if known else without_configuration(here)
+    made = _alone(build_defs(Site.load())) if known else without_configuration(here)
     globals()["defs"] = made
     return made
 

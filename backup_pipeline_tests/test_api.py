@@ -28,19 +28,19 @@ def configuration(sqlite_file: MakeSqliteFile) -> Path:
 
 def test_the_whole_way_from_python(configuration: Path) -> None:
     manifest = bp.backup("shop", config=configuration)
-    project = bp.load(configuration)
-    assert bp.load(project) is project
-    assert bp.verify("shop", manifest.id, config=project).ok
-    assert bp.drill("shop", config=project).report.ok
-    assert [line.id for line in bp.list_backups("shop", config=project) if line.proven_at] == [manifest.id]
+    site = bp.load(configuration)
+    assert bp.load(site) is site
+    assert bp.verify("shop", manifest.id, config=site).ok
+    assert bp.drill("shop", config=site).report.ok
+    assert [line.id for line in bp.list_backups("shop", config=site) if line.proven_at] == [manifest.id]
     assert bp.show("shop", config=str(configuration)).rows == 2
-    assert bp.read_table("shop", "latest", "orders", config=project)["total"].sum() == 30
-    assert bp.query("shop", None, "select max(total) as m from orders", config=project)["m"][0] == 20
+    assert bp.read_table("shop", "latest", "orders", config=site)["total"].sum() == 30
+    assert bp.query("shop", None, "select max(total) as m from orders", config=site)["m"][0] == 20
     target = configuration.parent / "restored.db"
-    assert bp.restore("shop", to=f"sqlite:///{target}", config=project).rows == 2
-    assert issubclass(bp.Project, object)
+    assert bp.restore("shop", to=f"sqlite:///{target}", config=site).rows == 2
+    assert issubclass(bp.Site, object)
     with pytest.raises(bp.BackupError):
-        bp.show("nothing", config=project)
+        bp.show("nothing", config=site)
 
 
 def test_files_from_python(configuration: Path) -> None:

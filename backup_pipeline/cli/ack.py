@@ -57,15 +57,15 @@ def verb(
     """
     from backup_pipeline.operations import health
 
-    project = call.project
-    project.system(system)
+    site = call.site
+    site.system(system)
     if code is None:
         if withdraw or because or lasting is not None:
             raise UsageError("CODE is missing", remedy=f"`backup-pipeline status {system}` shows the codes")
-        held = health.acks(project, system)
+        held = health.acks(site, system)
         return Outcome({"system": system, "acks": held}, lambda page: _page(page, system, held))
     if withdraw:
-        was = health.withdraw(project, system, code)
+        was = health.withdraw(site, system, code)
         said = f"{code} of {system} is told again" if was else f"{code} of {system} was not accepted"
         return Outcome(
             {"system": system, "code": code, "withdrawn": was},
@@ -73,8 +73,8 @@ def verb(
             answer=False,
             facts={"withdrawn": code},
         )
-    standing = standing_of(project, system, runner_of(project)).findings
-    made = health.accept(project, system, code, standing=standing, lasting=lasting, because=because)
+    standing = standing_of(site, system, runner_of(site)).findings
+    made = health.accept(site, system, code, standing=standing, lasting=lasting, because=because)
     return Outcome(
         {"system": system, "ack": made},
         lambda page: page.line(_line(system, made)),

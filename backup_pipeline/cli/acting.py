@@ -72,19 +72,19 @@ def _act(job: Job) -> Act:
 def _keep(call: Call, acts: Sequence[Act], began: float) -> None:
     from backup_pipeline.state.acts import record
 
-    project = call.loaded
-    if project is None:
+    site = call.loaded
+    if site is None:
         return  # there is no configuration, so there is no place to write to
-    now, seconds = timestamp(project.clock()), round(time.monotonic() - began, 3)
+    now, seconds = timestamp(site.clock()), round(time.monotonic() - began, 3)
     for act in acts:
         unkept = record(
-            project.settings,
+            site.settings,
             replace(
                 act,
                 at=now,
                 seconds=act.seconds or seconds,
                 run=act.run or call.run,
-                told=call.tells and not act.ok and bool(project.settings.alerts),
+                told=call.tells and not act.ok and bool(site.settings.alerts),
             ),
             secrets=tuple(call.secrets),
         )

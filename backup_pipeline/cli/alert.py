@@ -37,7 +37,7 @@ def verb(call: Call, deed: str) -> Outcome:
     from backup_pipeline.alerts.routes import findings, routes_of
     from backup_pipeline.alerts.sending import send
 
-    settings = call.project.settings
+    settings = call.site.settings
     body = f"This is what an alert of backup-pipeline looks like; nothing failed.\n\nSystems: {', '.join(settings.systems)}"
     message = Message("[backup] test of the alerts", body)
     tried = []

@@ -13,7 +13,7 @@ from backup_pipeline.errors import BackupError
 
 if TYPE_CHECKING:
     from backup_pipeline.alerts.outbox import Letter
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
 
 #: A person who pins a backup, or accepts a finding, sees what came of it.
 VERBS = acting.VERBS - {"ack", "pin", "unpin"}
@@ -43,32 +43,32 @@ class Teller:
         """The daemon, which will see this run fail, is to leave it to us."""
         from backup_pipeline.alerts import outbox
 
-        project = self._job.call.loaded
-        if project is None or not project.settings.alerts:
+        site = self._job.call.loaded
+        if site is None or not site.settings.alerts:
             return
-        letter = self._letter or outbox.begun(project.clock())
+        letter = self._letter or outbox.begun(site.clock())
         self._letter = replace(letter, runs=(*letter.runs, run))
-        outbox.keep(project.settings, self._letter)
+        outbox.keep(site.settings, self._letter)
 
     def end(self, failure: BackupError | None) -> None:
         """The command is over, and all else is said. Trouble with alerts must not change how it ended."""
-        project = self._job.call.loaded
-        if project is None or not project.settings.alerts:
+        site = self._job.call.loaded
+        if site is None or not site.settings.alerts:
             return
         try:
-            self._end(project, failure)
+            self._end(site, failure)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - see above; it is said, and the letter stays
             self._job.call.say(f"warning: the alert was not sent: {type(error).__name__}: {error}", "yellow")
 
-    def _end(self, project: Project, failure: BackupError | None) -> None:
+    def _end(self, site: Site, failure: BackupError | None) -> None:
         from backup_pipeline.alerts import outbox
         from backup_pipeline.alerts.routes import routes_of
 
-        call, settings = self._job.call, project.settings
+        call, settings = self._job.call, site.settings
         routes = routes_of(settings)
         lost = []
         if failure is not None:
-            letter = self._written(project, failure)
+            letter = self._written(site, failure)
             unkept = outbox.keep(settings, letter)
             sent = outbox.deliver(settings, letter, routes)
             lost = [f"{one.route.name}: {one.why}" for one in sent if not one.arrived]
@@ -83,13 +83,13 @@ class Teller:
                 "→ the next command and the daemon try again; `backup-pipeline doctor` looks at the addresses"
             )
         else:
-            outbox.deliver_the_rest(settings, routes, project.clock())
+            outbox.deliver_the_rest(settings, routes, site.clock())
 
-    def _written(self, project: Project, failure: BackupError) -> Letter:
+    def _written(self, site: Site, failure: BackupError) -> Letter:
         from backup_pipeline.alerts import outbox
         from backup_pipeline.alerts.message import Failed, write
 
-        job, call, settings = self._job, self._job.call, project.settings
+        job, call, settings = self._job, self._job.call, site.settings
         system = job.arguments.get("system") or ""
         subject = system or ("vault" if job.verb == "scrub" else "all systems")
         failed = Failed(subject, job.verb, failure.message, failure.remedy)
@@ -100,5 +100,5 @@ class Teller:
         if call.run:
             look_at += f"\nLook at: {settings.ui_url.rstrip('/')}/runs/{call.run}"
         message = write(failed, (*settings.secrets, *call.secrets), look_at=look_at)
-        letter = self._letter or outbox.begun(project.clock())
+        letter = self._letter or outbox.begun(site.clock())
         return replace(letter, title=message.title, body=message.body)

@@ -20,16 +20,17 @@ from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, CopyFailed
 from backup_pipeline.health.outcome import Outcome as Judged
 from backup_pipeline.health.outcome import errors_found, found_by
-from backup_pipeline.health.overview import Listed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
+from backup_pipeline.operations.listing import Listed, listed
+from backup_pipeline.operations.reading import show
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
     from backup_pipeline.operations.copying import Copied
 
 
@@ -75,26 +76,26 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
     from backup_pipeline.operations import acted, health
     from backup_pipeline.operations.backup import backup
 
-    project, system = call.project, order.system
-    project.system(system)
-    began = project.clock()
-    call.interrupted = lambda: _left_behind(project, system, began)
+    site, system = call.site, order.system
+    site.system(system)
+    began = site.clock()
+    call.interrupted = lambda: _left_behind(site, system, began)
     copies: list[Copied] = []
     looked: list[Judged] = []
     failure: BackupError | None = None
     with call.progress(f"backup of {system}") as listener:
 
         def directly() -> Manifest:
-            made = backup(project, order, listener)
+            made = backup(site, order, listener)
             looked.extend(made.outcomes)
             return and_copied(made.manifest)
 
         def and_copied(made: Manifest) -> Manifest:
-            if not no_copy and project.settings.copies_of(system):
+            if not no_copy and site.settings.copies_of(system):
                 from backup_pipeline.operations import copying
 
                 wanted = CopyOrder(system)
-                copying.copy_to_all(project, wanted, listener, patience=copying.PATIENCE, each=copies.append)
+                copying.copy_to_all(site, wanted, listener, patience=copying.PATIENCE, each=copies.append)
                 bad = copying.failure_of(copies, made=made.id)
                 if bad is not None:
                     raise bad
@@ -104,7 +105,7 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
             from backup_pipeline.orchestration.launch import run_backup
 
             return run_backup(
-                project,
+                site,
                 system,
                 kind=order.kind,
                 full=order.full,
@@ -117,8 +118,8 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
             )
 
         def unless_it_is_made() -> Manifest:
-            made = _made_since(project, system, began)
-            return and_copied(project.show(system, made[-1])) if made else directly()
+            made = _made_since(site, system, began)
+            return and_copied(show(site, system, made[-1])) if made else directly()
 
         try:
             manifest = (
@@ -127,10 +128,10 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
         except CopyFailed as error:
             # The backup is there, and is shown like any other; the exit code says that its copies are not.
             failure = error
-            manifest = project.show(system, _made_since(project, system, began)[-1])
-    line = project.listed(system, manifest.id)
+            manifest = show(site, system, _made_since(site, system, began)[-1])
+    line = listed(site, system, manifest.id)
     found = tuple(
-        dict.fromkeys((*health.accepted_findings(project, system, manifest.findings), *found_by(looked)))
+        dict.fromkeys((*health.accepted_findings(site, system, manifest.findings), *found_by(looked)))
     )
     bad = errors_found(f"the backup {manifest.id} is made, with an error", found)
     # A run has the checks in its own record.
@@ -150,14 +151,14 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
     return Outcome(data, page, failure or bad, answer=False, acts=acts)
 
 
-def _made_since(project: Project, system: str, began: datetime) -> list[str]:
+def _made_since(site: Site, system: str, began: datetime) -> list[str]:
     first = backup_id(began)
-    return [one for one in project.vault.ids(system) if one >= first]
+    return [one for one in site.vault.ids(system) if one >= first]
 
 
-def _left_behind(project: Project, system: str, began: datetime) -> str:
+def _left_behind(site: Site, system: str, began: datetime) -> str:
     """An interruption can come after the commit: then there is a backup, and it is said."""
-    made = _made_since(project, system, began)
+    made = _made_since(site, system, began)
     if made:
         return f"the backup {made[-1]} had been committed by then, and is whole"
     return "no backup was made; chunks that were finished are re-used by the next run"

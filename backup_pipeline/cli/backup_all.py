@@ -24,7 +24,7 @@ class _Done:
 
 def systems_for(call: Call, system: str | None, *, everything: bool, only: Sequence[str]) -> tuple[str, ...]:
     """Those that a command line means. Without one, the answer is which there are."""
-    names = tuple(call.project.systems)
+    names = tuple(call.site.systems)
     if everything and (system or only):
         raise UsageError("--all is every system, whole", remedy="leave SYSTEM and --only out, or --all")
     if everything:

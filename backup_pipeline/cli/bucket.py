@@ -61,14 +61,14 @@ def verb(call: Call, deed: str, name: str, dry_run: bool, policies: bool, profil
     del deed
     from backup_pipeline.operations import buckets
 
-    project = call.project
+    site = call.site
     call.interrupted = lambda: "what was set up until then stays; run again, it goes on"
     if policies:
-        plan = buckets.bucket_policies(project, name)
+        plan = buckets.bucket_policies(site, name)
     elif dry_run:
-        plan = buckets.plan_bucket(project, name, profile=profile)
+        plan = buckets.plan_bucket(site, name, profile=profile)
     else:
-        plan = buckets.set_up_bucket(project, name, profile=profile)
+        plan = buckets.set_up_bucket(site, name, profile=profile)
 
     def page(page: Page) -> None:
         if not policies:

@@ -23,7 +23,7 @@ from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.processes import waiting
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
     from backup_pipeline.state.acts import Act, Fact
 
 
@@ -72,12 +72,12 @@ class Call:
     run: str = ""
 
     @cached_property
-    def project(self) -> Project:
-        from backup_pipeline.operations import Project
+    def site(self) -> Site:
+        from backup_pipeline.operations import Site
 
-        project = Project.load(self.config)
-        self.secrets.extend(project.settings.secrets)
-        return project
+        site = Site.load(self.config)
+        self.secrets.extend(site.settings.secrets)
+        return site
 
     def began(self, run: str) -> None:
         """The first run is that of the work; more are of its copies."""
@@ -85,9 +85,9 @@ class Call:
         self.promise(run)
 
     @property
-    def loaded(self) -> Project | None:
-        """The project, where the verb came so far."""
-        return self.__dict__.get("project")
+    def loaded(self) -> Site | None:
+        """The site, where the verb came so far."""
+        return self.__dict__.get("site")
 
     def hide(self, *urls: str | None) -> None:
         """Addresses given on the command line: their passwords are never shown."""
@@ -199,14 +199,14 @@ class Job:
         return self.deed(self.call, ordered(self.order, self.arguments), **own)
 
     def _diagnosed(self, error: BackupError) -> BackupError:
-        """What it means where there are copies: for every verb, also where it went around the methods of Project."""
-        project = self.call.loaded
-        if project is None:
+        """What it means where there are copies: for every verb, also where it went around the methods of Site."""
+        site = self.call.loaded
+        if site is None:
             return error
         from backup_pipeline.operations import diagnosing
 
         said = self.arguments
         place = next((said[name] for name in ("place", "source", "copy") if said.get(name)), None)
-        if place not in (None, "vault", *project.settings.copies):
+        if place not in (None, "vault", *site.settings.copies):
             return error  # it is the place that was wrong
-        return diagnosing.explain(project.at(place), said.get("system"), error, reading="place" in said)
+        return diagnosing.explain(site.at(place), said.get("system"), error, reading="place" in said)

@@ -40,16 +40,16 @@ def verb(call: Call, order: CopyOrder) -> Outcome:
     """
     from backup_pipeline.operations import acted, copying
 
-    project = call.project
+    site = call.site
     call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"
-    names = (order.system,) if order.system else copying.systems_at(project, order.source)
+    names = (order.system,) if order.system else copying.systems_at(site, order.source)
     done: list[Copied] = []
     orders = [replace(order, system=name) for name in names]
     for one in orders:
-        readable_for_a_copy(call, project, one)
+        readable_for_a_copy(call, site, one)
     for one in orders:
         with call.progress(f"copy of {one.system}") as listener:
-            done += copying.copy_to_all(project, one, listener)
+            done += copying.copy_to_all(site, one, listener)
     return Outcome(
         {"copies": told(call, done)},
         lambda page: show_copies(call, page, done),

@@ -15,9 +15,10 @@ from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.units import plural
 from backup_pipeline.errors import BackupError, NotReady
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.operations.examining import examine_machine, examine_system
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,13 @@ def verb(call: Call, system: str | None, mend: bool) -> Outcome:
     which rights are missing (with the GRANTs, ready to paste), and what cannot be copied faithfully; of each address under
     `alerts:` whether its server answers (no message is sent). Exit code 14 when a finding is an error.
     """
-    project = call.project
-    names = (system,) if system else project.systems
+    site = call.site
+    names = (system,) if system else site.systems
     for name in names:
-        project.system(name)
-    reports = {name: _examined(call, project, name) for name in names}
-    machine = project.machine(mend=mend)
-    told = alerts.report(project.settings)
+        site.system(name)
+    reports = {name: _examined(call, site, name) for name in names}
+    machine = examine_machine(site, mend=mend)
+    told = alerts.report(site.settings)
     everything = (*reports.values(), machine, told)
     examination = Examination(all(one.ok for one in everything), machine, reports, told)
 
@@ -75,10 +76,10 @@ def verb(call: Call, system: str | None, mend: bool) -> Outcome:
     return Outcome(examination, page, failure, answer=False)
 
 
-def _examined(call: Call, project: Project, name: str) -> Report:
+def _examined(call: Call, site: Site, name: str) -> Report:
     """A database that does not even answer is a finding like any other: the doctor goes on to the next one."""
     try:
-        report = project.doctor(name)
+        report = examine_system(site, name)
     except BackupError as error:
         finding = Finding(
             "error", error.code, call.redacted(error.message), remedy=call.redacted(error.remedy)

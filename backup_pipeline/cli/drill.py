@@ -10,7 +10,7 @@ from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import from_option, project_at, unsigned_option
+from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.report import failure_of, show_report
 from backup_pipeline.cli.thawing import readable
@@ -51,28 +51,28 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
     system, id = order.system, order.id
     call.hide(order.scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
-    project = project_at(call, place, unsigned=unsigned)
-    readable(call, project.vault, system, id, order.thaw)
+    site = site_at(call, place, unsigned=unsigned)
+    readable(call, site.vault, system, id, order.thaw)
     with call.progress(f"drill of {system}") as listener:
 
         def directly() -> DrillReport:
             from backup_pipeline.operations.drill import drill
 
-            return drill(project, order, listener)
+            return drill(site, order, listener)
 
         def in_the_instance() -> DrillReport:
             from backup_pipeline.orchestration.launch import run_drill
 
-            return run_drill(project, system, id, listener=listener, began=call.began)
+            return run_drill(site, system, id, listener=listener, began=call.began)
 
         # The graph knows the systems of the configuration, and drills where that says.
         alone = (
             no_record
             or order.all_files
             or order.scratch is not None
-            or project.place is not None
+            or site.place is not None
             or unsigned
-            or system not in project.systems
+            or system not in site.systems
         )
         result = directly() if alone else recorded(call, in_the_instance, otherwise=directly)
 

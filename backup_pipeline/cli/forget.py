@@ -44,7 +44,7 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Outcome:
                 f"{system} {identifier} would be gone for good", remedy="say --yes where nobody can be asked"
             )
         click.confirm(f"Forget {system} {identifier} for good?", abort=True, err=True)
-    report = keeping.forget(call.project, order)
+    report = keeping.forget(call.site, order)
 
     def page(page: Page) -> None:
         page.line(f"{system} {identifier} is forgotten")

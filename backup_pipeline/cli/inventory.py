@@ -20,7 +20,7 @@ from backup_pipeline.model.inventory import Inventory
 def verb(call: Call, system: str) -> Outcome:
     """Rows are estimates: nothing is counted. The list is remembered, and the Dagster graph is drawn from it."""
     call.interrupted = lambda: "the list that was remembered is still the old one"
-    found = call.project.inventory(system)
+    found = call.site.inventory(system)
     return Outcome(found, lambda page: _page(page, system, found))
 
 

@@ -74,13 +74,13 @@ def verb(call: Call, out: Path | None, paper: Path | None, signing: bool) -> Out
 def _vault(call: Call) -> str | None:
     """There may be no configuration yet."""
     with suppress(ConfigError):
-        return call.project.vault.store.address
+        return call.site.vault.store.address
     return None
 
 
 def _signers(call: Call) -> tuple[str, ...]:
     with suppress(ConfigError):
-        return call.project.settings.signers
+        return call.site.settings.signers
     return ()
 
 

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import copy_option, project_at
+from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.units import day, duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, Damaged
 from backup_pipeline.health.outcome import errors_found
-from backup_pipeline.health.overview import Broken, Listed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.operations.listing import Broken, Listed, survey
 
 HEADERS = (
     "ID (UTC)", "KIND", "SCOPE", "TABLES", "ROWS", "SIZE", "STORED", "TOOK", "RE-USED", "VERIFIED", "PROVEN", "NOTES",
@@ -49,13 +49,13 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
     """
     from backup_pipeline.operations import diagnosing, health
 
-    project = project_at(call, place)
-    names = (system,) if system else tuple(sorted({*project.systems, *project.vault.systems()}))
-    if system and system not in project.vault.systems():
-        project.system(system)  # a name that means nothing is an error, not an empty list
-    surveys = [project.survey(name) for name in names]
+    site = site_at(call, place)
+    names = (system,) if system else tuple(sorted({*site.systems, *site.vault.systems()}))
+    if system and system not in site.vault.systems():
+        site.system(system)  # a name that means nothing is an error, not an empty list
+    surveys = [survey(site, name) for name in names]
     missing = {
-        name: health.missing(project, name, whole, broken)
+        name: health.missing(site, name, whole, broken)
         for name, (whole, broken) in zip(names, surveys, strict=True)
     }
     listing = Listing(
@@ -66,15 +66,15 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
 
     # A vault that is gone looks like a new one.
     empty = [name for name, (whole, broken) in zip(names, surveys, strict=True) if not whole and not broken]
-    losses = [loss for name in empty if (loss := diagnosing.lost(project, name)) is not None]
-    together = diagnosing.lost(project) if len(losses) > 1 else None
+    losses = [loss for name in empty if (loss := diagnosing.lost(site, name)) is not None]
+    together = diagnosing.lost(site) if len(losses) > 1 else None
     lost = together or next(iter(losses), None)
 
     def page(page: Page) -> None:
         for name, (whole, broken) in zip(names, surveys, strict=True):
             page.heading(f"{name}: {plural(len(whole) + len(broken), 'backup')}")
             if whole:
-                zone = ZoneInfo(project.settings.zone_of(name))
+                zone = ZoneInfo(site.settings.zone_of(name))
                 page.table(HEADERS, [_row(line, zone) for line in whole], right=FLUSH_RIGHT)
             for line in broken:
                 page.line(f"{line.id}  {page.style('DAMAGED', 'red', bold=True)}  {line.why}")

@@ -27,7 +27,7 @@ def verb(call: Call, order: PinOrder) -> Outcome:
     """
     from backup_pipeline.operations import keeping
 
-    chosen, made = keeping.pin(call.project, order)
+    chosen, made = keeping.pin(call.site, order)
     return Outcome(
         {"system": order.system, "id": chosen, "pin": made},
         lambda page: page.line(f"{order.system} {chosen} is pinned: no rule removes it"),

@@ -10,7 +10,7 @@ import click
 from backup_pipeline.cli.call import Call
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
 
 
 def from_option(what: str = "Read it straight from this copy, for a vault that is gone.") -> click.Option:
@@ -29,8 +29,8 @@ def unsigned_option() -> click.Option:
     )
 
 
-def project_at(call: Call, place: str | None, *, unsigned: bool = False) -> Project:
-    """The project as seen from a place, for one command that reads: each manifest is read once."""
+def site_at(call: Call, place: str | None, *, unsigned: bool = False) -> Site:
+    """The site as seen from a place, for one command that reads: each manifest is read once."""
     if place is not None:
-        call.project.settings.place(place)
-    return call.project.at(place, unsigned=unsigned).one_look()
+        call.site.settings.place(place)
+    return call.site.at(place, unsigned=unsigned).one_look()

@@ -48,8 +48,8 @@ def verb(call: Call, order: PruneOrder) -> Outcome:
         "what was forgotten is recorded, what is listed is whole; run it again to go on"
     )
     with call.progress("prune") as listener:
-        report = keeping.prune(call.project, order, listener)
-    zone = ZoneInfo(call.project.settings.timezone)
+        report = keeping.prune(call.site, order, listener)
+    zone = ZoneInfo(call.site.settings.timezone)
     return Outcome(
         {"report": report},
         lambda page: show(page, report, zone),

@@ -13,11 +13,11 @@ from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.document import plain
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import from_option, project_at, unsigned_option
+from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.units import plural
 
 if TYPE_CHECKING:
-    from backup_pipeline.reading import Answer
+    from backup_pipeline.operations.query import Answer
 
 #: A person reads so many; a file takes all.
 LIMIT = 100
@@ -56,10 +56,12 @@ def verb(
     unsigned: bool,
 ) -> Outcome:
     """The SQL is DuckDB's. Tables go by their own names, `orders` or `public.orders`. Nothing can be changed."""
+    from backup_pipeline.operations.query import querying
+
     call.interrupted = lambda: "a query changes nothing"
     if shape == "json":
         call.json = True
-    with project_at(call, place, unsigned=unsigned).querying(system, identifier, sql) as answer:
+    with querying(site_at(call, place, unsigned=unsigned), system, identifier, sql) as answer:
         if shape == "csv" and not call.json:
             return _stream(call, answer, limit)
         if limit is None:

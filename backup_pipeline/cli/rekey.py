@@ -40,15 +40,15 @@ def verb(call: Call, order: RekeyOrder) -> Outcome:
     """
     from backup_pipeline.operations import keys
 
-    project, system = call.project, order.system
+    site, system = call.site, order.system
     call.interrupted = lambda: "no backup was changed; what was written is found again by the next run"
     with call.progress(f"rekey {system}") as listener:
-        report = keys.rekey(project, order, listener)
+        report = keys.rekey(site, order, listener)
     gone = {
-        one.id: keys.gone_by(project.settings, system, one.id) if one.pinned is None else None
+        one.id: keys.gone_by(site.settings, system, one.id) if one.pinned is None else None
         for one in report.others
     }
-    zone = ZoneInfo(project.settings.zone_of(system))
+    zone = ZoneInfo(site.settings.zone_of(system))
     data = {
         "report": report,
         "gone_by": {name: moment.isoformat() if moment else None for name, moment in gone.items()},

@@ -44,7 +44,7 @@ def verb(call: Call, order: RepairOrder) -> Outcome:
 
     call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
     with call.progress(f"repair of {order.system}") as listener:
-        report = copying.repair_place(call.project, order, listener)
+        report = copying.repair_place(call.site, order, listener)
     errors = [finding for finding in report.findings if finding.severity == "error"]
     failure = None
     if errors:

@@ -16,13 +16,14 @@ from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.orders import flags, ordered, takes
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.places import from_option, project_at, unsigned_option
+from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.errors import BackupError, UsageError
 from backup_pipeline.model.orders import DrillOrder, FilesOrder, RestoreOrder
+from backup_pipeline.operations.reading import show
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
 
 #: Flags that say something about the database.
 TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
@@ -71,23 +72,23 @@ def verb(
     call.hide(url)
     order = ordered(RestoreOrder, given, to=url or "")
     system = order.system
-    project = project_at(call, place, unsigned=unsigned)
+    site = site_at(call, place, unsigned=unsigned)
     if before is not None:
-        order = replace(order, id=_before(project, system, before, order.id))
+        order = replace(order, id=_before(site, system, before, order.id))
     if url is None and (remainder or any(given[name] for name in TERMS)):
         raise UsageError(
             "--no-owner, --no-privileges, --roles, --no-code, --keep-going and --remainder are about the database",
             remedy="name it with --to URL, and the folder of the files with --files-to DIR",
         )
-    with project.vault.presence.one_work():
-        readable(call, project.vault, system, order.id, thaw, only_say=dry_run and thaw is None)
+    with site.vault.presence.one_work():
+        readable(call, site.vault, system, order.id, thaw, only_say=dry_run and thaw is None)
         if folder is None:
-            return restoring_database.run(call, project, order, remainder)
+            return restoring_database.run(call, site, order, remainder)
         wanted = restoring_files.order_of(files)
-        return _with_files(call, project, order, remainder, wanted, folder)
+        return _with_files(call, site, order, remainder, wanted, folder)
 
 
-def _before(project: Project, system: str, text: str, identifier: str | None) -> str:
+def _before(site: Site, system: str, text: str, identifier: str | None) -> str:
     from backup_pipeline.operations.diagnosing import explained
     from backup_pipeline.vault.choosing import newest_before
 
@@ -102,27 +103,27 @@ def _before(project: Project, system: str, text: str, identifier: str | None) ->
             f"--before: {text!r} is no time", remedy="write a day or a time: 2026-11-20, '2026-11-20 14:30'"
         ) from None
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(project.settings.zone_of(system)))
-    with explained(project, system):
-        return newest_before(project.vault, system, moment)
+        moment = moment.replace(tzinfo=ZoneInfo(site.settings.zone_of(system)))
+    with explained(site, system):
+        return newest_before(site.vault, system, moment)
 
 
 def _with_files(
-    call: Call, project: Project, order: RestoreOrder, remainder: str | None, wanted: FilesOrder, folder: Path
+    call: Call, site: Site, order: RestoreOrder, remainder: str | None, wanted: FilesOrder, folder: Path
 ) -> Outcome:
     """Files, and with a `to` the database before them. Neither is begun when one of them is refused."""
     from backup_pipeline.operations.files import plan_restore_files, restore_files
 
     system, dry_run = order.system, order.dry_run
     call.interrupted = lambda: "nothing was restored"
-    identifier = project.show(system, order.id).id
+    identifier = show(site, system, order.id).id
     order = replace(order, id=identifier)
     with call.progress(f"plan of the files of {system}") as listener:
-        plan = plan_restore_files(project, system, identifier, folder, wanted, listener=listener)
+        plan = plan_restore_files(site, system, identifier, folder, wanted, listener=listener)
     refused = restoring_files.refusal(plan)
     first = None
     if order.to:
-        first = restoring_database.run(call, project, replace(order, dry_run=True), remainder)
+        first = restoring_database.run(call, site, replace(order, dry_run=True), remainder)
     refused = refused or (first.failure if first else None)
     if dry_run or refused is not None:
         if not dry_run and refused is not None:
@@ -131,14 +132,14 @@ def _with_files(
             first, plan, lambda page: restoring_files.show_plan(page, plan), refused, answer=True
         )
     if order.to:
-        first = restoring_database.run(call, project, order, remainder)
+        first = restoring_database.run(call, site, order, remainder)
     call.interrupted = lambda: (
         ("the database is restored. " if first else "")
         + "The files that were restored stay; run it again with --files and it goes on"
     )
     call.note(f"restoring files of {system} {plan.backup_id} to {plan.target}: {restoring_files.what(plan)}")
     with call.progress(f"restore of files of {system}") as listener:
-        result = restore_files(project, system, identifier, folder, wanted, listener=listener)
+        result = restore_files(site, system, identifier, folder, wanted, listener=listener)
     failure = restoring_files.failure_of(result) or (first.failure if first else None)
     return _together(
         first, result, lambda page: restoring_files.show_result(page, result), failure, answer=False

@@ -15,7 +15,7 @@ from backup_pipeline.errors import BackupError, ErrorsFound
 from backup_pipeline.model.orders import RestoreOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
     from backup_pipeline.operations.restore import RestorePlan, RestoreResult
 
 
@@ -31,12 +31,12 @@ def remainder_option() -> click.Option:
     )
 
 
-def run(call: Call, project: Project, order: RestoreOrder, listed: str | None) -> Outcome:
+def run(call: Call, site: Site, order: RestoreOrder, listed: str | None) -> Outcome:
     """`listed`: the file for what could not be restored."""
     from backup_pipeline.operations.restore import plan_restore, remainder, restore, terms_of
 
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
-    plan = plan_restore(project, order)
+    plan = plan_restore(site, order)
     if order.dry_run:
         return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))
     plan.raise_if_refused()
@@ -47,7 +47,7 @@ def run(call: Call, project: Project, order: RestoreOrder, listed: str | None) -
     if code := _code(plan):
         call.note(f"PostgreSQL runs code of this backup: {code} (--no-code leaves it out)")
     with call.progress(f"restore of {order.system}") as listener:
-        result = restore(project, order, listener)
+        result = restore(site, order, listener)
     written = _written(result, file)
     data = {**document.plain(result), "remainder_file": str(file) if written else None}
     return Outcome(

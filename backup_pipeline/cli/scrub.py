@@ -40,8 +40,8 @@ def verb(call: Call, order: ScrubOrder) -> Outcome:
 
     call.interrupted = lambda: "what was read so far is remembered; the next scrub goes on"
     with call.progress("scrub") as listener:
-        found = keeping.scrub(call.project, order, listener)
-    zone = ZoneInfo(call.project.settings.timezone)
+        found = keeping.scrub(call.site, order, listener)
+    zone = ZoneInfo(call.site.settings.timezone)
     return Outcome(
         {"scrub": found},
         lambda page: _show(page, found, zone),

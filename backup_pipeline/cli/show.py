@@ -12,12 +12,13 @@ import click
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page, clean
-from backup_pipeline.cli.places import copy_option, project_at
+from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.report import counted_as_text
 from backup_pipeline.cli.units import age, duration, number, plural, size, when
-from backup_pipeline.health.overview import Listed
 from backup_pipeline.model.ids import moment_of, parse_timestamp
 from backup_pipeline.model.manifest import Manifest, Proof, TableEntry
+from backup_pipeline.operations.listing import Listed, listed
+from backup_pipeline.operations.reading import show
 
 #: So many tables fit beside the rest on a screen or two; `--tables` shows all.
 SHOWN = 25
@@ -39,15 +40,15 @@ SHOWN = 25
 )
 def verb(call: Call, system: str, id: str | None, place: str | None, tables: bool, raw: bool) -> Outcome:
     """Without an ID it is the newest full backup."""
-    project = project_at(call, place)
-    manifest = project.show(system, id)
+    site = site_at(call, place)
+    manifest = show(site, system, id)
     if raw:
-        text = project.vault.backup(system, manifest.id).data.decode("utf-8", "surrogatepass")
+        text = site.vault.backup(system, manifest.id).data.decode("utf-8", "surrogatepass")
         return Outcome(json.loads(text), lambda page: page.line(text.rstrip("\n")))
-    line = project.listed(system, manifest.id)
-    proofs = project.vault.backup(system, manifest.id).proofs()
+    line = listed(site, system, manifest.id)
+    proofs = site.vault.backup(system, manifest.id).proofs()
     data = {"backup": line, "manifest": manifest, "proofs": proofs}
-    zone = ZoneInfo(project.settings.zone_of(system))
+    zone = ZoneInfo(site.settings.zone_of(system))
 
     def page(page: Page) -> None:
         _head(page, manifest, line, zone)

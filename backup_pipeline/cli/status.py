@@ -14,10 +14,10 @@ from backup_pipeline.cli.standing import all_standing, runner_of
 from backup_pipeline.cli.units import age, duration, plural, size, when
 from backup_pipeline.copies.lag import Standing
 from backup_pipeline.errors import NotProtected
-from backup_pipeline.health.overview import SystemStatus
 from backup_pipeline.health.promises import Runner
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.operations.listing import SystemStatus
 from backup_pipeline.stores.base import Store
 
 
@@ -55,22 +55,22 @@ def verb(call: Call, system: str | None) -> Outcome:
     or the vault's disk is full, or will be within a week."""
     from backup_pipeline.operations import keeping
 
-    project = call.project.one_look()
-    runner = runner_of(project)
-    systems = all_standing(project, (system,) if system else project.systems, runner)
+    site = call.site.one_look()
+    runner = runner_of(site)
+    systems = all_standing(site, (system,) if system else site.systems, runner)
     bad = [one for one in systems if not one.protected]
-    on_disk = project.vault.store.folder is not None and keeping.has_a_vault(project)
-    storage = keeping.storage(project).findings if on_disk else ()
+    on_disk = site.vault.store.folder is not None and keeping.has_a_vault(site)
+    storage = keeping.storage(site).findings if on_disk else ()
     full = tuple(one for one in storage if one.severity == "error")
-    retired = tuple(name for name in project.vault.systems() if name not in project.systems)
-    screen = Screen(not bad and not full, systems, _disk(project.vault.store), runner, retired, storage)
+    retired = tuple(name for name in site.vault.systems() if name not in site.systems)
+    screen = Screen(not bad and not full, systems, _disk(site.vault.store), runner, retired, storage)
 
     def page(page: Page) -> None:
         for one in systems:
-            _system(page, one, full, project.clock())
+            _system(page, one, full, site.clock())
         page.line()
         if any(one.next_backup or one.next_drill for one in systems):
-            page.line(_schedules(screen.daemon, project.clock()))
+            page.line(_schedules(screen.daemon, site.clock()))
         if retired and system is None:
             page.line(f"also in the vault, and not in the configuration: {', '.join(retired)}")
         free = "" if screen.vault.free is None else f", {size(screen.vault.free)} free"

@@ -10,7 +10,7 @@ from backup_pipeline.errors import Damaged, NotFound, NotThawed
 
 if TYPE_CHECKING:
     from backup_pipeline.model.orders import CopyOrder, Tier
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
     from backup_pipeline.vault.layout import StoredObject
     from backup_pipeline.vault.vault import Vault
 
@@ -42,7 +42,7 @@ def readable(
     _wait(call, vault, needed, what, tier, only_say=only_say)
 
 
-def readable_for_a_copy(call: Call, project: Project, order: CopyOrder) -> None:
+def readable_for_a_copy(call: Call, site: Site, order: CopyOrder) -> None:
     """The same before a copy is made, of what it would have to read: objects that a target has are not sent."""
     from backup_pipeline.operations import copying, stores
     from backup_pipeline.operations.thawing import missing_objects
@@ -50,13 +50,13 @@ def readable_for_a_copy(call: Call, project: Project, order: CopyOrder) -> None:
     if order.thaw is None:
         return
     system, source = order.system, order.source
-    vault = stores.open_place(project.settings, source)
+    vault = stores.open_place(site.settings, source)
     if vault.store.thawing() is None:
         return
     everything = order.id in (None, "all")
     ids = vault.ids(system) if everything else (vault.resolve(system, order.id),)
-    names = [name for name in copying.copies_of(project, system, order.to) if name != source]
-    places = [stores.open_place(project.settings, name).store for name in names]
+    names = [name for name in copying.copies_of(site, system, order.to) if name != source]
+    places = [stores.open_place(site.settings, name).store for name in names]
     needed = missing_objects(vault, system, ids, places)
     _wait(call, vault, needed, f"what the copies of {system} lack", order.thaw)
 

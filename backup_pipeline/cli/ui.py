@@ -32,5 +32,5 @@ def verb(call: Call, host: str, port: int) -> Outcome:
 
     call.interrupted = lambda: "the UI and the daemon have ended"
     file = locate(call.config, os.environ, Path.cwd())
-    serve(call.project, host, port, config=file, say=call.note)
+    serve(call.site, host, port, config=file, say=call.note)
     return Outcome({"host": host, "port": port}, lambda page: None, answer=False)

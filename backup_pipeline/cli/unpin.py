@@ -28,9 +28,9 @@ def verb(call: Call, order: UnpinOrder) -> Outcome:
     """
     from backup_pipeline.operations import keeping
 
-    project, system = call.project, order.system
-    identifier, held = keeping.unpin(project, order)
-    policy = project.settings.retention_of(system)
+    site, system = call.site, order.system
+    identifier, held = keeping.unpin(site, order)
+    policy = site.settings.retention_of(system)
     named = policy is not None and identifier in policy.pin
     if named:
         call.note("it stays pinned by `retention: pin:` of the configuration")

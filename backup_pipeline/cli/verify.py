@@ -7,7 +7,7 @@ from dataclasses import replace
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.orders import flags
-from backup_pipeline.cli.places import copy_option, project_at
+from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.report import failure_of, show_report
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.model.orders import VerifyOrder
@@ -41,18 +41,18 @@ def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
     from backup_pipeline.operations.verify import verify
 
     call.interrupted = lambda: "nothing was remembered of this verification"
-    project = project_at(call, place)
+    site = site_at(call, place)
     system, id = order.system, order.id
     if order.thaw is not None:
-        readable(call, project.vault, system, id if id or not project.place else "all", order.thaw)
-    if project.place is not None and not order.quick:
+        readable(call, site.vault, system, id if id or not site.place else "all", order.thaw)
+    if site.place is not None and not order.quick:
         order = replace(order, read=order.read or 0.0)
     with call.progress(f"verify {system}") as listener:
-        report = verify(project, order, listener)
+        report = verify(site, order, listener)
     return Outcome(
         {"report": report, "quick": order.quick},
         lambda page: show_report(page, report),
         failure_of(report, "the verification"),
         answer=False,
-        backup="" if place or id == "all" else project.vault.resolve(system, id),
+        backup="" if place or id == "all" else site.vault.resolve(system, id),
     )

@@ -19,8 +19,12 @@ from backup_pipeline.demo.shop_postgres import DISASTER, LOST_FOLDERS, Shop
 from backup_pipeline.drills import DrillReport
 from backup_pipeline.errors import ConfigError, ProofFailed
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.orders import CopyOrder, FilesOrder
-from backup_pipeline.operations import Project, copying, files
+from backup_pipeline.model.orders import CopyOrder, FilesOrder, RestoreOrder, VerifyOrder
+from backup_pipeline.operations import Site, copying, files
+from backup_pipeline.operations.listing import list_backups, listed
+from backup_pipeline.operations.reading import show
+from backup_pipeline.operations.restore import restore
+from backup_pipeline.operations.verify import verify
 from backup_pipeline.vault import crypto
 
 Say = Callable[[str], None]
@@ -101,13 +105,13 @@ def run(folder: Path, *, say: Say, fresh: bool = True) -> Ending:
         (folder / "demo.key").write_text(key, encoding="utf-8")
         (folder / "database-url").write_text(shop.url, encoding="utf-8")
         (folder / "backup.yaml").write_text(CONFIG.format(public=public), encoding="utf-8")
-        project = Project(config.load(folder / "backup.yaml"))
-        return _Story(project, server, shop, Blog(folder / "blog"), folder, say).tell(began)
+        site = Site(config.load(folder / "backup.yaml"))
+        return _Story(site, server, shop, Blog(folder / "blog"), folder, say).tell(began)
 
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    project: Project
+    site: Site
     server: EmbeddedPostgres
     shop: Shop
     blog: Blog
@@ -131,19 +135,19 @@ class _Story:
             f"1. Two systems: a shop on PostgreSQL {self.server.major} with {media.count(self.shop.media)} pictures and"
             f" invoices, a blog on SQLite with {media.count(self.blog.uploads)} pictures."
         )
-        first = run_backup(self.project, "shop")
+        first = run_backup(self.site, "shop")
         say("2. First backups, encrypted, and copied to a second disk:")
         say(f"      shop  {self.described(first)}")
-        say(f"      blog  {self.described(run_backup(self.project, 'blog'))}")
+        say(f"      blog  {self.described(run_backup(self.site, 'blog'))}")
         for left in first.left_out:
             say(f"      left out: {left.schema}.{left.name} ({left.reason})")
         self.shop.trade_for_a_day()
-        second = run_backup(self.project, "shop")
+        second = run_backup(self.site, "shop")
         before = self.shop.facts()
         say("3. A day later, after 300 orders and 20 invoices:")
         say(f"      shop  {self.described(second)}")
         for system in ("shop", "blog"):
-            report = self.project.verify(system)
+            report = verify(self.site, VerifyOrder(system))
             counted = report.counted
             say(
                 f"{'4. Verified:' if system == 'shop' else '':<13} {system}: {counted['objects']} objects,"
@@ -169,8 +173,8 @@ class _Story:
         self, before: dict[str, str], broken: dict[str, str]
     ) -> tuple[dict[str, str], int]:
         target, folder = self.server.url("shop_restored"), self.folder / "restored"
-        result = self.project.restore("shop", "latest", target, create=True)
-        back = files.restore_files(self.project, "shop", "latest", folder, FilesOrder(trees=("media",)))
+        result = restore(self.site, RestoreOrder("shop", "latest", to=target, create=True))
+        back = files.restore_files(self.site, "shop", "latest", folder, FilesOrder(trees=("media",)))
         again = Shop(target, folder)
         restored = again.facts()
         self.say(
@@ -189,17 +193,17 @@ class _Story:
     def bring_back_the_blog(self) -> tuple[int, int]:
         """With the vault gone as well."""
         shutil.rmtree(self.folder / "vault")
-        there = self.project.at("second_disk")
+        there = self.site.at("second_disk")
         self.blog.folder.mkdir()
-        there.restore("blog", "latest", f"sqlite:///{self.blog.database}")
+        restore(there, RestoreOrder("blog", "latest", to=f"sqlite:///{self.blog.database}"))
         files.restore_files(there, "blog", "latest", self.blog.uploads, FilesOrder(trees=("uploads",)))
         posts, uploads = self.blog.posts(), media.count(self.blog.uploads)
         self.say(
             f"7. Then the vault's disk dies. From the second disk: the blog, {posts} posts, {uploads} pictures;"
         )
         for system in ("shop", "blog"):
-            copying.copy(self.project, CopyOrder(system, source="second_disk"), "vault")
-        found = len(self.project.list())
+            copying.copy(self.site, CopyOrder(system, source="second_disk"), "vault")
+        found = len(list_backups(self.site))
         self.say(f"      and the vault itself, filled again: {found} backups.")
         return posts, uploads
 
@@ -218,7 +222,7 @@ class _Story:
         self.proven("blog")
         counted = drill.report.counted
         seconds = time.monotonic() - began
-        self.say(f"   PROVEN      {self.project.show('shop').id}   ({seconds:.0f} s for all of this)")
+        self.say(f"   PROVEN      {show(self.site, 'shop').id}   ({seconds:.0f} s for all of this)")
         self.say("")
         self.say(
             "Both systems are protected: backed up, copied, verified and proven, and `status` exits with 0."
@@ -249,8 +253,8 @@ class _Story:
         """What was verified before lay in the vault that died."""
         from backup_pipeline.orchestration.launch import run_drill
 
-        report = self.project.verify(system)
-        drill = run_drill(self.project, system)
+        report = verify(self.site, VerifyOrder(system))
+        drill = run_drill(self.site, system)
         for each, verb in ((report, "verify"), (drill.report, "drill")):
             if not each.ok:
                 raise ProofFailed(each.errors[0].message, remedy=f"run `backup-pipeline {verb} {system}`")
@@ -262,7 +266,7 @@ class _Story:
         return drill
 
     def described(self, manifest: Manifest) -> str:
-        line = self.project.listed(manifest.system, manifest.id)
+        line = listed(self.site, manifest.system, manifest.id)
         new = sum(tree.new_files for tree in manifest.files)
         reused = f", {line.reused_chunks} of {line.chunks} chunks unchanged" if line.reused_chunks else ""
         reused += f", {new} files new" if line.files and new < line.files else ""

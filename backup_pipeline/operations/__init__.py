@@ -1,12 +1,12 @@
-"""One configuration, and everything that can be done with it: what the CLI, the Dagster graph and the API call.
+"""What can be done: one file a verb, `f(site, order, listener) → Result`. The CLI, the Dagster graph and the Python API call
+these functions and nothing below them, so the three cannot come to differ.
 
-`project` holds the class and the verbs of databases; beside it, one file a subject, plain functions that take a
-Project: `stores` opens the vault and its copies.
+What belongs here: the way from a Site and an Order (`model/orders.py`) to the rooms that do the work, and what is remembered
+of it. What does not: how a thing is done (the rooms below), and how it looks (the skins above).
 """
 
 from __future__ import annotations
 
-from backup_pipeline.operations.project import Broken, Listed, Project, SystemStatus
 from backup_pipeline.operations.site import Site
 
-__all__ = ["Broken", "Listed", "Project", "Site", "SystemStatus"]
+__all__ = ["Site"]

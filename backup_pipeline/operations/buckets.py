@@ -43,25 +43,25 @@ class BucketPlan:
         return tuple(step for step in self.steps if step.state == "stuck")
 
 
-def bucket_policies(project: Site, name: str) -> BucketPlan:
+def bucket_policies(site: Site, name: str) -> BucketPlan:
     """The least IAM policies alone; asks no server."""
-    return _plan(name, _wanted(project, name), ())
+    return _plan(name, _wanted(site, name), ())
 
 
-def plan_bucket(project: Site, name: str, *, profile: str | None = None) -> BucketPlan:
+def plan_bucket(site: Site, name: str, *, profile: str | None = None) -> BucketPlan:
     """What `set_up_bucket` would do; changes nothing."""
     from backup_pipeline.stores.s3.bucket.inspecting import look
     from backup_pipeline.stores.s3.bucket.plan import plan
 
-    client, wanted = _opened(project, name, profile)
+    client, wanted = _opened(site, name, profile)
     return _plan(name, wanted, plan(look(client, wanted), wanted))
 
 
-def set_up_bucket(project: Site, name: str, *, profile: str | None = None) -> BucketPlan:
+def set_up_bucket(site: Site, name: str, *, profile: str | None = None) -> BucketPlan:
     """Create the bucket or make it as it should be. Run again, it changes nothing."""
     from backup_pipeline.stores.s3.bucket.applying import apply
 
-    client, wanted = _opened(project, name, profile)
+    client, wanted = _opened(site, name, profile)
     return _plan(name, wanted, apply(client, wanted))
 
 
@@ -74,8 +74,8 @@ def _plan(name: str, wanted: Wanted, steps: tuple[Step, ...]) -> BucketPlan:
     return BucketPlan(name, wanted.bucket, wanted.prefix, wanted.region, wanted.endpoint, steps, policies)
 
 
-def _store(project: Site, name: str) -> StoreSettings:
-    found = project.settings.vault if name == stores.VAULT else project.settings.copy_settings(name)
+def _store(site: Site, name: str) -> StoreSettings:
+    found = site.settings.vault if name == stores.VAULT else site.settings.copy_settings(name)
     if found.scheme != "s3":
         raise ConfigError(
             f"{name} is no bucket: it is {found.url.get()}",
@@ -84,11 +84,11 @@ def _store(project: Site, name: str) -> StoreSettings:
     return found
 
 
-def _wanted(project: Site, name: str) -> Wanted:
+def _wanted(site: Site, name: str) -> Wanted:
     from backup_pipeline.stores.s3.bucket.wanted import Lifecycle, Wanted
 
-    settings = _store(project, name)
-    options = stores.options_of(project.settings, settings)
+    settings = _store(site, name)
+    options = stores.options_of(site.settings, settings)
     address = urlsplit(options.url)
     if not address.netloc:
         raise ConfigError(f"{options.url} names no bucket", remedy="write s3://BUCKET/PREFIX")
@@ -109,12 +109,12 @@ def _wanted(project: Site, name: str) -> Wanted:
     )
 
 
-def _opened(project: Site, name: str, profile: str | None) -> tuple[Any, Wanted]:
+def _opened(site: Site, name: str, profile: str | None) -> tuple[Any, Wanted]:
     """`profile`: setting up takes more rights than the store's own credentials should have."""
     from backup_pipeline.services import aws
 
-    wanted = _wanted(project, name)
-    options = stores.options_of(project.settings, _store(project, name))
+    wanted = _wanted(site, name)
+    options = stores.options_of(site.settings, _store(site, name))
     access = replace(options.aws_access, attempts=_ATTEMPTS)
     if profile is not None:
         access = aws.AwsAccess(

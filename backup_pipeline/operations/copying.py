@@ -1,6 +1,6 @@
-"""Copies, for whoever has a Project: bringing them up to date, looking at them, and healing one place from another.
+"""Copies, for whoever has a Site: bringing them up to date, looking at them, and healing one place from another.
 
-A place is the vault (`vault`) or a copy by its name. Whatever reads can be pointed at a place by `Project.at`.
+A place is the vault (`vault`) or a copy by its name. Whatever reads can be pointed at a place by `Site.at`.
 """
 
 from __future__ import annotations
@@ -58,22 +58,22 @@ class Copied:
         return self.error is None and self.report is not None and self.report.ok
 
 
-def systems_at(project: Site, place: str) -> tuple[str, ...]:
+def systems_at(site: Site, place: str) -> tuple[str, ...]:
     """Those that have backups there; of the vault, the configured ones that have copies as well."""
-    held = stores.open_place(project.settings, place).systems()
+    held = stores.open_place(site.settings, place).systems()
     if place != VAULT:
         return held
-    return tuple(name for name in held if project.settings.copies_of(name)) or tuple(project.systems)
+    return tuple(name for name in held if site.settings.copies_of(name)) or tuple(site.systems)
 
 
-def copies_of(project: Site, system: str, names: Sequence[str] = ()) -> tuple[str, ...]:
+def copies_of(site: Site, system: str, names: Sequence[str] = ()) -> tuple[str, ...]:
     """The copies that a system goes to; those that are named, where some are."""
     for name in names:
         if name != VAULT:
-            project.settings.copy_settings(name)
+            site.settings.copy_settings(name)
     if names:
         return tuple(dict.fromkeys(names))
-    found = project.settings.copies_of(system)
+    found = site.settings.copies_of(system)
     if not found:
         raise ConfigError(
             f"{system} has no copies",
@@ -84,27 +84,27 @@ def copies_of(project: Site, system: str, names: Sequence[str] = ()) -> tuple[st
 
 @takes_time
 def copy(
-    project: Site, order: CopyOrder, target: str, listener: Listener = silent, *, patience: float = 0.0
+    site: Site, order: CopyOrder, target: str, listener: Listener = silent, *, patience: float = 0.0
 ) -> CopyReport:
     """Bring one place up to date from another: one backup (or `latest`), or all that it lacks. Raises what stands in
     the way of all of it; what is wrong with single backups is in the report. `patience`: how many seconds to wait for
     another copy to the same place, which may have begun before the newest backup was there."""
     system, source = order.system, order.source
-    origin = stores.open_place(project.settings, source)
+    origin = stores.open_place(site.settings, source)
     ids = None if order.id in (None, "all") else (origin.resolve(system, order.id),)
     if ids is None and not origin.ids(system):
         raise NoBackup(
             f"there is no backup of {system} in {origin.store.address}",
             remedy="`backup-pipeline list` shows the backups that there are, `list --copy NAME` those of a copy",
         )
-    place = stores.open_place(project.settings, target)
+    place = stores.open_place(site.settings, target)
     if source == VAULT:
-        expected.expect(project.settings, place)
+        expected.expect(site.settings, place)
     deadline, told = time.monotonic() + patience, False
     while True:
         try:
             report = replicate(origin, place, system, ids, listener=listener)
-            expected.remember(project.settings, place)
+            expected.remember(site.settings, place)
             return report
         except VaultBusy as busy:
             if time.monotonic() >= deadline:
@@ -116,7 +116,7 @@ def copy(
 
 
 def copy_to_all(
-    project: Site,
+    site: Site,
     order: CopyOrder,
     listener: Listener = silent,
     *,
@@ -126,18 +126,18 @@ def copy_to_all(
     """Every copy of a system, one after the other. One that fails does not keep the others from being made."""
     done = []
     system, source = order.system, order.source
-    targets = [name for name in copies_of(project, system, order.to) if name != source]
+    targets = [name for name in copies_of(site, system, order.to) if name != source]
     if source in order.to or not targets:
         raise ConfigError(
             f"{source} is the place that {system} would be copied from, and cannot be where it is copied to",
             remedy="name another place with --to, or another source with --from: "
-            + ", ".join((VAULT, *project.settings.copies)),
+            + ", ".join((VAULT, *site.settings.copies)),
         )
     row = _InARow(listener)
     for name in targets:
         row.next()
         try:
-            report = copy(project, order, name, row, patience=patience)
+            report = copy(site, order, name, row, patience=patience)
             one = Copied(name, system, report, source=source)
         except NotFound:
             raise
@@ -200,41 +200,41 @@ def _remedy(one: Copied) -> str:
     return next((f.remedy for f in one.report.findings if f.severity == "error" and f.remedy), again)
 
 
-def standings(project: Site, system: str) -> tuple[Standing, ...]:
+def standings(site: Site, system: str) -> tuple[Standing, ...]:
     """How far each copy of a system is behind. A store that does not answer is told of, not waited for."""
-    return tuple(standing_of(project, system, name) for name in project.settings.copies_of(system))
+    return tuple(standing_of(site, system, name) for name in site.settings.copies_of(system))
 
 
-def with_copies(project: Site, status: SystemStatus) -> SystemStatus:
+def with_copies(site: Site, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and of its copies."""
-    found = standings(project, status.system)
+    found = standings(site, status.system)
     late = tuple(finding for one in found for finding in one.findings)
     return replace(status, copies=found, findings=(*status.findings, *late))
 
 
-def standing_of(project: Site, system: str, name: str) -> Standing:
-    within = float(project.settings.copy_settings(name).within)
+def standing_of(site: Site, system: str, name: str) -> Standing:
+    within = float(site.settings.copy_settings(name).within)
     try:
-        target = stores.open_for_a_look(project.settings, name)
-        expected.expect(project.settings, target)
-        return standing(project.vault, target, system, name=name, within=within, now=project.clock())
+        target = stores.open_for_a_look(site.settings, name)
+        expected.expect(site.settings, target)
+        return standing(site.vault, target, system, name=name, within=within, now=site.clock())
     except BackupError as error:
         return Standing(name, system, within, unreachable=error.message, remedy=error.remedy)
 
 
-def inspect(project: Site) -> Iterator[Finding]:
+def inspect(site: Site) -> Iterator[Finding]:
     """For the doctor: every copy of the configuration."""
 
     def opened() -> Iterator[tuple[str, Vault | BackupError]]:
-        for name in project.settings.copies:
+        for name in site.settings.copies:
             try:
-                place = stores.open_for_a_look(project.settings, name)
-                expected.expect(project.settings, place)
+                place = stores.open_for_a_look(site.settings, name)
+                expected.expect(site.settings, place)
                 yield name, place
             except BackupError as error:
                 yield name, error
 
-    yield from look_at_places(project.vault, opened(), now=project.clock())
+    yield from look_at_places(site.vault, opened(), now=site.clock())
 
 
 @takes_time

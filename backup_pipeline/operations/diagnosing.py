@@ -27,13 +27,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def look(project: Site, system: str | None) -> Places:
-    """What the place of a project says, and every other place that may hold the same backups."""
-    settings, place = project.settings, project.place or VAULT
+def look(site: Site, system: str | None) -> Places:
+    """What the place of a site says, and every other place that may hold the same backups."""
+    settings, place = site.settings, site.place or VAULT
     here = stores.open_place(settings, place)
     there = here.store.stat(layout.VAULT) is not None
     copies = settings.copies if system is None else settings.copies_of(system)
-    others = tuple(_held(project, name, system) for name in (VAULT, *copies) if name != place)
+    others = tuple(_held(site, name, system) for name in (VAULT, *copies) if name != place)
     note = expected.note_of(settings, here)
     backups = _count(here, system) if there else 0
     return Places(
@@ -41,9 +41,9 @@ def look(project: Site, system: str | None) -> Places:
     )
 
 
-def _held(project: Site, name: str, system: str | None) -> Held:
+def _held(site: Site, name: str, system: str | None) -> Held:
     try:
-        return Held(name, _count(stores.open_for_a_look(project.settings, name), system))
+        return Held(name, _count(stores.open_for_a_look(site.settings, name), system))
     except BackupError as error:
         return Held(name, unreachable=error.message)
 
@@ -53,42 +53,42 @@ def _count(vault: Vault, system: str | None) -> int:
     return sum(len(vault.ids(name)) for name in names)
 
 
-def lost(project: Site, system: str | None = None) -> VaultError | None:
+def lost(site: Site, system: str | None = None) -> VaultError | None:
     """For verbs that find nothing and raise nothing: is that because there never was a backup?"""
-    return diagnosis.lost(look(project, system))
+    return diagnosis.lost(look(site, system))
 
 
-def gone(project: Site, system: str | None = None) -> VaultError | None:
+def gone(site: Site, system: str | None = None) -> VaultError | None:
     """Was there a vault, and is there none? Copies are asked only then."""
-    here = stores.open_place(project.settings, project.place)
-    is_gone = expected.note_of(project.settings, here).exists() and here.store.stat(layout.VAULT) is None
-    return lost(project, system) if is_gone else None
+    here = stores.open_place(site.settings, site.place)
+    is_gone = expected.note_of(site.settings, here).exists() and here.store.stat(layout.VAULT) is None
+    return lost(site, system) if is_gone else None
 
 
-def lost_finding(project: Site, system: str | None = None) -> tuple[Finding, ...]:
+def lost_finding(site: Site, system: str | None = None) -> tuple[Finding, ...]:
     try:
-        error = gone(project) if system is None else lost(project, system)
+        error = gone(site) if system is None else lost(site, system)
     except BackupError:
         return ()  # a place that does not answer is told by the verb itself
     return (Finding("error", "vault-lost", error.message, remedy=error.remedy),) if error else ()
 
 
-def of_status(project: Site, status: SystemStatus) -> SystemStatus:
-    lost = () if status.backups else lost_finding(project, status.system)
+def of_status(site: Site, status: SystemStatus) -> SystemStatus:
+    lost = () if status.backups else lost_finding(site, status.system)
     # Of a vault that was lost, `backup` is the wrong remedy.
     told = [one for one in status.findings if not (lost and one.marked("follows_from_loss"))]
-    return replace(status, findings=exact_findings(project, status.system, (*lost, *told)))
+    return replace(status, findings=exact_findings(site, status.system, (*lost, *told)))
 
 
-def explain(project: Site, system: str | None, error: BackupError, *, reading: bool) -> BackupError:
-    copies = tuple(project.settings.copies) if system is None else project.settings.copies_of(system)
-    place = project.place or VAULT
+def explain(site: Site, system: str | None, error: BackupError, *, reading: bool) -> BackupError:
+    copies = tuple(site.settings.copies) if system is None else site.settings.copies_of(system)
+    place = site.place or VAULT
     try:
         better = diagnosis.explain(
-            error, system, place, copies, reading=reading, look=lambda: look(project, system)
+            error, system, place, copies, reading=reading, look=lambda: look(site, system)
         )
-        if better is error and isinstance(error, NoBackup) and system and not project.vault.ids(system):
-            project.system(system)
+        if better is error and isinstance(error, NoBackup) and system and not site.vault.ids(system):
+            site.system(system)
     except NotFound as unknown:
         return unknown  # a name that means nothing: it says which was meant
     except BackupError:
@@ -97,35 +97,35 @@ def explain(project: Site, system: str | None, error: BackupError, *, reading: b
 
 
 @contextmanager
-def explained(project: Site, system: str, *, reading: bool = True) -> Iterator[None]:
+def explained(site: Site, system: str, *, reading: bool = True) -> Iterator[None]:
     try:
         yield
     except BackupError as error:
-        better = explain(project, system, error, reading=reading)
+        better = explain(site, system, error, reading=reading)
         if better is error:
             raise
         raise better from error
 
 
-def exact(project: Site, system: str, report: Report) -> Report:
-    return replace(report, findings=exact_findings(project, system, report.findings))
+def exact(site: Site, system: str, report: Report) -> Report:
+    return replace(report, findings=exact_findings(site, system, report.findings))
 
 
-def exact_findings(project: Site, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def exact_findings(site: Site, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The remedies of findings, as those of errors."""
-    return tuple(replace(one, remedy=exact_remedy(project, system, one.remedy)) for one in findings)
+    return tuple(replace(one, remedy=exact_remedy(site, system, one.remedy)) for one in findings)
 
 
-def exact_remedy(project: Site, system: str, remedy: str) -> str:
-    return diagnosis.exact(remedy, system, project.place or VAULT, project.settings.copies_of(system))
+def exact_remedy(site: Site, system: str, remedy: str) -> str:
+    return diagnosis.exact(remedy, system, site.place or VAULT, site.settings.copies_of(system))
 
 
 def diagnosed(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """A method of Project that reads backups of a system, which is its first argument."""
+    """A method of Site that reads backups of a system, which is its first argument."""
 
     @wraps(method)
-    def told(project: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with explained(project, str(args[0] if args else kwargs["system"])):
-            return method(project, *args, **kwargs)
+    def told(site: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with explained(site, str(args[0] if args else kwargs["system"])):
+            return method(site, *args, **kwargs)
 
     return told

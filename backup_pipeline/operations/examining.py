@@ -1,4 +1,4 @@
-"""The doctor, for a caller that has a Project: can each system be backed up as it is asked for, and is this machine ready?"""
+"""The doctor, for a caller that has a Site: can each system be backed up as it is asked for, and is this machine ready?"""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.site import Site
 
 
-def examine_system(project: Site, system: str) -> Report:
+def examine_system(site: Site, system: str) -> Report:
     """Can the database and the files be backed up as they should be, and what is asked of them be done?"""
-    chosen = project.system(system)
-    of_trees = trees.diagnose_trees(project, system)
-    of_database = project.source(system).diagnose(chosen.selection)
+    chosen = site.system(system)
+    of_trees = trees.diagnose_trees(site, system)
+    of_database = site.source(system).diagnose(chosen.selection)
     report = replace(
         of_database,
         findings=(*of_database.findings, *of_trees.findings),
@@ -30,22 +30,22 @@ def examine_system(project: Site, system: str) -> Report:
     if not of_database.ok:
         return report  # asking a database that does not answer again would only take longer
     try:
-        more = tuple(_asked(project, system))
+        more = tuple(_asked(site, system))
     except SourceError:
         return report  # a lock is in the way: the report names it
-    return replace(report, findings=(*report.findings, *more, *_migrations(project, system)))
+    return replace(report, findings=(*report.findings, *more, *_migrations(site, system)))
 
 
-def _migrations(project: Site, system: str) -> Iterator[Finding]:
+def _migrations(site: Site, system: str) -> Iterator[Finding]:
     """A backup does not fail for a folder that moved; here it can be corrected."""
-    for finding in migrating.known(project, system)[1]:
+    for finding in migrating.known(site, system)[1]:
         yield replace(finding, severity="error") if finding.marked("error_in_doctor") else finding
 
 
-def _asked(project: Site, system: str) -> Iterator[Finding]:
+def _asked(site: Site, system: str) -> Iterator[Finding]:
     """What the configuration asks for, and there is nothing of."""
-    chosen, source = project.system(system), project.source(system)
-    found = project.inventory(system).tables
+    chosen, source = site.system(system), site.source(system)
+    found = site.inventory(system).tables
     names = [table.id for table in found]
     yield from idle_patterns(chosen.patterns, names)
     yield from asked.of_patterns(chosen, names)
@@ -64,7 +64,7 @@ def _asked(project: Site, system: str) -> Iterator[Finding]:
         )
 
 
-def examine_machine(project: Site, *, mend: bool = False) -> Report:
+def examine_machine(site: Site, *, mend: bool = False) -> Report:
     """The vault, its disk, the clock, the tools; the copies; who may read what lies here."""
     from backup_pipeline.health import rights
     from backup_pipeline.health.machine import Expected, inspect_machine
@@ -74,28 +74,28 @@ def examine_machine(project: Site, *, mend: bool = False) -> Report:
     from backup_pipeline.vault.object_locks import inspect_locks
     from backup_pipeline.verification.vault_itself import look_for_foreign_folders
 
-    here = tuple(places(project))
+    here = tuple(places(site))
     mended = tuple(rights.mend(here)) if mend else ()
     try:
-        newest = max((id_ for name in project.systems for id_ in project.vault.ids(name)[-1:]), default=None)
+        newest = max((id_ for name in site.systems for id_ in site.vault.ids(name)[-1:]), default=None)
     except VaultError:
         newest = None  # a store that cannot be reached is what the report is going to say
-    lost = diagnosing.lost_finding(project)
+    lost = diagnosing.lost_finding(site)
     report = inspect_machine(
-        project.vault.store,
-        project.vault.store.folder,
-        project.settings.state_folder,
+        site.vault.store,
+        site.vault.store.folder,
+        site.settings.state_folder,
         Expected(newest, lost=lost),
-        now=project.clock(),
+        now=site.clock(),
     )
-    locks = () if lost else tuple(inspect_locks(project.vault, project.clock()))
+    locks = () if lost else tuple(inspect_locks(site.vault, site.clock()))
     more = (
         *locks,
-        *keys.findings(project),
-        *copying.inspect(project),
-        *(() if lost else room.findings(project)),
+        *keys.findings(site),
+        *copying.inspect(site),
+        *(() if lost else room.findings(site)),
     )
     with suppress(VaultError):
-        more = (*more, *look_for_foreign_folders(project.vault))
-        more += tuple(one for name in project.systems for one in set_back(project.vault, name))
+        more = (*more, *look_for_foreign_folders(site.vault))
+        more += tuple(one for name in site.systems for one in set_back(site.vault, name))
     return replace(report, findings=(*mended, *report.findings, *rights.look(here), *more))

@@ -1,4 +1,4 @@
-"""File trees, for whoever has a Project: bringing them back, and what the configuration says of them."""
+"""File trees, for whoever has a Site: bringing them back, and what the configuration says of them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.site import Site
 
 
-def settings_of(project: Site, system: str) -> Mapping[str, FilesSettings]:
+def settings_of(site: Site, system: str) -> Mapping[str, FilesSettings]:
     """What the configuration says of a system's trees; nothing of a system that has left it."""
-    return project.settings.systems[system].files if system in project.settings.systems else {}
+    return site.settings.systems[system].files if system in site.settings.systems else {}
 
 
 @diagnosed
 def plan_restore_files(
-    project: Site,
+    site: Site,
     system: str,
     identifier: str | None,
     target: Path,
@@ -42,15 +42,15 @@ def plan_restore_files(
     """What a restore of files would do. Writes nothing."""
     from backup_pipeline.files.restore import plan_files
 
-    manifest = usable(project, system, identifier)
-    with _referenced(project, manifest, order, listener) as named:
-        plan = plan_files(project.vault, manifest, target, order, referenced=named, listener=listener)
-    return replace(plan, refused=diagnosing.exact_findings(project, system, plan.refused))
+    manifest = usable(site, system, identifier)
+    with _referenced(site, manifest, order, listener) as named:
+        plan = plan_files(site.vault, manifest, target, order, referenced=named, listener=listener)
+    return replace(plan, refused=diagnosing.exact_findings(site, system, plan.refused))
 
 
 @diagnosed
 def restore_files(
-    project: Site,
+    site: Site,
     system: str,
     identifier: str | None,
     target: Path,
@@ -61,14 +61,14 @@ def restore_files(
     """Bring file trees back below `target`. What was restored stays when it is interrupted: run it again."""
     from backup_pipeline.files.restore import restore_files as restore_trees
 
-    manifest = usable(project, system, identifier)
-    with _referenced(project, manifest, order, listener) as named:
-        return restore_trees(project.vault, manifest, target, order, referenced=named, listener=listener)
+    manifest = usable(site, system, identifier)
+    with _referenced(site, manifest, order, listener) as named:
+        return restore_trees(site.vault, manifest, target, order, referenced=named, listener=listener)
 
 
 @contextmanager
 def _referenced(
-    project: Site, manifest: Manifest, order: FilesOrder, listener: Listener
+    site: Site, manifest: Manifest, order: FilesOrder, listener: Listener
 ) -> Iterator[Mapping[str, Iterable[str]] | None]:
     if not order.only_referenced:
         yield None
@@ -76,8 +76,8 @@ def _referenced(
     from backup_pipeline.files.restore import trees_of
     from backup_pipeline.references.file_references import paths_named
 
-    settings = settings_of(project, manifest.system)
-    schema = project.vault.schema(manifest)
+    settings = settings_of(site, manifest.system)
+    schema = site.vault.schema(manifest)
     named: dict[str, Iterable[str]] = {}
     for tree in trees_of(manifest, order.trees):
         if tree.name not in settings or not settings[tree.name].refs:
@@ -85,5 +85,5 @@ def _referenced(
                 f"the configuration does not say which rows name files of {tree.name}",
                 remedy=f"name the columns under systems.{manifest.system}.files.{tree.name}.refs, or restore all files",
             )
-        named[tree.name] = paths_named(project.vault, manifest, schema, tree, settings[tree.name], listener)
+        named[tree.name] = paths_named(site.vault, manifest, schema, tree, settings[tree.name], listener)
     yield named

@@ -1,4 +1,4 @@
-"""Judging and accepting, for a caller that has a Project."""
+"""Judging and accepting, for a caller that has a Site."""
 
 from __future__ import annotations
 
@@ -20,53 +20,52 @@ if TYPE_CHECKING:
     from backup_pipeline.retention.prune import Rules
 
 
-def judge(project: Site, manifest: Manifest) -> tuple[Outcome, ...]:
+def judge(site: Site, manifest: Manifest) -> tuple[Outcome, ...]:
     """The checks of a fresh backup, remembered beside it."""
     from backup_pipeline.health.judging import Wanted
     from backup_pipeline.health.judging import judge as judge_backup
 
-    chosen = project.system(manifest.system)
+    chosen = site.system(manifest.system)
     wanted = Wanted(chosen.files, chosen.expected_empty)
-    found = judge_backup(project.vault, manifest, wanted, now=project.clock())
+    found = judge_backup(site.vault, manifest, wanted, now=site.clock())
     return tuple(
-        replace(one, findings=diagnosing.exact_findings(project, manifest.system, one.findings))
-        for one in found
+        replace(one, findings=diagnosing.exact_findings(site, manifest.system, one.findings)) for one in found
     )
 
 
-def rules(project: Site, system: str) -> Rules | None:
+def rules(site: Site, system: str) -> Rules | None:
     from backup_pipeline.operations.keeping import rules_of
 
-    return rules_of(project.settings, project.clock()).get(system)
+    return rules_of(site.settings, site.clock()).get(system)
 
 
-def acks(project: Site, system: str) -> tuple[Ack, ...]:
+def acks(site: Site, system: str) -> tuple[Ack, ...]:
     """Those that hold now."""
     from backup_pipeline.health import accepting
 
-    return accepting.read(project.vault, system, project.clock())
+    return accepting.read(site.vault, system, site.clock())
 
 
-def accepted(project: Site, system: str, report: Report) -> Report:
+def accepted(site: Site, system: str, report: Report) -> Report:
     """A proof keeps what was found as it is; the caller is told which of it is accepted, and the remedies that fit here."""
-    exact = diagnosing.exact(project, system, report)
-    return replace(exact, findings=accepted_findings(project, system, exact.findings))
+    exact = diagnosing.exact(site, system, report)
+    return replace(exact, findings=accepted_findings(site, system, exact.findings))
 
 
-def accepted_findings(project: Site, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def accepted_findings(site: Site, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     from backup_pipeline.health import accepting
 
-    return accepting.applied(findings, acks(project, system))
+    return accepting.applied(findings, acks(site, system))
 
 
-def errors_of(project: Site, system: str, identifier: str) -> tuple[Finding, ...]:
+def errors_of(site: Site, system: str, identifier: str) -> tuple[Finding, ...]:
     """Every error that a backup, or a look at it, has told, and that no person accepted."""
     from backup_pipeline.health import standing
 
     told = standing.of_backup(
-        standing.manifest_of(project.vault.backup(system, identifier)),
-        project.vault.backup(system, identifier).proofs(),
-        acks(project, system),
+        standing.manifest_of(site.vault.backup(system, identifier)),
+        site.vault.backup(system, identifier).proofs(),
+        acks(site, system),
         system=system,
         identifier=identifier,
     )
@@ -74,17 +73,17 @@ def errors_of(project: Site, system: str, identifier: str) -> tuple[Finding, ...
 
 
 def missing(
-    project: Site, system: str, whole: Iterable[Listed], broken: Iterable[Broken]
+    site: Site, system: str, whole: Iterable[Listed], broken: Iterable[Broken]
 ) -> tuple[Finding, ...]:
     """Backups that are gone without a record, beside those that are there."""
     from backup_pipeline.health import standing
 
     previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
-    return accepted_findings(project, system, standing.lost_backups(project.vault, system, previous))
+    return accepted_findings(site, system, standing.lost_backups(site.vault, system, previous))
 
 
 def accept(
-    project: Site,
+    site: Site,
     system: str,
     code: str,
     *,
@@ -98,8 +97,8 @@ def accept(
     from backup_pipeline.retention.census import demand_a_vault
 
     # A place that is gone must not be begun anew by this.
-    expected.expect(project.settings, project.vault)
-    demand_a_vault(project.vault.store)
+    expected.expect(site.settings, site.vault)
+    demand_a_vault(site.vault.store)
     wrong = [one for one in standing if one.severity != "info"]
     found = [one for one in wrong if one.code == code]
     if not found:
@@ -108,12 +107,12 @@ def accept(
             f"no finding {code} stands for {system}",
             remedy=f"`backup-pipeline status {system}` shows them; their codes: {codes}",
         )
-    now = project.clock()
+    now = site.clock()
     until = now + lasting if lasting is not None else None
-    return accepting.accept(project.vault, system, code, found, now=now, until=until, because=because)
+    return accepting.accept(site.vault, system, code, found, now=now, until=until, because=because)
 
 
-def withdraw(project: Site, system: str, code: str) -> bool:
+def withdraw(site: Site, system: str, code: str) -> bool:
     from backup_pipeline.health import accepting
 
-    return accepting.withdraw(project.vault, system, code, project.clock())
+    return accepting.withdraw(site.vault, system, code, site.clock())

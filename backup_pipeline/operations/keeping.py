@@ -1,4 +1,4 @@
-"""Keeping and forgetting, for whoever has a Project: prune, pin, unpin, forget, scrub."""
+"""Keeping and forgetting, for whoever has a Site: prune, pin, unpin, forget, scrub."""
 
 from __future__ import annotations
 
@@ -111,36 +111,36 @@ def prune_with_copies(
     return report, copies
 
 
-def _no_rules(project: Site, system: str | None) -> ConfigError:
+def _no_rules(site: Site, system: str | None) -> ConfigError:
     if system is not None:
-        project.system(system)  # a name that means nothing is another error
+        site.system(system)  # a name that means nothing is another error
     return ConfigError(
         f"there is no `retention:` {f'for {system}' if system else 'in the configuration'}, so everything stays",
         remedy="say what is to be kept, as in `retention: {daily: 30, weekly: 8, monthly: 12}`; one backup goes by `forget`",
     )
 
 
-def _locked(project: Site, copy: str | None, supposing: Collection[str] = ()) -> Locked:
+def _locked(site: Site, copy: str | None, supposing: Collection[str] = ()) -> Locked:
     """What a rule must not take: from a copy what the vault needs there, and from a bucket what it holds locked. A bucket
     with versions would take the deletion and keep the bytes: hidden, paid for, and listed nowhere."""
-    needed = locked_by_the_vault(project, supposing) if copy is not None else lambda _system, _id: ""
-    place = stores.open_vault_for_pruning(project.settings, copy)
+    needed = locked_by_the_vault(site, supposing) if copy is not None else lambda _system, _id: ""
+    place = stores.open_vault_for_pruning(site.settings, copy)
     if place.store.object_locks() is None:
         return needed
 
     def locked(system: str, identifier: str) -> str:
-        return why_locked(place.backup(system, identifier), project.clock()) or needed(system, identifier)
+        return why_locked(place.backup(system, identifier), site.clock()) or needed(system, identifier)
 
     return locked
 
 
-def locked_by_the_vault(project: Site, supposing: Collection[str] = ()) -> Locked:
+def locked_by_the_vault(site: Site, supposing: Collection[str] = ()) -> Locked:
     """A copy keeps what the vault keeps; where the vault has nothing of a system any more, the copy is all there is."""
     known: dict[str, frozenset[str]] = {}
 
     def locked(system: str, identifier: str) -> str:
         if system not in known:
-            known[system] = frozenset(project.vault.ids(system))
+            known[system] = frozenset(site.vault.ids(system))
         if not known[system]:
             return "the vault has no backup of this system: the copy is all there is"
         return "the vault still has it" if identifier in known[system].difference(supposing) else ""
@@ -198,15 +198,15 @@ def scrub_interval(settings: Settings, now: datetime, window: timedelta) -> time
     return timedelta(seconds=longest_interval(settings.scrub.schedule, settings.timezone, now))
 
 
-def covering(project: Site, system: str) -> Report:
+def covering(site: Site, system: str) -> Report:
     """Does what is kept of a system reach as far back as its rules promise, without a hole?"""
     from backup_pipeline.health.coverage import judge
 
     began = time.monotonic()
-    settings, vault = project.settings, project.vault
+    settings, vault = site.settings, site.vault
     policy = settings.retention_of(system)
     if policy is None:
-        raise _no_rules(project, system)
+        raise _no_rules(site, system)
 
     def is_full(identifier: str) -> bool:
         try:
@@ -221,35 +221,35 @@ def covering(project: Site, system: str) -> Report:
     found = judge(
         full,
         policy,
-        schedule=project.system(system).schedule,
+        schedule=site.system(system).schedule,
         zone=settings.zone_of(system),
-        now=project.clock(),
+        now=site.clock(),
         began=min(ever, default=None),
     )
     return Report(f"{system}: retention", found.findings, found.counted, time.monotonic() - began)
 
 
-def with_retention(project: Site, status: SystemStatus) -> SystemStatus:
+def with_retention(site: Site, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and whether what is kept of it is what its rules promise."""
-    if status.latest is None or status.system not in project.systems:
+    if status.latest is None or status.system not in site.systems:
         return status
-    if project.settings.retention_of(status.system) is None:
+    if site.settings.retention_of(status.system) is None:
         return status
-    return replace(status, findings=(*status.findings, *covering(project, status.system).findings))
+    return replace(status, findings=(*status.findings, *covering(site, status.system).findings))
 
 
-def has_a_vault(project: Site) -> bool:
-    return project.vault.store.stat(layout.VAULT) is not None
+def has_a_vault(site: Site) -> bool:
+    return site.vault.store.stat(layout.VAULT) is not None
 
 
-def storage(project: Site, copy: str | None = None) -> Report:
+def storage(site: Site, copy: str | None = None) -> Report:
     """How large the vault (or a copy) is, how it grows, and when its disk is full."""
     from backup_pipeline.health.storage import judge, measure, remember
 
     began = time.monotonic()
-    store = stores.open_place(project.settings, copy).store
+    store = stores.open_place(site.settings, copy).store
     demand_a_vault(store)
-    sample = measure(store, project.clock())
-    samples = remember(project.settings.state_folder, store.address, sample)
+    sample = measure(store, site.clock())
+    samples = remember(site.settings.state_folder, store.address, sample)
     findings, counted = judge(samples, store.address)
     return Report(f"storage: {store.address}", findings, counted, time.monotonic() - began)

@@ -66,10 +66,10 @@ def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None
     return moment_of(identifier) + timedelta(days=days + 1)
 
 
-def findings(project: Site) -> tuple[Finding, ...]:
+def findings(site: Site) -> tuple[Finding, ...]:
     """What `doctor` says of the keys."""
     from backup_pipeline.health.keys import inspect_keys, inspect_signing
 
-    chosen = project.settings.encryption
+    chosen = site.settings.encryption
     files = chosen.identity.files if chosen and chosen.identity else ()
-    return (*inspect_keys(project.vault, files), *inspect_signing(project.vault))
+    return (*inspect_keys(site.vault, files), *inspect_signing(site.vault))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def look(
-    project: Site,
+    site: Site,
     copy: Vault,
     system: str,
     ids: Sequence[str],
@@ -36,20 +36,20 @@ def look(
     percent: float,
     listener: Listener = silent,
 ) -> Report:
-    memory = paths.read_back(project.settings.state_folder, system, name)
+    memory = paths.read_back(site.settings.state_folder, system, name)
     arc = Arc(_start(memory), percent / 100) if percent > 0 else None
-    report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(project), listener=listener)
+    report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(site), listener=listener)
     if arc is not None:
         with contextlib.suppress(OSError, BackupError):
-            project.settings.make_state(memory.parent)
+            site.settings.make_state(memory.parent)
             write(memory, json.dumps({"next": arc.end}).encode())
     return report
 
 
-def _trusted(project: Site) -> Store | None:
+def _trusted(site: Site) -> Store | None:
     """Where right bytes can be read for nothing. A vault that is far away costs what reading the copy would cost."""
     try:
-        store = project.vault.store
+        store = site.vault.store
         at_hand = store.features.cheap_stat and store.stat(layout.VAULT) is not None
     except BackupError:
         return None  # the vault is gone: the copies are looked at because of that

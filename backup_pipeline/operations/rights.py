@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _PLAIN = re.compile(r"(?:json|xml|form)s?://")
 
 
-def places(project: Site) -> Iterator[Place]:
-    settings = project.settings
+def places(site: Site) -> Iterator[Place]:
+    settings = site.settings
     group = settings.group
     yield Place("the state folder", settings.state_folder, group)
     if home := os.environ.get("DAGSTER_HOME"):

@@ -1,4 +1,4 @@
-"""How much the next backups need and how much each place has, for a caller that has a Project. `health/room.py` judges it."""
+"""How much the next backups need and how much each place has, for a caller that has a Site. `health/room.py` judges it."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 LAST = 5
 
 
-def findings(project: Site) -> Iterator[Finding]:
+def findings(site: Site) -> Iterator[Finding]:
     """For the doctor: does the next backup fit, into the vault and into each copy?"""
-    needs = tuple(_needs(project))
+    needs = tuple(_needs(site))
     places: list[Place] = []
     with suppress(BackupError):  # a place that cannot be reached is a finding already
-        places.append(_place(project, "vault", project.vault, needs))
-    for name in project.settings.copies:
+        places.append(_place(site, "vault", site.vault, needs))
+    for name in site.settings.copies:
         with suppress(BackupError):
-            copy = stores.open_for_a_look(project.settings, name)
-            mine = tuple(one for one in needs if name in project.settings.copies_of(one.system))
-            places.append(_place(project, f"copy {name}", copy, mine))
+            copy = stores.open_for_a_look(site.settings, name)
+            mine = tuple(one for one in needs if name in site.settings.copies_of(one.system))
+            places.append(_place(site, f"copy {name}", copy, mine))
     yield from room.judge(places)
 
 
 # ── what is needed
 
 
-def _needs(project: Site) -> Iterator[Need]:
-    earlier = {name: _outlines(project.vault, name) for name in project.systems}
+def _needs(site: Site) -> Iterator[Need]:
+    earlier = {name: _outlines(site.vault, name) for name in site.systems}
     stored = sum(found[-1].stored for found in earlier.values() if found)
     plain = sum(found[-1].bytes for found in earlier.values() if found)
     ratio = stored / plain if plain else None
     for name, found in earlier.items():
-        inventory = _inventory(project, name)
-        live = _live(project, name, inventory) if not found else None
-        yield room.need_of(name, found, live, _grown(project, found, inventory), ratio)
+        inventory = _inventory(site, name)
+        live = _live(site, name, inventory) if not found else None
+        yield room.need_of(name, found, live, _grown(site, found, inventory), ratio)
 
 
 def _outlines(vault: Vault, system: str) -> tuple[Outline, ...]:
@@ -70,35 +70,35 @@ def _outlines(vault: Vault, system: str) -> tuple[Outline, ...]:
     return tuple(found)
 
 
-def _inventory(project: Site, system: str) -> Inventory | None:
+def _inventory(site: Site, system: str) -> Inventory | None:
     """The last look at the database: a doctor that was asked about this system has just looked."""
-    known = project.known_inventory(system)
+    known = site.known_inventory(system)
     if known is None:
         with suppress(BackupError):
-            known = project.source(system).inventory(project.system(system).selection)
+            known = site.source(system).inventory(site.system(system).selection)
     return known
 
 
-def _live(project: Site, system: str, inventory: Inventory | None) -> int | None:
+def _live(site: Site, system: str, inventory: Inventory | None) -> int | None:
     """Plain bytes of the sources; None where they are not known."""
     if inventory is None:
         return None
     out = sum(max(0, one.bytes) for one in inventory.tables if one.left_out is not None)
     size = max(0, inventory.bytes - out)
-    for name in project.system(system).files:
-        counted = trees.measured(project, system, name)
+    for name in site.system(system).files:
+        counted = trees.measured(site, system, name)
         if counted is None:
             return None
         size += counted
     return size
 
 
-def _grown(project: Site, outlines: tuple[Outline, ...], inventory: Inventory | None) -> int:
+def _grown(site: Site, outlines: tuple[Outline, ...], inventory: Inventory | None) -> int:
     """Plain bytes of the database that came since the newest backup. Without the key they cannot be compared."""
     if not outlines or inventory is None:
         return 0
     try:
-        manifest = project.vault.backup(outlines[-1].system, outlines[-1].id).manifest
+        manifest = site.vault.backup(outlines[-1].system, outlines[-1].id).manifest
     except BackupError:
         return 0
     return _grown_since(manifest, inventory)
@@ -118,7 +118,7 @@ def _grown_since(manifest: Manifest, inventory: Inventory) -> int:
 # ── what there is
 
 
-def _place(project: Site, name: str, vault: Vault, needs: tuple[Need, ...]) -> Place:
+def _place(site: Site, name: str, vault: Vault, needs: tuple[Need, ...]) -> Place:
     asked = [(need, need.next if _holds(vault, need.system) else need.first) for need in needs]
     place = Place(
         name,

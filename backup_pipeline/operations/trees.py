@@ -1,4 +1,4 @@
-"""File trees on their way into a backup, for whoever has a Project: from settings to sources, and which are asked for."""
+"""File trees on their way into a backup, for whoever has a Site: from settings to sources, and which are asked for."""
 
 from __future__ import annotations
 
@@ -118,12 +118,12 @@ def _inside(tree: Path | str, vault: Path | str, setting: str) -> ConfigError:
     )
 
 
-def tree_order(project: Site, system: str, name: str, *, full: bool = False) -> TreeOrder:
-    chosen = project.system(system)
+def tree_order(site: Site, system: str, name: str, *, full: bool = False) -> TreeOrder:
+    chosen = site.system(system)
     settings, empty = chosen.files[name], _may_be_empty(chosen, name)
     return TreeOrder(
         name,
-        open_tree(project.settings, settings),
+        open_tree(site.settings, settings),
         full=full,
         rehash_after=settings.rehash_after,
         media=bool(settings.types) or settings.max_size is not None,
@@ -132,7 +132,7 @@ def tree_order(project: Site, system: str, name: str, *, full: bool = False) -> 
         refs=settings.refs,
         digests=frozenset(name for one in settings.refs.values() for name in one.says if name in DIGESTS),
         # A bucket says by the ETag what changed, and asks money for each read.
-        night=project.clock().date() if settings.path is not None else None,
+        night=site.clock().date() if settings.path is not None else None,
     )
 
 
@@ -148,9 +148,9 @@ class Chosen:
     trees: tuple[str, ...]
 
 
-def choose(project: Site, system: str, only: Iterable[str]) -> Chosen:
+def choose(site: Site, system: str, only: Iterable[str]) -> Chosen:
     """`files.media`, `files/media` and `files.*` are trees, also where a group names them. Nothing named: all of them."""
-    settings = project.system(system)
+    settings = site.system(system)
     names = tuple(only)
     if not names:
         return Chosen((), tuple(sorted(settings.files)))
@@ -165,12 +165,12 @@ def choose(project: Site, system: str, only: Iterable[str]) -> Chosen:
     return Chosen(tuple(tables), tuple(trees))
 
 
-def named_tables(project: Site, system: str, names: Iterable[str], listener: Listener) -> frozenset[TableId]:
+def named_tables(site: Site, system: str, names: Iterable[str], listener: Listener) -> frozenset[TableId]:
     """Groups, tables and globs → tables. A name that means nothing is an error, not an empty backup."""
-    chosen, names = project.system(system), tuple(names)
+    chosen, names = site.system(system), tuple(names)
     if not names:
         return frozenset()
-    source, wanted = project.source(system), set[TableId]()
+    source, wanted = site.source(system), set[TableId]()
     inventory = patiently(lambda: source.inventory(chosen.selection), system, listener)
     tables = [table.id for table in inventory.tables]
     for name in names:
@@ -191,18 +191,18 @@ def names_tree(glob: str, tree: str) -> bool:
 
 
 def export_tree(
-    project: Site, system: str, name: str, *, token: str, full: bool = False, listener: Listener = silent
+    site: Site, system: str, name: str, *, token: str, full: bool = False, listener: Listener = silent
 ) -> Manifest:
     """One tree into the draft of an export that was told that trees follow; see `backup.export_tree`."""
-    order = tree_order(project, system, name, full=full)
-    return export_tree_into(project.vault, system, order, token=token, listener=listener, clock=project.clock)
+    order = tree_order(site, system, name, full=full)
+    return export_tree_into(site.vault, system, order, token=token, listener=listener, clock=site.clock)
 
 
-def measured(project: Site, system: str, name: str) -> int | None:
+def measured(site: Site, system: str, name: str) -> int | None:
     """Bytes of a tree; None where that takes more than a moment to find out, or cannot be."""
     size, began = 0, time.monotonic()
     try:
-        for found in open_tree(project.settings, project.system(system).files[name]).entries():
+        for found in open_tree(site.settings, site.system(system).files[name]).entries():
             size += found.size if isinstance(found, Found) else 0
             if time.monotonic() - began > MOMENT:
                 return None
@@ -215,17 +215,17 @@ def measured(project: Site, system: str, name: str) -> int | None:
 _EMPTY = ("tree-empty", "name-without-file", "pattern-without-file")
 
 
-def diagnose_trees(project: Site, system: str) -> Report:
+def diagnose_trees(site: Site, system: str) -> Report:
     """Can each tree be read as it should be?"""
     findings: list[Finding] = []
     counted: dict[str, int] = {}
-    for name, settings in sorted(project.system(system).files.items()):
+    for name, settings in sorted(site.system(system).files.items()):
         try:
-            report = open_tree(project.settings, settings).diagnose()
+            report = open_tree(site.settings, settings).diagnose()
         except BackupError as error:
             findings.append(Finding.of_error(error, tree=name))
             continue
-        accepted = _EMPTY if _may_be_empty(project.system(system), name) else ()
+        accepted = _EMPTY if _may_be_empty(site.system(system), name) else ()
         findings += (replace(one, tree=name) for one in report.findings if one.code not in accepted)
         for what in ("files", "bytes"):
             counted[f"tree_{what}"] = counted.get(f"tree_{what}", 0) + report.counted.get(what, 0)

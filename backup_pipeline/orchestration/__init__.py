@@ -9,6 +9,6 @@
     sensors        pending_migrations_<system>, watch · alerts: failure_alert
     instance       the Dagster home on this machine · launch: run a job in it · ui: serve it
 
-`backup_pipeline.definitions` puts them together. Every function here calls `Project`, as the CLI does, so that
+`backup_pipeline.definitions` puts them together. Every function here calls `Site`, as the CLI does, so that
 the two cannot come to differ. Nothing connects to a database when definitions load.
 """

@@ -16,14 +16,14 @@ from backup_pipeline.alerts.message import Failed, Message
 from backup_pipeline.alerts.routes import routes_of
 from backup_pipeline.alerts.sending import Round
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.incidents import Cursor, Incident, look
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.ours import Ours
 from backup_pipeline.orchestration.resources import tick_failures_told
 
 
-def failure_alert(project: Project, names: Names, ours: Ours) -> dg.SensorDefinition:
+def failure_alert(site: Site, names: Names, ours: Ours) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.alert_sensor,
         minimum_interval_seconds=30,
@@ -31,18 +31,18 @@ def failure_alert(project: Project, names: Names, ours: Ours) -> dg.SensorDefini
         description="Sends an e-mail or calls a webhook (`alerts:` in backup.yaml) when a run, a check, a schedule or a sensor failed.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        now = project.clock()
+        now = site.clock()
         cursor = Cursor.parse(context.cursor, now)
-        with tick_failures_told(project):
-            found = look(context.instance, ours, cursor, now, outbox.told(project.settings, now))
-            outbox.deliver_the_rest(project.settings, routes_of(project.settings), now)
-            return _tell(project, cursor, found.incidents, found.after)
+        with tick_failures_told(site):
+            found = look(context.instance, ours, cursor, now, outbox.told(site.settings, now))
+            outbox.deliver_the_rest(site.settings, routes_of(site.settings), now)
+            return _tell(site, cursor, found.incidents, found.after)
 
     return sense
 
 
-def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after: Cursor) -> dg.SensorResult:
-    routes = routes_of(project.settings)
+def _tell(site: Site, cursor: Cursor, incidents: Sequence[Incident], after: Cursor) -> dg.SensorResult:
+    routes = routes_of(site.settings)
     # One address that is misspelt must not keep the others from being told; where all are, the tick fails and says so.
     if incidents and not any(route.address for route in routes):
         raise ConfigError(routes[0].problem, remedy=routes[0].remedy)
@@ -52,7 +52,7 @@ def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after
     told = 0
     for incident in incidents:
         done = [one for one in cursor.partly.get(incident.id, ()) if one in {route.id for route in routes}]
-        for sent in sending.send(write(incident, project), done):
+        for sent in sending.send(write(incident, site), done):
             if sent.arrived:
                 done.append(sent.route.id)
             else:
@@ -80,7 +80,7 @@ def _tell(project: Project, cursor: Cursor, incidents: Sequence[Incident], after
     )
 
 
-def write(incident: Incident, project: Project) -> Message:
-    link = f"Look at: {project.settings.ui_url.rstrip('/')}/{incident.page}"
+def write(incident: Incident, site: Site) -> Message:
+    link = f"Look at: {site.settings.ui_url.rstrip('/')}/{incident.page}"
     failed = Failed(incident.system, incident.job, incident.message, incident.remedy, incident.checks)
-    return message.write(failed, project.settings.secrets, look_at=link)
+    return message.write(failed, site.settings.secrets, look_at=link)

@@ -15,7 +15,8 @@ import dagster as dg
 from backup_pipeline.health.outcome import Outcome, errors_found
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.operations import Project, files, health
+from backup_pipeline.operations import Site, files, health
+from backup_pipeline.operations.listing import status_of
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
@@ -65,8 +66,8 @@ FILES = (
 )
 
 
-def file_checks(project: Project, system: str) -> tuple[CheckText, ...]:
-    return FILES if files.settings_of(project, system) else ()
+def file_checks(site: Site, system: str) -> tuple[CheckText, ...]:
+    return FILES if files.settings_of(site, system) else ()
 
 
 def severity(outcome: Outcome) -> dg.AssetCheckSeverity:
@@ -114,8 +115,8 @@ def watch_checks(plan: SystemPlan) -> dg.AssetChecksDefinition:
     def watch(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         backups = given(context, names)
         wanted = {check.name for check in context.selected_asset_check_keys}
-        with failures_told(backups.project):
-            for outcome in judge_status(backups.project, system):
+        with failures_told(backups.site):
+            for outcome in judge_status(backups.site, system):
                 if outcome.name in wanted:
                     yield result(outcome, key)
 
@@ -134,10 +135,10 @@ def verdict_check(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.As
     )
     def verdict(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         backups = given(context, names)
-        project = backups.project
-        with failures_told(project):
+        site = backups.site
+        with failures_told(site):
             made = tokens.backup_of_run(context.instance, context.run, backups, system)
-            outcome = judge_verdict(project, system, made)
+            outcome = judge_verdict(site, system, made)
             yield result(outcome, key)
             if failure := errors_found(outcome.good, outcome.findings):
                 raise failure
@@ -151,18 +152,18 @@ def _verdict_spec(key: dg.AssetKey, copies: Sequence[dg.AssetKey]) -> dg.AssetCh
     )
 
 
-def judge_verdict(project: Project, system: str, identifier: str | None) -> Outcome:
+def judge_verdict(site: Site, system: str, identifier: str | None) -> Outcome:
     """Of the backup that a run made; else of the newest one."""
-    chosen = identifier or project.vault.resolve(system, None)
-    bad = health.errors_of(project, system, chosen)
+    chosen = identifier or site.vault.resolve(system, None)
+    bad = health.errors_of(site, system, chosen)
     return Outcome(
         VERDICT.name, bad, good=f"the backup {chosen} is made" + (", with an error" if bad else "")
     )
 
 
-def judge_status(project: Project, system: str) -> tuple[Outcome, ...]:
+def judge_status(site: Site, system: str) -> tuple[Outcome, ...]:
     began = time.monotonic()
-    status = project.status_of(system)
+    status = status_of(site, system)
     proof = tuple(finding for finding in status.findings if finding.topic == "proof")
     fresh = tuple(finding for finding in status.findings if finding.topic != "proof")
     if status.latest is None:

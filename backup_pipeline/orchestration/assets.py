@@ -25,7 +25,9 @@ from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.model.version import __version__
-from backup_pipeline.operations import Listed, Project, health
+from backup_pipeline.operations import Site, health
+from backup_pipeline.operations.backup import backup, commit, export
+from backup_pipeline.operations.listing import Listed, listed
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.asset_checks import INLINE, file_checks, result, with_unknown
 from backup_pipeline.orchestration.metadata import (
@@ -74,9 +76,9 @@ def live_assets(plan: SystemPlan) -> list[dg.AssetSpec]:
     ]
 
 
-def read_assets(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
+def read_assets(site: Site, plan: SystemPlan) -> dg.AssetsDefinition:
     """shop/schema and shop/tables/*: one consistent moment of the database, read once into the vault."""
-    system, settings, names = plan.system, project.system(plan.system), plan.names
+    system, settings, names = plan.system, site.system(plan.system), plan.names
 
     @dg.multi_asset(
         name=names.read_step(system),
@@ -106,18 +108,16 @@ def _read(
     trees = tokens.trees_that_follow(context, plan)
     only = _only(plan, chosen, trees, config)
     commits = tokens.manifest_follows(context, names, system)
-    draft = backups.project.export(
-        system,
+    draft = export(
+        backups.site,
+        BackupOrder(system, kind=tokens.kind(config.kind), full=config.full, only=only),
+        backups.listen(context.log),
         token=context.run.run_id,
-        kind=tokens.kind(config.kind),
-        full=config.full,
-        only=only,
-        # Where nobody commits after them, the trees are read here, and their steps find them in the backup.
+        # Without a step that commits, the trees are read here, and their steps find them in the backup.
         trees_follow=commits and bool(trees),
-        listener=backups.listen(context.log),
     )
-    manifest = draft if commits else backups.project.commit(system, token=context.run.run_id)
-    schema = backups.project.vault.schema(manifest)
+    manifest = draft if commits else commit(backups.site, system, token=context.run.run_id)
+    schema = backups.site.vault.schema(manifest)
     if names.schema_key(system) in context.selected_asset_keys:
         yield dg.MaterializeResult(
             asset_key=names.schema_key(system),
@@ -138,7 +138,7 @@ def _read(
         done.learn(backup=manifest.id)
         done.concludes = True
         backups.kept.manifest = manifest
-        found = found_by(health.judge(backups.project, manifest))
+        found = found_by(health.judge(backups.site, manifest))
         done.judge(manifest.id, found)
         _commit_was_here(context, backups, manifest)
         if missing:
@@ -203,7 +203,7 @@ def _commit_was_here(context: dg.AssetExecutionContext, backups: Backups, manife
         dg.AssetMaterialization(
             key,
             description=f"Backup {manifest.id}, committed by the reading step, which failed where a check of it failed.",
-            metadata=backup_metadata(backups.project, manifest),
+            metadata=backup_metadata(backups.site, manifest),
             tags={DATA_VERSION_TAG: version_of(manifest)},
         )
     )
@@ -215,9 +215,9 @@ def version_of(manifest: Manifest) -> str:
     return manifest.schema.plain_sha256
 
 
-def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
+def manifest_asset(site: Site, plan: SystemPlan) -> dg.AssetsDefinition:
     """shop/manifest: the commit point. Before it there is no backup; after it there is one, and it is checked."""
-    system, settings, names = plan.system, project.system(plan.system), plan.names
+    system, settings, names = plan.system, site.system(plan.system), plan.names
     key = names.manifest_key(system)
 
     @dg.asset(
@@ -234,8 +234,8 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
         code_version=_code_version(),
         pool=names.pool(system),
         required_resource_keys={names.resource},
-        check_specs=[spec.dagster_spec(key) for spec in (*INLINE, *file_checks(project, system))],
-        freshness_policy=_freshness(project, system),
+        check_specs=[spec.dagster_spec(key) for spec in (*INLINE, *file_checks(site, system))],
+        freshness_policy=_freshness(site, system),
         description=f"The newest backup of {system}: what it holds, how it was read, and whether it is whole. "
         "Materializing it alone makes a full backup in one step; the job "
         f"{names.backup_job(system)} also shows every table, and makes the copies. "
@@ -248,11 +248,11 @@ def manifest_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
             backups.kept.manifest = committed
             done.learn(backup=committed.id)
             checks = backups.kept.outcomes = with_unknown(
-                health.judge(backups.project, committed), plan, committed
+                health.judge(backups.site, committed), plan, committed
             )
             done.judge(committed.id, (finding for one in checks for finding in one.findings))
             return dg.MaterializeResult(
-                metadata=backup_metadata(backups.project, committed),
+                metadata=backup_metadata(backups.site, committed),
                 data_version=dg.DataVersion(version_of(committed)),
                 check_results=[result(outcome, key) for outcome in checks],
             )
@@ -267,23 +267,23 @@ def _committed(context: dg.AssetExecutionContext, backups: Backups, system: str)
         if context.run.parent_run_id is not None:
             raise  # re-executed: what was read is gone, and this run has the configuration of that one
         context.log.info("this run has read nothing: the whole backup is made in this step")
-        return backups.project.backup(system, listener=backups.listen(context.log))
+        return backup(backups.site, BackupOrder(system), backups.listen(context.log)).manifest
 
 
-def backup_metadata(project: Project, manifest: Manifest) -> Metadata:
+def backup_metadata(site: Site, manifest: Manifest) -> Metadata:
     """What the manifest shows of a backup, and its size beside those before it."""
     system = manifest.system
-    ids = [identifier for identifier in project.vault.ids(system) if identifier <= manifest.id][-HISTORY:]
-    history = [line for line in _readable(project, system, ids) if line.scope == manifest.scope]
-    where = f"{project.vault.store.address}/{project.vault.backup(system, manifest.id).manifest_key}"
-    return manifest_metadata(manifest, project.listed(system, manifest.id), where, history)
+    ids = [identifier for identifier in site.vault.ids(system) if identifier <= manifest.id][-HISTORY:]
+    history = [line for line in _readable(site, system, ids) if line.scope == manifest.scope]
+    where = f"{site.vault.store.address}/{site.vault.backup(system, manifest.id).manifest_key}"
+    return manifest_metadata(manifest, listed(site, system, manifest.id), where, history)
 
 
-def _readable(project: Project, system: str, ids: Sequence[str]) -> Iterator[Listed]:
+def _readable(site: Site, system: str, ids: Sequence[str]) -> Iterator[Listed]:
     """A backup does not fail because an older one is damaged: `status` and `verify` name that one."""
     for identifier in ids:
         with suppress(Damaged):
-            yield project.listed(system, identifier)
+            yield listed(site, system, identifier)
 
 
 def _schema_metadata(manifest: Manifest, schema: Schema, plan: SystemPlan) -> Metadata:
@@ -357,8 +357,8 @@ def _code_version() -> str:
     return f"{__version__}-format{FORMAT}"
 
 
-def _freshness(project: Project, system: str) -> dg.FreshnessPolicy | None:
-    seconds = deadline(project.system(system), project.settings.zone_of(system), project.clock())
+def _freshness(site: Site, system: str) -> dg.FreshnessPolicy | None:
+    seconds = deadline(site.system(system), site.settings.zone_of(system), site.clock())
     return (
         None
         if seconds is None

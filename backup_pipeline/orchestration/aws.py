@@ -17,7 +17,7 @@ import dagster as dg
 
 from backup_pipeline.config import Settings, StoreSettings
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.stores import VAULT, options_of
 from backup_pipeline.services.aws import AwsAccess, client
 
@@ -34,34 +34,32 @@ class _HasClient(Protocol):
     def get_client(self) -> Any: ...
 
 
-def signed_in(project: Project, resources: Mapping[str, object]) -> Project:
-    """The project whose stores sign in by the resources that were given."""
-    if (secrets := resources.get(SECRETS)) is not None and project.settings.asks_aws:
+def signed_in(site: Site, resources: Mapping[str, object]) -> Site:
+    """The site whose stores sign in by the resources that were given."""
+    if (secrets := resources.get(SECRETS)) is not None and site.settings.asks_aws:
         from backup_pipeline.services import aws_secrets
 
         found = _once(lambda: _defaults(_checked(SECRETS, secrets), "secretsmanager"))
         aws_secrets.shared.access = found
-    if (given := resources.get(S3)) is None or not _would_use(project.settings):
-        return project
+    if (given := resources.get(S3)) is None or not _would_use(site.settings):
+        return site
     resource = _checked(S3, given)
-    settings = project.settings.with_s3_defaults(_once(lambda: _defaults(resource, "s3")))
-    return type(project)(settings, clock=project.clock, place=project.place)
+    settings = site.settings.with_s3_defaults(_once(lambda: _defaults(resource, "s3")))
+    return type(site)(settings, clock=site.clock, place=site.place)
 
 
-def offered(project: Project, given: Mapping[str, object]) -> dict[str, object]:
+def offered(site: Site, given: Mapping[str, object]) -> dict[str, object]:
     """Resources from the settings, for the keys that nobody gave. dagster-aws is only loaded where there is something to
     offer: it takes a second."""
     found: dict[str, object] = {}
-    stores = _buckets(project.settings)
+    stores = _buckets(site.settings)
     if stores and S3 not in given:
         # The vault, else the first copy: whoever wants another one has its name.
-        found[S3] = s3_resource(project.settings, next(iter(stores)))
+        found[S3] = s3_resource(site.settings, next(iter(stores)))
         found |= {
-            f"{S3}_{name}": s3_resource(project.settings, name)
-            for name in stores
-            if f"{S3}_{name}" not in given
+            f"{S3}_{name}": s3_resource(site.settings, name) for name in stores if f"{S3}_{name}" not in given
         }
-    if project.settings.asks_aws and SECRETS not in given:
+    if site.settings.asks_aws and SECRETS not in given:
         found[SECRETS] = secrets_resource()
     return found
 

@@ -17,7 +17,7 @@ from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.operations import Project, copying
+from backup_pipeline.operations import Site, copying
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
@@ -38,13 +38,13 @@ class CopyConfig(dg.Config):
     backup: str = Field("all", description='An id, "latest", or "all": everything that is not there yet.')
 
 
-def copy_assets(project: Project, plan: SystemPlan) -> tuple[dg.AssetsDefinition, ...]:
-    return tuple(_copy_asset(project, plan, name) for name in project.settings.copies_of(plan.system))
+def copy_assets(site: Site, plan: SystemPlan) -> tuple[dg.AssetsDefinition, ...]:
+    return tuple(_copy_asset(site, plan, name) for name in site.settings.copies_of(plan.system))
 
 
-def _copy_asset(project: Project, plan: SystemPlan, name: str) -> dg.AssetsDefinition:
-    system, settings, names = plan.system, project.system(plan.system), plan.names
-    store = project.settings.copy_settings(name)
+def _copy_asset(site: Site, plan: SystemPlan, name: str) -> dg.AssetsDefinition:
+    system, settings, names = plan.system, site.system(plan.system), plan.names
+    store = site.settings.copy_settings(name)
 
     @dg.asset(
         key=names.copy_key(system, name),
@@ -84,10 +84,10 @@ def _kind(store: StoreSettings) -> str:
 def _copy(
     context: dg.AssetExecutionContext, backups: Backups, system: str, name: str, wanted: str
 ) -> dg.MaterializeResult[None]:
-    project = backups.project
+    site = backups.site
     try:
         report = copying.copy(
-            project,
+            site,
             CopyOrder(system, wanted or "all"),
             name,
             backups.listen(context.log),
@@ -99,7 +99,7 @@ def _copy(
         raise
     done = Copied(name, system, report)
     backups.kept.copied.append(done)
-    latest = project.copy(name).ids(system)[-1:]
+    latest = site.copy(name).ids(system)[-1:]
     metadata: Metadata = {
         "place": dg.MetadataValue.text(report.target),
         "copied": dg.MetadataValue.int(len(report.copied)),
@@ -120,10 +120,10 @@ def _copy(
     return dg.MaterializeResult(metadata=metadata)
 
 
-def copied_checks(project: Project, plan: SystemPlan) -> tuple[dg.AssetChecksDefinition, ...]:
+def copied_checks(site: Site, plan: SystemPlan) -> tuple[dg.AssetChecksDefinition, ...]:
     """`copied`, on each copy: also true or false on a day on which nothing is copied."""
     system, names = plan.system, plan.names
-    copies = project.settings.copies_of(system)
+    copies = site.settings.copies_of(system)
     if not copies:
         return ()
 
@@ -136,19 +136,19 @@ def copied_checks(project: Project, plan: SystemPlan) -> tuple[dg.AssetChecksDef
     def copied(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         backups = given(context, names)
         wanted = {check.asset_key for check in context.selected_asset_check_keys}
-        with failures_told(backups.project):
-            for key, outcome in judge_copies(backups.project, system, names):
+        with failures_told(backups.site):
+            for key, outcome in judge_copies(backups.site, system, names):
                 if key in wanted:
                     yield result(outcome, key)
 
     return (copied,)
 
 
-def judge_copies(project: Project, system: str, names: Names) -> Iterator[tuple[dg.AssetKey, Outcome]]:
+def judge_copies(site: Site, system: str, names: Names) -> Iterator[tuple[dg.AssetKey, Outcome]]:
     """How far each copy is behind; asked by the check, and by the sensor `watch`."""
-    for name in project.settings.copies_of(system):
+    for name in site.settings.copies_of(system):
         began = time.monotonic()
-        found = copying.standing_of(project, system, name)
+        found = copying.standing_of(site, system, name)
         good = f"{found.backups} held, {found.latest} the newest" if found.latest else "no backup yet"
         if found.missing:
             good += f"; {len(found.missing)} on their way"

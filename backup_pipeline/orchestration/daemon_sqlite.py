@@ -21,18 +21,18 @@ import yaml
 from backup_pipeline.health.promises import Runner
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
 
 #: The daemon notes every half minute that it lives, and every thread of it does so on its own.
 SCHEDULER = "SCHEDULER"
 DEAD_AFTER = timedelta(minutes=5)
 
 
-def daemon(project: Project, environ: Mapping[str, str] | None = None) -> Runner:
-    home = home_on_this_machine(project, environ)
+def daemon(site: Site, environ: Mapping[str, str] | None = None) -> Runner:
+    home = home_on_this_machine(site, environ)
     if home is None:
         return Runner("unknown")
-    return runner_of(_last_heartbeat(home / "history" / "runs.db"), project.clock(), _switched_off(home))
+    return runner_of(_last_heartbeat(home / "history" / "runs.db"), site.clock(), _switched_off(home))
 
 
 def runner_of(
@@ -57,10 +57,10 @@ def _switched_off(home: Path) -> tuple[str, ...]:
     return tuple(str((body.get("origin") or {}).get("job_name", "")) for body in bodies)
 
 
-def home_on_this_machine(project: Project, environ: Mapping[str, str] | None = None) -> Path | None:
+def home_on_this_machine(site: Site, environ: Mapping[str, str] | None = None) -> Path | None:
     """Where the instance's SQLite files are; None: it is kept elsewhere."""
     given = (os.environ if environ is None else environ).get("DAGSTER_HOME")
-    home = Path(given) if given else project.dagster_folder
+    home = Path(given) if given else site.dagster_folder
     return None if _lives_elsewhere(home / "dagster.yaml") else home
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.orders import DrillOrder
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
@@ -26,9 +26,9 @@ class DrillConfig(dg.Config):
     )
 
 
-def drill_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
+def drill_asset(site: Site, plan: SystemPlan) -> dg.AssetsDefinition:
     """shop/drill: the proof that the newest backup restores, and how long that takes."""
-    system, settings, names = plan.system, project.system(plan.system), plan.names
+    system, settings, names = plan.system, site.system(plan.system), plan.names
 
     @dg.asset(
         key=names.drill_key(system),
@@ -58,9 +58,9 @@ def _drill(
     identifier = wanted
     if wanted in ("", "latest"):
         identifier = tokens.backup_of_run(context.instance, context.run, backups, system) or "latest"
-    identifier = resolve(backups.project, system, identifier)
+    identifier = resolve(backups.site, system, identifier)
     done.learn(backup=identifier)
-    result = drill(backups.project, DrillOrder(system, identifier), backups.listen(context.log))
+    result = drill(backups.site, DrillOrder(system, identifier), backups.listen(context.log))
     backups.kept.drill = result
     metadata: Metadata = {
         "backup": dg.MetadataValue.text(identifier),

@@ -23,7 +23,7 @@ from backup_pipeline.state import acts
 from backup_pipeline.state.acts import Act
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations import Project
+    from backup_pipeline.operations import Site
 
 #: Newest first; of each job the first row counts. A job that fails each minute is one row, too.
 _RUNS = """
@@ -43,12 +43,12 @@ SILENT_AFTER = timedelta(minutes=10)
 _LOOK = "`backup-pipeline ui` shows it: in Runs the run, in Automation the tick"
 
 
-def last_failures(project: Project, system: str, environ: Mapping[str, str] | None = None) -> tuple[Act, ...]:
+def last_failures(site: Site, system: str, environ: Mapping[str, str] | None = None) -> tuple[Act, ...]:
     """Newest failures that nothing has mended: of each job, and of the schedules and sensors that start them. The verb of
     a tick's failure is the name of its schedule or sensor."""
-    settings, now = project.settings, project.clock()
+    settings, now = site.settings, site.clock()
     environ = os.environ if environ is None else environ
-    home = home_on_this_machine(project, environ)
+    home = home_on_this_machine(site, environ)
     if home is None:
         return acts.last_failures(settings, system, now)
     log = tuple(acts.of(settings, system, now - acts.LOOK_BACK))
@@ -56,7 +56,7 @@ def last_failures(project: Project, system: str, environ: Mapping[str, str] | No
     runs = [act for act in _runs(home, system) if act.run not in known]
     ticks = tuple(_ticks(home, system))
     failed = [act for act in ticks if not act.ok and act.at >= timestamp(now - acts.LOOK_BACK)]
-    silent = _not_loaded(project, system, home, ticks, environ)
+    silent = _not_loaded(site, system, home, ticks, environ)
     found = (*acts.unmended((*log, *runs)), *failed, *silent)
     return tuple(act.redacted(settings.secrets) for act in found)
 
@@ -105,14 +105,14 @@ def _ticks(home: Path, system: str) -> Iterator[Act]:
 
 
 def _not_loaded(
-    project: Project, system: str, home: Path, ticks: Sequence[Act], environ: Mapping[str, str]
+    site: Site, system: str, home: Path, ticks: Sequence[Act], environ: Mapping[str, str]
 ) -> Iterator[Act]:
     """A location that does not load leaves no tick and no error: what is seen is a daemon that evaluates nothing."""
     looks = [act.at for act in ticks if _EACH_MINUTE.fullmatch(act.verb)]
     since = max(looks, default=None) or _furnished(home)
-    if since is None or daemon(project, environ).state != "runs":
+    if since is None or daemon(site, environ).state != "runs":
         return
-    if project.clock() - parse_timestamp(since) > SILENT_AFTER:
+    if site.clock() - parse_timestamp(since) > SILENT_AFTER:
         act = Act("schedules", False, system, origin="dagster", at=since)
         yield act.because(
             "not-loaded",

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from backup_pipeline.config import Settings
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration import aws, keeping
 from backup_pipeline.orchestration.alerts import failure_alert
 from backup_pipeline.orchestration.asset_checks import verdict_check, watch_checks
@@ -40,7 +40,7 @@ class _Parts:
 
 
 def build_defs(
-    source: Settings | Project,
+    source: Settings | Site,
     *,
     systems: Iterable[str] | None = None,
     prefix: str = "",
@@ -57,76 +57,76 @@ def build_defs(
     processes of its own. The jobs of other assets in the same code location run as they did.
     """
     given, names = dict(resources or {}), Names(prefix)
-    project = aws.signed_in(source if isinstance(source, Project) else Project(source), given)
+    site = aws.signed_in(source if isinstance(source, Site) else Site(source), given)
     if systems is not None:
-        project = _only(project, tuple(systems))
+        site = _only(site, tuple(systems))
     parts = _Parts(executor or dg.in_process_executor)
-    for system in project.systems:
-        _add_system(parts, project, plan_of(project, system, names))
-    _add_vault(parts, project, names)
+    for system in site.systems:
+        _add_system(parts, site, plan_of(site, system, names))
+    _add_vault(parts, site, names)
     offered = {}
     if (
         names.resource not in given
-    ):  # a launcher in this process brings the project itself, and has no other assets
-        offered = {names.of(key): one for key, one in aws.offered(project, given).items()}
+    ):  # a launcher in this process brings the site itself, and has no other assets
+        offered = {names.of(key): one for key, one in aws.offered(site, given).items()}
     return dg.Definitions(
         assets=parts.assets,
         asset_checks=parts.checks,
         jobs=parts.jobs,
         schedules=parts.schedules,
         sensors=parts.sensors,
-        resources={names.resource: Backups(project, names=names), **offered, **given},
+        resources={names.resource: Backups(site, names=names), **offered, **given},
         loggers=loggers,
     )
 
 
-def _only(project: Project, systems: tuple[str, ...]) -> Project:
-    chosen = {name: project.system(name) for name in systems}
-    settings = project.settings.model_copy(update={"systems": chosen})
-    return type(project)(settings, clock=project.clock, place=project.place)
+def _only(site: Site, systems: tuple[str, ...]) -> Site:
+    chosen = {name: site.system(name) for name in systems}
+    settings = site.settings.model_copy(update={"systems": chosen})
+    return type(site)(settings, clock=site.clock, place=site.place)
 
 
-def _add_system(parts: _Parts, project: Project, plan: SystemPlan) -> None:
+def _add_system(parts: _Parts, site: Site, plan: SystemPlan) -> None:
     system, executor = plan.system, parts.executor
-    copies = copy_assets(project, plan)
+    copies = copy_assets(site, plan)
     parts.assets.extend(
         [
             *live_assets(plan),
-            *live_trees(project, plan),
-            read_assets(project, plan),
-            *tree_assets(project, plan),
-            manifest_asset(project, plan),
-            drill_asset(project, plan),
+            *live_trees(site, plan),
+            read_assets(site, plan),
+            *tree_assets(site, plan),
+            manifest_asset(site, plan),
+            drill_asset(site, plan),
             *copies,
         ]
     )
     copied = [asset.key for asset in copies]
-    parts.checks.extend([watch_checks(plan), verdict_check(plan, copied), *copied_checks(project, plan)])
+    parts.checks.extend([watch_checks(plan), verdict_check(plan, copied), *copied_checks(site, plan)])
     parts.jobs.extend([backup_job(plan, copied, executor), drill_job(plan, executor)])
     if copied:
         parts.jobs.append(copy_job(plan, copied, executor))
-    parts.schedules.extend(schedules(project, plan))
-    if project.settings.retention_of(system) is not None:
-        parts.assets.append(keeping.retention_asset(project, plan))
+    parts.schedules.extend(schedules(site, plan))
+    if site.settings.retention_of(system) is not None:
+        parts.assets.append(keeping.retention_asset(site, plan))
         parts.checks.append(keeping.retention_check(plan))
         parts.jobs.append(keeping.prune_job(plan, executor))
-        parts.schedules.extend(filter(None, [keeping.prune_schedule(project, plan)]))
-    if project.system(system).migrations is not None:
-        parts.sensors.append(pending_migrations(project, plan))
+        parts.schedules.extend(filter(None, [keeping.prune_schedule(site, plan)]))
+    if site.system(system).migrations is not None:
+        parts.sensors.append(pending_migrations(site, plan))
 
 
-def _add_vault(parts: _Parts, project: Project, names: Names) -> None:
-    parts.assets.append(keeping.scrub_asset(project, names))
+def _add_vault(parts: _Parts, site: Site, names: Names) -> None:
+    parts.assets.append(keeping.scrub_asset(site, names))
     parts.checks.append(keeping.storage_check(names))
     parts.jobs.append(keeping.scrub_job(names, parts.executor))
-    parts.schedules.extend(filter(None, [keeping.scrub_schedule(project, names)]))
-    parts.jobs.append(keeping.daily_job(project, names, parts.executor))
-    parts.sensors.extend([watch(project, names), history(project, names)])
-    if project.settings.alerts:
+    parts.schedules.extend(filter(None, [keeping.scrub_schedule(site, names)]))
+    parts.jobs.append(keeping.daily_job(site, names, parts.executor))
+    parts.sensors.extend([watch(site, names), history(site, names)])
+    if site.settings.alerts:
         heard = ours(
-            project, names, [*parts.assets, *parts.checks], parts.jobs, [*parts.schedules, *parts.sensors]
+            site, names, [*parts.assets, *parts.checks], parts.jobs, [*parts.schedules, *parts.sensors]
         )
-        parts.sensors.append(failure_alert(project, names, heard))
+        parts.sensors.append(failure_alert(site, names, heard))
 
 
 def without_configuration(folder: Path) -> dg.Definitions:

@@ -21,7 +21,7 @@ import dagster as dg
 
 from backup_pipeline.errors import BackupError, Interrupted, Terminated
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.assets import DATA_VERSION_TAG, backup_metadata, version_of
 from backup_pipeline.orchestration.metadata import TOLD, Metadata, findings_metadata
 from backup_pipeline.orchestration.naming import Names
@@ -59,7 +59,7 @@ class Cursor:
         return not self.looked or now - parse_timestamp(self.looked) >= LOOK_EVERY
 
 
-def history(project: Project, names: Names) -> dg.SensorDefinition:
+def history(site: Site, names: Names) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.history_sensor,
         minimum_interval_seconds=60,
@@ -68,28 +68,28 @@ def history(project: Project, names: Names) -> dg.SensorDefinition:
         "Python API, and backups that other hosts brought into the vault.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with tick_failures_told(project):
-            said, cursor = report(context.instance, project, names, Cursor.parse(context.cursor))
+        with tick_failures_told(site):
+            said, cursor = report(context.instance, site, names, Cursor.parse(context.cursor))
         return dg.SensorResult(skip_reason="; ".join(said) or "nothing new", cursor=cursor.dump())
 
     return sense
 
 
 def report(
-    instance: dg.DagsterInstance, project: Project, names: Names, cursor: Cursor
+    instance: dg.DagsterInstance, site: Site, names: Names, cursor: Cursor
 ) -> tuple[list[str], Cursor]:
-    found, place = beyond(project.settings, cursor.place, most=MOST if cursor.place.file else None)
+    found, place = beyond(site.settings, cursor.place, most=MOST if cursor.place.file else None)
     fresh = found if cursor.place.file else _newest_of_each(found)
     unrecorded = [act for act in fresh if not act.run and act.origin != "dagster"]
-    now, looked, newest = project.clock(), cursor.looked, dict[str, dg.AssetMaterialization]()
+    now, looked, newest = site.clock(), cursor.looked, dict[str, dg.AssetMaterialization]()
     if unrecorded or cursor.is_due(now):
-        looked, newest = timestamp(now), _newest_backups(instance, project, names)
+        looked, newest = timestamp(now), _newest_backups(instance, site, names)
     said = []
     for system, made in newest.items():
         instance.report_runless_asset_event(made)
         said.append(f"the newest backup of {system}")
     for act in unrecorded:
-        for event in _events(instance, project, names, act):
+        for event in _events(instance, site, names, act):
             instance.report_runless_asset_event(event)
         said.append(f"{act.verb} {act.system}".strip())
     return said, Cursor(place, looked)
@@ -101,11 +101,11 @@ def _newest_of_each(acts: Sequence[Act]) -> Sequence[Act]:
     return sorted(newest.values(), key=lambda act: act.at)
 
 
-def _events(instance: dg.DagsterInstance, project: Project, names: Names, act: Act) -> Iterator[Event]:
-    for system in (act.system,) if act.system else project.systems:
-        if system not in project.systems:
+def _events(instance: dg.DagsterInstance, site: Site, names: Names, act: Act) -> Iterator[Event]:
+    for system in (act.system,) if act.system else site.systems:
+        if system not in site.systems:
             continue
-        key, is_its_own = _asset(project, names, act, system)
+        key, is_its_own = _asset(site, names, act, system)
         # What a materialization of the manifest is, the vault says: see `_newest_backups`.
         kind = dg.AssetMaterialization if act.ok and is_its_own else dg.AssetObservation
         yield kind(key, description=_told(act), metadata=_metadata(act))
@@ -127,9 +127,9 @@ def _judges(act: Act, shown: str) -> bool:
     return parse_timestamp(act.at) - timedelta(seconds=act.seconds) >= moment_of(shown)
 
 
-def _asset(project: Project, names: Names, act: Act, system: str) -> tuple[dg.AssetKey, bool]:
+def _asset(site: Site, names: Names, act: Act, system: str) -> tuple[dg.AssetKey, bool]:
     """What an act is about, and whether the asset is made by such acts."""
-    settings = project.settings
+    settings = site.settings
     if act.verb == "scrub":
         return names.scrub_key, not act.place
     if act.verb == "drill":
@@ -197,25 +197,23 @@ def _metadata(act: Act) -> Metadata:
 
 
 def _newest_backups(
-    instance: dg.DagsterInstance, project: Project, names: Names
+    instance: dg.DagsterInstance, site: Site, names: Names
 ) -> dict[str, dg.AssetMaterialization]:
     """The manifest shows the newest backup that there is, also one that another host made: of each system, where it shows another one."""
     found, deadline = {}, time.monotonic() + BUDGET
-    for system in project.systems:
+    for system in site.systems:
         shown = _shown(instance, names.manifest_key(system))
         # A vault that does not answer is told of by `watch`; the next look comes.
         with suppress(BackupError, TimeoutError):
-            made = within(
-                max(0.0, deadline - time.monotonic()), partial(_newer, project, names, system, shown)
-            )
+            made = within(max(0.0, deadline - time.monotonic()), partial(_newer, site, names, system, shown))
             if made is not None:
                 found[system] = made
     return found
 
 
-def _newer(project: Project, names: Names, system: str, shown: str) -> dg.AssetMaterialization | None:
-    newest = project.vault.ids(system)[-1:]
-    return _of_backup(project, names, system, newest[0]) if newest and newest[0] > shown else None
+def _newer(site: Site, names: Names, system: str, shown: str) -> dg.AssetMaterialization | None:
+    newest = site.vault.ids(system)[-1:]
+    return _of_backup(site, names, system, newest[0]) if newest and newest[0] > shown else None
 
 
 def _shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
@@ -225,11 +223,11 @@ def _shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
     return str(backup.value) if backup is not None else ""
 
 
-def _of_backup(project: Project, names: Names, system: str, identifier: str) -> dg.AssetMaterialization:
+def _of_backup(site: Site, names: Names, system: str, identifier: str) -> dg.AssetMaterialization:
     tags = None
     try:
-        manifest = project.vault.backup(system, identifier).manifest
-        metadata, tags = backup_metadata(project, manifest), {DATA_VERSION_TAG: version_of(manifest)}
+        manifest = site.vault.backup(system, identifier).manifest
+        metadata, tags = backup_metadata(site, manifest), {DATA_VERSION_TAG: version_of(manifest)}
     except BackupError as error:  # encrypted, for one, and the key is not on this host
         metadata = {
             "backup": dg.MetadataValue.text(identifier),

@@ -20,8 +20,9 @@ from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.selection import matches
-from backup_pipeline.operations import Project, copying, trees
+from backup_pipeline.operations import Site, copying, trees
 from backup_pipeline.operations.copying import Copied
+from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def backup(
-    project: Project,
+    site: Site,
     system: str,
     request: BackupRequest,
     listener: Listener,
@@ -45,11 +46,11 @@ def backup(
     judged: Callable[[Sequence[Outcome]], None] = lambda _: None,
     began: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
-    project.system(system)
-    if project.known_inventory(system) is None:
-        project.inventory(system)
+    site.system(system)
+    if site.known_inventory(system) is None:
+        site.inventory(system)
     only = request.only
-    selection = _selection(project, system, request) if only or not request.copies else None
+    selection = _selection(site, system, request) if only or not request.copies else None
     config: dict[str, Any] = {
         "kind": request.kind,
         "full": request.full,
@@ -61,21 +62,21 @@ def backup(
         {
             "ops": {
                 PLAIN.read_step(system): {"config": config},
-                **_tree_config(project, system, selection, request),
+                **_tree_config(site, system, selection, request),
             }
         },
         selection,
-        Backups(project, listener, kept),
+        Backups(site, listener, kept),
     )
     try:
-        _execute(project, system, run, opened, began)
+        _execute(site, system, run, opened, began)
     except BackupError as error:
         if kept.manifest is not None and type(error) is ErrorsFound:
             pass  # the verdict: the run has failed for it, and the launcher is told what was found below
         elif kept.manifest is None or all(one.ok for one in kept.copied):
             raise
         if request.copies:
-            _copy_the_rest(project, system, run.backups, opened, began)
+            _copy_the_rest(site, system, run.backups, opened, began)
     if kept.manifest is None:
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
@@ -90,36 +91,36 @@ def backup(
 
 
 def _copy_the_rest(
-    project: Project, system: str, backups: Backups, opened: Opened, began: Callable[[str], None]
+    site: Site, system: str, backups: Backups, opened: Opened, began: Callable[[str], None]
 ) -> None:
     """A run in this process ends with its first failed step; a copy that failed is no reason to leave others out."""
-    for name in project.settings.copies_of(system):
+    for name in site.settings.copies_of(system):
         if any(one.name == name for one in backups.kept.copied):
             continue
         run = _Run(PLAIN.copy_job(system), {}, [PLAIN.copy_key(system, name)], backups)
         # What went wrong is in `kept`, beside the others.
         with suppress(BackupError):
-            _execute(project, system, run, opened, began)
+            _execute(site, system, run, opened, began)
 
 
 def drill(
-    project: Project,
+    site: Site,
     system: str,
     identifier: str | None,
     listener: Listener,
     opened: Opened,
     began: Callable[[str], None] = lambda _: None,
 ) -> DrillReport:
-    chosen = project.resolve(system, identifier)
+    chosen = resolve(site, system, identifier)
     kept = Kept()
     run = _Run(
         PLAIN.drill_job(system),
         {"ops": {PLAIN.drill_step(system): {"config": {"backup": chosen}}}},
         None,
-        Backups(project, listener, kept),
+        Backups(site, listener, kept),
     )
     try:
-        _execute(project, system, run, opened, began)
+        _execute(site, system, run, opened, began)
     except ProofFailed:
         if kept.drill is None:
             raise
@@ -139,13 +140,13 @@ class Opened:
 
 
 @contextmanager
-def opened(project: Project, instance: dg.DagsterInstance | None, *, verbose: bool) -> Iterator[Opened]:
+def opened(site: Site, instance: dg.DagsterInstance | None, *, verbose: bool) -> Iterator[Opened]:
     """The given instance, or that of this machine."""
     if instance is not None:
         yield Opened(instance, verbose)
         return
     with _quiet(verbose):  # that a home has no dagster.yaml is worth a line to Dagster each time
-        made = open_instance(project)
+        made = open_instance(site)
     with made as found:
         yield Opened(found, verbose)
 
@@ -158,48 +159,48 @@ class _Run:
     backups: Backups
 
 
-def _selection(project: Project, system: str, request: BackupRequest) -> list[dg.AssetKey]:
+def _selection(site: Site, system: str, request: BackupRequest) -> list[dg.AssetKey]:
     """The assets of the named tables and groups (all, where none is named), and the copies where they are wanted."""
     if request.only:
-        found = _chosen(project, system, request.only)
+        found = _chosen(site, system, request.only)
     else:
-        plan = plan_of(project, system)
+        plan = plan_of(site, system)
         found = [asset.key for asset in plan.assets]
         found += [PLAIN.tree_key(system, name) for name in plan.trees]
-    names = project.settings.copies_of(system) if request.copies else ()
+    names = site.settings.copies_of(system) if request.copies else ()
     copies = [PLAIN.copy_key(system, name) for name in names]
     return [PLAIN.schema_key(system), *found, PLAIN.manifest_key(system), *copies]
 
 
 def _tree_config(
-    project: Project, system: str, selection: Sequence[dg.AssetKey] | None, request: BackupRequest
+    site: Site, system: str, selection: Sequence[dg.AssetKey] | None, request: BackupRequest
 ) -> dict[str, Any]:
     return {
         PLAIN.tree_step(system, name): {"config": {"full": request.full}}
-        for name in project.system(system).files
+        for name in site.system(system).files
         if selection is None or PLAIN.tree_key(system, name) in selection
     }
 
 
-def _chosen(project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
+def _chosen(site: Site, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
     """Asks the database again where the graph does not know a name."""
-    found = _named(plan_of(project, system), project, system, only)
+    found = _named(plan_of(site, system), site, system, only)
     if found is None:
-        project.inventory(system)
-        found = _named(plan_of(project, system), project, system, only)
+        site.inventory(system)
+        found = _named(plan_of(site, system), site, system, only)
     if found is None:
         raise ConfigError(
             f"{', '.join(only)}: not all of these are groups, tables or file trees (files.NAME) of {system}",
-            remedy=f"groups: {', '.join(project.system(system).groups) or 'none'}; "
+            remedy=f"groups: {', '.join(site.system(system).groups) or 'none'}; "
             f"tables: `backup-pipeline inventory {system}`",
         )
     return found
 
 
-def _named(plan: SystemPlan, project: Project, system: str, only: Sequence[str]) -> list[dg.AssetKey] | None:
+def _named(plan: SystemPlan, site: Site, system: str, only: Sequence[str]) -> list[dg.AssetKey] | None:
     keys: dict[dg.AssetKey, None] = {}
     for name in only:
-        globs = project.system(system).groups.get(name, (name,))
+        globs = site.system(system).groups.get(name, (name,))
         hits = [
             asset.key
             for asset in plan.assets
@@ -217,14 +218,14 @@ def _named(plan: SystemPlan, project: Project, system: str, only: Sequence[str])
 
 
 def _execute(
-    project: Project,
+    site: Site,
     system: str,
     run: _Run,
     opened: Opened,
     began: Callable[[str], None] = lambda _: None,
 ) -> None:
     definitions = build_defs(
-        project,
+        site,
         systems=(system,),
         resources={PLAIN.resource: run.backups},
         loggers=None if opened.verbose else {"console": _nowhere},

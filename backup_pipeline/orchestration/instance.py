@@ -20,7 +20,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from backup_pipeline.errors import AlreadyExists, ConfigError
 from backup_pipeline.health.promises import Runner
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.daemon_sqlite import SCHEDULER, runner_of
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.rights import file_mode
@@ -31,7 +31,7 @@ FILE_NAME = "dagster.yaml"
 WORKSPACE = "workspace.yaml"
 
 
-def home(project: Project, environ: Mapping[str, str] | None = None) -> Path:
+def home(site: Site, environ: Mapping[str, str] | None = None) -> Path:
     """The folder, made and furnished where it is ours to make."""
     environ = os.environ if environ is None else environ
     given = environ.get(VARIABLE)
@@ -43,35 +43,33 @@ def home(project: Project, environ: Mapping[str, str] | None = None) -> Path:
                 remedy=f"make that folder, or unset {VARIABLE} to use the one beside the configuration",
             )
         return folder
-    folder = project.dagster_folder
+    folder = site.dagster_folder
     if not (folder / FILE_NAME).exists():
         with contextlib.suppress(AlreadyExists):  # another process was faster, with the same bytes
-            LocalStore(project.settings.make_state(folder)).put(
-                FILE_NAME, template(FILE_NAME), overwrite=False
-            )
+            LocalStore(site.settings.make_state(folder)).put(FILE_NAME, template(FILE_NAME), overwrite=False)
         # Our store writes what never changes, read-only; this file is for people to edit.
         (folder / FILE_NAME).chmod(file_mode(folder, 0o600))
     return folder
 
 
-def last_heartbeat(project: Project) -> Runner:
+def last_heartbeat(site: Site) -> Runner:
     """Of the daemon of an instance that is not kept on this machine. One that does not answer is no sign of life."""
     try:
-        with open_instance(project) as found:
+        with open_instance(site) as found:
             beats = found.get_daemon_heartbeats()
     except Exception:  # noqa: BLE001 - a database that is down, a dagster.yaml of another version: all the same here
         return Runner("unknown")
     last = max((beat.timestamp for kind, beat in beats.items() if kind == SCHEDULER), default=None)
-    return runner_of("never" if last is None else datetime.fromtimestamp(last, UTC), project.clock())
+    return runner_of("never" if last is None else datetime.fromtimestamp(last, UTC), site.clock())
 
 
-def open_instance(project: Project, environ: Mapping[str, str] | None = None) -> dg.DagsterInstance:
+def open_instance(site: Site, environ: Mapping[str, str] | None = None) -> dg.DagsterInstance:
     """The instance, for runs in this process; close it (it is a context manager).
 
     Their output stays with this process: Dagster's log capture would take the terminal away from the progress
     display, and start two processes a step to do so.
     """
-    folder = home(project, environ)
+    folder = home(site, environ)
     overrides: dict[str, Any] = {
         "compute_logs": {
             "module": "dagster._core.storage.noop_compute_log_manager",

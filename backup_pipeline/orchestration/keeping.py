@@ -16,7 +16,7 @@ from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import PruneOrder, ScrubOrder
-from backup_pipeline.operations import Project, keeping
+from backup_pipeline.operations import Site, keeping
 from backup_pipeline.operations.keeping import PruneReport
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_metadata
@@ -56,9 +56,9 @@ class ScrubConfig(dg.Config):
     everything: bool = setting(ScrubOrder, "everything")
 
 
-def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
+def retention_asset(site: Site, plan: SystemPlan) -> dg.AssetsDefinition:
     """shop/retention: what is kept and why. It deletes only where a run says so: it is part of "Materialize all"."""
-    system, settings, names = plan.system, project.system(plan.system), plan.names
+    system, settings, names = plan.system, site.system(plan.system), plan.names
 
     @dg.asset(
         key=names.retention_key(system),
@@ -70,7 +70,7 @@ def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
         required_resource_keys={names.resource},
         description=f"Which backups of {system} are kept, and why; and which would go. Materializing it deletes nothing: the job "
         f"{names.prune_job(system)} forgets those that no rule wants, and deletes what nothing has named for the "
-        "grace time" + _in_copies(project, system) + ".",
+        "grace time" + _in_copies(site, system) + ".",
     )
     def retention(context: dg.AssetExecutionContext, config: PruneConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups = given(context, names)
@@ -82,15 +82,15 @@ def retention_asset(project: Project, plan: SystemPlan) -> dg.AssetsDefinition:
                 despite_anomaly=config.despite_anomaly,
                 patience=PATIENCE,
             )
-            report, copies = keeping.prune_with_copies(backups.project, order, backups.listen(context.log))
+            report, copies = keeping.prune_with_copies(backups.site, order, backups.listen(context.log))
             findings = (*report.findings, *_of_copies(copies))
             return _materialized(_prune_metadata(report, copies, findings), findings, NotPruned)
 
     return retention
 
 
-def _in_copies(project: Project, system: str) -> str:
-    settings = project.settings
+def _in_copies(site: Site, system: str) -> str:
+    settings = site.settings
     names = [name for name in settings.copies_of(system) if settings.copy_settings(name).prune]
     return f", here and in {', '.join(names)}" if names else ""
 
@@ -156,7 +156,7 @@ def _going(report: PruneReport) -> dg.MetadataValue:
     return dg.MetadataValue.int(sum(len(plan.forgotten) for plan in report.systems))
 
 
-def scrub_asset(project: Project, names: Names) -> dg.AssetsDefinition:
+def scrub_asset(site: Site, names: Names) -> dg.AssetsDefinition:
     """vault/scrub: the part of the vault that was not read back for the longest."""
 
     @dg.asset(
@@ -165,13 +165,13 @@ def scrub_asset(project: Project, names: Names) -> dg.AssetsDefinition:
         pool=names.of("scrub"),
         required_resource_keys={names.resource},
         description="The vault, read back and hashed, a part each time: all of it within "
-        f"{project.settings.scrub.window_days} days. Takes no key.",
+        f"{site.settings.scrub.window_days} days. Takes no key.",
     )
     def scrub(context: dg.AssetExecutionContext, config: ScrubConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         backups = given(context, names)
         with acting(context, backups, "scrub"):
             order = ScrubOrder(everything=config.everything)
-            found = keeping.scrub(backups.project, order, backups.listen(context.log))
+            found = keeping.scrub(backups.site, order, backups.listen(context.log))
             metadata: Metadata = {
                 "parts_read": dg.MetadataValue.int(found.read),
                 "parts_within_window": dg.MetadataValue.int(found.covered),
@@ -196,8 +196,8 @@ def retention_check(plan: SystemPlan) -> dg.AssetChecksDefinition:
     )
     def retention(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups = given(context, names)
-        with failures_told(backups.project):
-            return result(judge_retention(backups.project, plan.system), key)
+        with failures_told(backups.site):
+            return result(judge_retention(backups.site, plan.system), key)
 
     return retention
 
@@ -211,40 +211,38 @@ def storage_check(names: Names) -> dg.AssetChecksDefinition:
     )
     def storage(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups = given(context, names)
-        with failures_told(backups.project):
-            return result(judge_storage(backups.project), names.scrub_key)
+        with failures_told(backups.site):
+            return result(judge_storage(backups.site), names.scrub_key)
 
     return storage
 
 
-def judge_retention(project: Project, system: str) -> Outcome:
-    report = keeping.covering(project, system)
+def judge_retention(site: Site, system: str) -> Outcome:
+    report = keeping.covering(site, system)
     good = f"{report.counted['days_covered']} days are covered"
     return Outcome(RETENTION.name, report.findings, report.counted, report.seconds, good)
 
 
-def judge_storage(project: Project) -> Outcome:
-    report = keeping.storage(project)
+def judge_storage(site: Site) -> Outcome:
+    report = keeping.storage(site)
     left = report.counted.get("days_left")
     good = f"{report.counted['bytes'] / 2**20:,.1f} MiB in {report.counted['objects']:,} objects"
     good += f"; full in about {left:,} days" if left is not None else ""
     return Outcome(STORAGE.name, report.findings, report.counted, report.seconds, good)
 
 
-def daily_checks(project: Project, names: Names) -> Iterator[dg.AssetCheckKey]:
+def daily_checks(site: Site, names: Names) -> Iterator[dg.AssetCheckKey]:
     """What is judged once a day, while nothing runs: growth is only seen by looking again and again."""
     yield dg.AssetCheckKey(names.scrub_key, STORAGE.name)
-    for system in project.systems:
-        if project.settings.retention_of(system) is not None:
+    for system in site.systems:
+        if site.settings.retention_of(system) is not None:
             yield dg.AssetCheckKey(names.retention_key(system), RETENTION.name)
 
 
-def daily_job(
-    project: Project, names: Names, executor: dg.ExecutorDefinition
-) -> "dg.UnresolvedAssetJobDefinition":
+def daily_job(site: Site, names: Names, executor: dg.ExecutorDefinition) -> "dg.UnresolvedAssetJobDefinition":
     return dg.define_asset_job(
         names.daily_job,
-        selection=dg.AssetSelection.checks(*daily_checks(project, names)),
+        selection=dg.AssetSelection.checks(*daily_checks(site, names)),
         executor_def=executor,
         description="Judges `storage` and the `retention` of every system; the sensor `watch` starts it once a day.",
     )
@@ -274,8 +272,8 @@ def scrub_job(names: Names, executor: dg.ExecutorDefinition) -> "dg.UnresolvedAs
     )
 
 
-def prune_schedule(project: Project, plan: SystemPlan) -> dg.ScheduleDefinition | None:
-    policy, zone = project.settings.retention_of(plan.system), project.settings.zone_of(plan.system)
+def prune_schedule(site: Site, plan: SystemPlan) -> dg.ScheduleDefinition | None:
+    policy, zone = site.settings.retention_of(plan.system), site.settings.zone_of(plan.system)
     job = plan.names.prune_job(plan.system)
     if policy is None or policy.schedule is None:
         return None
@@ -289,8 +287,8 @@ def prune_schedule(project: Project, plan: SystemPlan) -> dg.ScheduleDefinition 
     )
 
 
-def scrub_schedule(project: Project, names: Names) -> dg.ScheduleDefinition | None:
-    settings = project.settings
+def scrub_schedule(site: Site, names: Names) -> dg.ScheduleDefinition | None:
+    settings = site.settings
     if settings.scrub.schedule is None:
         return None
     return dg.ScheduleDefinition(

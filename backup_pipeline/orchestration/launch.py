@@ -19,7 +19,7 @@ from backup_pipeline.errors import HistoryUnavailable
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import Kind
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -40,7 +40,7 @@ class BackupRequest:
 
 
 def run_backup(
-    project: Project,
+    site: Site,
     system: str,
     *,
     kind: Kind = "manual",
@@ -63,12 +63,12 @@ def run_backup(
             from backup_pipeline.orchestration import inprocess
 
             with _explained():
-                opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
-        return inprocess.backup(project, system, request, listener, opened, copied, judged, began)
+                opened = stack.enter_context(inprocess.opened(site, instance, verbose=verbose))
+        return inprocess.backup(site, system, request, listener, opened, copied, judged, began)
 
 
 def run_drill(
-    project: Project,
+    site: Site,
     system: str,
     identifier: str | None = None,
     *,
@@ -83,8 +83,8 @@ def run_drill(
             from backup_pipeline.orchestration import inprocess
 
             with _explained():
-                opened = stack.enter_context(inprocess.opened(project, instance, verbose=verbose))
-        return inprocess.drill(project, system, identifier, listener, opened, began)
+                opened = stack.enter_context(inprocess.opened(site, instance, verbose=verbose))
+        return inprocess.drill(site, system, identifier, listener, opened, began)
 
 
 @contextmanager

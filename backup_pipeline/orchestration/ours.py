@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 
 #: Whose something is that all systems share.
@@ -40,7 +40,7 @@ class Ours:
 
 
 def ours(
-    project: Project,
+    site: Site,
     names: Names,
     assets: Iterable[dg.AssetsDefinition | dg.AssetSpec],
     jobs: Iterable[dg.UnresolvedAssetJobDefinition],
@@ -48,19 +48,19 @@ def ours(
 ) -> Ours:
     """`assets` holds the definitions of checks as well, which are AssetsDefinitions, too."""
     made = [one for one in assets if isinstance(one, dg.AssetsDefinition)]
-    tags = {names.tag(system): system for system in project.systems}
+    tags = {names.tag(system): system for system in site.systems}
     subject_of_job = {job.name: tags.get((job.tags or {}).get(SYSTEM_TAG, ""), VAULT) for job in jobs}
     return Ours(
-        checks={key: _subject(project, names, key.asset_key) for one in made for key in one.check_keys},
-        assets={key: _subject(project, names, key) for one in made for key in one.keys},
+        checks={key: _subject(site, names, key.asset_key) for one in made for key in one.check_keys},
+        assets={key: _subject(site, names, key) for one in made for key in one.keys},
         jobs=subject_of_job,
         instigators={one.name: _subject_of(one, subject_of_job) for one in instigators},
     )
 
 
-def _subject(project: Project, names: Names, key: dg.AssetKey) -> str:
+def _subject(site: Site, names: Names, key: dg.AssetKey) -> str:
     system = names.system_of_key(key)
-    return system if system in project.systems else VAULT
+    return system if system in site.systems else VAULT
 
 
 def _subject_of(one: _Instigator, jobs: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.naming import PLAIN, Names
 
@@ -41,7 +41,7 @@ class TableAsset:
         return self.together or str(self.tables[0].id)
 
     def globs(self) -> tuple[str, ...]:
-        """What to ask `Project.export` for, to get these tables and no other."""
+        """What to ask `Site.export` for, to get these tables and no other."""
         if self.schema is not None:
             return (f"{glob.escape(self.schema)}.*",)
         return tuple(glob.escape(str(table.id)) for table in self.tables)
@@ -77,8 +77,8 @@ class SystemPlan:
         return tuple(table.id for table in manifest.tables if table.id not in known)
 
 
-def plan_of(project: Project, system: str, names: Names = PLAIN) -> SystemPlan:
-    inventory, settings = project.known_inventory(system), project.system(system)
+def plan_of(site: Site, system: str, names: Names = PLAIN) -> SystemPlan:
+    inventory, settings = site.known_inventory(system), site.system(system)
     trees = tuple(sorted(settings.files))
     if inventory is None:
         return SystemPlan(system, "", (), (), inventoried=False, trees=trees, names=names)

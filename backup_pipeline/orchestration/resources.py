@@ -1,4 +1,4 @@
-"""What the steps are given: the project, and who listens to their progress.
+"""What the steps are given: the site, and who listens to their progress.
 
 A resource is a plain object, so that a test or a launcher passes its own; nothing in it is opened, and no
 secret is looked up, before a step needs it.
@@ -21,7 +21,7 @@ from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.naming import PLAIN, Names
@@ -44,7 +44,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Backups:
-    project: Project
+    site: Site
     #: Who is told of progress; the run's log unless a launcher says otherwise.
     listener: Listener | None = None
     kept: Kept = field(default_factory=Kept)
@@ -94,13 +94,13 @@ class StepFailure(dg.Failure):
 
 
 @contextmanager
-def failures_told(project: Project) -> Iterator[None]:
+def failures_told(site: Site) -> Iterator[None]:
     """Whatever goes wrong in a step becomes a failure with a remedy and without a secret.
 
     Dagster stores the text and the traceback of an exception, and those of what caused it; a driver's message may
     hold what it was given. So the chain is cut here, and what is kept of it is redacted.
     """
-    secrets = project.settings.secrets
+    secrets = site.settings.secrets
     try:
         yield
     except dg.Failure:
@@ -140,7 +140,7 @@ def acting(
     if backups.listener is not None:
         processes.locate(context.instance, context.run.run_id)
     try:
-        with failures_told(backups.project), waiting.having_time(waiting.to(backups.listen(context.log))):
+        with failures_told(backups.site), waiting.having_time(waiting.to(backups.listen(context.log))):
             yield done
     except StepFailure as failure:
         done.act, done.concludes = done.act.failed(failure.original), True
@@ -154,17 +154,17 @@ def acting(
     finally:
         # A launcher in this process writes it down itself, with the exit code of the command.
         if done.concludes and backups.listener is None:
-            seconds, now = round(time.monotonic() - began, 3), timestamp(backups.project.clock())
-            unkept = record(backups.project.settings, replace(done.act, seconds=seconds, at=now))
+            seconds, now = round(time.monotonic() - began, 3), timestamp(backups.site.clock())
+            unkept = record(backups.site.settings, replace(done.act, seconds=seconds, at=now))
             if unkept:
                 context.log.warning(f"{unkept.message}. {unkept.remedy}")
 
 
 @contextmanager
-def tick_failures_told(project: Project) -> Iterator[None]:
+def tick_failures_told(site: Site) -> Iterator[None]:
     """The same for a sensor's tick, which shows a text only: the remedy is part of it."""
     try:
-        with failures_told(project):
+        with failures_told(site):
             yield
     except StepFailure as failure:
         remedy = failure.metadata.get("remedy")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dagster as dg
 
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.plan import SystemPlan
 
 
-def schedules(project: Project, plan: SystemPlan) -> list[dg.ScheduleDefinition]:
-    settings, zone = project.system(plan.system), project.settings.zone_of(plan.system)
+def schedules(site: Site, plan: SystemPlan) -> list[dg.ScheduleDefinition]:
+    settings, zone = site.system(plan.system), site.settings.zone_of(plan.system)
     found, names = [], plan.names
     if settings.schedule is not None:
         found.append(

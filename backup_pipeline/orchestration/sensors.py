@@ -25,8 +25,9 @@ from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.keeping import has_a_vault
+from backup_pipeline.operations.migrating import state_of
 from backup_pipeline.orchestration.asset_checks import judge_status, result
 from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.keeping import daily_checks
@@ -135,7 +136,7 @@ def set_of(state: Migrations) -> str:
     return digest_of([state.tool, *sorted(state.applied), "--", *state.pending])[:24]
 
 
-def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinition:
+def pending_migrations(site: Site, plan: SystemPlan) -> dg.SensorDefinition:
     system, names = plan.system, plan.names
 
     @dg.sensor(
@@ -147,9 +148,9 @@ def pending_migrations(project: Project, plan: SystemPlan) -> dg.SensorDefinitio
         "has not seen: once per set of them, and again when that backup failed.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with tick_failures_told(project):
-            state = project.migrations(system)
-        now = project.clock()
+        with tick_failures_told(site):
+            state = state_of(site, system)
+        now = site.clock()
         if state is None or not state.pending:
             why = decide((), PendingSince(), (), now).why if state is None or state.known else state.told()
             return dg.SensorResult(skip_reason=why, cursor=PendingSince("", timestamp(now)).dump())
@@ -217,7 +218,7 @@ def attempts_for(
     )
 
 
-def watch(project: Project, names: Names) -> dg.SensorDefinition:
+def watch(site: Site, names: Names) -> dg.SensorDefinition:
     """fresh, proven and copied, judged while nothing runs: a backup that silently stopped is what no run can tell of.
     retention and storage walk over the whole vault, so they are judged by a run, once a day."""
 
@@ -230,14 +231,14 @@ def watch(project: Project, names: Names) -> dg.SensorDefinition:
         "starts a run for `retention` and `storage` once a day.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        now, began = project.clock(), time.monotonic()
-        looked = _when_looked_at(context.cursor, project)
+        now, began = site.clock(), time.monotonic()
+        looked = _when_looked_at(context.cursor, site)
         said = []
-        for system in sorted(project.systems, key=lambda name: looked.get(name, 0.0)):
+        for system in sorted(site.systems, key=lambda name: looked.get(name, 0.0)):
             left = BUDGET - (time.monotonic() - began)
             if left <= 0 or 0 <= now.timestamp() - looked.get(system, 0.0) < EVERY.total_seconds():
                 continue
-            for asset, outcome in _judged(project, system, names, left):
+            for asset, outcome in _judged(site, system, names, left):
                 key = dg.AssetCheckKey(asset, outcome.name)
                 if is_news(context.instance, key, outcome, now):
                     said.append(_report(context.instance, key, outcome, names))
@@ -245,31 +246,29 @@ def watch(project: Project, names: Names) -> dg.SensorDefinition:
         left = BUDGET - (time.monotonic() - began)
         for line in said:
             context.log.info(line)
-        if left > 0 and _daily_is_due(context.instance, project, names, now, left):
+        if left > 0 and _daily_is_due(context.instance, site, names, now, left):
             return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=json.dumps(looked))
         return dg.SensorResult(skip_reason="; ".join(said) or "nothing changed", cursor=json.dumps(looked))
 
     return sense
 
 
-def _when_looked_at(cursor: str | None, project: Project) -> dict[str, float]:
+def _when_looked_at(cursor: str | None, site: Site) -> dict[str, float]:
     """System → when. A cursor that this version cannot read is replaced: then every system is due."""
     try:
         found = TypeAdapter(dict[str, float]).validate_json(cursor or "{}")
     except ValidationError:
         return {}
-    return {name: at for name, at in found.items() if name in project.systems}
+    return {name: at for name, at in found.items() if name in site.systems}
 
 
-def _judged(
-    project: Project, system: str, names: Names, seconds: float
-) -> Sequence[tuple[dg.AssetKey, Outcome]]:
+def _judged(site: Site, system: str, names: Names, seconds: float) -> Sequence[tuple[dg.AssetKey, Outcome]]:
     """A vault that does not answer is the news that this is for: then `fresh` fails, and the other systems are judged."""
 
     def look() -> list[tuple[dg.AssetKey, Outcome]]:
-        with failures_told(project):
-            status = [(names.manifest_key(system), one) for one in judge_status(project.one_look(), system)]
-            return [*status, *judge_copies(project, system, names)]
+        with failures_told(site):
+            status = [(names.manifest_key(system), one) for one in judge_status(site.one_look(), system)]
+            return [*status, *judge_copies(site, system, names)]
 
     try:
         return within(seconds, look)
@@ -299,16 +298,16 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def _daily_is_due(
-    instance: dg.DagsterInstance, project: Project, names: Names, now: datetime, seconds: float
+    instance: dg.DagsterInstance, site: Site, names: Names, now: datetime, seconds: float
 ) -> bool:
     """Not judged for a day, and not tried for a day: a run that failed is told of, and not repeated all day."""
-    if not any(is_old(instance, key, now) for key in daily_checks(project, names)):
+    if not any(is_old(instance, key, now) for key in daily_checks(site, names)):
         return False
     since = now - RECORD_AGAIN
     if instance.get_runs_count(dg.RunsFilter(job_name=names.daily_job, created_after=since)):
         return False
     try:
-        return within(seconds, lambda: has_a_vault(project))
+        return within(seconds, lambda: has_a_vault(site))
     except (BackupError, TimeoutError):
         return False  # `fresh` says that
 

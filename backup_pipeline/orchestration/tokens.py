@@ -15,6 +15,7 @@ import dagster as dg
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import Kind
+from backup_pipeline.operations.backup import commit
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups
@@ -57,11 +58,11 @@ def commit_of_this_run(context: dg.AssetExecutionContext, backups: Backups, syst
         if token is None:
             continue
         try:
-            return backups.project.commit(system, token=token)
+            return commit(backups.site, system, token=token)
         except NotFound:
             done = committed_by(context.instance, backups, system, token)
             if done is not None:
-                return backups.project.vault.backup(system, done).manifest
+                return backups.site.vault.backup(system, done).manifest
     raise NotFound(
         f"this run has read nothing of {system}, so there is nothing to commit",
         remedy=f"run the job {backups.names.backup_job(system)}, or select the tables together with the manifest",
@@ -86,6 +87,6 @@ def committed_by(instance: dg.DagsterInstance, backups: Backups, system: str, ru
         if made is None or backups.names.system_of_key(made.asset_key) != system:
             continue
         value = made.metadata.get("backup")
-        if value is not None and str(value.value) in backups.project.vault.ids(system):
+        if value is not None and str(value.value) in backups.site.vault.ids(system):
             return str(value.value)
     return None

@@ -13,7 +13,8 @@ from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import Incomplete, NotFound
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.orders import BackupOrder
-from backup_pipeline.operations import Project, trees
+from backup_pipeline.operations import Site, trees
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
 from backup_pipeline.orchestration.orders import setting
@@ -28,7 +29,7 @@ class TreeConfig(dg.Config):
     full: bool = setting(BackupOrder, "full", "Of files: neither their size nor their times are trusted.")
 
 
-def live_trees(project: Project, plan: SystemPlan) -> list[dg.AssetSpec]:
+def live_trees(site: Site, plan: SystemPlan) -> list[dg.AssetSpec]:
     """The living folders, so that lineage goes all the way back to them."""
     return [
         dg.AssetSpec(
@@ -37,7 +38,7 @@ def live_trees(project: Project, plan: SystemPlan) -> list[dg.AssetSpec]:
             description=f"The live files {name} of {plan.system}. Not made by a backup; what is read from.",
             kinds={_kind(tree), "source"},
         )
-        for name, tree in project.system(plan.system).files.items()
+        for name, tree in site.system(plan.system).files.items()
     ]
 
 
@@ -45,8 +46,8 @@ def _kind(tree: FilesSettings) -> str:
     return "s3" if tree.bucket is not None else "dropbox" if tree.dropbox is not None else "file"
 
 
-def tree_assets(project: Project, plan: SystemPlan) -> list[dg.AssetsDefinition]:
-    settings = project.system(plan.system)
+def tree_assets(site: Site, plan: SystemPlan) -> list[dg.AssetsDefinition]:
+    settings = site.system(plan.system)
     return [_tree_asset(plan, name, settings) for name in settings.files]
 
 
@@ -77,13 +78,13 @@ def _tree_asset(plan: SystemPlan, name: str, settings: SystemSettings) -> dg.Ass
 def _read(
     context: dg.AssetExecutionContext, backups: Backups, system: str, name: str, done: Doing, *, full: bool
 ) -> dg.MaterializeResult[None]:
-    project = backups.project
+    site = backups.site
     manifest = _into_the_draft(context, backups, system, name, full=full)
     if manifest is None:
         # Its own step is all that was selected: what was asked for is backed up, as a partial backup.
-        manifest = project.backup(
-            system, only=(f"files.{name}",), full=full, listener=backups.listen(context.log)
-        )
+        manifest = backup(
+            site, BackupOrder(system, only=(f"files.{name}",), full=full), backups.listen(context.log)
+        ).manifest
         backups.kept.manifest = manifest
         done.learn(backup=manifest.id)
         done.concludes = True
@@ -106,17 +107,17 @@ def _into_the_draft(
 ) -> Manifest | None:
     """The draft of this run (or of the one that it was re-executed from) with the tree in it; a backup that was
     committed there and holds the tree; None where neither is."""
-    project, run = backups.project, context.run
+    site, run = backups.site, context.run
     for token in dict.fromkeys((run.run_id, run.parent_run_id, run.root_run_id)):
         if token is None:
             continue
         try:
             return trees.export_tree(
-                project, system, name, token=token, full=full, listener=backups.listen(context.log)
+                site, system, name, token=token, full=full, listener=backups.listen(context.log)
             )
         except NotFound:
             done = tokens.committed_by(context.instance, backups, system, token)
-            if done is not None and (committed := project.vault.backup(system, done).manifest).tree(name):
+            if done is not None and (committed := site.vault.backup(system, done).manifest).tree(name):
                 return committed
     return None
 

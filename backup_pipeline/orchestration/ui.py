@@ -26,7 +26,7 @@ from typing import Any
 
 from backup_pipeline.config import FILE_NAME, VARIABLE, redact
 from backup_pipeline.errors import ConfigError, ServerFailed
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration import instance
 
 #: How long the three have to come up, and to end before they are killed.
@@ -48,7 +48,7 @@ class Child:
 
 
 def serve(
-    project: Project,
+    site: Site,
     host: str = "127.0.0.1",
     port: int = 3000,
     *,
@@ -64,16 +64,16 @@ def serve(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bp-ui-")))
         children: list[Child] = []
         stack.callback(_end, children)
-        _start(children, project, host, port, folder, _environment(project, config), stop)
+        _start(children, site, host, port, folder, _environment(site, config), stop)
         if not stop.is_set():
             say(f"the graph is at http://{host}:{port} (Ctrl-C ends it)")
         while not stop.wait(0.5):
-            _refuse_the_dead(children, project)
+            _refuse_the_dead(children, site)
 
 
 def _start(
     children: list[Child],
-    project: Project,
+    site: Site,
     host: str,
     port: int,
     folder: Path,
@@ -101,8 +101,8 @@ def _start(
     for name, command in commands.items():
         children.append(_child(name, command, logs / f"{name}.log", environment))
         if name == "code":
-            _wait(code.exists, children, project, stop)
-    _wait(lambda: _answers(host, port), children, project, stop)
+            _wait(code.exists, children, site, stop)
+    _wait(lambda: _answers(host, port), children, site, stop)
 
 
 def _child(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Child:
@@ -119,9 +119,9 @@ def _child(name: str, command: Sequence[str], log: Path, environment: Mapping[st
     return Child(name, process, log)
 
 
-def _environment(project: Project, config: Path | None) -> dict[str, str]:
-    # As `Project.load` found it: named, else by the environment, else in the folder.
-    file = config or Path(os.environ.get(VARIABLE) or project.settings.base / FILE_NAME)
+def _environment(site: Site, config: Path | None) -> dict[str, str]:
+    # As `Site.load` found it: named, else by the environment, else in the folder.
+    file = config or Path(os.environ.get(VARIABLE) or site.settings.base / FILE_NAME)
     if file.is_dir():
         file = file / FILE_NAME
     if not file.is_file():
@@ -131,37 +131,37 @@ def _environment(project: Project, config: Path | None) -> dict[str, str]:
     return {
         **os.environ,
         VARIABLE: str(file.resolve()),
-        instance.VARIABLE: str(instance.home(project)),
+        instance.VARIABLE: str(instance.home(site)),
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
     }
 
 
 def _wait(
-    condition: Callable[[], bool], children: Sequence[Child], project: Project, stop: threading.Event
+    condition: Callable[[], bool], children: Sequence[Child], site: Site, stop: threading.Event
 ) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not condition() and not stop.wait(0.1):
-        _refuse_the_dead(children, project)
+        _refuse_the_dead(children, site)
         if time.monotonic() > deadline:
             raise ServerFailed(
-                f"the UI did not come up within {START_SECONDS:.0f} s. {_said(children[-1], project)}",
+                f"the UI did not come up within {START_SECONDS:.0f} s. {_said(children[-1], site)}",
                 remedy=f"the logs are in {children[-1].log.parent}",
             )
 
 
-def _refuse_the_dead(children: Sequence[Child], project: Project) -> None:
+def _refuse_the_dead(children: Sequence[Child], site: Site) -> None:
     for child in children:
         if child.process.poll() is not None:
             raise ServerFailed(
-                f"the {child.name} process ended with {child.process.returncode}. {_said(child, project)}",
+                f"the {child.name} process ended with {child.process.returncode}. {_said(child, site)}",
                 remedy=f"its log is {child.log}",
             )
 
 
-def _said(child: Child, project: Project) -> str:
+def _said(child: Child, site: Site) -> str:
     lines = child.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = redact("\n".join(lines[-8:]), project.settings.secrets)
+    last = redact("\n".join(lines[-8:]), site.settings.secrets)
     return f"Its last lines:\n{last}" if last else "It said nothing."
 
 

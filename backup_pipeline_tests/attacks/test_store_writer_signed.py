@@ -17,7 +17,9 @@ import pytest
 
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import commit, export
 from backup_pipeline_tests.attacks.test_store_writer import backups, codes, folder, name_in, say, shop, status
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.damage import rewrite
@@ -206,14 +208,14 @@ def test_a_key_that_cannot_sign_stops_a_backup_before_it_begins(shop: Folder) ->
 def test_what_a_step_hands_to_the_next_is_not_signed_for_another(shop: Folder) -> None:
     """A draft in the vault was changed between two steps of the graph: the last step would have signed it."""
     sign(shop)
-    project = Project.load(shop.path / "backup.yaml")
-    project.export("shop", token="t")
+    site = Site.load(shop.path / "backup.yaml")
+    export(site, BackupOrder("shop"), token="t")
     assert not [path for path in (shop.path / "vault" / "shop").rglob("*.json") if path.name != "lock.json"]
     drafts = shop.path / "vault" / "shop" / "drafts"
     drafts.mkdir()
     (held,) = (shop.path / ".backup-pipeline" / "known").rglob("drafts/t.json")
     (drafts / "t.json").write_bytes(held.read_bytes().replace(b'"kind":"manual"', b'"kind":"imported"'))
-    made = project.commit("shop", token="t")
+    made = commit(site, "shop", token="t")
     assert (made.kind, signatures(shop)) == ("manual", {made.id: "signed"})
 
 

@@ -12,13 +12,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres, pg_dump_for
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
 from backup_pipeline_tests.benchmarks import data_postgres as data
 from backup_pipeline_tests.benchmarks.measure import Command, Runs, interleaved
 
 #: Runs one verb of the Python API as a process of its own, interpreter start included.
 _OURS = (
-    "import sys; from backup_pipeline.operations import Project; p = Project.load(sys.argv[1]); "
+    "import sys; from backup_pipeline.operations import Site; p = Site.load(sys.argv[1]); "
     "getattr(p, sys.argv[2])(*sys.argv[3:4], **eval(sys.argv[4]))"
 )
 
@@ -130,8 +132,8 @@ def again(bench: Bench, name: str, url: str) -> list[Line]:
     """One more day: 1 % appended before each run, against a whole pg_dump."""
     config = bench.config(f"{name}-again", url)
     vault = config.parent / "vault"
-    project = Project.load(config)
-    project.backup("shop")
+    site = Site.load(config)
+    backup(site, BackupOrder("shop"))
     before = size(vault / "objects")
     default = f"{name}: pg_dump -Fd -j2"
     grown: list[int] = []
@@ -169,7 +171,7 @@ def again(bench: Bench, name: str, url: str) -> list[Line]:
 def restore(bench: Bench, name: str, url: str) -> list[Line]:
     config = bench.config(name, url)
     fresh(config.parent / "vault")()
-    Project.load(config).backup("shop")
+    Site.load(config).backup("shop")
     dump = bench.dump("dump", url, "-Z1")
     dump.prepare()
     interleaved([dump], 1)

@@ -20,7 +20,9 @@ import pytest
 from playwright.sync_api import FloatRect, Page, expect, sync_playwright
 
 from backup_pipeline.demo.shop_postgres import Shop
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.listing import listed
+from backup_pipeline.operations.reading import show
 from backup_pipeline.orchestration.ui import serve
 from backup_pipeline_tests.harness.ports import free_port
 
@@ -59,7 +61,7 @@ expect.set_options(timeout=45_000)
 @dataclass(frozen=True)
 class Ui:
     address: str
-    project: Project
+    site: Site
 
 
 class Pictures:
@@ -104,17 +106,17 @@ def ui(pg_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         "    owners: [team:platform]\n    groups: {money: [orders, order_items, payments]}\n    exclude: [audit_log]\n"
     )
     monkeypatch.setenv("BACKUP_CONFIG", str(tmp_path / "backup.yaml"))
-    project = Project.load(tmp_path / "backup.yaml")
-    project.inventory("shop")
+    site = Site.load(tmp_path / "backup.yaml")
+    site.inventory("shop")
     port = free_port()
     up, stop = threading.Event(), threading.Event()
     with ThreadPoolExecutor(1) as threads:
-        served = threads.submit(serve, project, port=port, stop=stop, say=lambda _: up.set())
+        served = threads.submit(serve, site, port=port, stop=stop, say=lambda _: up.set())
         served.add_done_callback(lambda _: up.set())
         try:
             assert up.wait(120)
             if not served.done():
-                yield Ui(f"http://127.0.0.1:{port}", project)
+                yield Ui(f"http://127.0.0.1:{port}", site)
         finally:
             stop.set()
         served.result(60)
@@ -154,8 +156,8 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
     page.goto(f"{ui.address}/runs")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=180_000)
     picture("runs")
-    (backup,) = ui.project.vault.ids("shop")
-    assert ui.project.listed("shop", backup).proven_at is not None
+    (backup,) = ui.site.vault.ids("shop")
+    assert listed(ui.site, "shop", backup).proven_at is not None
 
     page.set_viewport_size({"width": 1800, "height": 1900})
     page.goto(group)
@@ -167,7 +169,7 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
 
     # A table: its rows and columns.
     page.goto(f"{ui.address}/assets/shop/tables/public.orders")
-    rows = next(table.rows for table in ui.project.show("shop").tables if table.name == "orders")
+    rows = next(table.rows for table in show(ui.site, "shop").tables if table.name == "orders")
     expect(page.get_by_text("Row count").first).to_be_visible()
     expect(page.get_by_text(f"{rows:,}", exact=True).first).to_be_visible()
     expect(page.get_by_text("customer_id", exact=True).first).to_be_visible()
@@ -176,7 +178,7 @@ def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: P
 
     # A file tree: how many files, and how many of them are new.
     page.goto(f"{ui.address}/assets/shop/files/media")
-    tree = ui.project.show("shop").tree("media")
+    tree = show(ui.site, "shop").tree("media")
     assert tree is not None
     expect(page.get_by_text("new_files").first).to_be_visible()
     expect(page.get_by_text(str(tree.files), exact=True).first).to_be_visible()

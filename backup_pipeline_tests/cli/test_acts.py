@@ -12,7 +12,7 @@ import pytest
 import backup_pipeline as bp
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import BackupError, ConfigError, NotFound, SourceError
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.state import acts
 from backup_pipeline.state.acts import Act
 from backup_pipeline_tests.cli.conftest import Folder
@@ -20,7 +20,7 @@ from backup_pipeline_tests.harness.damage import alter
 
 
 def settings_of(shop: Folder) -> Settings:
-    return Project.load(shop.path / "backup.yaml").settings
+    return Site.load(shop.path / "backup.yaml").settings
 
 
 def failing(shop: Folder) -> dict[str, Act]:
@@ -154,8 +154,8 @@ def test_a_log_that_cannot_be_written_fails_nothing(shop: Folder) -> None:
 WRITER = """
 import sys
 from backup_pipeline.state import acts
-from backup_pipeline.operations import Project
-settings = Project.load(sys.argv[1]).settings
+from backup_pipeline.operations import Site
+settings = Site.load(sys.argv[1]).settings
 for number in range(300):
     acts.record(settings, acts.Act("backup", message=f"{sys.argv[2]}-{number} " + "x" * (number * 7)))
 """

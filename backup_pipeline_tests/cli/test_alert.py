@@ -18,7 +18,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.alerts import outbox
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline_tests.cli.conftest import Folder
@@ -177,12 +177,12 @@ def test_no_secret_leaves_by_the_alert_of_a_command(shop: Folder, hook: Hook) ->
 class Daemon:
     """The sensors, on the instance that the commands of a folder record in."""
 
-    project: Project
+    site: Site
     instance: dg.DagsterInstance
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     def tick(self, sensor: str = "failure_alert") -> None:
-        defs = build_defs(self.project)
+        defs = build_defs(self.site)
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursors.get(sensor), repository_def=defs.get_repository_def()
         ) as context:
@@ -193,9 +193,9 @@ class Daemon:
 def daemon(shop: Folder, hook: Hook) -> Iterator[Daemon]:
     told_to(shop, hook.address)
     shop.good("inventory", "shop")
-    project = Project.load(shop.path / "backup.yaml")
-    with open_instance(project, {}) as instance:
-        yield Daemon(project, instance)
+    site = Site.load(shop.path / "backup.yaml")
+    with open_instance(site, {}) as instance:
+        yield Daemon(site, instance)
 
 
 def lose_the_database(shop: Folder) -> None:
@@ -252,14 +252,14 @@ def test_the_daemon_leaves_a_run_to_its_command_and_tells_of_it_when_the_command
     lose_the_database(shop)
     assert shop.run("backup", "shop", "--alert", "never").code == 4
     (run,) = daemon.instance.get_runs()
-    now = daemon.project.clock()
+    now = daemon.site.clock()
     at_work = replace(outbox.begun(now), runs=(run.run_id,))
-    outbox.keep(daemon.project.settings, at_work)
+    outbox.keep(daemon.site.settings, at_work)
     daemon.tick()
     daemon.tick()
     assert hook.bodies == []
     host, pid, _ = at_work.process
-    outbox.keep(daemon.project.settings, replace(at_work, process=(host, pid, "another")))
+    outbox.keep(daemon.site.settings, replace(at_work, process=(host, pid, "another")))
     daemon.tick()
     daemon.tick()
     assert hook.titles == ["[backup] shop: backup_shop failed"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import SourceError
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.state import acts
 from backup_pipeline_tests.cli.conftest import Folder
 
@@ -53,8 +53,8 @@ def test_all_are_backed_up_and_the_worst_is_the_exit_code(three: Folder, *, reco
         told[0]["data"]["backup"]["id"],
         told[2]["data"]["backup"]["id"],
     ]
-    project = Project.load(three.path / "backup.yaml")
-    noted = [(act.system, act.ok) for act in acts.of(project.settings) if act.verb == "backup"]
+    site = Site.load(three.path / "backup.yaml")
+    noted = [(act.system, act.ok) for act in acts.of(site.settings) if act.verb == "backup"]
     assert noted == [("blog", True), ("gone", False), ("shop", True)]
 
 

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
 from backup_pipeline_tests.cli.conftest import Folder
 
 
@@ -178,9 +180,9 @@ def test_a_refused_login_of_a_target_is_not_called_a_server_that_is_down(pg_shop
 
 
 def test_a_backup_from_the_future_does_not_look_like_a_fresh_one(shop: Folder) -> None:
-    project = Project.load(shop.path / "backup.yaml", environ={})
-    project.clock = lambda: datetime.now(UTC) + timedelta(days=900)
-    identifier = project.backup("shop").id
+    site = Site.load(shop.path / "backup.yaml", environ={})
+    site.clock = lambda: datetime.now(UTC) + timedelta(days=900)
+    identifier = backup(site, BackupOrder("shop")).manifest.id
     assert "from-the-future" in codes(shop, "status")
     ended = shop.run("backup", "shop", "--no-record", "--json")
     assert (ended.code, ended.error["code"]) == (5, "already-exists")

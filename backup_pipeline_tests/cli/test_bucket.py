@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from backup_pipeline.errors import NotAllowed
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.buckets import bucket_policies
 from backup_pipeline.operations.stores import open_vault_for_pruning
 from backup_pipeline.services.aws import AwsAccess, client
@@ -35,7 +35,7 @@ def new_name() -> str:
 
 
 @dataclass(frozen=True)
-class Site:
+class Bucket:
     folder: Folder
     server: S3Server
     bucket: str
@@ -49,14 +49,14 @@ class Site:
         return steps
 
 
-def site(folder: Folder, server: S3Server, *lines: str, signin: str | None = None) -> Site:
+def site(folder: Folder, server: S3Server, *lines: str, signin: str | None = None) -> Bucket:
     bucket = new_name()
     store = f"url: s3://{bucket}/backups\n{server.yaml() if signin is None else signin}"
     more = "".join(f"  {line}\n" for line in lines)
     text = (folder.path / "backup.yaml").read_text().replace("vault: ./vault\n", "")
     indented = "".join(f"  {line}\n" for line in f"  {store.lstrip()}{more}".splitlines())
     (folder.path / "backup.yaml").write_text(f"vault: ./vault\ncopies:\n  off_site:\n{indented}{text}")
-    return Site(folder, server, bucket)
+    return Bucket(folder, server, bucket)
 
 
 LIFECYCLE = "lifecycle: {glacier_after_days: 30, deep_archive_after_days: 200}"
@@ -184,7 +184,7 @@ def test_a_digest_that_must_be_an_md5_is_one(
             "over plain http, the policy is not offered"
         )
         shop.backup()
-        store = Project.load(shop.path / "backup.yaml").copy("off_site").store
+        store = Site.load(shop.path / "backup.yaml").copy("off_site").store
         (key, *_) = [stat.key for stat in store.list(layout.OBJECTS)]
         assert locks_of(store).extend([key], now=datetime.now(UTC) + timedelta(days=2)) == 1
 
@@ -253,7 +253,7 @@ def everything_allowed(server: S3Server) -> Iterator[None]:
 
 
 @pytest.fixture
-def guarded(shop: Folder, strict_moto_server: S3Server) -> Site:
+def guarded(shop: Folder, strict_moto_server: S3Server) -> Bucket:
     """A vault in a bucket whose writer and pruner are users of their own; object lock is on."""
     server, bucket = strict_moto_server, new_name()
     config = shop.path / "backup.yaml"
@@ -266,7 +266,7 @@ def guarded(shop: Folder, strict_moto_server: S3Server) -> Site:
         )
 
     config.write_text(vault(""))
-    policies = dict(bucket_policies(Project.load(config), "vault").policies)
+    policies = dict(bucket_policies(Site.load(config), "vault").policies)
     with everything_allowed(server):
         keys = people(server, policies)
         (key, secret) = keys["writer"]
@@ -280,17 +280,17 @@ def guarded(shop: Folder, strict_moto_server: S3Server) -> Site:
     config.write_text(vault(signin))
     reading = f"  access_key_id: {reader[0]}\n  secret_access_key: {reader[1]}\n"
     (shop.path / "reader.yaml").write_text(vault(reading))
-    return Site(shop, server, bucket)
+    return Bucket(shop, server, bucket)
 
 
-def test_the_writer_backs_up_and_proves_and_can_delete_nothing(guarded: Site) -> None:
+def test_the_writer_backs_up_and_proves_and_can_delete_nothing(guarded: Bucket) -> None:
     shop = guarded.folder
     first, second = shop.backup(), shop.backup()
     assert first != second, "the lock was released, and taken again"
     shop.good("verify", "shop", "all")
     shop.good("drill", "shop", "--no-record")
-    project = Project.load(shop.path / "backup.yaml")
-    vault = project.vault
+    site = Site.load(shop.path / "backup.yaml")
+    vault = site.vault
     assert vault.store.stat(layout.lock_key("shop")) is None
     manifest = vault.backup("shop", second).manifest
     for key in (
@@ -305,11 +305,11 @@ def test_the_writer_backs_up_and_proves_and_can_delete_nothing(guarded: Site) ->
         assert vault.store.stat(key) is not None
 
 
-def test_the_writer_cleans_up_after_a_killed_run_as_far_as_it_may(guarded: Site) -> None:
+def test_the_writer_cleans_up_after_a_killed_run_as_far_as_it_may(guarded: Bucket) -> None:
     """A RECOVER.md without its manifest is what a kill right before the commit leaves."""
     shop = guarded.folder
     shop.backup()
-    store = Project.load(shop.path / "backup.yaml").vault.store
+    store = Site.load(shop.path / "backup.yaml").vault.store
     left = layout.recover_key("shop", "2020-01-01T00-00-00-000Z")
     journal = layout.journal_key("shop", "2020-01-01T00-00-00-000Z", 1)
     store.put(left, b"left behind")
@@ -319,11 +319,11 @@ def test_the_writer_cleans_up_after_a_killed_run_as_far_as_it_may(guarded: Site)
     assert store.stat(left) is not None
 
 
-def test_the_pruner_deletes_with_credentials_of_its_own_and_adds_nothing(guarded: Site) -> None:
+def test_the_pruner_deletes_with_credentials_of_its_own_and_adds_nothing(guarded: Bucket) -> None:
     shop = guarded.folder
     identifier = shop.backup()
-    project = Project.load(shop.path / "backup.yaml")
-    vault = open_vault_for_pruning(project.settings)
+    site = Site.load(shop.path / "backup.yaml")
+    vault = open_vault_for_pruning(site.settings)
     manifest = vault.backup("shop", identifier).manifest
     with pytest.raises(NotAllowed):
         vault.store.put(layout.object_key(manifest.objects()[0]) + "x", b"x")
@@ -340,20 +340,20 @@ def test_the_pruner_deletes_with_credentials_of_its_own_and_adds_nothing(guarded
 
 
 @pytest.mark.slow
-def test_prune_signs_in_as_the_pruner_and_the_writer_cannot_do_its_work(guarded: Site) -> None:
+def test_prune_signs_in_as_the_pruner_and_the_writer_cannot_do_its_work(guarded: Bucket) -> None:
     shop = guarded.folder
     config = shop.path / "backup.yaml"
     config.write_text(f"retention: {{last: 1, grace: 1s}}\n{config.read_text()}")
     first, second = shop.backup(), shop.backup()
     # A bucket with versions takes a deletion of what is locked, and keeps the bytes: no rule asks for that.
     assert " keep  locked until " in shop.good("prune").stdout
-    assert Project.load(config).vault.ids("shop") == (first, second)
+    assert Site.load(config).vault.ids("shop") == (first, second)
     refused = shop.run("forget", "shop", first, "--yes")
     assert "--force locked" in refused.stderr
     config.write_text(config.read_text().replace("  object_lock_days: 1\n", ""))
     shop.good("prune")
-    assert Project.load(config).vault.ids("shop") == (second,)
-    assert Project.load(config).vault.store.stat(layout.forgotten_key("shop", first)) is not None
+    assert Site.load(config).vault.ids("shop") == (second,)
+    assert Site.load(config).vault.store.stat(layout.forgotten_key("shop", first)) is not None
     shop.good("prune")
     shop.good("verify", "shop", "all")
     third = shop.backup()
@@ -362,11 +362,11 @@ def test_prune_signs_in_as_the_pruner_and_the_writer_cannot_do_its_work(guarded:
     config.write_text("\n".join(lines))
     ended = shop.run("prune")
     assert ended.code != 0
-    assert Project.load(config).vault.ids("shop") == (second, third)
+    assert Site.load(config).vault.ids("shop") == (second, third)
     shop.good("verify", "shop", "all")
 
 
-def test_the_reader_lists_verifies_restores_and_writes_nothing(guarded: Site) -> None:
+def test_the_reader_lists_verifies_restores_and_writes_nothing(guarded: Bucket) -> None:
     shop = guarded.folder
     identifier = shop.backup()
     as_reader = ("--config", "reader.yaml")
@@ -375,10 +375,10 @@ def test_the_reader_lists_verifies_restores_and_writes_nothing(guarded: Site) ->
     assert "not-remembered" in verified.stdout, "the outcome could not be kept, and that is said"
     shop.good("restore", "shop", "--to", shop.restored, *as_reader)
     assert shop.run("backup", "shop", "--no-record", *as_reader).code == 5
-    assert Project.load(shop.path / "backup.yaml").vault.ids("shop") == (identifier,)
+    assert Site.load(shop.path / "backup.yaml").vault.ids("shop") == (identifier,)
 
 
-def _versions(guarded: Site, key: str) -> list[dict[str, Any]]:
+def _versions(guarded: Bucket, key: str) -> list[dict[str, Any]]:
     with everything_allowed(guarded.server):
         found = guarded.server.client.list_object_versions(Bucket=guarded.bucket, Prefix=f"backups/{key}")
         return list(found.get("Versions", []))

@@ -10,7 +10,7 @@ import pytest
 import backup_pipeline
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import HEAL, HEAL_MANIFEST
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.asset_checks import judge_status
 from backup_pipeline.orchestration.launch import run_drill
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
@@ -112,7 +112,7 @@ def test_a_copy_that_does_not_answer_is_said(copied: Folder) -> None:
 
 def test_python_and_the_graph_say_the_same(copied: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(copied.path / "vault")
-    project = Project.load(copied.path / "backup.yaml")
+    site = Site.load(copied.path / "backup.yaml")
     monkeypatch.chdir(copied.path)
 
     def asked(what: object) -> str:
@@ -121,19 +121,19 @@ def test_python_and_the_graph_say_the_same(copied: Folder, monkeypatch: pytest.M
         return str(failed.value)
 
     for one in (
-        lambda: backup_pipeline.show("shop", config=project),
-        lambda: backup_pipeline.list_backups(config=project),
-        lambda: backup_pipeline.query("shop", None, "select 1", config=project),
-        lambda: backup_pipeline.drill("shop", config=project),
-        lambda: backup_pipeline.restore("shop", to="sqlite:///again.db", config=project),
-        lambda: backup_pipeline.verify("shop", config=project),
-        lambda: run_drill(project, "shop"),
+        lambda: backup_pipeline.show("shop", config=site),
+        lambda: backup_pipeline.list_backups(config=site),
+        lambda: backup_pipeline.query("shop", None, "select 1", config=site),
+        lambda: backup_pipeline.drill("shop", config=site),
+        lambda: backup_pipeline.restore("shop", to="sqlite:///again.db", config=site),
+        lambda: backup_pipeline.verify("shop", config=site),
+        lambda: run_drill(site, "shop"),
     ):
         text = asked(one)
         assert "copy second holds 1 backup" in text
         assert "--from second --to vault" in text
     # And what watches without being asked.
-    for outcome in judge_status(project, "shop"):
+    for outcome in judge_status(site, "shop"):
         assert outcome.is_error, outcome.name
         assert [one.code for one in outcome.findings if one.severity == "error"] == ["vault-lost"]
         assert "--from second --to vault" in outcome.findings[0].remedy

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline_tests.cli.conftest import Folder
 
 
@@ -134,7 +134,7 @@ def test_a_table_that_was_dropped_is_missed_in_a_backup_of_rows_and_files(
         for one in ended.document["data"]["findings"]
         if one["severity"] == "error"
     ] == [("table-removed", "main.orders")]
-    known = Project.load(media.path / "backup.yaml", environ={}).known_inventory("shop")
+    known = Site.load(media.path / "backup.yaml", environ={}).known_inventory("shop")
     assert known is not None
     assert {table.id.name for table in known.taken} == {"customers", "purchases"}
     assert media.run("backup", "shop", *record).code == 10, "told until it is accepted"

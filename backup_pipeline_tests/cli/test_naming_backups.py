@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
 from backup_pipeline_tests.cli.conftest import Folder
 
 #: In UTC; the system's zone is Berlin's, an hour ahead.
@@ -16,12 +18,14 @@ TIMES = ("2026-11-19T02:00", "2026-11-20T02:00", "2026-11-20T14:00", "2026-11-20
 @pytest.fixture
 def ids(shop: Folder) -> list[str]:
     """Of five backups; the last one on the 20th is partial."""
-    project = Project.load(shop.path / "backup.yaml", environ={})
+    site = Site.load(shop.path / "backup.yaml", environ={})
     made = []
     for time in TIMES:
         moment = datetime.fromisoformat(time).replace(tzinfo=UTC)
-        project.clock = lambda moment=moment: moment  # type: ignore[misc]
-        made.append(project.backup("shop", only=("orders",) if "15:00" in time else ()).id)
+        site.clock = lambda moment=moment: moment  # type: ignore[misc]
+        made.append(
+            backup(site, BackupOrder("shop", only=("orders",) if "15:00" in time else ())).manifest.id
+        )
     return made
 
 

@@ -75,9 +75,9 @@ def test_a_command_fetches_and_parses_each_manifest_once(
 def test_a_tick_of_the_sensor_fetches_and_parses_each_manifest_once(
     history: Folder, counted: Counter[str]
 ) -> None:
-    project = load(history.path / "backup.yaml")
+    site = load(history.path / "backup.yaml")
     counted.clear()
-    judge_status(project.one_look(), "shop")
+    judge_status(site.one_look(), "shop")
     assert len(counted) == 2 * 3
     assert set(counted.values()) == {1}
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.daemon_sqlite import daemon
 from backup_pipeline_tests.cli.conftest import Folder
 
@@ -32,26 +32,26 @@ def test_a_schedule_that_nothing_runs_is_said(shop: Folder) -> None:
 def test_a_daemon_is_seen_by_its_heartbeat(shop: Folder) -> None:
     home = shop.path / ".backup-pipeline" / "dagster"
     home.mkdir(parents=True)
-    project, now = Project.load(shop.path / "backup.yaml"), datetime.now(UTC)
-    assert daemon(project, {}).state == "never"
+    site, now = Site.load(shop.path / "backup.yaml"), datetime.now(UTC)
+    assert daemon(site, {}).state == "never"
     beat(home, now - timedelta(days=3))
-    assert daemon(project, {}).state == "stopped"
+    assert daemon(site, {}).state == "stopped"
     assert "the Dagster daemon of this machine was last seen" in shop.run("status").stdout
     beat(home, now)
-    assert daemon(project, {}).state == "runs"
+    assert daemon(site, {}).state == "runs"
     shown = shop.run("status").stdout
     assert "are run by the Dagster daemon" in shown
     assert "schedule-not-run" not in shown
 
 
 def test_an_instance_elsewhere_is_not_judged_from_here(shop: Folder, tmp_path: Path) -> None:
-    project = Project.load(shop.path / "backup.yaml")
+    site = Site.load(shop.path / "backup.yaml")
     (tmp_path / "dagster.yaml").write_text("storage: {postgres: {postgres_url: x}}\n")
-    assert daemon(project, {"DAGSTER_HOME": str(tmp_path)}).state == "unknown"
+    assert daemon(site, {"DAGSTER_HOME": str(tmp_path)}).state == "unknown"
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     (tmp_path / "history").mkdir()
     (tmp_path / "history" / "runs.db").write_bytes(b"not a database, but long enough to be looked at")
-    assert daemon(project, {"DAGSTER_HOME": str(tmp_path)}).state == "unknown"
+    assert daemon(site, {"DAGSTER_HOME": str(tmp_path)}).state == "unknown"
 
 
 def test_a_daemon_is_seen_in_an_instance_that_is_kept_elsewhere(shop: Folder, tmp_path: Path) -> None:

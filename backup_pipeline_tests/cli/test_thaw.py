@@ -18,7 +18,7 @@ import pytest
 from backup_pipeline.errors import ConfigError, NotThawed
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.thawing import Thaw, ensure_readable
 from backup_pipeline.stores.s3.thawing import S3Thawing, frozen_of
 from backup_pipeline.stores.thawing import Frozen
@@ -36,12 +36,12 @@ class Archive:
     identifier: str
 
     @property
-    def project(self) -> Project:
-        return Project.load(self.folder.path / "backup.yaml")
+    def site(self) -> Site:
+        return Site.load(self.folder.path / "backup.yaml")
 
     @property
     def manifest(self) -> Manifest:
-        return self.project.vault.backup("shop", self.identifier).manifest
+        return self.site.vault.backup("shop", self.identifier).manifest
 
     def freeze(self, storage_class: str = "GLACIER", most: int = 1000) -> int:
         """What the bucket's lifecycle would have done by now."""
@@ -98,7 +98,7 @@ def looks_until_thawed(server: S3Server, looks: int) -> Iterator[None]:
 
 
 def test_what_is_readable_is_not_held_up(archive: Archive) -> None:
-    assert ensure_readable(archive.project.vault, archive.manifest.objects()) == ()
+    assert ensure_readable(archive.site.vault, archive.manifest.objects()) == ()
     archive.folder.good("restore", "shop", "--to", archive.folder.restored)
 
 
@@ -150,7 +150,7 @@ def test_a_verification_reads_what_it_can_and_says_what_it_could_not(archive: Ar
 
 def test_an_object_that_is_gone_is_missing_and_not_frozen(archive: Archive) -> None:
     archive.freeze()
-    archive.project.vault.store.delete(layout.object_key(archive.manifest.objects()[-1]))
+    archive.site.vault.store.delete(layout.object_key(archive.manifest.objects()[-1]))
     ended = archive.folder.run("verify", "shop", "--json")
     assert ended.code == 10
     assert "object-missing" in ended.stdout
@@ -170,7 +170,7 @@ def test_waiting_ends_when_the_last_object_is_there_and_is_told(archive: Archive
     heard: list[Advance] = []
     with looks_until_thawed(archive.server, 1):
         thawed = ensure_readable(
-            archive.project.vault,
+            archive.site.vault,
             archive.manifest.objects(),
             Thaw("standard", sleep=slept.append),
             listener=heard.append,
@@ -187,7 +187,7 @@ def test_an_interruption_loses_nothing_and_what_is_under_way_is_not_asked_for_tw
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.freeze()
-    vault, objects = archive.project.vault, archive.manifest.objects()
+    vault, objects = archive.site.vault, archive.manifest.objects()
 
     def press(_: float) -> None:
         raise KeyboardInterrupt
@@ -205,13 +205,13 @@ def test_an_interruption_loses_nothing_and_what_is_under_way_is_not_asked_for_tw
 def test_a_tier_that_the_archive_does_not_have_is_refused(archive: Archive) -> None:
     archive.freeze("DEEP_ARCHIVE")
     with pytest.raises(ConfigError, match="no expedited") as caught:
-        ensure_readable(archive.project.vault, archive.manifest.objects(), Thaw("expedited"))
+        ensure_readable(archive.site.vault, archive.manifest.objects(), Thaw("expedited"))
     assert "--thaw standard" in caught.value.remedy
 
 
 def test_many_objects_are_looked_up_by_a_listing(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.freeze()
-    thawing = archive.project.vault.store.thawing()
+    thawing = archive.site.vault.store.thawing()
     assert isinstance(thawing, S3Thawing)
     keys = [layout.object_key(one) for one in archive.manifest.objects()]
     one_by_one = thawing.look(keys)
@@ -223,7 +223,7 @@ def test_many_objects_are_looked_up_by_a_listing(archive: Archive, monkeypatch: 
 
 def test_a_folder_has_no_archive(tmp_path: Path, shop: Folder) -> None:
     shop.backup()
-    vault = Project.load(shop.path / "backup.yaml").vault
+    vault = Site.load(shop.path / "backup.yaml").vault
     assert vault.store.thawing() is None
     shop.good("restore", "shop", "--to", shop.restored, "--thaw", "bulk")
 
@@ -264,7 +264,7 @@ def test_the_answers_of_s3_are_understood(head: dict[str, str], state: str | Non
 
 def test_a_thaw_that_would_end_during_the_restore_is_made_longer(archive: Archive) -> None:
     archive.freeze()
-    vault, objects = archive.project.vault, archive.manifest.objects()
+    vault, objects = archive.site.vault, archive.manifest.objects()
     ensure_readable(vault, objects, Thaw("standard", days=2))
     assert ensure_readable(vault, objects, Thaw("standard")) == ()
     soon = Thaw("standard", now=lambda: datetime.now(UTC) + timedelta(days=1, hours=12))

@@ -13,9 +13,11 @@ import pytest
 from backup_pipeline.databases.base import Options
 from backup_pipeline.databases.postgres.export.source import PostgresSource
 from backup_pipeline.errors import SourceUnavailable
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.model.selection import Selection
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +88,10 @@ def test_the_listener_of_a_backup_hears_it(orders: str, tmp_path: Path) -> None:
             if step.note:
                 released.set()
 
-        project = Project.load(tmp_path / "backup.yaml")
-        worker = threading.Thread(target=lambda: project.backup("shop", listener=hear))
+        site = Site.load(tmp_path / "backup.yaml")
+        worker = threading.Thread(target=lambda: backup(site, BackupOrder("shop"), hear).manifest)
         worker.start()
         assert released.wait(20)
     worker.join(60)
     assert f"process {pid}" in heard[0]
-    assert project.vault.ids("shop")
+    assert site.vault.ids("shop")

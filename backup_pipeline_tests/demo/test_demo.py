@@ -9,7 +9,9 @@ import pytest
 from backup_pipeline import config, demo
 from backup_pipeline.demo import story
 from backup_pipeline.errors import ConfigError, ProofFailed
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.listing import list_backups
+from backup_pipeline.operations.reading import show
 from backup_pipeline_tests.harness import commands
 
 
@@ -32,13 +34,13 @@ def test_the_demo_breaks_a_shop_and_brings_it_back(tmp_path: Path) -> None:
     assert "PROVEN" in text
 
     # What it leaves can be looked at: two backups, the second one proven, the first linked from it; and the copy.
-    project = Project(config.load(tmp_path / "demo" / "backup.yaml"))
-    first, second = project.list("shop")
+    site = Site(config.load(tmp_path / "demo" / "backup.yaml"))
+    first, second = list_backups(site, "shop")
     assert second.proven_at is not None
     assert first.proven_at is None
-    assert project.show("shop").previous == project.vault.backup("shop", first.id).link
-    assert project.copy("second_disk").ids("shop") == (first.id, second.id)
-    (post,) = project.list("blog")
+    assert show(site, "shop").previous == site.vault.backup("shop", first.id).link
+    assert site.copy("second_disk").ids("shop") == (first.id, second.id)
+    (post,) = list_backups(site, "blog")
     assert all(line.verified_at and line.proven_at for line in (second, post))
     status = commands.invoke("status", "--config", str(tmp_path / "demo" / "backup.yaml"), cwd=tmp_path)
     assert status.code == 0, status.stdout

@@ -17,7 +17,10 @@ import psycopg
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.model.files import read_lines
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder, DrillOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.drill import drill
 from backup_pipeline.vault import crypto
 
 HERE = Path(__file__).parent
@@ -83,18 +86,18 @@ def main() -> None:
             f"  shop:\n    database: {url}\n{trees}",
             encoding="utf-8",
         )
-        project = Project.load(config)
-        for system in project.systems:
-            project.backup(system)
+        site = Site.load(config)
+        for system in site.systems:
+            backup(site, BackupOrder(system))
             _one_more_row(system, url, file)
-            project.backup(system)
-            project.drill(system)
-        for system in project.systems:
+            backup(site, BackupOrder(system))
+            drill(site, DrillOrder(system))
+        for system in site.systems:
             (target / f"{system}.json").write_text(
-                json.dumps(expected(project, system), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+                json.dumps(expected(site, system), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
             if trees:
-                text = json.dumps(listed(project, system), indent=1) + "\n"
+                text = json.dumps(listed(site, system), indent=1) + "\n"
                 (target / f"{system}.files.json").write_text(text, encoding="utf-8")
 
 
@@ -126,11 +129,11 @@ def _one_more_row(system: str, url: str, file: Path) -> None:
     live.close()
 
 
-def listed(project: Project, system: str) -> dict[str, list[list[str]]]:
+def listed(site: Site, system: str) -> dict[str, list[list[str]]]:
     """Backup → the entries of its tree: path, type, mode, length, digest, target."""
     found: dict[str, list[list[str]]] = {}
-    for identifier in project.vault.ids(system):
-        manifest = project.vault.backup(system, identifier).manifest
+    for identifier in site.vault.ids(system):
+        manifest = site.vault.backup(system, identifier).manifest
         found[identifier] = [
             [
                 ascii(entry.path),
@@ -141,22 +144,22 @@ def listed(project: Project, system: str) -> dict[str, list[list[str]]]:
                 ascii(entry.target),
             ]
             for tree in manifest.files
-            for entry in read_lines(project.vault.blocks(tree.listing), what="a listing")
+            for entry in read_lines(site.vault.blocks(tree.listing), what="a listing")
         ]
     return found
 
 
-def expected(project: Project, system: str) -> dict[str, dict[str, list[list[str]]]]:
+def expected(site: Site, system: str) -> dict[str, dict[str, list[list[str]]]]:
     """Backup → table → rows, as text."""
     from backup_pipeline.reading import rows_of
 
     found: dict[str, dict[str, list[list[str]]]] = {}
-    for identifier in project.vault.ids(system):
-        manifest = project.vault.backup(system, identifier).manifest
+    for identifier in site.vault.ids(system):
+        manifest = site.vault.backup(system, identifier).manifest
         found[identifier] = {
             str(table.id): [
                 [repr(value) for value in row]
-                for row in rows_of(project.vault, manifest, f'"{table.schema}"."{_quoted(table.name)}"')
+                for row in rows_of(site.vault, manifest, f'"{table.schema}"."{_quoted(table.name)}"')
             ]
             for table in manifest.tables
         }

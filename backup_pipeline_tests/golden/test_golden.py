@@ -10,7 +10,12 @@ import pytest
 
 from backup_pipeline.config import parse
 from backup_pipeline.files.restore import FilesOrder
-from backup_pipeline.operations import Project, files
+from backup_pipeline.model.orders import DrillOrder, VerifyOrder
+from backup_pipeline.operations import Site, files
+from backup_pipeline.operations.drill import drill
+from backup_pipeline.operations.listing import list_backups
+from backup_pipeline.operations.reading import show
+from backup_pipeline.operations.verify import verify
 from backup_pipeline.vault import crypto
 from backup_pipeline_tests.golden.make import HERE, KEY, expected, listed
 
@@ -18,7 +23,7 @@ VAULTS = sorted(path for path in HERE.iterdir() if (path / "vault").is_dir())
 
 
 @pytest.fixture(params=VAULTS, ids=lambda path: path.name)
-def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Project]:
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Site]:
     """A copy: looking at a backup is remembered beside it, and these are never written again."""
     source: Path = request.param
     shutil.copytree(source / "vault", tmp_path / "vault")
@@ -26,7 +31,7 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Projec
     if (source / KEY).exists():
         [public] = crypto.public_keys((source / KEY).read_text())
         text += f"encryption: {{recipients: [{public}], identity: '${{file:{source / KEY}}}'}}\n"
-    return source, Project(parse(text, name="golden", base=tmp_path, environ={}))
+    return source, Site(parse(text, name="golden", base=tmp_path, environ={}))
 
 
 def test_there_is_a_golden_vault_of_every_format() -> None:
@@ -36,30 +41,30 @@ def test_there_is_a_golden_vault_of_every_format() -> None:
 
 
 @pytest.mark.parametrize("system", ["shop", "app"])
-def test_every_value_is_read_as_it_was(golden: tuple[Path, Project], system: str) -> None:
-    source, project = golden
+def test_every_value_is_read_as_it_was(golden: tuple[Path, Site], system: str) -> None:
+    source, site = golden
     was = json.loads((source / f"{system}.json").read_text(encoding="utf-8"))
     assert len(was) == 2
-    assert expected(project, system) == was
+    assert expected(site, system) == was
 
 
 @pytest.mark.parametrize("system", ["shop", "app"])
-def test_it_verifies_and_is_still_proven(golden: tuple[Path, Project], system: str) -> None:
-    _, project = golden
-    assert project.verify(system, "all").findings == ()
-    assert project.list(system)[-1].proven_at is not None
+def test_it_verifies_and_is_still_proven(golden: tuple[Path, Site], system: str) -> None:
+    _, site = golden
+    assert verify(site, VerifyOrder(system, "all")).findings == ()
+    assert list_backups(site, system)[-1].proven_at is not None
 
 
 @pytest.mark.parametrize("system", ["shop", "app"])
 def test_every_file_is_there_as_it_was_and_comes_back(
-    golden: tuple[Path, Project], system: str, tmp_path: Path
+    golden: tuple[Path, Site], system: str, tmp_path: Path
 ) -> None:
-    source, project = golden
+    source, site = golden
     if not (source / f"{system}.files.json").exists():
-        assert project.show(system).files == (), "a vault from before there were file trees"
+        assert show(site, system).files == (), "a vault from before there were file trees"
         return
-    assert listed(project, system) == json.loads((source / f"{system}.files.json").read_text())
-    done = files.restore_files(project, system, None, tmp_path / "back", FilesOrder(trees=("media",)))
+    assert listed(site, system) == json.loads((source / f"{system}.files.json").read_text())
+    done = files.restore_files(site, system, None, tmp_path / "back", FilesOrder(trees=("media",)))
     assert done.ok
     assert (tmp_path / "back" / "deep" / "er" / "same.txt").read_text() == "a line\n" * 1000
     assert (tmp_path / "back" / "big.sqlite3").read_bytes().endswith(b"sparse but for this")
@@ -67,8 +72,8 @@ def test_every_file_is_there_as_it_was_and_comes_back(
 
 @pytest.mark.server
 @pytest.mark.parametrize("system", ["shop", "app"])
-def test_it_restores(golden: tuple[Path, Project], system: str) -> None:
-    _, project = golden
-    report = project.drill(system).report
+def test_it_restores(golden: tuple[Path, Site], system: str) -> None:
+    _, site = golden
+    report = drill(site, DrillOrder(system)).report
     assert report.errors == ()
     assert report.counted["rows"] > 0

@@ -18,8 +18,9 @@ from pathlib import Path
 from backup_pipeline import config
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import NotFound
-from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.operations import Project, copying, keeping
+from backup_pipeline.model.orders import BackupOrder, CopyOrder
+from backup_pipeline.operations import Site, copying, keeping
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.retention import sweep
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.vault.vault import Vault
@@ -40,13 +41,13 @@ def change(path: Path, dice: random.Random) -> None:
     connection.close()
 
 
-def back_up(project: Project, system: str, dice: random.Random) -> int:
-    change(Path(project.url(system).removeprefix("sqlite:///")), dice)
-    project.backup(system, full=dice.random() < 0.5)
+def back_up(site: Site, system: str, dice: random.Random) -> int:
+    change(Path(site.url(system).removeprefix("sqlite:///")), dice)
+    backup(site, BackupOrder(system, full=dice.random() < 0.5))
     return 1
 
 
-def forget(project: Project, place: Vault, locked: Callable[[str, str], str]) -> int:
+def forget(site: Site, place: Vault, locked: Callable[[str, str], str]) -> int:
     report = prune(
         place, RULES, grace=timedelta(0), now=datetime.now(UTC), despite_anomaly=True, locked=locked
     )
@@ -66,9 +67,9 @@ def look(place: Vault, dice: random.Random) -> int:
     return 1
 
 
-def replicate(project: Project, dice: random.Random) -> int:
+def replicate(site: Site, dice: random.Random) -> int:
     try:
-        report = copying.copy(project, CopyOrder(dice.choice(SYSTEMS)), "other")
+        report = copying.copy(site, CopyOrder(dice.choice(SYSTEMS)), "other")
     except NotFound:
         return 0  # the first backup is not there yet
     bad = [finding for finding in report.findings if finding.severity == "error"]
@@ -84,15 +85,15 @@ def done(path: Path, role: str) -> int:
 
 def main(role: str, path: str, seed: str) -> None:
     sweep.SKEW = timedelta(0)
-    project, dice = Project(config.load(Path(path))), random.Random(f"{role} {seed}")
+    site, dice = Site(config.load(Path(path))), random.Random(f"{role} {seed}")
     deeds: dict[str, Callable[[], int]] = {
-        "shop": lambda: back_up(project, "shop", dice),
-        "office": lambda: back_up(project, "office", dice),
-        "prune": lambda: forget(project, project.vault, lambda _system, _id: ""),
-        "prune-copy": lambda: forget(project, project.copy("other"), keeping.locked_by_the_vault(project)),
-        "verify": lambda: look(project.vault, dice),
-        "verify-copy": lambda: look(project.copy("other"), dice),
-        "copy": lambda: replicate(project, dice),
+        "shop": lambda: back_up(site, "shop", dice),
+        "office": lambda: back_up(site, "office", dice),
+        "prune": lambda: forget(site, site.vault, lambda _system, _id: ""),
+        "prune-copy": lambda: forget(site, site.copy("other"), keeping.locked_by_the_vault(site)),
+        "verify": lambda: look(site.vault, dice),
+        "verify-copy": lambda: look(site.copy("other"), dice),
+        "copy": lambda: replicate(site, dice),
     }
     count = 0
     while not select.select([sys.stdin], [], [], dice.uniform(0, 0.05))[0]:

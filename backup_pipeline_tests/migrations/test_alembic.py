@@ -15,7 +15,7 @@ from backup_pipeline.errors import ConfigError
 from backup_pipeline.migrations import migration_state
 
 
-class Project:
+class Site:
     """A project with a migrations folder, made with Alembic's commands."""
 
     def __init__(self, root: Path) -> None:
@@ -42,11 +42,11 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "app")
+def project(tmp_path: Path) -> Site:
+    return Site(tmp_path / "app")
 
 
-def test_a_line_of_revisions_is_pending_from_the_applied_one_on(project: Project) -> None:
+def test_a_line_of_revisions_is_pending_from_the_applied_one_on(project: Site) -> None:
     for name in ("a1", "b2", "c3"):
         project.add(name)
     state = migration_state("alembic", project.root, ("a1",))
@@ -55,7 +55,7 @@ def test_a_line_of_revisions_is_pending_from_the_applied_one_on(project: Project
     assert migration_state("alembic", project.root, ("c3",)).pending == ()
 
 
-def test_a_database_without_the_table_has_everything_pending(project: Project) -> None:
+def test_a_database_without_the_table_has_everything_pending(project: Site) -> None:
     project.add("a1")
     project.add("b2")
     assert migration_state("alembic", project.root, None).pending == ("a1", "b2")
@@ -65,9 +65,7 @@ def test_a_database_without_the_table_has_everything_pending(project: Project) -
     "applied",
     [(), ("root",), ("left",), ("right",), ("left", "right"), ("merged",), ("dep",)],
 )
-def test_branches_merges_and_depends_on_agree_with_alembic(
-    project: Project, applied: tuple[str, ...]
-) -> None:
+def test_branches_merges_and_depends_on_agree_with_alembic(project: Site, applied: tuple[str, ...]) -> None:
     project.add("root")
     project.add("left", head="root")
     project.add("right", head="root")
@@ -86,7 +84,7 @@ def test_branches_merges_and_depends_on_agree_with_alembic(
                 assert order[parent] < order[revision.revision]
 
 
-def test_depends_on_may_name_a_label(project: Project) -> None:
+def test_depends_on_may_name_a_label(project: Site) -> None:
     project.add("root")
     project.add("one", head="root", branch_label="users")
     project.add("two", head="root", depends_on="users")
@@ -96,13 +94,13 @@ def test_depends_on_may_name_a_label(project: Project) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "migrations", "migrations/versions"])
-def test_the_path_may_be_the_project_its_folder_or_the_versions(project: Project, below: str) -> None:
+def test_the_path_may_be_the_project_its_folder_or_the_versions(project: Site, below: str) -> None:
     project.add("a1")
     assert migration_state("alembic", project.root / below, None).pending == ("a1",)
 
 
 def test_several_version_folders_are_read(tmp_path: Path) -> None:
-    project = Project(tmp_path / "app")
+    project = Site(tmp_path / "app")
     project.add("a1")
     extra = project.root / "plugin" / "versions"
     extra.mkdir(parents=True)
@@ -122,7 +120,7 @@ def test_several_version_folders_are_read(tmp_path: Path) -> None:
     assert state.heads == ("a1", "p1")
 
 
-def test_the_settings_may_be_in_pyproject(project: Project) -> None:
+def test_the_settings_may_be_in_pyproject(project: Site) -> None:
     project.add("a1")
     (project.root / "alembic.ini").unlink()
     (project.root / "migrations").rename(project.root / "db")
@@ -130,7 +128,7 @@ def test_the_settings_may_be_in_pyproject(project: Project) -> None:
     assert migration_state("alembic", project.root, None).pending == ("a1",)
 
 
-def test_no_file_of_the_application_is_run(project: Project, tmp_path: Path) -> None:
+def test_no_file_of_the_application_is_run(project: Site, tmp_path: Path) -> None:
     project.add("a1")
     trap = tmp_path / "sprung"
     spring = f"\nopen({str(trap)!r}, 'w').close()\nraise RuntimeError\n"
@@ -140,7 +138,7 @@ def test_no_file_of_the_application_is_run(project: Project, tmp_path: Path) -> 
     assert not trap.exists()
 
 
-def test_an_older_checkout_than_the_database_claims_nothing_pending(project: Project) -> None:
+def test_an_older_checkout_than_the_database_claims_nothing_pending(project: Site) -> None:
     project.add("a1")
     project.add("b2")
     state = migration_state("alembic", project.root, ("from_the_future",))
@@ -153,7 +151,7 @@ def test_an_older_checkout_than_the_database_claims_nothing_pending(project: Pro
     assert migration_state("alembic", project.root, ("b2",)).known
 
 
-def test_a_missing_parent_is_an_error_that_names_the_file(project: Project) -> None:
+def test_a_missing_parent_is_an_error_that_names_the_file(project: Site) -> None:
     project.add("a1")
     project.add("b2")
     next((project.root / "migrations" / "versions").glob("a1*")).unlink()
@@ -161,7 +159,7 @@ def test_a_missing_parent_is_an_error_that_names_the_file(project: Project) -> N
         migration_state("alembic", project.root, None)
 
 
-def test_a_file_that_is_not_python_is_an_error_that_names_it(project: Project) -> None:
+def test_a_file_that_is_not_python_is_an_error_that_names_it(project: Site) -> None:
     (project.root / "migrations" / "versions" / "bad.py").write_text("revision = (")
     with pytest.raises(ConfigError, match=r"bad\.py"):
         migration_state("alembic", project.root, None)

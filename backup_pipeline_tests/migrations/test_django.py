@@ -26,7 +26,7 @@ USE_TZ = True
 MODELS = "from django.db import models\n\nclass {name}(models.Model):\n    title = models.CharField(max_length=9)\n"
 
 
-class Project:
+class Site:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.database = root.parent / "app.sqlite3"
@@ -87,8 +87,8 @@ def new_database(path: Path) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
+def project(tmp_path: Path) -> Site:
+    return Site(tmp_path / "project")
 
 
 SHOP_2 = ("dependencies = [('shop', '0001_initial'), ('auth', '0001_initial')]",)
@@ -104,7 +104,7 @@ SQUASH = (
 
 
 @pytest.mark.slow
-def test_every_state_of_a_project_agrees_with_django(project: Project) -> None:
+def test_every_state_of_a_project_agrees_with_django(project: Site) -> None:
     """One test of many states: each costs a few starts of Django."""
     new_database(project.database)
     assert set(project.pending()) == set(project.plan()) == {"shop.0001_initial", "invoices.0001_initial"}
@@ -138,7 +138,7 @@ def test_every_state_of_a_project_agrees_with_django(project: Project) -> None:
     assert set(project.pending()) == set(project.plan())
 
 
-def test_an_app_or_a_folder_of_migrations_is_a_path_as_well(project: Project) -> None:
+def test_an_app_or_a_folder_of_migrations_is_a_path_as_well(project: Site) -> None:
     everything = migration_state("django", project.root, None)
     assert everything.pending == ("invoices.0001_initial", "shop.0001_initial")
     assert everything.heads == ("invoices.0001_initial", "shop.0001_initial")
@@ -149,7 +149,7 @@ def test_an_app_or_a_folder_of_migrations_is_a_path_as_well(project: Project) ->
     )
 
 
-def test_several_heads_and_merges_are_seen(project: Project) -> None:
+def test_several_heads_and_merges_are_seen(project: Site) -> None:
     project.add("shop", "0002_left", "dependencies = [('shop', '0001_initial')]")
     project.add("shop", "0002_right", "dependencies = [('shop', '0001_initial')]")
     assert migration_state("django", project.root / "shop", None).heads == (
@@ -160,7 +160,7 @@ def test_several_heads_and_merges_are_seen(project: Project) -> None:
     assert migration_state("django", project.root / "shop", None).heads == ("shop.0003_merge",)
 
 
-def test_installed_packages_and_foreign_folders_are_not_the_projects(project: Project) -> None:
+def test_installed_packages_and_foreign_folders_are_not_the_projects(project: Site) -> None:
     for foreign in ("node_modules/x", ".venv/lib/site-packages/auth", "venv/app", "py/app"):
         folder = project.root / foreign / "migrations"
         folder.mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_installed_packages_and_foreign_folders_are_not_the_projects(project: Pr
     )
 
 
-def test_no_file_of_the_application_is_run(project: Project, tmp_path: Path) -> None:
+def test_no_file_of_the_application_is_run(project: Site, tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
     for file in project.root.rglob("*.py"):
         file.write_text(f"{file.read_text()}\nopen({str(trap)!r}, 'w').close()\nraise RuntimeError\n")
@@ -181,14 +181,14 @@ def test_no_file_of_the_application_is_run(project: Project, tmp_path: Path) -> 
     assert not trap.exists()
 
 
-def test_two_apps_of_one_name_are_refused(project: Project) -> None:
+def test_two_apps_of_one_name_are_refused(project: Site) -> None:
     (project.root / "copy" / "shop" / "migrations").mkdir(parents=True)
     (project.root / "copy" / "shop" / "migrations" / "__init__.py").touch()
     with pytest.raises(ConfigError, match="two apps are called 'shop'"):
         migration_state("django", project.root, None)
 
 
-def test_a_circle_is_an_error(project: Project) -> None:
+def test_a_circle_is_an_error(project: Site) -> None:
     project.add("shop", "0002_a", "dependencies = [('shop', '0003_b')]")
     project.add("shop", "0003_b", "dependencies = [('shop', '0002_a')]")
     with pytest.raises(ConfigError, match="circle"):

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from backup_pipeline.operations import Project
+from backup_pipeline.backups import making
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.graph import build_defs
+from backup_pipeline.vault import layout
+from backup_pipeline.vault.vault import Vault
 
 SHOP = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -25,7 +30,7 @@ INSERT INTO "order items" VALUES (10, 'tea'), (10, 'cup'), (11, 'tea');
 """
 
 
-class Impatient(Project):
+class Impatient(Site):
     """A source that does not answer is not asked again."""
 
     pauses = ()
@@ -38,7 +43,7 @@ class Shop:
     folder: Path
     settings: str = ""
     top: str = ""
-    _project: Project | None = field(default=None, repr=False)
+    _project: Site | None = field(default=None, repr=False)
 
     @property
     def database(self) -> Path:
@@ -48,16 +53,16 @@ class Shop:
     def config(self) -> Path:
         return self.folder / "backup.yaml"
 
-    def configure(self, settings: str = "", top: str = "") -> Project:
+    def configure(self, settings: str = "", top: str = "") -> Site:
         lines = "".join(f"    {line}\n" for line in settings.splitlines())
         self.config.write_text(
             f"vault: ./vault\n{top}\nsystems:\n  shop:\n    database: sqlite:///shop.sqlite3\n{lines}"
         )
-        self._project = Project.load(self.config)
+        self._project = Site.load(self.config)
         return self._project
 
     @property
-    def project(self) -> Project:
+    def site(self) -> Site:
         return self._project or self.configure()
 
     def sql(self, script: str) -> None:
@@ -65,7 +70,7 @@ class Shop:
             connection.executescript(script)
 
     def job(self, name: str = "backup_shop") -> dg.JobDefinition:
-        return build_defs(self.project).resolve_job_def(name)
+        return build_defs(self.site).resolve_job_def(name)
 
     def run(
         self,
@@ -91,7 +96,7 @@ def shop(tmp_path: Path) -> Shop:
     made = Shop(tmp_path)
     made.sql(SHOP)
     made.configure()
-    made.project.inventory("shop")
+    made.site.inventory("shop")
     return made
 
 
@@ -99,6 +104,19 @@ def shop(tmp_path: Path) -> Shop:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as made:
         yield made
+
+
+@pytest.fixture
+def damaging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the commit and the checks, an object of the vault is lost."""
+    commit = making.commit
+
+    def damaged(vault: Vault, *args: Any, **kwargs: Any) -> Manifest:
+        made = commit(vault, *args, **kwargs)
+        vault.store.delete(layout.object_key(made.objects()[-1]))
+        return made
+
+    monkeypatch.setattr(making, "commit", damaged)
 
 
 Failure = Callable[[dg.ExecuteInProcessResult], str]

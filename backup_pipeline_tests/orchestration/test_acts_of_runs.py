@@ -12,7 +12,7 @@ from backup_pipeline_tests.orchestration.conftest import Shop
 
 
 def failing(shop: Shop) -> list[tuple[str, str, str]]:
-    found = acts.last_failures(shop.project.settings, "shop", datetime.now(UTC))
+    found = acts.last_failures(shop.site.settings, "shop", datetime.now(UTC))
     return [(act.verb, act.message, act.remedy) for act in found]
 
 
@@ -24,21 +24,21 @@ def test_a_run_that_failed_is_told_until_one_succeeds(shop: Shop, instance: dg.D
     assert verb == "backup"
     assert "shop.sqlite3" in message
     assert remedy
-    (act,) = acts.of(shop.project.settings)
+    (act,) = acts.of(shop.site.settings)
     assert (act.origin, act.run) == ("dagster", failed.run_id)
     (shop.folder / "away").rename(shop.database)
     assert shop.run(instance).success
     assert failing(shop) == []
-    *_, made = acts.of(shop.project.settings)
-    assert (made.verb, made.backup) == ("backup", shop.project.vault.ids("shop")[-1])
+    *_, made = acts.of(shop.site.settings)
+    assert (made.verb, made.backup) == ("backup", shop.site.vault.ids("shop")[-1])
     # One line a backup, not one a step.
-    assert [act.verb for act in acts.of(shop.project.settings)] == ["backup", "backup"]
+    assert [act.verb for act in acts.of(shop.site.settings)] == ["backup", "backup"]
     assert shop.run(instance, job="drill_shop").success
-    assert [act.verb for act in acts.of(shop.project.settings)][-1] == "drill"
+    assert [act.verb for act in acts.of(shop.site.settings)][-1] == "drill"
 
 
 def test_a_launcher_in_this_process_writes_the_line_itself(shop: Shop, instance: dg.DagsterInstance) -> None:
     runs: list[str] = []
-    run_backup(shop.project, "shop", instance=instance, began=runs.append)
+    run_backup(shop.site, "shop", instance=instance, began=runs.append)
     assert runs == [run.run_id for run in instance.get_runs()]
-    assert list(acts.of(shop.project.settings)) == []
+    assert list(acts.of(shop.site.settings)) == []

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import dagster as dg
 import pytest
 
+from backup_pipeline.backups import making
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline_tests.harness.listening import Hook, Mailbox
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
@@ -22,12 +23,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 class Alerting:
     """The sensor and its cursor."""
 
-    project: Project
+    site: Site
     instance: dg.DagsterInstance
     cursor: str | None = None
 
     def tick(self) -> str:
-        defs = build_defs(self.project)
+        defs = build_defs(self.site)
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, repository_def=defs.get_repository_def()
         ) as context:
@@ -37,21 +38,15 @@ class Alerting:
 
 
 def alerting(shop: Shop, instance: dg.DagsterInstance, *addresses: str, settings: str = "") -> Alerting:
-    project = shop.configure(
+    site = shop.configure(
         settings, top=f"alerts: {json.dumps(list(addresses))}\nui_url: https://dagster.example.com/"
     )
-    return Alerting(project, instance)
+    return Alerting(site, instance)
 
 
 def fail(shop: Shop, instance: dg.DagsterInstance) -> str:
     """A run that fails; its id."""
-
-    class Failing(Impatient):
-        def export(self, system: str, **_: object) -> Manifest:
-            return super().export(system, only=("nothing*",), token="x")
-
-    job = build_defs(Failing(shop.project.settings)).resolve_job_def("backup_shop")
-    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    result = shop.run(instance, config={"only": ["nothing*"]})
     assert not result.success
     return result.run_id
 
@@ -106,21 +101,12 @@ def test_a_check_that_goes_on_warning_is_told_when_it_begins_to(
     assert len(hook.bodies) == 1
 
 
+@pytest.mark.usefixtures("damaging")
 def test_a_blocking_check_and_the_run_that_it_fails_are_one_alert(
     shop: Shop, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
     alerts = alerting(shop, instance, hook.address)
-
-    class Damaging(Project):
-        def commit(self, system: str, *, token: str) -> Manifest:
-            made = super().commit(system, token=token)
-            from backup_pipeline.vault import layout
-
-            self.vault.store.delete(layout.object_key(made.objects()[-1]))
-            return made
-
-    job = build_defs(Damaging(shop.project.settings)).resolve_job_def("backup_shop")
-    assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    assert not shop.run(instance).success
     assert alerts.tick() == "1 alerts sent"
     assert "integrity (error)" in hook.bodies[0]["message"]
     assert alerts.tick() == "nothing failed since the last look"
@@ -166,15 +152,15 @@ def test_no_secret_leaves_by_an_alert(
     shop.config.write_text(
         f"vault: ./vault\nalerts: ['{hook.address}']\nsystems:\n  shop: {{database: '${{env:DB}}'}}\n"
     )
-    project = Impatient.load(shop.config)
+    site = Impatient.load(shop.config)
 
-    class Leaking(Project):
-        def export(self, system: str, **_: object) -> Manifest:
-            raise ValueError(f"could not reach {self.url(system)} with {secret}")
+    def leaking(*_: object, **__: object) -> Manifest:
+        raise ValueError(f"could not reach {site.url('shop')} with {secret}")
 
-    job = build_defs(Leaking(project.settings)).resolve_job_def("backup_shop")
+    monkeypatch.setattr(making, "export", leaking)
+    job = build_defs(site).resolve_job_def("backup_shop")
     job.execute_in_process(instance=instance, raise_on_error=False)
-    alerts = Alerting(project, instance)
+    alerts = Alerting(site, instance)
     assert alerts.tick() == "1 alerts sent"
     assert "could not reach" in hook.bodies[0]["message"]
     assert secret not in json.dumps(hook.bodies) + str(alerts.cursor)
@@ -209,10 +195,10 @@ def test_a_backup_that_grows_old_is_told_although_nothing_runs(
     shop: Shop, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
     alerts = alerting(shop, instance, hook.address, settings="fresh_within: 1s")
-    project = alerts.project
+    site = alerts.site
 
     def watch() -> str:
-        defs = build_defs(project)
+        defs = build_defs(site)
         with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
             return defs.resolve_sensor_def("watch").evaluate_tick(context).skip_message or ""
 

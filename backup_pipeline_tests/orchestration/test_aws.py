@@ -17,7 +17,7 @@ from dagster_aws.secretsmanager import SecretsManagerResource
 
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.files.sources.bucket import BucketSource
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.trees import open_tree
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
@@ -42,12 +42,12 @@ def of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     aws_secrets.shared.forget()
 
 
-def in_a_bucket(shop: Shop, vault: str) -> Project:
+def in_a_bucket(shop: Shop, vault: str) -> Site:
     shop.configure()
     shop.config.write_text(shop.config.read_text().replace("vault: ./vault\n", f"vault: {vault}\n"))
-    project = Project.load(shop.config)
-    project.inventory("shop")
-    return project
+    site = Site.load(shop.config)
+    site.inventory("shop")
+    return site
 
 
 def run(definitions: dg.Definitions, instance: dg.DagsterInstance) -> bool:
@@ -63,19 +63,19 @@ def test_the_stores_use_the_resource_that_a_dagster_user_gives(
 ) -> None:
     """rclone checks every signature: without these keys nothing gets through. The secret comes from an EnvVar."""
     bucket = rclone_server.make_bucket()
-    project = in_a_bucket(shop, f"s3://{bucket}/x")
+    site = in_a_bucket(shop, f"s3://{bucket}/x")
     given = S3Resource(
         endpoint_url=rclone_server.endpoint,
         region_name="us-east-1",
         aws_access_key_id=rclone_server.access_key_id,
         aws_secret_access_key=dg.EnvVar("THE_SECRET"),
     )
-    definitions = build_defs(project, resources={"s3": given})
+    definitions = build_defs(site, resources={"s3": given})
     monkeypatch.setenv("THE_SECRET", rclone_server.secret_access_key)
     assert run(definitions, instance)
     used: Any = definitions.resources
     assert isinstance(used[PLAIN.resource], Backups)
-    assert used[PLAIN.resource].project.vault.ids("shop")
+    assert used[PLAIN.resource].site.vault.ids("shop")
     assert used["s3"] is given
 
 
@@ -98,8 +98,8 @@ def test_a_resource_with_clients_of_its_own_is_asked_for_them(
     monkeypatch.setenv("THE_ENDPOINT", rclone_server.endpoint)
     monkeypatch.setenv("THE_KEY", rclone_server.access_key_id)
     monkeypatch.setenv("THE_SECRET", rclone_server.secret_access_key)
-    project = in_a_bucket(shop, f"s3://{bucket}/x")
-    assert run(build_defs(project, resources={"s3": OwnClients()}), instance)
+    site = in_a_bucket(shop, f"s3://{bucket}/x")
+    assert run(build_defs(site, resources={"s3": OwnClients()}), instance)
 
 
 def test_a_store_that_says_who_it_is_stays_that(shop: Shop, rclone_server: S3Server) -> None:
@@ -112,11 +112,11 @@ def test_a_store_that_says_who_it_is_stays_that(shop: Shop, rclone_server: S3Ser
             "secret_access_key": rclone_server.secret_access_key,
         }
     )
-    project = in_a_bucket(shop, store)
+    site = in_a_bucket(shop, store)
     wrong = S3Resource(endpoint_url="http://127.0.0.1:1", aws_access_key_id="x", aws_secret_access_key="y")
-    definitions = build_defs(project, resources={"s3": wrong})
+    definitions = build_defs(site, resources={"s3": wrong})
     resources: Any = definitions.resources
-    assert list(resources[PLAIN.resource].project.vault.systems()) == []
+    assert list(resources[PLAIN.resource].site.vault.systems()) == []
 
 
 def test_settings_with_a_bucket_offer_their_client_to_other_assets(
@@ -131,14 +131,14 @@ def test_settings_with_a_bucket_offer_their_client_to_other_assets(
     }
     shop.configure()
     shop.config.write_text(shop.config.read_text().replace("./vault", json.dumps(store)))
-    project = Project.load(shop.config, environ={"THE_SECRET": rclone_server.secret_access_key})
+    site = Site.load(shop.config, environ={"THE_SECRET": rclone_server.secret_access_key})
     seen: list[list[str]] = []
 
     @dg.asset
     def mine(s3: S3Resource) -> None:
         seen.append([one["Name"] for one in s3.get_client().list_buckets()["Buckets"]])
 
-    definitions = build_defs(project)
+    definitions = build_defs(site)
     resources: Any = definitions.resources
     assert isinstance(resources["s3"], S3Resource)
     assert rclone_server.secret_access_key not in repr(resources["s3"])
@@ -166,7 +166,7 @@ def test_definitions_load_while_no_secret_and_no_network_is_there(shop: Shop) ->
     }
     shop.configure()
     shop.config.write_text(shop.config.read_text().replace("./vault", json.dumps(store)))
-    definitions = build_defs(Project.load(shop.config))
+    definitions = build_defs(Site.load(shop.config))
     resources: Any = definitions.resources
     assert isinstance(resources["secretsmanager"], SecretsManagerResource)
     with pytest.raises(ConfigError, match="'a'"):
@@ -188,30 +188,30 @@ def test_a_secret_is_asked_for_with_the_resource_that_a_dagster_user_gives(
     shop.config.write_text(
         f"vault: ./vault\nsystems:\n  shop: {{database: 'sqlite:////${{aws-secret:{name}}}'}}\n"
     )
-    definitions = build_defs(Project.load(shop.config), resources={"secretsmanager": given})
-    Project.load(shop.config).inventory("shop")
+    definitions = build_defs(Site.load(shop.config), resources={"secretsmanager": given})
+    Site.load(shop.config).inventory("shop")
     assert run(definitions, instance)
 
 
 def test_what_cannot_give_a_client_is_refused_where_a_store_needs_it(shop: Shop) -> None:
-    assert build_defs(shop.project, resources={"s3": object()}) is not None, "no store of ours uses it"
+    assert build_defs(shop.site, resources={"s3": object()}) is not None, "no store of ours uses it"
     shop.config.write_text(shop.config.read_text().replace("./vault", "s3://acme"))
     with pytest.raises(ConfigError, match="get_client"):
-        build_defs(Project.load(shop.config), resources={"s3": object()})
+        build_defs(Site.load(shop.config), resources={"s3": object()})
 
 
 def test_a_bucket_among_the_file_trees_is_read_with_the_same_resource(
     shop: Shop, rclone_server: S3Server
 ) -> None:
-    project = shop.configure("files: {media: {bucket: 's3://uploads/media', region: eu-west-1}}")
+    site = shop.configure("files: {media: {bucket: 's3://uploads/media', region: eu-west-1}}")
     given = S3Resource(
         endpoint_url=rclone_server.endpoint,
         region_name="us-east-1",
         aws_access_key_id=rclone_server.access_key_id,
         aws_secret_access_key=rclone_server.secret_access_key,
     )
-    resources: Any = build_defs(project, resources={"s3": given}).resources
-    settings = resources[PLAIN.resource].project.settings
+    resources: Any = build_defs(site, resources={"s3": given}).resources
+    settings = resources[PLAIN.resource].site.settings
     source = open_tree(settings, settings.systems["shop"].files["media"])
     assert isinstance(source, BucketSource)
     assert source.access.endpoint == rclone_server.endpoint

@@ -9,8 +9,10 @@ import dagster as dg
 import pytest
 from dagster import AssetKey as Key
 
+from backup_pipeline.backups import making
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.reading import show
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.metadata import bars
@@ -37,7 +39,7 @@ def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEva
 def test_every_table_is_recorded_with_what_the_ui_shows(shop: Shop, instance: dg.DagsterInstance) -> None:
     result = shop.run(instance)
     assert result.success
-    (backup,) = shop.project.vault.ids("shop")
+    (backup,) = shop.site.vault.ids("shop")
     tables = {key for key in instance.all_asset_keys() if key.path[1] == "tables"}
     assert len(tables) == 4
     orders = recorded(instance, ORDERS)
@@ -87,13 +89,13 @@ def test_some_tables_make_a_partial_backup_that_never_is_the_latest(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
     assert shop.run(instance).success
-    full = shop.project.vault.resolve("shop", "latest")
+    full = shop.site.vault.resolve("shop", "latest")
     result = shop.run(instance, select=["shop/schema", "shop/tables/main.orders", "shop/manifest"])
     assert result.success
-    manifest = shop.project.vault.backup("shop", shop.project.vault.ids("shop")[-1]).manifest
+    manifest = shop.site.vault.backup("shop", shop.site.vault.ids("shop")[-1]).manifest
     assert manifest.scope == "partial"
     assert [str(table.id) for table in manifest.tables] == ["main.orders"]
-    assert shop.project.vault.resolve("shop", "latest") == full
+    assert shop.site.vault.resolve("shop", "latest") == full
     assert recorded(instance, MANIFEST)["scope"].startswith("PARTIAL")
     assert recorded(instance, ORDERS)["backup"] == manifest.id
     customers = recorded(instance, Key(["shop", "tables", "main.customers"]))
@@ -105,17 +107,17 @@ def test_tables_without_the_manifest_are_committed_all_the_same(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
     assert shop.run(instance, select=["shop/tables/main.orders", "shop/tables/main.customers"]).success
-    (backup,) = shop.project.vault.ids("shop")
-    assert len(shop.project.vault.backup("shop", backup).manifest.tables) == 2
+    (backup,) = shop.site.vault.ids("shop")
+    assert len(shop.site.vault.backup("shop", backup).manifest.tables) == 2
     assert recorded(instance, MANIFEST)["backup"] == backup
-    assert list(shop.project.vault.store.list(layout.drafts_prefix("shop"))) == []
+    assert list(shop.site.vault.store.list(layout.drafts_prefix("shop"))) == []
 
 
 def test_the_manifest_alone_makes_a_full_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
     """What everybody clicks first."""
     result = shop.run(instance, select=["shop/manifest"])
     assert result.success
-    manifest = shop.project.show("shop")
+    manifest = show(shop.site, "shop")
     assert (manifest.scope, len(manifest.tables)) == ("full", 4)
     assert recorded(instance, MANIFEST)["backup"] == manifest.id
     assert evaluations(result)["complete"].passed
@@ -123,7 +125,7 @@ def test_the_manifest_alone_makes_a_full_backup(shop: Shop, instance: dg.Dagster
     assert warned == []
     again = shop.run(instance, select=["shop/manifest"])
     assert again.success
-    assert len(shop.project.vault.ids("shop")) == 2
+    assert len(shop.site.vault.ids("shop")) == 2
 
 
 @pytest.mark.parametrize("select", [["shop/schema"], ["shop/schema", "shop/manifest"]])
@@ -132,7 +134,7 @@ def test_a_selection_that_would_be_no_backup_is_refused_with_the_remedy(
 ) -> None:
     result = shop.run(instance, select=select)
     assert not result.success
-    assert shop.project.vault.ids("shop") == ()
+    assert shop.site.vault.ids("shop") == ()
     assert "backup_shop" in said(result)
 
 
@@ -142,8 +144,8 @@ def test_a_table_that_the_graph_does_not_know_is_backed_up_and_named(
     job = shop.job()
     shop.sql("CREATE TABLE added (x); INSERT INTO added VALUES (1)")
     result = job.execute_in_process(instance=instance)
-    (backup,) = shop.project.vault.ids("shop")
-    tables = [str(table.id) for table in shop.project.vault.backup("shop", backup).manifest.tables]
+    (backup,) = shop.site.vault.ids("shop")
+    tables = [str(table.id) for table in shop.site.vault.backup("shop", backup).manifest.tables]
     assert "main.added" in tables
     findings = evaluations(result)["complete"].metadata["findings"]
     assert isinstance(findings, dg.TableMetadataValue)
@@ -164,11 +166,11 @@ def test_a_table_that_is_gone_is_missed_in_the_backup_of_all_that_is_there(
     assert shop.run(instance).success
     shop.sql("DROP TABLE orders")
     result = shop.run(instance)
-    backup = shop.project.vault.ids("shop")[-1]
-    manifest = shop.project.vault.backup("shop", backup).manifest
+    backup = shop.site.vault.ids("shop")[-1]
+    manifest = shop.site.vault.backup("shop", backup).manifest
     assert (len(manifest.tables), [tree.files for tree in manifest.files]) == (3, [1])
     assert recorded(instance, MANIFEST)["backup"] == backup
-    assert shop.project.copy("second").ids("shop")[-1] == backup
+    assert shop.site.copy("second").ids("shop")[-1] == backup
     drift = evaluations(result)["schema_drift"]
     assert not drift.passed
     assert drift.severity is dg.AssetCheckSeverity.ERROR
@@ -187,13 +189,13 @@ def test_a_table_that_is_gone_fails_a_run_without_the_manifest(
 ) -> None:
     shop.sql("DROP TABLE empty")
     tables = [f"shop/tables/main.{name}" for name in ("customers", "orders", "empty")]
-    items = naming.table_components(table.id for table in shop.project.known_inventory("shop").tables)
+    items = naming.table_components(table.id for table in shop.site.known_inventory("shop").tables)
     tables += [f"shop/tables/{name}" for name in items.values() if "items" in name]
     result = shop.run(instance, select=tables)
     assert not result.success
     assert "main.empty" in said(result)
-    (backup,) = shop.project.vault.ids("shop")
-    assert len(shop.project.vault.backup("shop", backup).manifest.tables) == 3
+    (backup,) = shop.site.vault.ids("shop")
+    assert len(shop.site.vault.backup("shop", backup).manifest.tables) == 3
 
 
 def test_a_selected_table_that_is_gone_makes_no_backup(
@@ -203,12 +205,12 @@ def test_a_selected_table_that_is_gone_makes_no_backup(
     result = shop.run(instance, select=["shop/tables/main.empty", "shop/tables/main.orders", "shop/manifest"])
     assert not result.success
     assert "main.empty" in said(result)
-    assert shop.project.vault.ids("shop") == ()
+    assert shop.site.vault.ids("shop") == ()
 
 
 def test_what_is_excluded_is_named(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure('exclude: ["empty"]')
-    shop.project.inventory("shop")
+    shop.site.inventory("shop")
     found = evaluations(shop.run(instance))["complete"]
     assert found.passed
     assert "1 left out on purpose" in found.description
@@ -243,17 +245,9 @@ def test_a_dangling_reference_fails_its_check(shop: Shop, instance: dg.DagsterIn
     assert "404" not in told, "values of rows are shown by the command, and not kept in the history of runs"
 
 
+@pytest.mark.usefixtures("damaging")
 def test_a_damaged_backup_blocks_the_drill(shop: Shop, instance: dg.DagsterInstance) -> None:
-    class Damaging(Project):
-        """Between the commit and the checks, an object of the vault is lost."""
-
-        def commit(self, system: str, *, token: str) -> Manifest:
-            made = super().commit(system, token=token)
-            store = self.vault.store
-            store.delete(layout.object_key(made.objects()[-1]))
-            return made
-
-    defs = build_defs(Damaging(shop.project.settings))
+    defs = build_defs(shop.site)
     job = defs.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success
@@ -264,24 +258,23 @@ def test_a_damaged_backup_blocks_the_drill(shop: Shop, instance: dg.DagsterInsta
 
 
 def test_a_failure_holds_a_remedy_and_no_secret(
-    shop: Shop, instance: dg.DagsterInstance, said: Failure
+    shop: Shop, instance: dg.DagsterInstance, said: Failure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.config.write_text(
         "vault: ./vault\nsystems:\n  shop:\n    database: postgresql://app:s3cr3t-w0rd@127.0.0.1:1/shop\n"
     )
-    project = Impatient.load(shop.config)
+    site = Impatient.load(shop.config)
 
-    class Leaking(Project):
-        def export(self, system: str, **_: object) -> Manifest:
-            url = self.url(system)
-            try:
-                raise RuntimeError(f"could not connect to {url}")
-            except RuntimeError as error:
-                raise ValueError("it failed, s3cr3t-w0rd") from error
+    def leaking(*_: object, **__: object) -> Manifest:
+        try:
+            raise RuntimeError(f"could not connect to {site.url('shop')}")
+        except RuntimeError as error:
+            raise ValueError("it failed, s3cr3t-w0rd") from error
 
-    for broken in (project, Leaking(project.settings)):
+    for export in (making.export, leaking):
+        monkeypatch.setattr(making, "export", export)
         result = (
-            build_defs(broken)
+            build_defs(site)
             .resolve_job_def("backup_shop")
             .execute_in_process(instance=instance, raise_on_error=False)
         )
@@ -297,13 +290,13 @@ def test_the_drill_proves_the_newest_backup(shop: Shop, instance: dg.DagsterInst
     result = shop.run(instance, job="drill_shop")
     assert result.success
     found = recorded(instance, naming.PLAIN.drill_key("shop"))
-    assert found["backup"] == shop.project.vault.resolve("shop", "latest")
+    assert found["backup"] == shop.site.vault.resolve("shop", "latest")
     assert found["recovery_seconds"] > 0
     assert {name: one.passed for name, one in evaluations(result).items()} == {"fresh": True, "proven": True}
 
 
 def test_backup_and_drill_in_one_run_drill_that_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
-    job = build_defs(shop.project).resolve_implicit_global_asset_job_def()
+    job = build_defs(shop.site).resolve_implicit_global_asset_job_def()
     assert job.execute_in_process(instance=instance).success
     assert (
         recorded(instance, naming.PLAIN.drill_key("shop"))["backup"] == recorded(instance, MANIFEST)["backup"]
@@ -321,19 +314,19 @@ def test_many_tables_share_one_asset_a_schema(shop: Shop, instance: dg.DagsterIn
     assert names == {"customers", "orders", "order items", "empty"}
     # And a partial backup of that schema is all of its tables: a full one.
     assert shop.run(instance, select=[key.to_user_string(), "shop/manifest"]).success
-    assert shop.project.show("shop").id == recorded(instance, MANIFEST)["backup"]
+    assert show(shop.site, "shop").id == recorded(instance, MANIFEST)["backup"]
 
 
 def test_a_run_before_a_migration_says_so_in_its_manifest(shop: Shop, instance: dg.DagsterInstance) -> None:
     assert shop.run(instance, config={"kind": "pre-migration", "full": True}).success
-    assert shop.project.show("shop").kind == "pre-migration"
+    assert show(shop.site, "shop").kind == "pre-migration"
 
 
 def test_the_size_is_shown_over_time(shop: Shop, instance: dg.DagsterInstance) -> None:
     assert shop.run(instance).success
     assert shop.run(instance).success
     text = recorded(instance, MANIFEST)["size_over_time"]
-    assert all(backup in text for backup in shop.project.vault.ids("shop"))
+    assert all(backup in text for backup in shop.site.vault.ids("shop"))
     assert bars([0, 0]) == "▁▁"
     assert bars([10, 10]) == "██"
     assert bars([0, 10]) == "▁█"
@@ -344,7 +337,7 @@ def test_a_run_says_that_it_waits_for_the_store(shop: Shop, instance: dg.Dagster
     dead = f"http://127.0.0.1:{free_port()}"
     vault = f"{{url: 's3://b/x', endpoint: '{dead}', access_key_id: a, secret_access_key: b, max_attempts: 4, patience: 1s}}"
     shop.config.write_text(f"vault: {vault}\nsystems: {{shop: {{database: 'sqlite:///{shop.database}'}}}}\n")
-    job = build_defs(Project.load(shop.config)).resolve_job_def("backup_shop")
+    job = build_defs(Site.load(shop.config)).resolve_job_def("backup_shop")
     result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success
     told = [entry.user_message for entry in instance.all_logs(result.run_id) if not entry.is_dagster_event]

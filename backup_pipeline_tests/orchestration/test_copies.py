@@ -8,13 +8,17 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from backup_pipeline.backups import making
 from backup_pipeline.errors import CopyFailed, StoreUnavailable
-from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.operations import Project, copying
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import BackupOrder, CopyOrder
+from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import copies, naming
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.launch import run_backup
+from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 
 TWO = "copies: {disk: ./disk, offsite: {url: ./offsite, within: 1h}}"
@@ -48,7 +52,7 @@ def test_a_backup_is_copied_when_it_is_checked_and_the_copies_are_checked_then(
     assert result.success
     order = [event.step_key for event in result.all_events if event.is_step_success]
     assert order.index("shop__manifest") < order.index("shop__copies__disk")
-    (backup,) = copied.project.vault.ids("shop")
+    (backup,) = copied.site.vault.ids("shop")
     shown = metadata(instance, OFFSITE)
     assert (shown["copied"], shown["latest"]) == (1, backup)
     assert {"place", "objects", "bytes", "objects_skipped", "seconds", "bytes_per_second"} <= shown.keys()
@@ -63,18 +67,18 @@ def test_a_backup_is_copied_when_it_is_checked_and_the_copies_are_checked_then(
 def test_what_fails_a_blocking_check_is_not_copied(
     copied: Shop, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(project: Project, system: str, *, token: str) -> object:
-        manifest = commit(project, system, token=token)
-        for stat in list(project.vault.store.list("objects/")):
-            project.vault.store.put(stat.key, b"not this", overwrite=True)
+    def damaged(vault: Vault, *args: Any, **kwargs: Any) -> Manifest:
+        manifest = commit(vault, *args, **kwargs)
+        for stat in list(vault.store.list("objects/")):
+            vault.store.put(stat.key, b"not this", overwrite=True)
         return manifest
 
-    commit = Project.commit
-    monkeypatch.setattr(Project, "commit", damaged)
+    commit = making.commit
+    monkeypatch.setattr(making, "commit", damaged)
     result = copied.run(instance)
     assert not result.success
     assert instance.get_latest_materialization_event(DISK) is None
-    assert copied.project.copy("disk").ids("shop") == ()
+    assert copied.site.copy("disk").ids("shop") == ()
 
 
 def test_one_copy_that_fails_keeps_no_other_from_being_made_and_the_run_fails(
@@ -118,10 +122,10 @@ def test_a_store_that_is_away_for_a_moment_is_tried_again(
 def test_a_damaged_object_fails_the_copy_and_names_what_it_was(
     copied: Shop, instance: dg.DagsterInstance, said: Failure
 ) -> None:
-    project = copied.project
-    project.backup("shop")
-    for stat in list(project.vault.store.list("objects/")):
-        project.vault.store.put(stat.key, b"not this", overwrite=True)
+    site = copied.site
+    backup(site, BackupOrder("shop"))
+    for stat in list(site.vault.store.list("objects/")):
+        site.vault.store.put(stat.key, b"not this", overwrite=True)
     result = copied.run(instance, job="copy_shop")
     assert not result.success
     assert "was not copied" in said(result)
@@ -134,27 +138,27 @@ def test_a_launched_backup_says_which_copy_failed_and_makes_the_others(
     (copied.folder / "disk").write_text("this is no folder")
     told: list[Copied] = []
     with pytest.raises(CopyFailed, match="was committed and is whole, but the copy disk"):
-        run_backup(copied.project, "shop", instance=instance, listener=lambda _: None, copied=told.append)
-    (backup,) = copied.project.vault.ids("shop")
+        run_backup(copied.site, "shop", instance=instance, listener=lambda _: None, copied=told.append)
+    (backup,) = copied.site.vault.ids("shop")
     assert [(one.name, one.ok) for one in told] == [("disk", False), ("offsite", True)]
-    assert copied.project.copy("offsite").ids("shop") == (backup,)
+    assert copied.site.copy("offsite").ids("shop") == (backup,)
     jobs = {run.job_name: run.status for run in instance.get_runs()}
     assert jobs == {"backup_shop": dg.DagsterRunStatus.FAILURE, "copy_shop": dg.DagsterRunStatus.SUCCESS}
 
 
 def test_a_launched_backup_can_leave_the_copies_alone(copied: Shop, instance: dg.DagsterInstance) -> None:
-    run_backup(copied.project, "shop", instance=instance, copies=False)
+    run_backup(copied.site, "shop", instance=instance, copies=False)
     assert not (copied.folder / "disk").exists()
-    run_backup(copied.project, "shop", instance=instance, only=("orders",))
-    assert len(copied.project.copy("disk").ids("shop")) == 2, "a partial backup is copied as well"
+    run_backup(copied.site, "shop", instance=instance, only=("orders",))
+    assert len(copied.site.copy("disk").ids("shop")) == 2, "a partial backup is copied as well"
 
 
 def test_a_copy_that_falls_behind_is_noticed_while_nothing_runs(
     copied: Shop, instance: dg.DagsterInstance
 ) -> None:
     assert copied.run(instance).success
-    copied.project.backup("shop")
-    later = Project(copied.project.settings, clock=lambda: datetime.now().astimezone() + timedelta(hours=2))
+    backup(copied.site, BackupOrder("shop"))
+    later = Site(copied.site.settings, clock=lambda: datetime.now().astimezone() + timedelta(hours=2))
     (sensor,) = (one for one in build_defs(later).sensors or () if one.name == "watch")
     assert isinstance(sensor, dg.SensorDefinition)
     with dg.build_sensor_context(instance=instance) as context:
@@ -171,6 +175,6 @@ def test_a_copy_that_falls_behind_is_noticed_while_nothing_runs(
 
 
 def test_a_system_without_copies_has_none_in_its_graph(shop: Shop) -> None:
-    definitions = build_defs(shop.project)
+    definitions = build_defs(shop.site)
     assert not [key for key in definitions.resolve_all_asset_keys() if "copies" in key.path]
     assert "copy_shop" not in {job.name for job in definitions.jobs or ()}

@@ -46,8 +46,8 @@ def test_the_history_can_be_in_postgres(
         "DAGSTER_PG_DB": parts.path.lstrip("/"),
     }.items():
         monkeypatch.setenv(name, value)
-    manifest = run_backup(shop.project, "shop")
-    with open_instance(shop.project) as instance:
+    manifest = run_backup(shop.site, "shop")
+    with open_instance(shop.site) as instance:
         assert "Postgres" in type(instance.event_log_storage).__name__
         event = instance.get_latest_materialization_event(naming.PLAIN.manifest_key("shop"))
         assert event is not None

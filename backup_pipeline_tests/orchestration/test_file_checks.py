@@ -9,7 +9,10 @@ from dataclasses import replace
 import dagster as dg
 
 from backup_pipeline.health.file_checks import judge_files
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.reading import show
 from backup_pipeline.orchestration.asset_checks import FILES, result
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline_tests.harness.handmade_files import tree_of_entries, with_contents
@@ -21,26 +24,26 @@ files:
 """
 
 
-def checks_of(project: Project) -> set[str]:
-    keys = build_defs(project).resolve_asset_graph().asset_check_keys
+def checks_of(site: Site) -> set[str]:
+    keys = build_defs(site).resolve_asset_graph().asset_check_keys
     return {key.name for key in keys if key.asset_key == dg.AssetKey(["shop", "manifest"])}
 
 
 def test_only_a_system_with_file_trees_has_these_checks(shop: Shop) -> None:
     names = {text.name for text in FILES}
-    assert not names & checks_of(shop.project)
+    assert not names & checks_of(shop.site)
     assert names <= checks_of(shop.configure(SETTINGS))
 
 
 def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
     (shop.folder / "media").mkdir()
     (shop.folder / "media" / "any").touch()  # an empty tree is a finding of its own
-    project = shop.configure(SETTINGS)
-    manifest = project.backup("shop")
-    entries, packs = with_contents(project.vault, {"Ada": b"a" * 200, "other": b"b"})
+    site = shop.configure(SETTINGS)
+    manifest = backup(site, BackupOrder("shop")).manifest
+    entries, packs = with_contents(site.vault, {"Ada": b"a" * 200, "other": b"b"})
     entries = [replace(one, media="text/plain") for one in entries]
-    manifest = replace(manifest, files=(tree_of_entries(project.vault, entries, packs=packs),))
-    taken, references, policy = judge_files(project.vault, manifest, project.system("shop").files)
+    manifest = replace(manifest, files=(tree_of_entries(site.vault, entries, packs=packs),))
+    taken, references, policy = judge_files(site.vault, manifest, site.system("shop").files)
     assert (taken.name, taken.passed, taken.counted["files"]) == ("files", True, 2)
     assert (references.name, references.is_error) == ("references", True)
     assert "1 value of customers.name" in references.description
@@ -53,7 +56,7 @@ def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
 
 
 def test_a_system_without_trees_is_not_asked(shop: Shop) -> None:
-    assert judge_files(shop.project.vault, shop.project.backup("shop"), {}) == ()
+    assert judge_files(shop.site.vault, backup(shop.site, BackupOrder("shop")).manifest, {}) == ()
 
 
 def test_the_job_records_them_with_every_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
@@ -62,7 +65,7 @@ def test_the_job_records_them_with_every_backup(shop: Shop, instance: dg.Dagster
     (media / "Ada").write_text("plain")
     (media / "Grace").write_bytes(b"\x7fELF" + bytes(100))
     shop.configure(SETTINGS)
-    shop.project.inventory("shop")
+    shop.site.inventory("shop")
     result = shop.run(instance)
     assert result.success
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
@@ -81,7 +84,7 @@ def test_a_degraded_backup_is_said_and_copied_all_the_same(shop: Shop, instance:
     for name in ("Ada", "Grace"):
         (media / name).write_text("plain")
     shop.configure(SETTINGS)
-    shop.project.inventory("shop")
+    shop.site.inventory("shop")
     assert shop.run(instance).success
     for name in ("Ada", "Grace"):
         (media / name).unlink()
@@ -100,14 +103,14 @@ def test_refs_that_cannot_be_checked_fail_the_check_and_the_run(
     media.mkdir()
     (media / "Ada").write_text("plain")
     shop.configure(SETTINGS.replace("customers.name", "customers.nmae"))
-    shop.project.inventory("shop")
+    shop.site.inventory("shop")
     result = shop.run(instance)
     assert not result.success, "the run of a backup with an error fails, after its copies"
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert found["files"].passed, "every file is in it"
     assert not found["references"].passed
     assert found["references"].severity == dg.AssetCheckSeverity.ERROR
-    (kept,) = shop.project.show("shop").findings
+    (kept,) = show(shop.site, "shop").findings
     assert (kept.code, kept.severity) == ("reference-without-column", "error")
     assert "did you mean customers.name?" in kept.remedy
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.reading import show
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.graph import build_defs, without_configuration
 from backup_pipeline.state import inventories
@@ -49,7 +50,7 @@ def test_the_graph_of_a_system(shop: Shop) -> None:
     shop.configure(
         'owners: ["team:ops"]\ntags: {tier: gold}\nschedule: "30 1 * * *"\ntimezone: Europe/Berlin'
     )
-    defs = build_defs(shop.project)
+    defs = build_defs(shop.site)
     dg.Definitions.validate_loadable(defs)
     found = keys(defs)
     assert {"shop/schema", "shop/manifest", "shop/drill", "shop/tables/main.orders"} <= found
@@ -80,7 +81,7 @@ def test_the_graph_of_a_system(shop: Shop) -> None:
 
 def test_descriptions_are_plain_text_because_the_catalog_shows_them_as_they_are(shop: Shop) -> None:
     shop.configure("files: {media: {path: ./media}}\nretention: {last: 1}", top="copies: {disk: ./disk}")
-    specs = list(build_defs(shop.project).resolve_all_asset_specs())
+    specs = list(build_defs(shop.site).resolve_all_asset_specs())
     assert {"media", "disk", "retention", "drill"} <= {spec.key.path[-1] for spec in specs}
     for spec in specs:
         assert spec.description, spec.key
@@ -92,7 +93,7 @@ def test_schedules_run_without_a_switch_in_the_zone_of_the_system(shop: Shop) ->
         'schedule: "30 1 * * *"\ndrill_schedule: "0 5 * * 0"\ntimezone: Europe/Berlin',
         top="timezone: Asia/Tokyo",
     )
-    defs = build_defs(shop.project)
+    defs = build_defs(shop.site)
     for name, cron in (("backup_shop_schedule", "30 1 * * *"), ("drill_shop_schedule", "0 5 * * 0")):
         schedule = defs.resolve_schedule_def(name)
         assert schedule.cron_schedule == cron
@@ -100,14 +101,13 @@ def test_schedules_run_without_a_switch_in_the_zone_of_the_system(shop: Shop) ->
         assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     shop.configure('schedule: "30 1 * * *"', top="timezone: Asia/Tokyo")
     assert (
-        build_defs(shop.project).resolve_schedule_def("backup_shop_schedule").execution_timezone
-        == "Asia/Tokyo"
+        build_defs(shop.site).resolve_schedule_def("backup_shop_schedule").execution_timezone == "Asia/Tokyo"
     )
 
 
 def test_a_scheduled_backup_says_that_it_was(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure('schedule: "30 1 * * *"')
-    defs = build_defs(shop.project)
+    defs = build_defs(shop.site)
     schedule = defs.resolve_schedule_def("backup_shop_schedule")
     with dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def()) as context:
         tick = schedule.evaluate_tick(context)
@@ -115,13 +115,13 @@ def test_a_scheduled_backup_says_that_it_was(shop: Shop, instance: dg.DagsterIns
     (request,) = tick.run_requests
     job = defs.resolve_job_def("backup_shop")
     assert job.execute_in_process(instance=instance, run_config=dict(request.run_config)).success
-    assert shop.project.show("shop").kind == "scheduled"
+    assert show(shop.site, "shop").kind == "scheduled"
 
 
 def test_sensors_run_without_a_switch(shop: Shop) -> None:
     (shop.folder / "migrations").mkdir()
     shop.configure("migrations: {tool: alembic, path: migrations}", top='alerts: ["json://localhost"]')
-    repository = build_defs(shop.project).get_repository_def()
+    repository = build_defs(shop.site).get_repository_def()
     names = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
     assert names.keys() >= {"pending_migrations_shop", "failure_alert", "watch"}
     assert set(names.values()) == {dg.DefaultSensorStatus.RUNNING}
@@ -133,7 +133,7 @@ def test_definitions_load_without_a_database_a_secret_or_an_inventory(tmp_path: 
         "  shop: {database: '${env:NOT_SET_DATABASE}', schedule: '0 2 * * *'}\n"
         "  blog: {database: 'postgresql://nobody@127.0.0.1:1/none'}\n"
     )
-    defs = build_defs(Project.load(tmp_path / "backup.yaml", environ={}))
+    defs = build_defs(Site.load(tmp_path / "backup.yaml", environ={}))
     dg.Definitions.validate_loadable(defs)
     assert {"shop/schema", "shop/manifest", "shop/drill", "blog/manifest"} <= keys(defs)
     spec = next(s for s in defs.resolve_all_asset_specs() if s.key == naming.PLAIN.schema_key("shop"))
@@ -144,19 +144,19 @@ def test_definitions_load_without_a_database_a_secret_or_an_inventory(tmp_path: 
 
 
 def test_two_thousand_tables_load_fast_and_cost_one_asset_a_schema(shop: Shop) -> None:
-    known = shop.project.known_inventory("shop")
+    known = shop.site.known_inventory("shop")
     assert known is not None
     many = tuple(
         InventoryTable(TableId(f"s{n % 4}", f"table {n}"), "table", 5, 100, 1000) for n in range(2000)
     )
-    inventories.save(shop.project.settings.state_folder, "shop", replace(known, tables=many))
+    inventories.save(shop.site.settings.state_folder, "shop", replace(known, tables=many))
     began = time.process_time()
-    defs = build_defs(shop.project)
+    defs = build_defs(shop.site)
     dg.Definitions.validate_loadable(defs)
     assert len(keys(defs)) == 4 + 1 + 4
     # And with an asset for each, for whoever asks for it.
     shop.configure("table_assets: 5000\nlive_assets: tables")
-    assert len(keys(build_defs(shop.project))) == 2000 * 2 + 4
+    assert len(keys(build_defs(shop.site))) == 2000 * 2 + 4
     assert time.process_time() - began < 3.0
 
 

@@ -35,7 +35,7 @@ from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import replace
 
 from backup_pipeline.health.outcome import Outcome
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration import asset_checks, sensors
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
@@ -66,14 +66,14 @@ systems:
 class Graph:
     """Two systems with all that a system can have, and the sensor that tells of failures."""
 
-    project: Project
+    site: Site
     instance: dg.DagsterInstance
     hook: Hook
     cursor: str | None = None
     watched: str | None = None
 
     def __post_init__(self) -> None:
-        self.defs = build_defs(self.project)
+        self.defs = build_defs(self.site)
         self.repository = self.defs.get_repository_def()
 
     def heard(self) -> list[str]:
@@ -121,11 +121,11 @@ def graph(shop: Shop, hook: Hook, tmp_path: Path) -> Iterator[Graph]:
         (tmp_path / name).mkdir()
     (tmp_path / "media" / "a.txt").write_text("a")
     shop.config.write_text(CONFIG % json.dumps(hook.address))
-    project = Impatient.load(shop.config)
-    for system in project.systems:
-        project.inventory(system)
+    site = Impatient.load(shop.config)
+    for system in site.systems:
+        site.inventory(system)
     with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
-        yield Graph(project, instance, hook)
+        yield Graph(site, instance, hook)
 
 
 def fresh(system: str) -> dg.AssetCheckKey:
@@ -170,7 +170,7 @@ def test_every_job_that_fails_is_told(graph: Graph) -> None:
     names = sorted(job.name for job in graph.repository.get_all_jobs() if not job.name.startswith("__"))
     assert {"scrub", "daily_checks", "copy_shop", "drill_shop", "prune_shop"} <= set(names)
     # A vault that is a file fails every one of them.
-    (graph.project.settings.base / "vault").write_text("this is no folder")
+    (graph.site.settings.base / "vault").write_text("this is no folder")
     for name in names:
         job = graph.defs.resolve_job_def(name)
         assert not job.execute_in_process(instance=graph.instance, raise_on_error=False).success, name
@@ -178,7 +178,7 @@ def test_every_job_that_fails_is_told(graph: Graph) -> None:
 
 
 def test_what_is_started_from_the_page_of_an_asset_is_told_as_well(graph: Graph) -> None:
-    (graph.project.settings.base / "vault").write_text("this is no folder")
+    (graph.site.settings.base / "vault").write_text("this is no folder")
     job = graph.repository.get_implicit_global_asset_job_def().get_subset(asset_selection={PLAIN.scrub_key})
     run = graph.instance.create_run_for_job(job, asset_selection=frozenset([PLAIN.scrub_key]))
     graph.instance.report_run_failed(run)
@@ -229,7 +229,7 @@ def test_every_schedule_and_sensor_whose_tick_fails_is_told_once(graph: Graph) -
 def test_a_sensor_that_the_daemon_ticks_in_vain_is_told_with_its_remedy(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = graph.project.settings.base
+    base = graph.site.settings.base
     monkeypatch.setenv("BACKUP_CONFIG", str(base / "backup.yaml"))
     shutil.rmtree(base / "migrations")
     (base / "shop.sqlite3").unlink()
@@ -266,7 +266,7 @@ def test_another_severity_and_another_finding_are_told_at_once(graph: Graph) -> 
 
 
 def test_a_vault_that_does_not_answer_turns_every_system_red(graph: Graph) -> None:
-    config = graph.project.settings.base / "backup.yaml"
+    config = graph.site.settings.base / "backup.yaml"
     graph.turns(fresh("blog"), passed=True)
     graph.turns(fresh("shop"), passed=True)
     vault = f"{{url: sftp://nobody@127.0.0.1:{free_port()}/vault, max_attempts: 1}}"
@@ -286,10 +286,10 @@ def test_a_system_that_hangs_is_red_and_does_not_hold_up_the_tick(
 ) -> None:
     answered = threading.Event()
 
-    def hanging(project: Project, system: str) -> tuple[Outcome, ...]:
+    def hanging(site: Site, system: str) -> tuple[Outcome, ...]:
         if system == "blog":
             answered.wait()
-        return asset_checks.judge_status(project, system)
+        return asset_checks.judge_status(site, system)
 
     monkeypatch.setattr(sensors, "judge_status", hanging)
     monkeypatch.setattr(sensors, "BUDGET", 1.0)

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline_tests.orchestration.conftest import SHOP, Shop
@@ -24,12 +24,12 @@ retention: {last: 3, schedule: "0 5 * * *"}
 scrub: {schedule: "0 6 1 * *"}"""
 
 
-def everything(shop: Shop) -> Project:
+def everything(shop: Shop) -> Site:
     (shop.folder / "migrations").mkdir()
     (shop.folder / "media").mkdir()
-    project = shop.configure(EVERYTHING, top=TOP)
-    project.inventory("shop")
-    return project
+    site = shop.configure(EVERYTHING, top=TOP)
+    site.inventory("shop")
+    return site
 
 
 @pytest.fixture
@@ -51,16 +51,16 @@ def host(**more: object) -> dg.Definitions:
 
 
 def test_the_jobs_of_others_keep_the_executor_that_they_had(shop: Shop) -> None:
-    merged = dg.Definitions.merge(host(), build_defs(shop.project))
+    merged = dg.Definitions.merge(host(), build_defs(shop.site))
     assert merged.executor is None
     assert merged.resolve_job_def("scrub_floors").executor_def.name == "multi_or_in_process_executor"
     assert merged.resolve_job_def("backup_shop").executor_def is dg.in_process_executor
     theirs = dg.multiprocess_executor.configured({"max_concurrent": 3})
-    merged = dg.Definitions.merge(host(executor=theirs), build_defs(shop.project))
+    merged = dg.Definitions.merge(host(executor=theirs), build_defs(shop.site))
     assert merged.resolve_job_def("scrub_floors").executor_def is theirs
     for job in ("backup_shop", "drill_shop", "scrub"):
         assert merged.resolve_job_def(job).executor_def is dg.in_process_executor
-    given = build_defs(shop.project, executor=theirs)
+    given = build_defs(shop.site, executor=theirs)
     assert given.resolve_job_def("backup_shop").executor_def is theirs
 
 
@@ -83,8 +83,8 @@ def test_two_configurations_and_a_host_share_a_code_location(
         "team_a_drill_shop",
     ):
         assert merged.resolve_job_def(job).execute_in_process(instance=instance).success, job
-    assert [len(found.project.vault.ids("shop")) for found in (shop, other)] == [1, 1]
-    assert len(other.project.copy("second").ids("shop")) == 1
+    assert [len(found.site.vault.ids("shop")) for found in (shop, other)] == [1, 1]
+    assert len(other.site.copy("second").ids("shop")) == 1
     event = instance.get_latest_materialization_event(Names("team_a").manifest_key("shop"))
     assert event is not None
     run = instance.get_run_by_id(event.run_id)
@@ -112,7 +112,7 @@ def test_a_part_of_the_systems_is_watched_and_alerts_as_all_are(
     text = "vault: ./vault\nalerts: ['json://localhost']\nsystems:\n"
     text += "".join(f"  {name}: {{database: 'sqlite:///shop.sqlite3'}}\n" for name in ("shop", "blog"))
     shop.config.write_text(text)
-    defs = build_defs(Project.load(shop.config), systems=["shop"])
+    defs = build_defs(Site.load(shop.config), systems=["shop"])
     repository = defs.get_repository_def()
     assert {"watch", "failure_alert"} <= {sensor.name for sensor in repository.sensor_defs}
     assert defs.resolve_job_def("scrub")
@@ -125,4 +125,4 @@ def test_a_part_of_the_systems_is_watched_and_alerts_as_all_are(
 
 def test_a_prefix_is_a_plain_word(shop: Shop) -> None:
     with pytest.raises(ConfigError, match="Team A"):
-        build_defs(shop.project, prefix="Team A")
+        build_defs(shop.site, prefix="Team A")

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.operations import Project, copying
+from backup_pipeline.model.orders import BackupOrder, CopyOrder
+from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
 from backup_pipeline.vault import layout, lock
@@ -24,7 +25,7 @@ RULES = 'retention: {last: 2, grace: 1s, schedule: "0 5 * * *"}\nscrub: {schedul
 def kept(shop: Shop) -> Shop:
     shop.configure(top=RULES)
     for _ in range(4):
-        shop.project.backup("shop", full=True)
+        backup(shop.site, BackupOrder("shop", full=True))
     return shop
 
 
@@ -50,19 +51,19 @@ def test_the_prune_job_prunes_says_why_and_checks_what_is_left(
     assert isinstance(shown, dg.TableMetadataValue)
     assert shown.records[0].data["why"] == "the newest full backup; last 1 of 2"
     assert outcomes(result) == {"retention": True}
-    assert len(kept.project.vault.ids("shop")) == 2
+    assert len(kept.site.vault.ids("shop")) == 2
 
 
 def test_to_materialize_everything_makes_a_backup_and_deletes_nothing(
     kept: Shop, instance: dg.DagsterInstance
 ) -> None:
     """The button "Materialize all" once turned 18 backups into 4."""
-    before = kept.project.vault.ids("shop")
+    before = kept.site.vault.ids("shop")
     result = (
-        build_defs(kept.project).resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
+        build_defs(kept.site).resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
     )
     assert result.success
-    after = kept.project.vault.ids("shop")
+    after = kept.site.vault.ids("shop")
     assert set(before) < set(after)
     told = {
         name: value.value
@@ -71,24 +72,24 @@ def test_to_materialize_everything_makes_a_backup_and_deletes_nothing(
     assert (told["kept"], told["forgotten"], told["would_forget"]) == (2, 0, len(after) - 2)
     config = {"ops": {"shop__retention": {"config": {"delete": False}}}}
     kept.job("prune_shop").execute_in_process(instance=instance, run_config=config)
-    assert kept.project.vault.ids("shop") == after
+    assert kept.site.vault.ids("shop") == after
 
 
 def test_the_schedule_prunes_as_the_job_does(kept: Shop, instance: dg.DagsterInstance) -> None:
     kept.configure(top="retention: {last: 1, schedule: '0 5 * * *'}\n")
-    defs = build_defs(kept.project)
+    defs = build_defs(kept.site)
     schedule = defs.resolve_schedule_def("prune_shop_schedule")
     with dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def()) as context:
         tick = schedule.evaluate_tick(context)
     assert tick.run_requests is not None
     (request,) = tick.run_requests
     kept.job("prune_shop").execute_in_process(instance=instance, run_config=request.run_config or None)
-    assert len(kept.project.vault.ids("shop")) == 1
+    assert len(kept.site.vault.ids("shop")) == 1
 
 
 def test_a_prune_that_meets_another_one_waits_for_it(kept: Shop, instance: dg.DagsterInstance) -> None:
     """The CLI's, or that of another system where the instance has no limit for the pool."""
-    began, met = threading.Event(), kept.project.vault.store
+    began, met = threading.Event(), kept.site.vault.store
 
     def other() -> None:
         with lock.hold_key(met, layout.PRUNE_LOCK, "prune"):
@@ -109,31 +110,31 @@ def test_the_copies_that_say_so_are_pruned_after_the_vault(
     copies = "copies: {near: {url: ./near, prune: true}, far: ./far, gone: {url: ./gone, prune: true}}\n"
     shop.configure(top=copies + RULES)
     for _ in range(4):
-        shop.project.backup("shop", full=True)
+        backup(shop.site, BackupOrder("shop", full=True))
     for name in ("near", "far", "gone"):
-        copying.copy(shop.project, CopyOrder("shop"), name)
+        copying.copy(shop.site, CopyOrder("shop"), name)
     job = shop.job("prune_shop")
     dry = {"ops": {"shop__retention": {"config": {"delete": False}}}}
     told = metadata(job.execute_in_process(instance=instance, run_config=dry))
     assert (told["forgotten"], told["would_forget_in_near"]) == (0, 2)
-    assert len(shop.project.copy("near").ids("shop")) == 4
+    assert len(shop.site.copy("near").ids("shop")) == 4
     told = metadata(job.execute_in_process(instance=instance))
     assert (told["forgotten"], told["forgotten_in_near"], told["forgotten_in_gone"]) == (2, 2, 2)
     assert "forgotten_in_far" not in told
-    assert [len(shop.project.copy(name).ids("shop")) for name in ("near", "far", "gone")] == [2, 4, 2]
-    shop.project.backup("shop", full=True)
-    copying.copy(shop.project, CopyOrder("shop"), "near")
+    assert [len(shop.site.copy(name).ids("shop")) for name in ("near", "far", "gone")] == [2, 4, 2]
+    backup(shop.site, BackupOrder("shop", full=True))
+    copying.copy(shop.site, CopyOrder("shop"), "near")
     (shop.folder / "gone").rename(shop.folder / "not-mounted")
     result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success
     assert "copy gone: " in said(result)
-    assert [len(shop.project.vault.ids("shop")), len(shop.project.copy("near").ids("shop"))] == [2, 2]
+    assert [len(shop.site.vault.ids("shop")), len(shop.site.copy("near").ids("shop"))] == [2, 2]
 
 
 def test_a_prune_that_found_something_in_its_way_fails_loudly(
     kept: Shop, instance: dg.DagsterInstance, said: Failure
 ) -> None:
-    path = kept.folder / "vault/shop" / kept.project.vault.ids("shop")[0] / "manifest.json"
+    path = kept.folder / "vault/shop" / kept.site.vault.ids("shop")[0] / "manifest.json"
     path.unlink()
     result = kept.job("prune_shop").execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success
@@ -173,7 +174,7 @@ def test_schedules_run_in_the_zone_of_their_system(kept: Shop) -> None:
 
 
 def test_without_rules_there_is_no_retention_in_the_graph(shop: Shop) -> None:
-    names = {job.name for job in build_defs(shop.project).get_repository_def().get_all_jobs()}
+    names = {job.name for job in build_defs(shop.site).get_repository_def().get_all_jobs()}
     assert "prune_shop" not in names
     assert "scrub" in names
 
@@ -183,8 +184,8 @@ def test_the_sensor_watch_has_retention_and_storage_judged_by_a_run_once_a_day(
 ) -> None:
     def watched(later: timedelta = timedelta(0)) -> int:
         """How many runs it asks for; they are made, as the daemon would."""
-        project = Project(kept.project.settings, clock=lambda: datetime.now(UTC) + later)
-        defs = build_defs(project)
+        site = Site(kept.site.settings, clock=lambda: datetime.now(UTC) + later)
+        defs = build_defs(site)
         with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
             asked = defs.resolve_sensor_def("watch").evaluate_tick(context).run_requests or ()
         for _ in asked:
@@ -203,7 +204,7 @@ def test_the_sensor_watch_has_retention_and_storage_judged_by_a_run_once_a_day(
 
 def test_before_the_first_backup_there_is_nothing_to_watch(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure(top=RULES)
-    defs = build_defs(shop.project)
+    defs = build_defs(shop.site)
     with dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()) as context:
         answer = defs.resolve_sensor_def("watch").evaluate_tick(context)
     assert not answer.run_requests

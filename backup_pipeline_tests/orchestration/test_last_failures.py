@@ -12,7 +12,7 @@ from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._utils.error import SerializableErrorInfo
 
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.failures_sqlite import last_failures
 from backup_pipeline.orchestration.instance import home
 from backup_pipeline.state.acts import Act
@@ -23,13 +23,13 @@ from backup_pipeline_tests.orchestration.conftest import Shop
 def instance(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """That of this machine, as the daemon opens it."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    with dg.DagsterInstance.from_config(str(home(shop.project))) as made:
+    with dg.DagsterInstance.from_config(str(home(shop.site))) as made:
         yield made
 
 
 def failing(shop: Shop, *, ago: timedelta = timedelta()) -> dict[str, Act]:
-    project = Project(shop.project.settings, clock=lambda: datetime.now(UTC) + ago)
-    return {act.verb: act for act in last_failures(project, "shop", {})}
+    site = Site(shop.site.settings, clock=lambda: datetime.now(UTC) + ago)
+    return {act.verb: act for act in last_failures(site, "shop", {})}
 
 
 def ticked(
@@ -100,7 +100,7 @@ def replace_time(heartbeat: DaemonHeartbeat, at: datetime) -> DaemonHeartbeat:
 
 def test_an_instance_elsewhere_or_of_another_version_leaves_the_log_of_acts(shop: Shop) -> None:
     assert failing(shop) == {}
-    folder = home(shop.project, {})
+    folder = home(shop.site, {})
     (folder / "history").mkdir(exist_ok=True)
     (folder / "history" / "runs.db").write_text("no database")
     assert failing(shop) == {}

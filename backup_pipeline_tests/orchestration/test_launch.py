@@ -9,7 +9,6 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -18,9 +17,9 @@ from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.errors import ConfigError, ProofFailed, SourceUnavailable, VaultBusy
 from backup_pipeline.health.outcome import Outcome, found_by
 from backup_pipeline.model.ids import timestamp
-from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.operations import Project, health
+from backup_pipeline.operations import health
+from backup_pipeline.operations.listing import status_of
 from backup_pipeline.orchestration import naming, processes
 from backup_pipeline.orchestration.incidents import Cursor, look
 from backup_pipeline.orchestration.instance import home, open_instance
@@ -41,14 +40,14 @@ def test_a_backup_and_a_drill_are_in_the_history_of_this_machine(
     shop: Shop, capfd: pytest.CaptureFixture[str]
 ) -> None:
     heard: list[Advance] = []
-    manifest = run_backup(shop.project, "shop", listener=heard.append)
-    assert shop.project.vault.ids("shop") == (manifest.id,)
-    report = run_drill(shop.project, "shop")
+    manifest = run_backup(shop.site, "shop", listener=heard.append)
+    assert shop.site.vault.ids("shop") == (manifest.id,)
+    report = run_drill(shop.site, "shop")
     assert report.report.ok
     assert heard
     assert capfd.readouterr() == ("", ""), "Dagster's lines are not for the terminal"
     # What the UI would read: its own classes, on the same files.
-    with dg.DagsterInstance.from_config(str(home(shop.project))) as instance:
+    with dg.DagsterInstance.from_config(str(home(shop.site))) as instance:
         runs = instance.get_runs()
         assert [run.job_name for run in runs] == ["drill_shop", "backup_shop"]
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
@@ -66,7 +65,7 @@ def test_a_backup_and_a_drill_are_in_the_history_of_this_machine(
         # And a run of the daemon's lands beside them.
         assert shop.run(instance).success
         assert len(instance.get_runs()) == 3
-    settings = (shop.project.settings.state_folder / "dagster" / "dagster.yaml").read_text()
+    settings = (shop.site.settings.state_folder / "dagster" / "dagster.yaml").read_text()
     assert "telemetry" in settings
 
 
@@ -75,16 +74,16 @@ def test_names_make_a_partial_backup_also_of_a_table_that_is_new(
 ) -> None:
     shop.configure("groups: {people: [customers]}")
     shop.sql("CREATE TABLE added (x)")
-    manifest = run_backup(shop.project, "shop", only=("people", "added"), instance=instance)
+    manifest = run_backup(shop.site, "shop", only=("people", "added"), instance=instance)
     assert manifest.scope == "partial"
     assert sorted(table.name for table in manifest.tables) == ["added", "customers"]
     with pytest.raises(ConfigError, match="nonsense"):
-        run_backup(shop.project, "shop", only=("nonsense",), instance=instance)
+        run_backup(shop.site, "shop", only=("nonsense",), instance=instance)
 
 
 def test_one_table_of_many_is_still_one_table(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure("table_assets: 1")
-    manifest = run_backup(shop.project, "shop", only=("orders",), instance=instance)
+    manifest = run_backup(shop.site, "shop", only=("orders",), instance=instance)
     assert [table.name for table in manifest.tables] == ["orders"]
     assert manifest.scope == "partial"
 
@@ -92,78 +91,68 @@ def test_one_table_of_many_is_still_one_table(shop: Shop, instance: dg.DagsterIn
 def test_a_system_that_was_never_looked_at_is_looked_at_first(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
-    (shop.project.settings.state_folder / "inventory" / "shop.json").unlink()
-    run_backup(shop.project, "shop", instance=instance)
+    (shop.site.settings.state_folder / "inventory" / "shop.json").unlink()
+    run_backup(shop.site, "shop", instance=instance)
     assert dg.AssetKey(["shop", "tables", "main.orders"]) in instance.all_asset_keys()
 
 
 def test_an_error_is_raised_as_it_happened_and_recorded(shop: Shop, instance: dg.DagsterInstance) -> None:
-    shop.project.vault.prepare()
-    with lock.hold(shop.project.vault.store, "shop", "a test"), pytest.raises(VaultBusy, match="a test"):
-        run_backup(shop.project, "shop", instance=instance)
+    shop.site.vault.prepare()
+    with lock.hold(shop.site.vault.store, "shop", "a test"), pytest.raises(VaultBusy, match="a test"):
+        run_backup(shop.site, "shop", instance=instance)
     shop.config.write_text("vault: ./vault\nsystems:\n  shop: {database: 'postgresql://x@127.0.0.1:1/x'}\n")
     with pytest.raises(SourceUnavailable):
         run_backup(Impatient.load(shop.config), "shop", instance=instance)
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE] * 2
 
 
+@pytest.mark.usefixtures("damaging")
 def test_a_failed_blocking_check_is_an_error_that_names_the_backup(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
-    class Damaging(Project):
-        def commit(self, system: str, *, token: str) -> Manifest:
-            made = super().commit(system, token=token)
-            self.vault.store.delete(layout.object_key(made.objects()[-1]))
-            return made
-
     with pytest.raises(ProofFailed, match="integrity") as caught:
-        run_backup(Damaging(shop.project.settings), "shop", instance=instance)
-    (backup,) = shop.project.vault.ids("shop")
+        run_backup(shop.site, "shop", instance=instance)
+    (backup,) = shop.site.vault.ids("shop")
     assert backup in caught.value.message
     assert caught.value.remedy
 
 
 def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
-    before = run_backup(shop.project, "shop", instance=instance)
+    before = run_backup(shop.site, "shop", instance=instance)
     shop.sql("DROP TABLE empty")
     for _ in range(2):
         told: list[Outcome] = []
-        made = run_backup(shop.project, "shop", instance=instance, judged=told.extend)
+        made = run_backup(shop.site, "shop", instance=instance, judged=told.extend)
         errors = [(one.code, one.table) for one in found_by(told) if one.severity == "error"]
         assert errors == [("table-removed", "main.empty")], "told until it is accepted"
         assert before.id in found_by(told)[0].message
-    health.accept(shop.project, "shop", "table-removed", standing=shop.project.status_of("shop").findings)
+    health.accept(shop.site, "shop", "table-removed", standing=status_of(shop.site, "shop").findings)
     told = []
-    run_backup(shop.project, "shop", instance=instance, judged=told.extend)
+    run_backup(shop.site, "shop", instance=instance, judged=told.extend)
     assert [one for one in found_by(told) if one.severity == "error"] == []
     assert made.findings == (), "the backup itself lacks nothing that there is"
 
 
+@pytest.mark.usefixtures("damaging")
 def test_a_damaged_backup_is_an_error_also_where_a_table_is_gone(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
-    class Damaging(Project):
-        def commit(self, system: str, **more: Any) -> Manifest:
-            made = super().commit(system, **more)
-            self.vault.store.delete(layout.object_key(made.objects()[-1]))
-            return made
-
     shop.sql("DROP TABLE empty")
     with pytest.raises(ProofFailed, match="integrity"):
-        run_backup(Damaging(shop.project.settings), "shop", instance=instance)
+        run_backup(shop.site, "shop", instance=instance)
 
 
 def test_a_damaged_backup_does_not_fail_the_next_one(shop: Shop, instance: dg.DagsterInstance) -> None:
-    first = run_backup(shop.project, "shop", instance=instance)
+    first = run_backup(shop.site, "shop", instance=instance)
     (shop.folder / "vault" / layout.manifest_key("shop", first.id)).write_bytes(b"")
-    second = run_backup(shop.project, "shop", instance=instance)
-    assert shop.project.vault.resolve("shop", "latest") == second.id
+    second = run_backup(shop.site, "shop", instance=instance)
+    assert shop.site.vault.resolve("shop", "latest") == second.id
 
 
 def test_a_drill_that_finds_a_difference_is_a_report(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure("invariants: {nobody_buys: 'SELECT id FROM orders'}")
-    run_backup(shop.project, "shop", instance=instance)
-    result = run_drill(shop.project, "shop", instance=instance)
+    run_backup(shop.site, "shop", instance=instance)
+    result = run_drill(shop.site, "shop", instance=instance)
     assert not result.report.ok
     assert [run.status for run in instance.get_runs()] == [
         dg.DagsterRunStatus.FAILURE,
@@ -176,21 +165,21 @@ def test_ctrl_c_ends_the_run_and_is_recorded(shop: Shop, instance: dg.DagsterIns
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_backup(shop.project, "shop", listener=press, instance=instance)
+        run_backup(shop.site, "shop", listener=press, instance=instance)
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
-    assert shop.project.vault.ids("shop") == ()
+    assert shop.site.vault.ids("shop") == ()
 
 
 def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Shop) -> None:
     code = (
         "import os, sys\n"
-        "from backup_pipeline.operations import Project\n"
+        "from backup_pipeline.operations import Site\n"
         "from backup_pipeline.orchestration.launch import run_backup\n"
-        "run_backup(Project.load(sys.argv[1]), 'shop', listener=lambda advance: os.kill(os.getpid(), 9))\n"
+        "run_backup(Site.load(sys.argv[1]), 'shop', listener=lambda advance: os.kill(os.getpid(), 9))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(shop.config)], check=False)
     assert done.returncode == -9
-    with open_instance(shop.project, {}) as instance:
+    with open_instance(shop.site, {}) as instance:
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.STARTED
         assert str(os.getpid()) != run.tags[PROCESS_TAG].split(":")[-2]
@@ -210,7 +199,7 @@ def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Sh
         assert ended.remote_job_origin is not None, "the timeline shows it"
         instance.delete_run(again.run_id)
         # A run that is alive (this process) stays.
-        run_backup(shop.project, "shop", instance=instance)
+        run_backup(shop.site, "shop", instance=instance)
         assert instance.get_runs()[0].status is dg.DagsterRunStatus.SUCCESS
 
 
@@ -219,16 +208,16 @@ def test_a_run_whose_process_was_killed_before_the_start_is_marked_as_failed_and
 ) -> None:
     code = (
         "import os, sys\n"
-        "from backup_pipeline.operations import Project\n"
+        "from backup_pipeline.operations import Site\n"
         "from backup_pipeline.orchestration.launch import run_backup\n"
         "from backup_pipeline.orchestration.local_storage import _Runs\n"
         "add = _Runs.add_run\n"
         "_Runs.add_run = lambda *given: (add(*given), os.kill(os.getpid(), 9))\n"
-        "run_backup(Project.load(sys.argv[1]), 'shop')\n"
+        "run_backup(Site.load(sys.argv[1]), 'shop')\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(shop.config)], check=False)
     assert done.returncode == -9
-    with open_instance(shop.project, {}) as instance:
+    with open_instance(shop.site, {}) as instance:
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.NOT_STARTED
         of_the_daemon = instance.create_run_for_job(shop.job(), status=dg.DagsterRunStatus.NOT_STARTED)
@@ -254,16 +243,16 @@ def test_dagster_home_names_another_instance(shop: Shop, tmp_path: Path) -> None
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    assert home(shop.project, {"DAGSTER_HOME": str(folder)}) == folder
+    assert home(shop.site, {"DAGSTER_HOME": str(folder)}) == folder
     assert (folder / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
     with pytest.raises(ConfigError, match="DAGSTER_HOME"):
-        home(shop.project, {"DAGSTER_HOME": "relative"})
+        home(shop.site, {"DAGSTER_HOME": "relative"})
 
 
 def test_the_settings_of_the_instance_are_written_once_and_stay_the_users(shop: Shop) -> None:
-    file = home(shop.project, {}) / "dagster.yaml"
+    file = home(shop.site, {}) / "dagster.yaml"
     file.write_text("telemetry: {enabled: false}\n# mine\n")
-    assert home(shop.project, {}) == file.parent
+    assert home(shop.site, {}) == file.parent
     assert "# mine" in file.read_text()
 
 
@@ -275,8 +264,8 @@ def test_the_files_are_those_that_dagster_would_have_made(shop: Shop) -> None:
             ).fetchall()
             return [*made, *connection.execute("SELECT * FROM alembic_version")]
 
-    folder = home(shop.project, {})
-    run_backup(shop.project, "shop")
+    folder = home(shop.site, {})
+    run_backup(shop.site, "shop")
     with dg.DagsterInstance.from_config(str(folder)) as theirs:
         (ours,) = theirs.get_runs()
         made_by_dagster = shop.run(theirs).run_id
@@ -300,5 +289,5 @@ def test_a_home_without_a_dagster_yaml_tells_no_one_and_prints_no_banner(shop: S
         assert [run.job_name for run in instance.get_runs()] == ["backup_shop"]
     # Where its owner says so, it stays on.
     (home / "dagster.yaml").write_text("telemetry: {enabled: true}\n")
-    with open_instance(shop.project, {"DAGSTER_HOME": str(home)}) as instance:
+    with open_instance(shop.site, {"DAGSTER_HOME": str(home)}) as instance:
         assert instance.telemetry_enabled

@@ -12,7 +12,9 @@ from dagster._core.loader import LoadingContextForTest
 
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.inventory import InventoryTable
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.schema import TableId
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.history import Cursor, report
 from backup_pipeline.orchestration.metadata import findings_table
@@ -25,11 +27,11 @@ APPLICATIONS = {"wagtailcore": 30, "blog": 25, "auth": 20, "django": 13}
 
 
 def with_tables(shop: Shop, *tables: TableId) -> SystemPlan:
-    known = shop.project.known_inventory("shop")
+    known = shop.site.known_inventory("shop")
     assert known is not None
     found = tuple(InventoryTable(table, "table", 2, 10, 100) for table in tables)
-    inventories.save(shop.project.settings.state_folder, "shop", replace(known, tables=found))
-    return plan_of(shop.project, "shop")
+    inventories.save(shop.site.settings.state_folder, "shop", replace(known, tables=found))
+    return plan_of(shop.site, "shop")
 
 
 def shown(plan: SystemPlan) -> dict[str, int]:
@@ -44,7 +46,7 @@ def a_site(*more: str, schema: str = "main") -> list[TableId]:
 def test_a_site_of_ninety_tables_is_an_asset_an_application(shop: Shop) -> None:
     plan = with_tables(shop, *a_site("alone_in_its_app", "orders"))
     assert shown(plan) == {"main": 2} | {f"main.{app}": count for app, count in APPLICATIONS.items()}
-    graph = build_defs(shop.project).resolve_asset_graph()
+    graph = build_defs(shop.site).resolve_asset_graph()
     assert len(graph.get(Key(["shop", "manifest"])).parent_keys) == len(plan.assets) + 1
     assert {key for key in graph.get_all_asset_keys() if "live" in key.path} == {Key(["shop", "live"])}
 
@@ -80,7 +82,7 @@ def test_up_to_fifty_tables_each_is_an_asset_and_the_setting_decides(shop: Shop)
     assert len(with_tables(shop, *fifty).assets) == 50
     assert shown(with_tables(shop, *fifty, TableId("main", "app_50"))) == {"main.app": 51}
     shop.configure("table_assets: 51\nlive_assets: tables")
-    plan = plan_of(shop.project, "shop")
+    plan = plan_of(shop.site, "shop")
     assert len(plan.assets) == 51
     assert len({asset.live for asset in plan.assets}) == 51
 
@@ -88,11 +90,11 @@ def test_up_to_fifty_tables_each_is_an_asset_and_the_setting_decides(shop: Shop)
 def test_tables_of_one_asset_are_backed_up_alone(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.sql("CREATE TABLE blog_page (x); CREATE TABLE blog_post (x); INSERT INTO blog_post VALUES (1)")
     shop.configure("table_assets: 2")
-    shop.project.inventory("shop")
+    shop.site.inventory("shop")
     result = shop.run(instance, select=["shop/schema", "shop/tables/main.blog", "shop/manifest"])
     assert result.success
-    (backup,) = shop.project.vault.ids("shop")
-    manifest = shop.project.vault.backup("shop", backup).manifest
+    (backup,) = shop.site.vault.ids("shop")
+    manifest = shop.site.vault.backup("shop", backup).manifest
     assert (manifest.scope, [table.name for table in manifest.tables]) == (
         "partial",
         ["blog_page", "blog_post"],
@@ -105,7 +107,7 @@ def test_tables_of_one_asset_are_backed_up_alone(shop: Shop, instance: dg.Dagste
 
 def test_the_launchpad_says_what_each_field_is_and_shows_nothing_internal(shop: Shop) -> None:
     shop.configure("files: {media: {path: ./media}}", top="copies: {disk: ./disk}\nretention: {last: 1}")
-    defs = build_defs(shop.project)
+    defs = build_defs(shop.site)
     seen = set()
     for name in ("backup_shop", "drill_shop", "copy_shop", "prune_shop", "scrub"):
         job = defs.resolve_job_def(name)
@@ -133,7 +135,7 @@ def test_a_drill_is_out_of_step_when_the_schema_changed_and_not_every_morning(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
     def out_of_step() -> set[str]:
-        graph = build_defs(shop.project).resolve_asset_graph()
+        graph = build_defs(shop.site).resolve_asset_graph()
         resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
         return {
             key.to_user_string()
@@ -146,8 +148,8 @@ def test_a_drill_is_out_of_step_when_the_schema_changed_and_not_every_morning(
     shop.sql("INSERT INTO orders VALUES (13, 1, 2.0)")
     assert shop.run(instance).success
     assert out_of_step() == set()
-    shop.project.backup("shop")  # by Python or --no-record: the sensor `history` reports it
-    assert report(instance, shop.project, PLAIN, Cursor())[0]
+    backup(shop.site, BackupOrder("shop"))  # by Python or --no-record: the sensor `history` reports it
+    assert report(instance, shop.site, PLAIN, Cursor())[0]
     assert out_of_step() == set()
     shop.sql("ALTER TABLE orders ADD COLUMN note TEXT")
     assert shop.run(instance).success

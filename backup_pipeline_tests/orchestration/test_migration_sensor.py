@@ -15,12 +15,17 @@ from dagster._core.utils import make_new_run_id
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_pipeline.backups import making
 from backup_pipeline.model.ids import timestamp
-from backup_pipeline.operations import Project
+from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.reading import show
 from backup_pipeline.orchestration import sensors
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.sensors import Attempt, PendingSince, decide
-from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
+from backup_pipeline_tests.orchestration.conftest import Shop
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SUCCESS, FAILURE, QUEUED, STARTED = (
@@ -34,15 +39,15 @@ SUCCESS, FAILURE, QUEUED, STARTED = (
 class Daemon:
     """The sensor's daemon in small: keeps the cursor, drops run keys that it has seen, runs what is asked for."""
 
-    def __init__(self, project: Project, instance: dg.DagsterInstance) -> None:
+    def __init__(self, site: Site, instance: dg.DagsterInstance) -> None:
         self.instance = instance
         self.cursor: str | None = None
         self.keys: list[str] = []
         self.requests: list[dg.RunRequest] = []
-        self.use(project)
+        self.use(site)
 
-    def use(self, project: Project) -> None:
-        self.defs = build_defs(project)
+    def use(self, site: Site) -> None:
+        self.defs = build_defs(site)
 
     def tick(self, *, run: bool = True) -> str:
         """What the sensor said; a run that it asked for is over when this returns."""
@@ -95,19 +100,19 @@ def application(shop: Shop) -> Application:
     made = Application(shop)
     made.add("a1")
     made.stamp("a1")
-    shop.project.inventory("shop")
+    shop.site.inventory("shop")
     return made
 
 
 def test_once_for_each_set_and_the_list_is_in_the_manifest(
     application: Application, instance: dg.DagsterInstance
 ) -> None:
-    project = application.shop.project
-    daemon = Daemon(project, instance)
+    site = application.shop.site
+    daemon = Daemon(site, instance)
     assert daemon.tick() == "no migration is pending"
     application.add("b2")
     assert daemon.tick() == "asked"
-    manifest = project.show("shop")
+    manifest = show(site, "shop")
     assert manifest.kind == "pre-migration"
     assert manifest.migrations is not None
     assert manifest.migrations.pending == ("b2",)
@@ -119,7 +124,7 @@ def test_once_for_each_set_and_the_list_is_in_the_manifest(
     assert daemon.tick().endswith("backed up")
     application.stamp("c3")
     assert daemon.tick() == "no migration is pending"
-    assert len(project.vault.ids("shop")) == 2
+    assert len(site.vault.ids("shop")) == 2
 
 
 def test_again_when_the_backup_failed(
@@ -127,28 +132,27 @@ def test_again_when_the_backup_failed(
 ) -> None:
     monkeypatch.setattr(sensors, "FIRST_PAUSE", timedelta(0))
     application.add("b2")
-    settings = application.shop.project.settings
 
-    class Broken(Impatient):
-        def export(self, system: str, **_: object) -> object:  # type: ignore[override]
-            raise RuntimeError("the disk is full")
+    def broken(*_: object, **__: object) -> Manifest:
+        raise RuntimeError("the disk is full")
 
-    daemon = Daemon(Broken(settings), instance)
-    assert daemon.tick() == "asked"
-    assert daemon.tick() == "asked"
-    daemon.use(application.shop.project)
+    daemon = Daemon(application.shop.site, instance)
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "export", broken)
+        assert daemon.tick() == "asked"
+        assert daemon.tick() == "asked"
     assert daemon.tick() == "asked"
     assert daemon.tick().endswith("backed up")
     assert len(set(daemon.keys)) == 3
     assert [request.tags["backup_pipeline/attempt"] for request in daemon.requests] == ["1", "2", "3"]
-    assert len(application.shop.project.vault.ids("shop")) == 1
+    assert len(application.shop.site.vault.ids("shop")) == 1
 
 
 def test_not_while_a_backup_for_the_set_is_under_way(
     application: Application, instance: dg.DagsterInstance
 ) -> None:
     application.add("b2")
-    daemon = Daemon(application.shop.project, instance)
+    daemon = Daemon(application.shop.site, instance)
     assert daemon.tick(run=False) == "asked"
     instance.create_run_for_job(
         daemon.defs.resolve_job_def("backup_shop"), tags=dict(daemon.requests[0].tags), status=STARTED
@@ -160,7 +164,7 @@ def test_a_lost_cursor_costs_at_most_one_more_backup(
     application: Application, instance: dg.DagsterInstance
 ) -> None:
     application.add("b2")
-    daemon = Daemon(application.shop.project, instance)
+    daemon = Daemon(application.shop.site, instance)
     daemon.tick()
     daemon.cursor = None
     daemon.tick()
@@ -172,7 +176,7 @@ def test_a_set_that_was_applied_and_taken_back_is_backed_up_again(
     application: Application, instance: dg.DagsterInstance
 ) -> None:
     application.add("b2")
-    daemon = Daemon(application.shop.project, instance)
+    daemon = Daemon(application.shop.site, instance)
     assert daemon.tick() == "asked"
     application.stamp("b2")
     assert daemon.tick() == "no migration is pending"
@@ -185,7 +189,7 @@ def test_a_database_that_does_not_answer_fails_the_tick_and_moves_nothing(
     application: Application, instance: dg.DagsterInstance
 ) -> None:
     application.add("b2")
-    daemon = Daemon(application.shop.project, instance)
+    daemon = Daemon(application.shop.site, instance)
     application.shop.database.rename(application.shop.folder / "away")
     with pytest.raises(dg.Failure, match=r"there is no file .*\n→ check the path"):
         daemon.tick()
@@ -226,14 +230,14 @@ def test_attempts_are_counted_beyond_the_thousandth(
     application: Application, instance: dg.DagsterInstance
 ) -> None:
     application.add("b2")
-    daemon = Daemon(application.shop.project, instance)
+    daemon = Daemon(application.shop.site, instance)
     daemon.tick(run=False)
     failed = dg.DagsterRun("backup_shop", status=FAILURE, tags=dict(daemon.requests[0].tags))
     for _ in range(1000):
         instance.add_run(failed._replace(run_id=make_new_run_id()))
     for hours in (2, 4):
         later = datetime.now(UTC) + timedelta(hours=hours)
-        daemon.use(Project(application.shop.project.settings, clock=lambda later=later: later))
+        daemon.use(Site(application.shop.site.settings, clock=lambda later=later: later))
         assert daemon.tick(run=False) == "asked"
         instance.add_run(failed._replace(run_id=make_new_run_id()))
     assert [key.rpartition("-")[2] for key in daemon.keys] == ["1", "1001", "1002"]
@@ -246,7 +250,7 @@ def test_a_cursor_that_cannot_be_read_is_replaced(
     application: Application, instance: dg.DagsterInstance, cursor: str
 ) -> None:
     application.add("b2")
-    daemon = Daemon(application.shop.project, instance)
+    daemon = Daemon(application.shop.site, instance)
     daemon.cursor = cursor
     assert daemon.tick(run=False) == "asked"
 
@@ -254,13 +258,13 @@ def test_a_cursor_that_cannot_be_read_is_replaced(
 def test_a_backup_that_is_made_and_has_an_error_is_not_made_again_and_again(
     application: Application, instance: dg.DagsterInstance
 ) -> None:
-    daemon = Daemon(application.shop.project, instance)
-    application.shop.project.backup("shop")
+    daemon = Daemon(application.shop.site, instance)
+    backup(application.shop.site, BackupOrder("shop"))
     application.shop.sql("DELETE FROM orders")
     application.add("b2")
     assert daemon.tick() == "asked"
     (run,) = instance.get_runs()
     assert run.status is FAILURE, "its verdict says that a table is empty"
     later = datetime.now(UTC) + timedelta(hours=2)
-    daemon.use(Project(application.shop.project.settings, clock=lambda: later))
+    daemon.use(Site(application.shop.site.settings, clock=lambda: later))
     assert daemon.tick().endswith("backed up")

@@ -11,6 +11,8 @@ import pytest
 
 import backup_pipeline as bp
 from backup_pipeline.errors import ErrorsFound, StoreUnavailable
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.orchestration.asset_checks import INLINE
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
@@ -37,8 +39,8 @@ def no_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.server
 def test_runs_of_the_commands_are_in_the_timeline(shop: Shop) -> None:
-    run_backup(shop.project, "shop")
-    run_drill(shop.project, "shop")
+    run_backup(shop.site, "shop")
+    run_drill(shop.site, "shop")
     stop, port = threading.Event(), free_port()
     answers: list[Any] = []
 
@@ -46,7 +48,7 @@ def test_runs_of_the_commands_are_in_the_timeline(shop: Shop) -> None:
         answers.append(ask(port, TIMELINE))
         stop.set()
 
-    serve(shop.project, port=port, say=announced, stop=stop)
+    serve(shop.site, port=port, say=announced, stop=stop)
     (answer,) = answers
     (repository,) = answer["repositoriesOrError"]["nodes"]
     place = {
@@ -58,7 +60,7 @@ def test_runs_of_the_commands_are_in_the_timeline(shop: Shop) -> None:
     shown = {run["pipelineName"]: run["repositoryOrigin"] for run in runs}
     assert shown == {"backup_shop": place, "drill_shop": place}, json.dumps(answer)
     assert shown.keys() <= {job["name"] for job in repository["jobs"]}
-    with open_instance(shop.project) as instance:
+    with open_instance(shop.site) as instance:
         # The daemon would otherwise start a run again whose process a person has killed.
         mine = [run for run in instance.get_runs() if run.job_name in shown]
         assert [run.tags["dagster/max_retries"] for run in mine] == ["0", "0"]
@@ -66,7 +68,7 @@ def test_runs_of_the_commands_are_in_the_timeline(shop: Shop) -> None:
 
 def tick(shop: Shop, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     """One tick of the sensor, as the daemon would have it evaluated."""
-    sensor = build_defs(shop.project).get_repository_def().get_sensor_def("history")
+    sensor = build_defs(shop.site).get_repository_def().get_sensor_def("history")
     context = dg.build_sensor_context(instance=instance, cursor=cursor)
     result = sensor(context)
     assert isinstance(result, dg.SensorResult)
@@ -98,7 +100,7 @@ def test_what_no_run_recorded_is_reported_at_the_next_tick(shop: Shop, instance:
     cursor = tick(shop, instance).cursor
     for _ in range(2):
         typed(shop, "backup", "shop", "--no-record", "--full")
-    newest = shop.project.vault.ids("shop")[-1]
+    newest = shop.site.vault.ids("shop")[-1]
     typed(shop, "prune", "shop")
     typed(shop, "scrub", "--all")
     typed(shop, "drill", "shop", "--no-record")
@@ -127,13 +129,13 @@ def test_what_no_run_recorded_is_reported_at_the_next_tick(shop: Shop, instance:
 
 
 def acted(shop: Shop, verb: str) -> list[str]:
-    return [act.backup for act in acts.of(shop.project.settings) if act.verb == verb and act.origin == "cli"]
+    return [act.backup for act in acts.of(shop.site.settings) if act.verb == verb and act.origin == "cli"]
 
 
 def test_a_failure_of_a_command_is_told_with_its_remedy_and_turns_the_check_red(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
-    bp.backup("shop", config=shop.project)
+    bp.backup("shop", config=shop.site)
     cursor = tick(shop, instance).cursor
     for stored in (shop.folder / "vault" / "objects").rglob("*.zst"):
         alter(stored)
@@ -142,8 +144,8 @@ def test_a_failure_of_a_command_is_told_with_its_remedy_and_turns_the_check_red(
     typed(shop, "backup", "shop", "--no-record", code=4)
     tick(shop, instance, cursor)
     assert [text.split(":")[0] for text in observed(instance)] == [
-        f"backup of {shop.project.vault.ids('shop')[0]}, by Python",
-        f"verify of {shop.project.vault.ids('shop')[0]}, by the command",
+        f"backup of {shop.site.vault.ids('shop')[0]}, by Python",
+        f"verify of {shop.site.vault.ids('shop')[0]}, by the command",
         "backup, by the command",
     ]
     key = dg.AssetCheckKey(dg.AssetKey(["shop", "manifest"]), "integrity")
@@ -187,9 +189,9 @@ def test_what_was_interrupted_or_was_about_earlier_backups_judges_no_backup(
 def test_a_backup_of_another_host_is_shown_and_a_vault_that_is_away_fails_no_tick(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
-    shop.project.backup("shop")  # as another host: no line in the log of this one
+    backup(shop.site, BackupOrder("shop"))  # as another host: no line in the log of this one
     tick(shop, instance)
-    assert shown(instance, "shop", "manifest")["backup"] == shop.project.vault.ids("shop")[-1]
+    assert shown(instance, "shop", "manifest")["backup"] == shop.site.vault.ids("shop")[-1]
     (shop.folder / "vault").rename(shop.folder / "away")
     (shop.folder / "vault").write_text("not a folder")
     tick(shop, instance, "what an older version left here")
@@ -198,7 +200,7 @@ def test_a_backup_of_another_host_is_shown_and_a_vault_that_is_away_fails_no_tic
 def test_runs_that_are_recorded_are_not_told_again(shop: Shop) -> None:
     typed(shop, "backup", "shop")
     typed(shop, "drill", "shop")
-    with open_instance(shop.project) as instance:
+    with open_instance(shop.site) as instance:
         tick(shop, instance)
         assert observed(instance) == []
         for asset in ("manifest", "drill"):
@@ -210,11 +212,11 @@ def test_runs_that_are_recorded_are_not_told_again(shop: Shop) -> None:
 def test_the_checks_of_a_backup_without_a_record_are_shown(
     shop: Shop, instance: dg.DagsterInstance, by: str
 ) -> None:
-    shop.project.backup("shop")
+    backup(shop.site, BackupOrder("shop"))
     shop.sql("DROP TABLE empty")
     if by == "Python":
         with pytest.raises(ErrorsFound):
-            bp.backup("shop", config=shop.project)
+            bp.backup("shop", config=shop.site)
     else:
         typed(shop, "backup", "shop", "--no-record", code=ErrorsFound.exit_code)
     tick(shop, instance)
@@ -232,6 +234,6 @@ def test_the_checks_of_a_backup_without_a_record_are_shown(
     assert table.records[0].data["remedy"]
     # A run that is recorded has them itself: its line in the log stays short.
     typed(shop, "backup", "shop", code=ErrorsFound.exit_code)
-    *_, last = acts.of(shop.project.settings)
+    *_, last = acts.of(shop.site.settings)
     assert last.run
     assert last.checks == ()

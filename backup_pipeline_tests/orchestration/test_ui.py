@@ -47,8 +47,8 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
     shop.configure('schedule: "0 2 * * *"')
     port = free_port()
     code = (
-        "import sys\nfrom backup_pipeline.operations import Project\nfrom backup_pipeline.orchestration.ui import serve\n"
-        "serve(Project.load(sys.argv[1]), port=int(sys.argv[2]))\n"
+        "import sys\nfrom backup_pipeline.operations import Site\nfrom backup_pipeline.orchestration.ui import serve\n"
+        "serve(Site.load(sys.argv[1]), port=int(sys.argv[2]))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     with subprocess.Popen(
@@ -84,7 +84,7 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
 @pytest.mark.server
 def test_a_graph_that_does_not_load_is_shown_with_its_remedy(shop: Shop, tmp_path: Path) -> None:
     """The UI comes up, so that the person who broke the configuration sees what is wrong."""
-    project = shop.project
+    site = shop.site
     shop.config.write_text("vault: ./vault\nsystems: {shop: {databse: x}}\n")
     stop, port = threading.Event(), free_port()
     said: list[str] = []
@@ -93,7 +93,7 @@ def test_a_graph_that_does_not_load_is_shown_with_its_remedy(shop: Shop, tmp_pat
         said.append(json.dumps(ask(port, BROKEN)))
         stop.set()
 
-    serve(project, port=port, say=announced, stop=stop)
+    serve(site, port=port, say=announced, stop=stop)
     assert "databse" in said[0]
     assert "did you mean" in said[0]
 
@@ -103,17 +103,17 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(shop: Shop) -> None
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ConfigError, match="cannot listen"):
-            serve(shop.project, port=taken.getsockname()[1])
+            serve(shop.site, port=taken.getsockname()[1])
 
 
 def test_a_configuration_elsewhere_has_to_be_named(shop: Shop) -> None:
-    project = shop.project
+    site = shop.site
     shop.config.rename(shop.folder / "other.yaml")
     with pytest.raises(ConfigError, match="--config"):
-        serve(project, port=free_port())
+        serve(site, port=free_port())
 
 
 def test_a_child_that_ends_is_said_with_its_last_words(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ServerFailed, match="code process ended with 1"):
-        serve(shop.project, port=free_port())
+        serve(shop.site, port=free_port())

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline import config
-from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.operations import Project, copying
+from backup_pipeline.model.orders import BackupOrder, CopyOrder
+from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
@@ -54,10 +55,10 @@ def path(tmp_path: Path, encryption: str) -> Path:
         connection.close()
     config_file = tmp_path / "backup.yaml"
     config_file.write_text(CONFIG.format(encryption=encryption), encoding="utf-8")
-    project = Project(config.load(config_file))
+    site = Site(config.load(config_file))
     for system in SYSTEMS:
-        project.backup(system)
-        copying.copy(project, CopyOrder(system), "other")
+        backup(site, BackupOrder(system))
+        copying.copy(site, CopyOrder(system), "other")
     return config_file
 
 
@@ -106,9 +107,9 @@ def _assert_sound(vault: Vault) -> None:
 @pytest.mark.parametrize("encryption", ["", ENCRYPTED], ids=["plain", "encrypted"])
 def test_everything_at_once_loses_nothing(path: Path) -> None:
     _together(path, 3)
-    project = Project(config.load(path))
-    _assert_sound(project.vault)
-    _assert_sound(project.copy("other"))
+    site = Site(config.load(path))
+    _assert_sound(site.vault)
+    _assert_sound(site.copy("other"))
 
 
 @pytest.mark.soak
@@ -117,6 +118,6 @@ def test_everything_at_once_for_minutes_loses_nothing(path: Path) -> None:
     seconds = float(os.environ.get("BACKUP_PIPELINE_AT_ONCE_SECONDS", "130"))
     done = _together(path, seconds)
     assert done["prune"] > 20
-    project = Project(config.load(path))
-    _assert_sound(project.vault)
-    _assert_sound(project.copy("other"))
+    site = Site(config.load(path))
+    _assert_sound(site.vault)
+    _assert_sound(site.copy("other"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.copies import compare
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline_tests.harness.commands import Ended, invoke
 from backup_pipeline_tests.harness.damage import alter
 from backup_pipeline_tests.harness.engines import MakeSqliteFile
@@ -66,7 +66,7 @@ def test_copies_are_made_far_away_and_bring_everything_back(project: Path) -> No
     for one in second["copies"]:
         assert one["report"]["skipped"] > 0
         assert one["report"]["bytes"] < first["copies"][0]["report"]["bytes"]
-    opened = Project.load(project / "backup.yaml")
+    opened = Site.load(project / "backup.yaml")
     for name in ("bucket", "far"):
         assert compare(opened.vault, opened.copy(name), "shop").same
         assert len(good(project, "list", "shop", "--copy", name, "--json").data["backups"]) == 2
@@ -92,7 +92,7 @@ def test_a_damaged_vault_is_healed_from_far_away_and_a_lost_object_there_from_he
     assert [one["source"] for one in report["healed"]] == ["bucket"]
     assert victim.read_bytes() == data
     key = str(victim.relative_to(project / "vault"))
-    store = Project.load(project / "backup.yaml").copy("bucket").store
+    store = Site.load(project / "backup.yaml").copy("bucket").store
     store.delete(key)
     assert invoke("verify", "shop", "--copy", "bucket", cwd=project).code == 10
     good(project, "repair", "shop", "--copy", "bucket", "--quick")

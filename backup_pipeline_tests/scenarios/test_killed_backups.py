@@ -14,15 +14,17 @@ import psycopg
 import pytest
 
 from backup_pipeline import config
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder, VerifyOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.listing import list_backups
+from backup_pipeline.operations.verify import verify
 from backup_pipeline.stores.base import Stat
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.harness.processes import kill_tree, run_for
 from backup_pipeline_tests.harness.soak import SEED
 
-_BACKUP = (
-    "import sys; from backup_pipeline.operations import Project; Project.load(sys.argv[1]).backup('shop')"
-)
+_BACKUP = "import sys; from backup_pipeline.operations import Site; Site.load(sys.argv[1]).backup('shop')"
 
 #: Notes come by their number alone: on a busy machine three seconds go by before there are many chunks.
 _NOTING = "from backup_pipeline.vault import journal; journal.EVERY_SECONDS = 3600.0; "
@@ -70,16 +72,16 @@ def _whole_run(path: Path) -> float:
     return time.monotonic() - began
 
 
-def _assert_sound(project: Project) -> None:
-    for line in project.list("shop"):
-        report = project.verify("shop", line.id, quick=True)
+def _assert_sound(project: Site) -> None:
+    for line in list_backups(project, "shop"):
+        report = verify(project, VerifyOrder("shop", line.id, quick=True))
         assert report.errors == (), line.id
 
 
 def _scenario(path: Path, times: int, change: object, seed: int = 20261121) -> None:
-    project = Project(config.load(path))
+    project = Site(config.load(path))
     seconds = _whole_run(path)
-    (first,) = project.list("shop")
+    (first,) = list_backups(project, "shop")
     dice = random.Random(seed)
     assert callable(change)
     killed = 0
@@ -94,9 +96,9 @@ def _scenario(path: Path, times: int, change: object, seed: int = 20261121) -> N
             break
     assert killed == times, f"only {killed} of {times} runs were killed: this proved too little"
     change(dice)
-    manifest = project.backup("shop")
-    assert project.verify("shop", manifest.id).errors == ()
-    assert project.verify("shop", "all").ok
+    manifest = backup(project, BackupOrder("shop")).manifest
+    assert verify(project, VerifyOrder("shop", manifest.id)).errors == ()
+    assert verify(project, VerifyOrder("shop", "all")).ok
     assert manifest.rows >= first.rows
     assert project.vault.interrupted("shop") == ()
     assert list(project.vault.store.staging().iterdir()) == []
@@ -155,7 +157,7 @@ def test_what_a_killed_first_run_had_finished_is_not_read_again(
     """The run is killed when its first note lies in the vault; the next one takes those chunks as they are."""
     text = postgres_project.read_text(encoding="utf-8")
     postgres_project.write_text(text.replace("chunk_size: 1MB", "chunk_size: 64KB"), encoding="utf-8")
-    project = Project(config.load(postgres_project))
+    project = Site(config.load(postgres_project))
     process = subprocess.Popen(
         [sys.executable, "-c", _NOTING + _BACKUP, str(postgres_project)],
         stdin=subprocess.DEVNULL,
@@ -168,15 +170,15 @@ def test_what_a_killed_first_run_had_finished_is_not_read_again(
         )
         time.sleep(0.002)
     kill_tree(process)
-    assert project.list("shop") == ()
+    assert list_backups(project, "shop") == ()
     assert _notes(project)
-    manifest = project.backup("shop")
+    manifest = backup(project, BackupOrder("shop")).manifest
     reused = sum(table.reused_chunks for table in manifest.tables)
     assert reused >= 32, f"only {reused} chunks were taken from the killed run"
-    assert project.verify("shop").ok
+    assert verify(project, VerifyOrder("shop")).ok
 
 
-def _notes(project: Project) -> list[Stat]:
+def _notes(project: Site) -> list[Stat]:
     store = project.vault.store
     names = project.vault.interrupted("shop")
     return [stat for name in names for stat in store.list(layout.journal_prefix("shop", name))]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.retention.forgetting import ABANDONED, Denied, sweep_abandoned
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.commands import PROGRAM
@@ -73,7 +73,7 @@ def killed_many_times(tmp_path: Path, count: int, seed: int) -> None:
     subprocess.run(argv, check=True)
     assert verify_all(made.opened, "shop").ok
     # Killed in the middle of a commit, a run leaves its folder beside the draft that waits: then it is prune that sweeps.
-    vault = Project.load(config).vault
+    vault = Site.load(config).vault
     assert set(vault.interrupted("shop")) <= vault.waiting("shop")
     sweep_abandoned(made.closed, "shop", datetime.now(UTC) + 2 * ABANDONED, Denied())
     assert made.closed.interrupted("shop") == ()

@@ -16,7 +16,11 @@ import pytest
 
 from backup_pipeline import config
 from backup_pipeline.errors import VaultError
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder, VerifyOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.listing import list_backups
+from backup_pipeline.operations.verify import verify
 from backup_pipeline.vault import journal
 from backup_pipeline_tests.harness.processes import run_for
 from backup_pipeline_tests.harness.soak import SEED
@@ -24,13 +28,13 @@ from backup_pipeline_tests.harness.soak import SEED
 #: Packs of 2 MiB and big files from 1 MiB on: as many seams as a large tree has.
 _BACKUP = """
 import sys
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline.files.store import packing, reading, run
 from backup_pipeline.vault import packs
 packing.TARGET = 2 << 20
 packs.LARGEST = reading.LARGEST = run.LARGEST = 1 << 20
 reading.IMAGE_FROM = 1 << 20
-Project.load(sys.argv[1]).backup('shop')
+Site.load(sys.argv[1]).backup('shop')
 """
 
 
@@ -72,7 +76,7 @@ def _change(folder: Path, dice: random.Random) -> None:
 
 
 def _scenario(path: Path, times: int, seed: int = 20261121) -> None:
-    project = Project(config.load(path))
+    project = Site(config.load(path))
     began = time.monotonic()
     assert not run_for(_argv(path), 120)
     seconds = time.monotonic() - began
@@ -84,13 +88,13 @@ def _scenario(path: Path, times: int, seed: int = 20261121) -> None:
             killed += 1
         else:
             seconds *= 0.8
-        for line in project.list("shop"):
-            assert project.verify("shop", line.id, quick=True).errors == (), line.id
+        for line in list_backups(project, "shop"):
+            assert verify(project, VerifyOrder("shop", line.id, quick=True)).errors == (), line.id
         if killed == times:
             break
     assert killed == times, f"only {killed} of {times} runs were killed: this proved too little"
-    manifest = project.backup("shop")
-    assert project.verify("shop", "all").ok
+    manifest = backup(project, BackupOrder("shop")).manifest
+    assert verify(project, VerifyOrder("shop", "all")).ok
     assert manifest.files[0].files == sum(1 for one in (path.parent / "media").rglob("*") if one.is_file())
     assert project.vault.interrupted("shop") == ()
     assert list(project.vault.store.staging().iterdir()) == []
@@ -108,7 +112,7 @@ def test_a_backup_of_files_survives_fifty_kills(project_file: Path) -> None:
 
 #: It kills itself when the notes of three packs are in the vault.
 _SUICIDE = (
-    _BACKUP.replace("Project.load", "#")
+    _BACKUP.replace("Site.load", "#")
     + """
 import os, signal
 from backup_pipeline.vault import journal
@@ -121,7 +125,7 @@ def counted(self, one):
     if len(noted) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 journal.Journal.note_tree = counted
-Project.load(sys.argv[1]).backup('shop')
+Site.load(sys.argv[1]).backup('shop')
 """
 )
 
@@ -131,18 +135,18 @@ def test_what_a_killed_first_run_had_packed_is_not_read_again(project_file: Path
         [sys.executable, "-c", _SUICIDE, str(project_file)], check=False, capture_output=True
     )
     assert done.returncode == -9, done.stderr.decode()
-    project = Project(config.load(project_file))
-    assert project.list("shop") == ()
+    project = Site(config.load(project_file))
+    assert list_backups(project, "shop") == ()
     noted = _notes(project)
     assert len(noted) == 3
-    tree = project.backup("shop").files[0]
+    tree = backup(project, BackupOrder("shop")).manifest.files[0]
     kept = {one.sha256 for one in (*tree.packs, *tree.blocks)}
     assert all(pack.sha256 in kept for note in noted for pack in note.packs)
     assert tree.new_files < tree.files - 50
-    assert project.verify("shop").ok
+    assert verify(project, VerifyOrder("shop")).ok
 
 
-def _notes(project: Project) -> list[journal.TreeNote]:
+def _notes(project: Site) -> list[journal.TreeNote]:
     vault = project.vault
     return [
         note for name in vault.interrupted("shop") for note in journal.read_trees(vault.notes, "shop", name)
@@ -165,15 +169,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_done(project_file: Path, small_disk: Path) -> None:
-    project = Project(config.load(project_file))
+    project = Site(config.load(project_file))
     with pytest.raises(VaultError, match="space"):
-        project.backup("shop")
-    assert project.list("shop") == ()
+        backup(project, BackupOrder("shop"))
+    assert list_backups(project, "shop") == ()
     assert list(project.vault.store.staging().iterdir()) == []
     # Room is made: what fits now is backed up, on what was stored already.
     for path in (project_file.parent / "media").rglob("*.*"):
         if path.stat().st_size > 1_000_000 or int(path.stem) % 3:
             path.unlink()
-    manifest = project.backup("shop")
+    manifest = backup(project, BackupOrder("shop")).manifest
     assert manifest.files[0].files == 200
-    assert project.verify("shop").ok
+    assert verify(project, VerifyOrder("shop")).ok

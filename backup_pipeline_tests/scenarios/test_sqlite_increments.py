@@ -6,7 +6,10 @@ import sqlite3
 from pathlib import Path
 
 from backup_pipeline import config
-from backup_pipeline.operations import Project
+from backup_pipeline.model.orders import BackupOrder, VerifyOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.verify import verify
 
 
 def test_a_partial_backup_in_between_does_not_make_the_next_full_one_dear(tmp_path: Path) -> None:
@@ -19,17 +22,17 @@ def test_a_partial_backup_in_between_does_not_make_the_next_full_one_dear(tmp_pa
     (tmp_path / "backup.yaml").write_text(
         f"vault: ./vault\nsystems:\n  app:\n    database: sqlite:///{path}\n", encoding="utf-8"
     )
-    project = Project(config.load(tmp_path / "backup.yaml"))
-    project.backup("app")
-    project.backup("app", only=["small"])
+    site = Site(config.load(tmp_path / "backup.yaml"))
+    backup(site, BackupOrder("app"))
+    backup(site, BackupOrder("app", only=["small"]))
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO big VALUES (99999, randomblob(900))")
     connection.close()
-    before = _stored(project)
-    manifest = project.backup("app")
-    assert _stored(project) - before < 0.05 * before
-    assert project.verify("app", manifest.id).ok
+    before = _stored(site)
+    manifest = backup(site, BackupOrder("app")).manifest
+    assert _stored(site) - before < 0.05 * before
+    assert verify(site, VerifyOrder("app", manifest.id)).ok
 
 
-def _stored(project: Project) -> int:
-    return sum(stat.size for stat in project.vault.store.list("objects/"))
+def _stored(site: Site) -> int:
+    return sum(stat.size for stat in site.vault.store.list("objects/"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
 from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment, invoke
 from backup_pipeline_tests.harness.engines import MakePgDatabase, MakeSqliteFile
 from backup_pipeline_tests.harness.fake_dropbox import DROPBOX_VARIABLES, HOME, FakeDropbox
@@ -58,7 +58,7 @@ def there_and_back(folder: Path, target: str) -> None:
     good(folder, "restore", "shop", "--to", target, "--json")
     good(folder, "doctor", "--json")
     # Nothing of a lock, a draft or a broken upload stays.
-    keys = {stat.key for stat in Project.load(folder / "backup.yaml").vault.store.list()}
+    keys = {stat.key for stat in Site.load(folder / "backup.yaml").vault.store.list()}
     assert not [key for key in keys if "lock.json" in key or "/drafts/" in key or "/journal/" in key]
 
 
@@ -215,7 +215,7 @@ def test_ctrl_c_ends_a_backup_to_a_slow_server_at_once_and_the_next_one_is_whole
     configure(tmp_path, on(openssh) + "  max_rate: 20kB\n", orders)
     argv = [*PROGRAM, "backup", "shop", "--json"]
     process = subprocess.Popen(argv, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
-    store = Project.load(tmp_path / "backup.yaml").vault.store
+    store = Site.load(tmp_path / "backup.yaml").vault.store
 
     def sent() -> int:
         return sum(path.stat().st_size for path in openssh.served.rglob("*") if path.is_file())

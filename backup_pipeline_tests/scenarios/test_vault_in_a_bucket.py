@@ -15,11 +15,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import backup_pipeline as bp
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.databases.engines import open_source
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.operations import Project
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.s3.object_locks import S3ObjectLocks
 from backup_pipeline.vault import layout
@@ -95,7 +98,7 @@ def test_backup_list_verify_restore_and_drill(
     assert bucket in str(status)
     assert again
     # Nothing of a lock, a draft or a broken upload stays.
-    keys = {stat.key for stat in Project.load(tmp_path / "backup.yaml").vault.store.list()}
+    keys = {stat.key for stat in Site.load(tmp_path / "backup.yaml").vault.store.list()}
     assert not [key for key in keys if "lock.json" in key or "/drafts/" in key or "/journal/" in key]
     if s3_server.name == "moto":  # rclone says that it has no such upload, when it has none at all
         assert s3_server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
@@ -154,7 +157,7 @@ def test_a_backup_into_a_bucket_that_is_killed_lists_nothing_damaged_and_the_nex
     path = sqlite_file("app.sqlite3", script=SCRIPT)
     chance = random.Random(3)
     bucket = configured(tmp_path, moto_server, "sqlite:///app.sqlite3")
-    vault = Project.load(tmp_path / "backup.yaml").vault
+    vault = Site.load(tmp_path / "backup.yaml").vault
     for seconds in (0.0, 0.3, 0.7, 1.1):
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("CREATE TABLE IF NOT EXISTS large (b BLOB)")
@@ -231,8 +234,8 @@ def test_a_store_that_is_restarted_in_the_middle_of_a_backup_loses_none(
     with ExitStack() as first, ExitStack() as second:
         server = first.enter_context(ministack_s3(data, port=port))
         configured(tmp_path, server, "sqlite:///app.sqlite3")
-        project = Project.load(tmp_path / "backup.yaml")
-        project.backup("shop")
+        site = Site.load(tmp_path / "backup.yaml")
+        backup(site, BackupOrder("shop"))
         heard: list[str] = []
 
         def listen(step: Advance) -> None:
@@ -241,10 +244,10 @@ def test_a_store_that_is_restarted_in_the_middle_of_a_backup_loses_none(
                 second.enter_context(ministack_s3(data, port=port))
 
         first.close()  # it is gone, until the backup says that it waits
-        made = project.backup("shop", listener=listen)
+        made = backup(site, BackupOrder("shop"), listen).manifest
         assert heard[0] == "wait"
-        assert project.vault.ids("shop")[-1] == made.id
-        assert project.verify("shop").ok
+        assert site.vault.ids("shop")[-1] == made.id
+        assert bp.verify("shop", config=site).ok
 
 
 def test_a_command_says_that_it_waits_and_a_look_does_not_wait(
