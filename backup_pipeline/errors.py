@@ -37,7 +37,7 @@
     ├── NotPruned              `prune`: something was in the way of forgetting, and was left as it is
     ├── Interrupted            Ctrl-C
     │   └── Terminated         … or SIGTERM
-    └── InternalError          a defect of this package: whatever else was raised
+    └── InternalError          a defect of this package: every other exception
 
 A message says what happened; `remedy` says what to do about it, and both are shown wherever the
 error surfaces. Exit codes and HTTP statuses are class attributes, here and nowhere else. Messages

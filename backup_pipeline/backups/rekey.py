@@ -2,8 +2,8 @@
 
 New content is under the recipients of the day. What did not change is re-used as it lies, under those of its own day, so
 the newest backup may need several keys. `rekey` writes its objects again under the current recipients and commits a backup
-of the same moment that names them. Older backups stay as they are, since a manifest is never changed: whoever has
-the old key can open them until retention has removed them.
+of the same moment that names them. Older backups stay as they are, since a manifest is never changed: the old key opens
+them until retention has removed them.
 """
 
 from __future__ import annotations

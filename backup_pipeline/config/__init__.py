@@ -1,7 +1,7 @@
 """backup.yaml → frozen, typed settings. Nothing is read at import; no setting is reached any other way.
 
-`settings` says what there is, `loading` reads the file, `references` puts `${env:…}`, `${file:…}` and `${aws-secret:…}` in,
-`problems` says what is wrong with a file, `redaction` keeps secrets out of everything that is shown. The parts
+`settings` has the settings, and `loading` reads the file. `references` puts `${env:…}`, `${file:…}` and
+`${aws-secret:…}` in. `problems` names the faults of a file. `redaction` keeps secrets out of all output. The parts
 load when they are asked for: a worker process that only redacts need not pay for the rest.
 """
 

@@ -1,4 +1,4 @@
-"""The first backup.yaml: written after a look at the database, commented for whoever opens it next year.
+"""The first backup.yaml: written after a look at the database, with comments for a later reader.
 
 Pure: what was seen goes in, text comes out. No password is ever in it.
 """
@@ -70,7 +70,7 @@ def database_name(url: str) -> str:
     try:
         return urlsplit(url).path.lstrip("/") or urlsplit(url).username or ""
     except ValueError:
-        return ""  # a "[" in a password: whoever connects says what is wrong with the address
+        return ""  # a "[" in a password: the connection tells what is wrong with the address
 
 
 def without_password(url: str, system: str, environ: Sequence[tuple[str, str]]) -> tuple[str, str]:

@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class RetentionSettings(Strict):
-    """What is kept: whatever any of these rules wants. In the time zone of the system."""
+    """One of these rules is enough to keep a backup. In the time zone of the system."""
 
     #: The newest so many.
     last: Count = 0
@@ -33,7 +33,7 @@ class RetentionSettings(Strict):
     weekly: Count = 0
     monthly: Count = 0
     yearly: Count = 0
-    #: Nothing younger than this goes, whatever the rules say.
+    #: No younger backup goes, against every rule.
     min_age_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     #: Ids that stay for ever; `pin` adds more without touching the file.
     pin: tuple[Annotated[str, AfterValidator(_backup_id)], ...] = ()

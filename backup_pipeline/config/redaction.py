@@ -19,8 +19,8 @@ _ASSIGNED = re.compile(
 _QUERY_SECRETS = frozenset({"password", "passwd", "sslpassword", "secret", "token", "key"})
 
 
-#: Secrets that became known after the configuration was read. For the whole process: whoever shows something was
-#: given a list of secrets before these were in it.
+#: Secrets that became known after the configuration was read. For the whole process: the modules that show something
+#: got their list of secrets earlier.
 _learnt: set[str] = set()
 
 

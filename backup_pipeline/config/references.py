@@ -1,9 +1,9 @@
 """`${env:NAME}`, `${file:PATH}` and `${aws-secret:NAME#KEY}`: values that are not written into the file.
 
-Two kinds of settings. What shapes the work (tables, schedules, groups …) is needed as soon as the file is read, and
-a variable that is not set is then an error. What is only needed when something is opened (the vault, a
-database, a scratch server, an alert's address) is `Deferred`: the error is raised when it is used, so that the
-graph loads, `list` lists and one system can be backed up while the password of another one is not there.
+Two kinds of settings. Settings that shape the work (tables, schedules, groups …) are needed when the file is read; an
+unset variable is then an error. Settings that open something (the vault, a database, a scratch server, an alert's
+address) are `Deferred`: their use raises the error. So the graph loads, `list` lists, and one system can be backed up
+without the password of another one.
 
 A secret of AWS is always of the second kind, and is asked for when it is used: reading a configuration connects to nothing.
 """
@@ -34,7 +34,7 @@ _REMOTE = "aws-secret"
 
 
 class BrokenReference(Exception):
-    """A reference that gives no value; whoever catches it knows the line and the key."""
+    """A reference that gives no value; the caller knows the line and the key."""
 
     def __init__(self, said: str, remedy: str, *, misspelt: bool = False) -> None:
         super().__init__(said)
@@ -58,7 +58,7 @@ Later: TypeAlias = Callable[[], Resolved]
 
 
 def is_remote(text: str) -> bool:
-    """Whether putting the values in takes a request to somebody."""
+    """Whether putting the values in takes a request to a service."""
     return any(match[2] and _kind(match[2]) == _REMOTE for match in _REFERENCE.finditer(text))
 
 
@@ -74,8 +74,8 @@ def resolve(text: str, environ: Mapping[str, str], base: Path) -> Resolved:
         if _BEFORE.search(text[: match.start()]) and text[match.end() :].startswith("@"):
             value = _encoded(value)
         elif _kind(match[2]) == _REMOTE and "#" in match[2] and "://" in text[: match.start()]:
-            # A password that AWS made up holds what means something else in a URL, and changes by itself: nobody
-            # could write it as %40 in time.
+            # A password that AWS made up holds what means something else in a URL, and changes by itself:
+            # a user could not write it as %40 in time.
             return quote(value, safe="")
         return value
 
@@ -180,7 +180,7 @@ class Deferred:
 
     @property
     def is_asked_later(self) -> bool:
-        """Nobody knows the text yet: what is checked when a file is read cannot be checked of it."""
+        """The text is not known yet, so the checks of a read file pass over it."""
         return self._later is not None
 
     def _hidden(self, text: str, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -151,7 +151,8 @@ class Settings(Strict):
     ui_url: str = "http://127.0.0.1:3000"
     #: The folder that relative paths start from: that of the file.
     base: Path = Field(default=Path(), exclude=True)
-    #: How S3 stores that do not say it sign in; from whoever embeds us, and never from the file. Asked when it is used.
+    #: How S3 stores that do not say it sign in; from the embedding program, and never from the file. Asked when
+    #: it is used.
     _s3_defaults: Callable[[], AwsAccess] | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
 
@@ -266,7 +267,7 @@ class Settings(Strict):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What `redact` must hide, whatever it came from."""
+        """All that `redact` must hide, from every source."""
         found = [secret for system in self.systems.values() for secret in system.secrets]
         found += [part for alert in self.alerts for part in alert.parts]
         found += [part for store in (self.vault, *self.copies.values()) for part in store.secrets]

@@ -130,7 +130,7 @@ class StoreSettings(Strict):
     object_lock_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
     lifecycle: LifecycleSettings = LifecycleSettings()
-    #: Who deletes: nobody but `prune` has these.
+    #: The credentials that may delete: `prune` alone has them.
     pruner: PrunerSettings | None = None
     # SFTP
     password: Secret | None = None
@@ -189,7 +189,7 @@ class StoreSettings(Strict):
 
     @property
     def signs_in_itself(self) -> bool:
-        """Whether it says who asks, or whom: then nobody else's way of signing in is mixed in."""
+        """Whether it says who asks, or whom: then no other way of signing in is mixed in."""
         return any(one is not None for one in (self.endpoint, self.profile, self.access_key_id))
 
     def with_defaults(self, options: StoreOptions, defaults: AwsAccess) -> StoreOptions:

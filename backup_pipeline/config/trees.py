@@ -76,7 +76,7 @@ class FilesSettings(Strict):
     types: tuple[str, ...] = ()
     #: ignore: files that no row names are not worth a word (thumbnails, caches)
     orphans: Literal["report", "ignore"] = "report"
-    #: Every file is read again, whatever its times say, when the last time is longer ago than this.
+    #: Every file is read again, also with equal times, when the last full reading is older than this.
     rehash_after: Duration = 30 * 86400
     # bucket
     endpoint: Deferred | None = None
@@ -95,7 +95,7 @@ class FilesSettings(Strict):
     @field_validator("paths")
     @classmethod
     def _below_the_configuration(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Anything else would match nothing, and an empty tree is what nobody looks at."""
+        """Another pattern would match nothing, and an empty tree looks like success."""
         for pattern in value:
             if pattern.startswith("~") or ".." in pattern.split("/"):
                 raise ValueError(

@@ -1,7 +1,7 @@
 """Healing what lies in the folder of one backup: the manifest, its seal, RECOVER.md and the outline.
 
 Which manifest is the right one is shown by what names its digest: its own seal, the seals of the other places, and the
-next manifest of the history in any of them. Where these disagree, nobody is believed.
+next manifest of the history in any of them. Where these disagree, none is believed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Healer:
         votes = Counter(self._witnesses(folder, identifier, every))
         spoken = [(votes[digest], digest) for digest in candidates if votes[digest]]
         if not spoken:
-            # Nobody says anything: one that is not sealed yet is as its writer left it.
+            # No digest is known: an unsealed manifest is as its writer left it.
             own = next((digest for digest, found in candidates.items() if not found[2]), None)
             return (own, *candidates[own]) if own is not None and not votes else None
         spoken.sort(reverse=True)
@@ -94,8 +94,8 @@ class Healer:
             yield name, vault, there.folder(identifier)
 
     def _witnesses(self, folder: Folder, identifier: str, every: Sequence[str]) -> Iterator[str]:
-        """Digests of the manifest of a backup, as others tell them. The history counts more than a seal, which whoever edits a
-        manifest can make anew."""
+        """Digests of the manifest of a backup, as others tell them. The history counts more than a seal: the
+        editor of a manifest can make a new seal."""
         for _, vault, held in self._places(folder, identifier):
             if held.seal is not None:
                 named = folders.sealed(_read(vault, self._key(identifier, held.seal)) or b"")

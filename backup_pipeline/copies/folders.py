@@ -1,7 +1,7 @@
 """What lies in the folder of a system, by one listing: which backups, and which files each of them has.
 
-Names are told apart by what they are for and not by how they are packed, so that the same code copies plain and
-encrypted backups: `manifest.json` and `manifest.json.age` are both the commit point.
+Names are told apart by their purpose and not by their packing. So the same code copies plain and encrypted backups:
+`manifest.json` and `manifest.json.age` are both the commit point.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Folder:
         return self.manifest is not None
 
     def before_the_manifest(self) -> Iterator[str]:
-        """RECOVER.md, the outline, a pin, and whatever a later version puts beside them."""
+        """RECOVER.md, the outline, a pin, and files of a later version."""
         for name in sorted(self.files):
             working = name.startswith(_WORKING) or name.startswith(PROOFS)
             if not working and not is_manifest(name) and not is_seal(name):
@@ -121,7 +121,7 @@ class SystemFolder:
 
 
 def look(store: Store, system: str) -> SystemFolder:
-    """One listing, whatever the number of backups."""
+    """One listing for any number of backups."""
     files: dict[str, dict[str, int]] = {}
     forgotten: set[str] = set()
     above = layout.forgotten_prefix(system)

@@ -52,8 +52,8 @@ def bridge(source: Vault, target: Vault, system: str, previous: Link | None, kno
 
 
 def hand_over(source: Vault, target: Vault, here: SystemFolder, there: SystemFolder, known: Set[str]) -> None:
-    """What was removed on purpose from the source, so that the copy's history holds without it as well; and up to where
-    somebody has looked at the sizes."""
+    """What was removed on purpose from the source, so that the copy's history holds without it as well; and up to
+    which backup a person has looked at the sizes."""
     system = here.system
     for identifier in sorted(here.forgotten - there.forgotten - known):
         record = keeping.forgotten(source.store, system, identifier)

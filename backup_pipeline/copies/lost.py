@@ -1,4 +1,4 @@
-"""What a copy has lost of the backups that it holds: a disk that was mended, an object that somebody deleted."""
+"""What a copy has lost of the backups that it holds: a disk that was mended, a deleted object."""
 
 from __future__ import annotations
 

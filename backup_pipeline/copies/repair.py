@@ -1,12 +1,13 @@
 """Healing one place from others: what is lost or damaged there is brought back from a place that has the right bytes.
 
 Right is what can be shown to be right: an object's bytes are those of its name; a manifest is the one that was sealed, and the
-one that the next manifest of the history names. What nobody can show is left as it is and named. A good one is never
+one that the next manifest of the history names. Bytes without such a proof are left as they are and named. A good one
+is never
 overwritten, and what was written is read back.
 
 Where no place has the right bytes of an object, the living source may still have its content. But later backups build on
-what is there under its name, and would build on the damaged one. Whoever asks for it (`set_aside`) has it taken out of the
-way: the next backup misses it, reads its content again and stores it anew. In a vault that is not encrypted the same content
+what is there under its name, and would build on the damaged one. `set_aside` takes it out of the way: the next backup
+misses it, reads its content again and stores it anew. In a vault that is not encrypted the same content
 gets the same name, so that older backups become whole with it.
 """
 
@@ -142,7 +143,7 @@ class _Repair:
                 break
 
     def _wrong_at_the_top(self, key: str) -> str:
-        """A vault.json that cannot be read is none. One of another kind is somebody's vault, and is left alone."""
+        """A vault.json that cannot be read is none. One of another kind belongs to another vault, and is left alone."""
         try:
             held = read_all(self.vault.store, key)
         except NotFound:
@@ -156,7 +157,7 @@ class _Repair:
         return "" if info.product == self.vault.info.product else "it was not the one that was written"
 
     def whole_backups(self) -> None:
-        """Backups of which nothing is left here, though nobody removed them on purpose."""
+        """Backups of which nothing is left here, without a record that they were removed on purpose."""
         here = folders.look(self.vault.store, self.system)
         # What the vault has removed on purpose, a copy need not be given.
         removed = {one for one in here.forgotten if kept_no_longer(self.vault, here, one)}
@@ -191,7 +192,7 @@ class _Repair:
         self.findings += healer.findings
 
     def contents(self) -> None:
-        """Objects: each once, whoever names it."""
+        """Objects: each once, for any number of backups."""
         hurt_by: dict[Item, list[str]] = {}
         for identifier in self.vault.ids(self.system):
             try:
@@ -333,7 +334,7 @@ def unreachable(name: str, error: BackupError) -> Finding:
 
 
 def _without_manifest(here: SystemFolder) -> tuple[str, ...]:
-    """A seal or a proof is there and the manifest is not, and nobody forgot it on purpose."""
+    """A seal or a proof is there and the manifest is not, and no record says that it was forgotten on purpose."""
     return tuple(
         name
         for name, folder in here.folders.items()

@@ -100,7 +100,7 @@ class _Replication:
     known: set[str] = field(default_factory=set)
     #: Objects that are known to be damaged at the source → why.
     damaged: dict[Item, str] = field(default_factory=dict)
-    #: Objects that are at the target; None until somebody asks, and never for a store that answers at once.
+    #: Objects that are at the target; None until the first question, and never for a store that answers at once.
     sizes: dict[str, int] | None = None
     sent: list[Item] = field(default_factory=list)
     skipped: list[Item] = field(default_factory=list)
@@ -309,7 +309,7 @@ class _Replication:
             self._say("warning", "not-copied-beside", f"{name} of {here.id} was not copied: {error}")
             return
         if not folders.fits(name, data, digests):
-            # RECOVER.md: commands that somebody would run by hand on a bad day. The data itself is worth copying.
+            # RECOVER.md: commands that a person would run by hand on a bad day. The data itself is worth copying.
             self._say(
                 "warning",
                 "not-copied-beside",

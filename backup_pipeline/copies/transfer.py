@@ -25,7 +25,7 @@ READ_SIZE = 1 << 20
 IN_MEMORY = 4 << 20
 #: A disk gains nothing from more; a store that answers over a network does.
 THREADS_LOCAL, THREADS_REMOTE = 2, 8
-#: How often whoever waits is told of bytes that are under way.
+#: How often the listener is told of bytes that are under way.
 HEARTBEAT = 1.0
 
 
@@ -87,7 +87,7 @@ class _Work:
 
     stop: threading.Event
     guard: threading.Lock
-    #: Bytes that were read since somebody last asked.
+    #: Bytes that were read since the last question.
     fresh: int = 0
 
     def advance(self, count: int) -> None:
@@ -180,7 +180,7 @@ def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iter
                     del waiting[future]
                     yield future.result()
         finally:
-            # Whatever ends this early: what is under way stops at its next block, and leaves nothing behind.
+            # An early end: each transfer under way stops at its next block, and leaves nothing behind.
             work.stop.set()
             for future in waiting:
                 future.cancel()

@@ -282,7 +282,7 @@ class _Story:
 
 
 def _prepare(folder: Path, *, fresh: bool) -> None:
-    """An earlier demo may be replaced; anything else in that folder may be somebody's."""
+    """An earlier demo may be replaced; another file in that folder may belong to a user."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / _MARK).exists():
             raise ConfigError(

@@ -1,7 +1,7 @@
 """The name of a backup: the UTC time at which it was begun, `2026-11-21T02-00-00-123Z`.
 
-Names sort by time as plain text, hold no character that a file system or a URL minds, and are unique
-within a system because the vault creates the folder of a backup under the system's lock.
+Names sort by time as plain text, and hold no character that a file system or a URL minds. A name is unique within a
+system, because the vault creates the folder of a backup under the system's lock.
 """
 
 from __future__ import annotations

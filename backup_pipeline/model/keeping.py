@@ -9,7 +9,7 @@ from backup_pipeline.model.manifest import Link
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Somebody wants this backup kept, whatever the rules say."""
+    """A person wants this backup kept, against every rule."""
 
     at: str
     by: str = ""
@@ -48,7 +48,7 @@ class Newest:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Up to this backup, somebody has looked at the sizes and found them right."""
+    """Up to this backup, a person has found the sizes right."""
 
     id: str
     at: str

@@ -1,8 +1,8 @@
 """A backup: the manifest and everything that it says. FORMAT.md is the normative description.
 
-A manifest is written last and never changed; until it exists, there is no backup. It names every object
-by the digest of its stored bytes and keeps the digest of the plain content beside it, so that what is
-already in the vault is recognised without reading it back.
+A manifest is written last and never changed; until it exists, there is no backup. It names every object by the digest
+of its stored bytes, and keeps the digest of the plain content beside it. So content that the vault has is recognised
+without reading it back.
 """
 
 from __future__ import annotations

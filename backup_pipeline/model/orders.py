@@ -1,7 +1,7 @@
 """One order a verb: everything that can be asked of it.
 
-The flags of the command line, the run configuration of Dagster and the keywords of Python follow from these fields, so a
-setting is written once. An order is data: what it means is decided in `operations/`, in the file of its verb.
+Flags of the command line, run configuration of Dagster and keywords of Python follow from these fields. So a setting is
+written once. An order is data: what it means is decided in `operations/`, in the file of its verb.
 """
 
 from __future__ import annotations

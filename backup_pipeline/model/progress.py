@@ -1,4 +1,4 @@
-"""How long work says how far it is. Whoever runs it passes a listener; nobody prints."""
+"""How long work says how far it is. The caller passes a listener; the work does not print."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ class Selection:
 
 
 def idle_patterns(settings: Mapping[str, Iterable[str]], tables: Iterable[TableId]) -> Iterator[Finding]:
-    """Patterns that match no table. One with a typing error under `include` leaves a table out of every backup, one
-    under `exclude` takes in what was to stay out, and both look like success."""
+    """Patterns that match no table. A typing error under `include` leaves a table out of every backup. Under
+    `exclude` it takes in a table that should stay out. Both look like success."""
     known = tuple(tables)
     for setting, globs in settings.items():
         for glob in globs:

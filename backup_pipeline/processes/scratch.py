@@ -21,7 +21,7 @@ from pathlib import Path
 from backup_pipeline.errors import SourceError
 
 _MADE = "backup-pipeline-copy-"
-#: Its name until it is locked; nobody takes it for left behind before an hour has passed.
+#: Its name until it is locked; no process takes it for left behind before an hour has passed.
 _MAKING = "backup-pipeline-making-"
 _LOCK = "lock"
 #: Beside the copy itself: journals, and rounding.
@@ -51,7 +51,7 @@ class Scratch:
             os.close(descriptor)
 
     def file(self, name: str) -> Path:
-        """An empty file that nobody else may read."""
+        """An empty file that no other account may read."""
         path = self.folder / name
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return path
@@ -112,7 +112,7 @@ def sweep(places: Sequence[Path] = ()) -> int:
 
 
 def remove(folder: Path) -> None:
-    """Also what a restored tree has that nobody may write into: a copy of production must not stay for that."""
+    """Also read-only folders of a restored tree: a copy of production must not stay."""
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         return

@@ -4,8 +4,8 @@ What belongs here: starting workers, handing them tasks, hearing from them, and 
 not: what they do. A worker is `python -m backup_pipeline.processes.workers`; what it runs is named `package.module:factory`,
 and `factory(setup)` is a context manager that yields `handle(task, tell)`.
 
-Everything goes through the worker's stdin and stdout as length-prefixed pickles, so a password in `setup` is
-never on a command line or in the environment. A worker whose stdin ends has lost its parent and ends at once, in
+All data goes through the worker's stdin and stdout as length-prefixed pickles. So a password in `setup` is never on a
+command line or in the environment. A worker whose stdin ends has lost its parent and ends at once, in
 the middle of a task too: the database notices the broken connection and rolls back.
 """
 
@@ -237,7 +237,7 @@ def _read_exactly(stream: IO[bytes], size: int) -> bytes | None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Frames go out through a descriptor of their own: whatever prints, prints to stderr.
+    # Frames go out through a descriptor of their own: every print goes to stderr.
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     tasks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -298,7 +298,7 @@ def _portable(error: Exception) -> Exception:
     """The error as it can cross; one that cannot be pickled still says what it was."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - pickling calls whatever the error's class defines
+    except Exception:  # noqa: BLE001 - pickling calls methods of the error's class
         return Incomplete(f"{type(error).__name__}: {error}")
     return error
 

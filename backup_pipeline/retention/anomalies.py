@@ -1,7 +1,7 @@
 """When nothing must be forgotten: the newest backups have collapsed, or the clock cannot be trusted.
 
-A database that was emptied by mistake goes on being backed up, small and in good health, and every night a rule
-would trade one of the good old backups for a new empty one. So pruning freezes until somebody looked.
+A database that was emptied by mistake is still backed up, small and in good health. Every night a rule would trade a
+good old backup for a new empty one. So pruning freezes until a person has looked.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def anomalies(
     last_seen: datetime | None = None,
     silent_after: timedelta = SILENT,
 ) -> tuple[Anomaly, ...]:
-    """`accepted`: up to this backup somebody has looked and found the sizes right. `last_seen`: the latest time that
+    """`accepted`: up to this backup a person has found the sizes right. `last_seen`: the latest time that
     an earlier prune wrote down in the vault."""
     ordered = sorted((one for one in candidates if not one.foreign), key=lambda one: one.id)
     found = [*_clock(ordered, now, last_seen, silent_after)]

@@ -88,7 +88,8 @@ def _promises(
 
 
 def _of_a_lost_one(backup: Backup, policy: RetentionSettings | None, locked: Locked) -> dict[str, str]:
-    """What cannot be read is not the newest or the proven one of anything; what somebody said of it still holds."""
+    """What cannot be read is not the newest or the proven one of anything; pins and other words of a person still
+    hold."""
     found = {}
     pin = keeping.pin_of(backup.store, backup.system, backup.id)
     if pin is not None or (policy is not None and backup.id in policy.pin):
@@ -185,7 +186,7 @@ def _digest(backup: Backup) -> str:
 
 
 def _unmark(vault: Vault, census: Census, known: Known | None) -> None:
-    """What this one names was named until now, whatever an older mark says. Where nobody knows: all of it."""
+    """The objects of this backup were named until now, against an older mark. Where they are unknown: all objects."""
     garbage = read_garbage(vault.store)
     if not garbage.marked:
         return

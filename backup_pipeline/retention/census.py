@@ -45,7 +45,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Was a backup, and nobody can say what it names: while there is one, no object may be deleted."""
+    """Was a backup, and its objects are unknown: while there is one, no object may be deleted."""
 
     system: str
     id: str
@@ -110,7 +110,7 @@ def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
             except Damaged as error:
                 census.unreadable.append(Unreadable(system, identifier, error.message))
             except NotFound:
-                continue  # somebody else is removing it at this moment
+                continue  # another process is removing it at this moment
         census.systems[system] = tuple(found)
         census.unreadable += _lost(vault, system, found)
     return census
@@ -223,8 +223,8 @@ def _proven(backup: Backup) -> bool:
 
 
 def named_by_work(store: Store, system: str) -> Iterator[str]:
-    """Digests of objects that drafts and journals name: they may be in the next manifest. Whatever form these have, an
-    object in them is a JSON object with a `sha256` and a `suffix`."""
+    """Digests of objects that drafts and journals name: they may be in the next manifest. In every form of them, an
+    object is a JSON object with a `sha256` and a `suffix`."""
     for stat in store.list(f"{system}/"):
         parts = stat.key.split("/")
         if parts[1] != "drafts" and parts[2:3] != ["journal"]:

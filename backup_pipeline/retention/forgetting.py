@@ -19,7 +19,7 @@ from backup_pipeline.stores.base import Store
 from backup_pipeline.vault import keeping, layout, lock
 from backup_pipeline.vault.vault import Vault
 
-#: An export that nobody committed in this time never will be, and a killed run that nobody repeated never will be.
+#: An export without a commit in this time is abandoned. So is a killed run that was not repeated.
 ABANDONED = timedelta(days=7)
 #: After so many refusals in a row nothing more of that kind is tried.
 ENOUGH = 20
@@ -92,8 +92,8 @@ class Doomed:
 
 
 def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despite_pin: bool = False) -> bool:
-    """The record, the manifest, the rest. False where it stays: its manifest could not be deleted, or somebody
-    pinned it meanwhile."""
+    """The record, the manifest, the rest. False where it stays: its manifest could not be deleted, or it was pinned
+    meanwhile."""
     store, system, identifier = vault.store, doomed.system, doomed.id
     record = Forgotten(
         system=system,
@@ -132,7 +132,7 @@ def finish(vault: Vault, system: str, denied: Denied) -> tuple[str, ...]:
 
 
 def sweep_abandoned(vault: Vault, system: str, now: datetime, denied: Denied) -> int:
-    """Exports that nobody committed, and notes of killed runs that nobody repeated. Not while somebody works."""
+    """Abandoned exports, and notes of killed runs that were not repeated. Not while another process works."""
     holder = lock.current(vault.store, layout.lock_key(system))
     if holder is not None and not lock.is_stale(holder, datetime.now(UTC)):
         return 0

@@ -21,7 +21,7 @@ from backup_pipeline.model.manifest import Scope
 from backup_pipeline.model.orders import Kind
 from backup_pipeline.vault.signing import State
 
-#: A pre-migration backup whose migrations cannot be read (no key, or nobody wrote them down), or were given up, stays so long.
+#: A pre-migration backup whose migrations cannot be read (no key, or no record), or were given up, stays so long.
 UNKNOWN_DEPLOY = timedelta(days=90)
 #: What no rule can take away, by a name that a command line can say.
 PROMISES = {
@@ -53,7 +53,7 @@ class Candidate:
     file_bytes: int | None = None
     #: The last drill of it passed.
     proven: bool = False
-    #: Why somebody pinned it; None: nobody did.
+    #: The reason of the pin; None: it has no pin.
     pinned: str | None = None
     #: Why it must not be touched now: an object lock, a vault that needs it in this copy.
     locked: str = ""
@@ -83,7 +83,7 @@ class Decision:
     id: str
     keep: bool
     reasons: tuple[str, ...]
-    #: Why it is on the list of what is never removed, whatever the rules say: keys of PROMISES.
+    #: Why it is never removed, against every rule: keys of PROMISES.
     promises: tuple[str, ...] = ()
 
 
@@ -150,8 +150,8 @@ def _newest(ordered: Sequence[Candidate], wanted: Callable[[Candidate], bool]) -
 
 
 def _before_its_deploy(one: Candidate, ordered: Sequence[Candidate], now: datetime) -> str:
-    """A deploy is over when a newer whole backup was made of a database to which something was applied since, and at which
-    none of these migrations was pending any more. That they are not pending is not enough: an older checkout on
+    """A deploy is over when a newer whole backup shows two things: something was applied since, and none of these
+    migrations is pending any more. That they are not pending is not enough: an older checkout on
     the machine that backs up has no files of them. What was given up instead goes when it is old."""
     newer = [other for other in ordered if other.id > one.id and other.whole]
     if not newer:

@@ -1,6 +1,6 @@
 """`prune`: what is kept and why, what goes, and the going. One prune of a vault at a time, beside any number of backups.
 
-1. take the census: every backup of every system, whatever the configuration knows
+1. take the census: every backup of every system, also of a system outside of the configuration
 2. decide, system by system; a system whose backups have collapsed, or whose clock is not to be trusted, is left alone
 3. forget: record, manifest, the rest (`forgetting`)
 4. mark what nothing names, and delete what was unnamed for the grace time (`sweep`)
@@ -249,7 +249,8 @@ def _staying(plans: Iterable[SystemPlan]) -> Callable[[str, str], bool]:
 
 
 def _accept(work: _Work, plans: Iterable[SystemPlan]) -> None:
-    """Whoever prunes despite a collapse has looked at it: it is not brought up again. What is of a time that has not
+    """A person who prunes despite a collapse has looked at it: it is not brought up again. What is of a time that
+    has not
     come is not accepted: every collapse until then would be."""
     for plan in plans:
         if not work.despite_anomaly or all(one.of_the_clock for one in plan.frozen):
@@ -270,7 +271,7 @@ def _forget(
             if work.denied.hopeless("manifests"):
                 return gone
             listener(Advance("verify", plan.system, note=f"forgetting {one.id}"))
-            # Whoever took our lock over may have forgotten what this plan relied on.
+            # The process that took our lock over may have forgotten backups on which this plan relied.
             held.confirm()
             about = known[plan.system, one.id]
             doomed = Doomed(
@@ -329,7 +330,7 @@ def frozen_finding(system: str, frozen: Sequence[Anomaly]) -> Finding:
 
 
 def _strange_pins(work: _Work, plans: Iterable[SystemPlan]) -> Iterable[Finding]:
-    """A pin with a wrong digit in it keeps nothing, and nobody would know. Rules of the whole file name backups of
+    """A pin with a wrong digit in it would keep nothing, without a word. Rules of the whole file name backups of
     any system."""
     there: dict[str, set[str]] = {plan.system: {one.id for one in plan.backups} for plan in plans}
     wanted: dict[str, set[str]] = {}

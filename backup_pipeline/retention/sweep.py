@@ -51,7 +51,7 @@ NOTHING = Volume()
 @dataclass
 class Swept:
     deleted: Volume = NOTHING
-    #: Unnamed, and not for long enough; or spared for somebody who is at work.
+    #: Unnamed, and not for long enough; or spared for a process that is at work.
     waiting: Volume = NOTHING
     spared: Volume = NOTHING
     #: When the first of those that wait can go.
@@ -102,7 +102,8 @@ def running(store: Store) -> list[lock.Holder]:
 def due(
     found: Unnamed, holders: Iterable[lock.Holder], grace: timedelta, now: datetime
 ) -> tuple[list[str], list[str]]:
-    """Those that may go; and those that could, if nobody were at work who began before they lost their last name."""
+    """Those that may go; and those that could, without the work of a process that began before they lost their last
+    name."""
     begun = min((parse_timestamp(one.since) for one in holders), default=None)
     go, spared = [], []
     for name, since in found.since.items():
@@ -223,7 +224,8 @@ def _wait_for_commits(store: Store) -> bool:
 
 def _named_since(vault: Vault, census: Census) -> set[str]:
     """What manifests, drafts and notes name that were not there when the census was taken. What cannot be read may name
-    anything, and a folder that just lost its manifest is somebody else's forgetting: what it named was marked anew."""
+    anything, and a folder that just lost its manifest is forgotten by another process: what it named was marked
+    anew."""
     wanted: set[str] = set()
     for system in systems_of(vault.store):
         wanted.update(named_by_work(vault.store, system))

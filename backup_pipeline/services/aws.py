@@ -1,4 +1,4 @@
-"""How to sign in to AWS, or to whatever speaks S3: one value, its clients, and what their errors mean.
+"""How to sign in to AWS, or to another server of S3: one value, its clients, and what their errors mean.
 
 `AwsAccess` is frozen and can be pickled; a client never is: every process makes its own at the first request and
 keeps it. Where a value is not given, boto3 looks for it as every AWS tool does: the environment, the profile, the
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from backup_pipeline.errors import ConfigError
 
-#: Makes a client of a service ("s3", "secretsmanager"): for whoever has one already, as a Dagster resource has.
+#: Makes a client of a service ("s3", "secretsmanager"): for a caller that has one already, as a Dagster resource has.
 Clients = Callable[[str], Any]
 
 CONNECT_SECONDS = 10
@@ -46,7 +46,7 @@ class AwsAccess:
     attempts: int = 1
 
 
-# Whoever gives clients may ask us for another one.
+# A caller that gives clients may ask us for another one.
 _lock = threading.RLock()
 _made: dict[tuple[int, AwsAccess, int, str], tuple[Clients | None, Any]] = {}
 
@@ -291,7 +291,7 @@ class Failed(Exception):
 
 @contextmanager
 def failures(raised: Callable[[Failure], Exception]) -> Iterator[None]:
-    """Whatever boto3 raises inside, as the error that `raised` makes of it."""
+    """An exception of boto3 inside, as the error that `raised` makes of it."""
     from botocore.exceptions import BotoCoreError, ClientError
     from urllib3.exceptions import HTTPError
 

@@ -21,7 +21,7 @@ ATTEMPTS = 3
 
 
 class NoSecret(Exception):
-    """What happened, and what to do; whoever asked knows in which setting it was."""
+    """What happened, and what to do; the caller knows the setting."""
 
     def __init__(self, said: str, remedy: str) -> None:
         super().__init__(said)
@@ -50,7 +50,7 @@ class SecretName:
 class Secrets:
     """Those of one account. One for a process: `shared`."""
 
-    #: Who asks; the ordinary chain of credentials (environment, profile, role) unless somebody says otherwise.
+    #: Who asks; the ordinary chain of credentials (environment, profile, role) unless a setting says otherwise.
     access: Callable[[], AwsAccess] = AwsAccess
     clock: Callable[[], float] = time.monotonic
 

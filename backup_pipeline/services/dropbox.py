@@ -1,8 +1,8 @@
 """How to sign in to Dropbox, what its errors mean, and its hash of contents: for the store and for the file source.
 
 `DropboxAccess` is frozen and can be pickled; a client never is: every process makes its own at the first request.
-The SDK is imported where it is used, because that costs a command that does not need it a sixth of a second, and
-because the SDK reads its environment (DROPBOX_API_HOST …) once, when it is imported.
+The SDK is imported where it is used: the import costs a sixth of a second. The import also reads the environment
+(DROPBOX_API_HOST …), once.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _make(access: DropboxAccess) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What Dropbox has against a request, for whoever turns it into an error of a store or of a source."""
+    """Why Dropbox refuses a request. A store or a source makes its own error of it."""
 
     #: missing: nothing is there · conflict: something is there · again: worth another try · refused: not worth one
     kind: Literal["missing", "conflict", "again", "refused"]

@@ -52,7 +52,7 @@ class Features:
     moves_staged_files: bool = False
     #: The verbs (get, list, folders) whose streams go on by themselves when they are asked again after StoreUnavailable.
     resumes: frozenset[str] = frozenset()
-    #: A `stat` costs about as little as a system call. Where it is a request, whoever asks for many keys lists.
+    #: A `stat` costs about as little as a system call. Where it is a request, a caller with many keys lists.
     cheap_stat: bool = True
 
 

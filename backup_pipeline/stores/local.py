@@ -1,7 +1,7 @@
 """A folder as a store: the five verbs over a local or mounted file system.
 
-A file appears under its name only when it is whole and durable: temporary file in `tmp/` of the same
-folder → write → length check → fsync → read-only → link or rename → fsync of the directory. Who may read it: `rights`.
+A file appears under its name only when it is whole and durable: temporary file in `tmp/` of the same folder → write →
+length → fsync → read-only → link or rename → fsync of the folder. Who may read it: `rights`.
 """
 
 from __future__ import annotations

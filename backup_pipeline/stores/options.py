@@ -46,9 +46,10 @@ class StoreOptions:
     server_side_encryption: str | None = None
     kms_key_id: str | None = None
     object_lock_days: int | None = None
-    #: GOVERNANCE: whoever has s3:BypassGovernanceRetention may delete earlier · COMPLIANCE: nobody may.
+    #: GOVERNANCE: an account with s3:BypassGovernanceRetention may delete earlier · COMPLIANCE: no account may.
     object_lock_mode: str = "GOVERNANCE"
-    #: Service → client, from whoever has clients already (a Dagster resource): used instead of the keys above. It has
+    #: Service → client, from a caller that has clients already (a Dagster resource). It takes the place of the
+    #: keys above. It has
     #: to be picklable where worker processes open the store again.
     clients: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
 
@@ -72,7 +73,7 @@ class StoreOptions:
 
     @property
     def scheme(self) -> str:
-        """folder | s3 | sftp | dropbox | whatever else stands before ://"""
+        """folder | s3 | sftp | dropbox | another word before ://"""
         before, separator, _ = self.url.partition("://")
         return before.lower() if separator else "folder"
 

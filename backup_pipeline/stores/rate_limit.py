@@ -1,8 +1,8 @@
 """`max_rate`: not more bytes a second than one has been given, for all processes of this machine together.
 
-A store spends before each piece that it sends, and after each piece that it received. The pace is kept in a small
-file of the staging folder, because a backup is several worker processes, and each of them keeping to the rate for
-itself would be that many times the rate. The file holds one number: the moment from which the next byte may go.
+A store spends before each piece that it sends, and after each piece that it received. A small file of the staging
+folder keeps the pace, because a backup has several worker processes. Each of them at the rate would be many times the
+rate. The file holds one number: the moment from which the next byte may go.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from backup_pipeline.stores.options import StoreOptions
 
 #: Seconds of the rate that may be spent at once, so that small requests do not wait for each other's crumbs.
 BURST = 0.5
-#: A piece that takes longer than this to be paid for is too large: whoever stops us would wait for it.
+#: A piece that takes longer than this to be paid for is too large: an interruption would wait for it.
 PIECE_SECONDS = 2.0
 _NUMBER = struct.Struct("<d")
 

@@ -1,7 +1,7 @@
 """Around a store that is reached by a network: another try where one may help, and none where it cannot.
 
 Only StoreUnavailable is worth another try; everything else is raised at once. The pauses grow and are random up to
-their full length ("full jitter"), so that many clients of a server that comes back do not all come at once. A server
+their full length ("full jitter"). So the many clients of a server do not all come back at once. A server
 that says how long to wait is believed.
 
 Three things are more than calling again:
@@ -227,7 +227,7 @@ class RetryingStore(Store):
 
 
 class _Stream:
-    """The bytes of a key, whatever the network does."""
+    """The bytes of a key, also over a broken network."""
 
     def __init__(self, store: Store, patience: Patience, key: str, offset: int, length: int | None) -> None:
         self._store = store

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from backup_pipeline.model.orders import Tier
 
-#: frozen: nobody asked yet · thawing: it was asked for · thawed: readable until a day
+#: frozen: not asked for yet · thawing: it was asked for · thawed: readable until a day
 State = Literal["frozen", "thawing", "thawed"]
 
 #: What AWS publishes: class → tier → hours at most. A tier that is not there does not exist for that class.
@@ -45,7 +45,7 @@ class Frozen:
 
 class Thawing(Protocol):
     def look(self, keys: Sequence[str]) -> tuple[Frozen, ...]:
-        """Those of the keys that lie in an archive, whatever their state. A key that is not there is none of them."""
+        """Those of the keys that lie in an archive, in every state. A key that is not there is none of them."""
 
     def ask(self, frozen: Frozen, tier: Tier, days: int) -> None:
         """Ask for the thaw, or for more days of one that is there. Asking for what is under way is no error."""

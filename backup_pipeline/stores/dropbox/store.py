@@ -325,7 +325,7 @@ class _Pages(Iterator[Any]):
                 self._more = False
                 return
             if "reset" in said.tags or said.kind == "missing":
-                # The folder changed too much for the cursor: somebody moves or deletes it.
+                # The folder changed too much for the cursor: another program moves or deletes it.
                 said = Complaint("refused", "the folder was moved while it was listed", "run it again")
             raised = self._store.raised("cannot list", said)
             if isinstance(raised, StoreUnavailable):

@@ -1,7 +1,7 @@
 """How a big file gets to Dropbox: an upload session, piece by piece, committed at the end in one step.
 
-Which session a file is being sent in is noted in the staging folder, so that the next attempt, of this process or of
-another one, goes on where the last one stopped: Dropbox keeps a session for a week and says how much of it has arrived.
+A note in the staging folder names the session in which a file is sent. The next attempt, of this process or of another
+one, goes on where the last one stopped. Dropbox keeps a session for a week and says how much of it has arrived.
 The note's name holds the hash of the content, so two that send the same bytes may even share a session.
 """
 

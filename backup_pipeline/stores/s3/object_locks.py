@@ -7,9 +7,8 @@ The lock is then asked for once more by a request of its own. A server that does
 for a PUT of the object, and the object would be gone. Whether it is known is therefore asked first, by a question that
 changes nothing, of a key that nothing depends on.
 
-Now and then every object is looked at, and one that is not locked is locked: older versions of this package believed
-servers that take the lock of an upload in parts and do not keep it, and a bucket may have been filled before
-`object_lock_days` was set.
+Now and then every object is looked at, and one without a lock is locked. Some servers take the lock of an upload in
+parts and do not keep it; older versions believed them. A bucket may have been filled before `object_lock_days` was set.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a server does, found out by trying: S3 has no request that says so, and the servers differ.
 
-Asked once by each process, of one key below `tmp/` that is never listed and always the same, so that somebody who may
-not delete leaves one small object, however often it is asked.
+Each process asks once, with the same key below `tmp/`, which is never listed. So an account that may not delete leaves
+one small object.
 """
 
 from __future__ import annotations

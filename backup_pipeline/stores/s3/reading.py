@@ -1,10 +1,10 @@
 """Out of a bucket: streams and listings that break, and go on when they are asked again.
 
 `features.resumes` names both: after a StoreUnavailable the next `read`, or the next `next`, goes on where they were. A
-stream goes on in the same object only (If-Match), never in what somebody has put there since.
+stream goes on in the same object only (If-Match), never in a newer one.
 
-A small object is compared with the digest that it carries before a byte of it is handed out, and is fetched again when
-it differs: what is read of it (a manifest, a lock) is acted on at once. The same wrong bytes twice are what is stored, and
+A small object (a manifest, a lock) is compared with the digest that it carries before a byte is handed out. It is
+fetched again when it differs, because its reader acts at once. The same wrong bytes twice are what is stored, and
 judging that is the reader's part.
 """
 

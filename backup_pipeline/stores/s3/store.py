@@ -1,4 +1,4 @@
-"""A bucket as a store: AWS S3, R2, Ceph, rclone, and whatever else speaks the protocol.
+"""A bucket as a store: AWS S3, R2, Ceph, rclone, and every other server of the protocol.
 
 Servers differ in what they check, so nothing is taken for granted:
 
@@ -12,7 +12,7 @@ Servers differ in what they check, so nothing is taken for granted:
 - Large files go in parts of one size, a few at once, and a broken upload goes on where it stopped (`s3_uploading`).
 - A stream or a listing that breaks can be asked again and goes on (`s3_reading`); the asking is done by `retrying`.
 
-Keys below `tmp/` are nobody's: they are never listed.
+Keys below `tmp/` belong to no backup: they are never listed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ LEAST_PART = 5 * 1024 * 1024
 MOST_PARTS = 10_000
 #: Looking costs less than sending this much in vain.
 LOOK_FIRST = 1024 * 1024
-#: Uploads in which nothing happened for so long are nobody's any more.
+#: An upload without progress for so long is abandoned.
 STALE_UPLOAD = timedelta(days=1)
 #: How often content that arrives damaged is sent again.
 DAMAGED_TRIES = 3
@@ -257,7 +257,7 @@ class S3Store(Store):
         return s3_advice.advice(self, self._attributes(s3_advice.KEY), self._failed)
 
     def sweep(self) -> int:
-        """Uploads that nobody goes on with, and what killed processes left in the staging folder."""
+        """Abandoned uploads, and what killed processes left in the staging folder."""
         removed = sweep_folder(self.staging())
         try:
             with failures(self._failed("cannot look for broken uploads")):

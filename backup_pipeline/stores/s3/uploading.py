@@ -1,8 +1,8 @@
 """One object on its way into a bucket: in one request, or in parts that survive a broken connection.
 
-Parts that an earlier try sent, this process's or a killed one's, are found again by asking the server which ones it has
-of an upload of this key; those with the right length and MD5 are not sent again. That is sound with two writers, too: an
-upload is completed by naming each part's ETag, so a part of somebody else's is refused and never mixed in.
+An earlier try, of this process or of a killed one, may have sent parts. The server lists the parts of an upload of this
+key. Parts with the right length and MD5 are not sent again. That is sound with two writers, too: an upload is completed
+by the ETag of each part, so a part of another writer is refused.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Upload:
                     there[running.pop(future).number] = future.result()
                     self.progressed = True
         except (KeyboardInterrupt, Interrupted):
-            # Whoever presses Ctrl-C does not wait for 64 MiB on a slow line. What arrives is gone on with.
+            # Ctrl-C does not wait for 64 MiB on a slow line. What arrives is gone on with.
             raise
         except BaseException:
             # Those that are on their way are waited for: they would be sent a second time otherwise.
@@ -188,7 +188,7 @@ def _abort(client: Any, bucket: str, key: str, identifier: str) -> None:
 
 @contextmanager
 def _gone_is_fine(client: Any) -> Iterator[None]:
-    """Somebody else completed or aborted it first."""
+    """Another process completed or aborted it first."""
     try:
         yield
     except client.exceptions.ClientError as error:

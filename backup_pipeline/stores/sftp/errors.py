@@ -1,7 +1,7 @@
 """What an SFTP server's complaints mean in our words.
 
-Version 3 of the protocol, which is what OpenSSH speaks, has one code (Failure) for a name that is taken, a full disk, a
-quota and everything else; whoever gets one asks the server what it may have meant (`refused`).
+Version 3 of the protocol, which OpenSSH speaks, has one code (Failure) for a taken name, a full disk, a quota and
+everything else. `refused` asks the server for the meaning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NEXT_TO_NOTHING = 1 << 20
 
 @contextlib.contextmanager
 def explained(what: str, address: str) -> Iterator[None]:
-    """Whatever asyncssh raises, as the error that a user can act on."""
+    """An exception of asyncssh, as the error that a user can act on."""
     try:
         yield
     except (TimeoutError, asyncssh.Error, OSError, asyncio.IncompleteReadError) as error:

@@ -110,7 +110,7 @@ class Session:
 
 
 class _Witness(asyncssh.SSHClient):
-    """Remembers the key of a host that nobody vouches for, so that the error can say its fingerprint."""
+    """Remembers the key of an unknown host, so that the error can say its fingerprint."""
 
     def __init__(self) -> None:
         self.refused: asyncssh.SSHKey | None = None
@@ -165,7 +165,7 @@ class _Reactor:
 
 
 def _told_already(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Of many requests that a lost connection ends, the first one is reported to whoever waits; asyncio would write
+    """Of many requests that a lost connection ends, the caller sees the first one. asyncio would write
     the tracebacks of all others to stderr."""
     if not isinstance(context.get("exception"), asyncssh.Error | OSError):
         loop.default_exception_handler(context)

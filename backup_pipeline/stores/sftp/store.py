@@ -36,7 +36,7 @@ T = TypeVar("T")
 #: What is in a folder: names and what is known of them.
 Entries = list[tuple[str, asyncssh.SFTPAttrs]]
 
-#: Read ahead of whoever reads a stream, in one go.
+#: Read ahead of the reader of a stream, in one go.
 WINDOW = 4 << 20
 READ_SIZE = 1 << 20
 #: Folders that are read at once while a tree of them is walked.
@@ -266,7 +266,7 @@ def _stat(key: str, attributes: asyncssh.SFTPAttrs) -> Stat | None:
 
 
 class _Stream(RawIOBase):
-    """The bytes of an open remote file, fetched one window ahead of whoever reads them."""
+    """The bytes of an open remote file, fetched one window ahead of the reader."""
 
     def __init__(
         self, file: asyncssh.SFTPClientFile, offset: int, end: int, what: str, address: str, pace: Pace
@@ -312,6 +312,6 @@ class _Stream(RawIOBase):
         super().close()
         if self._ahead is not None:
             self._ahead.cancel()
-        # Whoever stops reading because the connection is gone has been told already.
+        # A reader that stops because the connection is gone has its error already.
         with contextlib.suppress(asyncssh.Error, OSError):
             reactor().run(self._file.close())

@@ -1,12 +1,11 @@
 """How a file appears on an SFTP server under its name only when it is whole.
 
-temporary file in `tmp/` of the same vault → pipelined writes → fsync → length → every byte read back and compared →
-read-only → hard link to its name (which fails where that is taken) → fsync of the folder. What a server does not offer
+temporary file in `tmp/` of the same vault → pipelined writes → fsync → length → read back and compare → read-only →
+hard link to its name → fsync of the folder. The hard link fails where the name is taken. What a server does not offer
 is left out and said by `features`.
 
-The name of a temporary file names its maker (`stores/staging.py`) and, of a big one, what it is a part of: an upload
-that broke off is continued by the next attempt, of this process or of another one on this machine, as far as the bytes
-that arrived are the right ones.
+The name of a temporary file names its maker (`stores/staging.py`) and, of a big one, the file that it is a part of. The
+next attempt on this machine continues an upload that broke off, as far as the arrived bytes are right.
 """
 
 from __future__ import annotations
@@ -286,7 +285,7 @@ async def _first_of(tasks: set[asyncio.Task[int]]) -> set[asyncio.Task[int]]:
 
 
 def _abandoned(name: str) -> bool:
-    """Whether nobody is writing it: made on this machine, by a process that is gone or by one of our own attempts."""
+    """Whether no process writes it: made on this machine, by a process that is gone or by one of our own attempts."""
     made_by, _, rest = name.partition("~")
     pid = rest.partition("~")[0]
     if made_by != maker() or not pid.isdigit():

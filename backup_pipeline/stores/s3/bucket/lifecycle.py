@@ -1,7 +1,7 @@
 """The rules by which a bucket moves, aborts and expires by itself. Ours are known by their IDs; all others stay.
 
 Only what lies under `objects/` is ever moved to another class. Manifests, seals, outlines and proofs must be readable
-at once: without them nobody knows what to thaw. On AWS small objects stay where they are, too: the next backup reads
+at once: they name the objects to thaw. On AWS small objects stay where they are, too: the next backup reads
 some of them (a schema, the digests of a file's blocks), and in an archive each costs more than it saves.
 """
 

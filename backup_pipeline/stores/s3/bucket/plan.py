@@ -180,7 +180,7 @@ def _encryption(current: Current, wanted: Wanted) -> Step:
 
 
 def _encrypts(found: Any, wanted: Wanted) -> bool:
-    """A stronger default that somebody chose is left alone, where backup.yaml asks for nothing in particular."""
+    """A stronger default of the bucket is left alone where backup.yaml asks for nothing in particular."""
     algorithm = str(found.get("SSEAlgorithm"))
     if wanted.encryption == "AES256":
         return algorithm in ("AES256", "aws:kms", "aws:kms:dsse")

@@ -3,7 +3,7 @@
     writer   backs up: adds, and can neither delete nor overwrite a backup or an object
     pruner   removes what retention says, with credentials that only `prune` knows
     reader   lists, verifies, restores and thaws
-    setup    runs `bucket setup`; nobody needs it afterwards
+    setup    runs `bucket setup`, and is not needed afterwards
 
 A host that backs up and is taken over can then neither destroy nor change what is already there: it cannot delete,
 `if-none-match` keeps it from overwriting, and versions keep what was overwritten elsewhere. The pruner may delete, but no
@@ -135,8 +135,8 @@ def _keys(wanted: Wanted, *patterns: str) -> list[str]:
 
 
 def _listing(wanted: Wanted) -> list[dict[str, Any]]:
-    """Listing is a right on the bucket, narrowed to the prefix. Whoever may not list is told AccessDenied of every
-    key that is not there, and asking for a key gives no prefix: hence IfExists."""
+    """Listing is a right on the bucket, narrowed to the prefix. An account that may not list is told AccessDenied
+    of every missing key. Asking for a key gives no prefix: hence IfExists."""
     made = _allow("List", ["s3:ListBucket"], [wanted.arn])
     if wanted.prefix:
         made["Condition"] = {"StringLikeIfExists": {"s3:prefix": [f"{wanted.prefix}*"]}}
