@@ -132,7 +132,7 @@ def test_the_examples_in_the_configuration_page_load() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", page("CONFIGURATION.md"), re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
-        # A key that somebody could copy by mistake would lock their backups for ever: those on the page are no keys.
+        # A key that a user could copy by mistake would lock the user's backups for ever: those on the page are no keys.
         block = re.sub(r"age1\w{58}", lambda _: crypto.generate()[1], block)
         settings = parse(block, name="docs", base=Path("/srv"), environ={})
         assert "shop" in settings.systems

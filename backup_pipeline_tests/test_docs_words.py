@@ -1,8 +1,12 @@
-"""The finished pages use plain words: short sentences, and no pronoun where a noun can stand."""
+"""Pages, docstrings and comments use plain words: short sentences, and no pronoun where a noun can stand."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,30 @@ FINISHED = sorted(
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
+
+
+#: Rooms whose docstrings and comments are rewritten. A room enters this list, and stays in it.
+ROOMS = (
+    *(
+        ROOT / "backup_pipeline" / room
+        for room in (
+            *(
+                "alerts",
+                "backups",
+                "config",
+                "copies",
+                "databases",
+                "demo",
+                "drills",
+                "errors.py",
+                "migrations",
+            ),
+            *("model", "processes", "restores", "retention", "services", "state", "stores"),
+        )
+    ),
+    ROOT / "backup_pipeline_tests",
+)
+THIS = Path(__file__).resolve()
 
 
 def sentences(text: str) -> list[str]:
@@ -51,3 +79,40 @@ def test_a_long_sentence_and_an_avoided_word_are_found() -> None:
 @pytest.mark.parametrize("page", FINISHED, ids=lambda page: page.name)
 def test_a_finished_page_uses_plain_words(page: Path) -> None:
     assert hard(page.read_text(encoding="utf-8")) == []
+
+
+def texts(source: str) -> Iterator[str]:
+    """Docstrings without their indented blocks, and blocks of full-line comments."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (ast.get_docstring(node) or "").splitlines()
+            yield "\n".join("" if line.startswith("    ") else line for line in lines)
+    comments = [
+        one for one in tokenize.generate_tokens(io.StringIO(source).readline) if one.type == tokenize.COMMENT
+    ]
+    text, last = "", (0, 0)
+    for comment in comments:
+        row, column = comment.start
+        if (row - 1, column) != last:
+            yield text
+            text = ""
+        text, last = f"{text} {comment.string.lstrip('#: ')}", (row, column)
+    yield text
+
+
+def test_docstrings_and_comments_are_read_as_text() -> None:
+    source = '"""Whole.\n\nText:\n\n    a   table\n"""\nn = 1  # one\n# two\n# three\n'
+    assert [one.strip() for one in texts(source) if one.strip()] == ["Whole.\n\nText:", "one", "two three"]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_docstrings_and_comments_of_a_finished_room_use_plain_words(room: Path) -> None:
+    modules = [room] if room.is_file() else sorted(room.rglob("*.py"))
+    assert modules
+    assert [
+        f"{path.relative_to(ROOT)}: {one}"
+        for path in modules
+        if path != THIS
+        for text in texts(path.read_text(encoding="utf-8"))
+        for one in hard(text)
+    ] == []

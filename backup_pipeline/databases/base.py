@@ -9,13 +9,13 @@ reads goes into a `Sink`. The life of a backup, seen from here:
         snapshot.ddl()                                      # the definitions, of the same moment
         snapshot.export(sink, baselines, …)                 # the rows, of the same moment
 
-- Everything that a snapshot hands out is of one moment, whatever is written meanwhile.
+- Everything that a snapshot hands out is of one moment, also beside writers.
 - Full fidelity or NotSupported, before a byte is stored.
 - A connection that dies, a server that restarts: SourceUnavailable. A table that is dropped or altered
   between listing and locking: SourceChanged. Both are worth a new snapshot. A missing right is
   PermissionMissing, with the GRANT in the remedy, for every missing right at once.
 - Nothing that a source says (errors, findings, details) contains a password.
-- Leaving the `with` block, for whatever reason, ends every session and worker that was begun.
+- Each way out of the `with` block ends every session and worker that was begun.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Options:
     full: bool = False
     #: "refuse": a database with large objects is NotSupported · "exclude": left out and named in every report
     large_objects: str = "refuse"
-    #: Told, while the source waits for somebody else, who that is: a backup that stands still must say why.
+    #: The source tells for which session it waits: a backup that stands still must say why.
     waiting: Callable[[str], None] = unheard
 
 

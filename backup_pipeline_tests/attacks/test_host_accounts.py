@@ -95,8 +95,9 @@ def findings(home: Folder, *arguments: str, **env: str) -> list[dict[str, str]]:
 
 
 def test_another_account_reads_nothing_of_a_backup(home: Folder) -> None:
-    """It read every row of a database that is 0600 in vault/objects, and names of tables, addresses and errors in the
-    state folder and in Dagster's history. A vault folder that was there before, open as `mkdir` makes it, is no door."""
+    """It read every row of a 0600 database in vault/objects. It read names of tables, addresses and errors in the
+    state folder and in Dagster's history. A vault folder that was there before, open as `mkdir` makes it, is no
+    door."""
     for name in ("vault", "second"):
         (home.path / name).mkdir(mode=0o755)
     home.good("backup", "shop")

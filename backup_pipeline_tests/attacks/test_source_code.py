@@ -1,8 +1,9 @@
 """Code of the source in a drill: functions, triggers, checks and the like, made by users of the source and by its superuser.
 
-A drill runs on a schedule, on the host that holds the keys of every system. Each piece of code here tries to read and write files,
-to run programs, to reach the network, other servers and other databases, and to become a superuser; what it manages, it
-shouts as an error, and that fails the drill. The host watches as well: for files, for connections, for rows.
+A drill runs on a schedule, on the host that holds the keys of every system. Each piece of code here tries to read and
+write files, to run programs and to become a superuser. It tries to reach the network, other servers and other
+databases. A success raises an error, and that fails the drill. The host watches as well: for files, for connections,
+for rows.
 """
 
 from __future__ import annotations
@@ -285,9 +286,10 @@ def _drill(planted: Planted, account: str, namespaces: bool, *more: str) -> Ende
     ),
 )
 def test_code_in_a_drill_reaches_nothing(planted: Planted, account: str, namespaces: bool) -> None:
-    """Before: index functions, checks, generated columns and triggers ran as a superuser of the drill's server: COPY … TO PROGRAM ran
-    commands on the backup host with its environment (database passwords, AWS keys), and as the account of the production
-    server where root ran the drill. The trial INSERT fired the source's triggers, and materialized views asked production."""
+    """Before: index functions, checks, generated columns and triggers ran as a superuser of the drill's server.
+    COPY … TO PROGRAM ran commands on the backup host with its environment (database passwords, AWS keys). Where
+    root ran the drill, they ran as the account of the production server. The trial INSERT fired the source's
+    triggers, and materialized views asked production."""
     ended = _drill(planted, account, namespaces)
     assert "REACHED" not in ended.stdout + ended.stderr
     assert planted.traces() == []
@@ -339,8 +341,8 @@ def hostile(pg_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_drill_on_a_scratch_server_writes_nowhere_else(planted_orders: Planted) -> None:
-    """Before: the trial INSERT fired the source's triggers (an order was placed in production once more, by dblink), and materialized
-    views over foreign tables were filled from production."""
+    """Before: the trial INSERT fired the source's triggers, and dblink placed an order in production once more.
+    Materialized views over foreign tables were filled from production."""
     ended = _drill(planted_orders, "root", True, "--scratch", planted_orders.scratch)
     assert ended.code == 0, str(ended)
     assert planted_orders.traces() == []

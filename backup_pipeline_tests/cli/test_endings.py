@@ -1,4 +1,4 @@
-"""How a call ends: one JSON document whatever happens, exit codes from the errors, no secret anywhere."""
+"""How a call ends: one JSON document at each end, exit codes from the errors, no secret anywhere."""
 
 from __future__ import annotations
 

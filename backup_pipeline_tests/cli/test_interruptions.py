@@ -28,7 +28,7 @@ AT_ONCE = 10.0
 
 @pytest.fixture
 def locked(pg_shop: Folder) -> Iterator[Folder]:
-    """Somebody else holds `orders`, so that a backup has to wait."""
+    """Another session holds `orders`, so that a backup has to wait."""
     with closing(psycopg2.connect(pg_shop.env["SHOP_URL"])) as connection:
         connection.cursor().execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
         yield pg_shop

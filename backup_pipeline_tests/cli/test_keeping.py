@@ -162,7 +162,7 @@ def test_status_says_what_the_rules_promise_and_is_not_there(kept: tuple[Folder,
         path.read_text(encoding="utf-8").replace("last: 1", "last: 1, daily: 30"), encoding="utf-8"
     )
     assert "retention-short" not in project.run("status").stdout
-    # There were backups half a year ago, and somebody has removed them.
+    # There were backups half a year ago, and they were removed.
     folder = project.path / "vault/shop/forgotten"
     folder.mkdir(exist_ok=True)
     (folder / "2026-01-01T02-00-00-000Z.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""What moves while work is done: on a terminal, in a log, and when nobody is there any more."""
+"""What moves while work is done: on a terminal, in a log, and after the terminal is gone."""
 
 from __future__ import annotations
 

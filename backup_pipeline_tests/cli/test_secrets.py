@@ -11,7 +11,7 @@ from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness import commands
 
 MARKER = "hunter2-Marker"
-#: Nobody listens at port 1.
+#: No server listens at port 1.
 DEAD = f"postgresql://app:{MARKER}@127.0.0.1:1/shop"
 
 VERBS: dict[str, list[str]] = {

@@ -114,7 +114,7 @@ class StoreContract:
             assert _judged(store, one, data) == ("same" if self.attests else None)
         if self.attests and data:
             other = data[:-1] + bytes([data[-1] ^ 1])
-            # Of a checksum of parts nobody can say that it is wrong: the parts may have been others.
+            # A checksum of parts cannot be called wrong: the parts may have been others.
             assert _judged(store, stat, other) in (("other",) if size < LARGE else ("other", "unknown"))
 
     def test_a_file_that_was_refused_is_still_there(self, store: Store) -> None:

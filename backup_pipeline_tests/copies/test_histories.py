@@ -1,5 +1,5 @@
-"""Whatever happens in whatever order (backups, copies that die, backups that are forgotten here or there), a copy lists only
-whole backups and its history holds."""
+"""Backups, copies that die and forgotten backups come in random order. A copy lists only whole backups, and its history
+holds."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def copy_until(vault: Vault, folder: Path, life: int, *only: str) -> None:
     try:
         replicate(vault, Vault(Mortal(folder, [life])), "shop", only or None)
     except Died:
-        # As a process of its own would have left it: the lock of somebody who is gone.
+        # As a process of its own would have left it: the lock of a process that is gone.
         LocalStore(folder).delete(layout.lock_key("shop"))
 
 

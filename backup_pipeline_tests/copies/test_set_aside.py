@@ -115,7 +115,7 @@ def test_a_dry_run_moves_nothing_and_what_is_right_stays(project: Path) -> None:
     assert objects(project / "vault") == kept
     (aside,) = (project / "vault" / "set-aside").iterdir()
     assert report.set_aside == (f"{layout.OBJECTS}{aside.name[:2]}/{aside.name}",)
-    # The folder is nobody's system, and no object.
+    # The folder is no system, and no object.
     assert vault.systems() == ("shop",)
 
 

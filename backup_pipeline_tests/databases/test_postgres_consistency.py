@@ -1,4 +1,4 @@
-"""One moment, whatever is written meanwhile: money that moves is never counted twice and never lost."""
+"""One moment, also beside writers: money that moves is never counted twice and never lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACCOUNTS, TOTAL = 3000, 3000 * 100
 
 def move_money(url: str, stop: threading.Event, seed: int, moved: Counter[int]) -> None:
     """Between two accounts of two tables, with a line in the ledger, in one transaction. Locks are always taken in the
-    same order, so that nobody waits for ever."""
+    same order, so that no session waits for ever."""
     rng = random.Random(seed)
     with session(url, autocommit=False) as connection, connection.cursor() as cursor:
         while not stop.wait(0.003):  # many sessions, not a busy machine

@@ -129,7 +129,7 @@ def test_definitions_do_not_wait_for_ever_behind_a_lock_queue(pg_database: str) 
     run(pg_database, "CREATE TABLE a (id int)")
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     with PostgresSource(pg_database, lock_timeout=0.5).snapshot(Selection(), Options()) as snapshot:
-        # Waits for our lock, and whoever comes later waits behind it.
+        # Waits for our lock, and later sessions wait behind it.
         waiter = threading.Thread(target=run, args=(pg_database, "ALTER TABLE a ADD COLUMN b int"))
         waiter.start()
         assert wait_for(lambda: ask(pg_database, waiting) == [(1,)])

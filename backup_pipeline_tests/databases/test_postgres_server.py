@@ -156,7 +156,7 @@ def test_its_url_is_understood_by_every_client(pg_server: EmbeddedPostgres) -> N
         argv = [str(tool.path), "-XAt", "-d", url, "-c", "SELECT current_database()"]
         assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip() == AWKWARD
         with psycopg.connect(url):
-            pg_server.drop_database(AWKWARD)  # whoever is connected
+            pg_server.drop_database(AWKWARD)  # also with other sessions connected
     finally:
         pg_server.drop_database(AWKWARD)
 

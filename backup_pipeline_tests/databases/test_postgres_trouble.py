@@ -256,7 +256,7 @@ def test_nothing_locked_can_be_dropped_while_it_is_read(pg_database: str, vault:
     with PostgresSource(pg_database).snapshot(Selection(), Options()) as snapshot:
         thread = in_background(lambda: run(pg_database, "DROP TABLE t"))
         assert wait_for(lambda: waiting_sessions(pg_database) == 1)
-        # The DROP waits for us, and whoever comes now queues behind it: workers must not wait there.
+        # The DROP waits for us, and every new session queues behind it: workers must not wait there.
         export = snapshot.export(vault.writer, baselines={})
         assert export.tables[0].rows == 1
         assert thread.is_alive()
@@ -275,7 +275,7 @@ class SlowSink:
 
     def write(self, blocks, suffix, known=()):  # type: ignore[no-untyped-def]
         for _ in blocks:
-            # At once, for another worker may write it as well: whoever reads it finds a whole number.
+            # At once, for another worker may write it as well: its reader finds a whole number.
             fresh = self.started.with_name(f"started by {os.getpid()}")
             fresh.write_text(str(os.getpid()))
             fresh.replace(self.started)

@@ -1,7 +1,7 @@
-"""The unchanged-chunk rule: whatever happens to a database, an incremental backup equals a full one.
+"""The unchanged-chunk rule: after every change of a database, an incremental backup equals a full one.
 
-Random rounds of everything that moves rows about or changes what they look like, each followed by a backup on top of an
-earlier one, which is compared with the live database row for row. The seed is in the test's name.
+Random rounds move rows about or change them. A backup on top of an earlier one follows each round, and is compared with
+the live database row for row. The seed is in the test's name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A backup that waits for somebody's lock says for whom, while it waits."""
+"""A backup that waits for a lock names the holder while it waits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def locked(url: str) -> Iterator[int]:
-    """Somebody's ALTER TABLE that is not committed: the process that holds it."""
+    """An ALTER TABLE that is not committed: the process that holds it."""
     with closing(psycopg2.connect(url, application_name="a migration")) as connection:
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE /* secret-of-the-query */")

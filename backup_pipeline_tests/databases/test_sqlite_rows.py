@@ -1,4 +1,4 @@
-"""The row text of SQLite: every storage class can be told from every other, whatever the column was declared as."""
+"""The row text of SQLite: every storage class can be told from every other, in a column of every declaration."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ def test_a_link_is_followed_to_the_file_and_its_wal(database: Path, tmp_path: Pa
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("state", ["delete", "wal", "wal left behind"])
 def test_a_folder_that_we_may_not_write_to_is_enough(state: str) -> None:
-    """Reading as nobody, from a folder of root's: what a read-only mount looks like."""
+    """Reading as an unprivileged account, from a folder of root's: this is how a read-only mount looks."""
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     try:
         folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A drill of files restores some of each kind, another sample every time, and notices whatever is different."""
+"""A drill of files restores some of each kind, another sample every time, and notices every difference."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_backups_in_the_bucket_are_named_and_left_out(tree: BucketTree) -> None:
 def test_an_object_under_a_key_of_somebodys_own_costs_this_file_and_not_the_tree(
     tree: BucketTree, code: str
 ) -> None:
-    """No server here encrypts with a customer's key; AWS answers 400 to whoever has not got it."""
+    """No server here encrypts with a customer's key; AWS answers 400 to a request without the key."""
     refused = tree.source._of_the_file("cannot read a")(Failure("permanent", f"{code}: no", code=code))
     assert isinstance(refused, Unreadable)
     other = tree.source._of_the_file("cannot read a")(Failure("permanent", "no", code="ExpiredToken"))

@@ -1,4 +1,4 @@
-"""A backup from a store that nobody should have to trust: nothing is ever written outside of the target folder."""
+"""A backup from an untrusted store: nothing is ever written outside of the target folder."""
 
 from __future__ import annotations
 

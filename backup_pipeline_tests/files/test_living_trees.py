@@ -33,7 +33,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TreeBench:
 
 
 class Touched(LocalSource):
-    """Somebody does something to each file right after it was read, so many times."""
+    """Another program changes each file right after it was read, so many times."""
 
     def __init__(self, root: Path, touch: Callable[[Path], None], times: int = 1_000) -> None:
         super().__init__(root)
@@ -131,8 +131,8 @@ def test_a_name_that_is_another_file_by_now_is_read_as_that_one(bench: TreeBench
 
 
 class Coarse(LocalSource):
-    """A file system that counts time in steps, on which every file is written right before it is read, and once more
-    right after it was looked at for the last time."""
+    """A file system that counts time in steps. Every file is written right before it is read, and once more right
+    after the last look at it."""
 
     def __init__(self, root: Path, step: int) -> None:
         super().__init__(root)
@@ -170,7 +170,7 @@ class Coarse(LocalSource):
 
 class Resting(Coarse):
     def _write(self, path: str, data: bytes) -> None:
-        """Nobody writes any more."""
+        """No program writes any more."""
 
 
 @pytest.mark.parametrize(("step", "times"), [(4_000_000, 5), (1_000_000_000, 1)])

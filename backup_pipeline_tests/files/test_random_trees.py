@@ -121,7 +121,7 @@ def check(nights: list[list[tuple[list[bytes], tuple[str, bytes], int, int]]]) -
             keys = [entry.sort_key for entry in bench.entries()]
             assert keys == sorted(set(keys))
             assert kept(bench) == seen(root)
-            # The same tree is the same listing, whatever was known before.
+            # The same tree is the same listing, with and without earlier knowledge.
             fresh = TreeBench(root, Path(folder) / "fresh").back_up().tree
             assert fresh.fingerprint == tree.fingerprint
             shutil.rmtree(Path(folder) / "fresh")

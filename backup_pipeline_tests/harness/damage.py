@@ -203,7 +203,7 @@ def _replace(vault: _Vault, chance: random.Random) -> Damage:
     return Damage(f"replace {one.name[:12]} by {other.name[:12]}", act, vault.tables_of(one))
 
 
-# ── edits of a manifest by somebody who knows its form
+# ── edits of a manifest by an attacker who knows its form
 
 
 def _edit(
@@ -217,7 +217,7 @@ def _edit(
     path = chance.choice(vault.manifests)
     key = path.relative_to(vault.folder)
     seed = chance.getrandbits(64)
-    # A manifest that another one follows is given away by the chain, whatever was edited.
+    # The chain shows every edit of a manifest that another one follows.
     deep = seal and path == vault.manifests[-1]
 
     def act(folder: Path) -> None:

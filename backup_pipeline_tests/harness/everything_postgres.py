@@ -1,7 +1,7 @@
 """One object of every kind that PostgreSQL has in a database, on top of the torture database.
 
-`missing_kinds` asks the server's own catalog what it can hold and which of it is not there, so that a new major version
-with a new kind of object fails a test until that kind stands here.
+`missing_kinds` asks the server's own catalog for kinds of objects that are missing here. So a new major version with a
+new kind of object fails a test until that kind stands here.
 """
 
 from __future__ import annotations

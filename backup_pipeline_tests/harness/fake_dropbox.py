@@ -1,6 +1,6 @@
 """A Dropbox on loopback that speaks the real protocol to the real SDK, over TLS, and fails as it is told.
 
-The SDK reads the names of its hosts once, when it is imported, so there is one server a test process, and every test
+The SDK reads the names of its hosts once, when it is imported. So there is one server a test process, and every test
 finds it empty. A planned fault that did not fire fails the test that planned it.
 """
 
@@ -315,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
-        with contextlib.suppress(OSError):  # whoever has seen enough hangs up
+        with contextlib.suppress(OSError):  # a client that has seen enough hangs up
             self.wfile.write(part[: len(part) // 2] if cut else part)
         if cut:
             self.wfile.flush()

@@ -121,7 +121,7 @@ class Namespace:
         )
 
     def place(self, shown: str, data: bytes, client_modified: datetime | None = None, **more: Any) -> File:
-        """Put a file there, whatever was there before; for tests, too."""
+        """Put a file there, also in the place of another; for tests, too."""
         self.make_folder(shown.rpartition("/")[0])
         now = datetime.now(UTC).replace(microsecond=0)
         rev = f"{next(self._numbers):09x}"
@@ -144,7 +144,7 @@ class Namespace:
         raise Refusal("path", "not_found")
 
     def below(self, path: str, *, recursive: bool) -> list[File | str]:
-        """In an order of its own, as Dropbox does: nobody may rely on one."""
+        """In an order of its own, as Dropbox does: no client may rely on one."""
         check_path(path, root=True)
         lower = path.lower()
         if lower in self.files:
@@ -211,7 +211,7 @@ class Namespace:
         return session
 
     def touch(self, path: str, data: bytes) -> None:
-        """Somebody else changes a file."""
+        """Another client changes a file."""
         old = self.files[path.lower()]
         self.place(old.shown, data)
 

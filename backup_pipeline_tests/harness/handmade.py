@@ -1,7 +1,7 @@
 """Small vaults made by hand: row text and manifests as FORMAT.md describes them, without a server and without `backup`.
 
-What a test writes here is the format as a stranger would write it, so it also shows that the readers read the format
-and not just what our own writer happens to produce.
+A test writes the format here as a stranger would write it. So it also shows that the readers read the format, and not
+just the output of our own writer.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ import socket
 
 
 def free_port() -> int:
-    """Nobody else is given it for a minute: the kernel remembers the connection that was closed on it (TIME_WAIT), and
-    lets only those have it who ask for it by its number, as servers do (SO_REUSEADDR)."""
+    """No other process is given it for a minute: the kernel remembers the connection that was closed on it
+    (TIME_WAIT). Only a request by its number gets it, as servers ask (SO_REUSEADDR)."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", 0))
         server.listen(1)
         with socket.create_connection(server.getsockname()) as client:
             server.accept()[0].close()
-            # Whoever closes first remembers: the client goes when it has heard of it.
+            # The side that closes first remembers: the client goes when it has heard of it.
             assert client.recv(1) == b""
         return int(server.getsockname()[1])

@@ -1,8 +1,8 @@
 """A PostgreSQL database of everything that makes a backup wrong: one of each, small, and with rows that bite.
 
-`torture_sql(major)` builds it in an empty database (as a superuser; it makes the roles `torture_owner` and
-`torture_reader` if they are not there). A copy is right when `pg_dump --schema-only` of both sides is equal and every
-row is equal as text, and when an INSERT into every table of `INSERTS` then works.
+`torture_sql(major)` builds it in an empty database, as a superuser. It makes the roles `torture_owner` and
+`torture_reader` if they are missing. A copy is right when `pg_dump --schema-only` of both sides is equal and every row
+is equal as text. An INSERT into every table of `INSERTS` must work then.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_a_gap_that_began_before_the_days_of_the_rules_is_a_gap_in_them() -> Non
     assert codes(nights(0, 1, 40, 47), policy) == ["history-gap"]
     (finding,) = judge(nights(0, 1, 40, 47), policy, schedule=NIGHTLY, zone="UTC", now=NOW).findings
     assert "once for 39.0 days" in finding.message
-    # The day on which they begin is nobody's gap.
+    # The day on which they begin is no gap.
     assert codes(nights(*range(29), 33, 40, 47), policy) == []
     # Where a week is the rule, one of Sundays is no gap and two are.
     sundays = [6 + 7 * n for n in range(8)]

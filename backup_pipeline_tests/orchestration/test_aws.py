@@ -29,7 +29,7 @@ from backup_pipeline_tests.orchestration.conftest import Shop
 
 @pytest.fixture(autouse=True)
 def of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No credentials of whoever runs the tests, and no secret that an earlier test has asked for."""
+    """No credentials of the user who runs the tests, and no secret that an earlier test has asked for."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
@@ -80,7 +80,7 @@ def test_the_stores_use_the_resource_that_a_dagster_user_gives(
 
 
 class OwnClients(S3Resource):
-    """Whoever assumes a role makes clients in a way of their own."""
+    """A caller that assumes a role makes clients in its own way."""
 
     def get_client(self) -> Any:
         return S3Resource(

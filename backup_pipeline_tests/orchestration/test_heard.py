@@ -1,5 +1,5 @@
 """Nothing of the graph turns red unheard: the checks, jobs, schedules and sensors are taken from the definitions
-themselves, each is made to fail in a real instance, and a real web server waits for the message."""
+themselves. Each is made to fail in a real instance, and a real web server waits for the message."""
 
 from __future__ import annotations
 

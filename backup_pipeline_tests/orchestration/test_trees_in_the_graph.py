@@ -1,4 +1,4 @@
-"""File trees as assets: steps of their own, in the same backup as the snapshot, whatever is selected."""
+"""File trees as assets: steps of their own, in the same backup as the snapshot, for every selection."""
 
 from __future__ import annotations
 

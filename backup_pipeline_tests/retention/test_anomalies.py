@@ -80,7 +80,7 @@ def test_what_is_large_does_not_hide_that_something_else_collapsed(field: str) -
     assert then(25_000) == []
     assert then(24_999) == [f"{code}-collapsed"]
     assert then(0) == [f"{code}-collapsed"]
-    assert then(None) == []  # without the key nobody knows
+    assert then(None) == []  # without the key it is unknown
 
 
 def test_the_last_few_rows_or_files_are_missed_as_well() -> None:

@@ -176,7 +176,7 @@ def test_a_backup_that_begins_after_the_deletion_just_writes_its_objects_anew(va
 
 
 def test_what_vanishes_under_a_backup_is_read_again_once(vault: Vault) -> None:
-    """Whoever deleted it, and whatever the protocol was worth: no manifest names what is not there."""
+    """The last guard, also where the protocol failed: no manifest names a missing object."""
 
     def vanish() -> None:
         for name in marked(vault):
@@ -214,8 +214,8 @@ def test_a_killed_prune_condemns_nothing_for_ever(vault: Vault, monkeypatch: pyt
 
 @pytest.mark.rule("K6")
 def test_a_prune_that_stood_still_deletes_nothing_more(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A laptop that was closed in the middle of the deletions. Who looks at the lock when it is opened finds it stale,
-    and goes on; nobody took the lock, so it still is the prune's own."""
+    """A laptop that was closed in the middle of the deletions. After that, the lock looks stale to the prune. No
+    process took the lock, so it still is the prune's own, and the prune goes on."""
     condemned = set(marked(vault))
     assert len(condemned) > 1
     made: list[Any] = []

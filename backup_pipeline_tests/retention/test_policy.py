@@ -152,7 +152,7 @@ def test_an_older_checkout_that_knows_nothing_of_a_migration_has_not_seen_it_app
 
     assert held(nightly_one, days=2)
     assert not held(nightly_one, deployed, days=3)
-    # Given up: nobody will ever see it applied.
+    # Given up: no backup will ever see it applied.
     assert held(nightly_one, days=89)
     assert not held(nightly_one, days=91)
 

@@ -261,7 +261,8 @@ def test_forget_keeps_a_pinned_backup_that_is_damaged_until_it_is_told_otherwise
 
 
 def test_a_copy_of_a_forgotten_backup_may_come_back(vault: Vault) -> None:
-    """What is there is a backup, whatever was recorded once; the next prune takes the record away, or the backup."""
+    """A backup with its manifest is a backup, also with a record; the next prune takes the record away, or the
+    backup."""
     record = keeping.write_forgotten
     pruned(vault, TWO)
     held = keeping.forgotten(vault.store, "shop", identifier_of(2))

@@ -27,7 +27,7 @@ ONE = {"shop": Rules(RetentionSettings(last=1))}
 
 @pytest.fixture
 def encrypted(tmp_path: Path) -> Encrypted:
-    """Four backups, the second of them before a migration that nobody here can name."""
+    """Four backups, the second of them before a migration that this host cannot name."""
     made = Encrypted.make(tmp_path)
     url = make_shop(tmp_path / "shop.db", rows=200)
     for _ in range(4):

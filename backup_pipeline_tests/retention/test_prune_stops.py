@@ -102,7 +102,7 @@ def test_a_clock_that_was_set_back_freezes_until_somebody_looked(vault: Vault) -
 
 
 def test_what_is_accepted_because_of_a_clock_accepts_no_collapse(vault: Vault) -> None:
-    """A backup of the year 2099 must not make every collapse until then one that somebody has seen."""
+    """A backup of the year 2099 must not accept every collapse until then."""
     back_up_by_hand(vault, shop(4), 5, identifier="2099-01-01T02-00-00-000Z")
     assert [one.code for one in pruned(vault).findings] == ["prune-frozen"]
     pruned(vault, despite_anomaly=True)
@@ -232,7 +232,7 @@ class _Failing(LocalStore):
         super().put(key, data, overwrite=overwrite)
 
     def delete(self, key: str, *, durable: bool = True) -> None:
-        if key != layout.PRUNE_LOCK:  # one that cannot be given back is nobody's in five minutes
+        if key != layout.PRUNE_LOCK:  # one that cannot be given back is free in five minutes
             self._deed("delete")
         super().delete(key, durable=durable)
 

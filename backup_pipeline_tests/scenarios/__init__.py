@@ -1,1 +1,1 @@
-"""Whole stories on real databases: what must hold whatever happens."""
+"""Whole stories on real databases: promises that always hold."""

@@ -1,7 +1,8 @@
 """Backups, prune, verification and copies on one vault at the same time: nothing that is needed is lost.
 
-Two systems hold the same rows and so share objects; their content comes and goes and comes back in the same bytes, which is what
-makes a running backup rely on objects that no backup names any more. `BACKUP_PIPELINE_AT_ONCE_SECONDS` says how long the slow one takes.
+Two systems hold the same rows and so share objects; their content comes, goes and comes back in the same bytes. So a
+running backup relies on objects that no backup names any more. `BACKUP_PIPELINE_AT_ONCE_SECONDS` says how long the slow
+one takes.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def manifest(vault: Vault) -> Manifest:
 
 @pytest.fixture(scope="module")
 def usual(vault: Vault, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long a restore takes that nobody disturbs."""
+    """How long an undisturbed restore takes."""
     begin = time.monotonic()
     restore_files(vault, manifest, tmp_path_factory.mktemp("usual") / "out", ORDER)
     return time.monotonic() - begin
@@ -154,7 +154,7 @@ def test_a_disk_that_is_too_small_is_known_before_the_start(
 def test_a_disk_that_runs_full_meanwhile_leaves_whole_files_and_the_next_run_goes_on(
     vault: Vault, manifest: Manifest, media: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else fills it while we write: what was known before the start is not true any more."""
+    """Another program fills it while we write: the look before the start is not true any more."""
     from backup_pipeline.files.restore import run
 
     monkeypatch.setattr(run, "_room", lambda *_: (None, ()))

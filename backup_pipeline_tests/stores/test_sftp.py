@@ -202,7 +202,7 @@ def test_what_a_killed_process_was_sending_is_continued_by_the_next_or_swept(
     process.wait()
     (part,) = partials(folder)
     node = part.stat().st_ino
-    # A small one of a dead process is nobody's; one of another machine is not ours to judge.
+    # A small one of a dead process is abandoned; one of another machine is not ours to judge.
     maker, _, _, mark = part.name.split("~")
     (folder / "tmp" / f"{maker}~{process.pid}~aa").write_bytes(b"half")
     (folder / "tmp" / f"elsewhere~{process.pid}~bb").write_bytes(b"half")

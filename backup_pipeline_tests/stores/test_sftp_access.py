@@ -1,4 +1,4 @@
-"""Who may come in to an SFTP server, and what is said to whoever may not; addresses."""
+"""Who may come in to an SFTP server, and the error for the others; addresses."""
 
 from __future__ import annotations
 

@@ -291,7 +291,7 @@ def test_a_sqlite_file_that_exists_is_not_written_over(sqlite_file: MakeSqliteFi
     out.write_bytes(b"precious")
     assert recover_sqlite(backed, out, tmp_path).returncode != 0
     assert out.read_bytes() == b"precious"
-    # Nor by somebody who pastes step by step, whose terminal stays open to be read.
+    # Nor for a user who pastes step by step, whose terminal stays open to be read.
     text = (backed.folder / layout.recover_key("shop", backed.manifest.id)).read_text()
     script = [f"cd '{backed.folder}'; OUT='{out}'", *commands(text)[1:], "echo still here"]
     bash = shutil.which("bash")

@@ -113,7 +113,7 @@ def test_a_tree_comes_back_by_hand(
     keys = Keys((str(identity.to_public()),)) if encrypted else None
     vault, identifier = made(tmp_path, tree, keys)
     if keys is not None:
-        # Made with the public key alone; only whoever recovers has the secret one.
+        # Made with the public key alone; only the recovering user has the secret one.
         vault = replace(vault, keys=replace(keys, identity=Given(str(identity))))
     text = vault.backup("shop", identifier).recover_text().decode()
     where = [f"cd '{tmp_path / 'vault'}'", f"OUT='{tmp_path / 'new.db'}'", f"FILES='{tmp_path / 'back'}'"]

@@ -1,4 +1,4 @@
-"""Every bit counts: whatever happens to a vault, `verify` says so and names the tables."""
+"""Every bit counts: `verify` tells each change of a vault and names the tables."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def copy(whole: Encrypted, tmp_path: Path) -> Encrypted:
 
 
 def test_an_outline_that_lies_is_found_with_the_key_also_when_it_is_sealed_again(copy: Encrypted) -> None:
-    """What `prune` goes by must not be changed by somebody who cannot open the manifest."""
+    """What `prune` goes by must not be changed by an attacker who cannot open the manifest."""
     vault = copy.opened
     last = vault.ids("shop")[-1]
     outline = vault.backup("shop", last).outline

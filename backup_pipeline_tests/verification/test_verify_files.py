@@ -90,7 +90,7 @@ LIES: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_listing_that_lies_about_its_packs_is_found(vault: Vault, lie: str) -> None:
-    """By somebody who knows the format: every digest of every object is right."""
+    """By an attacker who knows the format: every digest of every object is right."""
     change, code = LIES[lie]
     entries, tree = made(vault)
     entries, other = change(entries, tree)

@@ -1,7 +1,7 @@
 """How a file appears on an SFTP server under its name only when it is whole.
 
-temporary file in `tmp/` of the same vault → pipelined writes → fsync → length → read back and compare → read-only →
-hard link to its name → fsync of the folder. The hard link fails where the name is taken. What a server does not offer
+file in `tmp/` → pipelined writes → fsync → length → read back → read-only → hard link →
+fsync of the folder. The hard link fails where the name is taken. What a server does not offer
 is left out and said by `features`.
 
 The name of a temporary file names its maker (`stores/staging.py`) and, of a big one, the file that it is a part of. The

@@ -127,7 +127,7 @@ def _nearest(manifest: Manifest) -> int:
 def scratch_database(
     where: Place, schema: Schema, now: datetime
 ) -> Iterator[tuple[Server, tuple[Finding, ...]]]:
-    """A new database under a random name. It is dropped whatever happens in here, Ctrl-C included."""
+    """A new database under a random name. It is dropped at every end, Ctrl-C included."""
     server = where.server.with_database(PREFIX + secrets.token_hex(8))
     sweep(where.server, now)
     if where.private:

@@ -1,9 +1,10 @@
 """PostgreSQL 13 to 18: one snapshot, read by worker processes in COPY's text format.
 
-One file, one job: `session` what every reading session looks like, `connect` addresses and errors, `catalog` the
-queries, `inspect` and `objects` catalog → model, `rights` what we may read, `snapshot` the transaction, `plan`
-chunks, `unchanged` the rule that spares reading, `copyout` and `reading` one chunk, `worker` what a process does,
-`export` the conductor, `source` what is offered to the rest, `applied` migrations, `ddl` pg_dump, `reflection` what replaces it, `doctor` the diagnosis.
+One file, one job. `source` is the contract's implementation, and `export` the conductor. `session` opens reading
+sessions, `connect` has addresses and errors. `catalog` has the queries; `inspect` and `objects` turn the catalog into
+the model. `rights` checks the login's rights. `snapshot` is the transaction, `plan` the chunks, `unchanged` the rule
+that spares reading. `copyout` and `reading` take one chunk, `worker` is the process. `ddl` runs pg_dump, and
+`reflection` replaces it. `applied` reads migrations, `doctor` is the diagnosis.
 
 The driver is psycopg2: its COPY loop hands rows to a C buffer and spends half the time that psycopg 3 does
 (1.5 M short rows: 0.32 s against 0.65 s, and a `psql` pipe at 0.42 s).

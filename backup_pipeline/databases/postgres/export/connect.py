@@ -86,7 +86,7 @@ def public(parameters: Mapping[str, str]) -> dict[str, str]:
 def connect(parameters: Mapping[str, str]) -> Connection:
     """A session in autocommit mode: transactions are begun and ended by name, where that is meant."""
     settings = {**_DEFAULTS, **parameters, "client_encoding": "UTF8"}
-    # Names and definitions are wanted in UTF-8 whatever the environment says.
+    # Names and definitions are wanted in UTF-8, against the environment.
     try:
         connection = psycopg2.connect(**settings)
     except psycopg2.Error as error:
@@ -97,7 +97,7 @@ def connect(parameters: Mapping[str, str]) -> Connection:
 
 
 def _cancel(connection: Connection) -> None:
-    """Asked for from another thread, when the user interrupts: whatever the session waits for."""
+    """Asked for from another thread, when the user interrupts, in every wait of the session."""
     with suppress(psycopg2.Error):
         if not connection.closed and connection.info.transaction_status == TRANSACTION_STATUS_ACTIVE:
             connection.cancel()
@@ -133,7 +133,7 @@ def _spelled(parameters: Mapping[str, str], name: str) -> str:
 
 @contextmanager
 def explained(doing: str, connection: Connection | None = None) -> Iterator[None]:
-    """Whatever the driver raises in here comes out as one of our errors, with what was being done."""
+    """An exception of the driver comes out as one of our errors, with the step that failed."""
     try:
         yield
     except psycopg2.Error as error:

@@ -91,7 +91,7 @@ class CopyOut:
                 raise failure[0]
 
     def _abandon(self, pipe: _Pipe) -> None:
-        """The sink failed or the run was stopped: nobody will take the rest of the rows."""
+        """The sink failed or the run was stopped: no reader will take the rest of the rows."""
         with contextlib.suppress(psycopg2.Error):
             self._connection.cancel()
         pipe.abandon()

@@ -1,7 +1,7 @@
 """The definitions, by pg_dump on the exported snapshot: run once, then rendered section by section.
 
-pg_dump is a program of somebody else's: its exit code, its words and the end of its output are all looked at, for a
-truncated dump that is taken for a whole one is found on the worst day.
+pg_dump is a program of others: its exit code, its words and the end of its output are all looked at. A truncated dump
+that passes for a whole one is found on the worst day.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SECTIONS = ("pre-data", "post-data")
 _END = b"-- PostgreSQL database dump complete"
 # Since August 2025 pg_dump begins its text with \restrict and ends it with \unrestrict, which make psql refuse its own
 # commands in between. Their key is another one at each run, so the same definitions would be stored anew each night;
-# and a psql from before that stops at the unknown command. So both lines are taken out. What they guard against (a
-# hostile server whose answers hold psql commands) is refused before the text is stored (`backup_pipeline.databases.postgres.restore.screening`), and
-# RECOVER.md puts a guard of its own around it.
+# and a psql from before that stops at the unknown command. So both lines are taken out. They guard against a hostile
+# server whose answers hold psql commands. `databases.postgres.restore.screening` refuses such a text before it is
+# stored, and RECOVER.md has a guard of its own.
 _RESTRICT = re.compile(rb"\A((?:--[^\n]*\n|\n)*)\\restrict ([A-Za-z0-9]+)\n")
 
-# A pg_dump of version 17 or newer begins with this whatever the server is, and an older one knows no such setting:
-# with psql, as RECOVER.md has it, the first statements would fail on the very server that was backed up.
+# A pg_dump of version 17 or newer begins with this for every server. An older server knows no such setting: with
+# psql, as RECOVER.md has it, the first statements would fail on the very server of the backup.
 _TRANSACTION_TIMEOUT = re.compile(rb"\A((?:--[^\n]*\n|\n|SET [^\n]*\n)*?)SET transaction_timeout = 0;\n")
 
 

@@ -1,7 +1,7 @@
 """What PostgreSQL says of an error, in two parts: what may be recorded anywhere, and what holds values of rows.
 
-"Failing row contains (1, AIDS, …)" belongs to the user at a terminal, and neither into the history of runs nor into
-an alert or a log. The rule is here; `sources.postgres.connect` and `restore.postgres.failure` apply it.
+"Failing row contains (1, AIDS, …)" is for the user at a terminal alone. The history of runs, an alert and a log must
+not have it. The rule is here; `export.connect` and `restore.failure` apply it.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def _lost(task: Task | None, how: str) -> SourceError:
 
 
 def plain(task: Task) -> Task:
-    """The same chunk, to be read whatever an earlier backup has."""
+    """The same chunk, to be read without a look at earlier backups."""
     return replace(task, baseline=None, baseline_xmin=None, witness=False)
 
 

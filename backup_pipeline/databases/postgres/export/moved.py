@@ -1,9 +1,9 @@
 """Whether the catalog moved while rows were read: looked at under the snapshot, and in a new transaction after the last row.
 
-Rows are of the snapshot; names and types are not. The server finds a table by the name that it has now, and writes an
-enum's label, a composite's attributes and a regclass as they are now. A table's own lock keeps its name and its columns;
-its schema can be renamed and its types altered all the same. So what was used of those is compared, with the transaction
-that wrote it where a change that was taken back would have torn the rows too.
+Rows are of the snapshot; names and types are not. The server finds a table by its present name. It writes an enum's
+label, a composite's attributes and a regclass as they are now. A table's own lock keeps its name and its columns;
+its schema can be renamed and its types altered all the same. So the used names and types are compared. The writing
+transaction is compared too, where a change that was taken back would have torn the rows.
 """
 
 from __future__ import annotations

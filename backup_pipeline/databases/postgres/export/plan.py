@@ -1,7 +1,7 @@
 """What is read in which pieces: ranges of heap pages, about `chunk_bytes` each.
 
-Boundaries lie at multiples of a table's own chunk size, and that size is kept from backup to backup, so that a
-table that grows keeps its old chunks. Ranges need TID range scans (PostgreSQL 14); before, a table is one chunk.
+Boundaries lie at multiples of a table's own chunk size. The size is kept from backup to backup, so that a growing table
+keeps its old chunks. Ranges need TID range scans (PostgreSQL 14); before, a table is one chunk.
 """
 
 from __future__ import annotations

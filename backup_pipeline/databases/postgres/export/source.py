@@ -74,7 +74,7 @@ class PostgresSource:
         try:
             yield connection
         finally:
-            # Ends the transaction and gives back every lock, whatever state it is in.
+            # Ends the transaction and gives back every lock, in every state.
             connection.close()
 
     def inventory(self, selection: Selection) -> Inventory:

@@ -1,13 +1,12 @@
 """When a chunk of an earlier backup may be used again without reading it out. The rule, and why it holds:
 
-Under snapshot S2 a range of pages holds the same rows as under S1 when
-(a) it is the same storage of the same running server: system identifier, timeline, start time, database, relfilenode,
-    and the same definition, so that the same row gives the same text;
-(b) no visible row in the range has an xmin at or after S1's xmin;
+Under snapshot S2 a range of pages holds the same rows as under S1 on three conditions. (a) It is the same storage of
+the same running server: system identifier, timeline, start time, database and relfilenode. The definition is the same,
+so that the same row gives the same text. (b) no visible row in the range has an xmin at or after S1's xmin;
 (c) the number of visible rows in it is the number that S1 saw.
 By (b) every row that S2 sees was committed before S1 and so was visible to S1 (a deletion is never undone); by (c)
-there are as many as S1 saw, so it is the same set; and row versions never change. The start time is in (a) because a
-server that was rolled back to older files hands out the same transaction ids again, for other rows: after any restart
+there are as many as S1 saw, so it is the same set; and row versions never change. The start time is in (a) for servers
+that were rolled back to older files: they hand out the same transaction ids again, for other rows. After any restart
 everything is read once. Any doubt means: read.
 
 A few unchanged chunks are read all the same, at every backup, and compared: the witnesses.

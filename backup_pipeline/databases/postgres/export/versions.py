@@ -31,7 +31,7 @@ def outside(server_version: int) -> Iterator[Finding]:
 
 
 def require(server_version: int) -> None:
-    """An older server lacks what the rules rely on: that is said, before a query fails that nobody understands."""
+    """An older server lacks functions that the rules need: the error tells it before a query fails."""
     for finding in outside(server_version):
         if finding.severity == "error":
             raise NotSupported(finding.message, remedy=finding.remedy)

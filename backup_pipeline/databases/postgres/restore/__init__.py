@@ -1,11 +1,11 @@
 """Restoring into PostgreSQL.
 
-`target` the database that is restored to, `plan` what would be done, `terms` what is left out and forgiven, `definitions`
-what is to be done with each statement of the dump, `runner` that does it, `untrusted` the same for a source that is not
-trusted, `definers` what runs with the rights of its owner, `pieces` a table of which something cannot be made, `tables`
-what can be filled, `rows` the chunks, `refused` rows that their table refuses, `post_data` indexes and keys in parallel,
-`finish` sequences and statistics, `surroundings` settings and rights of the database, `worker` a process that loads,
-`undo` what is left of a failure, `run` the conductor.
+`run` is the conductor, `target` the database, `plan` the plan, and `terms` what is left out and forgiven. `definitions`
+decides about each statement of the dump; `runner` runs it, and `untrusted` does so for a source without trust.
+`definers` are objects that run with the rights of their owner. `pieces` makes a table in part, `tables` are those to
+fill, `rows` the chunks, and `refused` rows that their table refuses. `post_data` makes indexes and keys in parallel.
+`finish` has sequences and statistics, `surroundings` settings and rights of the database. `worker` is a process that
+loads, and `undo` cleans up after a failure.
 
 The driver is psycopg 3: a restore waits for long statements, and Ctrl-C must reach them.
 """

@@ -1,7 +1,8 @@
 """What is to be done with each statement of a dump, given what the target has.
 
-Skipped is only what another server cannot have (a role, a tablespace, a setting of a newer version, a label provider), what
-the login may not say of owners and rights, and what the caller does not want (`terms`). `runner` runs the rest.
+Skipped are three sorts of statements. Another server cannot have it: a role, a tablespace, a setting of a newer
+version, a label provider. The login may not set an owner or a right. The caller does not want it (`terms`). `runner`
+runs the rest.
 """
 
 from __future__ import annotations

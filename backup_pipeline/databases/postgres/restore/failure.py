@@ -28,7 +28,7 @@ _REFUSED = ("authentication failed", "no password supplied", "no pg_hba.conf ent
 
 @contextmanager
 def explained(doing: str, statement: str = "") -> Iterator[None]:
-    """Whatever the driver raises in here comes out as a RestoreError that says what was being done."""
+    """An exception of the driver comes out as a RestoreError that names the step."""
     try:
         yield
     except psycopg.Error as error:

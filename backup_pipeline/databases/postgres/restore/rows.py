@@ -34,7 +34,7 @@ class Piece:
     columns: tuple[str, ...]
     object: ObjectRef
     rows: int
-    #: The whole table is in this piece: nobody else writes to it.
+    #: The whole table is in this piece: no other session writes to it.
     alone: bool
 
 

@@ -1,5 +1,6 @@
-"""Statements that hold no row: indexes, constraints, the content of materialised views. One that the rows do not obey (any
-more), or whose function fails, is made for new rows only or left out, always by its name: the rows are worth more."""
+"""Statements that hold no row: indexes, constraints, the content of materialised views. Some do not hold for the rows
+(any more), or their function fails. Such a statement is made for new rows only or left out, always by its name: the
+rows are worth more."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ _KINDS: dict[str, Kind] = {
     "foreign": "foreign key",
 }
 #: What the rows or the functions of the backup are to blame for: to try again would not help. Classes: values, broken
-#: rules, what functions raise, a row too large for an index; and names that are not there (any more), a key that is left
-#: out, a function that is no longer IMMUTABLE, a value that is no tsquery.
+#: rules, what functions raise, a row too large for an index; and missing names, a key that is left out, a function
+#: that is no longer IMMUTABLE, a value that is no tsquery.
 OF_THE_BACKUP = ("21", "22", "23", "2F", "38", "39", "54", "P0", "42601", "42830", "42P17", *NOT_FOUND)
 _AS_OWNER = ("index", "unique index", "materialized view")
 

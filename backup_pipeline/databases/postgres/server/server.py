@@ -34,7 +34,7 @@ _STOP_SECONDS = 60.0
 _LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 _SOCKET_NAME = "/.s.PGSQL.65535.lock"
 
-# A server that nobody needs after a power cut does not have to wait for the disk. `minimal` lets a COPY into a
+# A server that is not needed after a power cut does not have to wait for the disk. `minimal` lets a COPY into a
 # table made in the same transaction skip the write-ahead log.
 THROW_AWAY_SETTINGS: Mapping[str, str] = {
     "fsync": "off",
@@ -48,12 +48,13 @@ THROW_AWAY_SETTINGS: Mapping[str, str] = {
 class EmbeddedPostgres:
     """A private PostgreSQL server: `with EmbeddedPostgres.create() as server: connect(server.url())`.
 
-    It listens on a Unix socket in a folder that nobody else can enter, and with `tcp=True` also on 127.0.0.1,
-    where it asks for a random password. Without a `directory` everything is temporary and is removed by `close`;
+    It listens on a Unix socket in a private folder. With `tcp=True` it also listens on 127.0.0.1, where it asks for
+    a random password. Without a `directory` everything is temporary and is removed by `close`;
     with one, `directory/data` is kept, and opened again the next time.
 
-    If this process dies without closing it, even by kill -9, a waiting shell notices that its input ended, stops
-    the server and removes what is temporary. (Linux's parent-death signal would be simpler, but it fires when the
+    This process may die without closing it, even by kill -9. A waiting shell then notices that its input ended,
+    stops the server and removes temporary files. (Linux's parent-death signal would be simpler, but it fires when
+    the
     *thread* that started the server ends, and thread pools end all the time.)
     """
 
@@ -177,7 +178,7 @@ class EmbeddedPostgres:
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop it if it is there, whoever is still connected."""
+        """Drop it if it is there, also with sessions connected."""
         self._sql('DROP DATABASE IF EXISTS :"name" WITH (FORCE)', name=name)
 
     def start(self) -> None:

@@ -1,9 +1,10 @@
 """SQLite 3.35 and later: the whole file in one moment, by the online backup API.
 
-One file, one job: `address` URLs, `opening` the live file without a trace beside it, `header` its first bytes, `scratch`
-private folders, `snapshot` the copy and its export, `soundness` whether it is whole, `inspection` and `definitions`
-file → model, `choosing` and `excluding` a copy without some tables, `rows` and `looking` rows, lines and fingerprints,
-`applied` migrations, `diagnosis` the doctor, `explaining` errors.
+One file, one job. `address` has URLs, `opening` opens the live file without a trace beside it, and `header` reads its
+first bytes. `snapshot` is the copy and its export, in private folders of `scratch`; `soundness` checks that it is
+whole. `inspection` and `definitions` turn the file into the model. `choosing` and `excluding` make a copy without some
+tables. `rows` and `looking` have rows, lines and fingerprints. `applied` reads migrations, `diagnosis` is the doctor,
+`explaining` has errors.
 """
 
 from backup_pipeline.databases.sqlite.export.rows import (

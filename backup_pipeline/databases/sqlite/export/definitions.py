@@ -1,7 +1,7 @@
 """What a CREATE TABLE says that no PRAGMA tells: checks, collations, names of constraints, deferrable references.
 
-SQLite keeps the text of each definition as it was typed. This reads just enough of it; whatever is read here is for
-people and plans. The backup itself does not depend on it: it holds the file, with the text in it.
+SQLite keeps the text of each definition as it was typed. This reads just enough of it, for people and plans. The backup
+itself does not depend on it: it holds the file, with the text in it.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def without(path: Path, copy: Path, target: Path, schema: Schema, choice: Choice
     """Make `target` from `copy` (which is used up). Says what now points nowhere. `path`: the live database, for messages."""
     with explained(path), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         before = settings(connection)
-        # Nobody else sees this copy and nobody needs it after a crash; the rows that are left in its free pages do
-        # not reach the target, into which VACUUM writes row by row.
+        # The copy is private, and is not needed after a crash. Rows in its free pages do not reach the
+        # target, because VACUUM writes row by row.
         for pragma in (
             "foreign_keys = OFF",
             "journal_mode = OFF",
@@ -163,7 +163,7 @@ def hides_its_rowid(table: Table) -> bool:
 def _rowid_sums(connection: sqlite3.Connection, table: str) -> tuple[int, ...]:
     name = rowid_name(connection, table)
     if name is None:
-        return ()  # no statement can ask for it, so nobody can miss it
+        return ()  # no statement can ask for it
     sums = f"count(*), ifnull(min({name}), 0), ifnull(max({name}), 0), ifnull(sum({name} % 1000003), 0)"
     result: tuple[int, ...] = connection.execute(f"SELECT {sums} FROM main.{quoted(table)}").fetchone()
     return result

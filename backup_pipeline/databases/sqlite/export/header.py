@@ -1,8 +1,8 @@
 """The first 100 bytes of a live database file, read without ever closing it.
 
-POSIX drops every lock that a process holds on a file as soon as it closes *any* descriptor of that file. An
-application that calls us in its own process, with its own connection to the same database, would lose its locks
-to a harmless look at the header, and could then corrupt its database (sqlite.org/howtocorrupt.html, 2.2). So a
+POSIX drops every lock that a process holds on a file as soon as it closes *any* descriptor of that file. An application
+may call us in its own process, with its own connection to the same database. It would lose its locks to a look at the
+header, and could then corrupt its database (sqlite.org/howtocorrupt.html, 2.2). So a
 descriptor that was opened here stays open until the file is deleted.
 """
 
@@ -47,8 +47,8 @@ def knows(inode: int) -> bool:
 
 
 def keep(descriptor: int) -> bool:
-    """Whoever opened a file that turns out to be a database gives it to us instead of closing it. False: it is none, and
-    may be closed."""
+    """The caller opened a file that may be a database, and gives it to us instead of closing it. False: it is none,
+    and may be closed."""
     if os.pread(descriptor, len(MAGIC), 0) != MAGIC:
         return False
     status = os.fstat(descriptor)

@@ -1,12 +1,11 @@
 """Reading a live SQLite file without leaving a trace beside it.
 
-A database in WAL mode is read through two more files, `-wal` and `-shm`. Whoever opens it creates them where they
-are missing, also for reading only, and leaves them behind: with the owner of the backup and not of the
-application, which then cannot write any more. So:
+A database in WAL mode is read through two more files, `-wal` and `-shm`. A reader creates them where they are missing,
+and leaves them behind. They belong to the owner of the backup then, and the application cannot write any more. So:
 
 1. `live`     opened with mode=ro. The usual way. For a WAL database only where its -shm is there already, which means
               that the application has it open (or was killed).
-2. `quiet`    a WAL database that nobody has open and whose -wal is empty: everything is in the one file, which is
+2. `quiet`    a WAL database without a user, with an empty -wal: everything is in the one file, which is
               read as immutable.
 3. `carried`  what SQLite could only read by writing: a hot journal to roll back, a -wal in a folder that we
               may not write. The files are copied, and recovered there.
@@ -45,7 +44,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What tells that nobody touched a file between two looks."""
+    """What tells that no program touched a file between two looks."""
 
     size: int
     modified: int

@@ -1,9 +1,8 @@
 """The rows of a table of a SQLite file: as Python values, and as lines of text that keep every storage class.
 
 SQLite types values, not columns: a column declared INTEGER can hold 1, 1.0, '1' and x'31' in four rows, and these are
-four different values. The lines are in the text format of COPY (one row one line, columns separated by tabs,
-`\\N` for NULL, backslash escapes), and say the storage class wherever it is not the one that the column's declared
-type implies:
+four different values. The lines are in the text format of COPY: one row one line, columns separated by tabs, `\\N` for
+NULL, backslash escapes. They tell the storage class where the column's declared type implies another one:
 
     affinity   its own class, written plainly     examples
     TEXT       text                               Zoë, a\\tb
@@ -83,7 +82,7 @@ def affinity(declared: str) -> str:
 
 @contextmanager
 def reading_file(path: Path) -> Iterator[sqlite3.Connection]:
-    """A private file that nobody writes (a copy, a restored backup): no lock, no -wal or -shm beside it."""
+    """A private file without a writer (a copy, a restored backup): no lock, no -wal or -shm beside it."""
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
         yield connection

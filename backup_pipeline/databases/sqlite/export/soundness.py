@@ -6,8 +6,8 @@ Rows that break a rule of the schema (a NOT NULL, a STRICT type) are not damage:
 copy has them, and they are reported. CHECKs are not evaluated: SQLite does so only on connections that may write, and
 then stumbles over every function that only the application has.
 
-`quick_check` looks at every page and row (1 s a GB); what it leaves out, whether every row is in every index,
-`integrity_check` does table by table (10 s a GB with two indexes), in the workers, while the file is being stored.
+`quick_check` looks at every page and row (1 s a GB); `integrity_check` adds that every row is in every index (10 s a GB
+with two indexes). The workers run it table by table, while the file is being stored.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def index_check(path: Path, table: str) -> Soundness:
 
 
 def full_check(path: Path, tables: Iterable[str]) -> Soundness:
-    """All that SQLite can say about a private file: for whoever has time, a verification or a restore."""
+    """All that SQLite can say about a private file: for a caller that has time, a verification or a restore."""
     names = tuple(tables)
     quick = quick_check(path, names)
     with reading_file(path) as connection:
