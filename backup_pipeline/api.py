@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from backup_pipeline.errors import BackupError as BackupError
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
     from backup_pipeline.model.findings import Report
     from backup_pipeline.model.manifest import Manifest
+    from backup_pipeline.operations.audit import Doing
     from backup_pipeline.operations.copying import Copied, RepairReport
     from backup_pipeline.operations.drill import DrillReport
     from backup_pipeline.operations.files import FilesPlan, FilesResult
     from backup_pipeline.operations.listing import Listed
     from backup_pipeline.operations.restore import RestoreResult
-    from backup_pipeline.state.acts import Doing
 
 P = ParamSpec("P")
 O = TypeVar("O", bound=Order)  # noqa: E741
@@ -66,12 +67,12 @@ def _verb(order: Callable[P, O]) -> Callable[[Callable[[Site, O], R]], Callable[
 def backup(site: Site, order: BackupOrder) -> Manifest:
     """Make a backup. `only` names groups or tables, and makes it a partial one. A backup that is made and has an error (a
     row without its file, a table that is empty or gone) raises ErrorsFound, which names it."""
-    from backup_pipeline.operations import acted
+    from backup_pipeline.operations import audit
     from backup_pipeline.operations.backup import backup
 
     with _doing(site, "backup", order.system) as done:
         made = backup(site, order)
-        done.learn(backup=made.manifest.id, checks=acted.checks_of(made.outcomes))
+        done.learn(backup=made.manifest.id, checks=audit.checks_of(made.outcomes))
         if made.failure:
             raise made.failure
         return made.manifest
@@ -130,12 +131,12 @@ def restore_files(
 def drill(site: Site, order: DrillOrder) -> DrillReport:
     """Restore into a scratch database, compare row for row, and remember that it was proven. Of file trees a sample is
     restored, or all."""
-    from backup_pipeline.operations import acted
+    from backup_pipeline.operations import audit
     from backup_pipeline.operations.drill import drill
 
     with _doing(site, "drill", order.system, order.id) as done:
         result = drill(site, order)
-        done.learn(facts=acted.of_drill(result))
+        done.learn(facts=audit.of_drill(result))
         done.judge("the drill failed", result.findings)
         return result
 
@@ -171,26 +172,26 @@ def query(system: str, id: str | None, sql: str, *, config: Config = None) -> pd
 @_verb(CopyOrder)
 def copy(site: Site, order: CopyOrder) -> tuple[Copied, ...]:
     """Bring the copies of a system up to date: all that each lacks, unless one backup is named."""
-    from backup_pipeline.operations import acted
+    from backup_pipeline.operations import audit
     from backup_pipeline.operations.copying import copy_to_all
 
     with _doing(site, "copy", order.system, order.id) as done:
         copied = copy_to_all(site, order)
-        done.acts = acted.of_copies(copied)
+        done.acts = audit.of_copies(copied)
         return copied
 
 
 @_verb(RepairOrder)
 def repair(site: Site, order: RepairOrder) -> RepairReport:
     """Heal the vault, or a copy, from the other places."""
-    from backup_pipeline.operations import acted
+    from backup_pipeline.operations import audit
     from backup_pipeline.operations.copying import repair_place
 
     if order.dry_run:
         return repair_place(site, order)
     with _doing(site, "repair", order.system, place=order.place) as done:
         report = repair_place(site, order)
-        done.learn(facts=acted.of_repair(report))
+        done.learn(facts=audit.of_repair(report))
         done.judge("not all could be healed", report.findings)
         return report
 
@@ -198,7 +199,8 @@ def repair(site: Site, order: RepairOrder) -> RepairReport:
 def _doing(
     site: Site, verb: str, system: str, id: str | None = None, *, place: str | None = None
 ) -> AbstractContextManager[Doing]:
-    """What these functions do stands in the log of acts, beside what the commands and the graph do."""
-    from backup_pipeline.state import acts
+    """The act of a function has a line in the log of acts, as those of commands and of the graph have."""
+    from backup_pipeline.operations import audit
 
-    return acts.doing(site.settings, verb, system, id, place=place or site.place, clock=site.clock)
+    act = replace(audit.about(verb, system, id, place or site.place), origin="python")
+    return audit.acting(audit.Writer(lambda: site), act)

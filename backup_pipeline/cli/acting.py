@@ -1,20 +1,19 @@
-"""What a verb did is written into the log of acts: here, for every verb that changes or judges something."""
+"""Each verb that changes or judges something runs inside `audit.acting`, so its act has a line in the log of acts."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from backup_pipeline.cli.call import Call, Job, Outcome
-from backup_pipeline.errors import ConfigError, NotFound, Terminated
-from backup_pipeline.model.ids import is_backup_id, timestamp
+from backup_pipeline.errors import Terminated, VaultError
 
 if TYPE_CHECKING:
-    from backup_pipeline.state.acts import Act
+    from backup_pipeline.operations.audit import Act, Doing
 
 VERBS = frozenset(
     [
@@ -36,59 +35,44 @@ VERBS = frozenset(
 
 
 def do(job: Job) -> Outcome:
-    """Do it, and write down what came of it. A command or a configuration that is wrong is no act, and neither is a dry run."""
+    """Do it, and write down what came of it. A dry run is no act; `backup --all` is an act for each system."""
     said = job.arguments
     only_looks = said.get("dry_run") or (job.verb == "ack" and not said.get("code"))
-    if job.verb not in VERBS or only_looks:
+    if job.verb not in VERBS or only_looks or (job.verb == "backup" and said.get("everything")):
         return job.do()
-    began = time.monotonic()
-    try:
+    place = said.get("place") or said.get("copy")
+    with acting(job.call, job.verb, said.get("system"), said.get("id"), place) as done:
         outcome = job.do()
-    except (ConfigError, NotFound, click.ClickException, click.Abort):
-        raise
-    except BaseException as error:
-        told = Terminated("it was stopped (SIGTERM)") if job.call.terminated() else error
-        _keep(job.call, (_act(job).failed(told),), began)
-        raise
-    act = _act(job).learning(outcome.backup, outcome.facts)
-    _keep(job.call, outcome.acts or (act.failed(outcome.failure) if outcome.failure else act,), began)
-    return outcome
+        learn(done, outcome)
+        return outcome
 
 
-def _act(job: Job) -> Act:
-    from backup_pipeline.state.acts import Act
-
-    said = job.arguments
-    identifier = said.get("id") or ""
-    place = said.get("place") or said.get("copy") or ""
-    return Act(
-        job.verb,
-        system=said.get("system") or "",
-        backup=identifier if is_backup_id(identifier) else "",
-        place="" if place == "vault" else place,
-    )
+def learn(done: Doing, outcome: Outcome) -> None:
+    done.learn(backup=outcome.backup, facts=outcome.facts)
+    done.acts = outcome.acts
+    if outcome.failure:
+        done.act = done.act.failed(outcome.failure)
 
 
-def _keep(call: Call, acts: Sequence[Act], began: float) -> None:
-    from backup_pipeline.state.acts import record
+@contextmanager
+def acting(
+    call: Call, verb: str, system: str | None, id: str | None = None, place: str | None = None
+) -> Iterator[Doing]:
+    from backup_pipeline.operations import audit
 
-    site = call.loaded
-    if site is None:
-        return  # there is no configuration, so there is no place to write to
-    now, seconds = timestamp(site.clock()), round(time.monotonic() - began, 3)
-    for act in acts:
-        unkept = record(
-            site.settings,
-            replace(
-                act,
-                at=now,
-                seconds=act.seconds or seconds,
-                run=act.run or call.run,
-                told=call.tells and not act.ok and bool(site.settings.alerts),
-            ),
-            secrets=tuple(call.secrets),
-        )
-        if unkept:
-            call.say(f"warning: {unkept.message}", "yellow")
-            call.say(f"→ {unkept.remedy}")
-            return
+    def cause(error: BaseException) -> BaseException | None:
+        found = None if isinstance(error, click.ClickException | click.Abort) else audit.begun(error)
+        return Terminated("it was stopped (SIGTERM)") if found and call.terminated() else found
+
+    def completed(act: Act) -> Act:
+        site = call.loaded
+        told = call.tells and not act.ok and site is not None and bool(site.settings.alerts)
+        return replace(act, run=act.run or call.run, told=told).redacted(call.secrets)
+
+    def unkept(error: VaultError) -> None:
+        call.say(f"warning: {error.message}", "yellow")
+        call.say(f"→ {error.remedy}")
+
+    writer = audit.Writer(lambda: call.loaded, cause, completed, unkept)
+    with audit.acting(writer, audit.about(verb, system, id, place)) as done:
+        yield done

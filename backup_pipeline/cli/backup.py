@@ -73,7 +73,7 @@ def verb(call: Call, order: BackupOrder, everything: bool, no_copy: bool, no_rec
 
 
 def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> Outcome:
-    from backup_pipeline.operations import acted, health
+    from backup_pipeline.operations import audit, health
     from backup_pipeline.operations.backup import backup
 
     site, system = call.site, order.system
@@ -135,7 +135,7 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
     )
     bad = errors_found(f"the backup {manifest.id} is made, with an error", found)
     # A run has the checks in its own record.
-    acts = acted.of_backup(manifest, bad, copies, () if call.run else looked)
+    acts = audit.of_backup(manifest, bad, copies, () if call.run else looked)
     data = {
         "backup": line,
         "left_out": manifest.left_out,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from backup_pipeline.cli import document
+from backup_pipeline.cli.acting import acting, learn
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page, one_line
 from backup_pipeline.cli.units import plural
@@ -38,24 +38,19 @@ def systems_for(call: Call, system: str | None, *, everything: bool, only: Seque
 
 
 def back_up_all(call: Call, names: Sequence[str], one: Callable[[str], Outcome]) -> Outcome:
-    from backup_pipeline.state.acts import Act
-
-    done, acts = [], []
+    done = []
     for name in names:
-        began, call.run = time.monotonic(), ""
-        try:
-            outcome = one(name)
-            done.append(_Done(name, outcome, outcome.failure))
-        except Interrupted:
-            raise
-        except BackupError as error:
-            outcome = None
-            done.append(_Done(name, None, error))
-        failed = done[-1].failure
-        act = Act("backup", system=name)
-        told = (outcome.acts if outcome else ()) or (act.failed(failed) if failed else act,)
-        seconds = round(time.monotonic() - began, 3)
-        acts += [replace(each, seconds=each.seconds or seconds, run=call.run) for each in told]
+        call.run = ""
+        with acting(call, "backup", name) as doing:
+            try:
+                outcome = one(name)
+                learn(doing, outcome)
+                done.append(_Done(name, outcome, outcome.failure))
+            except Interrupted:
+                raise
+            except BackupError as error:
+                doing.act = doing.act.failed(error)
+                done.append(_Done(name, None, error))
 
     def page(page: Page) -> None:
         for each in done:
@@ -64,7 +59,7 @@ def back_up_all(call: Call, names: Sequence[str], one: Callable[[str], Outcome])
             elif each.failure or not call.quiet:
                 each.outcome.page(page)
 
-    return Outcome([_told(call, each) for each in done], page, _worst(done), answer=False, acts=acts)
+    return Outcome([_told(call, each) for each in done], page, _worst(done), answer=False)
 
 
 def _unmade(call: Call, page: Page, done: _Done) -> None:

@@ -24,7 +24,7 @@ from backup_pipeline.processes import waiting
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
-    from backup_pipeline.state.acts import Act, Fact
+    from backup_pipeline.operations.audit import Act, Fact
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def verb(call: Call, order: CopyOrder) -> Outcome:
     retention has removed is brought back only when it is named. Needs no key. Exit code 17 when a copy does not hold what
     it should.
     """
-    from backup_pipeline.operations import acted, copying
+    from backup_pipeline.operations import audit, copying
 
     site = call.site
     call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"
@@ -55,7 +55,7 @@ def verb(call: Call, order: CopyOrder) -> Outcome:
         lambda page: show_copies(call, page, done),
         copying.failure_of(done),
         answer=False,
-        acts=acted.of_copies(done),
+        acts=audit.of_copies(done),
     )
 
 

@@ -46,7 +46,7 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
     compared byte for byte. The outcome and the measured recovery time are remembered beside the
     backup. Exit code 10 when something is not as it should be.
     """
-    from backup_pipeline.operations import acted
+    from backup_pipeline.operations import audit
 
     system, id = order.system, order.id
     call.hide(order.scratch)
@@ -83,5 +83,5 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
             page.verdict(True, f"PROVEN: recovered in {duration(result.recovery_seconds)}{where}")
 
     return Outcome(
-        result, page, failure_of(result.report, "the drill"), answer=False, facts=acted.of_drill(result)
+        result, page, failure_of(result.report, "the drill"), answer=False, facts=audit.of_drill(result)
     )

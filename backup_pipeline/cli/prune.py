@@ -42,7 +42,7 @@ def verb(call: Call, order: PruneOrder) -> Outcome:
     backups. OWN is what only this backup holds. It may be stopped at any time: the next run goes on. Exit code 18 when
     something was in the way and was left as it is.
     """
-    from backup_pipeline.operations import acted, keeping
+    from backup_pipeline.operations import audit, keeping
 
     call.interrupted = lambda: (
         "what was forgotten is recorded, what is listed is whole; run it again to go on"
@@ -55,7 +55,7 @@ def verb(call: Call, order: PruneOrder) -> Outcome:
         lambda page: show(page, report, zone),
         failure(report),
         answer=order.dry_run,
-        facts=acted.of_prune(report),
+        facts=audit.of_prune(report),
     )
 
 

@@ -40,7 +40,7 @@ def verb(call: Call, order: RepairOrder) -> Outcome:
     What nobody has right any more, the living database and files may still have: --set-aside moves such objects to
     `set-aside/` in their place, and the next backup reads and stores their content again.
     """
-    from backup_pipeline.operations import acted, copying
+    from backup_pipeline.operations import audit, copying
 
     call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
     with call.progress(f"repair of {order.system}") as listener:
@@ -51,7 +51,7 @@ def verb(call: Call, order: RepairOrder) -> Outcome:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         failure = Damaged(f"not all could be healed: {errors[0].message}{more}", remedy=errors[0].remedy)
     return Outcome(
-        report, lambda page: _page(page, report), failure, answer=False, facts=acted.of_repair(report)
+        report, lambda page: _page(page, report), failure, answer=False, facts=audit.of_repair(report)
     )
 
 

@@ -36,7 +36,7 @@ def verb(call: Call, order: ScrubOrder) -> Outcome:
     with its seal, and what is missing is named with the backups that it belongs to. It may be stopped at any time. Exit code 10
     when something is not as it should be.
     """
-    from backup_pipeline.operations import acted, keeping
+    from backup_pipeline.operations import audit, keeping
 
     call.interrupted = lambda: "what was read so far is remembered; the next scrub goes on"
     with call.progress("scrub") as listener:
@@ -47,7 +47,7 @@ def verb(call: Call, order: ScrubOrder) -> Outcome:
         lambda page: _show(page, found, zone),
         failure_of(found.report, "the scrub"),
         answer=False,
-        facts=acted.of_scrub(found),
+        facts=audit.of_scrub(found),
     )
 
 

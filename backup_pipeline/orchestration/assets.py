@@ -26,6 +26,7 @@ from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.model.version import __version__
 from backup_pipeline.operations import Site, health
+from backup_pipeline.operations.audit import Doing
 from backup_pipeline.operations.backup import backup, commit, export
 from backup_pipeline.operations.listing import Listed, listed
 from backup_pipeline.orchestration import tokens
@@ -40,7 +41,6 @@ from backup_pipeline.orchestration.metadata import (
 from backup_pipeline.orchestration.orders import setting
 from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.resources import Backups, acting, given
-from backup_pipeline.state.acts import Doing
 
 #: Of an event that is no step's result.
 DATA_VERSION_TAG = "dagster/data_version"

@@ -17,10 +17,10 @@ from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations import Site, audit, copying
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration.asset_checks import CheckText, result
-from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
+from backup_pipeline.orchestration.metadata import Metadata, figures, findings_metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, failures_told, given
@@ -102,15 +102,9 @@ def _copy(
     latest = site.copy(name).ids(system)[-1:]
     metadata: Metadata = {
         "place": dg.MetadataValue.text(report.target),
-        "copied": dg.MetadataValue.int(len(report.copied)),
-        "present": dg.MetadataValue.int(report.present),
         "latest": dg.MetadataValue.text(latest[0] if latest else "none"),
-        "objects": dg.MetadataValue.int(report.objects),
-        "bytes": dg.MetadataValue.int(report.bytes),
-        "objects_skipped": dg.MetadataValue.int(report.skipped),
-        "bytes_skipped": dg.MetadataValue.int(report.skipped_bytes),
+        **figures(audit.of_copy(report)),
         "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
-        "bytes_per_second": dg.MetadataValue.float(round(report.rate, 1)),
         **findings_metadata(report.findings, {}, report.seconds),
     }
     failure = copying.failure_of([done])

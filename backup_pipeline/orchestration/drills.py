@@ -8,13 +8,13 @@ from pydantic import Field
 from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.orders import DrillOrder
-from backup_pipeline.operations import Site
+from backup_pipeline.operations import Site, audit
+from backup_pipeline.operations.audit import Doing
 from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import tokens
-from backup_pipeline.orchestration.metadata import Metadata, findings_metadata
+from backup_pipeline.orchestration.metadata import Metadata, figures, findings_metadata
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, given
-from backup_pipeline.state.acts import Doing
 
 
 class DrillConfig(dg.Config):
@@ -64,7 +64,7 @@ def _drill(
     backups.kept.drill = result
     metadata: Metadata = {
         "backup": dg.MetadataValue.text(identifier),
-        "recovery_seconds": dg.MetadataValue.float(round(result.recovery_seconds, 3)),
+        **figures(audit.of_drill(result)),
         **findings_metadata(result.report.findings, result.report.counted, result.report.seconds),
     }
     if not result.report.ok:

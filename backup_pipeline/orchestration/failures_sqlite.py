@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.operations.audit import Act, acts
 from backup_pipeline.orchestration.daemon_sqlite import daemon, home_on_this_machine
-from backup_pipeline.state import acts
-from backup_pipeline.state.acts import Act
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site

@@ -22,12 +22,12 @@ import dagster as dg
 from backup_pipeline.errors import BackupError, Interrupted, Terminated
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.operations import Site
+from backup_pipeline.operations.audit import Act, acts
 from backup_pipeline.orchestration.assets import DATA_VERSION_TAG, backup_metadata, version_of
-from backup_pipeline.orchestration.metadata import TOLD, Metadata, findings_metadata
+from backup_pipeline.orchestration.metadata import TOLD, Metadata, figures, findings_metadata
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.sensors import BUDGET, within
-from backup_pipeline.state.acts import Act, Check, Place, beyond
 
 #: How often the vault is asked for its newest backup. The log of acts is read at each tick: it is a file.
 LOOK_EVERY = timedelta(minutes=10)
@@ -39,7 +39,7 @@ Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    place: Place = field(default_factory=Place)
+    place: acts.Place = field(default_factory=acts.Place)
     #: When the vault was asked last.
     looked: str = ""
 
@@ -48,7 +48,7 @@ class Cursor:
         """One that cannot be read is none: then the newest act of each kind is told again."""
         try:
             raw = json.loads(text or "")
-            return cls(Place(str(raw["place"]["file"]), int(raw["place"]["offset"])), str(raw["looked"]))
+            return cls(acts.Place(str(raw["place"]["file"]), int(raw["place"]["offset"])), str(raw["looked"]))
         except (ValueError, KeyError, TypeError):
             return cls()
 
@@ -78,7 +78,7 @@ def history(site: Site, names: Names) -> dg.SensorDefinition:
 def report(
     instance: dg.DagsterInstance, site: Site, names: Names, cursor: Cursor
 ) -> tuple[list[str], Cursor]:
-    found, place = beyond(site.settings, cursor.place, most=MOST if cursor.place.file else None)
+    found, place = acts.beyond(site.settings, cursor.place, most=MOST if cursor.place.file else None)
     fresh = found if cursor.place.file else _newest_of_each(found)
     unrecorded = [act for act in fresh if not act.run and act.origin != "dagster"]
     now, looked, newest = site.clock(), cursor.looked, dict[str, dg.AssetMaterialization]()
@@ -95,9 +95,9 @@ def report(
     return said, Cursor(place, looked)
 
 
-def _newest_of_each(acts: Sequence[Act]) -> Sequence[Act]:
+def _newest_of_each(done: Sequence[Act]) -> Sequence[Act]:
     """At the first look: a year of a log is no news."""
-    newest = {(act.verb, act.system, act.place): act for act in acts}
+    newest = {(act.verb, act.system, act.place): act for act in done}
     return sorted(newest.values(), key=lambda act: act.at)
 
 
@@ -141,7 +141,7 @@ def _asset(site: Site, names: Names, act: Act, system: str) -> tuple[dg.AssetKey
     return names.manifest_key(system), False
 
 
-def _evaluation(key: dg.AssetKey, act: Act, check: Check) -> dg.AssetCheckEvaluation:
+def _evaluation(key: dg.AssetKey, act: Act, check: acts.Check) -> dg.AssetCheckEvaluation:
     worst = {finding.severity for finding in check.findings}
     return dg.AssetCheckEvaluation(
         asset_key=key,
@@ -186,14 +186,7 @@ def _metadata(act: Act) -> Metadata:
     if not act.ok:
         found["code"] = dg.MetadataValue.text(act.code)
         found["remedy"] = dg.MetadataValue.md(act.remedy)
-    for name, fact in act.facts.items():
-        if isinstance(fact, str):
-            found[name] = dg.MetadataValue.text(fact)
-        elif isinstance(fact, int):
-            found[name] = dg.MetadataValue.int(fact)
-        else:
-            found[name] = dg.MetadataValue.float(fact)
-    return {**found, "seconds": dg.MetadataValue.float(act.seconds)}
+    return {**found, **figures(act.facts), "seconds": dg.MetadataValue.float(act.seconds)}
 
 
 def _newest_backups(

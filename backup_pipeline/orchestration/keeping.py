@@ -16,10 +16,10 @@ from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import PruneOrder, ScrubOrder
-from backup_pipeline.operations import Site, keeping
+from backup_pipeline.operations import Site, audit, keeping
 from backup_pipeline.operations.keeping import PruneReport
 from backup_pipeline.orchestration.asset_checks import CheckText, result
-from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_metadata
+from backup_pipeline.orchestration.metadata import Metadata, as_size, figures, findings_metadata
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.orders import setting
 from backup_pipeline.orchestration.plan import SystemPlan
@@ -131,12 +131,7 @@ def _prune_metadata(report: PruneReport, copies: Copies, findings: Sequence[Find
         for one in reversed(backups[-MOST:])
     ]
     found: Metadata = {
-        "kept": dg.MetadataValue.int(sum(1 for one in backups if one.keep)),
-        "forgotten": dg.MetadataValue.int(len(report.forgotten)),
-        "pinned": dg.MetadataValue.int(sum(1 for one in backups if one.pinned)),
-        "freed_bytes": dg.MetadataValue.int(report.freed.bytes),
-        "freed_objects": dg.MetadataValue.int(report.freed.objects),
-        "waiting_bytes": dg.MetadataValue.int(report.waiting.bytes),
+        **figures(audit.of_prune(report)),
         **findings_metadata(findings, {}, report.seconds),
     }
     if report.dry_run:
@@ -173,10 +168,7 @@ def scrub_asset(site: Site, names: Names) -> dg.AssetsDefinition:
             order = ScrubOrder(everything=config.everything)
             found = keeping.scrub(backups.site, order, backups.listen(context.log))
             metadata: Metadata = {
-                "parts_read": dg.MetadataValue.int(found.read),
-                "parts_within_window": dg.MetadataValue.int(found.covered),
-                "known_bytes": dg.MetadataValue.int(found.known_bytes),
-                "oldest": dg.MetadataValue.text(found.oldest or "not all was read yet"),
+                **figures(audit.of_scrub(found)),
                 **findings_metadata(found.report.findings, found.report.counted, found.report.seconds),
             }
             return _materialized(metadata, found.report.findings, ProofFailed)

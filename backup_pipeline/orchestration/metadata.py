@@ -5,7 +5,8 @@ The keys under `dagster/` are those that the UI knows (row count, columns, table
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -22,6 +23,11 @@ Metadata = dict[str, dg.MetadataValue]
 #: More lines than these make a page slow; how many there are is said beside the table.
 MOST_FINDINGS = 50
 MOST_TABLES = 500
+_FIGURES: dict[type, Callable[[Any], dg.MetadataValue]] = {
+    str: dg.MetadataValue.text,
+    int: dg.MetadataValue.int,
+    float: dg.MetadataValue.float,
+}
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -192,6 +198,11 @@ def bars(values: Sequence[int]) -> str:
     if top == 0:
         return _BARS[0] * len(values)
     return "".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in values)
+
+
+def figures(facts: Mapping[str, str | int | float]) -> Metadata:
+    """The figures of an act, under the names that its line in the log of acts has."""
+    return {name: _FIGURES[type(fact)](fact) for name, fact in facts.items()}
 
 
 def findings_metadata(findings: Sequence[Finding], counted: Mapping[str, int], seconds: float) -> Metadata:

@@ -18,15 +18,14 @@ import dagster as dg
 from backup_pipeline.config import redact
 from backup_pipeline.errors import BackupError
 from backup_pipeline.health.outcome import Outcome
-from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
-from backup_pipeline.operations import Site
+from backup_pipeline.operations import Site, audit
+from backup_pipeline.operations.audit import Doing
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.processes import waiting
-from backup_pipeline.state.acts import Act, Doing, record
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.drill import DrillReport
@@ -135,29 +134,25 @@ def acting(
     concludes: bool = True,
 ) -> Iterator[Doing]:
     """`failures_told`, and a line in the log of acts. Of a step that is a part of an act (`concludes`), a failure only."""
-    act = Act(verb, system=system, place=place, origin="dagster", run=context.run.run_id)
-    done, began = Doing(act, concludes), time.monotonic()
+    act = replace(audit.about(verb, system, place=place), origin="dagster", run=context.run.run_id)
+    writer = audit.Writer(
+        # A launcher in this process writes the line itself, with the exit code of the command.
+        lambda: backups.site if backups.listener is None else None,
+        _cause,
+        unkept=lambda error: context.log.warning(f"{error.message}. {error.remedy}"),
+    )
     if backups.listener is not None:
         processes.locate(context.instance, context.run.run_id)
-    try:
+    with audit.acting(writer, act) as done:
+        done.concludes = concludes
         with failures_told(backups.site), waiting.having_time(waiting.to(backups.listen(context.log))):
             yield done
-    except StepFailure as failure:
-        done.act, done.concludes = done.act.failed(failure.original), True
-        raise
-    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-        done.act, done.concludes = done.act.failed(KeyboardInterrupt()), True
-        raise
-    except BaseException:
-        done.concludes = False
-        raise
-    finally:
-        # A launcher in this process writes it down itself, with the exit code of the command.
-        if done.concludes and backups.listener is None:
-            seconds, now = round(time.monotonic() - began, 3), timestamp(backups.site.clock())
-            unkept = record(backups.site.settings, replace(done.act, seconds=seconds, at=now))
-            if unkept:
-                context.log.warning(f"{unkept.message}. {unkept.remedy}")
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if isinstance(error, dg.DagsterExecutionInterruptedError | KeyboardInterrupt):
+        return KeyboardInterrupt()
+    return error.original if isinstance(error, StepFailure) else None
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from backup_pipeline.errors import Incomplete, NotFound
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.operations import Site, trees
+from backup_pipeline.operations.audit import Doing
 from backup_pipeline.operations.backup import backup
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
 from backup_pipeline.orchestration.orders import setting
 from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, acting, given
-from backup_pipeline.state.acts import Doing
 
 
 class TreeConfig(dg.Config):

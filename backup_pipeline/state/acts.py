@@ -2,7 +2,7 @@
 
     .backup-pipeline/acts/2026-11.jsonl
 
-The CLI, the Python API and the steps of the graph write here, each at one place. `status` reads the last failure of each
+`operations/audit` writes it, for the CLI, the Python API and the steps of the graph. `status` reads the last failure of each
 job from it, and the daemon reports what no run of Dagster has recorded. The log is a memory of this machine and no
 proof: what a backup is worth stands beside the backup. So a log that cannot be written fails nothing.
 """
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,17 +20,14 @@ from pathlib import Path
 from backup_pipeline.config import Settings, redact
 from backup_pipeline.errors import (
     BackupError,
-    ConfigError,
     Damaged,
     InternalError,
     Interrupted,
-    NotFound,
-    ProofFailed,
     VaultError,
 )
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import is_backup_id, timestamp
+from backup_pipeline.model.ids import timestamp
 from backup_pipeline.state import paths
 from backup_pipeline.stores.rights import opened
 
@@ -139,10 +135,10 @@ def _as_ours(error: BaseException) -> BackupError:
     )
 
 
-def record(settings: Settings, act: Act, *, secrets: tuple[str, ...] = ()) -> VaultError | None:
+def record(settings: Settings, act: Act) -> VaultError | None:
     """Write it down, without a secret. What stood in the way is given back, and never raised."""
     act = replace(act, at=act.at or timestamp(datetime.now(UTC)))
-    kept = act.redacted((*settings.secrets, *secrets))
+    kept = act.redacted(settings.secrets)
     file = paths.acts_of(settings.state_folder, act.at[:7])
     try:
         settings.make_state(file.parent)
@@ -238,60 +234,6 @@ def unmended(done: Iterable[Act]) -> tuple[Act, ...]:
         if act.verb in JOBS and act.code != Interrupted.code:
             newest[act.verb, act.place] = act
     return tuple(act for act in newest.values() if not act.ok)
-
-
-@dataclass(slots=True)
-class Doing:
-    """An act while it is done. What is learnt of it on the way (its backup, figures) is put into `act`."""
-
-    act: Act
-    #: Written when it went well; a step that is a part of an act leaves that to the last one.
-    concludes: bool = True
-    #: Where it came to be several, as of a copy to each place: these.
-    acts: tuple[Act, ...] = ()
-
-    def learn(
-        self, *, backup: str = "", facts: Mapping[str, Fact] | None = None, checks: tuple[Check, ...] = ()
-    ) -> None:
-        self.act = replace(self.act.learning(backup, facts), checks=checks or self.act.checks)
-
-    def judge(self, what: str, findings: Iterable[Finding]) -> None:
-        """The work is done; an error among its findings is the outcome."""
-        errors = [finding for finding in findings if finding.severity == "error"]
-        if errors:
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            error = ProofFailed(f"{what}: {errors[0].message}{more}", remedy=errors[0].remedy)
-            self.act = self.act.failed(error)
-
-
-@contextmanager
-def doing(
-    settings: Settings,
-    verb: str,
-    system: str,
-    identifier: str | None = None,
-    *,
-    place: str | None = None,
-    clock: Callable[[], datetime],
-) -> Iterator[Doing]:
-    """For the Python API: what comes of the block is written down; what it raised goes on."""
-    named = identifier if identifier and is_backup_id(identifier) else ""
-    where = "" if place in (None, "vault") else str(place)
-    act = Act(verb, system=system, backup=named, place=where, origin="python")
-    began, done = time.monotonic(), Doing(act)
-    try:
-        yield done
-    except (ConfigError, NotFound):
-        done.concludes = False  # it was mistyped, or the configuration: nothing was begun
-        raise
-    except BaseException as error:
-        done.act = done.act.failed(error)
-        raise
-    finally:
-        if done.concludes:
-            now, seconds = timestamp(clock()), round(time.monotonic() - began, 3)
-            for one in done.acts or (done.act,):
-                record(settings, replace(one, at=now, seconds=seconds, origin=done.act.origin))
 
 
 @dataclass(frozen=True, slots=True)
