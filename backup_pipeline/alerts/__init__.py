@@ -1,4 +1,5 @@
-"""Telling people that something failed, through the addresses of `alerts:`; used by the CLI and by the graph.
+"""Alerts: failures are told to people through the addresses of `alerts:`.
 
-`message` writes what is told, `sending` sends it, `routes` are the addresses and what is wrong with them. No Dagster.
+Belongs here: `message` writes a message, `sending` sends it, `routes` has the addresses and their faults.
+Not here: the judgement that something is wrong (`health`), and Dagster's sensors (`orchestration`).
 """

@@ -1,10 +1,10 @@
-"""`backup-pipeline`: one file a verb, and around them
+"""`backup-pipeline`: one file a verb.
 
-`app` the command and its verbs · `call` what every verb is handed and gives back · `ending` errors, signals, exit
-codes and the one JSON document · `page` text for people · `units` figures for people · `progress` what moves.
+Belongs here: the verbs, and the parts that they share. `app` is the command, `call` the input and output of a verb,
+`ending` has errors, signals, exit codes and the one JSON document. `page` and `units` make text and figures for people,
+`progress` shows moving work. Not here: decisions. A verb calls a function of `operations` and shows the answer.
 
-A verb calls a method of `Site` and says how its answer looks; it decides nothing. Whatever is heavy (pandas,
-DuckDB, Dagster, the drivers) is imported by the verb that needs it, when it runs.
+A verb imports heavy libraries (pandas, DuckDB, Dagster, the drivers) when it runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""backup.yaml → frozen, typed settings. Nothing is read at import; no setting is reached any other way.
+"""backup.yaml → frozen, typed settings.
 
-`settings` has the settings, and `loading` reads the file. `references` puts `${env:…}`, `${file:…}` and
-`${aws-secret:…}` in. `problems` names the faults of a file. `redaction` keeps secrets out of all output. The parts
-load when they are asked for: a worker process that only redacts need not pay for the rest.
+Belongs here: `settings` has the settings, and `loading` reads the file. `references` puts `${env:…}`, `${file:…}` and
+`${aws-secret:…}` in. `problems` names the faults of a file. `redaction` keeps secrets out of all output. `initial` writes
+the first file. Not here: work with a setting. Nothing is read at import, and no setting is reached any other way.
+
+The parts load when they are asked for: a worker process that only redacts need not pay for the rest.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def _recipient(value: str) -> str:
 
 def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
-        raise ValueError("name at least one public key: without any, nobody could open what is written")
+        raise ValueError("name at least one public key: without any, no key could open what is written")
     return value
 
 

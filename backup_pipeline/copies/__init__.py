@@ -1,6 +1,7 @@
 """Copies: other stores that hold the same backups, byte for byte.
 
-A copy is a vault, so that everything that reads a vault reads a copy. Nothing here decrypts, and nothing needs a key.
+Belongs here: sending backups to a copy, and repair from a place that is right. Not here: decryption; nothing here needs
+a key. A copy is a vault, so that everything that reads a vault reads a copy.
 """
 
 from backup_pipeline.copies.compare import Comparison, compare

@@ -1,7 +1,8 @@
 """The drill: a real restore into a scratch database, compared with the backup row for row, and written to.
 
-`files` drills file trees. The drill of an engine belongs to its folder in databases/. A drill makes its scratch database
-itself and always drops it; a database that exists is never touched.
+Belongs here: the order of a drill, and `files`, which drills file trees. Not here: the drill of an engine, which stands in
+its folder in `databases`. A drill makes its scratch database itself and always drops it; an existing database is never
+touched.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""File trees: `sources` read folders, buckets and Dropbox, `store` puts them into the vault, `restore` brings them back.
+"""File trees.
 
-The references of rows to files belong to references/.
+Belongs here: `sources` read folders, buckets and Dropbox, `store` puts them into the vault, `restore` brings them back.
+Not here: the references of rows to files (`references`), and the manifest (`backups`).
 """

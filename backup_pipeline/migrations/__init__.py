@@ -1,7 +1,7 @@
-"""What is applied and what is pending, read from the project's migration files; the application is never imported.
+"""Applied and pending migrations, read from the project's migration files.
 
-Each tool is a file: it finds the migrations below a path, reads them as text, and compares them with what the
-database says was applied. A file of the application is never executed.
+Belongs here: a file for each tool. It finds the migrations below a path, reads them as text, and compares them with
+the database's record of applied ones. Not here: the record itself (`databases`). A file of the application is never executed.
 """
 
 from __future__ import annotations

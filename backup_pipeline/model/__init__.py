@@ -1,5 +1,5 @@
-"""What the product talks about: plain frozen data, no behaviour that touches a disk, a clock or a network.
+"""The nouns of the product: plain frozen data, without a disk, a clock or a network.
 
-`schema` describes a database, `manifest` a backup of it, and `findings` the results of checks. `ids` names backups.
-`canonical` turns all of it into bytes.
+Belongs here: `schema` describes a database, `manifest` a backup of it, and `findings` the results of checks. `ids` names
+backups. `orders` are the settings of a verb. `canonical` turns data into bytes. Not here: work.
 """

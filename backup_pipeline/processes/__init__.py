@@ -1,4 +1,5 @@
-"""Processes of this machine: pools of workers, interruption by a signal, private folders, the patience of long work.
+"""Processes of this machine.
 
-Nothing here knows a database or a vault.
+Belongs here: pools of workers, interruption by a signal, private folders, the patience of long work. Not here:
+knowledge of a database or of a vault.
 """

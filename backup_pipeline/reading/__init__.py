@@ -1,7 +1,10 @@
-"""Reading a backup without restoring it: tables as data frames, rows as tuples, SQL over any of them.
+"""Reading a backup without restoring it.
 
-What is offered here is loaded when it is first used: pandas costs 50 MB and half a second, and a verification, which only
-needs `columns` and `tables`, should pay for neither.
+Belongs here: tables as data frames, rows as tuples, SQL over any of them. Not here: the judgement of rows (`references`,
+`verification`), and restores.
+
+The parts load when they are first used: pandas costs 50 MB and half a second. A verification, which only needs `columns`
+and `tables`, should pay for neither.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""References: rows that name rows, rows that name files, and keys that hold once. A backup is checked without a database.
+"""References: rows that name rows, rows that name files, and keys that hold once.
 
-`foreign_keys`, `uniqueness` and `file_references` are the checks; `joining` and `file_joining` join in DuckDB.
+Belongs here: the checks `foreign_keys`, `uniqueness` and `file_references`; `joining` and `file_joining` join in DuckDB.
+Not here: a live database. A backup is checked from its stored bytes.
 """

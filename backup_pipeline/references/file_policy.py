@@ -154,7 +154,7 @@ class _Seen:
             self.runs,
             name,
             "could run: a program, a script, or a page that a browser would run",
-            "nobody uploads these by mistake: look at who put them there, and at what the web server does with them",
+            "a user does not upload these by mistake: look at who put them there, and at what the web server does with them",
         )
         yield from _breach(
             "file-is-two-things",

@@ -1,6 +1,7 @@
 """Restores: a backup goes back into a new or an empty database. A target that holds rows is refused.
 
-`run` opens the target by its address. The work of an engine belongs to its folder in databases/.
+Belongs here: `run` opens the target by its address. Not here: the work of an engine (its folder in `databases`), and file
+trees (`files/restore`).
 """
 
 from backup_pipeline.databases.plan import RestorePlan, RestoreResult, TablePlan

@@ -1,1 +1,5 @@
-"""How long backups stay: what is kept and why (pure), and how the rest goes away without hurting anything."""
+"""Retention: how long backups stay.
+
+Belongs here: the choice of backups with its reasons (pure), the removal of the others, and the sweep of unnamed objects.
+Not here: the deletion in a store (`stores`), and the keys of the vault (`vault`).
+"""

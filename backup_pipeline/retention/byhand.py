@@ -150,9 +150,7 @@ def forget_one(
 def _refused(system: str, identifier: str, denied: Denied) -> VaultError:
     for finding in denied.findings():
         return VaultError(f"{system} {identifier} stays: {finding.message}", remedy=finding.remedy)
-    return VaultError(
-        f"{system} {identifier} stays: somebody pinned it at this moment", remedy="run it again"
-    )
+    return VaultError(f"{system} {identifier} stays: it was pinned at this moment", remedy="run it again")
 
 
 def _doomed(backup: Backup, census: Census, known: Known | None, why: str) -> Doomed:

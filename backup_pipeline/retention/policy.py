@@ -29,7 +29,7 @@ PROMISES = {
     "newest-whole": "the newest full backup that is not degraded",
     "proven": "the newest full backup that a drill has proven",
     "pre-migration": "made before a migration, until a backup is there that saw it applied",
-    "pinned": "somebody pinned it",
+    "pinned": "it is pinned",
     "locked": "its object lock has not ended; or, in a copy, the vault needs it there",
     "imported": "it came from another system's backups",
 }
@@ -168,7 +168,7 @@ def _before_its_deploy(one: Candidate, ordered: Sequence[Candidate], now: dateti
     if now - moment_of(one.id) >= UNKNOWN_DEPLOY:
         return ""
     if one.pending:
-        return f"before a migration that nobody has seen applied, so it stays {UNKNOWN_DEPLOY.days} days"
+        return f"before a migration that no backup has seen applied, so it stays {UNKNOWN_DEPLOY.days} days"
     return f"before a migration; which one is not known here, so it stays {UNKNOWN_DEPLOY.days} days"
 
 

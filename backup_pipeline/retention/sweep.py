@@ -156,7 +156,7 @@ def _blind(census: Census) -> Finding:
     return Finding(
         "error",
         "prune-blind",
-        f"no object can be deleted: nobody knows what {first.system} {first.id} names ({first.why})"
+        f"no object can be deleted: it is unknown what {first.system} {first.id} names ({first.why})"
         + (f", nor {len(census.unreadable) - 1} more" if len(census.unreadable) > 1 else ""),
         remedy="bring it back from a copy (`repair`), or say that it is gone for good: "
         f"`backup-pipeline forget {first.system} {first.id}`",

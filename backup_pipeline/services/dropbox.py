@@ -191,7 +191,7 @@ def _signing_in(error: Any) -> Complaint:
             "make a new one (`backup-pipeline help config` says how)",
         ),
         "invalid_select_user": (
-            "`select_user` names nobody whom this token may act as",
+            "`select_user` names no member whom this token may act as",
             "it is a team_member_id (dbmid:…), and the app needs the scope team_data.member",
         ),
         "user_suspended": ("the account is suspended", "ask the team's administrator"),

@@ -1,1 +1,5 @@
-"""Where bytes are kept. One contract (`base`), one file a kind of store, no knowledge of what the bytes mean."""
+"""Stores: the places of bytes.
+
+Belongs here: one contract (`base`), and one file or folder a kind of store. Not here: the meaning of the bytes. A store
+names no key of the vault.
+"""

@@ -273,7 +273,7 @@ class _Stream:
             except NotFound:
                 raise VaultError(
                     f"{self._key} was there and is gone while it was read",
-                    remedy="somebody deletes: `verify`",
+                    remedy="another process deletes: `verify`",
                 ) from None
 
     def readinto(self, buffer: bytearray | memoryview) -> int:

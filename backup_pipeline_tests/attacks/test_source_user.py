@@ -130,7 +130,7 @@ def test_without_owners_it_is_closed_to_others_and_named(lent: Backed, target: s
     assert "GRANT SELECT ON TABLE public.peek TO low" in lacking
 
 
-def test_the_login_of_a_managed_service_lends_its_rights_to_nobody_either(
+def test_the_login_of_a_managed_service_lends_its_rights_to_no_role_either(
     lent: Backed, pg_server: EmbeddedPostgres, target: str
 ) -> None:
     """Gained before: the rights of the login that owns every table of the database."""

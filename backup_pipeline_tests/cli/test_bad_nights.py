@@ -94,7 +94,7 @@ def test_a_vault_that_can_only_be_read_is_verified_and_drilled_all_the_same(shop
         assert "not-remembered" in {finding["code"] for finding in found}, arguments
 
 
-def test_a_state_folder_that_cannot_be_written_keeps_nobody_from_anything(shop: Folder) -> None:
+def test_a_state_folder_that_cannot_be_written_stops_no_command(shop: Folder) -> None:
     config = shop.path / "backup.yaml"
     (shop.path / "in the way").write_text("")
     config.write_text(config.read_text() + "state: ./in the way\n")

@@ -239,7 +239,7 @@ def test_of_several_copies_no_more_moves_than_was_told(copied: Folder) -> None:
     assert moved == max(total for total in totals if total is not None) > 0
 
 
-def test_a_lost_vault_is_filled_again_when_somebody_asks_for_it(copied: Folder) -> None:
+def test_a_lost_vault_is_filled_again_on_request(copied: Folder) -> None:
     copied.good("backup", "shop", "--no-record")
     shutil.rmtree(copied.path / "vault")
     copied.good("copy", "shop", "--from", "disk", "--to", "vault")

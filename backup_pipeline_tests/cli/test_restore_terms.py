@@ -133,7 +133,7 @@ def test_a_file_of_sqlite_is_restored_whole_or_not_at_all(shop: Folder) -> None:
     shop.good("restore", "shop", "--to", shop.restored, "--no-owner", "--no-privileges", "--keep-going")
 
 
-def test_rows_that_break_a_rule_are_restored_and_their_values_told_nobody(managed: Folder) -> None:
+def test_rows_that_break_a_rule_are_restored_and_their_values_not_told(managed: Folder) -> None:
     """Before: a CHECK that had become untrue ended the restore, and its message quoted the row."""
     run_sql(
         managed.env["SHOP_URL"],

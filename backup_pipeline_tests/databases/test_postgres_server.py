@@ -26,7 +26,7 @@ from backup_pipeline_tests.harness.engines import MAJORS, NEWEST, wait_for
 from backup_pipeline_tests.harness.more_servers import PINNED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run servers as somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run servers as another account")
 pytestmark = [
     pytest.mark.server,
     pytest.mark.skipif(not MAJORS, reason=f"no PostgreSQL server on this machine: {embedded.INSTALL}"),
@@ -263,7 +263,7 @@ def test_root_lends_it_an_existing_account(pg_server: EmbeddedPostgres) -> None:
 
 
 @as_root
-def test_nobody_runs_it_where_there_is_no_postgres_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_runs_unprivileged_where_there_is_no_postgres_account(monkeypatch: pytest.MonkeyPatch) -> None:
     import pwd
 
     nobody = pwd.getpwnam("nobody")

@@ -90,7 +90,7 @@ def test_an_older_sqlite_would_list_the_same_tables(tmp_path: Path) -> None:
         assert _listed_by_text(rows) == list_tables(connection)
 
 
-def test_a_reference_finds_its_table_whatever_the_case(tmp_path: Path) -> None:
+def test_a_reference_finds_its_table_in_any_case(tmp_path: Path) -> None:
     path = new_database(tmp_path / "app.db")
     with closing(connect(path)) as connection:
         connection.execute("CREATE TABLE People (Id INTEGER PRIMARY KEY)")

@@ -223,7 +223,7 @@ def test_a_look_at_the_file_does_not_drop_the_locks_of_its_own_process(database:
 # ── no trace beside the file
 
 
-def test_a_wal_database_that_nobody_has_open_is_read_without_a_trace(database: Path) -> None:
+def test_a_wal_database_without_a_user_is_read_without_a_trace(database: Path) -> None:
     run(database, "PRAGMA journal_mode = WAL", "INSERT INTO t VALUES (3)")
     before = listing(database.parent)
     assert before.keys() == {"app.db"}
@@ -266,7 +266,7 @@ def test_a_link_is_followed_to_the_file_and_its_wal(database: Path, tmp_path: Pa
     assert rows(link) == [1, 2, 3]
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another account")
 @pytest.mark.parametrize("state", ["delete", "wal", "wal left behind"])
 def test_a_folder_that_we_may_not_write_to_is_enough(state: str) -> None:
     """Reading as an unprivileged account, from a folder of root's: this is how a read-only mount looks."""

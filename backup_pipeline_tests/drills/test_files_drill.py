@@ -86,7 +86,7 @@ def test_a_damaged_pack_fails_the_drill(vault: Vault, tmp_path: Path, everything
 
 
 @pytest.mark.parametrize("field", ["mode", "mtime_ns", "size"])
-def test_whatever_is_different_afterwards_is_named(
+def test_every_difference_afterwards_is_named(
     vault: Vault, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     """The comparison looks at the disk: a restore that does a thing wrong is found out."""
@@ -162,9 +162,9 @@ def test_a_sample_of_large_files_is_no_full_restore() -> None:
     assert "000399" in found.paths, "the newest is always looked at"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
 @pytest.mark.parametrize("everything", [True, False])
-def test_folders_that_nobody_may_enter_are_looked_into_and_leave_nothing_behind(everything: bool) -> None:
+def test_closed_folders_are_looked_into_and_leave_nothing_behind(everything: bool) -> None:
     # pytest's own folders are closed to others.
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)

@@ -122,7 +122,7 @@ def test_a_value_that_changes_between_restore_and_compare_is_found_with_both_row
         ),
     ],
 )
-def test_whatever_is_not_as_it_was_is_found(
+def test_every_difference_is_found(
     backed: Backed, pg_server: EmbeddedPostgres, tampering: str, codes: set[str]
 ) -> None:
     found = run(backed, pg_server, backed.with_sql("post-data", tampering))

@@ -83,7 +83,7 @@ def test_a_key_below_a_file_is_named(tree: BucketTree) -> None:
     assert troubles(tree) == {"a/b": "name-not-storable", "a/c/d": "name-not-storable"}
 
 
-def test_a_folder_that_somebody_made_in_a_console_is_a_folder(tree: BucketTree) -> None:
+def test_a_folder_that_was_made_in_a_console_is_a_folder(tree: BucketTree) -> None:
     tree.put("made/", b"")
     tree.put("made/x", b"x")
     tree.put("made-not", b"x")
@@ -128,7 +128,7 @@ def test_backups_in_the_bucket_are_named_and_left_out(tree: BucketTree) -> None:
 
 
 @pytest.mark.parametrize("code", ["InvalidRequest", "KMS.DisabledException"])
-def test_an_object_under_a_key_of_somebodys_own_costs_this_file_and_not_the_tree(
+def test_an_object_under_a_customers_key_costs_this_file_and_not_the_tree(
     tree: BucketTree, code: str
 ) -> None:
     """No server here encrypts with a customer's key; AWS answers 400 to a request without the key."""

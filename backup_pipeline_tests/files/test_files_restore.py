@@ -338,7 +338,7 @@ def test_a_disk_that_is_too_small_is_said_before_the_start(
     assert [one.code for one in plan.refused] == ["no-space"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
 def test_who_may_not_write_there_is_told_so_and_odd_modes_come_back_without_being_root() -> None:
     # pytest's own folders are closed to others.
     with tempfile.TemporaryDirectory() as name:

@@ -347,7 +347,7 @@ def test_what_only_looks_like_a_database_is_copied_as_a_file(bench: TreeBench) -
     assert bench.contents() == {"broken.db": data, "broken.db-wal": b"kept"}
 
 
-def test_a_database_that_somebody_keeps_locked_costs_neither_the_backup_nor_goes_unsaid(
+def test_a_database_that_stays_locked_costs_neither_the_backup_nor_goes_unsaid(
     bench: TreeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)

@@ -225,7 +225,7 @@ def test_everything_is_read_again_when_the_last_time_is_long_ago(
     assert bench.last is not None
     bench.last = replace(bench.last, hashed_at="")
     bench.back_up(now=begun + timedelta(hours=27), rehash_after=86400)
-    assert seen == ["a", "a", "a"], "nobody knows when it was"
+    assert seen == ["a", "a", "a"], "the time is unknown"
 
 
 def test_a_big_file_that_grows_while_it_is_held_against_a_known_one_is_listed_as_what_was_read(

@@ -268,7 +268,7 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
         tmp_path, [entry("a")], [f"a\t{NONE}"], {"nothing.file": "path", "orders.nothing": "path"}
     )
     assert codes(outcome) == {"reference-without-table": "error", "reference-without-column": "error"}
-    assert outcome.counted.get("orphan_files", 0) == 0, "without all columns nobody knows what an orphan is"
+    assert outcome.counted.get("orphan_files", 0) == 0, "without all columns an orphan is unknown"
 
 
 def test_a_backup_that_is_older_than_the_column_is_no_error(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_million_rows_are_joined_in_bounded_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", [None, "https://account.r2.cloudflarestorage.com"])
-def test_keys_of_a_bucket_are_found_with_its_prefix_whatever_server_it_is_on(
+def test_keys_of_a_bucket_are_found_with_its_prefix_on_every_server(
     tmp_path: Path, endpoint: str | None
 ) -> None:
     vault = prepared(tmp_path / "vault")

@@ -133,7 +133,7 @@ def test_enums_and_domains_are_compared_as_what_they_are(vault: Vault) -> None:
         assert found == ({code} if code else set()), kind
 
 
-def test_a_collation_that_somebody_made_may_know_better(vault: Vault) -> None:
+def test_a_collation_of_a_user_may_know_better(vault: Vault) -> None:
     parents, children = pair("text", "text", b"A\n", b"a\n")
     children.table = replace(children.table, columns=(Column("id", "text", collation="public.ci"),))
     assert {finding.code for finding in report_on(vault, parents, children).findings} == {
@@ -325,7 +325,7 @@ INSERT INTO notes VALUES (3, NULL);
 """
 
 
-def test_the_keys_of_a_real_database_hold_until_somebody_breaks_them(
+def test_the_keys_of_a_real_database_hold_until_they_are_broken(
     vault: Vault, pg_major_server: EmbeddedPostgres, pg_major_database: str
 ) -> None:
     with session(pg_major_database) as cursor:

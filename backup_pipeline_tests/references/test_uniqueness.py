@@ -42,7 +42,7 @@ def found(vault: Vault, *made: Made, schema: Schema | None = None) -> list[tuple
         ("UNIQUE (word)", b"1\ta\n2\tA\n3\t a\n", ""),
     ],
 )
-def test_a_value_that_is_there_twice_is_found_in_whatever_chunk(
+def test_a_value_that_is_there_twice_is_found_in_every_chunk(
     vault: Vault, monkeypatch: pytest.MonkeyPatch, definition: str, rows: bytes, shared: str
 ) -> None:
     monkeypatch.setattr(uniqueness, "_AT_ONCE", 2)

@@ -35,7 +35,7 @@ def vault(tmp_path: Path) -> Vault:
     return shop_vault(tmp_path / "vault", nights=4)
 
 
-def test_a_collapse_freezes_the_system_until_somebody_accepts_it(vault: Vault) -> None:
+def test_a_collapse_freezes_the_system_until_a_person_accepts_it(vault: Vault) -> None:
     tiny = (table("customers", {"id": "integer"}, b"1\n"),)
     back_up_by_hand(vault, tiny, 5)
     report = pruned(vault)
@@ -84,7 +84,7 @@ def test_the_only_good_backup_is_not_traded_for_an_empty_one(tmp_path: Path) -> 
     assert len(vault.ids("shop")) == 2
 
 
-def test_a_clock_that_was_set_back_freezes_until_somebody_looked(vault: Vault) -> None:
+def test_a_clock_that_was_set_back_freezes_until_a_person_looked(vault: Vault) -> None:
     pruned(vault, {}, hours=48)
     nobody = vault.writer.write_bytes(b"1\tnobody's\n", ".tsv.zst")
     before = read_garbage(vault.store)

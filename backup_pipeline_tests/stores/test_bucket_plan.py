@@ -85,7 +85,7 @@ def test_what_a_server_does_not_offer_or_tell_is_said_and_no_change(part: str) -
     assert "setup" in step.remedy
 
 
-def test_over_plain_http_nobody_is_locked_out() -> None:
+def test_over_plain_http_no_client_is_locked_out() -> None:
     found = plan(replace(RIGHT, policy=None), replace(WANTED, tls_only=False))
     (step,) = [step for step in found if step.part == "policy"]
     assert step.state == "not-offered"
@@ -166,7 +166,7 @@ def test_a_foreign_rule_that_would_destroy_backups_is_named(rule: dict[str, Any]
     assert bool(stuck) is (danger is not None)
 
 
-def test_a_stronger_encryption_that_somebody_chose_is_left_alone() -> None:
+def test_a_stronger_encryption_of_the_bucket_is_left_alone() -> None:
     chosen = replace(RIGHT, encryption={"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "k1"})
     assert states(plan(chosen, WANTED))["encryption"] == "right"
     asked = replace(WANTED, encryption="aws:kms", kms_key_id="k2")
@@ -249,7 +249,7 @@ def test_a_reader_reads_and_thaws() -> None:
     assert not allows(reader, "s3:DeleteObject", KEPT[0])
 
 
-def test_nobody_may_touch_another_part_of_the_bucket() -> None:
+def test_no_role_may_touch_another_part_of_the_bucket() -> None:
     for role in ("writer", "pruner", "reader"):
         policy = policies.all_policies(WANTED, **KEYS)[role]
         for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):

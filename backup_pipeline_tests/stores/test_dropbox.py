@@ -195,7 +195,7 @@ def test_a_listing_goes_on_at_the_page_that_failed(
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 9))])
-def test_whatever_fails_and_whenever_nothing_is_lost_and_nothing_half_written(
+def test_at_every_failure_nothing_is_lost_and_nothing_half_written(
     store: DropboxStore, fake_dropbox: FakeDropbox, seed: int
 ) -> None:
     random = Random(seed)
@@ -273,7 +273,7 @@ def _bad_refresh(fake: FakeDropbox, given: StoreOptions) -> StoreOptions:
         (_no_scope, r"lacks the scope files\.content\.write", "Permissions"),
         (_full, "the account is full", "free space"),
         (_team_without_member, "entire Dropbox Business team", "select_user"),
-        (_no_such_member, "names nobody", "dbmid"),
+        (_no_such_member, "names no member", "dbmid"),
         (_no_such_namespace, "namespace cannot be entered", "namespace"),
         (_bad_refresh, "not valid", "new one"),
     ],
@@ -291,9 +291,7 @@ def test_what_will_not_pass_is_said_at_once_with_a_remedy(
     assert fake_dropbox.home.files == {}
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(
-    store: DropboxStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_certificate_is_refused(store: DropboxStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(VaultError, match="certificate is not trusted") as caught:
         store.put("k", b"x")

@@ -65,7 +65,7 @@ def test_pieces_are_small_enough_to_be_stopped_between_them(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("left", [b"", b"\0", struct.pack("<d", 1e12)])
-def test_what_a_killed_process_or_another_boot_left_stops_nobody(
+def test_what_a_killed_process_or_another_boot_left_stops_no_process(
     left: bytes, tmp_path: Path, clock: Clock
 ) -> None:
     (tmp_path / "pace").write_bytes(left)

@@ -159,7 +159,7 @@ def test_parts_of_another_content_are_not_gone_on_with(
         assert Content.of(other, s3.PART).equals(stream)
 
 
-def test_a_lost_answer_is_not_taken_for_somebody_elses_key(hasty: S3Store, proxy: FaultProxy) -> None:
+def test_a_lost_answer_is_not_taken_for_another_writers_key(hasty: S3Store, proxy: FaultProxy) -> None:
     store = RetryingStore(hasty, Patience(sleep=lambda _: None))
     assert not store.creates_once()
     proxy.expect([Fault("lost-answer", "put", 2)])  # the copy that gives the bytes their name
@@ -300,7 +300,7 @@ def test_objects_are_encrypted_by_the_server_where_it_is_said_so(
     assert caught.value.differs is None
 
 
-def test_sweep_aborts_uploads_that_nobody_goes_on_with_and_no_others(
+def test_sweep_aborts_abandoned_uploads_and_no_others(
     moto_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket, client = moto_server.make_bucket(), moto_server.client
@@ -337,7 +337,7 @@ def test_secrets_stay_out_of_what_is_shown(moto_server: S3Server, tmp_path: Path
     assert "very-secret" not in f"{store!r} {store.address} {store.access!r}"
 
 
-def test_clients_may_be_given_by_whoever_has_them(moto_server: S3Server, tmp_path: Path) -> None:
+def test_clients_may_be_given_by_a_caller_that_has_them(moto_server: S3Server, tmp_path: Path) -> None:
     asked: list[str] = []
 
     def clients(service: str) -> Any:

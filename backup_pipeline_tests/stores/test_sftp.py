@@ -373,9 +373,7 @@ def test_threads_share_a_connection(openssh: SftpServer, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 7))])
-def test_whatever_is_cut_and_whenever_nothing_half_written_has_a_name(
-    openssh: SftpServer, tmp_path: Path, seed: int
-) -> None:
+def test_at_every_cut_nothing_half_written_has_a_name(openssh: SftpServer, tmp_path: Path, seed: int) -> None:
     random = Random(seed)
     folder = openssh.fresh()
     impatient = Patience(attempts=10, first=0.02, longest=0.2)

@@ -74,7 +74,7 @@ def test_what_keeps_us_out_is_said_at_once(
     assert waited == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to sign in as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to sign in as another account")
 def test_a_folder_that_may_not_be_written_is_said_at_once(openssh: SftpServer, tmp_path: Path) -> None:
     options = openssh.options(openssh.fresh(), tmp_path / "staging")
     options = replace(options, url=options.url.replace("//root@", "//nobody@"))

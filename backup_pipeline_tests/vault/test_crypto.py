@@ -135,7 +135,7 @@ def test_a_reader_that_stops_half_way_leaves_no_process(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_error_of_whoever_takes_the_bytes_reaches_the_writer(way: str) -> None:
+def test_an_error_of_the_receiver_of_the_bytes_reaches_the_writer(way: str) -> None:
     def full(_: bytes) -> None:
         raise VaultError("the disk is full")
 

@@ -151,7 +151,7 @@ def test_nothing_lies_in_what_is_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.rule("T4")
-def test_members_of_packs_are_named_by_their_content_and_belong_to_nobody(made: Vault) -> None:
+def test_members_of_packs_are_named_by_their_content_and_have_no_owner(made: Vault) -> None:
     tars = [pack for pack in tree_of(made).packs if ".tar" in pack.suffix]
     assert {pack.suffix for pack in tars} == {".tar", ".tar.zst"}
     for pack in tars:

@@ -34,7 +34,7 @@ def test_nothing_is_kept_where_nothing_was_written(tmp_path: Path) -> None:
     assert Known(tmp_path / "nowhere").drop_all_but((), now=LATER) == 0
 
 
-def test_what_another_backup_writes_and_drops_meanwhile_disturbs_nobody(known: Known) -> None:
+def test_what_another_backup_writes_and_drops_meanwhile_disturbs_no_backup(known: Known) -> None:
     done = threading.Event()
 
     def other() -> None:

@@ -60,7 +60,7 @@ def test_the_same_content_is_stored_once(writer: ObjectWriter) -> None:
     assert len(list(writer.store.list("objects/"))) == 1
 
 
-def test_known_content_is_recognised_whatever_its_stored_bytes_are(writer: ObjectWriter) -> None:
+def test_known_content_is_recognised_in_any_stored_bytes(writer: ObjectWriter) -> None:
     """Encryption makes other bytes of the same content every time; so do other compression levels."""
     known = ObjectWriter(writer.store, level=9).write_bytes(b"some content " * 500, ".tsv.zst")
     again = writer.write([b"some content " * 500], ".tsv.zst", known=[known])

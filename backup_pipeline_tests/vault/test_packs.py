@@ -82,7 +82,7 @@ def test_a_content_that_several_files_have_is_given_to_each(store: LocalStore, w
     assert sorted(found) == [("a", b"one"), ("b", b"two"), ("c", b"one")]
 
 
-def test_blocks_that_nobody_reads_are_skipped(store: LocalStore, writer: ObjectWriter) -> None:
+def test_unread_blocks_are_skipped(store: LocalStore, writer: ObjectWriter) -> None:
     contents = [os.urandom(40_000) for _ in range(9)]
     ref, entries = packs.write_pack(writer, contents, packs.STORED_PACK_SUFFIX)
     found = []

@@ -139,7 +139,7 @@ def test_an_object_that_is_a_folder_is_missing(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("harm", [b"", b"{}", b"[1]", b"\xff", b'{"format":1}', b"null"])
-def test_whatever_lies_where_a_manifest_should_be_is_a_finding(vault: Vault, harm: bytes) -> None:
+def test_another_thing_in_the_place_of_a_manifest_is_a_finding(vault: Vault, harm: bytes) -> None:
     one, _, three = vault.ids("shop")
     rewrite(Path(vault.store.address) / layout.manifest_key("shop", three), harm)
     codes = {finding.code for finding in verify(vault.backup("shop", three)).errors}

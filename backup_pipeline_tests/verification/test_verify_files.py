@@ -150,7 +150,7 @@ def test_rows_are_held_against_the_files_of_their_backup(vault: Vault) -> None:
     report = look(vault, trees=trees)
     assert codes(report) == ["file-missing", "file-too-large"]
     assert report.counted["dangling_files"] == 1
-    assert codes(look(vault)) == [], "without the configuration nobody knows what names a file"
+    assert codes(look(vault)) == [], "without the configuration it is unknown what names a file"
     assert codes(look(vault, trees=trees, quick=True)) == []
 
 

@@ -1,1 +1,5 @@
-"""SQLite: `export` reads, `restore` writes a file, `drill` proves it, `examining` looks into a stored file."""
+"""SQLite.
+
+Belongs here: `export` reads, `restore` writes a file, `drill` proves it, `examining` looks into a stored file. Not here:
+PostgreSQL, and questions that every engine has (`databases/base`).
+"""

@@ -1,7 +1,8 @@
 """Bringing file trees back: a plan first, then every file atomically, verified, and never outside the target folder.
 
-`names` says which paths may be written at all, `looking` holds the listing against the target, `run` does what the
-plan says; `anchored` and `writing` are how: below an open folder, and one whole file at a time.
+Belongs here: `names` has the allowed paths, `looking` holds the listing against the target, `run` carries the plan out.
+`anchored` works below an open folder, `writing` writes one whole file at a time. Not here: the choice of backup and tree
+(`operations`).
 """
 
 from __future__ import annotations

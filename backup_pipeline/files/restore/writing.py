@@ -155,7 +155,7 @@ class Writer:
             self._name_without_replacing(one.temporary, folder, name)
         except FileExistsError:
             raise RestoreError(
-                f"{one.item.path} came into being while the restore was running, by somebody else's hand",
+                f"{one.item.path} came into being while the restore was running, by another program",
                 remedy="run it again: what is there already is compared, and the rest goes on",
             ) from None
 

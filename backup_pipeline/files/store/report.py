@@ -182,7 +182,7 @@ def _shrunk(tree: FileTree, before: FileTree) -> Iterator[Finding]:
             "warning",
             "tree-shrank",
             f"{tree.name} holds {tree.files:,} files; the backup before had {before.files:,}",
-            remedy="if nobody deleted them on purpose, the backup before has them",
+            remedy="if they were not deleted on purpose, the backup before has them",
             tree=tree.name,
         )
 

@@ -1,1 +1,5 @@
-"""Dropbox: `store` is the store, `upload` its writes."""
+"""Dropbox as a store.
+
+Belongs here: `store` is the store, `upload` its writes. Not here: signing in (`services`), and folders as a source
+(`files/sources`).
+"""

@@ -1,1 +1,4 @@
-"""SFTP: `store` is the store, `session` its connection, `upload` its writes."""
+"""SFTP as a store.
+
+Belongs here: `store` is the store, `session` its connection, `upload` its writes. Not here: other protocols.
+"""

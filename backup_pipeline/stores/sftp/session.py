@@ -280,8 +280,8 @@ def _unknown_host(
     if trusted:
         return VaultError(
             f"the host key of {address} is not the one in {where}: the server has {fingerprint}. "
-            "Somebody may be listening, or the server was set up anew",
-            remedy="ask whoever runs the server for its fingerprint; if it is this one, replace the old line: "
+            "Another host may answer in its place, or the server was set up anew",
+            remedy="ask the server's operator for its fingerprint; if it is this one, replace the old line: "
             f"ssh-keygen -R '[{address.host}]:{port}' -f {where}, then add the new key",
         )
     return VaultError(

@@ -1,10 +1,11 @@
 """PostgreSQL 13 to 18: one snapshot, read by worker processes in COPY's text format.
 
-One file, one job. `source` is the contract's implementation, and `export` the conductor. `session` opens reading
-sessions, `connect` has addresses and errors. `catalog` has the queries; `inspect` and `objects` turn the catalog into
-the model. `rights` checks the login's rights. `snapshot` is the transaction, `plan` the chunks, `unchanged` the rule
-that spares reading. `copyout` and `reading` take one chunk, `worker` is the process. `ddl` runs pg_dump, and
-`reflection` replaces it. `applied` reads migrations, `doctor` is the diagnosis.
+Belongs here: one file a job. `source` is the contract's implementation, and `export` the conductor. `session` opens
+reading sessions, `connect` has addresses and errors. `catalog` has the queries; `inspect` and `objects` turn the
+catalog into the model. `rights` checks the login's rights. `snapshot` is the transaction, `plan` the chunks,
+`unchanged` the rule that spares reading. `copyout` and `reading` take one chunk, `worker` is the process. `ddl` runs
+pg_dump, and `reflection` replaces it. `applied` reads migrations, `doctor` is the diagnosis. Not here: writing to a
+database (`restore`), and the vault, which a source never learns.
 
 The driver is psycopg2: its COPY loop hands rows to a C buffer and spends half the time that psycopg 3 does
 (1.5 M short rows: 0.32 s against 0.65 s, and a `psql` pipe at 0.42 s).

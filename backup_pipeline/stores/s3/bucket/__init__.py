@@ -1,11 +1,13 @@
-"""The bucket itself, as opposed to what lies in it: what `bucket setup` looks at, plans and changes.
+"""The settings of a bucket: `bucket setup` looks at them, plans and changes them.
 
-    wanted     what a bucket should be like · what it was found to be like
+Belongs here:
+
+    wanted     a bucket as it should be · a bucket as it was found
     lifecycle  the rules that move, abort and expire; foreign ones stay
-    policies   the bucket's own policy, and the least IAM policies for those who use it
-    plan       from what is and what should be to steps; pure
+    policies   the bucket's own policy, and the least IAM policies for its users
+    plan       the steps from one to the other; pure
     inspecting asks the server
-    applying   does what the plan says
+    applying   carries the plan out
 
-Everything but the last two is plain data in, plain data out, and needs no server to be tested.
+Not here: the objects in the bucket. All but the last two are plain data, and need no server for a test.
 """

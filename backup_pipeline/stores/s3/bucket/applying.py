@@ -68,7 +68,7 @@ def _refused(client: Any, failure: aws.Failure, wanted: Wanted, step: Step) -> S
 _REFUSALS = {
     "InvalidBucketState": "object lock wants versions; where the provider gives it to new buckets only, make a new one "
     "(remove the copy of that name, or name another bucket) and let `copy` fill it",
-    "MalformedPolicy": "the policy that is there may name somebody who is gone: look at it",
+    "MalformedPolicy": "the policy that is there may name an account that is gone: look at it",
     "InvalidArgument": "the server does not take one of the values",
     "InvalidRequest": "the server does not take it in this combination",
     "MalformedXML": "the server does not take one of the values",

@@ -149,7 +149,7 @@ def _exists(client: Any, bucket: str) -> bool:
     if answer.kind == "denied":
         raise VaultError(
             f"the bucket {bucket} may not be looked at",
-            remedy="it belongs to somebody else (names are taken world-wide: choose another), or these credentials "
+            remedy="it belongs to another account (names are taken world-wide: choose another), or these credentials "
             "lack the right: `bucket setup --dry-run --policies` prints the policy `setup` without asking the server",
         )
     raise raised(answer, bucket)

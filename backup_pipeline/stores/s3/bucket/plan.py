@@ -194,7 +194,7 @@ def _policy(current: Current, wanted: Wanted) -> Step:
             "policy",
             "not-offered",
             "`endpoint:` is plain http: a policy that wants TLS would lock out everybody, this host too",
-            "put TLS before that server, or use it only where nobody can listen",
+            "put TLS before that server, or use it only in a network without listeners",
         )
     if isinstance(found, Unknown):
         return _unknown("policy", found, "plain http cannot be forbidden")
