@@ -14,6 +14,7 @@ from backup_pipeline.model.orders import (
     DrillOrder,
     FilesOrder,
     Order,
+    QueryOrder,
     RepairOrder,
     RestoreOrder,
     VerifyOrder,
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
     from backup_pipeline.model.findings import Report
     from backup_pipeline.model.manifest import Manifest
+    from backup_pipeline.model.overview import Listed
     from backup_pipeline.operations.audit import Doing
     from backup_pipeline.operations.copying import Copied, RepairReport
     from backup_pipeline.operations.drill import DrillReport
     from backup_pipeline.operations.files import FilesPlan, FilesResult
-    from backup_pipeline.operations.listing import Listed
     from backup_pipeline.operations.restore import RestoreResult
 
 P = ParamSpec("P")
@@ -162,11 +163,12 @@ def read_table(system: str, id: str | None, table: str, *, config: Config = None
     return read_table(load(config), system, id, table)
 
 
-def query(system: str, id: str | None, sql: str, *, config: Config = None) -> pd.DataFrame:
+@_verb(QueryOrder)
+def query(site: Site, order: QueryOrder) -> pd.DataFrame:
     """SQL over the tables of a backup, without a restore."""
     from backup_pipeline.operations.query import query
 
-    return query(load(config), system, id, sql)
+    return query(site, order)
 
 
 @_verb(CopyOrder)

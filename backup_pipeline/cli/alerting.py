@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.cli import acting
@@ -12,8 +10,7 @@ from backup_pipeline.cli.call import Job
 from backup_pipeline.errors import BackupError
 
 if TYPE_CHECKING:
-    from backup_pipeline.alerts.outbox import Letter
-    from backup_pipeline.operations import Site
+    from backup_pipeline.operations import alert
 
 #: A person who pins a backup, or accepts a finding, sees what came of it.
 VERBS = acting.VERBS - {"ack", "pin", "unpin"}
@@ -33,72 +30,43 @@ def _is_attended(job: Job) -> bool:
 
 
 class Teller:
-    """Of one command. What the daemon has in its history as well is told once: the outbox says by whom."""
+    """Has the command told of, once the configuration says to whom."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._letter: Letter | None = None
+        self._teller: alert.Teller | None = None
+
+    def _loaded(self) -> alert.Teller | None:
+        site = self._job.call.loaded
+        if site is None or not site.settings.alerts:
+            return None
+        if self._teller is None:
+            from backup_pipeline.operations import alert
+
+            self._teller = alert.Teller(site, self._job.verb, self._job.arguments.get("system") or "")
+        return self._teller
 
     def promise(self, run: str) -> None:
-        """The daemon, which will see this run fail, is to leave it to us."""
-        from backup_pipeline.alerts import outbox
-
-        site = self._job.call.loaded
-        if site is None or not site.settings.alerts:
-            return
-        letter = self._letter or outbox.begun(site.clock())
-        self._letter = replace(letter, runs=(*letter.runs, run))
-        outbox.keep(site.settings, self._letter)
+        if (teller := self._loaded()) is not None:
+            teller.promise(run)
 
     def end(self, failure: BackupError | None) -> None:
-        """The command is over, and all else is said. Trouble with alerts must not change how it ended."""
-        site = self._job.call.loaded
-        if site is None or not site.settings.alerts:
-            return
+        """Trouble with alerts must not change how the command ended."""
+        call = self._job.call
         try:
-            self._end(site, failure)
+            if (teller := self._loaded()) is None:
+                return
+            trouble = teller.end(failure, run=call.run, secrets=call.secrets)
+            if trouble.unkept is not None:
+                call.say(
+                    f"warning: that the alert was sent cannot be remembered: {trouble.unkept.message}",
+                    "yellow",
+                )
+            for one in trouble.lost:
+                call.say(f"warning: the alert did not arrive: {one}", "yellow")
+            if trouble.lost:
+                call.say(
+                    "→ the next command and the daemon try again; `backup-pipeline doctor` looks at the addresses"
+                )
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - see above; it is said, and the letter stays
-            self._job.call.say(f"warning: the alert was not sent: {type(error).__name__}: {error}", "yellow")
-
-    def _end(self, site: Site, failure: BackupError | None) -> None:
-        from backup_pipeline.alerts import outbox
-        from backup_pipeline.alerts.routes import routes_of
-
-        call, settings = self._job.call, site.settings
-        routes = routes_of(settings)
-        lost = []
-        if failure is not None:
-            letter = self._written(site, failure)
-            unkept = outbox.keep(settings, letter)
-            sent = outbox.deliver(settings, letter, routes)
-            lost = [f"{one.route.name}: {one.why}" for one in sent if not one.arrived]
-            if unkept is not None:
-                call.say(f"warning: that the alert was sent cannot be remembered: {unkept.message}", "yellow")
-        elif self._letter is not None:
-            outbox.drop(settings, self._letter)
-        for one in lost:
-            call.say(f"warning: the alert did not arrive: {one}", "yellow")
-        if lost:
-            call.say(
-                "→ the next command and the daemon try again; `backup-pipeline doctor` looks at the addresses"
-            )
-        else:
-            outbox.deliver_the_rest(settings, routes, site.clock())
-
-    def _written(self, site: Site, failure: BackupError) -> Letter:
-        from backup_pipeline.alerts import outbox
-        from backup_pipeline.alerts.message import Failed, write
-
-        job, call, settings = self._job, self._job.call, site.settings
-        system = job.arguments.get("system") or ""
-        subject = system or ("vault" if job.verb == "scrub" else "all systems")
-        failed = Failed(subject, job.verb, failure.message, failure.remedy)
-        where = (
-            f"`{' '.join(['backup-pipeline', job.verb, *filter(None, [system])])}` on {socket.gethostname()}"
-        )
-        look_at = f"It was {where}; exit code {failure.exit_code}."
-        if call.run:
-            look_at += f"\nLook at: {settings.ui_url.rstrip('/')}/runs/{call.run}"
-        message = write(failed, (*settings.secrets, *call.secrets), look_at=look_at)
-        letter = self._letter or outbox.begun(site.clock())
-        return replace(letter, title=message.title, body=message.body)
+            call.say(f"warning: the alert was not sent: {type(error).__name__}: {error}", "yellow")

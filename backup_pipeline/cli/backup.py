@@ -18,13 +18,14 @@ from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, CopyFailed
-from backup_pipeline.health.outcome import Outcome as Judged
-from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
-from backup_pipeline.operations.listing import Listed, listed
+from backup_pipeline.model.outcome import Outcome as Judged
+from backup_pipeline.model.outcome import errors_found, found_by
+from backup_pipeline.model.overview import Listed
+from backup_pipeline.operations.listing import listed
 from backup_pipeline.operations.reading import show
 
 if TYPE_CHECKING:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page, clean
-from backup_pipeline.cli.units import plural
-from backup_pipeline.errors import NotReady
+from backup_pipeline.model.orders import BucketOrder
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.buckets import BucketPlan
@@ -26,30 +25,19 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    dry_run: bool
-    plan: BucketPlan
-
-
 @as_verb(
     "bucket",
     click.Argument(["deed"], type=click.Choice(["setup"])),
     click.Argument(["name"], metavar="vault|COPY"),
-    click.Option(["--dry-run"], is_flag=True, help="Show the plan and the IAM policies, and change nothing."),
-    click.Option(["--policies"], is_flag=True, help="Show the IAM policies alone; no server is asked."),
-    click.Option(
-        ["--profile"],
-        metavar="NAME",
-        help="Sign in with this profile of ~/.aws: it takes more rights than the store's own credentials should have.",
-    ),
+    *flags(BucketOrder),
+    order=BucketOrder,
     examples="""
     backup-pipeline bucket setup vault --dry-run
     backup-pipeline bucket setup offsite --profile admin
     backup-pipeline bucket setup offsite --policies --json | jq .data.plan.policies.writer > writer.json
     """,
 )
-def verb(call: Call, deed: str, name: str, dry_run: bool, policies: bool, profile: str | None) -> Outcome:
+def verb(call: Call, order: BucketOrder, deed: str) -> Outcome:
     """Create the bucket of the vault or of a COPY, or bring an existing one into order.
 
     Versions, no public access, TLS only, encryption at rest, the lifecycle of `lifecycle:`, and object lock where
@@ -59,30 +47,19 @@ def verb(call: Call, deed: str, name: str, dry_run: bool, policies: bool, profil
     something could not be made right, or a setting asks for what the server does not offer.
     """
     del deed
-    from backup_pipeline.operations import buckets
+    from backup_pipeline.operations.buckets import bucket
 
-    site = call.site
     call.interrupted = lambda: "what was set up until then stays; run again, it goes on"
-    if policies:
-        plan = buckets.bucket_policies(site, name)
-    elif dry_run:
-        plan = buckets.plan_bucket(site, name, profile=profile)
-    else:
-        plan = buckets.set_up_bucket(site, name, profile=profile)
+    plan = bucket(call.site, order)
+    only_shows = order.dry_run or order.policies
 
     def page(page: Page) -> None:
-        if not policies:
+        if not order.policies:
             _steps(page, plan)
-        if policies or dry_run:
+        if only_shows:
             _policies(page, plan)
 
-    failure = None
-    if plan.stuck:
-        failure = NotReady(
-            f"{plural(len(plan.stuck), 'thing')} about the bucket {plan.bucket} cannot be made right from here",
-            remedy="each of them says what to do",
-        )
-    return Outcome(Shown(dry_run or policies, plan), page, failure, answer=dry_run or policies)
+    return Outcome({"dry_run": only_shows, "plan": plan}, page, plan.failure, answer=only_shows)
 
 
 def _steps(page: Page, plan: BucketPlan) -> None:

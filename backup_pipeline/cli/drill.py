@@ -12,10 +12,11 @@ from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.recording import recorded
-from backup_pipeline.cli.report import failure_of, show_report
+from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.cli.units import duration
 from backup_pipeline.model.orders import DrillOrder
+from backup_pipeline.model.outcome import proof_failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.drill import DrillReport
@@ -52,7 +53,7 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
     call.hide(order.scratch)
     call.interrupted = lambda: "nothing was proven or remembered, and the scratch database is removed"
     site = site_at(call, place, unsigned=unsigned)
-    readable(call, site.vault, system, id, order.thaw)
+    readable(call, site, system, id, order.thaw)
     with call.progress(f"drill of {system}") as listener:
 
         def directly() -> DrillReport:
@@ -83,5 +84,5 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
             page.verdict(True, f"PROVEN: recovered in {duration(result.recovery_seconds)}{where}")
 
     return Outcome(
-        result, page, failure_of(result.report, "the drill"), answer=False, facts=audit.of_drill(result)
+        result, page, proof_failed("the drill", result.report), answer=False, facts=audit.of_drill(result)
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -28,6 +30,29 @@ class Percent(click.ParamType[float]):
         return percent
 
 
+class Lasting(click.ParamType[timedelta]):
+    """`7d`, as the configuration writes a duration."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> timedelta:
+        from pydantic import TypeAdapter, ValidationError
+
+        from backup_pipeline.config.values import Duration
+
+        try:
+            return timedelta(seconds=TypeAdapter(Duration).validate_python(value))
+        except ValidationError:
+            self.fail(f"{value!r} is not a duration; write it as 90m, 36h, 7d or 5w", param, context)
+
+
+FORMS: Mapping[str, click.ParamType[Any]] = {
+    "percent": Percent(),
+    "duration": Lasting(),
+    "file": click.Path(dir_okay=False, path_type=Path),
+}
+
+
 def flags(order: type[Any], *names: str) -> list[click.Option]:
     """The options of these fields, or of all."""
     return [_flag(one, how) for one, how in options_of(order).items() if not names or one.name in names]
@@ -41,11 +66,12 @@ def _flag(one: Field[Any], how: Option) -> click.Option:
     if one.default == ():
         return click.Option(names, multiple=True, **about)
     kind: click.ParamType[Any] | None
-    kind = click.Choice(how.choices) if how.choices else Percent() if how.percent else None
+    kind = click.Choice(how.choices) if how.choices else FORMS.get(how.form)
     if how.between is not None:
         kind = click.IntRange(*how.between)
-    default = one.default if one.default is not None and how.shows_default else None
-    return click.Option(names, type=kind, default=default, show_default=how.shows_default, **about)
+    if how.shows_default:
+        about |= {"default": one.default, "show_default": True}
+    return click.Option(names, type=kind, required=how.required, **about)
 
 
 def _name(one: Field[Any]) -> str:

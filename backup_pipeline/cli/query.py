@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -15,9 +16,7 @@ from backup_pipeline.cli.document import plain
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.units import plural
-
-if TYPE_CHECKING:
-    from backup_pipeline.operations.query import Answer
+from backup_pipeline.model.orders import QueryOrder
 
 #: A person reads so many; a file takes all.
 LIMIT = 100
@@ -27,7 +26,7 @@ _NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL
 @as_verb(
     "query",
     system_argument(),
-    click.Argument(["identifier"], metavar="ID|latest"),
+    click.Argument(["id"], metavar="ID|latest"),
     click.Argument(["sql"]),
     click.Option(
         ["--format", "shape"], type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
@@ -39,6 +38,7 @@ _NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL
     ),
     from_option(),
     unsigned_option(),
+    order=QueryOrder,
     examples="""
     backup-pipeline query shop latest "select status, count(*) from orders group by status"
     backup-pipeline query shop latest "select * from orders where id = 4711" --json
@@ -46,14 +46,7 @@ _NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL
     """,
 )  # fmt: skip
 def verb(
-    call: Call,
-    system: str,
-    identifier: str,
-    sql: str,
-    shape: str,
-    limit: int | None,
-    place: str | None,
-    unsigned: bool,
+    call: Call, order: QueryOrder, shape: str, limit: int | None, place: str | None, unsigned: bool
 ) -> Outcome:
     """The SQL is DuckDB's. Tables go by their own names, `orders` or `public.orders`. Nothing can be changed."""
     from backup_pipeline.operations.query import querying
@@ -61,9 +54,9 @@ def verb(
     call.interrupted = lambda: "a query changes nothing"
     if shape == "json":
         call.json = True
-    with querying(site_at(call, place, unsigned=unsigned), system, identifier, sql) as answer:
+    with querying(site_at(call, place, unsigned=unsigned), order) as answer:
         if shape == "csv" and not call.json:
-            return _stream(call, answer, limit)
+            return _stream(call, answer.columns, answer.rows(), limit)
         if limit is None:
             limit = 0 if call.json else LIMIT
         numeric = [index for index, kind in enumerate(answer.types) if _NUMBERS.match(kind)]
@@ -77,12 +70,14 @@ def verb(
     return Outcome(data, lambda page: _page(page, columns, rows, numeric))
 
 
-def _stream(call: Call, answer: Answer, limit: int | None) -> Outcome:
+def _stream(
+    call: Call, columns: Sequence[str], rows: Iterator[tuple[object, ...]], limit: int | None
+) -> Outcome:
     """As the rows come: a table of any size passes through without being held."""
     # The csv module and not pandas: it writes what the values are, and no index, no rounding.
     writer = csv.writer(call.stdout, lineterminator="\n")
-    writer.writerow(answer.columns)
-    for row in itertools.islice(answer.rows(), limit or None):
+    writer.writerow(columns)
+    for row in itertools.islice(rows, limit or None):
         writer.writerow(["" if value is None else _text(plain(value)) for value in row])
     call.stdout.flush()
     return Outcome({}, lambda page: None)

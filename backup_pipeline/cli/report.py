@@ -7,8 +7,6 @@ from collections import Counter
 
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import duration, number, plural, size
-from backup_pipeline.errors import ProofFailed
-from backup_pipeline.health.outcome import first_of
 from backup_pipeline.model.findings import Report
 
 #: Of these a nought is no news; "0 rows" is.
@@ -43,9 +41,3 @@ def counted_as_text(what: str, count: int) -> str:
         return " ".join([size(count), *words[:-1]])
     one = re.sub(r"(?<=ch|sh)es$|(?<=x)es$|s$", "", " ".join(words))
     return f"{number(count)} {one if count == 1 else ' '.join(words)}"
-
-
-def failure_of(report: Report, what: str) -> ProofFailed | None:
-    if report.ok:
-        return None
-    return ProofFailed(f"{what} failed: {first_of(report.errors)}", remedy=report.errors[0].remedy)

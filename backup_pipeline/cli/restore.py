@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import click
 
@@ -20,7 +18,7 @@ from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.errors import BackupError, UsageError
 from backup_pipeline.model.orders import DrillOrder, FilesOrder, RestoreOrder
-from backup_pipeline.operations.reading import show
+from backup_pipeline.operations.reading import newest_before, show
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
@@ -74,38 +72,22 @@ def verb(
     system = order.system
     site = site_at(call, place, unsigned=unsigned)
     if before is not None:
-        order = replace(order, id=_before(site, system, before, order.id))
+        if order.id is not None:
+            raise UsageError(
+                f"a backup is named ({order.id}), and --before names another", remedy="give one of them"
+            )
+        order = replace(order, id=newest_before(site, system, before))
     if url is None and (remainder or any(given[name] for name in TERMS)):
         raise UsageError(
             "--no-owner, --no-privileges, --roles, --no-code, --keep-going and --remainder are about the database",
             remedy="name it with --to URL, and the folder of the files with --files-to DIR",
         )
     with site.vault.presence.one_work():
-        readable(call, site.vault, system, order.id, thaw, only_say=dry_run and thaw is None)
+        readable(call, site, system, order.id, thaw, only_say=dry_run and thaw is None)
         if folder is None:
             return restoring_database.run(call, site, order, remainder)
         wanted = restoring_files.order_of(files)
         return _with_files(call, site, order, remainder, wanted, folder)
-
-
-def _before(site: Site, system: str, text: str, identifier: str | None) -> str:
-    from backup_pipeline.operations.diagnosing import explained
-    from backup_pipeline.vault.choosing import newest_before
-
-    if identifier is not None:
-        raise UsageError(
-            f"a backup is named ({identifier}), and --before names another", remedy="give one of them"
-        )
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"--before: {text!r} is no time", remedy="write a day or a time: 2026-11-20, '2026-11-20 14:30'"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(site.settings.zone_of(system)))
-    with explained(site, system):
-        return newest_before(site.vault, system, moment)
 
 
 def _with_files(

@@ -9,10 +9,11 @@ from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.report import failure_of, show_report
+from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.units import day, share
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.orders import ScrubOrder
+from backup_pipeline.model.outcome import proof_failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.keeping import ScrubReport
@@ -45,7 +46,7 @@ def verb(call: Call, order: ScrubOrder) -> Outcome:
     return Outcome(
         {"scrub": found},
         lambda page: _show(page, found, zone),
-        failure_of(found.report, "the scrub"),
+        proof_failed("the scrub", found.report),
         answer=False,
         facts=audit.of_scrub(found),
     )

@@ -17,7 +17,8 @@ from backup_pipeline.cli.report import counted_as_text
 from backup_pipeline.cli.units import age, duration, number, plural, size, when
 from backup_pipeline.model.ids import moment_of, parse_timestamp
 from backup_pipeline.model.manifest import Manifest, Proof, TableEntry
-from backup_pipeline.operations.listing import Listed, listed
+from backup_pipeline.model.overview import Listed
+from backup_pipeline.operations.listing import listed
 from backup_pipeline.operations.reading import show
 
 #: So many tables fit beside the rest on a screen or two; `--tables` shows all.

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.standing import all_standing, runner_of
 from backup_pipeline.cli.units import age, duration, plural, size, when
-from backup_pipeline.copies.lag import Standing
 from backup_pipeline.errors import NotProtected
-from backup_pipeline.health.promises import Runner
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.operations.listing import SystemStatus
-from backup_pipeline.stores.base import Store
+from backup_pipeline.model.overview import Runner, Standing, SystemStatus
 
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    address: str
-    free: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    protected: bool
-    systems: tuple[SystemStatus, ...]
-    vault: Disk
-    #: Who runs the schedules.
-    daemon: Runner
-    #: Systems that have backups in the vault and are not in the configuration.
-    retired: tuple[str, ...] = ()
-    #: Of the disk under the vault, where it is one of this machine.
-    storage: tuple[Finding, ...] = ()
+if TYPE_CHECKING:
+    from backup_pipeline.operations import Site
+    from backup_pipeline.operations.status import Screen, Seen
 
 
 @as_verb(
@@ -53,42 +34,41 @@ class Screen:
 def verb(call: Call, system: str | None) -> Outcome:
     """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning,
     or the vault's disk is full, or will be within a week."""
-    from backup_pipeline.operations import keeping
+    from backup_pipeline.operations.status import status
 
-    site = call.site.one_look()
-    runner = runner_of(site)
-    systems = all_standing(site, (system,) if system else site.systems, runner)
-    bad = [one for one in systems if not one.protected]
-    on_disk = site.vault.store.folder is not None and keeping.has_a_vault(site)
-    storage = keeping.storage(site).findings if on_disk else ()
-    full = tuple(one for one in storage if one.severity == "error")
-    retired = tuple(name for name in site.vault.systems() if name not in site.systems)
-    screen = Screen(not bad and not full, systems, _disk(site.vault.store), runner, retired, storage)
+    site = call.site
+    screen = status(site, system, seen(site))
 
     def page(page: Page) -> None:
-        for one in systems:
-            _system(page, one, full, site.clock())
+        for one in screen.systems:
+            _system(page, one, screen.full, site.clock())
         page.line()
-        if any(one.next_backup or one.next_drill for one in systems):
+        if any(one.next_backup or one.next_drill for one in screen.systems):
             page.line(_schedules(screen.daemon, site.clock()))
-        if retired and system is None:
-            page.line(f"also in the vault, and not in the configuration: {', '.join(retired)}")
+        if screen.retired and system is None:
+            page.line(f"also in the vault, and not in the configuration: {', '.join(screen.retired)}")
         free = "" if screen.vault.free is None else f", {size(screen.vault.free)} free"
         page.line(f"vault {screen.vault.address}{free}")
-        page.findings(storage)
+        page.findings(screen.storage)
 
-    failure = None
-    if bad:
-        names = ", ".join(one.system for one in bad)
-        failure = NotProtected(
-            f"{plural(len(bad), 'system')} of {len(systems)} not protected as it should be: {names}",
-            remedy="the arrows above say what to do"
-            if not call.json
-            else "every finding has a remedy of its own",
-        )
-    elif full:
-        failure = NotProtected(full[0].message, remedy=full[0].remedy)
+    failure = screen.failure
+    if failure is not None and screen.bad and not call.json:
+        failure = NotProtected(failure.message, remedy="the arrows above say what to do")
     return Outcome(_with_protected(screen), page, failure, answer=False)
+
+
+def seen(site: Site) -> Seen:
+    """An instance that lies elsewhere is asked, which takes a second."""
+    from backup_pipeline.operations.status import Seen
+    from backup_pipeline.orchestration.daemon_sqlite import daemon
+    from backup_pipeline.orchestration.failures_sqlite import last_failures
+
+    runner = daemon(site)
+    if runner.state == "unknown":
+        from backup_pipeline.orchestration.instance import last_heartbeat
+
+        runner = last_heartbeat(site)
+    return Seen(runner, partial(last_failures, site))
 
 
 def _with_protected(screen: Screen) -> dict[str, object]:
@@ -102,15 +82,6 @@ def _schedules(runner: Runner, now: datetime) -> str:
     if runner.seen is not None and runner.state == "runs":
         return f"the schedules are run by the Dagster daemon, last seen {age(now - runner.seen)}"
     return "no Dagster daemon is seen from here; what another process (cron) runs is seen by the backups that it made"
-
-
-def _disk(store: Store) -> Disk:
-    """A bucket has no end that could be asked for."""
-    folder = store.folder
-    try:
-        return Disk(store.address, None if folder is None else shutil.disk_usage(folder).free)
-    except OSError:
-        return Disk(store.address, None)
 
 
 def _system(page: Page, one: SystemStatus, full: tuple[Finding, ...], now: datetime) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, tzinfo
 
+from backup_pipeline.model.plural import plural as plural
+
 
 def size(count: float) -> str:
     """1536 → "1.5 KiB"."""
@@ -19,11 +21,6 @@ def size(count: float) -> str:
 def number(count: int | None) -> str:
     """None: nobody here can know it."""
     return "–" if count is None else f"{count:,}"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """2, "table" → "2 tables"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -8,9 +8,10 @@ from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.places import copy_option, site_at
-from backup_pipeline.cli.report import failure_of, show_report
+from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.model.orders import VerifyOrder
+from backup_pipeline.model.outcome import proof_failed
 
 
 @as_verb(
@@ -44,7 +45,7 @@ def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
     site = site_at(call, place)
     system, id = order.system, order.id
     if order.thaw is not None:
-        readable(call, site.vault, system, id if id or not site.place else "all", order.thaw)
+        readable(call, site, system, id if id or not site.place else "all", order.thaw)
     if site.place is not None and not order.quick:
         order = replace(order, read=order.read or 0.0)
     with call.progress(f"verify {system}") as listener:
@@ -52,7 +53,7 @@ def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
     return Outcome(
         {"report": report, "quick": order.quick},
         lambda page: show_report(page, report),
-        failure_of(report, "the verification"),
+        proof_failed("the verification", report),
         answer=False,
         backup="" if place or id == "all" else site.vault.resolve(system, id),
     )

@@ -5,9 +5,10 @@ a key. A copy is a vault, so that everything that reads a vault reads a copy.
 """
 
 from backup_pipeline.copies.compare import Comparison, compare
-from backup_pipeline.copies.lag import Standing, standing
+from backup_pipeline.copies.lag import standing
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import CopyReport, replicate
+from backup_pipeline.model.overview import Standing
 
 __all__ = [
     "Comparison",

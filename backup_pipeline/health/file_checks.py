@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError
 from backup_pipeline.health.losses import Losses, subject
-from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.model.progress import silent
 from backup_pipeline.vault.vault import Vault
 

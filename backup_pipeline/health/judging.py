@@ -17,9 +17,9 @@ from backup_pipeline.health import accepting
 from backup_pipeline.health.drift import drift
 from backup_pipeline.health.file_checks import judge_files
 from backup_pipeline.health.losses import Losses, losses
-from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, Proof
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.remembering import as_counts, had_before, remember
 from backup_pipeline.verification.verify import verify

@@ -6,7 +6,7 @@ Read from the vault alone, so both work while the database is gone, which is whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,101 +14,14 @@ from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
 from backup_pipeline.model.ids import from_the_future, moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.keeping import Ack
-from backup_pipeline.model.manifest import Proof, Scope
-from backup_pipeline.model.orders import Kind
+from backup_pipeline.model.manifest import Proof
+from backup_pipeline.model.overview import Broken, Listed, Signature, SystemStatus
 
 if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
-    from backup_pipeline.copies.lag import Standing
     from backup_pipeline.retention.prune import Rules
     from backup_pipeline.vault.backup import Backup
-    from backup_pipeline.vault.signing import State
     from backup_pipeline.vault.vault import Vault
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A line of `list`."""
-
-    system: str
-    id: str
-    kind: Kind
-    scope: Scope
-    #: None, here and below: it is encrypted, and this host can neither open nor remember it.
-    tables: int | None
-    rows: int | None
-    #: Plain bytes of the rows or of the database file, and of all file trees.
-    bytes: int
-    #: Bytes of the objects that it names, shared ones included.
-    stored: int
-    seconds: float
-    #: Of tables, and the segments of a file.
-    chunks: int | None
-    reused_chunks: int | None
-    #: The last drill, if it passed.
-    proven_at: str | None = None
-    verified_at: str | None = None
-    #: Errors and standing warnings that the backup, or a look at it, has told.
-    findings: int = 0
-    #: Those of them that are errors and that no person accepted.
-    errors: int = 0
-    #: One of them is not of a drill: the backup itself or a verification told it.
-    failed: bool = False
-    left_out: int | None = 0
-    #: In all its file trees.
-    files: int | None = 0
-    #: Something that was asked for could not be taken; its findings say what.
-    degraded: bool = False
-    #: Why it was pinned; None: it is not.
-    pinned: str | None = None
-    objects: int = 0
-    file_bytes: int | None = 0
-    #: The backup that it follows.
-    previous: str | None = None
-    #: When it was last drilled, however that ended.
-    drilled_at: str | None = None
-    #: signed · unsigned · wrong; None: the configuration names no signers.
-    signature: State | None = None
-    #: Files of proofs that cannot be read: they count for nothing.
-    unreadable_proofs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A backup that cannot even be listed."""
-
-    system: str
-    id: str
-    why: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True)
-class SystemStatus:
-    """What `status` says of a system: would you sleep well?"""
-
-    system: str
-    latest: Listed | None
-    age_seconds: float | None
-    backups: int
-    proven: Listed | None
-    fresh: bool
-    findings: tuple[Finding, ...] = ()
-    #: By the schedule, in UTC; None without one.
-    next_backup: str | None = None
-    next_drill: str | None = None
-    zone: str = "UTC"
-    #: How far each of its copies is behind.
-    copies: tuple[Standing, ...] = ()
-    #: Findings that a person accepted.
-    accepted: tuple[Ack, ...] = ()
-    #: The newest full backup of the kind `scheduled`.
-    scheduled: str | None = None
-
-    @property
-    def protected(self) -> bool:
-        """Fresh, proven and whole: nothing that a person should look at."""
-        return not any(finding.severity in ("error", "warning") for finding in self.findings)
 
 
 def listed(backup: Backup, acks: Sequence[Ack] = ()) -> Listed:
@@ -168,7 +81,7 @@ def _pin(backup: Backup) -> str | None:
     return None if pin is None else pin.reason
 
 
-def _signature(backup: Backup) -> State | None:
+def _signature(backup: Backup) -> Signature | None:
     # As above.
     from backup_pipeline.vault import signing
 

@@ -7,9 +7,7 @@ a Dagster daemon that gives a sign of life, or another one (cron) that made the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
@@ -19,23 +17,13 @@ from backup_pipeline.errors import ErrorsFound
 from backup_pipeline.health.freshness import longest_interval
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
+from backup_pipeline.model.overview import Runner
 from backup_pipeline.state.acts import Act
 
 #: A scheduled backup may begin so much after its time, or a quarter of the interval after it.
 LATE = timedelta(hours=1)
 #: The next night: without a schedule, what is promised must hold for so long.
 TONIGHT = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Runner:
-    """The Dagster daemon that this machine can see."""
-
-    #: never: there was none · unknown: its instance is not on this machine, and does not answer
-    state: Literal["runs", "stopped", "never", "unknown"]
-    seen: datetime | None = None
-    #: Schedules that were switched off in the UI.
-    off: tuple[str, ...] = ()
 
 
 def last_due(schedule: str, zone: str, now: datetime) -> datetime:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from backup_pipeline.copies import RepairReport
     from backup_pipeline.copies.replicate import CopyReport
     from backup_pipeline.drills import DrillReport
-    from backup_pipeline.health.outcome import Outcome
     from backup_pipeline.model.findings import Finding
     from backup_pipeline.model.manifest import Manifest
+    from backup_pipeline.model.outcome import Outcome
     from backup_pipeline.operations.copying import Copied
     from backup_pipeline.operations.site import Site
     from backup_pipeline.retention.prune import PruneReport

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from backup_pipeline.backups import making
 from backup_pipeline.databases.base import Options
 from backup_pipeline.errors import ErrorsFound, SourceError, VaultError
-from backup_pipeline.health.outcome import Outcome, errors_found, found_by
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.model.outcome import Outcome, errors_found, found_by
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.operations import diagnosing, expected, health, migrating, revision, trees
 from backup_pipeline.operations.site import Site

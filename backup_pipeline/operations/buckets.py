@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from backup_pipeline.config import StoreSettings
-from backup_pipeline.errors import ConfigError
+from backup_pipeline.errors import ConfigError, NotReady
+from backup_pipeline.model.orders import BucketOrder
+from backup_pipeline.model.plural import plural
 from backup_pipeline.operations import stores
 from backup_pipeline.vault import layout
 
@@ -42,27 +44,29 @@ class BucketPlan:
     def stuck(self) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.state == "stuck")
 
+    @property
+    def failure(self) -> NotReady | None:
+        if not self.stuck:
+            return None
+        things = plural(len(self.stuck), "thing")
+        return NotReady(
+            f"{things} about the bucket {self.bucket} cannot be made right from here",
+            remedy="each of them says what to do",
+        )
 
-def bucket_policies(site: Site, name: str) -> BucketPlan:
-    """The least IAM policies alone; asks no server."""
-    return _plan(name, _wanted(site, name), ())
 
-
-def plan_bucket(site: Site, name: str, *, profile: str | None = None) -> BucketPlan:
-    """What `set_up_bucket` would do; changes nothing."""
+def bucket(site: Site, order: BucketOrder) -> BucketPlan:
+    """Create the bucket or make it as it should be. Run again, it changes nothing."""
+    name = order.name
+    if order.policies:  # asks no server
+        return _plan(name, _wanted(site, name), ())
+    from backup_pipeline.stores.s3.bucket.applying import apply
     from backup_pipeline.stores.s3.bucket.inspecting import look
     from backup_pipeline.stores.s3.bucket.plan import plan
 
-    client, wanted = _opened(site, name, profile)
-    return _plan(name, wanted, plan(look(client, wanted), wanted))
-
-
-def set_up_bucket(site: Site, name: str, *, profile: str | None = None) -> BucketPlan:
-    """Create the bucket or make it as it should be. Run again, it changes nothing."""
-    from backup_pipeline.stores.s3.bucket.applying import apply
-
-    client, wanted = _opened(site, name, profile)
-    return _plan(name, wanted, apply(client, wanted))
+    client, wanted = _opened(site, name, order.profile)
+    steps = plan(look(client, wanted), wanted) if order.dry_run else apply(client, wanted)
+    return _plan(name, wanted, steps)
 
 
 def _plan(name: str, wanted: Wanted, steps: tuple[Step, ...]) -> BucketPlan:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.copies.lag import Standing, standing
+from backup_pipeline.copies.lag import standing
 from backup_pipeline.copies.repair import RepairReport, repair, unreachable
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBackup, NotFound, VaultBusy
 from backup_pipeline.health.copy_places import look_at_places
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import CopyOrder, RepairOrder
+from backup_pipeline.model.overview import Standing
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.operations import expected, stores
 from backup_pipeline.operations.site import Site
@@ -24,7 +25,7 @@ from backup_pipeline.processes.waiting import takes_time
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from backup_pipeline.health.overview import SystemStatus
+    from backup_pipeline.model.overview import SystemStatus
 
 __all__ = [
     "Copied",

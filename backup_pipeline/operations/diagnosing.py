@@ -20,7 +20,7 @@ from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from backup_pipeline.health.overview import SystemStatus
+    from backup_pipeline.model.overview import SystemStatus
     from backup_pipeline.operations.site import Site
 
 P = ParamSpec("P")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.operations import diagnosing
 
 if TYPE_CHECKING:
-    from backup_pipeline.health.outcome import Outcome
-    from backup_pipeline.health.overview import Broken, Listed
     from backup_pipeline.model.keeping import Ack
     from backup_pipeline.model.manifest import Manifest
+    from backup_pipeline.model.outcome import Outcome
+    from backup_pipeline.model.overview import Broken, Listed
     from backup_pipeline.operations.site import Site
     from backup_pipeline.retention.prune import Rules
 
@@ -80,39 +78,3 @@ def missing(
 
     previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
     return accepted_findings(site, system, standing.lost_backups(site.vault, system, previous))
-
-
-def accept(
-    site: Site,
-    system: str,
-    code: str,
-    *,
-    standing: Iterable[Finding],
-    lasting: timedelta | None = None,
-    because: str = "",
-) -> Ack:
-    """Accept what stands under this code now. `standing`: what `status` tells of the system."""
-    from backup_pipeline.health import accepting
-    from backup_pipeline.operations import expected
-    from backup_pipeline.retention.census import demand_a_vault
-
-    # A place that is gone must not be begun anew by this.
-    expected.expect(site.settings, site.vault)
-    demand_a_vault(site.vault.store)
-    wrong = [one for one in standing if one.severity != "info"]
-    found = [one for one in wrong if one.code == code]
-    if not found:
-        codes = ", ".join(sorted({one.code for one in wrong})) or "none"
-        raise NotFound(
-            f"no finding {code} stands for {system}",
-            remedy=f"`backup-pipeline status {system}` shows them; their codes: {codes}",
-        )
-    now = site.clock()
-    until = now + lasting if lasting is not None else None
-    return accepting.accept(site.vault, system, code, found, now=now, until=until, because=because)
-
-
-def withdraw(site: Site, system: str, code: str) -> bool:
-    from backup_pipeline.health import accepting
-
-    return accepting.withdraw(site.vault, system, code, site.clock())

@@ -32,7 +32,7 @@ from backup_pipeline.vault.object_locks import why_locked
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from backup_pipeline.health.overview import SystemStatus
+    from backup_pipeline.model.overview import SystemStatus
     from backup_pipeline.verification.scrub import ScrubReport
 
 __all__ = [

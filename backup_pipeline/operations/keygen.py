@@ -10,6 +10,7 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ import segno
 
 from backup_pipeline.errors import AlreadyExists, ConfigError, UsageError, VaultError
 from backup_pipeline.model.ids import backup_id, timestamp
+from backup_pipeline.model.orders import KeygenOrder
+from backup_pipeline.operations.site import Site
 from backup_pipeline.vault import crypto, signing
 
 
@@ -29,35 +32,35 @@ class NewKey:
     #: What backup.yaml says of it.
     configuration: str
     warnings: tuple[str, ...] = ()
-    secret: str = field(default="", repr=False)
+    #: For a terminal or a printer, the secret included; "" of a signing key.
+    printed: str = field(default="", repr=False)
 
 
-def new_key(
-    path: Path,
-    *,
-    paper: Path | None = None,
-    now: datetime,
-    vault: str | None = None,
-    signers: tuple[str, ...] = (),
-) -> NewKey:
-    """`vault`: the address of the configured vault, where there is one: a key that lies in what it locks is lost with it."""
-    path, paper = _places(path, paper, vault)
+def keygen(site: Site | None, order: KeygenOrder, now: datetime) -> NewKey:
+    """Without a site: there is no configuration yet."""
+    path = order.out or Path("backup-signing.pem" if order.signing else "backup-key.txt")
+    path, paper = _places(path, order.paper, _vault(site))
+    if order.signing:
+        return _signing_key(path, paper, now)
+    signers = site.settings.signers if site else ()
     secret, recipient = crypto.generate()
     text = f"# created: {timestamp(now)}\n# public key: {recipient}\n{secret}\n"
     _write(path, text)
+    printed = _paper_text(secret, recipient, signers)
     if paper is not None:
-        drawn = paper.suffix == ".svg"
-        _write(
-            paper, _svg(secret, recipient, now, signers) if drawn else paper_text(secret, recipient, signers)
-        )
-    return NewKey(recipient, path, paper, _configuration(recipient, path), tuple(_warnings(path)), secret)
+        _write(paper, _svg(secret, recipient, now, signers) if paper.suffix == ".svg" else printed)
+    return NewKey(recipient, path, paper, _configuration(recipient, path), tuple(_warnings(path)), printed)
 
 
-def new_signing_key(
-    path: Path, *, paper: Path | None = None, now: datetime, vault: str | None = None
-) -> NewKey:
+def _vault(site: Site | None) -> str | None:
+    """The address of the configured vault, where there is one: a key that lies in what it locks is lost with it."""
+    with suppress(ConfigError):
+        return site.vault.store.address if site else None
+    return None
+
+
+def _signing_key(path: Path, paper: Path | None, now: datetime) -> NewKey:
     """The private half stays on the host that makes backups."""
-    path, paper = _places(path, paper, vault)
     secret, public = signing.generate()
     _write(path, secret)
     if paper is not None:
@@ -166,7 +169,7 @@ def _code_and(content: str, lines: Iterable[str]) -> str:
     return f"{drawn.getvalue()}\n" + "".join(f"{line}\n" for line in lines)
 
 
-def paper_text(secret: str, recipient: str, signers: tuple[str, ...] = ()) -> str:
+def _paper_text(secret: str, recipient: str, signers: tuple[str, ...] = ()) -> str:
     """For paper, or a terminal: the QR code holds the secret key, the text is for typing it in."""
     drawn = io.StringIO()
     _code(secret).terminal(drawn, border=2, compact=True)

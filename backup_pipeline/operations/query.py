@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from backup_pipeline.model.orders import QueryOrder
 from backup_pipeline.operations import diagnosing
 from backup_pipeline.operations.reading import usable
 from backup_pipeline.operations.site import Site
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from backup_pipeline.reading import Answer
-
-__all__ = ["Answer", "query", "querying", "read_table"]
 
 
 @diagnosing.diagnosed
@@ -26,16 +25,18 @@ def read_table(site: Site, system: str, id: str | None, table: str) -> pd.DataFr
 
 
 @contextmanager
-def querying(site: Site, system: str, id: str | None, sql: str) -> Iterator[Answer]:
+def querying(site: Site, order: QueryOrder) -> Iterator[Answer]:
     """The answer as it is made, a batch at a time."""
     from backup_pipeline.reading import running
 
-    with diagnosing.explained(site, system), running(site.vault, usable(site, system, id), sql) as answer:
-        yield answer
+    with diagnosing.explained(site, order.system):
+        manifest = usable(site, order.system, order.id)
+        with running(site.vault, manifest, order.sql) as answer:
+            yield answer
 
 
-@diagnosing.diagnosed
-def query(site: Site, system: str, id: str | None, sql: str) -> pd.DataFrame:
+def query(site: Site, order: QueryOrder) -> pd.DataFrame:
     from backup_pipeline.reading import query
 
-    return query(site.vault, usable(site, system, id), sql)
+    with diagnosing.explained(site, order.system):
+        return query(site.vault, usable(site, order.system, order.id), order.sql)

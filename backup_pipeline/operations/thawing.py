@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from backup_pipeline.errors import ConfigError, NotThawed
-from backup_pipeline.model.orders import TIERS, Tier
+from backup_pipeline.errors import ConfigError, Damaged, NotFound, NotThawed
+from backup_pipeline.model.orders import TIERS, CopyOrder, Tier
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.operations import copying, stores
+from backup_pipeline.operations.site import Site
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.thawing import Frozen, Thawing
 from backup_pipeline.vault import layout
@@ -38,6 +40,54 @@ class Thaw:
     days: int = DAYS
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a verb is about to read from a place that has an archive."""
+
+    vault: Vault
+    objects: tuple[layout.StoredObject, ...]
+    #: For messages: `shop 2026-11-21T02-00-00-123Z`.
+    what: str
+
+
+def of_backups(site: Site, system: str, id: str | None) -> Needed | None:
+    """The objects of one backup, or of `all`, by their outlines, which are known without a key. None: there is no archive."""
+    vault = site.vault
+    if vault.store.thawing() is None:
+        return None
+    ids = vault.ids(system) if id == "all" else (vault.resolve(system, id),)
+    needed: list[layout.StoredObject] = []
+    for one in ids:
+        try:
+            needed += vault.backup(system, one).outline.objects
+        except (Damaged, NotFound):
+            if id != "all":
+                raise
+            continue  # what is wrong with it is said by whoever looks at it
+    return Needed(
+        vault, tuple(needed), f"{system} {ids[-1]}" if len(ids) == 1 else f"{len(ids)} backups of {system}"
+    )
+
+
+def of_copies(site: Site, order: CopyOrder) -> Needed | None:
+    """What a copy would have to read: objects that a target has are not sent."""
+    system, source = order.system, order.source
+    vault = stores.open_place(site.settings, source)
+    if vault.store.thawing() is None:
+        return None
+    everything = order.id in (None, "all")
+    ids = vault.ids(system) if everything else (vault.resolve(system, order.id),)
+    names = [name for name in copying.copies_of(site, system, order.to) if name != source]
+    places = [stores.open_place(site.settings, name).store for name in names]
+    return Needed(vault, _missing_objects(vault, system, ids, places), f"what the copies of {system} lack")
+
+
+def thaw(needed: Needed, tier: Tier | None, listener: Listener = silent) -> int:
+    """How many objects were thawed. Without a tier, what cannot be read is NotThawed."""
+    asked = Thaw(tier) if tier else None
+    return len(ensure_readable(needed.vault, needed.objects, asked, what=needed.what, listener=listener))
 
 
 def ensure_readable(
@@ -72,10 +122,10 @@ def ensure_readable(
     return needed
 
 
-def missing_objects(
+def _missing_objects(
     source: Vault, system: str, ids: Iterable[str], targets: Iterable[Store]
 ) -> tuple[layout.StoredObject, ...]:
-    """What a copy of these backups would have to read: the objects that not every target has. Needs no key."""
+    """The objects that not every target has. Needs no key."""
     listed = [{stat.key: stat.size for stat in target.list(layout.OBJECTS)} for target in targets]
     found: dict[str, layout.StoredObject] = {}
     for identifier in ids:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
-from backup_pipeline.health.outcome import Outcome, errors_found
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.outcome import Outcome, errors_found
 from backup_pipeline.operations import Site, files, health
 from backup_pipeline.operations.listing import status_of
 from backup_pipeline.orchestration import tokens

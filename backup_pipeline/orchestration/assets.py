@@ -20,15 +20,16 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ConfigError, Damaged, Incomplete, NotFound
 from backup_pipeline.health.freshness import deadline
-from backup_pipeline.health.outcome import errors_found, found_by
 from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.model.outcome import errors_found, found_by
+from backup_pipeline.model.overview import Listed
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.model.version import __version__
 from backup_pipeline.operations import Site, health
 from backup_pipeline.operations.audit import Doing
 from backup_pipeline.operations.backup import backup, commit, export
-from backup_pipeline.operations.listing import Listed, listed
+from backup_pipeline.operations.listing import listed
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.asset_checks import INLINE, file_checks, result, with_unknown
 from backup_pipeline.orchestration.metadata import (

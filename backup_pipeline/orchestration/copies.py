@@ -15,8 +15,8 @@ from pydantic import Field
 
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
-from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.orders import CopyOrder
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import Site, audit, copying
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration.asset_checks import CheckText, result

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import yaml
 
-from backup_pipeline.health.promises import Runner
+from backup_pipeline.model.overview import Runner
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site

@@ -16,8 +16,8 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # not exported at the top
 
 from backup_pipeline.errors import BackupError, ConfigError, ErrorsFound, Incomplete, ProofFailed
-from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.selection import matches
 from backup_pipeline.operations import Site, copying, trees

@@ -19,7 +19,7 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 
 from backup_pipeline.errors import AlreadyExists, ConfigError
-from backup_pipeline.health.promises import Runner
+from backup_pipeline.model.overview import Runner
 from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.daemon_sqlite import SCHEDULER, runner_of
 from backup_pipeline.stores.local import LocalStore

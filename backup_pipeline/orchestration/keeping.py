@@ -13,9 +13,9 @@ import dagster as dg
 from pydantic import Field
 
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
-from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import PruneOrder, ScrubOrder
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import Site, audit, keeping
 from backup_pipeline.operations.keeping import PruneReport
 from backup_pipeline.orchestration.asset_checks import CheckText, result

@@ -24,7 +24,7 @@ from backup_pipeline.operations import Site
 if TYPE_CHECKING:
     import dagster as dg
 
-    from backup_pipeline.health.outcome import Outcome
+    from backup_pipeline.model.outcome import Outcome
     from backup_pipeline.operations.copying import Copied
     from backup_pipeline.operations.drill import DrillReport
 

@@ -13,8 +13,8 @@ import dagster as dg
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import LeftOut, Manifest, TableEntry
+from backup_pipeline.model.overview import Listed
 from backup_pipeline.model.schema import Column, Table
-from backup_pipeline.operations.listing import Listed
 
 #: Of a check that a command evaluated: whether the command told `alerts:` that it failed.
 TOLD = "alert_by_command"

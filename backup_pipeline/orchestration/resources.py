@@ -17,8 +17,8 @@ import dagster as dg
 
 from backup_pipeline.config import redact
 from backup_pipeline.errors import BackupError
-from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.operations import Site, audit
 from backup_pipeline.operations.audit import Doing

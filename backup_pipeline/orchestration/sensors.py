@@ -21,10 +21,10 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from pydantic import TypeAdapter, ValidationError
 
 from backup_pipeline.errors import BackupError
-from backup_pipeline.health.outcome import Outcome
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import Site
 from backup_pipeline.operations.keeping import has_a_vault
 from backup_pipeline.operations.migrating import state_of

@@ -13,11 +13,11 @@ from backup_pipeline.errors import Damaged, KeyMissing, NoBackup, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Link, Manifest
 from backup_pipeline.model.outline import Outline
+from backup_pipeline.model.overview import Signature
 from backup_pipeline.retention.policy import Candidate
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import keeping, layout, remembered, signing
 from backup_pipeline.vault.backup import Backup
-from backup_pipeline.vault.signing import State
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
 from backup_pipeline.verification.remembering import had_before
@@ -191,7 +191,7 @@ def candidate_of(
     proven: bool,
     pinned: str | None,
     locked: str = "",
-    foreign: State | None = None,
+    foreign: Signature | None = None,
 ) -> Candidate:
     migrations = manifest.migrations if manifest else None
     return Candidate(

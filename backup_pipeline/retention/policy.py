@@ -19,7 +19,7 @@ from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.manifest import Scope
 from backup_pipeline.model.orders import Kind
-from backup_pipeline.vault.signing import State
+from backup_pipeline.model.overview import Signature
 
 #: A pre-migration backup whose migrations cannot be read (no key, or no record), or were given up, stays so long.
 UNKNOWN_DEPLOY = timedelta(days=90)
@@ -58,7 +58,7 @@ class Candidate:
     #: Why it must not be touched now: an object lock, a vault that needs it in this copy.
     locked: str = ""
     #: The state of its signature, where it counts as made by another hand: then it takes the place of no other.
-    foreign: State | None = None
+    foreign: Signature | None = None
     #: Migrations that were pending when it was made, as the project's files had it, and what the database said was
     #: applied; None: not known.
     pending: frozenset[str] | None = None

@@ -17,6 +17,7 @@ from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.keeping import Accepted
+from backup_pipeline.model.overview import Signature
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.retention import census as counting
 from backup_pipeline.retention import sweep as sweeping
@@ -27,7 +28,6 @@ from backup_pipeline.retention.policy import Decision, decide
 from backup_pipeline.retention.sweep import NOTHING, Swept, Volume
 from backup_pipeline.vault import keeping, layout, lock, signing
 from backup_pipeline.vault.committing import read_garbage
-from backup_pipeline.vault.signing import State
 from backup_pipeline.vault.vault import Vault
 
 
@@ -59,7 +59,7 @@ class Planned:
     promises: tuple[str, ...] = ()
     pinned: bool = False
     #: unsigned · wrong, where it counts as made by another hand.
-    foreign: State | None = None
+    foreign: Signature | None = None
     #: Bytes that only this one names: what forgetting it alone would free.
     own: int = 0
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import ConfigError, Damaged, NotFound
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.overview import Signature
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.crypto import Deferred
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from backup_pipeline.vault.vault import Vault
 
 #: Of a backup: signed by one of `signers` · without a signature · with one that is none of theirs, or not of these bytes.
-State = Literal["signed", "unsigned", "wrong"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Signing:
             return True
         return False
 
-    def judge(self, store: Store, key: str, data: bytes) -> State:
+    def judge(self, store: Store, key: str, data: bytes) -> Signature:
         """`key`: where the signature of these bytes lies."""
         try:
             signature = read_all(store, key, SMALL)
@@ -76,7 +76,7 @@ class Signing:
     def must_be_signed(self, identifier: str) -> bool:
         return bool(self.signers) and identifier >= self.since
 
-    def refuses(self, identifier: str, state: State | None) -> bool:
+    def refuses(self, identifier: str, state: Signature | None) -> bool:
         """Whether a backup of this state counts as made by another hand: it is no newest one, and takes no place of others."""
         return state == "wrong" or (state == "unsigned" and self.must_be_signed(identifier))
 
@@ -96,7 +96,7 @@ def put(vault: Vault, key: str, data: bytes) -> None:
         vault.store.put(key, signature, overwrite=True)
 
 
-def of_backup(backup: Backup) -> State | None:
+def of_backup(backup: Backup) -> Signature | None:
     """None where the configuration names no signers. It speaks for the manifest that the seal names: see `belonging`."""
     if not backup.vault.signing.signers:
         return None
@@ -110,7 +110,7 @@ def of_backup(backup: Backup) -> State | None:
     return "wrong" if found == "signed" and not backup.seals_hold() else found
 
 
-def of_record(backup: Backup) -> State | None:
+def of_record(backup: Backup) -> Signature | None:
     """Of the record that a backup was forgotten."""
     if not backup.vault.signing.must_be_signed(backup.id):
         return None
@@ -140,7 +140,7 @@ def counts(backup: Backup) -> bool:
     return of_record(backup) in (None, "signed")
 
 
-def foreign(backup: Backup) -> State | None:
+def foreign(backup: Backup) -> Signature | None:
     """Its state, where it counts as made by another hand."""
     found = of_backup(backup)
     return found if backup.vault.signing.refuses(backup.id, found) else None
@@ -155,7 +155,7 @@ def demand(backup: Backup, remedy: str = _TAKE) -> None:
     raise Damaged(f"{backup} {what}: {_WHO}", remedy=remedy)
 
 
-def finding(system: str, identifier: str, state: State) -> Finding:
+def finding(system: str, identifier: str, state: Signature) -> Finding:
     if state == "unsigned":
         remedy = f"{_TAKE}; to have it told no more: `signed_since:` after it, `forget {system} {identifier}`, or `ack {system} unsigned`"
         return Finding("error", "unsigned", f"{identifier} is not signed: {_WHO}", remedy=remedy)

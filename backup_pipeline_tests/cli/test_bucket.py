@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from backup_pipeline.errors import NotAllowed
+from backup_pipeline.model.orders import BucketOrder
 from backup_pipeline.operations import Site
-from backup_pipeline.operations.buckets import bucket_policies
+from backup_pipeline.operations.buckets import bucket as bucket_of
 from backup_pipeline.operations.stores import open_vault_for_pruning
 from backup_pipeline.services.aws import AwsAccess, client
 from backup_pipeline.stores.s3.bucket.applying import apply
@@ -266,7 +267,7 @@ def guarded(shop: Folder, strict_moto_server: S3Server) -> Bucket:
         )
 
     config.write_text(vault(""))
-    policies = dict(bucket_policies(Site.load(config), "vault").policies)
+    policies = dict(bucket_of(Site.load(config), BucketOrder("vault", policies=True)).policies)
     with everything_allowed(server):
         keys = people(server, policies)
         (key, secret) = keys["writer"]

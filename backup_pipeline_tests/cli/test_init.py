@@ -208,7 +208,7 @@ def test_a_database_that_cannot_be_read_writes_nothing(database: str, tmp_path: 
         ("shop", "x", "shop"),
         ("Shop-Prod", "x", "shop_prod"),
         ("/srv/db.sqlite3", "blog", "blog"),
-        ("postgres", "My Site", "my_project"),
+        ("postgres", "My Project", "my_project"),
         ("2fast", "x", "db_2fast"),
         ("objects", "tmp", "app"),
         ("日本", "x", "x"),

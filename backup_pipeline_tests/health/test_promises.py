@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backup_pipeline.config import SystemSettings
-from backup_pipeline.health.promises import Runner, failures, kept, last_due
+from backup_pipeline.health.promises import failures, kept, last_due
+from backup_pipeline.model.overview import Runner
 from backup_pipeline.state.acts import Act
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

@@ -34,7 +34,7 @@ from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import replace
 
-from backup_pipeline.health.outcome import Outcome
+from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import Site
 from backup_pipeline.orchestration import asset_checks, sensors
 from backup_pipeline.orchestration.graph import build_defs

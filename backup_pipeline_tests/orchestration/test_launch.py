@@ -15,11 +15,13 @@ import pytest
 
 from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.errors import ConfigError, ProofFailed, SourceUnavailable, VaultBusy
-from backup_pipeline.health.outcome import Outcome, found_by
 from backup_pipeline.model.ids import timestamp
+from backup_pipeline.model.orders import AckOrder
+from backup_pipeline.model.outcome import Outcome, found_by
+from backup_pipeline.model.overview import Runner
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.operations import health
-from backup_pipeline.operations.listing import status_of
+from backup_pipeline.operations.ack import accept
+from backup_pipeline.operations.status import Seen
 from backup_pipeline.orchestration import naming, processes
 from backup_pipeline.orchestration.incidents import Cursor, look
 from backup_pipeline.orchestration.instance import home, open_instance
@@ -126,7 +128,8 @@ def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: 
         errors = [(one.code, one.table) for one in found_by(told) if one.severity == "error"]
         assert errors == [("table-removed", "main.empty")], "told until it is accepted"
         assert before.id in found_by(told)[0].message
-    health.accept(shop.site, "shop", "table-removed", standing=status_of(shop.site, "shop").findings)
+    order, nothing = AckOrder("shop", "table-removed"), Seen(Runner("never"), lambda _: ())
+    accept(shop.site, order, nothing)
     told = []
     run_backup(shop.site, "shop", instance=instance, judged=told.extend)
     assert [one for one in found_by(told) if one.severity == "error"] == []

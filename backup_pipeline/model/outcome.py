@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from backup_pipeline.errors import ErrorsFound
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.errors import ErrorsFound, ProofFailed
+from backup_pipeline.model.findings import Finding, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,12 @@ def errors_found(what: str, findings: Iterable[Finding]) -> ErrorsFound | None:
     """The work is done, and an error among the findings is its outcome: one rule for every verb, step and function."""
     errors = [finding for finding in findings if finding.severity == "error"]
     return ErrorsFound(f"{what}: {first_of(errors)}", remedy=errors[0].remedy) if errors else None
+
+
+def proof_failed(what: str, report: Report) -> ProofFailed | None:
+    if report.ok:
+        return None
+    return ProofFailed(f"{what} failed: {first_of(report.errors)}", remedy=report.errors[0].remedy)
 
 
 def first_of(errors: Sequence[Finding]) -> str:

@@ -4,17 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.errors import SourceError, VaultError
+from backup_pipeline.alerts import routes
+from backup_pipeline.config import redact
+from backup_pipeline.errors import BackupError, NotReady, SourceError, VaultError
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.orders import DoctorOrder
+from backup_pipeline.model.plural import plural
 from backup_pipeline.model.selection import idle_patterns
 from backup_pipeline.operations import diagnosing, keys, migrating, room, trees
 from backup_pipeline.references import asked
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    ready: bool
+    machine: Report
+    systems: dict[str, Report]
+    alerts: Report
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        return (*self.systems.values(), self.machine, self.alerts)
+
+    @property
+    def failure(self) -> NotReady | None:
+        if self.ready:
+            return None
+        count = plural(sum(len(one.errors) for one in self.reports), "thing stands", "things stand")
+        return NotReady(f"{count} in the way of the next backup", remedy="each finding says what to do")
+
+
+def doctor(site: Site, order: DoctorOrder) -> Examination:
+    """Of one system or of all; of this machine; of the addresses of `alerts:`."""
+    names = (order.system,) if order.system else site.systems
+    for name in names:
+        site.system(name)
+    systems = {name: _of_system(site, name) for name in names}
+    machine = examine_machine(site, mend=order.mend)
+    alerts = routes.report(site.settings)
+    ready = all(one.ok for one in (*systems.values(), machine, alerts))
+    return Examination(ready, machine, systems, alerts)
+
+
+def _of_system(site: Site, name: str) -> Report:
+    """A database that does not even answer is a finding like any other: the doctor goes on to the next one."""
+    try:
+        report = examine_system(site, name)
+    except BackupError as error:
+        told, remedy = (redact(text, site.settings.secrets) for text in (error.message, error.remedy))
+        return Report(name, (Finding("error", error.code, told, remedy=remedy),))
+    return replace(report, subject=f"{name}: {report.subject}")
 
 
 def examine_system(site: Site, system: str) -> Report:

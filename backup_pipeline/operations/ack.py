@@ -1,0 +1,47 @@
+"""`ack`: accept a finding, for some time or for good."""
+
+from __future__ import annotations
+
+from backup_pipeline.errors import NotFound, UsageError
+from backup_pipeline.health import accepting
+from backup_pipeline.model.keeping import Ack
+from backup_pipeline.model.orders import AckOrder
+from backup_pipeline.operations import expected, health, status
+from backup_pipeline.operations.site import Site
+from backup_pipeline.operations.status import Seen
+from backup_pipeline.retention.census import demand_a_vault
+
+
+def held(site: Site, order: AckOrder) -> tuple[Ack, ...]:
+    """What is accepted, where the order names no code."""
+    site.system(order.system)
+    if order.withdraw or order.because or order.lasting is not None:
+        raise UsageError("CODE is missing", remedy=f"`backup-pipeline status {order.system}` shows the codes")
+    return health.acks(site, order.system)
+
+
+def withdraw(site: Site, order: AckOrder) -> bool:
+    """False: it was not accepted."""
+    site.system(order.system)
+    return accepting.withdraw(site.vault, order.system, str(order.code), site.clock())
+
+
+def accept(site: Site, order: AckOrder, seen: Seen) -> Ack:
+    """Accept what stands under this code now."""
+    system, code = order.system, str(order.code)
+    site.system(system)
+    told = status.of_system(site, system, seen).findings
+    # A place that is gone must not be begun anew by this.
+    expected.expect(site.settings, site.vault)
+    demand_a_vault(site.vault.store)
+    wrong = [one for one in told if one.severity != "info"]
+    found = [one for one in wrong if one.code == code]
+    if not found:
+        codes = ", ".join(sorted({one.code for one in wrong})) or "none"
+        raise NotFound(
+            f"no finding {code} stands for {system}",
+            remedy=f"`backup-pipeline status {system}` shows them; their codes: {codes}",
+        )
+    now = site.clock()
+    until = None if order.lasting is None else now + order.lasting
+    return accepting.accept(site.vault, system, code, found, now=now, until=until, because=order.because)
