@@ -9,6 +9,8 @@ STAMP := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 # Test workers: one more than the two cores that every machine has, because the slow tests wait more than they work.
 JOBS ?= 3
+# Hundreds of processes import the package: with this set, each would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 # For `make test-versions`: 13 14 15 17 when nothing is given; any other that is on this machine may be named.
 MAJORS ?=
 # For `make soak`: the date, or a seed to repeat.

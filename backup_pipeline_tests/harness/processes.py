@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
+from typing import Protocol
+
+from backup_pipeline_tests.harness import warm
 
 
 def tree(pid: int) -> list[int]:
@@ -36,27 +38,34 @@ def _children() -> dict[int, list[int]]:
     return parents
 
 
-def kill_tree(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> bool:
+class Killable(Protocol):
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
+
+
+def kill_tree(process: Killable) -> bool:
     """SIGKILL to a process and all its descendants; whether it was still alive to be killed.
 
     The processes are stopped first: a tree that keeps growing while it is killed would leave some alive.
     """
-    alive = process.poll() is None
-    pids = tree(process.pid)
+    pids = tree(process.pid) if process.poll() is None else []
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-    process.wait()
-    return alive
+    return process.wait() == -signal.SIGKILL
 
 
-def run_for(argv: list[str], seconds: float) -> bool:
-    """Run a command and kill it, children and all, after some time; whether it was cut short."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.002)
-    return kill_tree(process)
+def run_for(seconds: float, code: str, *arguments: str) -> bool:
+    """Run Python code and kill it, children and all, after some time; whether it was cut short."""
+    with warm.start(code, *arguments) as child:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and child.poll() is None:
+            time.sleep(0.002)
+        killed = kill_tree(child)
+        code, _, errors = child.ended()
+        assert killed or code == 0, errors
+        return killed

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,37 +19,52 @@ from backup_pipeline.operations.listing import list_backups
 from backup_pipeline.operations.verify import verify
 from backup_pipeline.stores.base import Stat
 from backup_pipeline.vault import layout
+from backup_pipeline_tests.harness import warm
 from backup_pipeline_tests.harness.processes import kill_tree, run_for
 from backup_pipeline_tests.harness.soak import SEED
 
-_BACKUP = "import sys; from backup_pipeline.operations import Site; Site.load(sys.argv[1]).backup('shop')"
+_BACKUP = """
+import sys
+from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
+backup(Site.load(sys.argv[1]), BackupOrder("shop"))
+"""
+
+FEW = 20_000
 
 #: Notes come by their number alone: on a busy machine three seconds go by before there are many chunks.
 _NOTING = "from backup_pipeline.vault import journal; journal.EVERY_SECONDS = 3600.0; "
 
 _ROWS = """
 CREATE TABLE big (id bigint PRIMARY KEY, payload text NOT NULL);
-INSERT INTO big SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 60000) AS n;
+INSERT INTO big SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, %d) AS n;
 CREATE TABLE small (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, big bigint REFERENCES big);
 INSERT INTO small (big) SELECT n FROM generate_series(1, 2000) AS n;
 """
 
 
 @pytest.fixture
-def postgres_project(tmp_path: Path, pg_database: str) -> Path:
-    with psycopg.connect(pg_database, autocommit=True) as connection:
-        connection.execute(_ROWS.encode())
-        connection.execute("VACUUM ANALYZE")
-    # Small chunks and workers even for so little data: the more seams, the more moments to be killed at.
-    return _configured(tmp_path, pg_database, "    workers: 2\n    chunk_size: 1MB\n")
+def rows(request: pytest.FixtureRequest) -> int:
+    """How many there are to be read when the run is killed."""
+    return 60_000 if request.node.get_closest_marker("soak") else FEW
 
 
 @pytest.fixture
-def sqlite_project(tmp_path: Path) -> Path:
+def postgres_project(tmp_path: Path, pg_database: str, rows: int) -> Path:
+    with psycopg.connect(pg_database, autocommit=True) as connection:
+        connection.execute((_ROWS % rows).encode())
+        connection.execute("VACUUM ANALYZE")
+    # Small chunks and workers even for so little data: the more seams, the more moments to be killed at.
+    return _configured(tmp_path, pg_database, "    workers: 2\n    chunk_size: 256KB\n")
+
+
+@pytest.fixture
+def sqlite_project(tmp_path: Path, rows: int) -> Path:
     path = tmp_path / "app.sqlite3"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE big (id INTEGER PRIMARY KEY, payload BLOB)")
-        connection.executemany("INSERT INTO big VALUES (?, randomblob(400))", ((n,) for n in range(60_000)))
+        connection.executemany("INSERT INTO big VALUES (?, randomblob(400))", ((n,) for n in range(rows)))
     connection.close()
     return _configured(tmp_path, f"sqlite:///{path}", "")
 
@@ -62,13 +75,9 @@ def _configured(folder: Path, url: str, more: str) -> Path:
     return path
 
 
-def _argv(path: Path) -> list[str]:
-    return [sys.executable, "-c", _BACKUP, str(path)]
-
-
 def _whole_run(path: Path) -> float:
     began = time.monotonic()
-    assert not run_for(_argv(path), 120)
+    assert not run_for(120, _BACKUP, str(path))
     return time.monotonic() - began
 
 
@@ -87,7 +96,7 @@ def _scenario(path: Path, times: int, change: object, seed: int = 20261121) -> N
     killed = 0
     for _ in range(4 * times):
         change(dice)
-        if run_for(_argv(path), dice.uniform(0.1, 1.0) * seconds):
+        if run_for(dice.uniform(0.1, 1.0) * seconds, _BACKUP, str(path)):
             killed += 1
         else:
             seconds *= 0.9  # the machine is quicker than it was when the first run was timed
@@ -109,7 +118,7 @@ def _postgres_change(url: str) -> object:
         with psycopg.connect(url) as connection:
             connection.execute(
                 "UPDATE big SET payload = md5(random()::text) || payload WHERE id BETWEEN %s AND %s",
-                (start := dice.randrange(60_000), start + 50),
+                (start := dice.randrange(FEW), start + 50),
             )
 
     return change
@@ -118,7 +127,7 @@ def _postgres_change(url: str) -> object:
 def _sqlite_change(path: Path) -> object:
     def change(dice: random.Random) -> None:
         with sqlite3.connect(path) as connection:
-            start = dice.randrange(60_000)
+            start = dice.randrange(FEW)
             connection.execute(
                 "UPDATE big SET payload = randomblob(400) WHERE id BETWEEN ? AND ?", (start, start + 50)
             )
@@ -156,20 +165,15 @@ def test_what_a_killed_first_run_had_finished_is_not_read_again(
 ) -> None:
     """The run is killed when its first note lies in the vault; the next one takes those chunks as they are."""
     text = postgres_project.read_text(encoding="utf-8")
-    postgres_project.write_text(text.replace("chunk_size: 1MB", "chunk_size: 64KB"), encoding="utf-8")
+    postgres_project.write_text(text.replace("chunk_size: 256KB", "chunk_size: 64KB"), encoding="utf-8")
     project = Site(config.load(postgres_project))
-    process = subprocess.Popen(
-        [sys.executable, "-c", _NOTING + _BACKUP, str(postgres_project)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while not _notes(project):
-        assert process.poll() is None, (
-            "the backup ended without a note: there are too few chunks to be killed among"
-        )
-        time.sleep(0.002)
-    kill_tree(process)
+    with warm.start(_NOTING + _BACKUP, str(postgres_project)) as process:
+        while not _notes(project):
+            assert process.poll() is None, (
+                "the backup ended without a note: there are too few chunks to be killed among"
+            )
+            time.sleep(0.002)
+        kill_tree(process)
     assert list_backups(project, "shop") == ()
     assert _notes(project)
     manifest = backup(project, BackupOrder("shop")).manifest

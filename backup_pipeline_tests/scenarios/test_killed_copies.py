@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,22 @@ from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
+from backup_pipeline_tests.harness import warm
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault
 from backup_pipeline_tests.harness.processes import run_for
 from backup_pipeline_tests.harness.soak import SEED
 
-
-def _argv(vault: Vault, copy: Vault, number: int, moment: str) -> list[str]:
-    module = [sys.executable, "-m", "backup_pipeline_tests.harness.dying_copy"]
-    return [*module, vault.store.address, copy.store.address, str(number), moment]
+_COPY = "import sys; from backup_pipeline_tests.harness.dying_copy import main; main(*sys.argv[1:])"
 
 
 def _copy(vault: Vault, copy: Vault, number: int = 0, moment: str = "before") -> int | None:
     """How many deeds there were; None when it was killed at one of them."""
-    done = subprocess.run(_argv(vault, copy, number, moment), capture_output=True, check=False)
-    if done.returncode == -signal.SIGKILL:
+    child = warm.start(_COPY, vault.store.address, copy.store.address, str(number), moment)
+    ended, deeds, errors = child.ended()
+    if ended == -signal.SIGKILL:
         return None
-    assert done.returncode == 0, done.stderr.decode()
-    return int(done.stdout)
+    assert ended == 0, errors
+    return int(deeds)
 
 
 def _sound(copy: Vault) -> None:
@@ -85,7 +83,7 @@ def test_a_copy_that_is_killed_after_some_time_finishes_with_the_next(tmp_path: 
     vault, copy = shop_vault(tmp_path / "vault", nights=20), Vault(LocalStore(tmp_path / "copy"))
     dice = random.Random(SEED)
     for _ in range(30):
-        run_for(_argv(vault, copy, 0, "before"), dice.uniform(0.3, 1.2))
+        run_for(dice.uniform(0.0, 0.9), _COPY, vault.store.address, copy.store.address, "0", "before")
         _sound(copy)
     assert _copy(vault, copy) is not None
     assert compare(vault, copy, "shop").same

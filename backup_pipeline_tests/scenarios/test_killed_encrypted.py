@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from backup_pipeline.operations import Site
 from backup_pipeline.retention.forgetting import ABANDONED, Denied, sweep_abandoned
 from backup_pipeline.verification.verify import verify_all
+from backup_pipeline_tests.harness import warm
 from backup_pipeline_tests.harness.commands import PROGRAM
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
 from backup_pipeline_tests.harness.soak import SEED
@@ -35,6 +35,11 @@ def filters(public: str) -> list[int]:
     return found
 
 
+def finish(argv: tuple[str, ...]) -> None:
+    code, _, errors = warm.start(*argv).ended()
+    assert code == 0, errors
+
+
 def killed_many_times(tmp_path: Path, count: int, seed: int) -> None:
     made = Encrypted.make(tmp_path)
     url = make_shop(tmp_path / "shop.db")
@@ -44,18 +49,18 @@ def killed_many_times(tmp_path: Path, count: int, seed: int) -> None:
         f"vault: {made.folder}\nstate: {tmp_path}/state\nencryption: {{recipients: [{made.public}]}}\n"
         f"systems:\n  shop:\n    database: {url}\n"
     )
-    argv = [*PROGRAM, "backup", "shop", "--quiet", "--config", str(config)]
+    argv = (PROGRAM[2], "backup", "shop", "--no-record", "--quiet", "--config", str(config))
     began = time.monotonic()
-    subprocess.run(argv, check=True)
+    finish(argv)
     usual = time.monotonic() - began
     chance, kills = random.Random(seed), 0
     for _ in range(20 * count):
         change(url, 3_000)
         # Only the process itself, as the kernel does when memory is short: its workers and filters have to notice.
-        process = subprocess.Popen(argv)
-        time.sleep(chance.uniform(0.3 * usual, usual))
-        process.kill()
-        if process.wait() == -signal.SIGKILL:
+        with warm.start(*argv) as process:
+            time.sleep(chance.uniform(0.3 * usual, usual))
+            process.kill()
+        if process.returncode == -signal.SIGKILL:
             kills += 1
         else:
             usual *= 0.8  # the first run, of everything, takes longer than those of what changed
@@ -68,9 +73,9 @@ def killed_many_times(tmp_path: Path, count: int, seed: int) -> None:
         if kills == count:
             break
         if kills % 3 == 0:
-            subprocess.run(argv, check=True)
+            finish(argv)
     assert kills == count, f"only {kills} of {count} runs were killed: this proved too little"
-    subprocess.run(argv, check=True)
+    finish(argv)
     assert verify_all(made.opened, "shop").ok
     # Killed in the middle of a commit, a run leaves its folder beside the draft that waits: then it is prune that sweeps.
     vault = Site.load(config).vault

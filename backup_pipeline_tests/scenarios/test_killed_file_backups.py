@@ -28,13 +28,15 @@ from backup_pipeline_tests.harness.soak import SEED
 #: Packs of 2 MiB and big files from 1 MiB on: as many seams as a large tree has.
 _BACKUP = """
 import sys
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import backup
 from backup_pipeline.files.store import packing, reading, run
 from backup_pipeline.vault import packs
 packing.TARGET = 2 << 20
 packs.LARGEST = reading.LARGEST = run.LARGEST = 1 << 20
 reading.IMAGE_FROM = 1 << 20
-Site.load(sys.argv[1]).backup('shop')
+backup(Site.load(sys.argv[1]), BackupOrder('shop'))
 """
 
 
@@ -58,10 +60,6 @@ def project_file(tmp_path: Path) -> Path:
     return path
 
 
-def _argv(path: Path) -> list[str]:
-    return [sys.executable, "-c", _BACKUP, str(path)]
-
-
 def _change(folder: Path, dice: random.Random) -> None:
     for _ in range(20):
         number = dice.randrange(600)
@@ -78,13 +76,13 @@ def _change(folder: Path, dice: random.Random) -> None:
 def _scenario(path: Path, times: int, seed: int = 20261121) -> None:
     project = Site(config.load(path))
     began = time.monotonic()
-    assert not run_for(_argv(path), 120)
+    assert not run_for(120, _BACKUP, str(path))
     seconds = time.monotonic() - began
     dice = random.Random(seed)
     killed = 0
     for _ in range(4 * times):
         _change(path.parent / "media", dice)
-        if run_for(_argv(path), dice.uniform(0.2, 1.0) * seconds):
+        if run_for(dice.uniform(0.2, 1.0) * seconds, _BACKUP, str(path)):
             killed += 1
         else:
             seconds *= 0.8
@@ -112,7 +110,7 @@ def test_a_backup_of_files_survives_fifty_kills(project_file: Path) -> None:
 
 #: It kills itself when the notes of three packs are in the vault.
 _SUICIDE = (
-    _BACKUP.replace("Site.load", "#")
+    _BACKUP.replace("backup(Site", "# (")
     + """
 import os, signal
 from backup_pipeline.vault import journal
@@ -125,7 +123,7 @@ def counted(self, one):
     if len(noted) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 journal.Journal.note_tree = counted
-Site.load(sys.argv[1]).backup('shop')
+backup(Site.load(sys.argv[1]), BackupOrder('shop'))
 """
 )
 

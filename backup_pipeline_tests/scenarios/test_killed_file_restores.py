@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from backup_pipeline.errors import RestoreError
 from backup_pipeline.files.restore import FilesOrder, FilesResult, restore_files
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.vault.vault import Vault
+from backup_pipeline_tests.harness import warm
 from backup_pipeline_tests.harness.handmade import identifier_of, prepared
 from backup_pipeline_tests.harness.handmade_files import backup_of, state_of, tree_of_folder
 from backup_pipeline_tests.harness.soak import SEED
@@ -75,9 +75,7 @@ def usual(vault: Vault, manifest: Manifest, tmp_path_factory: pytest.TempPathFac
 
 def killed(vault: Vault, target: Path, after: float) -> bool:
     """Whether it was still at work."""
-    argv = [sys.executable, "-c", CHILD, vault.store.address, str(target), identifier_of(1)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    with warm.start(CHILD, vault.store.address, str(target), identifier_of(1)) as process:
         assert process.stdout.readline() == "begun\n"
         time.sleep(after)
         process.kill()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,20 +12,19 @@ from backup_pipeline.vault import keeping, layout
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
+from backup_pipeline_tests.harness import warm
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault, table
 from backup_pipeline_tests.harness.soak import SEED
 
 
 def _prune(vault: Vault, number: int, moment: str = "before", last: int = 1) -> int | None:
     """How many deeds there were; None when it was killed at one of them."""
-    argv = [sys.executable, "-m", "backup_pipeline_tests.harness.dying"]
-    done = subprocess.run(
-        [*argv, vault.store.address, str(number), moment, str(last)], capture_output=True, check=False
-    )
-    if done.returncode == -signal.SIGKILL:
+    code = "import sys; from backup_pipeline_tests.harness.dying import main; main(*sys.argv[1:])"
+    ended, deeds, errors = warm.start(code, vault.store.address, str(number), moment, str(last)).ended()
+    if ended == -signal.SIGKILL:
         return None
-    assert done.returncode == 0, done.stderr.decode()
-    return int(done.stdout)
+    assert ended == 0, errors
+    return int(deeds)
 
 
 def _sound(vault: Vault) -> None:
