@@ -17,12 +17,16 @@ from backup_pipeline.model.findings import HEAL_MANIFEST
 
 T = TypeVar("T")
 
+_LEAVES = frozenset((str, int, float, bool))
+
 
 def plain(value: object) -> Any:
     """Dataclasses, tuples and mappings as what JSON knows. Fields that hold their default are left out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if value is None or type(value) in _LEAVES:
+        return value
+    if fields := _fields(cast(Any, type(value))):
         out: dict[str, Any] = {}
-        for field in dataclasses.fields(value):
+        for field in fields:
             item = getattr(value, field.name)
             if field.name != "format" and _is_default(field, item):
                 continue
@@ -33,6 +37,11 @@ def plain(value: object) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     return value
+
+
+@cache
+def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
 
 
 def _is_default(field: dataclasses.Field[Any], item: object) -> bool:

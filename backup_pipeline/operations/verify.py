@@ -8,7 +8,7 @@ from backup_pipeline.errors import NoBackup, UsageError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.orders import VerifyOrder
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.operations import files, health, reading_back
+from backup_pipeline.operations import files, health
 from backup_pipeline.operations.diagnosing import explained
 from backup_pipeline.operations.reading import remember
 from backup_pipeline.operations.site import Site
@@ -54,6 +54,8 @@ def _whole(site: Site, order: VerifyOrder, listener: Listener) -> Report:
 
 
 def _of_copy(site: Site, order: VerifyOrder, listener: Listener) -> Report:
+    from backup_pipeline.operations import reading_back
+
     system, name = order.system, site.place or ""
     chosen = site.vault.ids(system)
     if order.id not in (None, "all"):

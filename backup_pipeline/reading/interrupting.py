@@ -11,6 +11,8 @@ import duckdb
 
 from backup_pipeline.errors import Damaged
 
+#: DuckDB 2 draws a progress bar on stdout after two seconds, also into a file or a pipe.
+QUIET = "SET enable_progress_bar = false"
 _INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 #: The last line of a traceback that Arrow writes into its message: Python failed while DuckDB asked for rows.
 _IN_PYTHON = re.compile(

@@ -21,7 +21,7 @@ from backup_pipeline.model.schema import Schema
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.answers import Answer, ask
 from backup_pipeline.reading.frames import NotExact
-from backup_pipeline.reading.interrupting import interruptible
+from backup_pipeline.reading.interrupting import QUIET, interruptible
 from backup_pipeline.reading.loading import load, sql_name
 from backup_pipeline.reading.tables import Rows, find, parse_name
 from backup_pipeline.reading.types import Types
@@ -31,6 +31,7 @@ MEMORY = "192MB"
 _FILE = "backup.duckdb"
 #: In this order: the last one makes the others stay.
 _LOCKS = (
+    QUIET,
     "SET python_enable_replacements = false",
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
@@ -58,6 +59,7 @@ def running(vault: Vault, manifest: Manifest, sql: str, *, memory: str = MEMORY)
             "preserve_insertion_order": False,
         }
         with _explained(), duckdb.connect(path, config=settings) as connection:
+            connection.execute(QUIET)
             written = _names(sql)
             loaded = _load_all(connection, vault, manifest, schema, written)
         for note in loaded:

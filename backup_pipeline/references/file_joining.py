@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from backup_pipeline.config.trees import SAYS
 from backup_pipeline.model.files import DIGESTS, FileEntry
+from backup_pipeline.reading.interrupting import QUIET
 from backup_pipeline.references.file_values import difference, folded
 
 T = TypeVar("T")
@@ -106,6 +107,7 @@ class Files:
                 "preserve_insertion_order": False,
             },
         )
+        self._connection.execute(QUIET)
         self._make("files", _FILES)
         self._make("folds", _FOLDED)
         self._make("accepted", _ACCEPTED)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from backup_pipeline.model.manifest import TableEntry
 from backup_pipeline.model.schema import ForeignKey, TableId
 from backup_pipeline.reading.columns import open_columns, schema_of
+from backup_pipeline.reading.interrupting import QUIET
 from backup_pipeline.references.comparable import Comparison
 from backup_pipeline.vault.vault import Vault
 
@@ -80,6 +81,7 @@ class Keys:
                 "preserve_insertion_order": False,
             },
         )
+        self._connection.execute(QUIET)
 
     def table(self, entries: tuple[TableEntry, ...]) -> str:
         """The name of the table that holds the keys of these leaves."""

@@ -23,7 +23,7 @@ from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Key, Schema, Table
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.columns import open_columns, schema_of
-from backup_pipeline.reading.interrupting import interruptible
+from backup_pipeline.reading.interrupting import QUIET, interruptible
 from backup_pipeline.reading.tables import leaves_of
 from backup_pipeline.reading.types import Types
 from backup_pipeline.references.comparable import INTEGERS
@@ -276,7 +276,7 @@ def _broken(table: str, code: str, message: str) -> Finding:
 
 
 def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(
+    connection = duckdb.connect(
         folder / "rows.duckdb",
         config={
             "memory_limit": MEMORY,
@@ -285,3 +285,5 @@ def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
             "preserve_insertion_order": False,
         },
     )
+    connection.execute(QUIET)
+    return connection

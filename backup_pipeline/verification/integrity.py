@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -21,7 +22,7 @@ from backup_pipeline.model.files import PACK_SUFFIX, STORED_PACK_SUFFIX
 from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import Manifest, ObjectRef
 from backup_pipeline.vault import layout
-from backup_pipeline.vault.objects import Measured, Objects, Readable, objects_of, opened, unpacked
+from backup_pipeline.vault.objects import READ_SIZE, Measured, Objects, Readable, objects_of, opened, unpacked
 from backup_pipeline.verification.pack_contents import Contents, PackReader
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Hashing and unpacking release the interpreter's lock. More threads than this only make a disk seek.
 THREADS = 4
+#: So many objects go to a thread at once where a look is no request.
+TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,18 +195,36 @@ def look_at_all(
 ) -> Iterator[tuple[Job, StoredContent]]:
     """In parallel; in the order in which they are done. A handful at a time, so that stopping stops."""
     threads = threads or min(THREADS, os.cpu_count() or 1)
-    waiting: dict[Future[StoredContent], Job] = {}
-    todo = iter(jobs)
+    todo = _together(jobs, most=TOGETHER if objects_of(source).store.features.cheap_stat else 1)
+
+    def look_at(some: Sequence[Job]) -> list[tuple[Job, StoredContent]]:
+        return [
+            (job, look(source, job.reference, unpack=unpack, rows=job.rows, pack=job.pack)) for job in some
+        ]
+
+    waiting: set[Future[list[tuple[Job, StoredContent]]]] = set()
     with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
         while True:
-            while len(waiting) < 2 * threads and (job := next(todo, None)) is not None:
-                one = pool.submit(look, source, job.reference, unpack=unpack, rows=job.rows, pack=job.pack)
-                waiting[one] = job
+            waiting |= {pool.submit(look_at, some) for some in islice(todo, 2 * threads - len(waiting))}
             if not waiting:
                 return
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
-                yield waiting.pop(future), future.result()
+                yield from future.result()
+
+
+def _together(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
+    """Small objects by the dozen: handing one to a thread takes twice as long as reading it (50 µs, 30 µs)."""
+    some: list[Job] = []
+    size = 0
+    for job in jobs:
+        some.append(job)
+        size += job.reference.size
+        if len(some) == most or size >= READ_SIZE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def judge(use: Use, seen: StoredContent) -> Iterator[Finding]:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.databases.sqlite import examining as sqlite_image
 from backup_pipeline.errors import Damaged, NoBackup, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import is_backup_id
@@ -31,6 +30,7 @@ from backup_pipeline.verification.integrity import Job, StoredContent, Use, judg
 from backup_pipeline.verification.vault_itself import look_at_the_vault
 
 if TYPE_CHECKING:
+    from backup_pipeline.databases.sqlite import examining as sqlite_image
     from backup_pipeline.references import uniqueness
     from backup_pipeline.references.foreign_keys import Memory
     from backup_pipeline.verification.files_inside import Memory as FileMemory
@@ -401,6 +401,8 @@ def _examine_image(
     images: dict[object, sqlite_image.Examined],
     listener: Listener,
 ) -> None:
+    from backup_pipeline.databases.sqlite import examining as sqlite_image
+
     schema = case.opened.schema
     names = {table.id for table in manifest.tables}
     tables = [table for table in schema.tables if table.id in names] if schema else []

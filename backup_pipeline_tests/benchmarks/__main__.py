@@ -1,6 +1,6 @@
 """`python -m backup_pipeline_tests.benchmarks [--scale 0.2] [--runs 3] [--only export,again,…]`
 
-RESULTS.md has a part for databases and one for files; a run writes the parts that it measured anew and leaves the
+RESULTS.md has a part for databases, for verification, for files and for encryption. A run writes the parts that it measured anew and leaves the
 others as they are.
 """
 
@@ -11,19 +11,20 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
-from backup_pipeline_tests.benchmarks import cases_encryption, cases_media, data_media
+from backup_pipeline_tests.benchmarks import cases_encryption, cases_media, cases_verify, data_media
 from backup_pipeline_tests.benchmarks import cases_postgres as cases
 from backup_pipeline_tests.benchmarks import data_postgres as data
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-DATABASES = ("export", "again", "restore", "verify", "tiny")
+DATABASES = ("export", "again", "restore", "tiny")
 FILES = ("small", "large")
-CASES = (*DATABASES, *FILES, "encryption")
+CASES = (*DATABASES, "verify", *FILES, "encryption")
 HEAD = "# Benchmark results\n\nWritten by `make bench`; each part says when and where.\n"
 
 
@@ -39,6 +40,8 @@ def main() -> None:
     parts = _parts(RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "")
     if only & set(DATABASES):
         parts["Databases"] = _databases(chosen, only)
+    if "verify" in only:
+        parts["Verification"] = _verification(chosen)
     if only & set(FILES):
         parts["Files"] = _files(chosen, only)
     if "encryption" in only:
@@ -56,11 +59,27 @@ def _parts(text: str) -> dict[str, str]:
 
 
 def _databases(chosen: argparse.Namespace, only: set[str]) -> str:
-    with tempfile.TemporaryDirectory(prefix="bp-bench-") as folder:
-        settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "on", "wal_level": "replica"}
-        with EmbeddedPostgres.create(major=chosen.major, settings=settings) as server:
-            bench = cases.Bench(server, Path(folder), chosen.runs)
-            return _report(_run(bench, chosen.scale, only), chosen, f"PostgreSQL {server.major}")
+    with _bench(chosen) as bench:
+        return _report(_run(bench, chosen.scale, only), chosen, f"PostgreSQL {bench.server.major}")
+
+
+def _verification(chosen: argparse.Namespace) -> str:
+    with _bench(chosen) as bench:
+        print("making the whole database …", flush=True)
+        whole = bench.server.create_database("whole")
+        data.whole(whole, chosen.scale)
+        lines = cases_verify.verify(bench, chosen.scale, whole)
+        return _report(lines, chosen, f"PostgreSQL {bench.server.major}")
+
+
+@contextmanager
+def _bench(chosen: argparse.Namespace) -> Iterator[cases.Bench]:
+    settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "on", "wal_level": "replica"}
+    with (
+        tempfile.TemporaryDirectory(prefix="bp-bench-") as folder,
+        EmbeddedPostgres.create(major=chosen.major, settings=settings) as server,
+    ):
+        yield cases.Bench(server, Path(folder), chosen.runs)
 
 
 def _files(chosen: argparse.Namespace, only: set[str]) -> str:
@@ -77,7 +96,7 @@ def _files(chosen: argparse.Namespace, only: set[str]) -> str:
 
 def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
     lines: list[cases.Line] = []
-    if only & {"export", "restore", "verify"}:
+    if only & {"export", "restore"}:
         print("making the whole database …", flush=True)
         whole = bench.server.create_database("whole")
         data.whole(whole, scale)
@@ -85,8 +104,6 @@ def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
             lines += cases.export(bench, "whole database", whole, one_table=False)
         if "restore" in only:
             lines += cases.restore(bench, "whole database", whole)
-        if "verify" in only:
-            lines += cases.verify(bench, "whole database", whole)
         bench.server.drop_database("whole")
     if only & {"export", "again", "restore"}:
         print("making one big table …", flush=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -208,48 +206,6 @@ def restore(bench: Bench, name: str, url: str) -> list[Line]:
             f"{ours.peak:.0f} MiB",
         )
     ]
-
-
-def verify(bench: Bench, name: str, url: str) -> list[Line]:
-    config = bench.config(name, url)
-    stored = size(config.parent / "vault" / "objects")
-    found = interleaved(
-        [
-            bench.ours(f"{name}: verify --quick", config, "verify", lambda: None, quick=True),
-            bench.ours(f"{name}: verify", config, "verify", lambda: None),
-        ],
-        bench.runs,
-    )
-    core = _sha256_rate()
-    quick = found[f"{name}: verify --quick"]
-    whole = found[f"{name}: verify"]
-    return [
-        Line(
-            f"verify --quick ({name})",
-            f"{stored / quick.median / 1e6:.0f} MB/s",
-            f"one core's SHA-256 {core / 1e6:.0f} MB/s",
-            f"{stored / quick.median / core:.2f} of it",
-            "≥ 0.8",
-            f"{quick.peak:.0f} MiB",
-        ),
-        Line(
-            f"verify, rows and references too ({name})",
-            f"{stored / whole.median / 1e6:.0f} MB/s stored",
-            f"one core's SHA-256 {core / 1e6:.0f} MB/s",
-            f"{stored / whole.median / core:.2f} of it",
-            "",
-            f"{whole.peak:.0f} MiB",
-        ),
-    ]
-
-
-def _sha256_rate() -> float:
-    block, total = bytes(1 << 20), 512
-    began = time.perf_counter()
-    digest = hashlib.sha256()
-    for _ in range(total):
-        digest.update(block)
-    return total * len(block) / (time.perf_counter() - began)
 
 
 def tiny(bench: Bench, url: str) -> list[Line]:

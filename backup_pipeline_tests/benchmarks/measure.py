@@ -32,10 +32,16 @@ class Runs:
     seconds: list[float] = field(default_factory=list)
     #: Highest sum over the process tree, of what only it holds (PSS), in MiB.
     memory: list[float] = field(default_factory=list)
+    #: Of the process and the children that it waited for, user and system together.
+    cpu: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def processor(self) -> float:
+        return statistics.median(self.cpu)
 
     @property
     def peak(self) -> float:
@@ -49,14 +55,19 @@ def interleaved(commands: Sequence[Command], runs: int) -> dict[str, Runs]:
         for command in commands:
             command.prepare()
             os.sync()  # who comes first would wait for what was written before
-            seconds, memory = once(command)
+            seconds, memory, cpu = once(command)
             found[command.name].seconds.append(seconds)
             found[command.name].memory.append(memory)
-            print(f"    {command.name:<34} {seconds:8.2f} s {memory:7.0f} MiB", flush=True)
+            found[command.name].cpu.append(cpu)
+            print(
+                f"    {command.name:<34} {seconds:8.2f} s {cpu:8.2f} s of processor {memory:7.0f} MiB",
+                flush=True,
+            )
     return found
 
 
-def once(command: Command) -> tuple[float, float]:
+def once(command: Command) -> tuple[float, float, float]:
+    """Seconds, MiB, seconds of processor."""
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -64,13 +75,14 @@ def once(command: Command) -> tuple[float, float]:
         )
         watcher = _Watcher(process.pid)
         watcher.start()
-        code = process.wait()
+        _, status, usage = os.wait4(process.pid, 0)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
         watcher.stop()
         if code:
             said.seek(0)
             raise RuntimeError(f"{command.name} ended with {code}:\n{said.read().decode()[-2000:]}")
-    return seconds, watcher.peak / 1024
+    return seconds, watcher.peak / 1024, usage.ru_utime + usage.ru_stime
 
 
 class _Watcher(threading.Thread):
