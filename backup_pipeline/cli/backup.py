@@ -25,8 +25,6 @@ from backup_pipeline.model.orders import BackupOrder, CopyOrder
 from backup_pipeline.model.outcome import Outcome as Judged
 from backup_pipeline.model.outcome import errors_found, found_by
 from backup_pipeline.model.overview import Listed
-from backup_pipeline.operations.listing import listed
-from backup_pipeline.operations.reading import show
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -76,6 +74,8 @@ def verb(call: Call, order: BackupOrder, everything: bool, no_copy: bool, no_rec
 def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> Outcome:
     from backup_pipeline.operations import audit, health
     from backup_pipeline.operations.backup import backup
+    from backup_pipeline.operations.listing import listed
+    from backup_pipeline.operations.reading import show
 
     site, system = call.site, order.system
     site.system(system)

@@ -18,7 +18,6 @@ from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.errors import BackupError, UsageError
 from backup_pipeline.model.orders import DrillOrder, FilesOrder, RestoreOrder
-from backup_pipeline.operations.reading import newest_before, show
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
@@ -64,6 +63,8 @@ def verb(
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
     it is interrupted: run it again, and it goes on.
     """
+    from backup_pipeline.operations.reading import newest_before
+
     to, dry_run, thaw = given.pop("to"), given["dry_run"], given.pop("thaw")
     files = {name: given.pop(name) for name in (*takes(FilesOrder), "files_to")}
     url, folder = restoring_files.targets_of(to, files)
@@ -95,6 +96,7 @@ def _with_files(
 ) -> Outcome:
     """Files, and with a `to` the database before them. Neither is begun when one of them is refused."""
     from backup_pipeline.operations.files import plan_restore_files, restore_files
+    from backup_pipeline.operations.reading import show
 
     system, dry_run = order.system, order.dry_run
     call.interrupted = lambda: "nothing was restored"

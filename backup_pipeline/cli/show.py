@@ -18,8 +18,6 @@ from backup_pipeline.cli.units import age, duration, number, plural, size, when
 from backup_pipeline.model.ids import moment_of, parse_timestamp
 from backup_pipeline.model.manifest import Manifest, Proof, TableEntry
 from backup_pipeline.model.overview import Listed
-from backup_pipeline.operations.listing import listed
-from backup_pipeline.operations.reading import show
 
 #: So many tables fit beside the rest on a screen or two; `--tables` shows all.
 SHOWN = 25
@@ -41,6 +39,9 @@ SHOWN = 25
 )
 def verb(call: Call, system: str, id: str | None, place: str | None, tables: bool, raw: bool) -> Outcome:
     """Without an ID it is the newest full backup."""
+    from backup_pipeline.operations.listing import listed
+    from backup_pipeline.operations.reading import show
+
     site = site_at(call, place)
     manifest = show(site, system, id)
     if raw:

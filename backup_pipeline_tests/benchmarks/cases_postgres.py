@@ -18,8 +18,8 @@ from backup_pipeline_tests.benchmarks.measure import Command, Runs, interleaved
 
 #: Runs one verb of the Python API as a process of its own, interpreter start included.
 _OURS = (
-    "import sys; from backup_pipeline.operations import Site; p = Site.load(sys.argv[1]); "
-    "getattr(p, sys.argv[2])(*sys.argv[3:4], **eval(sys.argv[4]))"
+    "import sys, backup_pipeline as bp; "
+    "getattr(bp, sys.argv[2])('shop', config=sys.argv[1], **eval(sys.argv[3]))"
 )
 
 
@@ -58,7 +58,7 @@ class Bench:
     def ours(
         self, name: str, config: Path, verb: str, prepare: Callable[[], None], **options: object
     ) -> Command:
-        argv = [sys.executable, "-c", _OURS, str(config), verb, "shop", repr(options)]
+        argv = [sys.executable, "-c", _OURS, str(config), verb, repr(options)]
         return Command(name, argv, prepare)
 
     def dump(self, name: str, url: str, *options: str) -> Command:
@@ -169,7 +169,7 @@ def again(bench: Bench, name: str, url: str) -> list[Line]:
 def restore(bench: Bench, name: str, url: str) -> list[Line]:
     config = bench.config(name, url)
     fresh(config.parent / "vault")()
-    Site.load(config).backup("shop")
+    backup(Site.load(config), BackupOrder("shop"))
     dump = bench.dump("dump", url, "-Z1")
     dump.prepare()
     interleaved([dump], 1)
@@ -185,8 +185,8 @@ def restore(bench: Bench, name: str, url: str) -> list[Line]:
         [
             Command(
                 f"{name}: restore",
-                [sys.executable, "-c", _OURS.replace("sys.argv[3:4]", "(sys.argv[3], 'latest', sys.argv[5])"),
-                 str(config), "restore", "shop", "{'create': True, 'jobs': 2}", mine],
+                [sys.executable, "-c", _OURS, str(config), "restore",
+                 repr({"to": mine, "create": True, "jobs": 2})],
                 lambda: server.drop_database("restored_ours"),
             ),
             Command(f"{name}: pg_restore -j2", argv, empty_peer),

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.operations import Site
+from backup_pipeline.operations.backup import commit, export
 from backup_pipeline.operations.trees import export_tree
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.crypto import Given, Keys, identities_in
@@ -150,7 +152,8 @@ def test_refs_that_cannot_be_checked_are_noticed_without_the_key(
     Path(host).write_text(Path(host).read_text() + settings)
     code, _, _ = run(capsys, "backup", "shop", "--no-record", "--config", host)
     assert code == 10
-    Site.load(host).export("shop", token="t", trees_follow=True)
-    export_tree(Site.load(host), "shop", "media", token="t")
-    made = Site.load(host).commit("shop", token="t")
+    site = Site.load(host)
+    export(site, BackupOrder("shop"), token="t", trees_follow=True)
+    export_tree(site, "shop", "media", token="t")
+    made = commit(site, "shop", token="t")
     assert [(one.code, one.severity) for one in made.findings] == [("reference-without-table", "error")]

@@ -13,6 +13,7 @@ import pytest
 
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.operations import Site
+from backup_pipeline.operations.reading import show
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.s3 import thawing as s3_thawing
 from backup_pipeline.vault import layout, presence
@@ -54,7 +55,7 @@ def test_a_restore_asks_once_what_is_there(
     for module in (presence, s3_thawing):
         monkeypatch.setattr(module, "LIST_ABOVE", 2 if many else 500)
     in_a_bucket.backup()
-    objects = set(Site.load(in_a_bucket.path / "backup.yaml").show("shop").objects())
+    objects = set(show(Site.load(in_a_bucket.path / "backup.yaml"), "shop").objects())
     assert len(objects) > 2 * TREES
     for number, verb in enumerate(
         (
