@@ -1,8 +1,8 @@
 """Row text → Arrow: the columns that are asked for, as they are written, in bounded memory.
 
-Arrow splits lines and fields and knows `\\N`; escapes inside values are left alone (`values` undoes them). It is
-handed whole lines only, because it gives up on a line that is longer than its own block, and a table may hold a value of
-500 MB in a column that nobody asked for.
+Arrow splits lines and fields and knows `\\N`; escapes inside values are left alone (`values` undoes them). It is handed
+whole lines only, because it gives up on a line that is longer than its own block. A table may hold a value of 500 MB in
+an unwanted column.
 """
 
 from __future__ import annotations

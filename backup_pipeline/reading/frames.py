@@ -13,8 +13,8 @@
 | time, uuid, json, bytea, arrays | object: time, UUID, what the JSON says, bytes, lists |
 | interval | timedelta64[us] |
 
-Where one value of a column does not fit (a date at infinity, an interval with months), that column is object, with
-text where text is all that there is, and a `NotExact` warning says so.
+One value of a column may not fit: a date at infinity, an interval with months. That column is then object, with text in
+the last resort, and a `NotExact` warning says so.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def query(vault: Vault, manifest: Manifest, sql: str) -> pd.DataFrame:
 
 @contextmanager
 def running(vault: Vault, manifest: Manifest, sql: str, *, memory: str = MEMORY) -> Iterator[Answer]:
-    """The answer as it is made, for whoever prints it or passes it on; gone when the block is left."""
+    """The answer as it is made, for a caller that prints it or passes it on; gone when the block is left."""
     schema = vault.schema(manifest)
     with Scratch.make(_room(manifest)) as scratch:
         path = scratch.folder / _FILE

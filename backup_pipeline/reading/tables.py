@@ -1,4 +1,4 @@
-"""From what somebody typed to the rows that he means.
+"""From the words of a user to the rows.
 
 `orders`, `public.orders`, `"Order Items"`, `public."Order Items"`; a partitioned table is all of its leaves together.
 """

@@ -1,7 +1,7 @@
 """What a PostgreSQL schema says of the types of its columns: the type under a domain, the labels of an enum.
 
-The schema keeps a type as the engine writes it (`numeric(10,2)`, `public."Order status"[]`) and everything that somebody
-defined as the engine's own SQL; this is the one place that reads either.
+The schema keeps a type as the engine writes it (`numeric(10,2)`, `public."Order status"[]`) and every user's definition
+as the engine's own SQL; this is the one place that reads either.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Types:
 
     def base_and_collation(self, column: Column) -> tuple[str, bool]:
         """The base type, and whether its equality is surely that of its bytes, as far as collations go."""
-        # A collation that somebody made may say that two different texts are equal.
+        # A collation of a user may say that two different texts are equal.
         sure = column.collation is None or column.collation.startswith("pg_catalog.")
         name, plain_collation = self._resolved(column.type)
         return _bare(name), sure and plain_collation

@@ -1,4 +1,4 @@
-"""The columns of `refs:` in the rows of a backup, one value after the other, whatever engine the rows are of."""
+"""The columns of `refs:` in the rows of a backup, one value after the other, for every engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def not_checked(tree: str, message: str, severity: Severity = "info") -> Finding
 
 @dataclass
 class Source:
-    """The rows of one backup, whatever engine they are of."""
+    """The rows of one backup, of any engine."""
 
     vault: Vault
     manifest: Manifest

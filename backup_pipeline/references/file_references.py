@@ -1,7 +1,7 @@
 """`references`: does every value that names a file find that file, in the same backup?
 
-Files are read after the rows' snapshot, so a row whose file is not here had none when it was written down, or lost it
-right then: either way, whoever restores this recovery point opens an order and finds no drawing. What a value may look
+Files are read after the rows' snapshot. So a row without its file here had none at the snapshot, or lost it right then.
+In both cases a user of the restored backup opens an order and finds no drawing. What a value may look
 like is in `file_values`, the joining in `file_joining`.
 """
 
@@ -100,7 +100,7 @@ def paths_named(
     listener: Listener,
 ) -> Iterator[str]:
     """The entries of a tree that the rows of the same backup name, sorted. Raises ConfigError where a column cannot be
-    asked: its files would be missing, and nobody would know."""
+    asked: its files would be missing, without a word."""
     with ExitStack() as stack:
         stack.enter_context(interruptible())
         scratch = stack.enter_context(Scratch.make(_ROOM))

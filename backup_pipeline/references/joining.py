@@ -1,7 +1,7 @@
 """The keys of a backup, joined: which children have no parent.
 
-The key columns go into a private DuckDB file (bounded memory, whatever the size of the tables) and are joined there, so
-many at a time. What belongs here: columns, tables, SQL. What does not: which references there are, and what is said of them.
+The key columns go into a private DuckDB file (bounded memory, for tables of any size) and are joined there, so many at
+a time. What belongs here: columns, tables, SQL. What does not: which references there are, and what is said of them.
 """
 
 from __future__ import annotations

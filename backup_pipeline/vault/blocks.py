@@ -5,8 +5,8 @@ content-defined chunks: rows that change at random touch 6 % of a database's pag
 
 - The first backup stores a segment as one pack, the segment itself: `zstd -dc pack1 pack2 … > file`.
 - A segment whose bytes did not change is the previous backup's segment.
-- Of one that did, the changed blocks are stored as one more pack, and a map says where in which pack each
-  run of blocks is. Which blocks changed is known from the digests of the blocks, kept beside the packs.
+- Of a changed segment, the changed blocks are stored as one more pack. A map names the pack and the place of each run
+of blocks. The digests of the blocks, kept beside the packs, tell the changed blocks.
 - When too much changed, the segment is stored whole again.
 
 By hand, a line of a map is one `tail -c | head -c`, about a millisecond; a segment has 16,384 blocks at most, so
@@ -42,8 +42,8 @@ DIGEST_SIZE = 32
 WORTH_SPLITTING = 1024 * 1024
 #: Above this share of changed blocks the segment is stored whole again.
 MOST_CHANGED = 0.25
-#: More packs than this are folded into two (the largest, and one with the rest), so that reading a segment stays
-#: a matter of a few objects.
+#: More packs than this are folded into two: the largest, and one with the rest. So reading a segment takes a few
+#: objects.
 MOST_PACKS = 16
 #: Segments that are packed side by side: compressing is half of the work and leaves the interpreter's lock.
 AT_ONCE = 2

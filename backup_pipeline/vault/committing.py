@@ -1,7 +1,7 @@
-"""Committing beside a prune: how a backup can name an object that somebody else is about to delete, and never does.
+"""Committing beside a prune: a backup never names an object that another process is about to delete.
 
-A running backup may decide at any time to name an object that is there already, and prune may find at the same time
-that nothing names it. Each says what it is about to do before it looks at what the other says:
+A running backup may decide at any time to name an object of the vault. Prune may find at the same time that nothing
+names it. Each says what it is about to do before it looks at what the other says:
 
     the writer                                       prune
     1. writes `committing` into its lock             1. writes the objects into `condemned` of garbage.json
@@ -82,8 +82,8 @@ def _announced_and_there(store: Store, held: lock.Held, named: Sequence[Stored])
 
 
 def _announce(store: Store, held: lock.Held, names: set[str]) -> None:
-    """Until the mark stands and none of our objects is condemned. Whoever waits takes the mark back first: prune
-    waits for it as well."""
+    """Until the mark stands and none of our objects is condemned. The mark is taken back before a wait: prune waits
+    for it as well."""
     deadline = time.monotonic() + PATIENCE
     while True:
         held.announce_commit(True)

@@ -1,8 +1,8 @@
 """Who can read what is written: keys, and bytes through `age` in both directions.
 
 The age format (age-encryption.org/v1), X25519 keys: a host that backs up needs public keys only, and the public `age`
-tool opens everything. Small content goes through the library in this process; more than that through the program `age`
-as a filter, because it is twice as fast and the library holds the interpreter's lock for as long as it works. Where the
+tool opens everything. Small content goes through the library in this process. Large content goes through the program
+`age` as a filter: it is twice as fast, and the library holds the interpreter's lock. Where the
 program is missing, `crypto_stream` takes its place. An identity reaches a program through a pipe, never through a
 file or the command line. A filter whose two pipes end with us ends with us.
 """
@@ -68,7 +68,7 @@ class Keys:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names this set of recipients, whatever their order."""
+        """Names this set of recipients, in any order."""
         return fingerprint_of(self.recipients)
 
     @cached_property
@@ -98,7 +98,7 @@ class Keys:
 
     @cached_property
     def _text(self) -> str:
-        """Asked for once: every object needs it, and it may have to be asked of somebody."""
+        """Asked for once: every object needs it, and asking may take a request to a service."""
         return self.identity.get() if self.identity else ""
 
     def __getstate__(self) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """`age` without the program: stdin to stdout through the library, in a process of its own.
 
-The library holds the interpreter's lock for as long as it works, so where the program is missing this takes its place,
-with the same arguments, the same exit codes and the same words on stderr. It is run by its path and imports nothing of
+The library holds the interpreter's lock for as long as it works. Where the program is missing, this takes its place,
+with the same arguments, exit codes and words on stderr. It is run by its path and imports nothing of
 ours: a process that starts in 30 ms and not in 300. See `crypto`.
 """
 

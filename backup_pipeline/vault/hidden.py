@@ -121,8 +121,8 @@ def seal_text(backup: Backup, manifest: bytes) -> str:
 
 
 def outline_is_sealed(backup: Backup) -> bool:
-    """False where the outline is not the one that the seal speaks for: without a key it is all that says what a backup
-    needs, and one flipped digit in it would make a needed object one that nothing names. Where the seal says nothing
+    """False where the outline is not the one that the seal speaks for: without a key it alone names the objects of
+    a backup. One flipped digit in it would leave a needed object without a name. Where the seal says nothing
     (a plain vault has no outline; a writer was stopped before it sealed), there is nothing to compare."""
     try:
         seal = read_all(backup.store, backup.seal_key, SMALL).decode("ascii", "replace")

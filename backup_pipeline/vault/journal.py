@@ -91,7 +91,7 @@ class Journal:
         self._written_at = self.clock()
 
     def _write(self, page: bytes) -> None:
-        """Other steps of the same backup write notes at the same time: whoever finds his number taken takes the next."""
+        """Other steps of the same backup write notes at the same time: a step whose number is taken takes the next."""
         for _ in range(MOST_TAKEN):
             self._number += 1
             with suppress(AlreadyExists):

@@ -17,7 +17,7 @@ from backup_pipeline.model.manifest import Link
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
 
-#: What begins so is the manifest of a backup, whatever was done to its bytes; its seals are not.
+#: A name that begins so is the manifest of a backup, packed or encrypted; its seals are not.
 _MANIFEST = "manifest.json"
 _SEAL = ".sha256"
 
@@ -125,7 +125,7 @@ def accept(store: Store, system: str, accepted: Accepted) -> None:
 
 
 def accepted(store: Store, system: str) -> str:
-    """The newest backup whose size somebody has looked at; "" when nobody did."""
+    """The newest backup whose size a person has accepted; "" when there is none."""
     key = layout.accepted_key(system)
     try:
         return canonical.decode(Accepted, read_all(store, key, SMALL), what=key).id

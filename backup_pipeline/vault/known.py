@@ -1,9 +1,9 @@
 """What a host that has only public keys must remember of an encrypted vault to build its next backup on the last one.
 
-Plain manifests, and the small objects that new content is compared with, each under the SHA-256 of its stored bytes; drafts
-and journals, which in a plain vault lie in the vault. A cache and no more: whoever deletes it pays with one backup that
-reads everything. What is taken from it is compared with the digests that the vault itself holds, so bytes that were altered
-here are noticed and thrown away, and never get into a backup.
+Plain manifests, and the small objects that new content is compared with, each under the SHA-256 of its stored bytes.
+Drafts and journals, which in a plain vault lie in the vault. A cache and no more: a deleted cache costs one backup that
+reads everything. Each use is compared with the digests in the vault. So altered bytes are thrown away, and never get
+into a backup.
 """
 
 from __future__ import annotations

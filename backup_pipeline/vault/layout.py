@@ -6,16 +6,16 @@ from typing import Protocol
 
 #: What this folder is, and which format it has.
 VAULT = "vault.json"
-#: The description of the format, for whoever finds this folder in ten years.
+#: The description of the format, for a reader in ten years.
 FORMAT = "FORMAT.md"
 OBJECTS = "objects/"
 #: Beside a backup: who wrote it.
 SEAL_SIGNATURE = "seal.sig"
 #: Behind the name of a record of forgetting: who wrote it.
 SIGNATURE = ".sig"
-#: Damaged objects that somebody had taken out of the way. No system can be called this.
+#: Damaged objects that were taken out of the way. No system can be called this.
 SET_ASIDE = "set-aside/"
-#: Somebody is pruning: only one does at a time.
+#: A prune is running: only one does at a time.
 PRUNE_LOCK = "lock.json"
 #: Objects that nothing names: since when, and which of them are being deleted at this moment.
 GARBAGE = "garbage.json"
@@ -131,7 +131,7 @@ def signature_key(system: str, identifier: str) -> str:
 
 
 def pin_key(system: str, identifier: str) -> str:
-    """shop/2026-11-21T02-00-00-123Z/pin.json — somebody wants this one kept, and why"""
+    """shop/2026-11-21T02-00-00-123Z/pin.json — a person wants this one kept, and why"""
     return f"{system}/{identifier}/pin.json"
 
 
@@ -151,7 +151,7 @@ def newest_key(system: str) -> str:
 
 
 def accepted_key(system: str) -> str:
-    """shop/accepted.json — up to here somebody has looked at an anomaly and found it right"""
+    """shop/accepted.json — up to here a person has looked at an anomaly and found it right"""
     return f"{system}/accepted.json"
 
 

@@ -3,11 +3,11 @@
 The lock is a key that only one writer can create. Its holder renews it; one that was not renewed for
 `STALE` seconds, or whose process on this very machine is gone, is taken over.
 
-Where the store cannot say which of two creates came first (`creates_once()`), a lock is only held when it
-still stands a moment after it was written: of two writers, the one whose lock was written over has lost. What is
+Some stores cannot tell which of two creates came first (`creates_once()`). There a lock is only held when it still
+stands a moment after it was written. Of two writers, the one whose lock was written over has lost. What is
 left is a writer whose request took longer than that moment; `confirm`, before the commit, is for that one.
 
-Where we may write and not delete (as a backup host should), a lock is given back by writing that it is nobody's.
+Where we may write and not delete (as a backup host should), a lock is given back by writing a free one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ STALE = 300.0
 AHEAD = 86400.0
 #: How long a lock has to stand before it is ours, where creates are not conditional.
 SETTLE = 1.0
-#: Between two looks of somebody who waits for a lock.
+#: Between two looks of a process that waits for a lock.
 ASK_AGAIN = 1.0
 #: The tokens of the locks that this very process holds.
 _living: set[str] = set()
@@ -63,7 +63,7 @@ class Holder:
     what: str
     since: str
     renewed: str
-    #: The holder is about to write a manifest: whoever deletes objects waits (see `vault.committing`).
+    #: The holder is about to write a manifest: a prune waits (see `vault.committing`).
     committing: bool = False
     #: Where `pid` means something (`stores.pids`); a lock of an older version does not say it.
     realm: str = ""
@@ -112,8 +112,9 @@ class Held:
             )
 
     def steady(self) -> bool:
-        """Whether everybody still takes our lock for a living one. A machine that slept, a process that was stopped or
-        could not renew it may have been passed by, though nobody took the lock: who looked at it then went on without us."""
+        """Whether every process still takes our lock for a living one. A machine that slept, or a process that
+        was stopped, may have been passed by without a new lock: another process that looked at it then went on
+        without us."""
         return self._ours is None or time.time() - self._ours.written < STALE / 2
 
 
@@ -128,7 +129,7 @@ def hold(
 
 @contextmanager
 def hold_when_free(store: Store, key: str, what: str, *, patience: float) -> Iterator[Held]:
-    """`hold_key` for somebody who has time: waits while another holds it, so many seconds at most."""
+    """`hold_key` for a caller that has time: waits while another holds it, so many seconds at most."""
     deadline = time.monotonic() + patience
     while True:
         taken = False

@@ -44,7 +44,7 @@ AGE = ".age"
 WINDOW = 1 << 23
 #: Of an object that is taken into memory as a whole: a schema, definitions, a map.
 IN_MEMORY = 256 << 20
-#: For whoever reads an encrypted object without any configuration of keys.
+#: For a reader of an encrypted object without any configuration of keys.
 NO_KEYS = Keys(())
 
 

@@ -1,11 +1,11 @@
 """Packs: the contents of many files in one object, and out of it again.
 
 A pack is a tar of about 128 MiB (`.tar` where its contents do not shrink, else `.tar.zst`). A member's name is the
-SHA-256 of its content and nothing else: the names of files stand in the listing only, so a content is stored once
-however many files have it, and no hostile name is ever in a pack. `zstd -dc pack | tar x` gives contents by digest.
+SHA-256 of its content and nothing else: the names of files stand in the listing only. So a content is stored once for
+any number of files, and no hostile name is ever in a pack. `zstd -dc pack | tar x` gives contents by digest.
 
-A big content is an object of its own (`.blob`, `.blob.zst`): it can then be stored while it is being read for the first
-time, when nobody knows its digest yet. For a reader it is a pack that holds one content, at offset 0.
+A big content is an object of its own (`.blob`, `.blob.zst`): it can then be stored during the first reading, before its
+digest is known. For a reader it is a pack that holds one content, at offset 0.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _HEADER, _SUM = _template()
 
 
 def header_of(sha256: str, size: int) -> bytes:
-    """Of a regular file, mode 0444, of nobody and of the beginning of time: the same content, the same bytes."""
+    """Of a regular file, mode 0444, without an owner and with time 0: the same content, the same bytes."""
     name, length = sha256.encode(), b"%011o\0" % size
     if len(name) != 64 or len(length) != 12:
         raise ValueError(
@@ -192,7 +192,7 @@ class PackBuilder:
             pass
         except BaseException as error:  # noqa: BLE001 - raised where the pack is filled
             self._error = error
-            # Whoever waits for room must see it.
+            # A thread that waits for room must see it.
             while not self._pieces.empty():
                 self._pieces.get_nowait()
 
@@ -231,13 +231,13 @@ def write_pack(
 def read_contents(
     objects: Objects, tree: FileTree, wanted: Iterable[FileEntry]
 ) -> Iterator[tuple[FileEntry, Iterator[bytes]]]:
-    """Each wanted file with its content, pack by pack and in the order of the pack, so each pack is read once and never
-    further than needed. Folders and links among the wanted are passed over.
+    """Each wanted file with its content, pack by pack and in the order of the pack. So each pack is read once and
+    never further than needed. Folders and links among the wanted are passed over.
 
     What a content's blocks give is only known to be right when they are exhausted: then Damaged is raised where length
     or SHA-256 is another. Contents up to `LARGEST` are proven before the first block is out. Blocks that are
-    not read before the next entry is asked for are skipped. Memory: one content of at most `LARGEST`, and the wanted
-    entries: whoever restores millions asks for the files of some packs at a time.
+    not read before the next entry is asked for are skipped. Memory: one content of at most `LARGEST`, and the
+    wanted entries. A restore of millions asks for the files of some packs at a time.
     """
     by_pack: dict[int, list[FileEntry]] = {}
     images: list[FileEntry] = []

@@ -1,4 +1,4 @@
-"""Names and values inside SQL, shell and Markdown, such that none can break out, whatever it holds."""
+"""Names and values inside SQL, shell and Markdown, such that no content can break out."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def variable() -> str:
 def files_steps(
     trees: Sequence[FileTree], images: Images, number: int, unpack: Unpack, assemble: Assemble
 ) -> Iterator[str]:
-    """From step `number` on. `${FILES:?}`: whoever did not say where must not find his files in the root folder."""
+    """From step `number` on. `${FILES:?}`: without a folder, no file must end in the root folder."""
     yield f"## {number}. Files"
     yield (
         "Each tree is made in a folder of its own below `$FILES`. First all contents are unpacked, named by their"

@@ -1,5 +1,6 @@
-"""The commands of RECOVER.md for rules that the rows break today (`CHECK (valid_until > now())`), and for functions that find
-what they name by the search_path of the database. A restore does the same in `restore/postgres/rules` and `refused`."""
+"""The commands of RECOVER.md for rules that the rows break today (`CHECK (valid_until > now())`), and for functions
+that need the search_path of the database. A restore does the same in `databases/postgres/restore`: `rules` and
+`refused`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Who wrote a backup: an ed25519 signature over its seal, as `seal.sig` beside it, and over each record of forgetting.
 
-The seal speaks for the manifest (and in an encrypted vault for what lies beside it), the manifest for its system, its id and
-every object. So one signature holds all of a backup, and that of one backup fits no other. `openssl` can check it: a public
+The seal speaks for the manifest, and in an encrypted vault for the files beside it. The manifest speaks for its system,
+its id and every object. So one signature holds all of a backup, and that of one backup fits no other. `openssl` can
+check it: a public
 key is the base64 line of its PEM file.
 """
 

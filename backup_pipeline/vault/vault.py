@@ -6,8 +6,8 @@
 4. manifest.json.sha256 — the seal: from now on a missing or edited manifest is noticed
 5. newest.json, beside the backups of the system — from now on a missing folder is noticed, too
 
-In an encrypted vault RECOVER.md and the manifest have `.age` behind their names, and before the manifest come a
-RECOVER.md that only says how to open the other one, and outline.json: what may be known without a key.
+In an encrypted vault RECOVER.md and the manifest have `.age` behind their names. Two files come before the manifest: a
+RECOVER.md that tells how to open the other one, and outline.json with the facts that need no key.
 
 A process may be killed anywhere in this list. Before 3, the objects are kept for the next run and nothing is
 listed. Between 3 and 4 the backup is whole; the next run of the system seals it.
@@ -149,8 +149,8 @@ class Vault:
 
     @cached_property
     def notes(self) -> Store:
-        """Where drafts and journals lie: a host that has only public keys could not read its own in the vault, and one that
-        signs must not sign what another wrote there."""
+        """Where drafts and journals lie: a host with public keys only could not read its own in the vault. A
+        host that signs must not sign the notes of another one."""
         if not (self.encrypted or self.signing.key):
             return self.store
         if self.local is None:

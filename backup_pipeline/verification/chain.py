@@ -1,7 +1,7 @@
 """The history of a system: each manifest names the digest of the one before it.
 
-Whoever edits, swaps or removes a manifest breaks the link above it, even if he makes a new seal. A
-predecessor that was removed on purpose is not a break: `forgotten` says which ones were (what `prune` writes down).
+An edited, swapped or removed manifest breaks the link above it, even with a new seal. A predecessor that was removed on
+purpose is not a break: `forgotten` has the records of `prune`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def gaps(previous: Mapping[str, str | None], forgotten: Collection[str]) -> tupl
 def judge_newest(
     newest: Newest | None, digests: Mapping[str, str], forgotten: Callable[[str], bool]
 ) -> Iterator[Finding]:
-    """Whoever takes away the newest backup, folder and all, leaves nothing behind that would miss it: but for this."""
+    """The newest backup may be taken away, folder and all. This record alone misses it."""
     if newest is None:
         return
     if newest.id not in digests:

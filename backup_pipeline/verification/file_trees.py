@@ -1,7 +1,7 @@
-"""A file tree of a backup: does its listing say what lies in its packs, and nothing that nobody should restore?
+"""A file tree of a backup: does its listing name the contents of its packs, and no path that must not be restored?
 
-The packs were read already (`integrity`, each once, whoever names them); here their contents are compared with what one
-listing says: every file of it has its content, at its place, as long as it should be and with the right SHA-256.
+`integrity` has read the packs already, each once. Here their contents are compared with one listing: every file of it
+has its content, at its place, with the right length and SHA-256.
 """
 
 from __future__ import annotations

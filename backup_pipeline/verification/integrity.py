@@ -40,7 +40,7 @@ class StoredContent:
 
     #: "missing", or why it could not be read; empty when it was read to its end.
     unreadable: str = ""
-    #: It lies in an archive: it is there, and has this length; nobody has read it.
+    #: It lies in an archive: it is there, and has this length; it was not read.
     frozen: bool = False
     size: int = 0
     sha256: str = ""

@@ -45,9 +45,8 @@ def remember(
     now: datetime,
     seconds: float | None = None,
 ) -> tuple[Finding, ...]:
-    """A vault that can only be read (a snapshot of it, a disk that is full) is no reason to keep the outcome from
-    whoever asked: that it was not kept is a finding. What failed for want of a key alone says nothing about the backup,
-    and is not kept."""
+    """A vault that can only be read (a snapshot of it, a full disk) must not hide the outcome: a finding tells that
+    it was not kept. A failure for want of a key alone says nothing about the backup, and is not kept."""
     if not report.ok and all(finding.marked("key_missing") for finding in report.errors):
         return ()
     try:

@@ -65,8 +65,8 @@ def read_state(vault: Vault) -> ScrubState:
 
 
 def choose(state: ScrubState, now: datetime, *, window: timedelta, interval: timedelta) -> tuple[str, ...]:
-    """The parts to read now: those that would be older than the window by the next run, those in which something was
-    damaged (until it is healed every scrub says so, and not one in a month), and at least a fair share."""
+    """The parts to read now: those that would be older than the window by the next run, those with damage, and at
+    least a fair share. Until damage is healed, every scrub tells it."""
     never = ""
     ordered = sorted(PARTS, key=lambda part: state.parts[part].at if part in state.parts else never)
     share = min(len(PARTS), max(1, math.ceil(len(PARTS) * interval / window)))

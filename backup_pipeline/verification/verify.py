@@ -1,9 +1,8 @@
 """Is what lies in the vault what the manifests say? The verification, on one screen.
 
-Quick: structure, seals, the chain, and the SHA-256 of every stored byte. Full: also what the bytes mean — that they
-unpack, that the rows are as many and as wide as they should be, that a SQLite file is whole, and that every foreign
-key finds its row. What is wrong is a finding, never an exception; only a vault that cannot be reached
-(or a backup that never was) is one.
+Quick: structure, seals, the chain, and the SHA-256 of every stored byte. Full: also the meaning of the bytes. They
+unpack, the rows have the right number and width, a SQLite file is whole, and every foreign key finds its row. A fault
+is a finding, never an exception; only an unreachable vault (or a backup that never was) is one.
 """
 
 from __future__ import annotations
@@ -180,7 +179,7 @@ def _verify(
 
 
 def _not_read(system: str, case: _Case) -> Finding:
-    """An archive is where somebody wanted them: worth knowing, no fault."""
+    """The configuration wanted them in an archive: worth knowing, no fault."""
     case.counted["frozen_objects"] = len(case.frozen)
     return Finding(
         "info",
@@ -293,7 +292,7 @@ def _key(use: Use) -> tuple[str, str]:
 def _look(
     vault: Vault, cases: Iterable[_Case], *, quick: bool, listener: Listener
 ) -> dict[tuple[str, str], StoredContent]:
-    """Every object once, whoever names it; the largest first, so that no thread is left with one at the end."""
+    """Every object once; the largest first, so that no thread is left with one at the end."""
     first: dict[tuple[str, str], tuple[_Case, Use]] = {}
     rows: set[tuple[str, str]] = set()
     packs: set[tuple[str, str]] = set()

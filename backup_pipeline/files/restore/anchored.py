@@ -1,7 +1,7 @@
 """Work below one open folder, and nowhere else.
 
-Every step goes from an open folder to a name in it, and never follows a link (`O_NOFOLLOW`): a link that lies in the
-way, or that somebody puts there meanwhile, is an error and not a way out.
+Every step goes from an open folder to a name in it, and never follows a link (`O_NOFOLLOW`). A link in the way, also a
+new one, is an error and not a way out.
 """
 
 from __future__ import annotations

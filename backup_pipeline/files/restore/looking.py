@@ -195,8 +195,8 @@ class Look:
             )
 
     def _share(self, entry: FileEntry, first: FileEntry, known: dict[tuple[int, int], bool]) -> None:
-        """What is there under the one name says nothing of what will be under the other: whoever wrote into the file
-        wrote into all of its names, and whoever replaced it has parted them."""
+        """The state of one name says nothing of the other's: a write into the file changed all of its names,
+        and a replacement parted them."""
         found = self._status(entry.path)
         if found is None:
             there = self._status(first.path)

@@ -1,7 +1,7 @@
-"""Which paths a listing may hold, whoever wrote it: a backup may come from a store that nobody should have to trust.
+"""Which paths a listing may hold: a backup may come from an untrusted store.
 
-A listing is sorted by the bytes of its paths, so that one entry is inside of another which is no folder shows while it
-streams by. Nothing here touches a disk.
+A listing is sorted by the bytes of its paths. So an entry inside of a non-folder shows while the listing streams by.
+Nothing here touches a disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REMEDY = (
 
 
 def why_hostile(path: str) -> str:
-    """Why nobody should write to this path below a folder; empty when he may."""
+    """Why this path below a folder must not be written; empty when it may."""
     if not path:
         return "it is empty"
     if "\0" in path:
@@ -73,7 +73,7 @@ def leads_out(path: str, target: str) -> bool:
 
 
 def checked(entries: Iterable[FileEntry], *, what: str) -> Iterator[FileEntry]:
-    """The same entries; Damaged at the first one that is not in its place or that nobody should write."""
+    """The same entries; Damaged at the first one out of its place, or that must not be written."""
     last = b""
     first = True
     # Entries that are no folders and whose path begins all that came since: what lies "in" one of them is hostile.

@@ -198,7 +198,7 @@ def _look(
 
 
 def _lock(root: int, target: Path) -> None:
-    """Two restores into one folder would take each other's files for somebody else's."""
+    """Two restores into one folder would take each other's files for foreign ones."""
     try:
         fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -262,7 +262,7 @@ def _missing(
 def _room(
     target: Path, root: int | None, works: list[Work], order: FilesOrder
 ) -> tuple[int | None, tuple[Finding, ...]]:
-    """What is known of the space before the start. Nobody knows what a file with holes will take: it is not counted."""
+    """The known part of the space before the start. The size of a file with holes is unknown: it is not counted."""
     place = target.absolute()
     while root is None and not place.exists():
         place = place.parent

@@ -1,8 +1,9 @@
-"""One file after the other into its folder: nobody ever sees half a file under its name, and none stays without one.
+"""One file after the other into its folder: no process ever sees half a file under its name, and none stays without
+one.
 
-A file is written without a name (`O_TMPFILE`), verified, given its mode and times, made durable together with others,
-and only then linked to its name. Where the file system cannot do that, it has a name of ours meanwhile
-(`.restoring-…`), the same one every time, so that the next run takes away what a killed one left.
+A file is written without a name (`O_TMPFILE`), verified, and given its mode and times. It is made durable together with
+others, and only then linked to its name. Where the file system cannot do that, it has a name of ours meanwhile
+(`.restoring-…`). The name is the same every time, so that the next run removes the files of a killed one.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A file source lists what there is and opens what it is asked for; it never writes, and it does not know the vault.
 
 - `entries` yields in the order of the bytes of the paths, each path once, without holding them all in memory. It
-  reads no content. What cannot be listed (a folder without the right to enter it) is yielded as a Trouble, and the
-  walk goes on: one folder of somebody else's must not cost the backup of all others.
+  reads no content. A folder without the right to enter it is yielded as a Trouble, and the walk goes on: one closed
+  folder must not cost the backup of all others.
 - Links are entries of their own; they are never followed, so nothing outside of the tree is read.
 - `open` gives the content as a stream. `SourceUnavailable` is worth another try; `Vanished`, `Unreadable` are not.
 - `settled` asks again, after the content was read, whether it is still the file that was listed. What grew,

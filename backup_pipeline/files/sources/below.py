@@ -1,7 +1,7 @@
 """Open folders below one folder, entered part by part, never through a link and never by a path longer than a name.
 
-A path that is looked up as a whole can lead out of the tree when somebody exchanges a folder for a link at that very
-moment; and the kernel takes no path of more than 4,096 bytes. So every step goes from an open folder to a name in it.
+A path that is looked up as a whole can lead out of the tree, when a folder is exchanged for a link at that moment. The
+kernel takes no path of more than 4,096 bytes. So every step goes from an open folder to a name in it.
 """
 
 from __future__ import annotations

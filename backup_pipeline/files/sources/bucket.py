@@ -1,6 +1,6 @@
-"""A bucket, or what lies below a prefix of it, as a file tree: S3, R2, Ceph and whatever else speaks the protocol.
+"""A bucket, or what lies below a prefix of it, as a file tree: S3, R2, Ceph and every other server of the protocol.
 
-A key is a path. Buckets have no folders; an empty object whose key ends with `/` is one that somebody made in a console.
+A key is a path. Buckets have no folders; an empty object whose key ends with `/` was made in a console.
 What has not been touched is told by its ETag, size and time of change. A key that no file system could hold is named as
 trouble: `../x`, parts that are empty or longer than 255 bytes, a key that is also the folder of others.
 

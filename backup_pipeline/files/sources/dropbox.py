@@ -1,7 +1,7 @@
 """A folder of Dropbox as a file tree: of an account, or of a team (namespace and the member to act as).
 
-Dropbox lists in no order and tells no upper from lower case, so the listing is sorted here, and every folder is called
-by the name that Dropbox shows for the folder itself. What has no bytes of its own (Paper, Google documents) is named as
+Dropbox lists in no order and tells no upper from lower case. So the listing is sorted here, and every folder has the
+name that Dropbox shows for the folder itself. What has no bytes of its own (Paper, Google documents) is named as
 trouble: an export is a rendering and no copy.
 """
 

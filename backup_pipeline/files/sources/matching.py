@@ -25,7 +25,7 @@ class Patterns:
         return not self.excludes_below(path, folder=folder) and self.includes(path, folder=folder)
 
     def excludes(self, path: str, *, folder: bool = False) -> bool:
-        """The entry itself; whoever walks does not enter a folder that is excluded."""
+        """The entry itself; the walk does not enter an excluded folder."""
         return bool(self.exclude) and _any(self._excluding, path, folder)
 
     def excludes_below(self, path: str, *, folder: bool = False) -> bool:
