@@ -306,7 +306,7 @@ def _read_tree(
 
 def _merged(vault: Vault, draft: Manifest, order: TreeOrder, stored: StoredTree) -> Manifest:
     name = stored.tree.name
-    cannot = asked.of_tree(vault, draft, name, order.refs)
+    cannot = asked.of_tree(vault.backup_of(draft), name, order.refs)
     others = tuple(tree for tree in draft.files if tree.name != name)
     return replace(
         draft,
@@ -330,7 +330,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     )
     manifest = replace(manifest, findings=(*manifest.findings, *_relocked(vault, manifest)))
     text = recover.recover_text(
-        manifest, vault.schema(manifest), recover_files.images_of(manifest, vault.blocks)
+        manifest, vault.backup_of(manifest).schema, recover_files.images_of(manifest, vault.blocks)
     )
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     with committing(vault.store, held, manifest.objects()):

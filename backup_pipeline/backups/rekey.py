@@ -136,7 +136,7 @@ def _committed(
         previous=vault.backup(old.system, earlier[-1]).link,
     )
     text = recover.recover_text(
-        manifest, vault.schema(manifest), recover_files.images_of(manifest, vault.blocks)
+        manifest, vault.backup_of(manifest).schema, recover_files.images_of(manifest, vault.blocks)
     )
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     held.confirm()

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     # Not loaded here, because a worker process that loads this module needs none of it.
     from backup_pipeline.databases.plan import RestorePlan, RestoreResult
     from backup_pipeline.databases.postgres.restore.terms import Terms
-    from backup_pipeline.model.manifest import Manifest
-    from backup_pipeline.vault.vault import Vault
+    from backup_pipeline.vault.backup import Backup
 
 #: Row text, one line a row, in COPY's text format.
 ROWS_SUFFIX = ".tsv.zst"
@@ -184,11 +183,9 @@ class Target(Protocol):
     - A target that holds rows is refused before a byte is written.
     """
 
-    def plan(self, vault: Vault, manifest: Manifest, options: RestoreOptions) -> RestorePlan: ...
+    def plan(self, backup: Backup, options: RestoreOptions) -> RestorePlan: ...
 
-    def restore(
-        self, vault: Vault, manifest: Manifest, options: RestoreOptions, listener: Listener
-    ) -> RestoreResult: ...
+    def restore(self, backup: Backup, options: RestoreOptions, listener: Listener) -> RestoreResult: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

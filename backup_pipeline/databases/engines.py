@@ -16,9 +16,8 @@ from backup_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from backup_pipeline.databases.base import DrillOptions
     from backup_pipeline.model.drill_report import DrillReport
-    from backup_pipeline.model.manifest import Manifest
     from backup_pipeline.model.progress import Listener
-    from backup_pipeline.vault.vault import Vault
+    from backup_pipeline.vault.backup import Backup
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class DatabaseEngine:
     is_file: bool
     source: Callable[[str], Source]
     target: Callable[[str], Target]
-    drill: Callable[[Vault, Manifest, DrillOptions, Listener], DrillReport]
+    drill: Callable[[Backup, DrillOptions, Listener], DrillReport]
 
 
 def _postgres_source(url: str) -> Source:
@@ -47,9 +46,7 @@ def _postgres_target(url: str) -> Target:
     return PostgresTarget(url)
 
 
-def _postgres_drill(
-    vault: Vault, manifest: Manifest, options: DrillOptions, listener: Listener
-) -> DrillReport:
+def _postgres_drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillReport:
     from backup_pipeline.databases.postgres.drill.drill import drill
 
     if options.scratch_url is not None and (other := engine_at(options.scratch_url).name) != "postgres":
@@ -57,7 +54,7 @@ def _postgres_drill(
             f"the scratch server is {other}, and the backup is of a postgres database",
             remedy="give the address of a PostgreSQL server as `scratch`, or none",
         )
-    return drill(vault, manifest, options, listener)
+    return drill(backup, options, listener)
 
 
 def _sqlite_source(url: str) -> Source:
@@ -72,10 +69,10 @@ def _sqlite_target(url: str) -> Target:
     return SqliteTarget(url)
 
 
-def _sqlite_drill(vault: Vault, manifest: Manifest, options: DrillOptions, listener: Listener) -> DrillReport:
+def _sqlite_drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillReport:
     from backup_pipeline.databases.sqlite.drill import drill
 
-    return drill(vault, manifest, options, listener)
+    return drill(backup, options, listener)
 
 
 ENGINES = (

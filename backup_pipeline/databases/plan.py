@@ -14,7 +14,7 @@ from backup_pipeline.model.schema import TableId
 
 if TYPE_CHECKING:
     # Not loaded here, because a worker process that loads this package needs none of it.
-    from backup_pipeline.vault.vault import Vault
+    from backup_pipeline.vault.backup import Backup
 
 _SHOWN = 10
 #: Below this, everything is loaded in one transaction on one connection: workers would take longer to start.
@@ -110,9 +110,10 @@ class RestoreResult:
         return tuple(left for left in self.remainder if not left.asked)
 
 
-def missing_objects(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
+def missing_objects(backup: Backup) -> Iterator[Finding]:
     """Before a byte is written: is every object there, and as long as it should be?"""
-    missing = vault.presence.missing(manifest.objects())
+    manifest = backup.manifest
+    missing = backup.vault.presence.missing(manifest.objects())
     if not missing:
         return
     lost = {reference.sha256 for reference in missing}
@@ -124,7 +125,7 @@ def missing_objects(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
     yield Finding(
         "error",
         "object-missing",
-        f"{what} of {manifest.system} {manifest.id} missing in the vault, or of another length: {', '.join(parts)}",
+        f"{what} of {backup} missing in the vault, or of another length: {', '.join(parts)}",
         remedy=HEAL,
         examples=tuple(reference.sha256 + reference.suffix for reference in missing[:_SHOWN]),
     )

@@ -15,18 +15,16 @@ from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.databases.base import DrillOptions
 from backup_pipeline.databases.engines import engine_named
 from backup_pipeline.model.drill_report import DrillReport
-from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 
 if TYPE_CHECKING:
-    from backup_pipeline.vault.vault import Vault
+    from backup_pipeline.vault.backup import Backup
 
 __all__ = ["DrillReport", "drill"]
 
 
 def drill(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     *,
     scratch_url: str | None = None,
     invariants: Mapping[str, str] | None = None,
@@ -38,15 +36,15 @@ def drill(
     """`scratch_url`: a PostgreSQL server on which a database may be made (and is dropped again); without one, a
     private server is started. `invariants`: name → SQL that must return no row. `trees`: what the configuration says of
     the file trees, of which a sample (or `all_files`) is restored as well."""
-    vault.need_identity()
-    vault = vault.without_memory()
+    backup.vault.need_identity()
+    backup = backup.vault.without_memory().backup_of(backup.manifest)
     options = DrillOptions(scratch_url=scratch_url, invariants=dict(invariants or {}), jobs=jobs)
-    database = engine_named(manifest.engine.name).drill(vault, manifest, options, listener)
-    if not manifest.files:
+    database = engine_named(backup.manifest.engine.name).drill(backup, options, listener)
+    if not backup.manifest.files:
         return database
     from backup_pipeline.drills.files import drill_files
 
-    files = drill_files(vault, manifest, trees or {}, everything=all_files, listener=listener)
+    files = drill_files(backup, trees or {}, everything=all_files, listener=listener)
     report = database.report
     return replace(
         database,

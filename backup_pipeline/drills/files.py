@@ -25,9 +25,10 @@ from backup_pipeline.files.restore import FilesOrder, restore_files
 from backup_pipeline.files.restore.anchored import Folders, open_target
 from backup_pipeline.model.files import FileEntry, read_lines
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.processes.scratch import Scratch
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.packs import EMPTY_SHA256
 from backup_pipeline.vault.vault import Vault
 
@@ -53,8 +54,7 @@ class FilesDrill:
 
 
 def drill_files(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     trees: Mapping[str, FilesSettings],
     *,
     everything: bool,
@@ -64,12 +64,12 @@ def drill_files(
     """Of every tree of a backup. `trees`: what the configuration says of them: which rows name files."""
     begin = time.monotonic()
     done = FilesDrill()
-    for tree in manifest.files:
-        _drill_tree(vault, manifest, tree, everything, done, listener, chance or random.SystemRandom())
+    for tree in backup.manifest.files:
+        _drill_tree(backup, tree, everything, done, listener, chance or random.SystemRandom())
     if any(settings.refs for settings in trees.values()):
         from backup_pipeline.references import file_references
 
-        outcome = file_references.check(vault, manifest, vault.schema(manifest), trees, listener=listener)
+        outcome = file_references.check(backup, trees, listener=listener)
         done.findings += outcome.findings
         done.counted.update(file_references.worth_saying(outcome.counted))
     done.seconds = time.monotonic() - begin
@@ -77,8 +77,7 @@ def drill_files(
 
 
 def _drill_tree(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     tree: FileTree,
     everything: bool,
     done: FilesDrill,
@@ -86,7 +85,7 @@ def _drill_tree(
     chance: random.Random,
 ) -> None:
     try:
-        sample = None if everything else Sample.of(_entries(vault, tree), tree, chance)
+        sample = None if everything else Sample.of(_entries(backup.vault, tree), tree, chance)
         needed = tree.bytes if sample is None else sample.bytes
         with Scratch.make(needed) as scratch:
             order = FilesOrder(
@@ -98,11 +97,13 @@ def _drill_tree(
             )
             target = scratch.folder / "files"
             chosen = None if sample is None else {tree.name: sample.paths}
-            result = restore_files(vault, manifest, target, order, referenced=chosen, listener=listener)
+            result = restore_files(
+                backup.vault, backup.manifest, target, order, referenced=chosen, listener=listener
+            )
             done.findings += [one for one in result.findings if one.severity == "error"]
             wanted = None if sample is None else frozenset(sample.paths)
             listener(Advance("compare", tree.name, note="restored files with the listing"))
-            differing = list(_compare(target, _entries(vault, tree), wanted, done.counted))
+            differing = list(_compare(target, _entries(backup.vault, tree), wanted, done.counted))
     except (Damaged, RestoreError) as error:
         done.findings.append(_failed(tree, error))
         return

@@ -17,24 +17,23 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.model.progress import silent
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 _LOCKED = "not looked at for want of the key: `verify` and the drill do that"
 
 Trees = Mapping[str, FilesSettings]
 
 
-def judge_files(
-    vault: Vault, manifest: Manifest, trees: Trees, lost: Losses | None = None
-) -> tuple[Outcome, ...]:
+def judge_files(backup: Backup, trees: Trees, lost: Losses | None = None) -> tuple[Outcome, ...]:
     """files, references, file_policy; nothing of a system without file trees."""
     if not trees:
         return ()
+    manifest = backup.manifest
     taken = _taken(manifest, lost or Losses())
-    if not vault.can_open:
+    if not backup.vault.can_open:
         references = Outcome("references", _impossible(manifest), good=_LOCKED)
         return taken, references, Outcome("file_policy", good=_LOCKED)
-    return taken, _references(vault, manifest, trees), _policy(vault, manifest, trees)
+    return taken, _references(backup, trees), _policy(backup, trees)
 
 
 def _taken(manifest: Manifest, lost: Losses) -> Outcome:
@@ -61,10 +60,10 @@ def _taken(manifest: Manifest, lost: Losses) -> Outcome:
     return Outcome("files", tuple(one for one in found if one not in notes), counted, good=good, notes=notes)
 
 
-def _references(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
-    began = time.monotonic()
+def _references(backup: Backup, trees: Trees) -> Outcome:
+    began, manifest = time.monotonic(), backup.manifest
     try:
-        schema = vault.schema(manifest)
+        _ = backup.schema  # a damaged one is told here
         if not any(tree.refs for tree in trees.values()):
             return Outcome(
                 "references", _impossible(manifest), good="no column is said to name files (`refs:`)"
@@ -72,7 +71,7 @@ def _references(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
         # Arrow and DuckDB load in 0.3 s. A backup without `refs:` does not need them.
         from backup_pipeline.references import file_references
 
-        found = file_references.check(vault, manifest, schema, trees, listener=silent)
+        found = file_references.check(backup, trees, listener=silent)
     except BackupError as error:
         return _failed("references", error, began)
     notes = tuple(one for one in found.findings if one.severity == "info")
@@ -88,7 +87,7 @@ def _impossible(manifest: Manifest) -> tuple[Finding, ...]:
     return tuple(one for one in manifest.findings if one.marked("cannot_be_asked"))
 
 
-def _policy(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
+def _policy(backup: Backup, trees: Trees) -> Outcome:
     nothing = "no tree says what its files may be (`types`, `max_size`)"
     if not any(tree.types or tree.max_size is not None for tree in trees.values()):
         return Outcome("file_policy", good=nothing)
@@ -96,7 +95,7 @@ def _policy(vault: Vault, manifest: Manifest, trees: Trees) -> Outcome:
 
     began = time.monotonic()
     try:
-        found = file_policy.check(vault, manifest, trees)
+        found = file_policy.check(backup, trees)
     except BackupError as error:
         return _failed("file_policy", error, began)
     notes = tuple(one for one in found.findings if one.severity == "info")

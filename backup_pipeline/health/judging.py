@@ -66,7 +66,7 @@ def judge(vault: Vault, manifest: Manifest, wanted: Wanted, *, now: datetime) ->
     outcomes = (
         *_of_content(vault, manifest, report, lost, unkept, note),
         _drift(vault, manifest, before.manifest, lost),
-        *judge_files(vault, manifest, wanted.trees, lost),
+        *judge_files(vault.backup_of(manifest), wanted.trees, lost),
     )
     for_good = [name for ack in acks if not ack.until for name in ack.about]
     unkept = _remember(vault, manifest, outcomes, report, lost.without(for_good), now)
@@ -236,7 +236,7 @@ def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Loss
     if before.schema.plain_sha256 == manifest.schema.plain_sha256:
         return Outcome("schema_drift", gone, seconds=time.monotonic() - began, good=good)
     try:
-        schemas = vault.schema(before), vault.schema(manifest)
+        schemas = vault.backup_of(before).schema, vault.backup_of(manifest).schema
     except (KeyMissing, Damaged) as error:
         if vault.can_open and isinstance(error, Damaged):
             return Outcome("schema_drift", (*gone, _not_compared("error", before, error)))

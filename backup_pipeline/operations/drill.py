@@ -27,16 +27,15 @@ def drill(site: Site, order: DrillOrder, listener: Listener = silent) -> DrillRe
 
 def _drill(site: Site, order: DrillOrder, listener: Listener) -> DrillReport:
     system = order.system
-    manifest = usable(site, system, order.id)
-    thawing.ensure_readable(site.vault, manifest.objects(), what=f"{system} {manifest.id}")
+    backup = usable(site, system, order.id)
+    thawing.ensure_readable(site.vault, backup.manifest.objects(), what=str(backup))
     # A system that left the configuration still has backups, and they can still be proven.
     settings = site.settings.systems.get(system)
     configured = settings.scratch.get() if settings and settings.scratch else None
     scratch = order.scratch or configured
     try:
         result = drill_backup(
-            site.vault,
-            manifest,
+            backup,
             scratch_url=scratch,
             invariants=dict(settings.invariants) if settings else {},
             trees=files.settings_of(site, system),
@@ -49,9 +48,9 @@ def _drill(site: Site, order: DrillOrder, listener: Listener) -> DrillReport:
         # given, what failed may be the server.
         if scratch is None or isinstance(error, Damaged):
             finding = Finding.of_error(error)
-            remember(site, system, manifest.id, "drill", Report(f"{system} {manifest.id}", (finding,)))
+            remember(site, system, backup.id, "drill", Report(str(backup), (finding,)))
         raise
     seconds = result.recovery_seconds
-    unkept = remember(site, system, manifest.id, "drill", result.report, seconds=seconds)
+    unkept = remember(site, system, backup.id, "drill", result.report, seconds=seconds)
     report = replace(result.report, findings=(*result.report.findings, *unkept))
     return replace(result, report=health.accepted(site, system, report))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import FilesOrder
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.operations import diagnosing
@@ -22,6 +21,7 @@ __all__ = ["FilesPlan", "FilesResult", "plan_restore_files", "restore_files", "s
 if TYPE_CHECKING:
     from backup_pipeline.files.restore import FilesPlan, FilesResult
     from backup_pipeline.operations.site import Site
+    from backup_pipeline.vault.backup import Backup
 
 
 def settings_of(site: Site, system: str) -> Mapping[str, FilesSettings]:
@@ -42,9 +42,9 @@ def plan_restore_files(
     """What a restore of files would do. Writes nothing."""
     from backup_pipeline.files.restore import plan_files
 
-    manifest = usable(site, system, identifier)
-    with _referenced(site, manifest, order, listener) as named:
-        plan = plan_files(site.vault, manifest, target, order, referenced=named, listener=listener)
+    backup = usable(site, system, identifier)
+    with _referenced(site, backup, order, listener) as named:
+        plan = plan_files(backup.vault, backup.manifest, target, order, referenced=named, listener=listener)
     return replace(plan, refused=diagnosing.exact_findings(site, system, plan.refused))
 
 
@@ -61,14 +61,16 @@ def restore_files(
     """Bring file trees back below `target`. What was restored stays when it is interrupted: run it again."""
     from backup_pipeline.files.restore import restore_files as restore_trees
 
-    manifest = usable(site, system, identifier)
-    with _referenced(site, manifest, order, listener) as named:
-        return restore_trees(site.vault, manifest, target, order, referenced=named, listener=listener)
+    backup = usable(site, system, identifier)
+    with _referenced(site, backup, order, listener) as named:
+        return restore_trees(
+            backup.vault, backup.manifest, target, order, referenced=named, listener=listener
+        )
 
 
 @contextmanager
 def _referenced(
-    site: Site, manifest: Manifest, order: FilesOrder, listener: Listener
+    site: Site, backup: Backup, order: FilesOrder, listener: Listener
 ) -> Iterator[Mapping[str, Iterable[str]] | None]:
     if not order.only_referenced:
         yield None
@@ -76,14 +78,13 @@ def _referenced(
     from backup_pipeline.files.restore import trees_of
     from backup_pipeline.references.file_references import paths_named
 
-    settings = settings_of(site, manifest.system)
-    schema = site.vault.schema(manifest)
+    settings = settings_of(site, backup.system)
     named: dict[str, Iterable[str]] = {}
-    for tree in trees_of(manifest, order.trees):
+    for tree in trees_of(backup.manifest, order.trees):
         if tree.name not in settings or not settings[tree.name].refs:
             raise ConfigError(
                 f"the configuration does not say which rows name files of {tree.name}",
-                remedy=f"name the columns under systems.{manifest.system}.files.{tree.name}.refs, or restore all files",
+                remedy=f"name the columns under systems.{backup.system}.files.{tree.name}.refs, or restore all files",
             )
-        named[tree.name] = paths_named(site.vault, manifest, schema, tree, settings[tree.name], listener)
+        named[tree.name] = paths_named(backup, tree, settings[tree.name], listener)
     yield named

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def read_table(site: Site, system: str, id: str | None, table: str) -> pd.DataFrame:
     from backup_pipeline.reading import read_table
 
-    return read_table(site.vault, usable(site, system, id), table)
+    return read_table(usable(site, system, id), table)
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def querying(site: Site, order: QueryOrder) -> Iterator[Answer]:
     from backup_pipeline.reading import running
 
     with diagnosing.explained(site, order.system):
-        manifest = usable(site, order.system, order.id)
-        with running(site.vault, manifest, order.sql) as answer:
+        backup = usable(site, order.system, order.id)
+        with running(backup, order.sql) as answer:
             yield answer
 
 
@@ -39,4 +39,4 @@ def query(site: Site, order: QueryOrder) -> pd.DataFrame:
     from backup_pipeline.reading import query
 
     with diagnosing.explained(site, order.system):
-        return query(site.vault, usable(site, order.system, order.id), order.sql)
+        return query(usable(site, order.system, order.id), order.sql)

@@ -11,6 +11,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.operations.diagnosing import diagnosed
 from backup_pipeline.operations.site import Site
 from backup_pipeline.vault import choosing, signing
+from backup_pipeline.vault.backup import Backup
 
 
 @diagnosed
@@ -38,12 +39,12 @@ def newest_before(site: Site, system: str, time: str) -> str:
     return choosing.newest_before(site.vault, system, moment)
 
 
-def usable(site: Site, system: str, id: str | None = None) -> Manifest:
+def usable(site: Site, system: str, id: str | None = None) -> Backup:
     """To restore, drill or query it: signed, where `signers:` says by whom."""
-    manifest = show(site, system, id)
+    backup = site.vault.backup_of(show(site, system, id))
     if not site.unsigned:
-        signing.demand(site.vault.backup(system, manifest.id))
-    return manifest
+        signing.demand(site.vault.backup(system, backup.id))
+    return backup
 
 
 def remember(

@@ -23,7 +23,7 @@ __all__ = ["RestorePlan", "RestoreResult", "plan_restore", "remainder", "restore
 def plan_restore(site: Site, order: RestoreOrder) -> RestorePlan:
     system = order.system
     with diagnosing.explained(site, system):
-        plan = plan_of(site.vault, usable(site, system, order.id), order.to, _options(site, order))
+        plan = plan_of(usable(site, system, order.id), order.to, _options(site, order))
         return replace(plan, refused=diagnosing.exact_findings(site, system, plan.refused))
 
 
@@ -32,10 +32,10 @@ def restore(site: Site, order: RestoreOrder, listener: Listener = silent) -> Res
     """With `dry_run`, the result of a restore that keeps nothing."""
     system = order.system
     with diagnosing.explained(site, system):
-        manifest = usable(site, system, order.id)
+        backup = usable(site, system, order.id)
         if not order.dry_run:
-            thawing.ensure_readable(site.vault, manifest.objects(), what=f"{system} {manifest.id}")
-        return bring_back(site.vault, manifest, order.to, _options(site, order), listener=listener)
+            thawing.ensure_readable(site.vault, backup.manifest.objects(), what=str(backup))
+        return bring_back(backup, order.to, _options(site, order), listener=listener)
 
 
 def _options(site: Site, order: RestoreOrder) -> RestoreOptions:

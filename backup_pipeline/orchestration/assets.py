@@ -118,7 +118,7 @@ def _read(
         trees_follow=commits and bool(trees),
     )
     manifest = draft if commits else commit(backups.site, system, token=context.run.run_id)
-    schema = backups.site.vault.schema(manifest)
+    schema = backups.site.vault.backup_of(manifest).schema
     if names.schema_key(system) in context.selected_asset_keys:
         yield dg.MaterializeResult(
             asset_key=names.schema_key(system),

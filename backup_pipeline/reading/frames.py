@@ -29,13 +29,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Column
 from backup_pipeline.reading.columns import field_lines, open_columns
 from backup_pipeline.reading.tables import Rows, find
 from backup_pipeline.reading.types import Types
 from backup_pipeline.reading.values import Convert, converter, unescape
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 
 class NotExact(UserWarning):
@@ -55,19 +54,18 @@ _MOMENTS: dict[str, Any] = {
 }
 
 
-def read_table(vault: Vault, manifest: Manifest, table: str) -> pd.DataFrame:
+def read_table(backup: Backup, table: str) -> pd.DataFrame:
     """Every row of one table; generated columns are not kept in a backup and so are not here."""
-    schema = vault.schema(manifest)
-    rows = find(manifest, schema, table)
-    if manifest.image is not None:
+    rows = find(backup, table)
+    if backup.manifest.image is not None:
         from backup_pipeline.reading.sqlite_rows import read_sqlite_table
 
-        return read_sqlite_table(vault, manifest.image, rows)
-    types = Types(schema)
+        return read_sqlite_table(backup, rows)
+    types = Types(backup.schema)
     if not rows.columns:
         return pd.DataFrame(index=pd.RangeIndex(sum(entry.rows for entry in rows.entries)))
     kinds = [_DIRECT.get(types.base(column), pa.binary()) for column in rows.columns]
-    arrived = list(arrow_columns(vault, rows, kinds))
+    arrived = list(arrow_columns(backup, rows, kinds))
     series = {}
     for number, column in enumerate(rows.columns):
         chunked = pa.chunked_array([batch[number] for batch in arrived], type=kinds[number])
@@ -77,21 +75,20 @@ def read_table(vault: Vault, manifest: Manifest, table: str) -> pd.DataFrame:
     return pd.DataFrame(series)
 
 
-def rows_of(vault: Vault, manifest: Manifest, table: str) -> Iterator[tuple[object, ...]]:
+def rows_of(backup: Backup, table: str) -> Iterator[tuple[object, ...]]:
     """The rows one by one, as Python values, in bounded memory (that of the longest row)."""
-    schema = vault.schema(manifest)
-    rows = find(manifest, schema, table)
-    if manifest.image is not None:
+    rows = find(backup, table)
+    if backup.manifest.image is not None:
         from backup_pipeline.reading.sqlite_rows import sqlite_rows
 
-        yield from sqlite_rows(vault, manifest.image, rows)
+        yield from sqlite_rows(backup, rows)
         return
-    types = Types(schema)
+    types = Types(backup.schema)
     converters = [converter(types, column) for column in rows.columns]
     for entry in rows.entries:
         positions = rows.positions(entry)
         for chunk in entry.chunks:
-            for fields in field_lines(vault.blocks(chunk.object), max(1, len(entry.columns))):
+            for fields in field_lines(backup.vault.blocks(chunk.object), max(1, len(entry.columns))):
                 yield tuple(
                     None if fields[place] == rb"\N" else convert(decode(unescape(fields[place])))
                     for place, convert in zip(positions, converters, strict=True)
@@ -103,13 +100,13 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def arrow_columns(vault: Vault, rows: Rows, kinds: list[Any]) -> Iterator[list[Any]]:
+def arrow_columns(backup: Backup, rows: Rows, kinds: list[Any]) -> Iterator[list[Any]]:
     """Arrow arrays, a list of columns at a time; text is still escaped."""
     for entry in rows.entries:
         positions = rows.positions(entry)
         wanted = dict(zip(positions, kinds, strict=True))
         for chunk in entry.chunks:
-            for batch in open_columns(vault.blocks(chunk.object), len(entry.columns), wanted):
+            for batch in open_columns(backup.vault.blocks(chunk.object), len(entry.columns), wanted):
                 yield [batch.column(number) for number in range(len(positions))]
 
 

@@ -22,7 +22,7 @@ from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.reading.tables import Rows
 from backup_pipeline.reading.types import Types
 from backup_pipeline.reading.values import parse_array
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 #: DuckDB's widest DECIMAL.
@@ -105,7 +105,7 @@ def _depth(value: object) -> int:
 
 
 def load(
-    connection: duckdb.DuckDBPyConnection, vault: Vault, rows: Rows, types: Types, target: str
+    connection: duckdb.DuckDBPyConnection, backup: Backup, rows: Rows, types: Types, target: str
 ) -> tuple[str, ...]:
     """Make the table `target` (quoted already). Returns what a reader should know about its types."""
     columns = [
@@ -122,7 +122,7 @@ def load(
     damage: list[Damaged] = []
     reader = pa.RecordBatchReader.from_batches(
         pa.schema([(f"c{number}", _arriving(column)) for number, column in enumerate(columns)]),
-        _batches(vault, rows, columns, damage),
+        _batches(backup, rows, columns, damage),
     )
     connection.register("arriving", reader)
     try:
@@ -160,10 +160,10 @@ def _arriving(column: Incoming) -> Any:
     return pa.string() if column.arrow == pa.binary() else column.arrow
 
 
-def _batches(vault: Vault, rows: Rows, columns: list[Incoming], damage: list[Damaged]) -> Iterator[Any]:
+def _batches(backup: Backup, rows: Rows, columns: list[Incoming], damage: list[Damaged]) -> Iterator[Any]:
     kinds = [column.arrow for column in columns]
     try:
-        for arrays in arrow_columns(vault, rows, kinds):
+        for arrays in arrow_columns(backup, rows, kinds):
             prepared = [column.prepared(array) for column, array in zip(columns, arrays, strict=True)]
             yield pa.RecordBatch.from_arrays(prepared, names=[f"c{number}" for number in range(len(columns))])
     except Damaged as error:

@@ -17,7 +17,6 @@ import pandas as pd
 
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.schema import Schema
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.answers import Answer, ask
 from backup_pipeline.reading.frames import NotExact
@@ -25,7 +24,7 @@ from backup_pipeline.reading.interrupting import QUIET, interruptible
 from backup_pipeline.reading.loading import load, sql_name
 from backup_pipeline.reading.tables import Rows, find, parse_name
 from backup_pipeline.reading.types import Types
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 MEMORY = "192MB"
 _FILE = "backup.duckdb"
@@ -40,17 +39,16 @@ _LOCKS = (
 )
 
 
-def query(vault: Vault, manifest: Manifest, sql: str) -> pd.DataFrame:
+def query(backup: Backup, sql: str) -> pd.DataFrame:
     """The answer as a data frame."""
-    with running(vault, manifest, sql) as answer:
+    with running(backup, sql) as answer:
         return answer.frame()
 
 
 @contextmanager
-def running(vault: Vault, manifest: Manifest, sql: str, *, memory: str = MEMORY) -> Iterator[Answer]:
+def running(backup: Backup, sql: str, *, memory: str = MEMORY) -> Iterator[Answer]:
     """The answer as it is made, for a caller that prints it or passes it on; gone when the block is left."""
-    schema = vault.schema(manifest)
-    with Scratch.make(_room(manifest)) as scratch:
+    with Scratch.make(_room(backup.manifest)) as scratch:
         path = scratch.folder / _FILE
         settings: dict[str, Any] = {
             "memory_limit": memory,
@@ -61,7 +59,7 @@ def running(vault: Vault, manifest: Manifest, sql: str, *, memory: str = MEMORY)
         with _explained(), duckdb.connect(path, config=settings) as connection:
             connection.execute(QUIET)
             written = _names(sql)
-            loaded = _load_all(connection, vault, manifest, schema, written)
+            loaded = _load_all(connection, backup, written)
         for note in loaded:
             warnings.warn(NotExact(note), stacklevel=3)
         settings["preserve_insertion_order"] = True
@@ -104,17 +102,13 @@ def _names(sql: str) -> tuple[str, ...]:
 
 
 def _load_all(
-    connection: duckdb.DuckDBPyConnection,
-    vault: Vault,
-    manifest: Manifest,
-    schema: Schema,
-    written: tuple[str, ...],
+    connection: duckdb.DuckDBPyConnection, backup: Backup, written: tuple[str, ...]
 ) -> tuple[str, ...]:
     wanted: dict[str, Rows] = {}
     bare: dict[str, str] = {}
     for name in written:
         parts = parse_name(name)
-        rows = find(manifest, schema, name if len(parts) == 0 else ".".join(map(sql_name, parts)))
+        rows = find(backup, name if len(parts) == 0 else ".".join(map(sql_name, parts)))
         key = f"{rows.id.schema}.{rows.id.name}".lower()
         if key in wanted and wanted[key].id != rows.id:
             raise ConfigError(
@@ -125,15 +119,15 @@ def _load_all(
         if len(parts) == 1 and rows.id.schema.lower() != "main":
             bare[rows.id.name.lower()] = key
     notes: list[str] = []
-    loader = _sqlite_loader(vault, manifest) if manifest.image is not None else None
-    types = Types(schema)
+    loader = _sqlite_loader(backup) if backup.manifest.image is not None else None
+    types = Types(backup.schema)
     for rows in wanted.values():
         target = _target(rows)
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {sql_name(rows.id.schema)}")
         if loader is not None:
             notes += loader(connection, rows, target)
         else:
-            notes += load(connection, vault, rows, types, target)
+            notes += load(connection, backup, rows, types, target)
     for key in bare.values():
         rows = wanted[key]
         connection.execute(f"CREATE VIEW main.{sql_name(rows.id.name)} AS SELECT * FROM {_target(rows)}")
@@ -144,12 +138,10 @@ def _target(rows: Rows) -> str:
     return f"{sql_name(rows.id.schema)}.{sql_name(rows.id.name)}"
 
 
-def _sqlite_loader(vault: Vault, manifest: Manifest) -> Any:
+def _sqlite_loader(backup: Backup) -> Any:
     from backup_pipeline.reading.sqlite_rows import load_sqlite
 
-    assert manifest.image is not None
-    image = manifest.image
-    return lambda connection, rows, target: load_sqlite(connection, vault, image, rows, target)
+    return lambda connection, rows, target: load_sqlite(connection, backup, rows, target)
 
 
 @contextmanager

@@ -15,21 +15,22 @@ import pyarrow as pa
 
 from backup_pipeline.databases.sqlite.export.rows import Value, affinity, quoted, read_rows, reading_file
 from backup_pipeline.errors import Damaged
-from backup_pipeline.model.manifest import FileImage
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.frames import NotExact
 from backup_pipeline.reading.loading import column_name, sql_name
 from backup_pipeline.reading.tables import Rows
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.images import write_image
-from backup_pipeline.vault.vault import Vault
 
 
 @contextmanager
-def rebuilt(vault: Vault, image: FileImage) -> Iterator[Path]:
+def rebuilt(backup: Backup) -> Iterator[Path]:
     """The database file, for as long as it is needed."""
+    image = backup.manifest.image
+    assert image is not None
     with Scratch.make(image.size) as scratch:
         path = scratch.folder / "image.sqlite3"
-        write_image(vault.objects, image, path)
+        write_image(backup.vault.objects, image, path)
         try:
             yield path
         except sqlite3.DatabaseError as error:
@@ -38,14 +39,14 @@ def rebuilt(vault: Vault, image: FileImage) -> Iterator[Path]:
             ) from error
 
 
-def sqlite_rows(vault: Vault, image: FileImage, rows: Rows) -> Iterator[tuple[object, ...]]:
-    with rebuilt(vault, image) as path:
+def sqlite_rows(backup: Backup, rows: Rows) -> Iterator[tuple[object, ...]]:
+    with rebuilt(backup) as path:
         yield from read_rows(path, rows.id.name, rows.names)
 
 
-def read_sqlite_table(vault: Vault, image: FileImage, rows: Rows) -> pd.DataFrame:
+def read_sqlite_table(backup: Backup, rows: Rows) -> pd.DataFrame:
     """SQLite types values and not columns: the dtype is that of the declared type where every value is of it."""
-    with rebuilt(vault, image) as path:
+    with rebuilt(backup) as path:
         found = list(read_rows(path, rows.id.name, rows.names))
     if not rows.columns:
         return pd.DataFrame(index=pd.RangeIndex(len(found)))
@@ -64,10 +65,10 @@ _BATCH_BYTES = 8 << 20
 
 
 def load_sqlite(
-    connection: duckdb.DuckDBPyConnection, vault: Vault, image: FileImage, rows: Rows, target: str
+    connection: duckdb.DuckDBPyConnection, backup: Backup, rows: Rows, target: str
 ) -> tuple[str, ...]:
     """A DuckDB table whose types are those of the values: integers and reals together are DOUBLE, any other mixture text."""
-    with rebuilt(vault, image) as path:
+    with rebuilt(backup) as path:
         kinds, notes = _kinds(path, rows)
         names = [column_name(rows.columns, number) for number in range(len(kinds))]
         made = ", ".join(f"{sql_name(name)} {kind}" for name, kind in zip(names, kinds, strict=True))

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from backup_pipeline.errors import ConfigError, NotFound
 from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.schema import Column, Schema, TableId
+from backup_pipeline.vault.backup import Backup
 
 _PART = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^".\s]+)')
 
@@ -34,8 +35,9 @@ class Rows:
         return tuple(entry.columns.index(name) for name in self.names)
 
 
-def find(manifest: Manifest, schema: Schema, name: str) -> Rows:
+def find(backup: Backup, name: str) -> Rows:
     """The table that is meant. Without a schema a name has to mean one table."""
+    manifest, schema = backup.manifest, backup.schema
     entries = {entry.id: entry for entry in manifest.tables}
     roots = [table.id for table in schema.tables if table.kind == "partitioned"]
     known = [*entries, *(root for root in roots if root not in entries)]

@@ -17,11 +17,10 @@ from backup_pipeline.config.trees import ReferenceSettings
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.inventory import InventoryTable
-from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import matches
 from backup_pipeline.reading.tables import meant
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Tables:
         )
 
     @staticmethod
-    def of_backup(manifest: Manifest, schema: Schema) -> Tables:
+    def of_backup(backup: Backup) -> Tables:
+        manifest, schema = backup.manifest, backup.schema
         # A partitioned table has no rows of its own: they are those of its leaves.
         roots = {one.id: one.exported_columns for one in schema.tables if one.kind == "partitioned"}
         held = {one.id: one.columns for one in manifest.tables}
@@ -53,15 +53,13 @@ class Tables:
         )
 
 
-def of_tree(
-    vault: Vault, manifest: Manifest, tree: str, refs: Mapping[str, ReferenceSettings]
-) -> tuple[Finding, ...]:
+def of_tree(backup: Backup, tree: str, refs: Mapping[str, ReferenceSettings]) -> tuple[Finding, ...]:
     """Of a backup that is being made."""
     if not refs:
         return ()
-    tables = Tables.of_backup(manifest, vault.schema(manifest))
+    tables = Tables.of_backup(backup)
     found = (of_reference(tree, name, one, tables) for name, one in refs.items())
-    partial = manifest.scope == "partial"
+    partial = backup.manifest.scope == "partial"
     return tuple(one for one in found if one and not (partial and one.marked("lacks_table")))
 
 

@@ -16,14 +16,13 @@ from backup_pipeline.config.trees import ReferenceSettings
 from backup_pipeline.errors import ConfigError, NotFound
 from backup_pipeline.files.sources.matching import Patterns
 from backup_pipeline.model.findings import Finding, Severity
-from backup_pipeline.model.manifest import FileTree, Manifest
-from backup_pipeline.model.schema import Schema
+from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.reading.tables import Rows, find
 from backup_pipeline.references.asked import Tables, of_reference
 from backup_pipeline.references.file_digests import said, text_of
 from backup_pipeline.references.file_joining import EXAMPLES, Value
 from backup_pipeline.references.file_values import Named, files_named
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 _SERVER = re.compile(r" at https?://\S+$")
 
@@ -36,33 +35,31 @@ def not_checked(tree: str, message: str, severity: Severity = "info") -> Finding
 class Source:
     """The rows of one backup, of any engine."""
 
-    vault: Vault
-    manifest: Manifest
-    schema: Schema
+    backup: Backup
     stack: ExitStack
     _image: Path | None = None
 
     @cached_property
     def tables(self) -> Tables:
-        return Tables.of_backup(self.manifest, self.schema)
+        return Tables.of_backup(self.backup)
 
     @cached_property
     def is_newest(self) -> bool:
-        return self.vault.ids(self.manifest.system)[-1:] in ((), (self.manifest.id,))
+        return self.backup.vault.ids(self.backup.system)[-1:] in ((), (self.backup.id,))
 
     def read(self, rows: Rows) -> Iterator[tuple[object, ...]]:
         """Text, as bytes where the engine has text; None for NULL."""
-        if self.manifest.image is None:
+        if self.backup.manifest.image is None:
             from backup_pipeline.reading.frames import arrow_columns, unescaped
 
-            for arrays in arrow_columns(self.vault, rows, [pa.binary()] * len(rows.columns)):
+            for arrays in arrow_columns(self.backup, rows, [pa.binary()] * len(rows.columns)):
                 yield from zip(*(unescaped(array).to_pylist() for array in arrays), strict=True)
             return
         from backup_pipeline.databases.sqlite.export.rows import read_rows
         from backup_pipeline.reading.sqlite_rows import rebuilt
 
         if self._image is None:
-            self._image = self.stack.enter_context(rebuilt(self.vault, self.manifest.image))
+            self._image = self.stack.enter_context(rebuilt(self.backup))
         yield from read_rows(self._image, rows.id.name, rows.names)
 
 
@@ -99,7 +96,7 @@ class Column:
         self._cannot = of_reference(tree.name, name, reference, source.tables)
         if self._cannot is None:
             try:
-                self.rows = find(source.manifest, source.schema, table)
+                self.rows = find(source.backup, table)
             except (NotFound, ConfigError) as error:
                 self._problem = error.message
 
@@ -108,7 +105,7 @@ class Column:
         return Column(source, self.name, self.reference, tree, self._patterns)
 
     def cannot_be_asked(self, hurt: frozenset[str]) -> Finding | None:
-        manifest, cannot = self._source.manifest, self._cannot
+        manifest, cannot = self._source.backup.manifest, self._cannot
         if cannot is not None:
             if manifest.scope == "partial" and cannot.marked("lacks_table"):
                 return not_checked(self._tree.name, f"{self.name} was not checked: {cannot.message}")
@@ -166,7 +163,7 @@ class Column:
         return found
 
     def _key(self) -> tuple[str, ...]:
-        table = self._source.schema.table(self.rows.id)
+        table = self._source.backup.schema.table(self.rows.id)
         key = table.primary_key if table else None
         held = set(self.rows.names)
         return key.columns if key is not None and set(key.columns) <= held else ()

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.files import DIGESTS, FileEntry, read_lines
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.references.file_columns import Column, Source
 from backup_pipeline.references.file_digests import NAMES, kind_of, text_of
 from backup_pipeline.references.file_joining import FAULTS, Files, Some
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 
 _DIFFERS = "either the file was changed behind the application's back, or it changed between the rows' moment and the reading of the "
@@ -100,13 +101,13 @@ class Asked:
         )
 
     def _restore(self, identifier: str) -> str:
-        system = self.rows.manifest.system
+        system = self.rows.backup.system
         return f"`backup-pipeline restore {system} {identifier} --files {self.tree.name} --to DIR`"
 
     def _more(self) -> Iterator[Finding]:
         """What is wrong today and was not in the backup before: no person has accepted that."""
-        manifest = next((one for one, tree in self._before() if self._accept(one, tree)), None)
-        if manifest is None:
+        before = next((one for one, tree in self._before() if self._accept(one, tree)), None)
+        if before is None:
             return
         for name in FAULTS:
             more = self.files.fault(name, more=True)
@@ -120,23 +121,22 @@ class Asked:
                 yield Finding(
                     "warning",
                     "more-files-missing" if name == "missing" else "more-files-differ",
-                    f"{values} than in the backup before ({manifest.id}) {said}",
+                    f"{values} than in the backup before ({before.id}) {said}",
                     table=str(self.column.rows.id),
                     tree=self.tree.name,
-                    remedy=f"{self._restore(manifest.id)} brings back what was deleted since; or correct the rows",
+                    remedy=f"{self._restore(before.id)} brings back what was deleted since; or correct the rows",
                     examples=more.examples,
                 )
 
-    def _accept(self, manifest: Manifest, tree: FileTree) -> bool:
+    def _accept(self, backup: Backup, tree: FileTree) -> bool:
         """What was wrong then. False: it cannot be known."""
-        vault = self.rows.vault
         try:
-            old = Source(vault, manifest, vault.schema(manifest), self.rows.stack)
+            old = Source(backup, self.rows.stack)
             column = self.column.in_backup(old, tree)
             if column.cannot_be_asked(frozenset()) is not None:
                 return False
             with self.files.beside() as then:
-                then.load(entries_of(vault, tree))
+                then.load(entries_of(backup.vault, tree))
                 then.ask(column.values())
                 self.files.accept(then.faults())
         except (Damaged, NotFound):
@@ -145,26 +145,27 @@ class Asked:
 
     def _lost_since(self) -> tuple[Some, str]:
         """What the full backup before this one still had."""
-        for manifest, tree in self._before():
+        for backup, tree in self._before():
             try:
-                return self.files.lost(entries_of(self.rows.vault, tree)), manifest.id
+                return self.files.lost(entries_of(backup.vault, tree)), backup.id
             except (Damaged, NotFound):
                 continue  # `verify` names it; this is only a hint where to look
         return Some(), ""
 
-    def _before(self) -> Iterator[tuple[Manifest, FileTree]]:
+    def _before(self) -> Iterator[tuple[Backup, FileTree]]:
         """Full backups before this one, the last one first."""
-        vault, mine = self.rows.vault, self.rows.manifest
-        for identifier in reversed(vault.ids(mine.system)):
+        mine = self.rows.backup
+        for identifier in reversed(mine.vault.ids(mine.system)):
             if identifier >= mine.id:
                 continue
+            backup = mine.vault.backup(mine.system, identifier)
             try:
-                manifest = vault.backup(mine.system, identifier).manifest
+                manifest = backup.manifest
             except (Damaged, NotFound):
                 continue
             tree = manifest.tree(self.tree.name)
             if manifest.scope == "full" and tree is not None:
-                yield manifest, tree
+                yield backup, tree
 
     def _spelt(self, code: str, some: Some, word: str) -> Iterator[Finding]:
         if some.count:

@@ -27,10 +27,10 @@ from backup_pipeline.files.sources.media import (
 )
 from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.references.file_judging import entries_of
 from backup_pipeline.references.file_references import Outcome
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 EXAMPLES = 10
 #: More types than these are one line, "other".
@@ -40,22 +40,18 @@ _VESSELS = frozenset({"application/zip", "application/x-ole-storage", "applicati
 
 
 def check(
-    vault: Vault,
-    manifest: Manifest,
-    trees: Mapping[str, FilesSettings],
-    *,
-    hurt: frozenset[str] = frozenset(),
+    backup: Backup, trees: Mapping[str, FilesSettings], *, hurt: frozenset[str] = frozenset()
 ) -> Outcome:
     """`hurt`: trees that are damaged anyway."""
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
     for name, settings in trees.items():
-        tree = manifest.tree(name)
+        tree = backup.manifest.tree(name)
         if tree is None or name in hurt or not has_policy(settings):
             continue
         seen = _Seen(tree, settings)
         try:
-            for entry in entries_of(vault, tree):
+            for entry in entries_of(backup.vault, tree):
                 seen.add(entry)
         except Damaged as error:
             findings.append(Finding("info", "policy-not-checked", error.message, tree=name))

@@ -21,14 +21,13 @@ from backup_pipeline.files.sources.matching import Patterns
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.progress import Advance, Listener
-from backup_pipeline.model.schema import Schema
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.references.asked import of_reference
 from backup_pipeline.references.file_columns import Column, Source, not_checked
 from backup_pipeline.references.file_joining import Files, Some
 from backup_pipeline.references.file_judging import Asked, entries_of
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 #: Free space to ask for: a path and a key a row, and DuckDB keeps them packed.
 _ROOM = 256 << 20
@@ -48,9 +47,7 @@ class Memory:
 
 
 def check(
-    vault: Vault,
-    manifest: Manifest,
-    schema: Schema,
+    backup: Backup,
     trees: Mapping[str, FilesSettings],
     *,
     memory: Memory | None = None,
@@ -58,7 +55,7 @@ def check(
     listener: Listener,
 ) -> Outcome:
     """Of every tree that has `refs:`. `hurt`: tables and trees (by name) that are damaged anyway."""
-    memory = memory or Memory()
+    memory, manifest = memory or Memory(), backup.manifest
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
     todo: list[tuple[FileTree, FilesSettings]] = []
@@ -72,7 +69,7 @@ def check(
             continue
         todo.append((tree, settings))
     with ExitStack() as stack:
-        rows = Source(vault, manifest, schema, stack)
+        rows = Source(backup, stack)
         for tree, settings in todo:
             cannot = any(of_reference(name, *one, rows.tables) for one in settings.refs.items())
             # Whether that is an error depends on the backup, and not on its contents alone.
@@ -91,22 +88,15 @@ def worth_saying(counted: Mapping[str, int]) -> dict[str, int]:
     return {name: counted[name] for name in mine if name in counted and (counted[name] or name in always)}
 
 
-def paths_named(
-    vault: Vault,
-    manifest: Manifest,
-    schema: Schema,
-    tree: FileTree,
-    settings: FilesSettings,
-    listener: Listener,
-) -> Iterator[str]:
+def paths_named(backup: Backup, tree: FileTree, settings: FilesSettings, listener: Listener) -> Iterator[str]:
     """The entries of a tree that the rows of the same backup name, sorted. Raises ConfigError where a column cannot be
     asked: its files would be missing, without a word."""
     with ExitStack() as stack:
         stack.enter_context(interruptible())
         scratch = stack.enter_context(Scratch.make(_ROOM))
         files = stack.enter_context(Files(scratch.folder))
-        rows = Source(vault, manifest, schema, stack)
-        files.load(entries_of(vault, tree))
+        rows = Source(backup, stack)
+        files.load(entries_of(backup.vault, tree))
         for name, reference in settings.refs.items():
             listener(Advance("verify", name, note=f"files of {tree.name}"))
             column = Column(rows, name, reference, tree)
@@ -161,7 +151,7 @@ def _tree(
     whole = True
     try:
         with interruptible(), Scratch.make(_ROOM) as scratch, Files(scratch.folder) as files:
-            files.load(entries_of(rows.vault, tree))
+            files.load(entries_of(rows.backup.vault, tree))
             narrowed = bool(settings.include or settings.exclude)
             patterns = Patterns(settings.include, settings.exclude) if narrowed else None
             for name, reference in settings.refs.items():

@@ -26,7 +26,7 @@ from backup_pipeline.reading.tables import leaves_of
 from backup_pipeline.reading.types import Types
 from backup_pipeline.references.comparable import compare
 from backup_pipeline.references.joining import Join, Keys, Reference
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 #: Free space to ask for: keys are short, and DuckDB keeps them packed.
 _ROOM = 64 << 20
@@ -46,9 +46,7 @@ class Memory:
 
 
 def check(
-    vault: Vault,
-    manifest: Manifest,
-    schema: Schema,
+    backup: Backup,
     *,
     hurt: frozenset[str],
     memory: Memory,
@@ -57,7 +55,7 @@ def check(
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
     todo: list[Reference] = []
-    for reference in references(manifest, schema):
+    for reference in references(backup.manifest, backup.schema):
         why = _cannot_be_checked(reference, hurt)
         if why:
             findings.append(_not_checked(reference, why))
@@ -68,7 +66,7 @@ def check(
             findings += memory.known[reference.contents]
         else:
             todo.append(reference)
-    for reference, found in _join(vault, todo, listener):
+    for reference, found in _join(backup, todo, listener):
         memory.known[reference.contents] = found
         findings += found
     return Outcome(tuple(findings), dict(counted))
@@ -159,12 +157,12 @@ def _not_checked(reference: Reference, why: str) -> Finding:
 
 
 def _join(
-    vault: Vault, todo: Sequence[Reference], listener: Listener
+    backup: Backup, todo: Sequence[Reference], listener: Listener
 ) -> Iterator[tuple[Reference, tuple[Finding, ...]]]:
     if not todo:
         return
     with interruptible(), Scratch.make(_ROOM) as scratch:
-        keys = Keys(vault, todo, scratch.folder)
+        keys = Keys(backup, todo, scratch.folder)
         try:
             for reference in todo:
                 listener(Advance("verify", str(reference.table), note=f"foreign key {reference.key.name}"))

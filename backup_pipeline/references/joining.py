@@ -20,7 +20,7 @@ from backup_pipeline.model.schema import ForeignKey, TableId
 from backup_pipeline.reading.columns import open_columns, schema_of
 from backup_pipeline.reading.interrupting import QUIET
 from backup_pipeline.references.comparable import Comparison
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 MEMORY = "96MB"
 EXAMPLES = 5
@@ -58,8 +58,8 @@ class Keys:
     """The key columns of the tables that are joined. Each is loaded once, when it is first needed, and
     dropped with the last foreign key that needs it."""
 
-    def __init__(self, vault: Vault, todo: Sequence[Reference], folder: Path) -> None:
-        self._vault = vault
+    def __init__(self, backup: Backup, todo: Sequence[Reference], folder: Path) -> None:
+        self._backup = backup
         self._columns: dict[tuple[TableId, ...], dict[str, bool]] = {}
         self._left: Counter[tuple[TableId, ...]] = Counter()
         self._names: dict[tuple[TableId, ...], str] = {}
@@ -111,7 +111,7 @@ class Keys:
         }
         listed = ", ".join(f'"{position}"' for position in positions)
         for chunk in entry.chunks:
-            batches = open_columns(self._vault.blocks(chunk.object), len(entry.columns), positions)
+            batches = open_columns(self._backup.vault.blocks(chunk.object), len(entry.columns), positions)
             reader = pa.RecordBatchReader.from_batches(schema_of(positions), batches)
             self._connection.register("arriving", reader)
             try:

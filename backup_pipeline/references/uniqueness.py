@@ -28,7 +28,7 @@ from backup_pipeline.reading.tables import leaves_of
 from backup_pipeline.reading.types import Types
 from backup_pipeline.references.comparable import INTEGERS
 from backup_pipeline.references.joining import MEMORY
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 #: So many keys are grouped at a time.
 _AT_ONCE = 2_000_000
@@ -64,9 +64,7 @@ Memory = dict[tuple[object, ...], tuple[Finding, ...]]
 
 
 def check(
-    vault: Vault,
-    manifest: Manifest,
-    schema: Schema,
+    backup: Backup,
     *,
     hurt: frozenset[str],
     memory: Memory,
@@ -76,7 +74,7 @@ def check(
     findings: list[Finding] = []
     looked_at = [
         promise
-        for promise in promises(manifest, schema)
+        for promise in promises(backup.manifest, backup.schema)
         if not any(str(entry.id) in hurt for entry in promise.entries)
     ]
     todo = [promise for promise in looked_at if promise.contents not in memory]
@@ -84,7 +82,7 @@ def check(
         with interruptible(), Scratch.make(_ROOM) as scratch, _opened(scratch.folder) as connection:
             for promise in todo:
                 listener(Advance("verify", str(promise.table.id), note="keys and NOT NULL"))
-                memory[promise.contents] = tuple(_look(vault, promise, connection))
+                memory[promise.contents] = tuple(_look(backup, promise, connection))
     for promise in looked_at:
         findings += memory[promise.contents]
     return tuple(findings), sum(len(promise.keys) for promise in looked_at)
@@ -120,7 +118,7 @@ def _keys(table: Table) -> tuple[Key, ...]:
 class _Rows:
     """The columns of one promise, in a private DuckDB file: a table may be larger than memory."""
 
-    vault: Vault
+    backup: Backup
     promise: Promise
     connection: duckdb.DuckDBPyConnection
     nulls: Counter[str] = field(default_factory=Counter)
@@ -207,7 +205,7 @@ class _Rows:
             }
             listed = ", ".join(f'"{places[name]}" AS {column}' for name, column in names.items())
             for chunk in entry.chunks:
-                batches = open_columns(self.vault.blocks(chunk.object), len(entry.columns), wanted)
+                batches = open_columns(self.backup.vault.blocks(chunk.object), len(entry.columns), wanted)
                 counted = self._counted(batches, {name: str(places[name]) for name in filled})
                 if take is None:
                     deque(counted, maxlen=0)
@@ -233,10 +231,10 @@ def _repeats(hashes: Any) -> bool:
     return bool((hashes[1:] == hashes[:-1]).any())
 
 
-def _look(vault: Vault, promise: Promise, connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
+def _look(backup: Backup, promise: Promise, connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     table = str(promise.table.id)
     try:
-        rows = _Rows(vault, promise, connection)
+        rows = _Rows(backup, promise, connection)
         with interruptible():
             broken = tuple(rows.twice(rows.suspects()))
         for key, count, values in broken:

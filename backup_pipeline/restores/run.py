@@ -1,4 +1,4 @@
-"""The way in: from a manifest and an address to the target that can take it."""
+"""The way in: from a backup and an address to the target that can take it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,26 @@ from backup_pipeline.model.progress import Listener, silent
 
 if TYPE_CHECKING:
     # Not loaded here, because a worker process that loads this package needs none of it.
-    from backup_pipeline.vault.vault import Vault
+    from backup_pipeline.vault.backup import Backup
 
 
-def plan_restore(
-    vault: Vault, manifest: Manifest, target_url: str, options: RestoreOptions | None = None
-) -> RestorePlan:
+def plan_restore(backup: Backup, target_url: str, options: RestoreOptions | None = None) -> RestorePlan:
     """The target and the backup, looked at: what a restore would do. Writes nothing, and raises only where the question
     itself is wrong; `refused` holds each reason against the restore."""
-    vault.need_identity()
-    return _target(manifest, target_url).plan(vault, manifest, options or RestoreOptions())
+    backup.vault.need_identity()
+    return _target(backup.manifest, target_url).plan(backup, options or RestoreOptions())
 
 
 def restore(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     target_url: str,
     options: RestoreOptions | None = None,
     *,
     listener: Listener = silent,
 ) -> RestoreResult:
     """Rebuild the database. When the restore fails, or is interrupted, the target is as it was."""
-    vault.need_identity()
-    return _target(manifest, target_url).restore(vault, manifest, options or RestoreOptions(), listener)
+    backup.vault.need_identity()
+    return _target(backup.manifest, target_url).restore(backup, options or RestoreOptions(), listener)
 
 
 def _target(manifest: Manifest, url: str) -> Target:

@@ -19,6 +19,7 @@ from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import HEAL_MANIFEST
 from backup_pipeline.model.manifest import FORMAT, Link, Manifest, Proof, Scope
 from backup_pipeline.model.outline import Outline, outline_of
+from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.stores.staging import is_bad_medium
 from backup_pipeline.vault import belonging, crypto, hidden, layout, proving
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 #: So many backups are looked at side by side. A manifest may have megabytes, so no more of them are kept.
 _KEPT = 32
-_LARGE = ("stored", "data", "claimed", "manifest", "outline")
+_LARGE = ("stored", "data", "claimed", "manifest", "schema", "outline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,11 @@ class Backup:
         """Raises Damaged where it is not the one that was written there; see `belonging`."""
         belonging.demand(self, self.claimed)
         return self.claimed
+
+    @cached_property
+    def schema(self) -> Schema:
+        data = self.vault.content(self.manifest.schema)
+        return canonical.decode(Schema, data, what=f"the schema of {self}")
 
     @cached_property
     def link(self) -> Link:

@@ -39,7 +39,6 @@ from backup_pipeline.model.ids import (
     now,
 )
 from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef
-from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
@@ -215,17 +214,18 @@ class Vault:
     def content(self, reference: ObjectRef) -> bytes:
         return read_bytes(self.objects, reference)
 
-    def schema(self, manifest: Manifest) -> Schema:
-        return canonical.decode(
-            Schema, self.content(manifest.schema), what=f"the schema of {manifest.system} {manifest.id}"
-        )
-
     # ── backups
 
     def backup(self, system: str, identifier: str) -> Backup:
         if self.handles is None:
             return Backup(self, system, identifier)
         return self.handles.get(self, system, identifier)
+
+    def backup_of(self, manifest: Manifest) -> Backup:
+        """The handle of a manifest that the caller has: it is not read again. A draft has none in the store yet."""
+        found = Backup(self, manifest.system, manifest.id)
+        found.__dict__["manifest"] = manifest
+        return found
 
     def systems(self) -> tuple[str, ...]:
         """Systems that have a backup here, whether or not the configuration still names them."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.references import file_policy, file_references
 from backup_pipeline.references.file_references import Outcome
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.verification import file_trees
 
 #: Name of a tree → what the configuration says of it.
@@ -30,8 +30,7 @@ class Memory:
 
 
 def look(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     schema: Schema | None,
     trees: Trees,
     seen: file_trees.Look,
@@ -43,21 +42,19 @@ def look(
     """`hurt`: tables and trees that are damaged anyway."""
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
-    for tree in manifest.files:
+    for tree in backup.manifest.files:
         if tree not in memory.trees:
-            memory.trees[tree] = file_trees.examine(vault, tree, seen, listener)
+            memory.trees[tree] = file_trees.examine(backup.vault, tree, seen, listener)
         examined = memory.trees[tree]
         findings += examined.findings
         counted.update(examined.counted)
         if any(finding.severity == "error" for finding in examined.findings):
             hurt |= {tree.name}
     if schema is not None and trees:
-        outcome = file_references.check(
-            vault, manifest, schema, trees, memory=memory.references, hurt=hurt, listener=listener
-        )
+        outcome = file_references.check(backup, trees, memory=memory.references, hurt=hurt, listener=listener)
         findings += outcome.findings
         counted.update(file_references.worth_saying(outcome.counted))
-        outcome = file_policy.check(vault, manifest, trees, hurt=hurt)
+        outcome = file_policy.check(backup, trees, hurt=hurt)
         findings += outcome.findings
         counted.update(file_references.worth_saying(outcome.counted))
     return Outcome(tuple(findings), dict(counted))

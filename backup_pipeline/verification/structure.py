@@ -34,12 +34,17 @@ NOT_EDITED = "a manifest is never edited: " + HEAL_MANIFEST
 class Opened:
     """A backup as far as it could be read."""
 
-    manifest: Manifest | None = None
+    #: Its manifest is what it claims to be, whether or not it belongs there.
+    backup: Backup | None = None
     sha256: str = ""
     schema: Schema | None = None
     findings: tuple[Finding, ...] = ()
     #: Of an encrypted backup: what may be known without a key.
     outline: Outline | None = None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return self.backup.manifest if self.backup else None
 
     @property
     def previous(self) -> Link | None:
@@ -87,10 +92,10 @@ def open_backup(backup: Backup) -> Opened:
     else:
         sound = not any(finding.marked("bad_object_name") for finding in findings)
         findings += [finding for table in manifest.tables for finding in _table(table)] if sound else []
-    schema = None
+    claimed, schema = backup.vault.backup_of(manifest), None
     if not any(finding.marked("bad_object_name") for finding in findings):
         try:
-            schema = backup.vault.schema(manifest)
+            schema = claimed.schema
         except (KeyMissing, NotThawed):
             schema = None  # said with the objects that lie in an archive, or that no key here opens
         except BackupError as error:
@@ -98,7 +103,7 @@ def open_backup(backup: Backup) -> Opened:
             findings.append(Finding("error", "schema-unreadable", message, remedy=HEAL_MANIFEST))
     if schema is not None:
         findings += _agreement(manifest, schema)
-    return Opened(manifest, digest, schema, tuple(findings), outline)
+    return Opened(claimed, digest, schema, tuple(findings), outline)
 
 
 def had_a_manifest(backup: Backup) -> bool:

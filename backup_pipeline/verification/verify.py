@@ -19,7 +19,6 @@ from backup_pipeline.errors import Damaged, NoBackup, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.model.keeping import Forgotten
-from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault import keeping, signing
 from backup_pipeline.vault.backup import Backup
@@ -161,8 +160,8 @@ def _verify(
         memory, keys = references.Memory(), dict[tuple[object, ...], tuple[Finding, ...]]()
         images: dict[object, sqlite_image.Examined] = {}
         for case in cases:
-            _look_inside(vault, case, memory, keys, images, listener)
-        _look_inside_files(vault, cases, trees or {}, seen, listener)
+            _look_inside(case, memory, keys, images, listener)
+        _look_inside_files(cases, trees or {}, seen, listener)
     seconds = time.monotonic() - started
     return tuple(
         (
@@ -329,7 +328,6 @@ def _look(
 
 
 def _look_inside(
-    vault: Vault,
     case: _Case,
     memory: Memory,
     keys: uniqueness.Memory,
@@ -337,31 +335,30 @@ def _look_inside(
     listener: Listener,
 ) -> None:
     """What the rows say. Only of what is whole: rows of a damaged object would be a second, misleading finding."""
-    manifest, schema = case.opened.manifest, case.opened.schema
-    if manifest is None or schema is None or case.closed:
+    backup = case.opened.backup
+    if backup is None or case.opened.schema is None or case.closed:
         return
     started = time.monotonic()
     hurt = frozenset(
         name for finding in case.findings if finding.severity == "error" for name in _tables_of(finding)
     )
-    if manifest.image is not None:
+    if backup.manifest.image is not None:
         if case.whole:
-            _examine_image(vault, case, manifest, manifest.image, images, listener)
+            _examine_image(case, backup, images, listener)
     else:
         from backup_pipeline.references import foreign_keys as references
         from backup_pipeline.references import uniqueness
 
-        outcome = references.check(vault, manifest, schema, hurt=hurt, memory=memory, listener=listener)
+        outcome = references.check(backup, hurt=hurt, memory=memory, listener=listener)
         case.findings += outcome.findings
         case.counted.update(outcome.counted)
-        broken, counted = uniqueness.check(vault, manifest, schema, hurt=hurt, memory=keys, listener=listener)
+        broken, counted = uniqueness.check(backup, hurt=hurt, memory=keys, listener=listener)
         case.findings += broken
         case.counted["keys"] = counted
     case.seconds = time.monotonic() - started
 
 
 def _look_inside_files(
-    vault: Vault,
     cases: Iterable[_Case],
     trees: Trees,
     seen: Mapping[tuple[str, str], StoredContent],
@@ -369,8 +366,8 @@ def _look_inside_files(
 ) -> None:
     memory: FileMemory | None = None
     for case in cases:
-        manifest = case.opened.manifest
-        if manifest is None or case.closed or not (manifest.files or trees):
+        backup = case.opened.backup
+        if backup is None or case.closed or not (backup.manifest.files or trees):
             continue
         from backup_pipeline.verification import files_inside
 
@@ -378,8 +375,7 @@ def _look_inside_files(
         memory = memory or files_inside.Memory()
         hurt = [one for one in case.findings if one.severity == "error"]
         outcome = files_inside.look(
-            vault,
-            manifest,
+            backup,
             case.opened.schema,
             trees,
             lambda reference: seen.get((reference.sha256, reference.suffix)),
@@ -393,22 +389,18 @@ def _look_inside_files(
 
 
 def _examine_image(
-    vault: Vault,
-    case: _Case,
-    manifest: Manifest,
-    image: FileImage,
-    images: dict[object, sqlite_image.Examined],
-    listener: Listener,
+    case: _Case, backup: Backup, images: dict[object, sqlite_image.Examined], listener: Listener
 ) -> None:
     from backup_pipeline.databases.sqlite import examining as sqlite_image
 
-    schema = case.opened.schema
+    manifest, schema, image = backup.manifest, case.opened.schema, backup.manifest.image
+    assert image is not None
     names = {table.id for table in manifest.tables}
     tables = [table for table in schema.tables if table.id in names] if schema else []
     key = image.sha256, tuple(tables)
     if key not in images:
         listener(Advance("verify", image.name, note="looking inside the database file"))
-        images[key] = sqlite_image.examine(vault, image, tables, workers=os.cpu_count() or 1)
+        images[key] = sqlite_image.examine(backup.vault, image, tables, workers=os.cpu_count() or 1)
     case.findings += sqlite_image.judge(manifest, images[key])
     case.counted.update(images[key].counted)
 

@@ -66,7 +66,7 @@ def test_a_plain_vault_holds_no_password_of_the_definitions(
         ]  # fmt: skip
         recover = next((tmp_path / "vault").rglob("RECOVER.md")).read_text()
         assert "- `SUBSCRIPTION s`" in recover
-        restored = restore(backed.vault, backed.manifest, target)
+        restored = restore(backed.vault.backup_of(backed.manifest), target)
         assert "have to be set again" in str([one.message for one in restored.findings])
         assert ask(
             target,

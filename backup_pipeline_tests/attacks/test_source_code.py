@@ -327,7 +327,7 @@ def test_a_dump_that_its_superuser_wrote_does_nothing_as_a_superuser(
         BackupError,
         match=r"permission denied|must be (owner|superuser|member)|cannot insert multiple commands|SQLSTATE 42501",
     ):
-        drill(hostile.vault, tampered)
+        drill(hostile.vault.backup_of(tampered))
     assert list(tmp_path.glob("mark*")) == []
 
 

@@ -61,7 +61,7 @@ def recovered(
     hostile: Backed, server: EmbeddedPostgres, target: str, tmp_path: Path, psql: Path
 ) -> tuple[int, str]:
     manifest = hostile.with_sql("pre-data", f"\\! touch {tmp_path / 'owned'}\n")
-    text = recover_text(manifest, hostile.vault.schema(manifest))
+    text = recover_text(manifest, hostile.vault.backup_of(manifest).schema)
     path = tools(tmp_path / "bin", psql, "zstd", "cat", "sha256sum")
     (path / "touch").symlink_to("/usr/bin/touch")
     done = follow(text, f"cd {shlex.quote(str(hostile.folder))}\nTARGET='{target}'", path)
@@ -91,7 +91,7 @@ def test_recovery_by_hand_runs_no_command_of_the_dump(
     old.chmod(0o755)
     for name, psql in (("new", pg_server.bin_dir / "psql"), ("old", old)):
         fresh = make_pg_database()
-        text = recover_text(backed.manifest, backed.vault.schema(backed.manifest))
+        text = recover_text(backed.manifest, backed.backup.schema)
         path = tools(tmp_path / f"bin-{name}", psql, "zstd", "cat", "sha256sum")
         done = follow(text, f"cd {shlex.quote(str(backed.folder))}\nTARGET='{fresh}'", path)
         assert done.returncode == 0, done.stderr

@@ -79,14 +79,14 @@ def refused(target: str, statement: str) -> bool:
 def test_what_runs_as_a_role_that_is_missing_never_runs_as_the_superuser(lent: Backed, target: str) -> None:
     """Gained before: `SELECT esc('CREATE ROLE pwned SUPERUSER')` by any login, because the function had become the
     restoring superuser's. A view read every table, a rule wrote into every table."""
-    plan = plan_restore(lent.vault, lent.manifest, target)
+    plan = plan_restore(lent.backup, target)
     foreseen = [finding for finding in plan.findings if finding.code == "owner-made"]
     assert {finding.message.partition(",")[0] for finding in foreseen} == {
         "the target has no role lender",
         "the target has no role user",
     }
     assert not [finding for finding in plan.findings if finding.code == "role-missing"]
-    result = restore(lent.vault, lent.manifest, target)
+    result = restore(lent.backup, target)
     assert result.remainder == ()
     made = (
         "SELECT rolname, rolsuper, rolcanlogin FROM pg_roles WHERE rolname IN ('lender', 'user') ORDER BY 1"
@@ -107,10 +107,10 @@ def test_without_owners_it_is_closed_to_others_and_named(lent: Backed, target: s
     """Gained before: the same; --no-owner would give it to the superuser knowingly. Later: `INSERT INTO queue` and `runit` by
     any login, for triggers and aggregates ran as the superuser whose EXECUTE was taken from the others."""
     terms = Terms(owner=False)
-    plan = plan_restore(lent.vault, lent.manifest, target, RestoreOptions(terms=terms))
+    plan = plan_restore(lent.backup, target, RestoreOptions(terms=terms))
     (named,) = [finding for finding in plan.findings if finding.code == "definer-closed"]
     assert "GRANT SELECT ON TABLE public.peek TO low;" in named.examples
-    result = restore(lent.vault, lent.manifest, target, RestoreOptions(terms=terms))
+    result = restore(lent.backup, target, RestoreOptions(terms=terms))
     assert refused(target, "SELECT esc('CREATE ROLE pwned SUPERUSER')")
     assert refused(target, "CALL closed('CREATE ROLE pwned SUPERUSER')")
     assert refused(target, "SELECT begin()")
@@ -141,7 +141,7 @@ def test_the_login_of_a_managed_service_lends_its_rights_to_no_role_either(
     as_managed = target.replace("//postgres@", "//managed@")
     run_sql(target, "ALTER DATABASE lent_target OWNER TO managed")
     try:
-        result = restore(lent.vault, lent.manifest, as_managed)
+        result = restore(lent.backup, as_managed)
         assert ask(target.replace("//postgres@", "//low@"), "SELECT esc('SELECT 1'), begin()") == [
             ("lender", "user")
         ]
@@ -178,8 +178,7 @@ def test_a_login_that_owns_tables_and_views_shows_no_row_that_a_policy_hid(
         backed = backed_up(source, tmp_path / "vault")
         run_sql(target, "ALTER DATABASE policies_target OWNER TO hosted")
         result = restore(
-            backed.vault,
-            backed.manifest,
+            backed.backup,
             target.replace("//postgres@", "//hosted@"),
             RestoreOptions(terms=terms),
         )
@@ -211,5 +210,5 @@ def test_an_owner_that_a_failed_restore_made_is_gone_again(
     """Gained before: nothing; a role that stays behind would be what the next restore believes in."""
     monkeypatch.setattr(postgres_plan, "SMALL", 0)
     with pytest.raises(RestoreError, match="division by zero"):
-        restore(lent.vault, lent.with_sql("post-data", "SELECT 1/0;"), target)
+        restore(lent.vault.backup_of(lent.with_sql("post-data", "SELECT 1/0;")), target)
     assert ask(target, "SELECT rolname FROM pg_roles WHERE rolname IN ('lender', 'user')") == []

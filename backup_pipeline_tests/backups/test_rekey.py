@@ -117,7 +117,7 @@ def test_a_host_whose_key_was_changed_goes_on_from_what_it_remembers(
     assert any(segment.map for segment in second.image.segments)
     if identity:
         with pytest.raises(KeyMissing):
-            drill(vault, second)
+            drill(vault.backup_of(second))
         (locked,) = verify(vault.backup("shop", second.id)).errors
         assert locked.code == "key-missing"
 

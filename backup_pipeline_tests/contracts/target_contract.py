@@ -50,7 +50,7 @@ class TargetContract:
         return back_up(vault, live.source, Order("shop"))
 
     def test_a_plan_writes_nothing(self, vault: Vault, manifest: Manifest, new: str, target: Target) -> None:
-        plan = target.plan(vault, manifest, NEW)
+        plan = target.plan(vault.backup_of(manifest), NEW)
         assert (plan.create, plan.refused, plan.rows) == (True, (), 2)
         assert self.rows(new) is None
 
@@ -58,7 +58,7 @@ class TargetContract:
         self, live: Live, vault: Vault, manifest: Manifest, new: str, target: Target
     ) -> None:
         heard: list[Advance] = []
-        result = target.restore(vault, manifest, NEW, heard.append)
+        result = target.restore(vault.backup_of(manifest), NEW, heard.append)
         assert self.rows(new) == live.rows("people")
         assert (result.rows, result.tables, result.dry_run) == (2, 1, False)
         assert heard
@@ -66,16 +66,16 @@ class TargetContract:
     def test_a_database_that_holds_rows_is_refused_and_keeps_them(
         self, live: Live, vault: Vault, manifest: Manifest, new: str, target: Target
     ) -> None:
-        target.restore(vault, manifest, NEW, silent)
-        assert target.plan(vault, manifest, RestoreOptions()).refused
+        target.restore(vault.backup_of(manifest), NEW, silent)
+        assert target.plan(vault.backup_of(manifest), RestoreOptions()).refused
         with pytest.raises(TargetNotEmpty):
-            target.restore(vault, manifest, RestoreOptions(), silent)
+            target.restore(vault.backup_of(manifest), RestoreOptions(), silent)
         assert self.rows(new) == live.rows("people")
 
     def test_a_dry_run_keeps_nothing(
         self, vault: Vault, manifest: Manifest, new: str, target: Target
     ) -> None:
-        result = target.restore(vault, manifest, RestoreOptions(create=True, dry_run=True), silent)
+        result = target.restore(vault.backup_of(manifest), RestoreOptions(create=True, dry_run=True), silent)
         assert result.dry_run
         assert self.rows(new) is None
 
@@ -85,5 +85,5 @@ class TargetContract:
         for stat in tuple(vault.store.list("objects/")):
             vault.store.delete(stat.key)
         with pytest.raises(BackupError):
-            target.restore(vault, manifest, NEW, silent)
+            target.restore(vault.backup_of(manifest), NEW, silent)
         assert self.rows(new) is None

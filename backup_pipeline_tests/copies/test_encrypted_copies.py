@@ -46,7 +46,7 @@ def test_a_host_with_public_keys_copies_and_the_copy_opens_where_the_identity_is
     assert compare(made.stranger, there.stranger, "shop").same
     assert verify_all(there.opened, "shop").ok
     copy = there.opened
-    assert drill(copy, copy.backup("shop", copy.resolve("shop", None)).manifest).report.ok
+    assert drill(copy.backup("shop", copy.resolve("shop", None))).report.ok
     names = {key for key in state(made.folder) if not key.startswith("tmp/")}
     assert names <= set(state(there.folder))
 

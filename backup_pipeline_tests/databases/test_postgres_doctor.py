@@ -258,7 +258,7 @@ def test_options_of_user_mappings_that_the_login_cannot_read_are_told_everywhere
         assert named in [one.examples for one in backed.manifest.findings if one.code == told.code]
         recover = next((tmp_path / "vault").rglob("RECOVER.md")).read_text()
         assert f"its login could not read them. Set them again:\n\n- `{named[0]}`" in recover
-        restored = restore(backed.vault, backed.manifest, make_pg_database())
+        restored = restore(backed.backup, make_pg_database())
         (again,) = [one for one in restored.findings if one.code == told.code]
         assert "have to be set again: 2" in again.message
     finally:

@@ -176,7 +176,7 @@ def test_what_the_target_has_as_its_defaults_changes_no_row(
         monkeypatch.setattr(postgres_plan, "SMALL", 0 if way == "parallel" else 1 << 30)
         refused = "SECURITY LABEL FOR nothing_like_it ON TABLE public.odd IS 'x';"
         found = restore(
-            backed.vault, backed.with_sql("post-data", refused), target, RestoreOptions(jobs=2)
+            backed.vault.backup_of(backed.with_sql("post-data", refused)), target, RestoreOptions(jobs=2)
         ).findings
         assert [one.code for one in found] == ["label-provider-missing"]
     assert rows_of(target) == rows_of(backed.url)
@@ -190,7 +190,7 @@ def test_what_the_scratch_login_has_as_its_defaults_changes_no_row(
     try:
         for name, value in HOSTILE.items():
             run_sql(pg_server.url(), f"ALTER ROLE CURRENT_USER SET {name} = '{value}'")
-        report = drill(backed.vault, backed.manifest, scratch_url=pg_server.url())
+        report = drill(backed.backup, scratch_url=pg_server.url())
     finally:
         run_sql(pg_server.url(), "ALTER ROLE CURRENT_USER RESET ALL")
     assert report.report.errors == ()

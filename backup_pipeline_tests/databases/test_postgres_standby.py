@@ -37,7 +37,7 @@ def test_the_unlogged_tables_of_a_standby_are_left_out_by_name_and_end_no_backup
         told = {finding.code: finding for finding in PostgresSource(url).diagnose(Selection()).findings}
         assert told["unlogged-on-standby"].examples == ("public.cache",)
         backed = backed_up(url, tmp_path / "vault")
-        report = drill(backed.vault, backed.manifest)
+        report = drill(backed.backup)
 
     assert [str(table.id) for table in backed.manifest.tables] == ["public.t"]
     assert [(one.name, one.reason) for one in backed.manifest.left_out] == [

@@ -47,7 +47,7 @@ def made(vault: Vault, count: int = 60) -> tuple[FileTree, Manifest]:
 def drilled(vault: Vault, manifest: Manifest, *, everything: bool = True, refs: str = "") -> FilesDrill:
     settings = {"path": "x", "refs": {refs: "path"} if refs else {}}
     trees = {"media": FilesSettings.model_validate(settings)}
-    return drill_files(vault, manifest, trees, everything=everything, listener=silent)
+    return drill_files(vault.backup_of(manifest), trees, everything=everything, listener=silent)
 
 
 @pytest.mark.parametrize("everything", [True, False])

@@ -65,14 +65,16 @@ def scratch_databases(server: EmbeddedPostgres) -> set[object]:
 def run(
     backed: Backed, server: EmbeddedPostgres, manifest: Manifest | None = None, **invariants: str
 ) -> list[Finding]:
-    report = drill(backed.vault, manifest or backed.manifest, scratch_url=server.url(), invariants=invariants)
+    report = drill(
+        backed.vault.backup_of(manifest or backed.manifest), scratch_url=server.url(), invariants=invariants
+    )
     return [finding for finding in report.findings if finding.severity != "info"]
 
 
 def test_a_drill_of_everything_that_is_difficult_passes(
     torture: Backed, pg_major_server: EmbeddedPostgres
 ) -> None:
-    report = drill(torture.vault, torture.manifest, scratch_url=pg_major_server.url())
+    report = drill(torture.backup, scratch_url=pg_major_server.url())
     assert report.ok, report.report.errors
     assert [finding for finding in report.findings if finding.severity == "warning"] == []
     assert report.report.counted["tables"] == len(torture.manifest.tables)
@@ -84,7 +86,7 @@ def test_a_drill_of_everything_that_is_difficult_passes(
 
 
 def test_without_a_scratch_server_a_private_one_is_used_and_rights_are_proven_too(torture: Backed) -> None:
-    report = drill(torture.vault, torture.manifest)
+    report = drill(torture.backup)
     assert report.ok, report.report.errors
     assert report.scratch == f"PostgreSQL {torture.manifest.engine.version.split()[0]} at a private server"
     assert "rights-not-compared" not in {finding.code for finding in report.findings}
@@ -134,7 +136,7 @@ def test_a_sequence_that_is_not_where_it_was_is_found(
     backed: Backed, pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase
 ) -> None:
     target = make_pg_database()
-    restore(backed.vault, backed.manifest, target)
+    restore(backed.backup, target)
     with Server.of(target).open() as connection:
         assert compare_sequences(connection, backed.manifest.sequences) == ()
         connection.execute("SELECT nextval('public.alone')")
@@ -180,7 +182,7 @@ def test_an_empty_database_passes_and_says_so(
     source = make_pg_database()
     run_sql(source, "CREATE TABLE t (id int)")
     empty = backed_up(source, tmp_path / "vault")
-    report = drill(empty.vault, empty.manifest, scratch_url=pg_server.url())
+    report = drill(empty.backup, scratch_url=pg_server.url())
     assert report.ok
     assert "nothing-in-it" in {finding.code for finding in report.findings}
 
@@ -268,7 +270,7 @@ def test_what_pg_dump_does_not_keep_either_is_no_difference(
     assert [(one.code, one.examples) for one in backed.manifest.findings] == [
         ("invalid-index", ("public.failed",))
     ]
-    report = drill(backed.vault, backed.manifest, scratch_url=pg_server.url())
+    report = drill(backed.backup, scratch_url=pg_server.url())
     assert [one for one in report.findings if one.severity != "info"] == []
     notes = {one.table: one.examples for one in report.findings if one.code == "column-order"}
     assert notes["public.child"] == ("backup: a, b, c, late", "restored: a, late, b, c")
@@ -282,7 +284,7 @@ def test_a_database_without_a_public_schema_comes_back_without_one(
     run_sql(source, "CREATE SCHEMA app; CREATE TABLE app.t (x int); DROP SCHEMA public")
     backed = backed_up(source, tmp_path / "vault")
     assert run(backed, pg_server) == []
-    assert restore(backed.vault, backed.manifest, target).findings == ()
+    assert restore(backed.backup, target).findings == ()
     assert ask(target, "SELECT to_regnamespace('public'), to_regclass('app.t')") == [(None, "app.t")]
 
 
@@ -297,7 +299,7 @@ def test_a_public_schema_that_was_renamed_keeps_its_rights(
     )
     backed = backed_up(source, tmp_path / "vault")
     assert run(backed, pg_server) == []
-    assert restore(backed.vault, backed.manifest, target).findings == ()
+    assert restore(backed.backup, target).findings == ()
     rights = (
         "SELECT nspname, pg_get_userbyid(nspowner), array(SELECT x::text FROM unnest(nspacl) x WHERE nspname = 'app' ORDER BY 1)"
         " FROM pg_namespace WHERE nspname IN ('app', 'public') ORDER BY 1"
@@ -308,13 +310,13 @@ def test_a_public_schema_that_was_renamed_keeps_its_rights(
 
 def test_a_scratch_address_of_another_engine_is_refused(backed: Backed) -> None:
     with pytest.raises(ConfigError, match="the scratch server is sqlite"):
-        drill(backed.vault, backed.manifest, scratch_url="sqlite:///x.db")
+        drill(backed.backup, scratch_url="sqlite:///x.db")
 
 
 def test_a_backup_of_a_version_that_no_server_here_can_take_says_what_to_do(backed: Backed) -> None:
     future = replace(backed.manifest, engine=replace(backed.manifest.engine, version="99.1"))
     with pytest.raises(ToolMissing, match="PostgreSQL 99") as caught:
-        drill(backed.vault, future)
+        drill(backed.vault.backup_of(future))
     assert "--scratch" in caught.value.remedy
 
 
@@ -351,8 +353,7 @@ def test_the_next_drill_drops_what_a_killed_one_left(
     assert len(scratch_databases(pg_server)) == 1
     later = datetime.now(UTC) + timedelta(days=2)
     report = drill_postgres(
-        backed.vault,
-        backed.manifest,
+        backed.backup,
         DrillOptions(scratch_url=pg_server.url(), jobs=1, now=later),
         silent,
     )

@@ -26,9 +26,7 @@ def backed(sqlite_file: MakeSqliteFile, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_drill_passes_and_leaves_no_file(backed: Backed, tmp_path: Path) -> None:
-    report = drill(
-        backed.vault, backed.manifest, invariants={"holds": "SELECT * FROM parent WHERE name IS NULL"}
-    )
+    report = drill(backed.backup, invariants={"holds": "SELECT * FROM parent WHERE name IS NULL"})
     assert report.ok, report.report.errors
     assert report.report.counted["tables"] == len(backed.manifest.tables)
     assert report.report.counted["rows"] == backed.manifest.rows
@@ -44,7 +42,7 @@ def test_a_table_that_is_not_what_was_recorded_is_found(backed: Backed) -> None:
         else entry
         for entry in backed.manifest.tables
     )
-    report = drill(backed.vault, replace(backed.manifest, tables=tables))
+    report = drill(backed.vault.backup_of(replace(backed.manifest, tables=tables)))
     assert [(finding.code, finding.table) for finding in report.report.errors] == [
         ("rows-differ", "main.odd")
     ]
@@ -56,7 +54,7 @@ def test_invariants_are_asked(backed: Backed) -> None:
         "wrong": "SELECT * FROM nowhere",
         "write": "DELETE FROM parent",
     }
-    report = drill(backed.vault, backed.manifest, invariants=asked)
+    report = drill(backed.backup, invariants=asked)
     assert [finding.code for finding in report.report.errors] == [
         "invariant-broken",
         "invariant-fails",
@@ -72,7 +70,7 @@ def test_damage_is_an_error_and_leaves_no_file(backed: Backed, tmp_path: Path) -
     path.chmod(0o600)
     path.write_bytes(data)
     with pytest.raises(Damaged):
-        drill(backed.vault, backed.manifest)
+        drill(backed.backup)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -85,13 +83,13 @@ def test_a_sequence_that_was_behind_in_the_source_is_a_warning(
         "INSERT INTO t VALUES (5, 5); UPDATE sqlite_sequence SET seq = 1",
     )
     behind = backed_up(f"sqlite:///{source}", tmp_path / "other")
-    report = drill(behind.vault, behind.manifest)
+    report = drill(behind.backup)
     assert report.ok
     assert "sequence-behind" in {finding.code for finding in report.findings}
 
 
 def test_an_empty_database_passes_and_says_so(sqlite_file: MakeSqliteFile, tmp_path: Path) -> None:
     empty = backed_up(f"sqlite:///{sqlite_file('e.db', script='CREATE TABLE t (x)')}", tmp_path / "other")
-    report = drill(empty.vault, empty.manifest)
+    report = drill(empty.backup)
     assert report.ok
     assert "nothing-in-it" in {finding.code for finding in report.findings}

@@ -159,7 +159,9 @@ def expected(site: Site, system: str) -> dict[str, dict[str, list[list[str]]]]:
         found[identifier] = {
             str(table.id): [
                 [repr(value) for value in row]
-                for row in rows_of(site.vault, manifest, f'"{table.schema}"."{_quoted(table.name)}"')
+                for row in rows_of(
+                    site.vault.backup_of(manifest), f'"{table.schema}"."{_quoted(table.name)}"'
+                )
             ]
             for table in manifest.tables
         }

@@ -21,6 +21,7 @@ from backup_pipeline.model.ids import backup_id, moment_of
 from backup_pipeline.model.manifest import DdlSection, Manifest
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.torture_postgres import torture_sql
 
@@ -33,6 +34,10 @@ class Backed:
     folder: Path
     vault: Vault
     manifest: Manifest
+
+    @property
+    def backup(self) -> Backup:
+        return self.vault.backup_of(self.manifest)
 
     def with_sql(self, section: str, more: str) -> Manifest:
         """The same backup, with something appended to its definitions. (Not committed: nothing lists it.)"""

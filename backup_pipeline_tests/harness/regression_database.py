@@ -111,7 +111,7 @@ def main() -> int:
         backed = backed_up(url, Path(scratch) / "vault")
         print(f"backed up {len(backed.manifest.tables)} tables, {backed.manifest.rows} rows", flush=True)
         ours, peers = server.url("regression_restored"), server.url("regression_peer")
-        result = restore(backed.vault, backed.manifest, ours, RestoreOptions(create=True))
+        result = restore(backed.backup, ours, RestoreOptions(create=True))
         for finding in result.findings:
             print(f"{finding.severity} {finding.code}: {finding.message}")
         run_sql(server.url(), "CREATE DATABASE regression_peer TEMPLATE template0")

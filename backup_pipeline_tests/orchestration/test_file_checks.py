@@ -43,7 +43,7 @@ def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
     entries, packs = with_contents(site.vault, {"Ada": b"a" * 200, "other": b"b"})
     entries = [replace(one, media="text/plain") for one in entries]
     manifest = replace(manifest, files=(tree_of_entries(site.vault, entries, packs=packs),))
-    taken, references, policy = judge_files(site.vault, manifest, site.system("shop").files)
+    taken, references, policy = judge_files(site.vault.backup_of(manifest), site.system("shop").files)
     assert (taken.name, taken.passed, taken.counted["files"]) == ("files", True, 2)
     assert (references.name, references.is_error) == ("references", True)
     assert "1 value of customers.name" in references.description
@@ -56,7 +56,7 @@ def test_their_outcomes_say_what_is_wrong_and_count(shop: Shop) -> None:
 
 
 def test_a_system_without_trees_is_not_asked(shop: Shop) -> None:
-    assert judge_files(shop.site.vault, backup(shop.site, BackupOrder("shop")).manifest, {}) == ()
+    assert judge_files(shop.site.vault.backup_of(backup(shop.site, BackupOrder("shop")).manifest), {}) == ()
 
 
 def test_the_job_records_them_with_every_backup(shop: Shop, instance: dg.DagsterInstance) -> None:

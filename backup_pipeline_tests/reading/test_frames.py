@@ -72,7 +72,7 @@ def kinds(vault: Vault, pg_database: str) -> Manifest:
 
 
 def test_every_type_has_its_dtype_and_its_values(vault: Vault, kinds: Manifest) -> None:
-    frame = read_table(vault, kinds, "kinds")
+    frame = read_table(vault.backup_of(kinds), "kinds")
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
         "i": "Int64",
         "big": "Int64",
@@ -122,7 +122,7 @@ def test_every_type_has_its_dtype_and_its_values(vault: Vault, kinds: Manifest) 
 
 def test_what_does_not_fit_is_text_and_said(vault: Vault, kinds: Manifest) -> None:
     with pytest.warns(NotExact) as caught:
-        frame = read_table(vault, kinds, "edges")
+        frame = read_table(vault.backup_of(kinds), "edges")
     assert len(caught) == 4
     assert frame["d"].tolist() == ["infinity", "2020-01-01"]
     assert frame["tz"].tolist() == ["0044-03-15 00:00:00+00 BC", "2020-01-01 00:00:00+00:00"]
@@ -133,18 +133,18 @@ def test_what_does_not_fit_is_text_and_said(vault: Vault, kinds: Manifest) -> No
 def test_empty_tables_keep_their_dtypes_and_tables_without_columns_their_rows(
     vault: Vault, kinds: Manifest
 ) -> None:
-    frame = read_table(vault, kinds, "nothing")
+    frame = read_table(vault.backup_of(kinds), "nothing")
     assert len(frame) == 0
     assert [str(dtype) for dtype in frame.dtypes] == [
         *("Int64", "boolean", "Float64", "object", "string", "category"),
         *("datetime64[us, UTC]", "datetime64[s]", "timedelta64[us]", "object"),
     ]
-    assert read_table(vault, kinds, "zero").shape == (2, 0)
-    assert list(rows_of(vault, kinds, "zero")) == [(), ()]
+    assert read_table(vault.backup_of(kinds), "zero").shape == (2, 0)
+    assert list(rows_of(vault.backup_of(kinds), "zero")) == [(), ()]
 
 
 def test_rows_are_python_values_one_by_one(vault: Vault, kinds: Manifest) -> None:
-    rows = list(rows_of(vault, kinds, "kinds"))
+    rows = list(rows_of(vault.backup_of(kinds), "kinds"))
     assert rows[0][:7] == (1, 2**63 - 1, True, 1.5, 0.1, Decimal("1.50"), Decimal("2.50"))
     assert rows[0][12:15] == (
         datetime(2020, 1, 1, 12, 0, 0, 500000),  # noqa: DTZ001 - a timestamp without time zone
@@ -152,15 +152,15 @@ def test_rows_are_python_values_one_by_one(vault: Vault, kinds: Manifest) -> Non
         date(2020, 2, 29),
     )
     assert rows[1] == (None,) * 25
-    assert next(rows_of(vault, kinds, "edges"))[:2] == ("infinity", "0044-03-15 00:00:00+00 BC")
+    assert next(rows_of(vault.backup_of(kinds), "edges"))[:2] == ("infinity", "0044-03-15 00:00:00+00 BC")
 
 
 def test_a_partitioned_table_is_all_of_its_leaves(vault: Vault, kinds: Manifest) -> None:
-    frame = read_table(vault, kinds, "root")
+    frame = read_table(vault.backup_of(kinds), "root")
     assert list(frame.columns) == ["id", "part", "t"]
     assert sorted(frame["id"]) == list(range(1, 41))
     assert (frame["t"] == "t" + frame["id"].astype("string")).all()
-    assert list(read_table(vault, kinds, "public.leaf_b").columns) == ["t", "part", "id"]
+    assert list(read_table(vault.backup_of(kinds), "public.leaf_b").columns) == ["t", "part", "id"]
 
 
 @pytest.mark.parametrize(
@@ -169,26 +169,26 @@ def test_a_partitioned_table_is_all_of_its_leaves(vault: Vault, kinds: Manifest)
 def test_a_name_may_be_written_in_every_way_in_which_people_write_it(
     vault: Vault, kinds: Manifest, name: str
 ) -> None:
-    assert read_table(vault, kinds, name)["id"].tolist() == [5]
+    assert read_table(vault.backup_of(kinds), name)["id"].tolist() == [5]
 
 
 def test_a_name_that_means_two_tables_names_both(vault: Vault, kinds: Manifest) -> None:
     with pytest.raises(ConfigError, match=r"other\.twin or public\.twin"):
-        read_table(vault, kinds, "twin")
-    assert read_table(vault, kinds, "other.twin")["id"].tolist() == [4]
-    assert read_table(vault, kinds, "OTHER.Twin")["id"].tolist() == [4]
+        read_table(vault.backup_of(kinds), "twin")
+    assert read_table(vault.backup_of(kinds), "other.twin")["id"].tolist() == [4]
+    assert read_table(vault.backup_of(kinds), "OTHER.Twin")["id"].tolist() == [4]
 
 
 def test_a_name_that_means_nothing_gets_near_ones(vault: Vault) -> None:
     left = LeftOut("public", "secrets", "table", "excluded by `exclude: secrets`")
     made = back_up_by_hand(vault, shop(1), left_out=[left])
     with pytest.raises(NotFound) as caught:
-        read_table(vault, made, "ordrs")
+        read_table(vault.backup_of(made), "ordrs")
     assert caught.value.remedy == "did you mean public.orders?"
     with pytest.raises(NotFound, match=r"excluded by `exclude: secrets`"):
-        read_table(vault, made, "secrets")
+        read_table(vault.backup_of(made), "secrets")
     with pytest.raises(NotFound) as caught:
-        read_table(vault, made, "zzz")
+        read_table(vault.backup_of(made), "zzz")
     assert "public.customers" in caught.value.remedy
 
 
@@ -196,15 +196,15 @@ def test_a_damaged_chunk_is_never_a_shorter_table(vault: Vault) -> None:
     made = back_up_by_hand(vault, shop(1))
     vault.store.delete(layout.object_key(made.tables[1].chunks[1].object))
     with pytest.raises(Damaged):
-        read_table(vault, made, "orders")
+        read_table(vault.backup_of(made), "orders")
     with pytest.raises(Damaged):
-        list(rows_of(vault, made, "orders"))
+        list(rows_of(vault.backup_of(made), "orders"))
 
 
 def test_bytes_that_are_no_text_are_kept(vault: Vault) -> None:
     made = back_up_by_hand(vault, [table("t", {"a": "text"}, b"caf\xe9\nok\n", key=())])
     with pytest.warns(NotExact, match="UTF-8"):
-        frame = read_table(vault, made, "t")
+        frame = read_table(vault.backup_of(made), "t")
     assert [text.encode("utf-8", "surrogateescape") for text in frame["a"]] == [b"caf\xe9", b"ok"]
 
 
@@ -227,24 +227,24 @@ def files(vault: Vault, tmp_path: Path) -> Manifest:
 
 def test_sqlite_columns_are_what_they_declare_where_their_values_are(vault: Vault, files: Manifest) -> None:
     with pytest.warns(NotExact, match=r"mixed is declared INTEGER and holds int, str"):
-        frame = read_table(vault, files, "t")
+        frame = read_table(vault.backup_of(files), "t")
     assert [str(dtype) for dtype in frame.dtypes] == [
         *("Int64", "string", "Float64", "Float64", "object", "string", "object")
     ]
-    assert list(rows_of(vault, files, "t")) == [
+    assert list(rows_of(vault.backup_of(files), "t")) == [
         (1, "Zoë", 1.5, 3, b"\x00\xff", "text", 1),
         (2, None, None, 2.25, None, None, "two"),
     ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        frame = read_table(vault, files, "main.w")
+        frame = read_table(vault.backup_of(files), "main.w")
     assert len(caught) == 1, "the text that is no text"
     assert list(frame.columns) == ["k", "v"]
     assert frame["v"].tolist()[:2] == [9007199254740993, 1]
-    assert [str(dtype) for dtype in read_table(vault, files, "hollow").dtypes] == [
+    assert [str(dtype) for dtype in read_table(vault.backup_of(files), "hollow").dtypes] == [
         *("Int64", "string", "Float64", "object", "Float64")
     ]
-    assert read_table(vault, files, "words")["body"].tolist() == ["hello world"]
+    assert read_table(vault.backup_of(files), "words")["body"].tolist() == ["hello world"]
 
 
 # ── values
@@ -309,7 +309,7 @@ def test_documents_survive(vault: Vault) -> None:
     documents = [{"a": "\\ \n \t ü"}, [1, 2.5, None], "x", None]
     text = b"".join(json.dumps(d).encode().replace(b"\\", b"\\\\") + b"\n" for d in documents)
     made = back_up_by_hand(vault, [table("t", {"a": "json"}, text, key=())])
-    assert read_table(vault, made, "t")["a"].tolist() == documents
+    assert read_table(vault.backup_of(made), "t")["a"].tolist() == documents
 
 
 def lines(count: int) -> Iterator[bytes]:
@@ -320,7 +320,7 @@ def lines(count: int) -> Iterator[bytes]:
 def test_many_chunks_come_in_order(vault: Vault) -> None:
     chunks = [b"".join(lines(5000)), b"5000\tx\n", b"".join(lines(7))]
     made = back_up_by_hand(vault, [table("t", {"id": "integer", "v": "text"}, *chunks)])
-    assert read_table(vault, made, "t")["id"].tolist() == [*range(5001), *range(7)]
+    assert read_table(vault.backup_of(made), "t")["id"].tolist() == [*range(5001), *range(7)]
 
 
 def test_the_labels_of_an_enum_are_read_as_they_are_quoted(vault: Vault) -> None:
@@ -329,7 +329,7 @@ def test_the_labels_of_an_enum_are_read_as_they_are_quoted(vault: Vault) -> None
     text = rb"back\\slash||\N|a, b|\\'q'|unknown|".replace(b"|", b"\n")
     rows = table("t", {"a": "public.odd"}, text, key=())
     made = back_up_by_hand(vault, [rows], schema=Schema("postgres", (rows.table,), objects=(odd,)))
-    column = read_table(vault, made, "t")["a"]
+    column = read_table(vault.backup_of(made), "t")["a"]
     assert list(column.cat.categories) == ["it's", r"back\slash", "a, b", r"\'q'", "", "unknown"]
     assert column.tolist()[:2] == [r"back\slash", ""]
     assert column.isna().tolist() == [False, False, True, False, False, False]

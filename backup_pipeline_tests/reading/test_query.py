@@ -78,32 +78,35 @@ def made(vault: Vault) -> Manifest:
 
 def test_tables_are_found_by_their_names_and_joined(vault: Vault, made: Manifest) -> None:
     frame = query(
-        vault,
-        made,
+        vault.backup_of(made),
         "SELECT c.name, count(*) AS n, sum(l.price) AS total FROM public.orders o JOIN customers c ON c.id = o.customer_id "
         "JOIN lines l ON l.order_id = o.id GROUP BY ALL ORDER BY total DESC, name LIMIT 3",
     )
     assert [str(dtype) for dtype in frame.dtypes] == ["string", "Int64", "object"]
     assert all(isinstance(value, Decimal) for value in frame["total"])
-    assert query(vault, made, "SELECT count(*) AS n FROM public.orders")["n"].tolist() == [
+    assert query(vault.backup_of(made), "SELECT count(*) AS n FROM public.orders")["n"].tolist() == [
         made.tables[1].rows
     ]
-    assert query(vault, made, "WITH lines AS (SELECT 1 AS a) FROM lines")["a"].tolist() == [1]
-    assert query(vault, made, 'SELECT "co l", a, "A_1" FROM "We""ird. name"').iloc[0].tolist() == ["x", 1, 2]
-    assert len(query(vault, made, "FROM nothing")) == 3
-    assert len(query(vault, made, "FROM empty")) == 0
-    assert query(vault, made, "SELECT id FROM OTHER.Orders")["id"].tolist() == [7]
+    assert query(vault.backup_of(made), "WITH lines AS (SELECT 1 AS a) FROM lines")["a"].tolist() == [1]
+    assert query(vault.backup_of(made), 'SELECT "co l", a, "A_1" FROM "We""ird. name"').iloc[0].tolist() == [
+        "x",
+        1,
+        2,
+    ]
+    assert len(query(vault.backup_of(made), "FROM nothing")) == 3
+    assert len(query(vault.backup_of(made), "FROM empty")) == 0
+    assert query(vault.backup_of(made), "SELECT id FROM OTHER.Orders")["id"].tolist() == [7]
 
 
 def test_only_the_tables_that_the_sql_names_are_read(vault: Vault, made: Manifest) -> None:
     from backup_pipeline.vault import layout
 
     vault.store.delete(layout.object_key(made.tables[2].chunks[0].object))
-    assert query(vault, made, "SELECT count(*) AS n FROM customers")["n"].tolist() == [39]
+    assert query(vault.backup_of(made), "SELECT count(*) AS n FROM customers")["n"].tolist() == [39]
 
 
 def test_values_have_their_types(vault: Vault, made: Manifest) -> None:
-    with running(vault, made, "FROM kinds") as answer:
+    with running(vault.backup_of(made), "FROM kinds") as answer:
         types = dict(zip(answer.columns, answer.types, strict=True))
         rows = list(answer.rows())
     assert types == {
@@ -131,14 +134,13 @@ def test_values_have_their_types(vault: Vault, made: Manifest) -> None:
     assert (first["a"], first["w"]) == ([1, 2, None], [["a", "b c"], [None, "d"]])
     assert str(first["u"]) == "00000000-0000-0000-0000-000000000001"
     assert rows[1] == (None,) * 17
-    frame = query(vault, made, "FROM kinds")
+    frame = query(vault.backup_of(made), "FROM kinds")
     assert [str(frame.dtypes[name]) for name in ("i", "b", "r", "n", "t", "ts", "tz", "d", "iv")] == [
         *("Int64", "boolean", "Float64", "object", "string"),
         *("datetime64[us]", "datetime64[us, UTC]", "datetime64[s]", "timedelta64[us]"),
     ]
     sums = query(
-        vault,
-        made,
+        vault.backup_of(made),
         "SELECT sum(i) AS s, sum(i::HUGEINT) * 10::HUGEINT ** 20 AS h, 1.50::DECIMAL(5,2) AS d FROM kinds",
     )
     assert sums["s"].tolist() == [1]
@@ -147,7 +149,7 @@ def test_values_have_their_types(vault: Vault, made: Manifest) -> None:
 
 def test_the_ends_of_time_are_not_the_year_9999(vault: Vault, made: Manifest) -> None:
     with pytest.warns(NotExact) as caught:
-        frame = query(vault, made, "FROM edges ORDER BY n DESC")
+        frame = query(vault.backup_of(made), "FROM edges ORDER BY n DESC")
     said = " ".join(str(warning.message) for warning in caught)
     assert "public.edges.n is read as DOUBLE" in said
     assert "public.edges.a is read as JSON text" in said
@@ -156,18 +158,18 @@ def test_the_ends_of_time_are_not_the_year_9999(vault: Vault, made: Manifest) ->
     assert frame["iv"].tolist() == ["1 mons 2 days", timedelta(days=-1, hours=2, minutes=3)]
     assert frame["tm"].tolist() == ["24:00:00", "01:00:00"]
     with pytest.warns(NotExact):
-        assert query(vault, made, "SELECT count(*) AS n FROM edges WHERE d > DATE '9000-01-01'")[
+        assert query(vault.backup_of(made), "SELECT count(*) AS n FROM edges WHERE d > DATE '9000-01-01'")[
             "n"
         ].tolist() == [1]
 
 
 def test_a_long_answer_streams_and_may_be_left_early(vault: Vault, made: Manifest) -> None:
     with running(
-        vault, made, "SELECT o.id, r.range FROM customers o, range(100000) r ORDER BY 1, 2"
+        vault.backup_of(made), "SELECT o.id, r.range FROM customers o, range(100000) r ORDER BY 1, 2"
     ) as answer:
         rows = answer.rows()
         assert [next(rows) for _ in range(3)] == [(1, 0), (1, 1), (1, 2)]
-    with running(vault, made, "SELECT count(*) FROM customers o, range(1000)") as answer:
+    with running(vault.backup_of(made), "SELECT count(*) FROM customers o, range(1000)") as answer:
         assert list(answer.rows()) == [(39000,)]
 
 
@@ -201,17 +203,17 @@ def test_a_long_answer_streams_and_may_be_left_early(vault: Vault, made: Manifes
 def test_sql_cannot_reach_out_or_change_anything(vault: Vault, made: Manifest, sql: str) -> None:
     before = {(stat.key, stat.size, stat.modified) for stat in vault.store.list()}
     with pytest.raises((ConfigError, NotFound)) as caught:
-        query(vault, made, sql)
+        query(vault.backup_of(made), sql)
     assert caught.value.remedy
     assert {(stat.key, stat.size, stat.modified) for stat in vault.store.list()} == before
 
 
 def test_a_table_that_is_not_there_gets_near_names(vault: Vault, made: Manifest) -> None:
     with pytest.raises(NotFound) as caught:
-        query(vault, made, "SELECT * FROM custmers")
+        query(vault.backup_of(made), "SELECT * FROM custmers")
     assert caught.value.remedy == "did you mean public.customers?"
     with pytest.raises(ConfigError, match=r"other\.orders or public\.orders"):
-        query(vault, made, "SELECT * FROM orders")
+        query(vault.backup_of(made), "SELECT * FROM orders")
 
 
 def test_names_that_differ_in_case_only_are_refused_together(vault: Vault) -> None:
@@ -219,7 +221,7 @@ def test_names_that_differ_in_case_only_are_refused_together(vault: Vault) -> No
         vault, [table("t", {"a": "integer"}, b"1\n"), table("T", {"a": "integer"}, b"2\n")]
     )
     with pytest.raises(ConfigError, match="upper and lower case"):
-        query(vault, made, 'SELECT * FROM t, "T"')
+        query(vault.backup_of(made), 'SELECT * FROM t, "T"')
 
 
 def test_names_are_found_in_any_statement() -> None:
@@ -239,12 +241,12 @@ def test_sqlite_is_queried_by_the_types_of_its_values(vault: Vault, tmp_path: Pa
         types, rows = _answer(vault, made, "FROM t ORDER BY id")
     assert types == ("BIGINT", "DOUBLE", "DOUBLE", "VARCHAR", "BLOB", "VARCHAR")
     assert rows == [(1, 1.5, 2.0, "Zoë", b"\x00\xff", "1"), (2, None, 2.5, None, None, "two")]
-    frame = query(vault, made, "SELECT t_id, count(*) AS n FROM main.c GROUP BY 1 ORDER BY 1")
+    frame = query(vault.backup_of(made), "SELECT t_id, count(*) AS n FROM main.c GROUP BY 1 ORDER BY 1")
     assert frame.to_numpy().tolist() == [[1, 2], [2, 1]]
 
 
 def _answer(vault: Vault, made: Manifest, sql: str) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    with running(vault, made, sql) as answer:
+    with running(vault.backup_of(made), sql) as answer:
         return answer.types, list(answer.rows())
 
 

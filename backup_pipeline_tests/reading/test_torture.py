@@ -37,6 +37,6 @@ def test_every_awkward_table_is_verified_read_and_queried(
     assert len(made.tables) > 30
     for table in made.tables:
         name = f"{sql_name(table.schema)}.{sql_name(table.name)}"
-        assert len(read_table(vault, made, name)) == table.rows
-        assert sum(1 for _ in rows_of(vault, made, name)) == table.rows
-        assert len(query(vault, made, f"FROM {name}")) == table.rows
+        assert len(read_table(vault.backup_of(made), name)) == table.rows
+        assert sum(1 for _ in rows_of(vault.backup_of(made), name)) == table.rows
+        assert len(query(vault.backup_of(made), f"FROM {name}")) == table.rows

@@ -20,7 +20,7 @@ def check(folder: Path, entries: list[FileEntry], **policy: Any) -> Outcome:
     vault = prepared(folder / "vault")
     manifest = back_up_by_hand(vault, [], files=[tree_of(vault, entries)])
     trees = {"media": FilesSettings.model_validate({"path": "/srv/media", **policy})}
-    return file_policy.check(vault, manifest, trees)
+    return file_policy.check(vault.backup_of(manifest), trees)
 
 
 def entry(path: str, media: str = "", size: int = 10) -> FileEntry:

@@ -60,8 +60,7 @@ def orders(*values: str) -> Any:
 def asked(
     vault: Vault, manifest: Manifest, trees: Mapping[str, FilesSettings], memory: Memory | None = None
 ) -> Outcome:
-    schema = vault.schema(manifest)
-    return file_references.check(vault, manifest, schema, trees, memory=memory, listener=silent)
+    return file_references.check(vault.backup_of(manifest), trees, memory=memory, listener=silent)
 
 
 def check(
@@ -330,7 +329,7 @@ def test_a_million_rows_are_joined_in_bounded_time(tmp_path: Path) -> None:
     made = table("orders", {"id": "integer", "file": "text"}, text)
     tree = tree_of(vault, [entry(f"f/{number}.pdf") for number in range(0, count, 2)])
     manifest = back_up_by_hand(vault, [made], files=[tree])
-    assert isinstance(vault.schema(manifest), Schema)
+    assert isinstance(vault.backup_of(manifest).schema, Schema)
     outcome = asked(vault, manifest, settings({"orders.file": "path"}))
     assert outcome.counted["dangling_files"] == count // 2
 

@@ -98,8 +98,8 @@ def test_every_extension_that_the_server_ships_goes_there_and_back(
     _indexes_of_classes(source)
 
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target)
-    report = drill(backed.vault, backed.manifest, scratch_url=pg_major_server.url())
+    result = restore(backed.backup, target)
+    report = drill(backed.backup, scratch_url=pg_major_server.url())
 
     assert [finding for finding in result.findings if finding.severity != "info"] == []
     assert report.ok, report.report.errors

@@ -112,7 +112,7 @@ def test_a_superuser_gets_everything_back(
 ) -> None:
     target = pg_major_server.url("fidelity_made") if create else make_pg_database(server=pg_major_server)
     try:
-        result = restore(everything.vault, everything.manifest, target, RestoreOptions(create=create))
+        result = restore(everything.backup, target, RestoreOptions(create=create))
         assert result.remainder == ()
         assert compare(pg_major_server, everything.url, target, result) == Compared([], [], [])
     finally:
@@ -133,14 +133,12 @@ def test_what_another_login_cannot_make_is_named_and_every_other_object_is_equal
         run_sql(server.url(), f"ALTER DATABASE {name} OWNER TO {login}")
     elif "CREATEDB" not in LOGINS[login]:
         with pytest.raises(RestoreError, match="may not create databases"):
-            restore(everything.vault, everything.manifest, target, RestoreOptions(create=True, terms=TERMS))
+            restore(everything.backup, target, RestoreOptions(create=True, terms=TERMS))
         return
     try:
         with pytest.raises(RestoreError):
-            restore(everything.vault, everything.manifest, target, RestoreOptions(create=create))
-        result = restore(
-            everything.vault, everything.manifest, target, RestoreOptions(create=create, terms=TERMS)
-        )
+            restore(everything.backup, target, RestoreOptions(create=create))
+        result = restore(everything.backup, target, RestoreOptions(create=create, terms=TERMS))
         assert compare(server, everything.url, server.url(name), result, RIGHTS) == Compared([], [], [])
         assert result.lacking, "what is lacking makes the exit code 10"
         assert ask(

@@ -67,10 +67,10 @@ def test_a_target_that_holds_something_is_refused_and_left_alone(
     run_sql(pg_database, "CREATE TABLE precious (x int); INSERT INTO precious VALUES (1)")
     before = schema_of(pg_server, pg_database)
     with pytest.raises(TargetNotEmpty, match=r"it holds table public\.precious") as caught:
-        restore(backed.vault, backed.manifest, pg_database, RestoreOptions(create=True))
+        restore(backed.backup, pg_database, RestoreOptions(create=True))
     assert "--create" in caught.value.remedy
     assert schema_of(pg_server, pg_database) == before
-    plan = plan_restore(backed.vault, backed.manifest, pg_database)
+    plan = plan_restore(backed.backup, pg_database)
     assert [finding.code for finding in plan.refused] == ["target-not-empty"]
 
 
@@ -91,19 +91,19 @@ def test_a_target_that_holds_something_is_refused_and_left_alone(
 )
 def test_anything_at_all_makes_a_target_not_empty(backed: Backed, pg_database: str, something: str) -> None:
     run_sql(pg_database, something)
-    assert plan_restore(backed.vault, backed.manifest, pg_database).refused[0].code == "target-not-empty"
+    assert plan_restore(backed.backup, pg_database).refused[0].code == "target-not-empty"
 
 
 def test_a_server_outside_the_supported_versions_is_refused_or_warned_of(
     backed: Backed, pg_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(versions, "NEWEST", 12)
-    plan = plan_restore(backed.vault, backed.manifest, pg_database)
+    plan = plan_restore(backed.backup, pg_database)
     assert plan.refused == ()
     assert "server-too-new" in {finding.code for finding in plan.findings}
     monkeypatch.setattr(versions, "OLDEST", 99)
     with pytest.raises(RestoreError, match="the server is PostgreSQL"):
-        restore(backed.vault, backed.manifest, pg_database)
+        restore(backed.backup, pg_database)
     assert ask(pg_database, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [
         (0,)
     ]
@@ -115,8 +115,8 @@ def test_an_extension_and_the_public_schema_do_not_count(backed: Backed, pg_data
         pg_database, "SELECT max(name) FROM pg_available_extensions WHERE name IN ('vector', 'hstore')"
     )
     run_sql(pg_database, f"CREATE EXTENSION IF NOT EXISTS {extension}")
-    assert plan_restore(backed.vault, backed.manifest, pg_database).refused == ()
-    restore(backed.vault, backed.manifest, pg_database)
+    assert plan_restore(backed.backup, pg_database).refused == ()
+    restore(backed.backup, pg_database)
     assert ask(pg_database, "SELECT count(*) FROM app.t") == [(1000,)]
 
 
@@ -124,14 +124,14 @@ def test_a_database_that_does_not_exist_is_made_only_when_asked(
     backed: Backed, pg_server: EmbeddedPostgres
 ) -> None:
     with pytest.raises(RestoreError, match="does not exist") as caught:
-        restore(backed.vault, backed.manifest, pg_server.url("not_there"))
+        restore(backed.backup, pg_server.url("not_there"))
     assert "--create" in caught.value.remedy
     assert "not_there" not in databases(pg_server)
 
 
 def test_a_backup_of_another_engine_is_refused(backed: Backed, tmp_path: Path) -> None:
     with pytest.raises(RestoreError, match="a postgres database, and the target is sqlite"):
-        restore(backed.vault, backed.manifest, f"sqlite:///{tmp_path}/x.db")
+        restore(backed.backup, f"sqlite:///{tmp_path}/x.db")
 
 
 def test_a_failure_late_in_the_restore_drops_the_database_that_was_made(
@@ -139,7 +139,7 @@ def test_a_failure_late_in_the_restore_drops_the_database_that_was_made(
 ) -> None:
     broken = backed.with_sql("post-data", "SELECT 1/0;")
     with pytest.raises(RestoreError, match=r"(?s)division by zero.*SELECT 1/0"):
-        restore(backed.vault, broken, pg_server.url("made_and_failed"), RestoreOptions(create=True))
+        restore(backed.vault.backup_of(broken), pg_server.url("made_and_failed"), RestoreOptions(create=True))
     assert "made_and_failed" not in databases(pg_server)
 
 
@@ -151,12 +151,12 @@ def test_a_failure_leaves_an_empty_database_as_it_was(
     public = "SELECT nspacl, nspowner, obj_description(oid) FROM pg_namespace WHERE nspname = 'public'"
     rights = ask(pg_database, public)
     with pytest.raises(RestoreError, match="division by zero"):
-        restore(backed.vault, backed.with_sql(section, "SELECT 1/0;"), pg_database)
+        restore(backed.vault.backup_of(backed.with_sql(section, "SELECT 1/0;")), pg_database)
     with Server.of(pg_database).open() as connection:
         assert what_is_there(connection) == ()
     assert schema_of(pg_server, pg_database) == before
     assert ask(pg_database, public) == rights
-    restore(backed.vault, backed.manifest, pg_database)
+    restore(backed.backup, pg_database)
 
 
 def test_everything_that_is_difficult_is_taken_back(
@@ -167,7 +167,7 @@ def test_everything_that_is_difficult_is_taken_back(
     try:
         before = schema_of(pg_major_server, url)
         with pytest.raises(RestoreError, match="division by zero") as caught:
-            restore(torture.vault, torture.with_sql("post-data", "SELECT 1/0;"), url)
+            restore(torture.vault.backup_of(torture.with_sql("post-data", "SELECT 1/0;")), url)
         assert "stay" not in caught.value.message
         assert schema_of(pg_major_server, url) == before
     finally:
@@ -200,7 +200,9 @@ def test_a_restore_that_failed_drops_only_what_it_made(
     made = "SELECT count(*) FROM pg_publication"
     manifest = backed.with_sql("post-data", OTHERS_FIRST)
     with ThreadPoolExecutor(1) as side:
-        failing = side.submit(restore, backed.vault, manifest, target, RestoreOptions(create=create))
+        failing = side.submit(
+            restore, backed.vault.backup_of(manifest), target, RestoreOptions(create=create)
+        )
         try:
             assert not create or wait_for(lambda: ask(pg_server.url(), there) == [(1,)], seconds=60)
             sleeping = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
@@ -239,7 +241,7 @@ def test_a_damaged_chunk_is_never_committed(
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     try:
         with pytest.raises(Damaged, match=r"app\.t: object"):
-            restore(backed.vault, backed.manifest, pg_database)
+            restore(backed.backup, pg_database)
     finally:
         path.write_bytes(good)
     with Server.of(pg_database).open() as connection:
@@ -251,7 +253,7 @@ def test_a_missing_object_is_found_before_anything_is_written(backed: Backed, pg
     away = path.with_suffix(".away")
     path.rename(away)
     try:
-        plan = plan_restore(backed.vault, backed.manifest, pg_database)
+        plan = plan_restore(backed.backup, pg_database)
         assert [finding.code for finding in plan.refused] == ["object-missing"]
     finally:
         away.rename(path)
@@ -261,7 +263,7 @@ def test_a_dry_run_does_everything_and_keeps_nothing(
     backed: Backed, pg_server: EmbeddedPostgres, pg_database: str
 ) -> None:
     before = schema_of(pg_server, pg_database)
-    result = restore(backed.vault, backed.manifest, pg_database, RestoreOptions(dry_run=True))
+    result = restore(backed.backup, pg_database, RestoreOptions(dry_run=True))
     assert result.dry_run
     assert result.rows == 0
     assert result.plan.rows == 2000
@@ -270,8 +272,7 @@ def test_a_dry_run_does_everything_and_keeps_nothing(
     # What only shows when the statement is run shows in a dry run as well.
     with pytest.raises(RestoreError, match="division by zero"):
         restore(
-            backed.vault,
-            backed.with_sql("post-data", "SELECT 1/0;"),
+            backed.vault.backup_of(backed.with_sql("post-data", "SELECT 1/0;")),
             pg_database,
             RestoreOptions(dry_run=True),
         )
@@ -279,9 +280,7 @@ def test_a_dry_run_does_everything_and_keeps_nothing(
 
 def test_a_dry_run_makes_no_database(backed: Backed, pg_server: EmbeddedPostgres) -> None:
     before = databases(pg_server)
-    result = restore(
-        backed.vault, backed.manifest, pg_server.url("dry"), RestoreOptions(create=True, dry_run=True)
-    )
+    result = restore(backed.backup, pg_server.url("dry"), RestoreOptions(create=True, dry_run=True))
     assert [finding.code for finding in result.findings] == ["dry-run-partial"]
     assert databases(pg_server) == before
 
@@ -291,13 +290,13 @@ def test_an_extension_that_the_server_lacks_is_named_with_what_to_do(
 ) -> None:
     manifest = backed.with_sql("pre-data", 'CREATE EXTENSION IF NOT EXISTS "no-such" WITH SCHEMA public;')
     with pytest.raises(RestoreError, match="extension no-such") as caught:
-        restore(backed.vault, manifest, pg_database)
+        restore(backed.vault.backup_of(manifest), pg_database)
     assert "postgresql-NN-no-such" in caught.value.remedy
 
 
 def test_settings_of_a_newer_version_are_left_out(backed: Backed, pg_database: str) -> None:
     manifest = backed.with_sql("pre-data", "SET a_setting_of_version_99 = 0;\nSET default_tablespace = fast;")
-    result = restore(backed.vault, manifest, pg_database)
+    result = restore(backed.vault.backup_of(manifest), pg_database)
     assert {finding.code for finding in result.findings} == {"setting-unknown", "tablespace-missing"}
 
 
@@ -327,8 +326,8 @@ def test_roles_that_the_target_lacks_are_named_with_the_exact_sql(
         'DROP ROLE "Gone Role", gone_two, "user"',
     ):
         run_sql(source, statement)
-    plan = plan_restore(backed.vault, backed.manifest, target)
-    result = restore(backed.vault, backed.manifest, target)
+    plan = plan_restore(backed.backup, target)
+    result = restore(backed.backup, target)
     found = [finding for finding in result.findings if finding.code == "role-missing"]
     assert found == [finding for finding in plan.findings if finding.code == "role-missing"]
     examples = {example for finding in found for example in finding.examples}
@@ -345,10 +344,10 @@ def test_roles_that_the_target_lacks_are_named_with_the_exact_sql(
 
 def test_a_password_never_appears_in_an_error_or_a_plan(backed: Backed, pg_server: EmbeddedPostgres) -> None:
     url = pg_server.url("not_there").replace("postgres@", "postgres:s3cr3t-pw@")
-    plan = plan_restore(backed.vault, backed.manifest, url, RestoreOptions(create=True))
+    plan = plan_restore(backed.backup, url, RestoreOptions(create=True))
     assert "s3cr3t" not in repr(plan)
     with pytest.raises(RestoreError) as caught:
-        restore(backed.vault, backed.manifest, url)
+        restore(backed.backup, url)
     assert "s3cr3t" not in str(caught.value)
     assert "s3cr3t" not in repr(Server.of(url))
 

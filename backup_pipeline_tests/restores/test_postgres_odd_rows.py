@@ -99,7 +99,7 @@ def test_functions_that_name_things_without_a_schema_find_them(
         '"$user", app, public\', current_database()); END $$',
     )
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target, RestoreOptions(jobs=2))
+    result = restore(backed.backup, target, RestoreOptions(jobs=2))
     assert {(one.severity, one.code) for one in result.findings} == {("info", "own-search-path")}
     assert result.remainder == ()
     for rows in ("SELECT * FROM names ORDER BY 1", "SELECT * FROM loud ORDER BY 1", "TABLE rates"):
@@ -110,11 +110,11 @@ def test_functions_that_name_things_without_a_schema_find_them(
     assert ask(
         target, "SELECT conname, convalidated FROM pg_constraint WHERE contypid = 0 AND contype = 'c'"
     ) == [("names_cur_check", True)]
-    report = drill(backed.vault, backed.manifest, scratch_url=server.url())
+    report = drill(backed.backup, scratch_url=server.url())
     assert [one for one in report.findings if one.severity != "info"] == []
     if one_transaction and NEWEST is not None and NEWEST >= 17:
         newer = make_pg_database()
-        result = restore(backed.vault, backed.manifest, newer)
+        result = restore(backed.backup, newer)
         assert sorted(left.what.split(" ON ")[0] for left in result.lacking) == [
             "CREATE INDEX by_name",
             "CREATE UNIQUE INDEX names_f_un_id_idx",
@@ -129,7 +129,7 @@ def test_rows_that_break_their_rules_come_back_and_the_rules_are_named(
     source, target = make_pg_database(), make_pg_database()
     run_sql(source, BROKEN)
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target, RestoreOptions(jobs=2))
+    result = restore(backed.backup, target, RestoreOptions(jobs=2))
     before, after = rows_of(source), rows_of(target)
     # What a function computes is in no backup.
     before["public.computed"], before["public.above"] = [b"7\t\\N\n"], []
@@ -191,7 +191,7 @@ def test_a_drill_proves_a_backup_whose_rows_outlived_their_check(
         UPDATE pg_constraint SET convalidated = true""",
     )
     backed = backed_up(source, tmp_path / "vault")
-    found = drill(backed.vault, backed.manifest, scratch_url=pg_server.url()).findings
+    found = drill(backed.backup, scratch_url=pg_server.url()).findings
     told = [(one.severity, one.code, one.table) for one in found if one.severity != "info"]
     assert told == [
         ("warning", "rows-break-rule", "public.coupon"),
@@ -205,7 +205,7 @@ def test_a_drill_proves_a_backup_whose_rows_outlived_their_check(
             f"ALTER TABLE {table} DROP CONSTRAINT {name}; ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID",
         )
     backed = backed_up(source, tmp_path / "vault")
-    found = drill(backed.vault, backed.manifest, scratch_url=pg_server.url()).findings
+    found = drill(backed.backup, scratch_url=pg_server.url()).findings
     assert [one for one in found if one.severity != "info"] == []
 
 

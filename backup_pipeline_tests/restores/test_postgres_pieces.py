@@ -46,7 +46,7 @@ def test_without_code_nothing_of_the_source_runs_and_every_row_is_there(
     backed = backed_up(source, tmp_path / "vault")
     if not small:
         monkeypatch.setattr(postgres_plan, "SMALL", 0)
-    result = restore(backed.vault, backed.manifest, target, RestoreOptions(terms=Terms(code=False)))
+    result = restore(backed.backup, target, RestoreOptions(terms=Terms(code=False)))
     columns = "SELECT id, n, w, h, d, e FROM t ORDER BY id"
     assert ask(target, columns) == ask(source, columns)
     assert ask(target, "SELECT proname FROM pg_proc WHERE oid >= 16384") == []
@@ -130,7 +130,7 @@ def test_a_restore_that_keeps_going_names_the_rows_that_have_no_place(
     )
     backed = backed_up(source, tmp_path / "vault")
     manifest = backed.without_sql("pre-data", "CREATE TYPE public.pair AS")
-    result = restore(backed.vault, manifest, target, RestoreOptions(terms=Terms(keep_going=True)))
+    result = restore(backed.vault.backup_of(manifest), target, RestoreOptions(terms=Terms(keep_going=True)))
     assert ask(target, "SELECT id, p FROM t") == [(1, "(1,2)"), (2, "(3,4)")]
     (lost,) = [finding for finding in result.findings if finding.code == "rows-not-restored"]
     assert lost.table == "public.typed"

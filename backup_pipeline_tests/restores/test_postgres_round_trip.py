@@ -30,7 +30,7 @@ def test_a_restored_database_is_the_source_again_and_takes_new_rows(
 ) -> None:
     target = make_pg_database(server=pg_major_server)
 
-    result = restore(torture.vault, torture.manifest, target, RestoreOptions(jobs=2))
+    result = restore(torture.backup, target, RestoreOptions(jobs=2))
 
     assert result.plan.one_transaction is one_transaction
     assert result.rows == torture.manifest.rows > 100
@@ -56,9 +56,9 @@ def test_a_database_is_made_with_the_encoding_and_collation_of_the_source(
         )
         backed = backed_up(url, tmp_path / "vault")
         target = pg_server.url("made_again")
-        plan = plan_restore(backed.vault, backed.manifest, target, RestoreOptions(create=True))
+        plan = plan_restore(backed.backup, target, RestoreOptions(create=True))
         assert plan.create
-        restore(backed.vault, backed.manifest, target, RestoreOptions(create=True))
+        restore(backed.backup, target, RestoreOptions(create=True))
         query = "SELECT pg_encoding_to_char(encoding), datcollate, shobj_description(oid, 'pg_database') FROM pg_database"
         assert ask(target, f"{query} WHERE datname = 'made_again'") == [("LATIN1", "C", "a comment")]
         assert ask(target, "SELECT ä FROM t") == [("é",)]
@@ -82,7 +82,7 @@ def test_text_in_an_encoding_that_utf8_does_not_hold_exactly_comes_back_byte_for
             run_sql(url, r"INSERT INTO 日本 VALUES (E'\xff\xe9')")
         backed = backed_up(url, tmp_path / "vault")
         target = pg_server.url("made_bytes_again")
-        restore(backed.vault, backed.manifest, target, RestoreOptions(create=True))
+        restore(backed.backup, target, RestoreOptions(create=True))
         query = "SELECT encode(t::bytea, 'hex') FROM 日本 ORDER BY 1"
         assert ask(target, query) == ask(url, query)
         assert schema_of(pg_server, target) == schema_of(pg_server, url)
@@ -102,7 +102,7 @@ def test_a_backup_of_an_older_major_version_restores_to_a_newer_one(
     backed = backed_up(source, tmp_path / "vault")
     target = make_pg_database("newer", server=pg_servers[MAJORS[-1]])
     run_sql(target, ROLES)
-    result = restore(backed.vault, backed.manifest, target)
+    result = restore(backed.backup, target)
     assert rows_of(target) == rows_of(source)
     assert "newer-server" in {finding.code for finding in result.findings}
     assert [finding for finding in result.findings if finding.severity == "error"] == []
@@ -122,7 +122,7 @@ def test_a_materialized_view_that_was_not_populated_stays_so(
         "CREATE MATERIALIZED VIEW empty_one AS SELECT * FROM t WITH NO DATA",
     )
     backed = backed_up(source, tmp_path / "vault")
-    restore(backed.vault, backed.manifest, target)
+    restore(backed.backup, target)
     query = "SELECT relname, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 1"
     assert ask(target, query) == [("empty_one", False), ("full_one", True), ("on_it", True)]
     assert ask(target, "SELECT * FROM on_it") == [(1,)]
@@ -138,7 +138,7 @@ def test_rows_that_break_a_foreign_key_are_restored_and_reported(
         "SET session_replication_role = replica; INSERT INTO c VALUES (7)",
     )
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target)
+    result = restore(backed.backup, target)
     (finding,) = [found for found in result.findings if found.severity == "error"]
     assert finding.code == "dangling-reference"
     assert finding.table == "public.c"
@@ -164,7 +164,7 @@ def test_a_foreign_key_to_a_table_that_was_left_out_holds_for_new_rows(
         "INSERT INTO p VALUES (1); INSERT INTO c VALUES (1)",
     )
     backed = backed_up(source, tmp_path / "vault", selection=Selection(exclude=("p",)))
-    result = restore(backed.vault, backed.manifest, target)
+    result = restore(backed.backup, target)
     assert {finding.code for finding in result.findings} >= {"tables-without-rows", "foreign-key-not-checked"}
     assert ask(target, "SELECT p_id FROM c") == [(1,)]
     assert {plan.table.name: plan.action for plan in result.plan.tables} == {"c": "load", "p": "no rows here"}
@@ -182,7 +182,7 @@ def test_two_thousand_tables_are_restored(
     for start in range(0, 2000, 250):
         run_sql(source, "\n".join(with_psql.splitlines()[start : start + 250]))
     backed = backed_up(source, tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, target, RestoreOptions(jobs=2))
+    result = restore(backed.backup, target, RestoreOptions(jobs=2))
     assert not result.plan.one_transaction
     assert rows_of(target) == rows_of(source)
     assert schema_of(pg_server, target) == schema_of(pg_server, source)

@@ -81,7 +81,7 @@ def test_settings_rights_and_roles_come_back(
     assert before.connection_limit == 7
     assert SECRET in before.settings
     # A password of a role is in no vault; one in a setting is in no plain one.
-    kept = source.vault.schema(source.manifest)
+    kept = source.backup.schema
     assert kept.database == replace(before, settings=tuple(s for s in before.settings if s != SECRET))
     assert "SETTING app.jwt_secret OF THE DATABASE" in [
         n for f in source.manifest.findings for n in f.examples
@@ -90,7 +90,7 @@ def test_settings_rights_and_roles_come_back(
         assert "S3cret" not in path.read_text()
     assert "S3cret" not in str(kept)
     encrypted = Encrypted.make(tmp_path / "encrypted")
-    assert encrypted.opened.schema(encrypted.back_up(source.url)).database == before
+    assert encrypted.opened.backup_of(encrypted.back_up(source.url)).schema.database == before
     expected = kept.database
 
     # By hand, the commands alone; the roles are there.
@@ -104,14 +104,14 @@ def test_settings_rights_and_roles_come_back(
     pg_major_server.drop_database("sur_recovered")
 
     # A drill compares them, and finds what is missing.
-    report = drill(source.vault, source.manifest, scratch_url=pg_major_server.url())
+    report = drill(source.backup, scratch_url=pg_major_server.url())
     assert report.ok, report.report.errors
     with monkeypatch.context() as patch:
         patch.setattr(
             postgres_surroundings, "steps",
             lambda *some, **more: (one for one in steps(*some, **more) if "timeout" not in one.sql),
         )  # fmt: skip
-        findings = drill(source.vault, source.manifest, scratch_url=pg_major_server.url()).report.errors
+        findings = drill(source.backup, scratch_url=pg_major_server.url()).report.errors
     assert [(one.code, "statement_timeout" in one.message) for one in findings] == [
         ("database-differs", True)
     ]
@@ -138,8 +138,7 @@ def test_roles_that_a_failed_restore_made_are_gone(source: Backed, pg_major_serv
     broken = source.with_sql("post-data", "SELECT 1/0;")
     with pytest.raises(Exception, match="division by zero"):
         restore(
-            source.vault,
-            broken,
+            source.vault.backup_of(broken),
             pg_major_server.url("sur_restored"),
             RestoreOptions(create=True, terms=Terms(roles=True)),
         )
@@ -156,8 +155,7 @@ def test_what_a_lesser_login_may_not_set_is_named_with_its_sql(
     run_sql(target, f"CREATE ROLE sur_lesser LOGIN; ALTER DATABASE {name_of(target)} OWNER TO sur_lesser")
     try:
         result = restore(
-            backed.vault,
-            backed.manifest,
+            backed.backup,
             target.replace("postgres@", "sur_lesser@"),
             RestoreOptions(terms=Terms(owner=False)),
         )

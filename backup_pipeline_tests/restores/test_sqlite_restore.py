@@ -59,7 +59,7 @@ def files(folder: Path) -> set[str]:
 def test_a_restored_file_is_the_source_again_and_takes_new_rows(backed: Backed, tmp_path: Path) -> None:
     target = tmp_path / "out" / "restored.db"
     target.parent.mkdir()
-    result = restore(backed.vault, backed.manifest, url(target))
+    result = restore(backed.backup, url(target))
     assert result.rows == backed.manifest.rows
     assert dump(target) == dump(Path(backed.url.removeprefix("sqlite:///")))
     assert files(target.parent) == {"restored.db"}
@@ -77,7 +77,7 @@ def test_a_file_that_holds_a_table_is_refused_and_left_alone(
     target = sqlite_file("precious.db", script="CREATE TABLE precious (x); INSERT INTO precious VALUES (1)")
     before = target.read_bytes()
     with pytest.raises(TargetNotEmpty, match="it holds precious"):
-        restore(backed.vault, backed.manifest, url(target))
+        restore(backed.backup, url(target))
     assert target.read_bytes() == before
 
 
@@ -88,7 +88,7 @@ def test_a_table_that_is_still_in_the_journal_counts(backed: Backed, tmp_path: P
         connection.execute("CREATE TABLE precious (x)")
         connection.commit()
         with pytest.raises(TargetNotEmpty, match="precious"):
-            restore(backed.vault, backed.manifest, url(target))
+            restore(backed.backup, url(target))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, but somebody's file"])
@@ -100,10 +100,10 @@ def test_an_empty_file_may_be_written_over_and_any_other_file_may_not(
     target.chmod(0o640)
     if content:
         with pytest.raises(TargetNotEmpty):
-            restore(backed.vault, backed.manifest, url(target))
+            restore(backed.backup, url(target))
         assert target.read_bytes() == content
     else:
-        restore(backed.vault, backed.manifest, url(target))
+        restore(backed.backup, url(target))
         assert target.stat().st_mode & 0o777 == 0o640
         assert dump(target)
 
@@ -112,7 +112,7 @@ def test_a_database_without_tables_may_be_written_over(backed: Backed, sqlite_fi
     target = sqlite_file(
         "made.db", script="PRAGMA user_version = 1; CREATE TABLE x (y); DROP TABLE x; VACUUM"
     )
-    restore(backed.vault, backed.manifest, url(target))
+    restore(backed.backup, url(target))
     assert dump(target) == dump(Path(backed.url.removeprefix("sqlite:///")))
 
 
@@ -122,7 +122,7 @@ def test_journals_of_an_older_file_of_that_name_are_not_played_into_the_new_one(
     target = tmp_path / "gone.db"
     for suffix in ("-wal", "-shm", "-journal"):
         (tmp_path / f"gone.db{suffix}").write_bytes(b"stale" * 1000)
-    restore(backed.vault, backed.manifest, url(target))
+    restore(backed.backup, url(target))
     assert not (tmp_path / "gone.db-journal").exists()
     assert dump(target) == dump(Path(backed.url.removeprefix("sqlite:///")))
 
@@ -137,21 +137,21 @@ def test_damage_leaves_no_file(backed: Backed, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(Damaged):
-        restore(backed.vault, backed.manifest, url(out / "x.db"))
+        restore(backed.backup, url(out / "x.db"))
     assert files(out) == set()
 
 
 def test_a_dry_run_proves_the_file_and_leaves_none(backed: Backed, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    result = restore(backed.vault, backed.manifest, url(out / "x.db"), RestoreOptions(dry_run=True))
+    result = restore(backed.backup, url(out / "x.db"), RestoreOptions(dry_run=True))
     assert result.dry_run
     assert result.seconds["check"] > 0
     assert files(out) == set()
 
 
 def test_a_folder_that_does_not_exist_is_said_in_the_plan(backed: Backed, tmp_path: Path) -> None:
-    plan = plan_restore(backed.vault, backed.manifest, url(tmp_path / "no" / "x.db"))
+    plan = plan_restore(backed.backup, url(tmp_path / "no" / "x.db"))
     assert [finding.code for finding in plan.refused] == ["no-folder"]
 
 
@@ -163,14 +163,14 @@ def test_broken_references_of_the_source_are_reported_and_restored(
         "INSERT INTO c VALUES (7), (8); CREATE TABLE q (x REFERENCES nowhere); INSERT INTO q VALUES (1)"
     )
     backed = backed_up(url(source), tmp_path / "vault")
-    result = restore(backed.vault, backed.manifest, url(tmp_path / "x.db"))
+    result = restore(backed.backup, url(tmp_path / "x.db"))
     assert {finding.code for finding in result.findings} == {"dangling-reference"}
     assert all(finding.severity == "warning" for finding in result.findings)
 
 
 def test_a_backup_of_sqlite_is_not_restored_to_postgres(backed: Backed) -> None:
     with pytest.raises(RestoreError, match="a sqlite database, and the target is postgres"):
-        restore(backed.vault, backed.manifest, "postgresql://u@nowhere/x")
+        restore(backed.backup, "postgresql://u@nowhere/x")
 
 
 def test_a_table_that_an_older_backup_lacks_wholly_is_named(backed: Backed, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_table_that_an_older_backup_lacks_wholly_is_named(backed: Backed, tmp_
         LeftOut("main", "active", "view", "reads main.django_session, which is left out"),
     )
     manifest = replace(backed.manifest, left_out=gone)
-    result = restore(backed.vault, manifest, url(tmp_path / "x.db"))
+    result = restore(backed.vault.backup_of(manifest), url(tmp_path / "x.db"))
     found = {finding.code: finding for finding in result.findings}
     assert {"tables-without-rows", "left-out"} <= found.keys()
     messages = [finding.message for finding in result.findings if finding.code == "left-out"]

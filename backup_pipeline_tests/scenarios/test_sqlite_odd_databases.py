@@ -92,10 +92,10 @@ def test_an_odd_database_goes_all_the_way(tmp_path: Path, oddity: object, exclud
     assert second.tables == first.tables
     report = verify(vault.backup("shop", second.id))
     assert report.ok, report.errors
-    result = drill(vault, second, scratch_url=None, invariants={}, listener=lambda _: None, jobs=1)
+    result = drill(vault.backup_of(second), scratch_url=None, invariants={}, listener=lambda _: None, jobs=1)
     assert result.report.ok, result.report.errors
     target = tmp_path / "restored.db"
-    restore(vault, second, f"sqlite:///{target}", RestoreOptions(create=True, jobs=1))
+    restore(vault.backup_of(second), f"sqlite:///{target}", RestoreOptions(create=True, jobs=1))
     assert lines(target, "kept") == lines(path, "kept")
 
 

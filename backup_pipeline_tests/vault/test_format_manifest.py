@@ -159,7 +159,7 @@ def test_nothing_but_what_the_manifest_names_is_needed(vault: Vault) -> None:
 def test_the_schema_is_canonical_and_whole(vault: Vault) -> None:
     made = newest(vault)
     data = vault.content(made.schema)
-    schema = vault.schema(made)
+    schema = vault.backup_of(made).schema
     assert canonical.encode(schema) == data
     assert {t.id for t in schema.tables} == {t.id for t in made.tables}
 

@@ -45,10 +45,10 @@ def test_row_text_is_read_as_it_is_described(vault: Vault) -> None:
     text = b"1\t\\N\t\n2\ta\\tb\\nc\\\\N\\b\\v\\f\\r\t\xc3\xa4\x01\n"
     made = back_up_by_hand(vault, [table("t", {"id": "integer", "a": "text", "b": "text"}, text)])
     assert verify(vault.backup("shop", made.id)).findings == ()
-    assert list(rows_of(vault, made, "t")) == [(1, None, ""), (2, "a\tb\nc\\N\b\v\f\r", "ä\x01")]
+    assert list(rows_of(vault.backup_of(made), "t")) == [(1, None, ""), (2, "a\tb\nc\\N\b\v\f\r", "ä\x01")]
     nothing = back_up_by_hand(vault, [table("z", {}, b"\n\n", key=())], 2)
-    assert list(rows_of(vault, nothing, "z")) == [(), ()]
-    assert read_table(vault, nothing, "z").shape == (2, 0)
+    assert list(rows_of(vault.backup_of(nothing), "z")) == [(), ()]
+    assert read_table(vault.backup_of(nothing), "z").shape == (2, 0)
 
 
 @pytest.mark.rule("R1", "R2", "R4")
@@ -106,7 +106,7 @@ def test_row_text_has_the_encoding_that_the_manifest_names(vault: Vault) -> None
     )
     vault.commit(other, "# Recover shop 2\n")
     assert verify(vault.backup("shop", other.id)).findings == ()
-    assert list(rows_of(vault, other, "t")) == [("caf\udce9",)]
+    assert list(rows_of(vault.backup_of(other), "t")) == [("caf\udce9",)]
     assert row_encoding("LATIN1") == "UTF8"
     assert row_encoding("SQL_ASCII") == "SQL_ASCII"
 
@@ -114,7 +114,7 @@ def test_row_text_has_the_encoding_that_the_manifest_names(vault: Vault) -> None
 @pytest.mark.rule("R7")
 def test_a_table_is_its_chunks_in_the_order_of_their_pages(vault: Vault) -> None:
     made = back_up_by_hand(vault, [table("t", {"id": "integer"}, b"1\n2\n", b"3\n", b"4\n")])
-    assert [row for (row,) in rows_of(vault, made, "t")] == [1, 2, 3, 4]
+    assert [row for (row,) in rows_of(vault.backup_of(made), "t")] == [1, 2, 3, 4]
     entry = made.tables[0]
     assert [(chunk.first_page, chunk.end_page) for chunk in entry.chunks] == [(0, 10), (10, 20), (20, None)]
     one, two, three = entry.chunks
@@ -146,9 +146,9 @@ def test_generated_columns_stay_out_and_leaves_are_tables(vault: Vault, pg_datab
         connection.commit()
     made = back_up(vault, PostgresSource(pg_database), Order("shop"))
     assert verify(vault.backup("shop", made.id)).findings == ()
-    rows = {table.name: list(rows_of(vault, made, table.name)) for table in made.tables}
+    rows = {table.name: list(rows_of(vault.backup_of(made), table.name)) for table in made.tables}
     assert rows == {"g": [(4, "x")], "leaf": [(5, 1)], "parent": [(6,)], "child": [(7,)]}
-    assert list(rows_of(vault, made, "root")) == [(5, 1)]
+    assert list(rows_of(vault.backup_of(made), "root")) == [(5, 1)]
     for entry in made.tables:
         content = "\n".join(entry.columns).encode()
         content += b"".join(bytes.fromhex(chunk.object.plain_sha256) for chunk in entry.chunks)

@@ -96,10 +96,10 @@ def test_a_postgres_database_is_rebuilt_by_the_commands_alone(
 def test_it_says_what_was_missed_when_the_backup_was_made(torture: Backed) -> None:
     missed = Finding("error", "file-unreadable", "2 files could not be read", examples=("a.pdf", "`b`\n## 1"))
     found = replace(torture.manifest, findings=(missed, Finding("info", "note", "not worth a word here")))
-    text = recover_text(found, torture.vault.schema(torture.manifest))
+    text = recover_text(found, torture.backup.schema)
     assert "It was not whole when it was made:**\n\n- 2 files could not be read: a.pdf; 'b'?## 1\n" in text
     assert "not worth a word" not in text
-    assert "not whole" not in recover_text(torture.manifest, torture.vault.schema(torture.manifest))
+    assert "not whole" not in recover_text(torture.manifest, torture.backup.schema)
 
 
 def test_no_name_breaks_out_of_the_commands(

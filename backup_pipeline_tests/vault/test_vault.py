@@ -55,7 +55,7 @@ def test_what_was_committed_is_read_back_equal(vault: Vault) -> None:
     made = manifest(vault, FIRST)
     vault.commit(made, "how to recover")
     assert vault.backup("shop", FIRST).manifest == made
-    assert vault.schema(made) == Schema("postgres")
+    assert vault.backup_of(made).schema == Schema("postgres")
 
 
 def test_a_committed_manifest_is_never_replaced(vault: Vault) -> None:

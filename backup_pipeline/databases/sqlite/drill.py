@@ -20,8 +20,8 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.processes.scratch import Scratch
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.images import write_image
-from backup_pipeline.vault.vault import Vault
 
 _BLOCK = 1 << 20
 
@@ -37,16 +37,14 @@ class Drill:
     counted: dict[str, int] = field(default_factory=dict)
 
 
-def drill(vault: Vault, manifest: Manifest, options: DrillOptions, listener: Listener) -> DrillReport:
-    begin = time.monotonic()
+def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillReport:
+    begin, manifest = time.monotonic(), backup.manifest
     image = image_of(manifest)
     with Scratch.make(image.size) as scratch:
-        ordinary = frozenset(
-            table.id.name for table in vault.schema(manifest).tables if table.kind == "table"
-        )
+        ordinary = frozenset(table.id.name for table in backup.schema.tables if table.kind == "table")
         work = Drill(manifest, ordinary, scratch.folder / "restored.db", listener)
         write_image(
-            vault.objects,
+            backup.vault.objects,
             image,
             work.path,
             lambda size: listener(Advance("load", image.name, bytes=size, total_bytes=image.size)),
@@ -59,7 +57,7 @@ def drill(vault: Vault, manifest: Manifest, options: DrillOptions, listener: Lis
         _prove(work, options.invariants, image.sha256)
     return DrillReport(
         report=Report(
-            subject=f"{manifest.system} {manifest.id}",
+            subject=str(backup),
             findings=tuple(work.findings),
             counted=work.counted,
             seconds=time.monotonic() - begin,

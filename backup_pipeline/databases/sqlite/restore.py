@@ -31,8 +31,8 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import TableId
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.images import write_image
-from backup_pipeline.vault.vault import Vault
 
 #: What SQLite keeps beside a database. One that is left of an older file would be played into the new one.
 COMPANIONS = ("-wal", "-shm", "-journal")
@@ -43,15 +43,13 @@ _SHOWN = 10
 class SqliteTarget:
     url: str
 
-    def plan(self, vault: Vault, manifest: Manifest, options: RestoreOptions) -> RestorePlan:
+    def plan(self, backup: Backup, options: RestoreOptions) -> RestorePlan:
         _only_of_postgres(options)
-        return _plan(vault, manifest, file_of(self.url))
+        return _plan(backup, file_of(self.url))
 
-    def restore(
-        self, vault: Vault, manifest: Manifest, options: RestoreOptions, listener: Listener
-    ) -> RestoreResult:
+    def restore(self, backup: Backup, options: RestoreOptions, listener: Listener) -> RestoreResult:
         _only_of_postgres(options)
-        return _restore(vault, manifest, file_of(self.url), listener=listener, dry_run=options.dry_run)
+        return _restore(backup, file_of(self.url), listener=listener, dry_run=options.dry_run)
 
 
 def _only_of_postgres(options: RestoreOptions) -> None:
@@ -62,8 +60,8 @@ def _only_of_postgres(options: RestoreOptions) -> None:
         )
 
 
-def _plan(vault: Vault, manifest: Manifest, target: Path) -> RestorePlan:
-    refused = tuple(_refused(vault, manifest, target))
+def _plan(backup: Backup, target: Path) -> RestorePlan:
+    manifest = backup.manifest
     return RestorePlan(
         system=manifest.system,
         backup_id=manifest.id,
@@ -78,7 +76,7 @@ def _plan(vault: Vault, manifest: Manifest, target: Path) -> RestorePlan:
         jobs=1,
         tables=table_plans(manifest, tuple(_hollow(manifest))),
         findings=tuple(_rows_missing(manifest)),
-        refused=refused,
+        refused=tuple(_refused(backup, target)),
     )
 
 
@@ -100,17 +98,15 @@ def _rows_missing(manifest: Manifest) -> Iterator[Finding]:
             )
 
 
-def _restore(
-    vault: Vault, manifest: Manifest, target: Path, *, listener: Listener, dry_run: bool
-) -> RestoreResult:
-    begin = time.monotonic()
-    prepared = _plan(vault, manifest, target)
+def _restore(backup: Backup, target: Path, *, listener: Listener, dry_run: bool) -> RestoreResult:
+    begin, manifest = time.monotonic(), backup.manifest
+    prepared = _plan(backup, target)
     prepared.raise_if_refused()
     image = image_of(manifest)
     scratch = target.with_name(f".{target.name}.restoring-{secrets.token_hex(4)}")
     try:
         write_image(
-            vault.objects,
+            backup.vault.objects,
             image,
             scratch,
             lambda size: listener(Advance("load", target.name, bytes=size, total_bytes=image.size)),
@@ -149,8 +145,8 @@ def companions(path: Path) -> tuple[Path, ...]:
     return tuple(path.with_name(path.name + suffix) for suffix in COMPANIONS)
 
 
-def _refused(vault: Vault, manifest: Manifest, target: Path) -> Iterator[Finding]:
-    yield from missing_objects(vault, manifest)
+def _refused(backup: Backup, target: Path) -> Iterator[Finding]:
+    yield from missing_objects(backup)
     if not target.parent.is_dir():
         yield Finding(
             "error",

@@ -29,19 +29,16 @@ from backup_pipeline.databases.postgres.restore.terms import Terms
 from backup_pipeline.databases.same_schema import Lenience
 from backup_pipeline.model.drill_report import DrillReport
 from backup_pipeline.model.findings import Finding, Report
-from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener
-from backup_pipeline.model.schema import Schema, TableId, with_ancestors
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.model.schema import TableId, with_ancestors
+from backup_pipeline.vault.backup import Backup
 
 
 @dataclass
 class Drill:
     """One drill under way."""
 
-    vault: Vault
-    manifest: Manifest
-    schema: Schema
+    backup: Backup
     listener: Listener
     jobs: int
     findings: list[Finding] = field(default_factory=list)
@@ -49,24 +46,22 @@ class Drill:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def drill(vault: Vault, manifest: Manifest, options: DrillOptions, listener: Listener) -> DrillReport:
+def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillReport:
     begin = time.monotonic()
-    work = Drill(vault, manifest, vault.schema(manifest), listener, options.jobs)
+    work = Drill(backup, listener, options.jobs)
     # A drill leaves nothing on a server that it was given.
     terms = Terms(make_owners=False, surroundings=False, trusted=False)
-    with place(manifest, options.scratch_url) as where:
+    with place(backup.manifest, options.scratch_url) as where:
         work.findings += where.findings
         moment = options.now or datetime.now(UTC)
-        with scratch_database(where, work.schema, moment) as (server, findings):
+        with scratch_database(where, work.backup.schema, moment) as (server, findings):
             work.findings += findings
-            result = restore(
-                vault, manifest, server, RestoreOptions(jobs=options.jobs, terms=terms), listener
-            )
+            result = restore(backup, server, RestoreOptions(jobs=options.jobs, terms=terms), listener)
             _prove(work, server, result, options.invariants)
             version, address = result.plan.target_version, where.server.address
     return DrillReport(
         report=Report(
-            subject=f"{manifest.system} {manifest.id}",
+            subject=str(backup),
             findings=tuple(work.findings),
             counted=work.counted,
             seconds=time.monotonic() - begin,
@@ -82,21 +77,21 @@ def _prove(work: Drill, server: Server, result: RestoreResult, invariants: Mappi
     work.findings += [replace(one, severity="warning") if one in outlived else one for one in result.findings]
     work.findings += _say_not_tried(result)
     roles_missing = any(finding.marked("role_missing") for finding in result.findings)
-    left_out = frozenset(TableId(left.schema, left.name) for left in work.manifest.left_out)
+    left_out = frozenset(TableId(left.schema, left.name) for left in work.backup.manifest.left_out)
     lenience = Lenience(
         left_out=left_out,
-        hollow=frozenset(with_ancestors(dict.fromkeys(left_out, ""), work.schema)),
+        hollow=frozenset(with_ancestors(dict.fromkeys(left_out, ""), work.backup.schema)),
         roles_missing=roles_missing,
         not_tried=_not_tried(result),
         broken=frozenset(outlived.values()),
-        other_version=major_of(result.plan.target_version) != major_of(work.manifest.engine.version),
+        other_version=major_of(result.plan.target_version) != major_of(work.backup.manifest.engine.version),
     )
     absent = _definitions(work, server, lenience)
     open_to_login(server)
     quieten(server)
     _rows(work, server)
     _writes(work, server, invariants, absent)
-    work.findings += prove_surroundings(server.by_superuser, work.schema, lenience)
+    work.findings += prove_surroundings(server.by_superuser, work.backup.schema, lenience)
 
 
 def _outlived(result: RestoreResult) -> Iterator[tuple[Finding, tuple[TableId, str]]]:
@@ -146,7 +141,7 @@ def _definitions(work: Drill, server: Server, lenience: Lenience) -> frozenset[T
         found = inspect(connection).schema
     finally:
         connection.close()
-    work.findings += definitions.compare(work.schema, found, lenience)
+    work.findings += definitions.compare(work.backup.schema, found, lenience)
     if lenience.roles_missing:
         work.findings.append(
             Finding(
@@ -171,9 +166,14 @@ def _definitions(work: Drill, server: Server, lenience: Lenience) -> frozenset[T
 
 def _rows(work: Drill, server: Server) -> None:
     begin = time.monotonic()
-    encoding = row_encoding(work.schema.settings.get("encoding", "UTF8"))
+    encoding = row_encoding(work.backup.schema.settings.get("encoding", "UTF8"))
     outcome: Compared = compare(
-        work.vault.objects, work.manifest, server, encoding, jobs=work.jobs, listener=work.listener
+        work.backup.vault.objects,
+        work.backup.manifest,
+        server,
+        encoding,
+        jobs=work.jobs,
+        listener=work.listener,
     )
     work.findings += outcome.findings
     work.counted |= {"tables": outcome.tables, "rows": outcome.rows}
@@ -192,15 +192,15 @@ def _writes(work: Drill, server: Server, invariants: Mapping[str, str], absent: 
     begin = time.monotonic()
     work.listener(Advance("compare", "sequences, invariants, writes"))
     with server.open() as connection:
-        work.findings += compare_sequences(connection, work.manifest.sequences)
+        work.findings += compare_sequences(connection, work.backup.manifest.sequences)
         # As the application asks and writes: by the login's own settings.
         connection.execute("RESET search_path")
         work.findings += check_invariants(connection, invariants)
-        written = prove_writes(connection, work.schema, absent)
+        written = prove_writes(connection, work.backup.schema, absent)
     work.findings += written.findings
     proven = sum(written.how.values())
     work.counted |= {
-        "sequences": len(work.manifest.sequences),
+        "sequences": len(work.backup.manifest.sequences),
         "invariants": len(invariants),
         "writes": proven,
     }

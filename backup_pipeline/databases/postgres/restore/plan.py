@@ -35,7 +35,7 @@ from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import Schema, TableId
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Prepared:
         return row_encoding(self.schema.settings.get("encoding", "UTF8"))
 
 
-def prepare(vault: Vault, manifest: Manifest, server: Server, options: RestoreOptions) -> Prepared:
+def prepare(backup: Backup, server: Server, options: RestoreOptions) -> Prepared:
     terms, jobs = options.terms or Terms(), options.jobs
     server = replace(server, application=f"backup_pipeline restore {secrets.token_hex(4)}")
-    schema = vault.schema(manifest)
+    manifest, schema = backup.manifest, backup.schema
     terms = replace(terms, path=own_path(schema))
     sections = {
-        section.name: tuple(split(vault.content(section.object).decode("utf-8", "surrogateescape")))
+        section.name: tuple(split(backup.vault.content(section.object).decode("utf-8", "surrogateescape")))
         for section in manifest.ddl
     }
     terms = replace(terms, partial=bool(_undefined(manifest, schema, sections)))
     if not terms.trusted:
         sections = {name: tuple(extensions_first(statements)) for name, statements in sections.items()}
-    refused = list(_holes(vault, manifest))
+    refused = list(_holes(backup))
     exists = server.exists()
     with server.open() if exists else server.maintenance() as connection:
         version = connection.info.server_version
@@ -149,7 +149,8 @@ def _version(number: int) -> str:
     return f"{number // 10000}.{number % 10000}"
 
 
-def _holes(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
+def _holes(backup: Backup) -> Iterator[Finding]:
+    manifest = backup.manifest
     if not any(section.name == "pre-data" for section in manifest.ddl):
         yield Finding(
             "error",
@@ -157,7 +158,7 @@ def _holes(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
             f"the backup {manifest.id} holds no definitions, only rows",
             remedy="restore a full backup",
         )
-    yield from missing_objects(vault, manifest)
+    yield from missing_objects(backup)
     for entry in manifest.tables:
         if entry.rows != sum(chunk.rows for chunk in entry.chunks):
             yield Finding(

@@ -40,10 +40,9 @@ from backup_pipeline.databases.postgres.restore.work import Work
 from backup_pipeline.databases.postgres.restore.worker import FACTORY, Analyze, Moved, Setup, speed_up
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.processes.workers import Pool
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 
 class _DryRun(Exception):
@@ -54,23 +53,19 @@ class _DryRun(Exception):
 class PostgresTarget:
     url: str
 
-    def plan(self, vault: Vault, manifest: Manifest, options: RestoreOptions) -> RestorePlan:
-        return prepare(vault, manifest, Server.of(self.url), options).plan
+    def plan(self, backup: Backup, options: RestoreOptions) -> RestorePlan:
+        return prepare(backup, Server.of(self.url), options).plan
 
-    def restore(
-        self, vault: Vault, manifest: Manifest, options: RestoreOptions, listener: Listener
-    ) -> RestoreResult:
-        return restore(vault, manifest, Server.of(self.url), options, listener)
+    def restore(self, backup: Backup, options: RestoreOptions, listener: Listener) -> RestoreResult:
+        return restore(backup, Server.of(self.url), options, listener)
 
 
-def restore(
-    vault: Vault, manifest: Manifest, server: Server, options: RestoreOptions, listener: Listener
-) -> RestoreResult:
+def restore(backup: Backup, server: Server, options: RestoreOptions, listener: Listener) -> RestoreResult:
     begin = time.monotonic()
-    prepared = prepare(vault, manifest, server, options)
+    prepared = prepare(backup, server, options)
     prepared.plan.raise_if_refused()
     dry_run = options.dry_run
-    work = Work(vault, manifest, prepared, listener, prepared.facts, dry_run)
+    work = Work(backup, prepared, listener, prepared.facts, dry_run)
     if dry_run and prepared.plan.create:
         work.findings.append(_not_proven("the database does not exist, and a dry run makes none"))
     elif dry_run and not locks_fit(prepared.facts, prepared.sections):
@@ -84,7 +79,7 @@ def restore(
     return RestoreResult(
         plan=prepared.plan,
         dry_run=dry_run,
-        tables=len(manifest.tables),
+        tables=len(backup.manifest.tables),
         rows=work.rows,
         bytes=work.bytes,
         seconds=work.seconds,
@@ -110,7 +105,7 @@ def _not_proven(why: str) -> Finding:
 def _into_new(work: Work) -> None:
     server = work.prepared.server
     settings = work.prepared.schema.settings
-    mark = f"being restored by backup_pipeline from {work.manifest.system} {work.manifest.id}; not complete"
+    mark = f"being restored by backup_pipeline from {work.backup}; not complete"
     with work.timed("create"):
         # An interrupt between the server's work and our knowing of it must not leave a database behind.
         try:
@@ -267,7 +262,7 @@ def _in_parallel(work: Work, connection: Connection) -> None:
     runner = _runner(work, connection)
     setup = Setup(
         server=work.prepared.server,
-        objects=work.vault.objects,
+        objects=work.backup.vault.objects,
         encoding=work.prepared.encoding,
         may_skip_log=_log_is_minimal(connection),
         terms=work.prepared.terms,
@@ -327,7 +322,7 @@ def _pieces(work: Work, connection: Connection) -> list[Piece]:
 
 def _loader(work: Work, connection: Connection) -> Loader:
     path = work.prepared.terms.path
-    return Loader(connection, work.vault.objects, work.prepared.encoding, path, work.moved)
+    return Loader(connection, work.backup.vault.objects, work.prepared.encoding, path, work.moved)
 
 
 def _fill_tables(

@@ -17,15 +17,14 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Advance, Listener, Phase
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 
 
 @dataclass
 class Work:
     """One restore under way."""
 
-    vault: Vault
-    manifest: Manifest
+    backup: Backup
     prepared: Prepared
     listener: Listener
     #: In this very database; the schemas and extensions of the plan may have been another's.
@@ -42,6 +41,10 @@ class Work:
 
     #: A session of the superuser, where the target's login is none and the source is not trusted.
     superuser: Connection | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.backup.manifest
 
     def noting(self, connection: Connection) -> AbstractContextManager[None]:
         """A transaction. With two logins each statement is one: the other login must see it, and must not wait for it."""
