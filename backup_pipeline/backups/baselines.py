@@ -90,7 +90,7 @@ def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
     for identifier in vault.interrupted(system):
         if identifier > after:
             try:
-                found = journal.read_trees(vault.notes, system, identifier)
+                found = journal.read_trees(vault.backup(system, identifier))
             except Damaged:
                 continue  # as with tables: then it is read again
             notes += (note for note in found if note.tree == name)
@@ -117,7 +117,7 @@ def _unfinished(vault: Vault, system: str, *, after: str) -> Iterable[Baseline]:
     for identifier in vault.interrupted(system):
         if identifier > after:
             try:
-                state, tables = journal.read(vault.notes, system, identifier)
+                state, tables = journal.read(vault.backup(system, identifier))
             except Damaged:
                 continue  # notes of a killed run are a convenience: the tables are read again instead
             for entry in tables.values():

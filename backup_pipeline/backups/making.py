@@ -205,7 +205,7 @@ def _export(
                 f"no table of {order.system} is selected: there is nothing to back up",
                 remedy="look at `include`, `exclude` and --only; `backup-pipeline inventory` shows what there is",
             )
-        notes = journal.Journal(vault.notes, order.system, identifier, snapshot.state)
+        notes = journal.Journal(vault.backup(order.system, identifier), snapshot.state)
         try:
             screened = screening.screened(snapshot.ddl(), snapshot.schema, encrypted=vault.encrypted)
             schema = vault.writer.write_bytes(canonical.encode(screened.schema), ".json.zst", found.schema)
@@ -288,7 +288,7 @@ def _read_tree(
     vault: Vault, draft: Manifest, tree: TreeOrder, listener: Listener, clock: Callable[[], datetime]
 ) -> StoredTree:
     found = baselines.gather_tree(vault, draft.system, tree.name)
-    notes = journal.Journal.continued(vault.notes, draft.system, draft.id, draft.state)
+    notes = journal.Journal.continued(vault.backup_of(draft), draft.state)
     try:
         return trees.store_tree(
             vault.writer,
@@ -335,7 +335,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     with committing(vault.store, held, manifest.objects()):
         vault.commit(manifest, text)
-    journal.remove(vault.notes, draft.system, draft.id)
+    journal.remove(vault.backup_of(draft))
     # A host that may add and not delete leaves what killed runs left to `prune`.
     with suppress(NotAllowed):
         vault.forget_interrupted(draft.system, before=draft.id)
@@ -370,7 +370,7 @@ def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str])
     recorded, and not only until the next backup."""
     for gone in (
         remembered.set_back(vault, system),
-        keeping.newest_gone(vault.store, system, lambda: earlier),
+        keeping.newest_gone(vault, system, lambda: earlier),
     ):
         if gone is not None and max(earlier, default="") <= gone.id < identifier:
             return gone

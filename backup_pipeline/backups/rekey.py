@@ -68,7 +68,7 @@ def under_others(vault: Vault, system: str) -> Iterator[UnderOthers]:
             continue  # `verify` names it
         sizes = [one.size for one in outline.objects if (one.recipients or outline.recipients) != current]
         if sizes or outline.recipients != current:
-            pin = keeping.pin_of(vault.store, system, identifier)
+            pin = keeping.pin_of(vault.backup(system, identifier))
             pinned = None if pin is None else pin.reason
             yield UnderOthers(identifier, len(sizes), sum(sizes), outline.recipients != current, pinned)
 

@@ -26,7 +26,7 @@ def kept_no_longer(copy: Vault, there: SystemFolder, identifier: str) -> bool:
     """Whether a copy has removed a backup on purpose, and was not merely never given it."""
     if identifier not in there.forgotten:
         return False
-    record = keeping.forgotten(copy.store, there.system, identifier)
+    record = keeping.forgotten(copy.backup(there.system, identifier))
     return record is not None and record.why != NOT_COPIED
 
 
@@ -34,19 +34,20 @@ def bridge(source: Vault, target: Vault, system: str, previous: Link | None, kno
     """Lead over what the copy was not given: a gap that is explained is no break. `known`: what is listed there."""
     link = previous
     while link is not None and link.id not in known:
-        if keeping.forgotten(target.store, system, link.id) is not None:
+        if keeping.forgotten(target.backup(system, link.id)) is not None:
             return
-        record = keeping.forgotten(source.store, system, link.id)
+        backup = source.backup(system, link.id)
+        record = keeping.forgotten(backup)
         if record is None:
             try:
-                before = source.backup(system, link.id).outline.previous
+                before = backup.outline.previous
             except (NotFound, Damaged):
                 return  # a gap of the source, too: `verify` names it there
             moment = timestamp(datetime.now(UTC))
             record = Forgotten(system, link.id, link.sha256, moment, NOT_COPIED, previous=before)
             signature = target.signing.sign(canonical.encode(record))
         else:
-            signature = signing.signature_of_record(source.backup(system, link.id))
+            signature = signing.signature_of_record(backup)
         keeping.write_forgotten(target.store, record, signature)
         link = record.previous
 
@@ -56,9 +57,10 @@ def hand_over(source: Vault, target: Vault, here: SystemFolder, there: SystemFol
     which backup a person has looked at the sizes."""
     system = here.system
     for identifier in sorted(here.forgotten - there.forgotten - known):
-        record = keeping.forgotten(source.store, system, identifier)
+        backup = source.backup(system, identifier)
+        record = keeping.forgotten(backup)
         if record is not None:
-            signature = signing.signature_of_record(source.backup(system, identifier))
+            signature = signing.signature_of_record(backup)
             keeping.write_forgotten(target.store, record, signature)
     accepted = keeping.accepted(source.store, system)
     if accepted > keeping.accepted(target.store, system):

@@ -223,7 +223,7 @@ class _Replication:
         return outline, manifest, digests
 
     def _recorded(self, identifier: str) -> bool:
-        return keeping.forgotten(self.target.store, self.system, identifier) is not None
+        return keeping.forgotten(self.target.backup(self.system, identifier)) is not None
 
     def _hurt(self, outline: Outline, hurt: list[tuple[Item, str]]) -> None:
         if outline.id not in self.source.ids(self.system):

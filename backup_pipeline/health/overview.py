@@ -77,7 +77,7 @@ def _pin(backup: Backup) -> str | None:
     # Here, because a command that shows its help should not load what reads JSON.
     from backup_pipeline.vault import keeping
 
-    pin = keeping.pin_of(backup.store, backup.system, backup.id)
+    pin = keeping.pin_of(backup)
     return None if pin is None else pin.reason
 
 

@@ -144,9 +144,7 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
     with suppress(Damaged):
         named.update(one.id for one in (keeping.newest(vault.store, system),) if one is not None)
     yield from records(vault, system, sorted(recorded & named))
-    newest = keeping.newest_gone(
-        vault.store, system, lambda: (*vault.ids(system), *without_manifest, *missing)
-    )
+    newest = keeping.newest_gone(vault, system, lambda: (*vault.ids(system), *without_manifest, *missing))
     yield from set_back(vault, system, (*without_manifest, *missing, *((newest.id,) if newest else ())))
     if newest is not None:
         yield _lost(

@@ -32,12 +32,12 @@ def pin(backup: Backup, reason: str, now: datetime) -> Pin:
     """Pinning again gives a new reason."""
     _demand(backup)
     made = Pin(timestamp(now), who(), reason)
-    keeping.pin(backup.store, backup.system, backup.id, made)
+    keeping.pin(backup, made)
     # A prune that had decided before may have taken it meanwhile: then there is nothing to pin.
     try:
         _demand(backup)
     except NotFound:
-        keeping.unpin(backup.store, backup.system, backup.id)
+        keeping.unpin(backup)
         raise
     return made
 
@@ -45,8 +45,8 @@ def pin(backup: Backup, reason: str, now: datetime) -> Pin:
 def unpin(backup: Backup) -> Pin | None:
     """What the pin said; None where there was none."""
     _demand(backup)
-    held = keeping.pin_of(backup.store, backup.system, backup.id)
-    keeping.unpin(backup.store, backup.system, backup.id)
+    held = keeping.pin_of(backup)
+    keeping.unpin(backup)
     return held
 
 
@@ -77,12 +77,12 @@ class ForgetReport:
 
 
 def _promises(
-    census: Census, system: str, identifier: str, now: datetime, policy: RetentionSettings | None
+    census: Census, backup: Backup, now: datetime, policy: RetentionSettings | None
 ) -> dict[str, str]:
     """The promises that keep this backup from each rule: name → reason."""
-    candidates = [one.candidate for one in census.systems.get(system, ())]
+    candidates = [one.candidate for one in census.systems.get(backup.system, ())]
     for decision in decide(candidates, policy or _NO_RULES, "UTC", now):
-        if decision.id == identifier:
+        if decision.id == backup.id:
             return dict(zip(decision.promises, decision.reasons, strict=False))
     return {}
 
@@ -91,7 +91,7 @@ def _of_a_lost_one(backup: Backup, policy: RetentionSettings | None, locked: Loc
     """What cannot be read is not the newest or the proven one of anything; pins and other words of a person still
     hold."""
     found = {}
-    pin = keeping.pin_of(backup.store, backup.system, backup.id)
+    pin = keeping.pin_of(backup)
     if pin is not None or (policy is not None and backup.id in policy.pin):
         found["pinned"] = f"pinned: {pin.reason}" if pin is not None and pin.reason else "pinned"
     if reason := locked(backup.system, backup.id):
@@ -121,7 +121,7 @@ def forget_one(
         lost = any((one.system, one.id) == (backup.system, backup.id) for one in census.unreadable)
         if known is None and not lost:
             _demand(backup)
-        promises = _promises(census, backup.system, backup.id, now, policy)
+        promises = _promises(census, backup, now, policy)
         if known is None:
             promises = _of_a_lost_one(backup, policy, locked)
         if standing := {name: text for name, text in promises.items() if name not in forced}:
@@ -134,8 +134,8 @@ def forget_one(
         doomed = _doomed(backup, census, known, f"forget: {why}" if why else "forget")
         _unmark(backup.vault, census, known)
         if not forget(backup.vault, doomed, now=now, denied=denied, despite_pin="pinned" in forced):
-            raise _refused(backup.system, backup.id, denied)
-        record = keeping.forgotten(backup.store, backup.system, backup.id)
+            raise _refused(backup, denied)
+        record = keeping.forgotten(backup)
         assert record is not None
         return ForgetReport(
             backup.system,
@@ -147,10 +147,10 @@ def forget_one(
         )
 
 
-def _refused(system: str, identifier: str, denied: Denied) -> VaultError:
+def _refused(backup: Backup, denied: Denied) -> VaultError:
     for finding in denied.findings():
-        return VaultError(f"{system} {identifier} stays: {finding.message}", remedy=finding.remedy)
-    return VaultError(f"{system} {identifier} stays: it was pinned at this moment", remedy="run it again")
+        return VaultError(f"{backup} stays: {finding.message}", remedy=finding.remedy)
+    return VaultError(f"{backup} stays: it was pinned at this moment", remedy="run it again")
 
 
 def _doomed(backup: Backup, census: Census, known: Known | None, why: str) -> Doomed:
@@ -161,7 +161,7 @@ def _doomed(backup: Backup, census: Census, known: Known | None, why: str) -> Do
     below = Link(older[-1].id, older[-1].manifest_sha256) if older else None
     recorded = [name for name in keeping.forgotten_ids(backup.store, backup.system) if name < backup.id]
     if recorded and (below is None or recorded[-1] > below.id):
-        record = keeping.forgotten(backup.store, backup.system, recorded[-1])
+        record = keeping.forgotten(backup.vault.backup(backup.system, recorded[-1]))
         below = record.link if record is not None else below
     return Doomed(backup.system, backup.id, _digest(backup), below, why)
 
@@ -174,7 +174,7 @@ def _digest(backup: Backup) -> str:
     wrote = backup.vault.remembered.newest(backup.system) if backup.vault.remembered else None
     if wrote is not None and wrote.id == backup.id:
         return wrote.sha256
-    for key in keeping.keys_of(backup.store, backup.system, backup.id)[1]:
+    for key in keeping.keys_of(backup)[1]:
         if key.endswith(".sha256"):
             return read_all(backup.store, key).split(b" ")[0].decode("ascii", "replace")
     try:

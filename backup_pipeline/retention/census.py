@@ -146,7 +146,7 @@ def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreada
     for identifier in gaps(previous, keeping.forgotten_ids(vault.store, system)):
         if identifier not in without_manifest:
             yield Unreadable(system, identifier, "a later backup follows it, and it is gone without a record")
-    newest = keeping.newest_gone(vault.store, system, lambda: (*vault.ids(system), *without_manifest))
+    newest = keeping.newest_gone(vault, system, lambda: (*vault.ids(system), *without_manifest))
     if newest is not None:
         yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
     back = remembered.set_back(vault, system)
@@ -159,7 +159,7 @@ def _known(backup: Backup, census: Census, locked: Locked) -> Known:
         raise Damaged(f"what lies beside {backup} is not what was sealed")
     manifest = readable(backup)
     outline = backup.outline
-    pin = keeping.pin_of(backup.store, backup.system, backup.id)
+    pin = keeping.pin_of(backup)
     return Known(
         candidate_of(
             outline,

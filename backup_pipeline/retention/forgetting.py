@@ -94,10 +94,10 @@ class Doomed:
 def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despite_pin: bool = False) -> bool:
     """The record, the manifest, the rest. False where it stays: its manifest could not be deleted, or it was pinned
     meanwhile."""
-    store, system, identifier = vault.store, doomed.system, doomed.id
+    store, backup = vault.store, vault.backup(doomed.system, doomed.id)
     record = Forgotten(
-        system=system,
-        id=identifier,
+        system=doomed.system,
+        id=doomed.id,
         manifest_sha256=doomed.manifest_sha256,
         at=timestamp(now),
         why=doomed.why,
@@ -105,11 +105,11 @@ def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despi
         previous=doomed.previous,
     )
     keeping.write_forgotten(store, record, vault.signing.sign(canonical.encode(record)))
-    pinned = not despite_pin and keeping.pin_of(store, system, identifier) is not None
-    manifest, rest = keeping.keys_of(store, system, identifier)
+    pinned = not despite_pin and keeping.pin_of(backup) is not None
+    manifest, rest = keeping.keys_of(backup)
     if pinned or not all(delete(store, key, "manifests", denied) for key in manifest):
         # It is still a backup. A record of it would do no harm, but would be a lie.
-        delete(store, layout.forgotten_key(system, identifier), "records", denied)
+        delete(store, layout.forgotten_key(doomed.system, doomed.id), "records", denied)
         return False
     for key in rest:
         delete(store, key, "files beside manifests", denied)
@@ -121,7 +121,7 @@ def finish(vault: Vault, system: str, denied: Denied) -> tuple[str, ...]:
     here = vault.ids(system)
     left = keeping.leftovers(vault.store, system, here)
     for identifier in left:
-        manifest, rest = keeping.keys_of(vault.store, system, identifier)
+        manifest, rest = keeping.keys_of(vault.backup(system, identifier))
         # In a copy, one that it was not given before may have come in this very moment: then it is no leftover.
         for key in () if manifest else rest:
             delete(vault.store, key, "files beside manifests", denied)

@@ -9,7 +9,7 @@ noted, with a small listing of what is in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -17,8 +17,9 @@ from backup_pipeline.errors import AlreadyExists
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.stores.base import Store, read_all
+from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout
+from backup_pipeline.vault.backup import Backup
 
 EVERY_SECONDS = 3.0
 EVERY_CHUNKS = 64
@@ -50,9 +51,7 @@ class Page:
 
 @dataclass
 class Journal:
-    store: Store
-    system: str
-    id: str
+    backup: Backup
     state: dict[str, str]
     clock: Callable[[], float] = time.monotonic
     _pending: list[TableEntry] = field(default_factory=list)
@@ -61,12 +60,11 @@ class Journal:
     _written_at: float | None = None
 
     @classmethod
-    def continued(cls, store: Store, system: str, identifier: str, state: dict[str, str]) -> Journal:
+    def continued(cls, backup: Backup, state: dict[str, str]) -> Journal:
         """Another step of the same backup goes on writing."""
-        keys = [stat.key for stat in store.list(layout.journal_prefix(system, identifier))]
-        names = [key.rpartition("/")[2].removesuffix(".json") for key in keys]
+        names = [key.rpartition("/")[2].removesuffix(".json") for key in _keys(backup)]
         numbers = [int(name) for name in names if name.isdecimal()]
-        return cls(store, system, identifier, state, _number=max(numbers, default=0))
+        return cls(backup, state, _number=max(numbers, default=0))
 
     def note(self, entry: TableEntry) -> None:
         self._pending.append(entry)
@@ -95,16 +93,16 @@ class Journal:
         for _ in range(MOST_TAKEN):
             self._number += 1
             with suppress(AlreadyExists):
-                self.store.put(layout.journal_key(self.system, self.id, self._number), page)
+                key = layout.journal_key(self.backup.system, self.backup.id, self._number)
+                self.backup.vault.notes.put(key, page)
                 return
 
 
-def read(store: Store, system: str, identifier: str) -> tuple[dict[str, str], dict[TableId, TableEntry]]:
+def read(backup: Backup) -> tuple[dict[str, str], dict[TableId, TableEntry]]:
     """The state of an interrupted run's snapshot and, for each table, the chunks that it had finished."""
     state: dict[str, str] = {}
     tables: dict[TableId, TableEntry] = {}
-    for stat in store.list(layout.journal_prefix(system, identifier)):
-        page = canonical.decode(Page, read_all(store, stat.key), what=stat.key)
+    for page in _pages(backup):
         state = page.state
         for entry in page.tables:
             known = tables.get(entry.id)
@@ -112,12 +110,19 @@ def read(store: Store, system: str, identifier: str) -> tuple[dict[str, str], di
     return state, tables
 
 
-def read_trees(store: Store, system: str, identifier: str) -> tuple[TreeNote, ...]:
+def read_trees(backup: Backup) -> tuple[TreeNote, ...]:
     """What an interrupted run had stored of its file trees, in the order in which it was stored."""
-    keys = sorted(stat.key for stat in store.list(layout.journal_prefix(system, identifier)))
-    return tuple(
-        note for key in keys for note in canonical.decode(Page, read_all(store, key), what=key).trees
-    )
+    return tuple(note for page in _pages(backup) for note in page.trees)
+
+
+def _keys(backup: Backup) -> list[str]:
+    prefix = layout.journal_prefix(backup.system, backup.id)
+    return sorted(stat.key for stat in backup.vault.notes.list(prefix))
+
+
+def _pages(backup: Backup) -> Iterator[Page]:
+    for key in _keys(backup):
+        yield canonical.decode(Page, read_all(backup.vault.notes, key), what=key)
 
 
 def _joined(one: TableEntry, other: TableEntry) -> TableEntry:
@@ -125,6 +130,6 @@ def _joined(one: TableEntry, other: TableEntry) -> TableEntry:
     return replace(one, chunks=tuple(chunks), rows=one.rows + other.rows, bytes=one.bytes + other.bytes)
 
 
-def remove(store: Store, system: str, identifier: str) -> None:
-    for stat in list(store.list(layout.journal_prefix(system, identifier))):
-        store.delete(stat.key)
+def remove(backup: Backup) -> None:
+    for key in _keys(backup):
+        backup.vault.notes.delete(key)

@@ -8,6 +8,7 @@ such a record is rubbish and no damage; the next prune sweeps it away.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
@@ -17,6 +18,10 @@ from backup_pipeline.model.manifest import Link
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
 
+if TYPE_CHECKING:
+    from backup_pipeline.vault.backup import Backup
+    from backup_pipeline.vault.vault import Vault
+
 #: A name that begins so is the manifest of a backup, packed or encrypted; its seals are not.
 _MANIFEST = "manifest.json"
 _SEAL = ".sha256"
@@ -24,19 +29,19 @@ _SEAL = ".sha256"
 # ── pins
 
 
-def pin(store: Store, system: str, identifier: str, made: Pin) -> None:
-    store.put(layout.pin_key(system, identifier), canonical.encode(made), overwrite=True)
+def pin(backup: Backup, made: Pin) -> None:
+    backup.store.put(layout.pin_key(backup.system, backup.id), canonical.encode(made), overwrite=True)
 
 
-def unpin(store: Store, system: str, identifier: str) -> None:
-    store.delete(layout.pin_key(system, identifier))
+def unpin(backup: Backup) -> None:
+    backup.store.delete(layout.pin_key(backup.system, backup.id))
 
 
-def pin_of(store: Store, system: str, identifier: str) -> Pin | None:
+def pin_of(backup: Backup) -> Pin | None:
     """A pin that cannot be read is a pin all the same."""
-    key = layout.pin_key(system, identifier)
+    key = layout.pin_key(backup.system, backup.id)
     try:
-        return canonical.decode(Pin, read_all(store, key, SMALL), what=key)
+        return canonical.decode(Pin, read_all(backup.store, key, SMALL), what=key)
     except NotFound:
         return None
     except Damaged:
@@ -54,14 +59,14 @@ def forgotten_ids(store: Store, system: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if is_backup_id(name)))
 
 
-def forgotten(store: Store, system: str, identifier: str) -> Forgotten | None:
+def forgotten(backup: Backup) -> Forgotten | None:
     """None where there is no record, and where it cannot be read: then the gap it should explain is a gap."""
-    key = layout.forgotten_key(system, identifier)
+    key = layout.forgotten_key(backup.system, backup.id)
     try:
-        found = canonical.decode(Forgotten, read_all(store, key, SMALL), what=key)
+        found = canonical.decode(Forgotten, read_all(backup.store, key, SMALL), what=key)
     except (NotFound, Damaged):
         return None
-    return found if (found.system, found.id) == (system, identifier) else None
+    return found if (found.system, found.id) == (backup.system, backup.id) else None
 
 
 def write_forgotten(store: Store, record: Forgotten, signature: bytes | None = None) -> None:
@@ -73,12 +78,12 @@ def write_forgotten(store: Store, record: Forgotten, signature: bytes | None = N
     store.put(key, canonical.encode(record), overwrite=True)
 
 
-def keys_of(store: Store, system: str, identifier: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def keys_of(backup: Backup) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of the folder of a backup: its manifest (one key, or none any more), and everything else."""
     manifest: list[str] = []
     rest: list[str] = []
-    prefix = layout.backup_prefix(system, identifier)
-    for stat in store.list(prefix):
+    prefix = layout.backup_prefix(backup.system, backup.id)
+    for stat in backup.store.list(prefix):
         name = stat.key.removeprefix(prefix)
         is_manifest = name.startswith(_MANIFEST) and not name.endswith(_SEAL)
         (manifest if is_manifest else rest).append(stat.key)
@@ -107,15 +112,15 @@ def newest(store: Store, system: str) -> Newest | None:
         return None
 
 
-def newest_gone(store: Store, system: str, there: Callable[[], Collection[str]]) -> Link | None:
+def newest_gone(vault: Vault, system: str, there: Callable[[], Collection[str]]) -> Link | None:
     """The backup that was written last, where its whole folder is gone and no record says that it was forgotten: nothing
     in the folder itself could be missed. `there` is asked after newest.json was read: a backup that is committed beside
     us is no lost one."""
     try:
-        found = newest(store, system)
+        found = newest(vault.store, system)
     except Damaged:
         return None  # `verify` says so; the next backup writes it anew
-    if found is None or found.id in there() or forgotten(store, system, found.id) is not None:
+    if found is None or found.id in there() or forgotten(vault.backup(system, found.id)) is not None:
         return None
     return Link(found.id, found.manifest_sha256)
 

@@ -69,7 +69,7 @@ def set_back(vault: Vault, system: str) -> Link | None:
     if wrote is None:
         return None
     backup = vault.backup(system, wrote.id)
-    recorded = keeping.forgotten(vault.store, system, wrote.id) is not None
+    recorded = keeping.forgotten(vault.backup(system, wrote.id)) is not None
     if recorded and signing.counts(backup):
         return None
     try:

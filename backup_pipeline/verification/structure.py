@@ -108,7 +108,7 @@ def open_backup(backup: Backup) -> Opened:
 
 def had_a_manifest(backup: Backup) -> bool:
     """Seals and proofs are only ever written beside a manifest; what was forgotten on purpose has none any more."""
-    if keeping.forgotten(backup.store, backup.system, backup.id) is not None:
+    if keeping.forgotten(backup) is not None:
         return False
     if backup.is_sealed():
         return True

@@ -234,10 +234,6 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
     digests = dict.fromkeys(identifiers, "")
     digests.update((name, opened.sha256) for name, opened in known.items() if opened.sha256)
 
-    def record(identifier: str) -> Forgotten | None:
-        found = keeping.forgotten(vault.store, system, identifier)
-        return found if found is not None and signing.counts(vault.backup(system, identifier)) else None
-
     def digest(identifier: str) -> None:
         """Of a manifest that is not looked at itself; prune may have taken it since."""
         if digests.get(identifier) == "":
@@ -251,7 +247,7 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
             link = case.opened.previous
             if link is not None:
                 digest(link.id)
-            crossed = chain.bridge(link, digests, record)
+            crossed = chain.bridge(link, digests, lambda name: _record(vault.backup(system, name)))
             if crossed.end is not None:
                 digest(crossed.end.id)
             case.findings += chain.judge_link(case.id, link, digests, crossed.passed)
@@ -266,6 +262,11 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
         cases[-1].findings += _missed(vault, system, digests)
 
 
+def _record(backup: Backup) -> Forgotten | None:
+    found = keeping.forgotten(backup)
+    return found if found is not None and signing.counts(backup) else None
+
+
 def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[Finding]:
     try:
         newest = keeping.newest(vault.store, system)
@@ -274,14 +275,7 @@ def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[F
         return
     if newest is not None and newest.id not in digests and newest.id in vault.ids(system):
         return  # it was written while we looked
-    yield from chain.judge_newest(
-        newest,
-        digests,
-        lambda name: (
-            keeping.forgotten(vault.store, system, name) is not None
-            and signing.counts(vault.backup(system, name))
-        ),
-    )
+    yield from chain.judge_newest(newest, digests, lambda name: bool(_record(vault.backup(system, name))))
 
 
 def _key(use: Use) -> tuple[str, str]:

@@ -51,7 +51,7 @@ def forget(vault: Vault, identifier: str) -> None:
     digest = vault.backup("shop", identifier).link.sha256
     record = Forgotten("shop", identifier, digest, "2026-11-28T00:00:00.000000Z", "prune", previous=previous)
     keeping.write_forgotten(vault.store, record)
-    manifest, rest = keeping.keys_of(vault.store, "shop", identifier)
+    manifest, rest = keeping.keys_of(vault.backup("shop", identifier))
     for key in (*manifest, *rest):
         vault.store.delete(key)
 

@@ -119,7 +119,7 @@ def test_a_backup_that_was_forgotten_on_purpose_is_not_brought_back(vault: Vault
     keeping.write_forgotten(
         vault.store, Forgotten("shop", link.id, link.sha256, "2026-11-05T00:00:00.000000Z", "prune")
     )
-    for keys in keeping.keys_of(vault.store, "shop", link.id):
+    for keys in keeping.keys_of(vault.backup("shop", link.id)):
         for key in keys:
             vault.store.delete(key)
     report = heal(vault, copy)

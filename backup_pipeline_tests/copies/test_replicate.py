@@ -152,10 +152,10 @@ def test_drills_and_pins_travel_and_what_was_verified_in_one_place_does_not(
         vault.backup("shop", last).remember(
             Proof(kind, "2026-11-04T00:00:00.000000Z", True, 1.0, manifest_sha256=digest)
         )
-    keeping.pin(vault.store, "shop", last, Pin("2026-11-04T00:00:00.000000Z"))
+    keeping.pin(vault.backup("shop", last), Pin("2026-11-04T00:00:00.000000Z"))
     replicate(vault, copy, "shop")
     assert [proof.kind for proof in copy.backup("shop", last).proofs()] == ["drill"]
-    assert keeping.pin_of(copy.store, "shop", last) is not None
+    assert keeping.pin_of(copy.backup("shop", last)) is not None
 
 
 def test_what_was_proven_since_comes_with_the_next_copy(vault: Vault, copy: Vault) -> None:
@@ -180,7 +180,7 @@ def _forget(vault: Vault, identifier: str) -> None:
         "shop", identifier, link.sha256, "2026-11-05T00:00:00.000000Z", "prune", previous=previous
     )
     keeping.write_forgotten(vault.store, record)
-    manifest, rest = keeping.keys_of(vault.store, "shop", identifier)
+    manifest, rest = keeping.keys_of(vault.backup("shop", identifier))
     for key in (*manifest, *rest):
         vault.store.delete(key)
 
@@ -218,7 +218,7 @@ def test_what_the_copy_has_forgotten_is_not_brought_back_unless_it_is_named(
 def test_one_backup_alone_can_be_copied_and_the_others_later(vault: Vault, copy: Vault) -> None:
     assert replicate(vault, copy, "shop", [identifier_of(3)]).copied == (identifier_of(3),)
     assert verify_all(copy, "shop").ok
-    record = keeping.forgotten(copy.store, "shop", identifier_of(2))
+    record = keeping.forgotten(copy.backup("shop", identifier_of(2)))
     assert record is not None
     assert record.why == NOT_COPIED
     assert compare(vault, copy, "shop").missing == (identifier_of(1), identifier_of(2))

@@ -55,7 +55,7 @@ def test_what_is_forgotten_leaves_a_record_and_a_history_that_holds(vault: Vault
     assert vault.ids("shop") == (identifier_of(3), identifier_of(4))
     for night in (1, 2):
         name = identifier_of(night)
-        record = keeping.forgotten(vault.store, "shop", name)
+        record = keeping.forgotten(vault.backup("shop", name))
         assert record is not None
         assert record.link == digests[name]
         assert record.previous == (digests[identifier_of(1)] if night == 2 else None)
@@ -150,7 +150,7 @@ def test_what_drafts_and_journals_name_stays_until_they_are_abandoned(vault: Vau
         tables=(replace(manifest.tables[0], chunks=(replace(manifest.tables[0].chunks[0], object=waits),)),),
     )
     vault.store.put(layout.draft_key("shop", "token"), canonical.encode(draft))
-    notes = journal.Journal(vault.store, "shop", backup_id(real - timedelta(minutes=1)), {})
+    notes = journal.Journal(vault.backup("shop", backup_id(real - timedelta(minutes=1))), {})
     notes.note(replace(manifest.tables[0], chunks=(replace(manifest.tables[0].chunks[0], object=noted),)))
     notes.flush()
 
@@ -265,14 +265,14 @@ def test_a_copy_of_a_forgotten_backup_may_come_back(vault: Vault) -> None:
     backup."""
     record = keeping.write_forgotten
     pruned(vault, TWO)
-    held = keeping.forgotten(vault.store, "shop", identifier_of(2))
+    held = keeping.forgotten(vault.backup("shop", identifier_of(2)))
     assert held is not None
     del record
     made = back_up_by_hand(vault, shop(9), 9)
     keeping.write_forgotten(vault.store, replace(held, id=made.id))
     assert verify_all(vault, "shop").ok
     pruned(vault, {})
-    assert keeping.forgotten(vault.store, "shop", made.id) is None
+    assert keeping.forgotten(vault.backup("shop", made.id)) is None
     assert verify_all(vault, "shop").findings == ()
 
 

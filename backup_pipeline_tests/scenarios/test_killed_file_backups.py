@@ -147,7 +147,7 @@ def test_what_a_killed_first_run_had_packed_is_not_read_again(project_file: Path
 def _notes(project: Site) -> list[journal.TreeNote]:
     vault = project.vault
     return [
-        note for name in vault.interrupted("shop") for note in journal.read_trees(vault.notes, "shop", name)
+        note for name in vault.interrupted("shop") for note in journal.read_trees(vault.backup("shop", name))
     ]
 
 

@@ -57,7 +57,7 @@ def test_nothing_in_the_vault_reveals_a_name_a_path_or_a_count(
     proof = Proof("drill", "2026-11-21T03:00:00.000000Z", False, 1.0, (found,), {"rows": 12347})
     digest = made.closed.backup("shop", second.id).link.sha256
     made.closed.backup("shop", second.id).remember(replace(proof, manifest_sha256=digest))
-    notes = journal.Journal(made.closed.notes, "shop", "2026-11-30T02-00-00-000Z", {})
+    notes = journal.Journal(made.closed.backup("shop", "2026-11-30T02-00-00-000Z"), {})
     notes.note(manifest.tables[0])
     notes.flush()
     export(made.closed, open_source(url), Order("shop"), token="waiting")
@@ -287,7 +287,7 @@ def test_two_steps_work_without_the_key(made: Encrypted, url: str) -> None:
 def test_the_notes_of_a_killed_run_are_found_and_swept_away(made: Encrypted, url: str) -> None:
     manifest = made.back_up(url)
     killed = "2026-01-01T02-00-00-000Z"
-    notes = journal.Journal(made.closed.notes, "shop", killed, {})
+    notes = journal.Journal(made.closed.backup("shop", killed), {})
     notes.note(manifest.tables[0])
     notes.flush()
     (made.folder / "shop" / "2026-01-02T02-00-00-000Z").mkdir()

@@ -181,7 +181,7 @@ def test_only_a_manifest_makes_a_backup_and_leftovers_are_tolerated(tmp_path: Pa
     vault.writer.write_bytes(b"nobody's\n", ".tsv.zst")
     vault.store.put("shop/2026-11-20T02-00-00-000Z/RECOVER.md", b"killed right before its manifest")
     entry = vault.backup("shop", ids[0]).manifest.tables[0]
-    notes = journal.Journal(vault.store, "shop", "2026-11-21T02-00-00-000Z", {})
+    notes = journal.Journal(vault.backup("shop", "2026-11-21T02-00-00-000Z"), {})
     notes.note(entry)
     notes.flush()
     vault.store.put(layout.draft_key("shop", "run"), canonical.encode(vault.backup("shop", ids[0]).manifest))
@@ -325,11 +325,11 @@ def test_a_proof_of_another_manifest_proves_nothing_and_is_noticed(tmp_path: Pat
 def test_the_journal_is_gone_when_the_backup_is_done(tmp_path: Path) -> None:
     vault = prepared(tmp_path / "vault")
     made = back_up_by_hand(vault, shop(1))
-    notes = journal.Journal(vault.store, "shop", made.id, {})
+    notes = journal.Journal(vault.backup("shop", made.id), {})
     notes.note(made.tables[0])
     notes.flush()
     assert vault.store.stat(f"shop/{made.id}/journal/000001.json") is not None
-    journal.remove(vault.store, "shop", made.id)
+    journal.remove(vault.backup("shop", made.id))
     assert list(vault.store.list(layout.journal_prefix("shop", made.id))) == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import journal
+from backup_pipeline.vault.vault import Vault
 
 ID = "2026-11-21T02-00-00-000Z"
 
@@ -16,16 +17,16 @@ def note(tree: str) -> journal.TreeNote:
 
 
 def test_steps_that_write_side_by_side_do_not_hurt_each_other(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path / "vault")
-    steps = [journal.Journal.continued(store, "shop", ID, {"a": "b"}) for _ in range(3)]
+    backup = Vault(LocalStore(tmp_path / "vault")).backup("shop", ID)
+    steps = [journal.Journal.continued(backup, {"a": "b"}) for _ in range(3)]
     for number, step in enumerate(steps):
         step.note_tree(note(f"tree{number}"))
     for step in steps:
         step.flush()
-    later = journal.Journal.continued(store, "shop", ID, {"a": "b"})
+    later = journal.Journal.continued(backup, {"a": "b"})
     later.note_tree(note("later"))
     later.flush()
-    found = [one.tree for one in journal.read_trees(store, "shop", ID)]
+    found = [one.tree for one in journal.read_trees(backup)]
     assert found == ["tree0", "tree1", "tree2", "later"]
-    state, tables = journal.read(store, "shop", ID)
+    state, tables = journal.read(backup)
     assert (state, tables) == ({"a": "b"}, {})

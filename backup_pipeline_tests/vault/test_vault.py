@@ -44,7 +44,7 @@ def manifest(vault: Vault, identifier: str, *, system: str = "shop", scope: str 
 def test_only_what_has_a_manifest_is_a_backup(vault: Vault) -> None:
     vault.commit(manifest(vault, FIRST), "recover")
     vault.store.put(layout.recover_key("shop", SECOND), b"a run that was killed before its manifest")
-    journal.Journal(vault.store, "shop", THIRD, {}).note(manifest(vault, THIRD).tables[0])
+    journal.Journal(vault.backup("shop", THIRD), {}).note(manifest(vault, THIRD).tables[0])
     vault.store.put(layout.lock_key("shop"), b"{}")
     assert vault.ids("shop") == (FIRST,)
     assert vault.interrupted("shop") == (SECOND,)
@@ -156,15 +156,15 @@ def test_a_proof_of_another_manifest_is_no_proof(vault: Vault) -> None:
 
 def test_the_journal_of_a_killed_run_is_read_back_whole(vault: Vault) -> None:
     ticks = iter(range(0, 1000, 2))
-    notes = journal.Journal(vault.store, "shop", FIRST, {"xmin": "7"}, clock=lambda: float(next(ticks)))
+    notes = journal.Journal(vault.backup("shop", FIRST), {"xmin": "7"}, clock=lambda: float(next(ticks)))
     entry = manifest(vault, FIRST).tables[0]
     for page in (128, 0, 256):
         notes.note(replace(entry, chunks=(replace(entry.chunks[0], first_page=page),)))
     notes.flush()
-    state, tables = journal.read(vault.store, "shop", FIRST)
+    state, tables = journal.read(vault.backup("shop", FIRST))
     assert state == {"xmin": "7"}
     (found,) = tables.values()
     assert [chunk.first_page for chunk in found.chunks] == [0, 128, 256]
     assert found.rows == 3
-    journal.remove(vault.store, "shop", FIRST)
-    assert journal.read(vault.store, "shop", FIRST) == ({}, {})
+    journal.remove(vault.backup("shop", FIRST))
+    assert journal.read(vault.backup("shop", FIRST)) == ({}, {})
