@@ -6,7 +6,7 @@ a finding, because the new backup hides the loss: it is whole, and the backups b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from backup_pipeline.databases.base import Baseline
@@ -45,14 +45,15 @@ def gather(vault: Vault, system: str) -> Found:
     full = next((one for one in manifests if one.scope == "full"), None)
     looked_at = [one for one in manifests if one is manifests[0] or one is full]
     named = (one for manifest in looked_at for one in manifest.objects())
-    held = _Held(vault, (*(chunk.object for entry in entries for chunk in entry.chunks), *named))
+    objects = (*(chunk.object for entry in entries for chunk in entry.chunks), *named)
+    gone = {one.sha256 for one in missing(vault.store, objects)}
     tables: dict[TableId, Baseline] = {}
     for manifest in manifests:
         for entry in manifest.tables:
-            if entry.id not in tables and held.whole(entry):
+            if entry.id not in tables and not _touches(entry, gone):
                 tables[entry.id] = Baseline(manifest.id, manifest.state, entry)
     for baseline in unfinished:
-        if not held.whole(baseline.entry):
+        if _touches(baseline.entry, gone):
             continue
         known = tables.get(baseline.entry.id)
         # A run that was killed early knows little of a table; it must not displace one that knows it all.
@@ -68,7 +69,7 @@ def gather(vault: Vault, system: str) -> Found:
         schema=(newest.schema,) if newest else (),
         ddl=tuple(section.object for section in newest.ddl) if newest else (),
         newest=newest,
-        findings=tuple(finding for one in looked_at for finding in _lost(vault, one, held)),
+        findings=tuple(finding for one in looked_at for finding in _lost(vault, one, gone)),
     )
 
 
@@ -124,9 +125,9 @@ def _unfinished(vault: Vault, system: str, *, after: str) -> Iterable[Baseline]:
                 yield Baseline(identifier, state, entry)
 
 
-def _lost(vault: Vault, manifest: Manifest, held: _Held) -> Iterator[Finding]:
+def _lost(vault: Vault, manifest: Manifest, missed: Set[str]) -> Iterator[Finding]:
     named = manifest.objects()
-    gone = [one for one in named if not held.there(one)]
+    gone = [one for one in named if one.sha256 in missed]
     if gone:
         # What a person took out of the way since (`repair --set-aside`) is known, and not lost.
         made = parse_timestamp(manifest.finished_at)
@@ -145,17 +146,5 @@ def _lost(vault: Vault, manifest: Manifest, held: _Held) -> Iterator[Finding]:
         )
 
 
-class _Held:
-    """Which objects are there. Where a look costs a request, one listing answers for many."""
-
-    def __init__(self, vault: Vault, objects: Iterable[ObjectRef]) -> None:
-        self._vault = vault
-        self._gone: set[str] | None = None
-        if not vault.store.features.cheap_stat:
-            self._gone = {one.sha256 for one in missing(vault.store, objects)}
-
-    def there(self, one: ObjectRef) -> bool:
-        return self._vault.writer.holds(one) if self._gone is None else one.sha256 not in self._gone
-
-    def whole(self, entry: TableEntry) -> bool:
-        return all(self.there(chunk.object) for chunk in entry.chunks)
+def _touches(entry: TableEntry, gone: Set[str]) -> bool:
+    return any(chunk.object.sha256 in gone for chunk in entry.chunks)

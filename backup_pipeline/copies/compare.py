@@ -5,15 +5,15 @@ By listing alone, but for the manifests: lengths are compared, and no object is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from backup_pipeline.copies import folders
 from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.transfer import Item, items
 from backup_pipeline.errors import Damaged, NotFound
-from backup_pipeline.stores.base import Stat, Store
-from backup_pipeline.vault import layout
+from backup_pipeline.stores.base import Stat
+from backup_pipeline.vault import presence
 from backup_pipeline.vault.vault import Vault
 
 
@@ -57,7 +57,7 @@ def compare(vault: Vault, copy: Vault, system: str) -> Comparison:
             differing.append(identifier)
             continue
         needed.update(dict.fromkeys(items(outline.objects)))
-    gone, other = lengths(stats_of(copy.store, needed), needed)
+    gone, other = lengths(presence.stats(copy.store, needed), needed)
     return Comparison(
         system,
         missing=tuple(identifier for identifier in absent if identifier not in forgotten),
@@ -67,14 +67,6 @@ def compare(vault: Vault, copy: Vault, system: str) -> Comparison:
         objects_missing=tuple(item.key for item in gone),
         objects_differing=tuple(item.key for item in other),
     )
-
-
-def stats_of(store: Store, needed: Collection[Item]) -> dict[str, Stat]:
-    """What a store says of objects, by their keys; of those that are not there, nothing."""
-    if store.features.cheap_stat:
-        return {item.key: stat for item in needed if (stat := store.stat(item.key)) is not None}
-    wanted = {item.key for item in needed}
-    return {stat.key: stat for stat in store.list(layout.OBJECTS) if stat.key in wanted} if wanted else {}
 
 
 def lengths(stats: Mapping[str, Stat], needed: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

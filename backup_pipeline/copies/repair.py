@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from backup_pipeline.copies import beside, folders, transfer
-from backup_pipeline.copies.compare import lengths, stats_of
+from backup_pipeline.copies.compare import lengths
 from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.replicate import replicate
@@ -31,6 +31,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.stores.staging import explained, is_bad_medium, staging_name
 from backup_pipeline.vault import layout, lock
+from backup_pipeline.vault.presence import stats
 from backup_pipeline.vault.vault import Vault, VaultInfo
 
 #: What the vault is called among the places.
@@ -251,7 +252,7 @@ class _Repair:
         store.delete(item.key)
 
     def _bad(self, every: Sequence[Item]) -> dict[Item, str]:
-        gone, other = lengths(stats_of(self.vault.store, every), every)
+        gone, other = lengths(stats(self.vault.store, every), every)
         bad = dict.fromkeys(gone, MISSING)
         bad.update((item, f"it is not {item.size:,} bytes long") for item in other)
         if self.quick:
@@ -280,7 +281,7 @@ class _Repair:
 
     def _from(self, name: str, other: Vault, bad: dict[Item, str]) -> None:
         """Heal what one other place has the right bytes of; what was healed is taken out of `bad`."""
-        there = stats_of(other.store, bad)
+        there = stats(other.store, bad)
         wanted = [item for item in bad if item.key in there]
         total = sum(item.size for item in wanted)
 

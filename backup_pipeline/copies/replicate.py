@@ -15,8 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.copies import folders, history, transfer
-from backup_pipeline.copies import lost as held
+from backup_pipeline.copies import folders, history, lost, transfer
 from backup_pipeline.copies.folders import Folder, SystemFolder
 from backup_pipeline.copies.places import prepare, same_place
 from backup_pipeline.copies.transfer import Item, Unreadable
@@ -28,6 +27,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault import keeping, layout, lock, signing
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.leftovers import sweep
+from backup_pipeline.vault.presence import Held
 from backup_pipeline.vault.vault import Vault
 
 #: In an encrypted vault: what says, without a key, which objects a backup needs.
@@ -100,11 +100,12 @@ class _Replication:
     known: set[str] = field(default_factory=set)
     #: Objects that are known to be damaged at the source → why.
     damaged: dict[Item, str] = field(default_factory=dict)
-    #: Objects that are at the target; None until the first question, and never for a store that answers at once.
-    sizes: dict[str, int] | None = None
     sent: list[Item] = field(default_factory=list)
     skipped: list[Item] = field(default_factory=list)
     told: int = 0
+
+    def __post_init__(self) -> None:
+        self.held = Held(self.target.store)
 
     def all(self, ids: Sequence[str] | None) -> CopyReport:
         began = time.monotonic()
@@ -190,7 +191,7 @@ class _Replication:
                     self.target.store.put(self._key(here.id, here.manifest or ""), manifest)
             except StoreChanged:
                 # A prune of the copy took what nothing there named yet: once more, with a fresh look.
-                self.sizes = None
+                self.held.forget()
                 if last:
                     raise
             else:
@@ -236,7 +237,7 @@ class _Replication:
     def _objects(self, outline: Outline) -> list[tuple[Item, str]]:
         """Send what is not there. What is damaged at the source, and why; the others are sent all the same."""
         needed = transfer.items(outline.objects)
-        missing = [item for item in needed if not self._there(item)]
+        missing = [item for item in needed if not self.held.there(item)]
         known = [(item, self.damaged[item]) for item in missing if item in self.damaged]
         wanted = [item for item in missing if item not in self.damaged]
         total = self.told + sum(item.size for item in wanted)
@@ -253,8 +254,7 @@ class _Replication:
                 known.append((outcome.item, outcome.why))
                 continue
             self.sent.append(outcome.item)
-            if self.sizes is not None:
-                self.sizes[outcome.item.key] = outcome.item.size
+            self.held.add(outcome.item)
         absent = frozenset(missing)
         self.skipped += (item for item in needed if item not in absent)
         return known
@@ -270,7 +270,7 @@ class _Replication:
 
     def _held(self, ids: Sequence[str]) -> None:
         """What the copy has lost of the backups that it lists."""
-        gone = held.lost(self.source, self.system, ids, self._there)
+        gone = lost.lost(self.source, self.system, ids, self.held.there)
         total = self.told + sum(item.size for item in gone)
 
         def moved(count: int, subject: str) -> None:
@@ -280,17 +280,9 @@ class _Replication:
         for outcome in transfer.send(self.source.store, self.target.store, gone, moved=moved):
             if outcome.frozen is not None:
                 raise outcome.frozen
-            self.findings.append(held.told(outcome.item, gone[outcome.item], outcome.why))
+            self.findings.append(lost.told(outcome.item, gone[outcome.item], outcome.why))
             if not outcome.why:
                 self.sent.append(outcome.item)
-
-    def _there(self, item: Item) -> bool:
-        if self.target.store.features.cheap_stat:
-            stat = self.target.store.stat(item.key)
-            return stat is not None and stat.size == item.size
-        if self.sizes is None:
-            self.sizes = {stat.key: stat.size for stat in self.target.store.list(layout.OBJECTS)}
-        return self.sizes.get(item.key) == item.size
 
     # ── the small files
 

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backup_pipeline.copies import folders, transfer
-from backup_pipeline.copies.compare import lengths, stats_of
+from backup_pipeline.copies.compare import lengths
 from backup_pipeline.copies.transfer import Item
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import Stat, Store
+from backup_pipeline.vault.presence import stats
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.vault_itself import look_at_the_vault
 
@@ -109,15 +110,15 @@ class _Look:
 
     def at_lengths(self) -> dict[Item, Stat]:
         """Those that are there and as long as they should be."""
-        stats = stats_of(self.copy.store, self.hurt_by)
-        gone, other = lengths(stats, self.hurt_by)
+        there = stats(self.copy.store, self.hurt_by)
+        gone, other = lengths(there, self.hurt_by)
         for item in gone:
             self.error("object-missing", f"object {item.name} is missing; {_of(self.hurt_by[item])}")
         for item in other:
             where = _of(self.hurt_by[item])
             self.error("object-length", f"object {item.name} is not {item.size:,} bytes long; {where}")
         unsound = frozenset((*gone, *other))
-        return {item: stats[item.key] for item in self.hurt_by if item not in unsound}
+        return {item: there[item.key] for item in self.hurt_by if item not in unsound}
 
     def at_archive(self, chosen: Sequence[Item]) -> frozenset[Item]:
         """Those that cannot be read before they are thawed."""

@@ -19,6 +19,7 @@ from backup_pipeline.errors import AlreadyExists, Interrupted, NotFound, NotThaw
 from backup_pipeline.stores.base import Stat, Store
 from backup_pipeline.stores.staging import explained, staging_name
 from backup_pipeline.vault import layout
+from backup_pipeline.vault.presence import missing
 
 READ_SIZE = 1 << 20
 #: Up to here an object travels through memory, above it through a file in the target's staging folder.
@@ -50,7 +51,7 @@ class Item:
 
     @property
     def key(self) -> str:
-        return f"{layout.OBJECTS}{self.sha256[:2]}/{self.sha256}{self.suffix}"
+        return layout.object_key(self)
 
     @property
     def name(self) -> str:
@@ -202,8 +203,7 @@ def _put(target: Store, item: Item, found: bytes | Path, replace: bool) -> None:
     try:
         target.put(item.key, found, overwrite=replace)
     except AlreadyExists:
-        stat = target.stat(item.key)
-        if stat is None or stat.size != item.size:
+        if missing(target, [item]):
             # Something else bears its name: these are the right bytes.
             target.put(item.key, found, overwrite=True)
 

@@ -21,7 +21,7 @@ from backup_pipeline.state import paths
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.staging import explained
-from backup_pipeline.vault import layout
+from backup_pipeline.vault import presence
 
 #: Measurements that are kept, and of how many days the growth is taken.
 MOST = 400
@@ -53,7 +53,7 @@ class Samples:
 def measure(store: Store, now: datetime) -> Sample:
     """Walks over the names of all objects: a listing, where looks cost."""
     objects = size = 0
-    for stat in store.list(layout.OBJECTS):
+    for stat in presence.everything(store):
         objects += 1
         size += stat.size
     if store.folder is None:

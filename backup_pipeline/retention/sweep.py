@@ -21,7 +21,7 @@ from backup_pipeline.model.keeping import Garbage
 from backup_pipeline.retention.census import Census, named_by_work, systems_of
 from backup_pipeline.retention.forgetting import Denied, delete
 from backup_pipeline.stores.base import Store
-from backup_pipeline.vault import layout, lock
+from backup_pipeline.vault import layout, lock, presence
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
 
@@ -79,7 +79,7 @@ def look(vault: Vault, census: Census, named: bytearray, now: datetime) -> Unnam
     at_work = {digest for system in systems_of(store) for digest in named_by_work(store, system)}
     marked = {name: parse_timestamp(at) for at, names in read_garbage(store).marked.items() for name in names}
     found = Unnamed()
-    for stat in store.list(layout.OBJECTS):
+    for stat in presence.everything(store):
         name = stat.key.rpartition("/")[2]
         if not _NAME.fullmatch(name):
             found.foreign += 1

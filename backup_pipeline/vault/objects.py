@@ -33,6 +33,7 @@ from backup_pipeline.stores.staging import explained, is_bad_medium, staging_nam
 from backup_pipeline.vault import blocks, layout
 from backup_pipeline.vault.crypto import Encryptor, Keys, decrypted
 from backup_pipeline.vault.known import REMEMBERED, Known
+from backup_pipeline.vault.presence import missing
 
 #: Measured: level 1 keeps up with a server's COPY on one core, level 3 does not, and saves a quarter more.
 LEVEL = 1
@@ -121,8 +122,7 @@ class ObjectWriter:
 
     def holds(self, reference: ObjectRef) -> bool:
         """Whether an object can be relied on without writing it again: there, and as long as it should be."""
-        stat = self.store.stat(layout.object_key(reference))
-        return stat is not None and stat.size == reference.size
+        return not missing(self.store, [reference])
 
     def _stage(self, blocks: Iterable[bytes], suffix: str, staged: Path) -> ObjectRef:
         pack = _packer(suffix, self.level)

@@ -6,12 +6,12 @@ many one listing answers: a restore of 100 GB names 6,500 objects, and as many r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from backup_pipeline.stores.base import Store
+from backup_pipeline.stores.base import Stat, Store
 from backup_pipeline.stores.waiting import in_parallel
 from backup_pipeline.vault import layout
 
@@ -30,15 +30,46 @@ S = TypeVar("S", bound=Stored)
 def missing(store: Store, objects: Iterable[S]) -> list[S]:
     """Those that are not there, or not as long as they should be."""
     wanted = {layout.object_key(one): one for one in objects}
-    there = _sizes(store, wanted)
-    return [one for key, one in wanted.items() if there.get(key) != one.size]
+    there = stats(store, wanted.values())
+    return [one for key, one in wanted.items() if key not in there or there[key].size != one.size]
 
 
-def _sizes(store: Store, wanted: Mapping[str, S]) -> dict[str, int]:
+def stats(store: Store, objects: Iterable[layout.StoredObject]) -> dict[str, Stat]:
+    """By key, what the store says of these objects. An object that is not there has no entry."""
+    wanted = {layout.object_key(one) for one in objects}
     if store.features.cheap_stat or len(wanted) <= LIST_ABOVE:
-        looks = in_parallel(store, store.stat, wanted)
-        return {stat.key: stat.size for stat in looks if stat is not None}
-    return {stat.key: stat.size for stat in store.list(layout.OBJECTS) if stat.key in wanted}
+        found: Iterable[Stat | None] = in_parallel(store, store.stat, wanted)
+    else:
+        found = everything(store)
+    return {stat.key: stat for stat in found if stat is not None and stat.key in wanted}
+
+
+def everything(store: Store, part: str = "") -> Iterator[Stat]:
+    """The objects of a store. `part`: the two digits with which a folder of objects is named."""
+    return store.list(layout.OBJECTS + (f"{part}/" if part else ""))
+
+
+@dataclass
+class Held:
+    """For work that asks of many objects, one after the other. Where a look is a request, one listing answers all."""
+
+    store: Store
+    _sizes: dict[str, int] | None = None
+
+    def there(self, one: Stored) -> bool:
+        """The object is there, and as long as it should be."""
+        if self.store.features.cheap_stat:
+            return not missing(self.store, [one])
+        if self._sizes is None:
+            self._sizes = {stat.key: stat.size for stat in everything(self.store)}
+        return self._sizes.get(layout.object_key(one)) == one.size
+
+    def add(self, one: Stored) -> None:
+        if self._sizes is not None:
+            self._sizes[layout.object_key(one)] = one.size
+
+    def forget(self) -> None:
+        self._sizes = None
 
 
 @dataclass

@@ -22,6 +22,7 @@ from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout
+from backup_pipeline.vault.presence import everything
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.integrity import Job, StoredContent, look_at_all
 
@@ -167,7 +168,7 @@ def _census(vault: Vault, parts: dict[str, _Part], backups: list[tuple[str, str]
 
 def _jobs(vault: Vault, name: str, part: _Part) -> Iterator[Job]:
     """Everything that is there or should be, and the largest first within what is there."""
-    there = {stat.key.rpartition("/")[2]: stat.size for stat in vault.store.list(f"{layout.OBJECTS}{name}/")}
+    there = {stat.key.rpartition("/")[2]: stat.size for stat in everything(vault.store, name)}
     for key in sorted({*there, *part.wanted}, key=lambda key: -there.get(key, 0)):
         if len(key) > 64 and all(digit in "0123456789abcdef" for digit in key[:64]):
             yield Job(ObjectRef(key[:64], there.get(key, 0), key[64:], "", 0))
