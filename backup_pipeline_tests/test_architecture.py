@@ -216,6 +216,28 @@ def test_a_store_names_no_key_of_the_vault() -> None:
     assert not found, "\n".join(found)
 
 
+#: They read stored content. Rows and database files of a backup are read through `vault/door.py`.
+PAST_THE_DOOR = {
+    f"{NAME}.vault.{module}.{name}"
+    for module, name in (
+        *(("objects", name) for name in ("read_blocks", "read_bytes", "opened", "unpacked")),
+        *(("images", name) for name in ("read_image", "write_image")),
+    )
+}
+#: A module that may: it proves stored bytes, moves them as they are, or reads the listings of file trees.
+MAY_PASS = {"backups/rekey.py", "files/store/previous.py", "verification/integrity.py"}
+
+
+def test_rows_and_database_files_are_read_through_the_doors() -> None:
+    passing = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if path.relative_to(PACKAGE).parts[0] != "vault"
+        and PAST_THE_DOOR & set(imports(ast.parse(path.read_text(encoding="utf-8")), NAME))
+    }
+    assert passing == MAY_PASS
+
+
 def test_nothing_reads_the_environment_at_import() -> None:
     found = [
         f"{path.relative_to(PACKAGE.parent)}, line {line}"

@@ -330,7 +330,7 @@ def _commit(vault: Vault, held: lock.Held, draft: Manifest, clock: Callable[[], 
     )
     manifest = replace(manifest, findings=(*manifest.findings, *_relocked(vault, manifest)))
     text = recover.recover_text(
-        manifest, vault.backup_of(manifest).schema, recover_files.images_of(manifest, vault.blocks)
+        manifest, vault.backup_of(manifest).schema, recover_files.images_of(vault, manifest)
     )
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     with committing(vault.store, held, manifest.objects()):

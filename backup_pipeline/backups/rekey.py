@@ -136,7 +136,7 @@ def _committed(
         previous=vault.backup(old.system, earlier[-1]).link,
     )
     text = recover.recover_text(
-        manifest, vault.backup_of(manifest).schema, recover_files.images_of(manifest, vault.blocks)
+        manifest, vault.backup_of(manifest).schema, recover_files.images_of(vault, manifest)
     )
     manifest = replace(manifest, recover_sha256=hashlib.sha256(text.encode()).hexdigest())
     held.confirm()
@@ -206,8 +206,7 @@ class _Rewrapping:
         if any(one.recipients != self._current for one in tree.blocks):
 
             def lines() -> Iterator[bytes]:
-                read = files.read_lines(self._vault.blocks(tree.listing), what=f"the listing of {tree.name}")
-                for entry in read:
+                for entry in self._vault.listing(tree):
                     image = self._image(entry.image) if entry.image else None
                     for segment in image.segments if image else ():
                         for one in (*segment.packs, segment.map, segment.digests):

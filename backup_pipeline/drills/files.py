@@ -23,14 +23,13 @@ from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, RestoreError
 from backup_pipeline.files.restore import FilesOrder, restore_files
 from backup_pipeline.files.restore.anchored import Folders, open_target
-from backup_pipeline.model.files import FileEntry, read_lines
+from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.packs import EMPTY_SHA256
-from backup_pipeline.vault.vault import Vault
 
 #: At least so many files of a tree, or this part of them; at most so many.
 FEWEST, PART, MOST = 200, 0.01, 2000
@@ -85,7 +84,7 @@ def _drill_tree(
     chance: random.Random,
 ) -> None:
     try:
-        sample = None if everything else Sample.of(_entries(backup.vault, tree), tree, chance)
+        sample = None if everything else Sample.of(backup.vault.listing(tree), tree, chance)
         needed = tree.bytes if sample is None else sample.bytes
         with Scratch.make(needed) as scratch:
             order = FilesOrder(
@@ -103,7 +102,7 @@ def _drill_tree(
             done.findings += [one for one in result.findings if one.severity == "error"]
             wanted = None if sample is None else frozenset(sample.paths)
             listener(Advance("compare", tree.name, note="restored files with the listing"))
-            differing = list(_compare(target, _entries(backup.vault, tree), wanted, done.counted))
+            differing = list(_compare(target, backup.vault.listing(tree), wanted, done.counted))
     except (Damaged, RestoreError) as error:
         done.findings.append(_failed(tree, error))
         return
@@ -123,10 +122,6 @@ def _drill_tree(
 
 def _failed(tree: FileTree, error: BackupError) -> Finding:
     return Finding.of_error(error, f"{tree.name}: {error.message}", tree=tree.name)
-
-
-def _entries(vault: Vault, tree: FileTree) -> Iterator[FileEntry]:
-    return read_lines(vault.blocks(tree.listing), what=f"the listing of {tree.name}")
 
 
 # ── which

@@ -14,6 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from backup_pipeline.model.manifest import Chunk, TableEntry
+from backup_pipeline.vault.backup import Backup
+
 #: Lines are gathered until there are about this many bytes of them.
 BLOCK = 1 << 20
 #: A line longer than this is taken apart while it passes.
@@ -22,10 +25,9 @@ LONG = 8 << 20
 _NO_LIMIT = (1 << 31) - 1
 
 
-def open_columns(
-    blocks: Iterable[bytes], width: int, wanted: Mapping[int, Any], *, threads: bool = True
-) -> Iterator[Any]:
+def open_columns(backup: Backup, entry: TableEntry, chunk: Chunk, wanted: Mapping[int, Any]) -> Iterator[Any]:
     """Record batches of the `wanted` columns (position → Arrow type), named "0", "1" … by position."""
+    width, blocks = len(entry.columns), backup.door.rows(entry.id, entry.columns, chunk.object)
     lines = whole_lines(blocks, width, frozenset(wanted))
     first = next(lines, None)
     if first is None:
@@ -35,7 +37,6 @@ def open_columns(
         read_options=pc.ReadOptions(
             column_names=[str(position) for position in range(width)],
             block_size=_NO_LIMIT,
-            use_threads=threads,
         ),
         parse_options=pc.ParseOptions(
             delimiter="\t",
@@ -128,8 +129,9 @@ def _long_line(
         left.append(block[end + 1 :])
 
 
-def field_lines(blocks: Iterable[bytes], width: int) -> Iterator[Sequence[bytes]]:
+def field_lines(backup: Backup, entry: TableEntry, chunk: Chunk) -> Iterator[Sequence[bytes]]:
     """The fields of one row after the other, as they are written. For what Arrow cannot take."""
+    width, blocks = max(1, len(entry.columns)), backup.door.rows(entry.id, entry.columns, chunk.object)
     for block in whole_lines(blocks, width, frozenset(range(width))):
         for line in block.removesuffix(b"\n").split(b"\n"):
             yield line.split(b"\t")

@@ -88,7 +88,7 @@ def rows_of(backup: Backup, table: str) -> Iterator[tuple[object, ...]]:
     for entry in rows.entries:
         positions = rows.positions(entry)
         for chunk in entry.chunks:
-            for fields in field_lines(backup.vault.blocks(chunk.object), max(1, len(entry.columns))):
+            for fields in field_lines(backup, entry, chunk):
                 yield tuple(
                     None if fields[place] == rb"\N" else convert(decode(unescape(fields[place])))
                     for place, convert in zip(positions, converters, strict=True)
@@ -106,7 +106,7 @@ def arrow_columns(backup: Backup, rows: Rows, kinds: list[Any]) -> Iterator[list
         positions = rows.positions(entry)
         wanted = dict(zip(positions, kinds, strict=True))
         for chunk in entry.chunks:
-            for batch in open_columns(backup.vault.blocks(chunk.object), len(entry.columns), wanted):
+            for batch in open_columns(backup, entry, chunk, wanted):
                 yield [batch.column(number) for number in range(len(positions))]
 
 

@@ -15,12 +15,10 @@ import pyarrow as pa
 
 from backup_pipeline.databases.sqlite.export.rows import Value, affinity, quoted, read_rows, reading_file
 from backup_pipeline.errors import Damaged
-from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.frames import NotExact
 from backup_pipeline.reading.loading import column_name, sql_name
 from backup_pipeline.reading.tables import Rows
 from backup_pipeline.vault.backup import Backup
-from backup_pipeline.vault.images import write_image
 
 
 @contextmanager
@@ -28,9 +26,7 @@ def rebuilt(backup: Backup) -> Iterator[Path]:
     """The database file, for as long as it is needed."""
     image = backup.manifest.image
     assert image is not None
-    with Scratch.make(image.size) as scratch:
-        path = scratch.folder / "image.sqlite3"
-        write_image(backup.vault.objects, image, path)
+    with backup.door.image(image) as path:
         try:
             yield path
         except sqlite3.DatabaseError as error:

@@ -11,22 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backup_pipeline.errors import Damaged, NotFound
-from backup_pipeline.model.files import DIGESTS, FileEntry, read_lines
+from backup_pipeline.model.files import DIGESTS
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.references.file_columns import Column, Source
 from backup_pipeline.references.file_digests import NAMES, kind_of, text_of
 from backup_pipeline.references.file_joining import FAULTS, Files, Some
 from backup_pipeline.vault.backup import Backup
-from backup_pipeline.vault.vault import Vault
 
 _DIFFERS = "either the file was changed behind the application's back, or it changed between the rows' moment and the reading of the "
 _DIFFERS += "files: the next backup tells which"
 _ACCEPTED = "accepted by `missing: warning`"
-
-
-def entries_of(vault: Vault, tree: FileTree) -> Iterator[FileEntry]:
-    return read_lines(vault.blocks(tree.listing), what=f"the listing of {tree.name}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ class Asked:
             if column.cannot_be_asked(frozenset()) is not None:
                 return False
             with self.files.beside() as then:
-                then.load(entries_of(backup.vault, tree))
+                then.load(backup.vault.listing(tree))
                 then.ask(column.values())
                 self.files.accept(then.faults())
         except (Damaged, NotFound):
@@ -147,7 +142,7 @@ class Asked:
         """What the full backup before this one still had."""
         for backup, tree in self._before():
             try:
-                return self.files.lost(entries_of(backup.vault, tree)), backup.id
+                return self.files.lost(backup.vault.listing(tree)), backup.id
             except (Damaged, NotFound):
                 continue  # `verify` names it; this is only a hint where to look
         return Some(), ""

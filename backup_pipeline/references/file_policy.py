@@ -28,7 +28,6 @@ from backup_pipeline.files.sources.media import (
 from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
-from backup_pipeline.references.file_judging import entries_of
 from backup_pipeline.references.file_references import Outcome
 from backup_pipeline.vault.backup import Backup
 
@@ -51,7 +50,7 @@ def check(
             continue
         seen = _Seen(tree, settings)
         try:
-            for entry in entries_of(backup.vault, tree):
+            for entry in backup.vault.listing(tree):
                 seen.add(entry)
         except Damaged as error:
             findings.append(Finding("info", "policy-not-checked", error.message, tree=name))

@@ -26,7 +26,7 @@ from backup_pipeline.reading.interrupting import interruptible
 from backup_pipeline.references.asked import of_reference
 from backup_pipeline.references.file_columns import Column, Source, not_checked
 from backup_pipeline.references.file_joining import Files, Some
-from backup_pipeline.references.file_judging import Asked, entries_of
+from backup_pipeline.references.file_judging import Asked
 from backup_pipeline.vault.backup import Backup
 
 #: Free space to ask for: a path and a key a row, and DuckDB keeps them packed.
@@ -96,7 +96,7 @@ def paths_named(backup: Backup, tree: FileTree, settings: FilesSettings, listene
         scratch = stack.enter_context(Scratch.make(_ROOM))
         files = stack.enter_context(Files(scratch.folder))
         rows = Source(backup, stack)
-        files.load(entries_of(backup.vault, tree))
+        files.load(backup.vault.listing(tree))
         for name, reference in settings.refs.items():
             listener(Advance("verify", name, note=f"files of {tree.name}"))
             column = Column(rows, name, reference, tree)
@@ -151,7 +151,7 @@ def _tree(
     whole = True
     try:
         with interruptible(), Scratch.make(_ROOM) as scratch, Files(scratch.folder) as files:
-            files.load(entries_of(rows.backup.vault, tree))
+            files.load(rows.backup.vault.listing(tree))
             narrowed = bool(settings.include or settings.exclude)
             patterns = Patterns(settings.include, settings.exclude) if narrowed else None
             for name, reference in settings.refs.items():

@@ -111,7 +111,7 @@ class Keys:
         }
         listed = ", ".join(f'"{position}"' for position in positions)
         for chunk in entry.chunks:
-            batches = open_columns(self._backup.vault.blocks(chunk.object), len(entry.columns), positions)
+            batches = open_columns(self._backup, entry, chunk, positions)
             reader = pa.RecordBatchReader.from_batches(schema_of(positions), batches)
             self._connection.register("arriving", reader)
             try:

@@ -205,7 +205,7 @@ class _Rows:
             }
             listed = ", ".join(f'"{places[name]}" AS {column}' for name, column in names.items())
             for chunk in entry.chunks:
-                batches = open_columns(self.backup.vault.blocks(chunk.object), len(entry.columns), wanted)
+                batches = open_columns(self.backup, entry, chunk, wanted)
                 counted = self._counted(batches, {name: str(places[name]) for name in filled})
                 if take is None:
                     deque(counted, maxlen=0)

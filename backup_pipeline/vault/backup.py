@@ -23,6 +23,7 @@ from backup_pipeline.model.schema import Schema
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.stores.staging import is_bad_medium
 from backup_pipeline.vault import belonging, crypto, hidden, layout, proving
+from backup_pipeline.vault.door import Door
 from backup_pipeline.vault.objects import AGE
 
 if TYPE_CHECKING:
@@ -145,6 +146,10 @@ class Backup:
             return read_all(self.store, key)
         assert self.vault.keys is not None
         return crypto.decrypt(self.vault.keys, read_all(self.store, key + AGE))
+
+    @property
+    def door(self) -> Door:
+        return Door(self.vault.objects)
 
     # ── the seal
 

@@ -6,11 +6,14 @@ bare machine does. It is slow (some hundred files a second), and it needs no pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from backup_pipeline.model.files import read_lines
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef
 from backup_pipeline.vault.quoting import fenced, shown
+
+if TYPE_CHECKING:
+    from backup_pipeline.vault.vault import Vault
 
 #: Tree → its big files that are kept as blocks.
 Images = Mapping[str, Sequence[FileImage]]
@@ -67,15 +70,11 @@ tree() {
 }"""
 
 
-def images_of(manifest: Manifest, blocks: Callable[[ObjectRef], Iterable[bytes]]) -> Images:
+def images_of(vault: Vault, manifest: Manifest) -> Images:
     """Only listings name them, and most trees have none."""
     return {
         tree.name: tuple(
-            {
-                entry.sha256: entry.image
-                for entry in read_lines(blocks(tree.listing), what=f"the listing of {tree.name}")
-                if entry.image is not None
-            }.values()
+            {entry.sha256: entry.image for entry in vault.listing(tree) if entry.image is not None}.values()
         )
         for tree in manifest.files
         if tree.blocks

@@ -32,13 +32,14 @@ from backup_pipeline.errors import (
     NotFound,
 )
 from backup_pipeline.model import canonical
+from backup_pipeline.model.files import FileEntry, read_lines
 from backup_pipeline.model.ids import (
     from_the_future,
     is_backup_id,
     is_system_name,
     now,
 )
-from backup_pipeline.model.manifest import FORMAT, Link, Manifest, ObjectRef
+from backup_pipeline.model.manifest import FORMAT, FileTree, Link, Manifest, ObjectRef
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
@@ -208,8 +209,9 @@ class Vault:
         """What reads objects in worker processes too: the store, and what opens them."""
         return Objects(self.store, self.keys, self.known)
 
-    def blocks(self, reference: ObjectRef) -> Iterator[bytes]:
-        return read_blocks(self.objects, reference)
+    def listing(self, tree: FileTree, what: str = "") -> Iterator[FileEntry]:
+        """`what`: the name of the listing in a message."""
+        return read_lines(read_blocks(self.objects, tree.listing), what=what or f"the listing of {tree.name}")
 
     def content(self, reference: ObjectRef) -> bytes:
         return read_bytes(self.objects, reference)

@@ -19,7 +19,7 @@ from xxhash import xxh3_64_intdigest
 
 from backup_pipeline.errors import Damaged
 from backup_pipeline.files.restore.names import checked
-from backup_pipeline.model.files import FileEntry, read_lines
+from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener
@@ -50,7 +50,7 @@ def examine(vault: Vault, tree: FileTree, seen: Look, listener: Listener) -> Exa
     reading = _Reading(tree)
     what = f"the listing of {tree.name}"
     try:
-        for entry in checked(read_lines(vault.blocks(tree.listing), what=what), what=what):
+        for entry in checked(vault.listing(tree), what=what):
             reading.add(entry)
     except Damaged as error:
         found.findings.append(
@@ -202,13 +202,9 @@ def _misplaced(tree: FileTree, reading: _Reading, seen: Look) -> dict[int, str]:
 
 def _named(vault: Vault, tree: FileTree, lost: dict[int, str], targets: array[int]) -> Iterator[Finding]:
     """The listing once more, to call by name what was found by number or by digest."""
-
-    def listing() -> Iterator[FileEntry]:
-        return read_lines(vault.blocks(tree.listing), what=f"the listing of {tree.name}")
-
     names: list[str] = []
     left = _Targets(targets)
-    for number, entry in enumerate(listing()):
+    for number, entry in enumerate(vault.listing(tree)):
         if number in lost and len(names) < _SHOWN:
             names.append(f"{entry.path}: {lost[number]}")
         if entry.type == "file":
@@ -223,7 +219,11 @@ def _named(vault: Vault, tree: FileTree, lost: dict[int, str], targets: array[in
             examples=tuple(names),
         )
     if missing := left.missing():
-        named = (one.target for one in listing() if one.type == "hardlink" and _digest(one.target) in missing)
+        named = (
+            one.target
+            for one in vault.listing(tree)
+            if one.type == "hardlink" and _digest(one.target) in missing
+        )
         yield Finding(
             "error",
             "hard-link-to-nothing",

@@ -394,7 +394,7 @@ def _examine_image(
     key = image.sha256, tuple(tables)
     if key not in images:
         listener(Advance("verify", image.name, note="looking inside the database file"))
-        images[key] = sqlite_image.examine(backup.vault, image, tables, workers=os.cpu_count() or 1)
+        images[key] = sqlite_image.examine(backup.door, image, tables, workers=os.cpu_count() or 1)
     case.findings += sqlite_image.judge(manifest, images[key])
     case.counted.update(images[key].counted)
 

@@ -338,9 +338,7 @@ def test_other_encodings_are_exact(
         assert taken.engine.details["row_encoding"] == kept
         assert taken.entry(texts[0]).rows == len(texts)
         codec = {"UTF8": "utf-8", "EUC_JP": "euc_jp"}[kept]
-        stored = b"".join(b"".join(vault.blocks(c.object)) for c in taken.entry(texts[0]).chunks).decode(
-            codec
-        )
+        stored = b"".join(vault.content(c.object) for c in taken.entry(texts[0]).chunks).decode(codec)
         assert stored.replace("\\\\", "\\").split("\n")[:-1] == list(texts)
         assert texts[0] in taken.ddl[0][2].decode(codec)
     finally:
@@ -353,7 +351,7 @@ def test_bytes_of_no_encoding_are_kept_as_they_are(pg_server: EmbeddedPostgres, 
         run(url, "CREATE TABLE t (v text)", r"INSERT INTO t VALUES (E'\xe9\xff\x80'), (E'\xc3\xa9')")
         taken = Taken(LivePostgres(url), vault)
         assert taken.engine.details["row_encoding"] == "SQL_ASCII"
-        assert b"".join(vault.blocks(taken.entry("t").chunks[0].object)) == b"\xe9\xff\x80\n\xc3\xa9\n"
+        assert vault.content(taken.entry("t").chunks[0].object) == b"\xe9\xff\x80\n\xc3\xa9\n"
         findings = PostgresSource(url).diagnose(Selection()).findings
         assert "encoding" in {finding.code for finding in findings}
     finally:

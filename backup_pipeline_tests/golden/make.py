@@ -16,7 +16,6 @@ from pathlib import Path
 import psycopg
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
-from backup_pipeline.model.files import read_lines
 from backup_pipeline.model.orders import BackupOrder, DrillOrder
 from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
@@ -144,7 +143,7 @@ def listed(site: Site, system: str) -> dict[str, list[list[str]]]:
                 ascii(entry.target),
             ]
             for tree in manifest.files
-            for entry in read_lines(site.vault.blocks(tree.listing), what="a listing")
+            for entry in site.vault.listing(tree)
         ]
     return found
 

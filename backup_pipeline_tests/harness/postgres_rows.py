@@ -64,7 +64,7 @@ def stored_lines(vault: Vault, export: Export, table: TableId) -> Counter[str]:
     entry = next(entry for entry in export.tables if entry.id == table)
     lines: Counter[str] = Counter()
     for chunk in entry.chunks:
-        text = b"".join(vault.blocks(chunk.object)).decode("utf-8", "surrogateescape")
+        text = vault.content(chunk.object).decode("utf-8", "surrogateescape")
         found = text.split("\n")[:-1]
         assert len(found) == chunk.rows
         lines.update(found)

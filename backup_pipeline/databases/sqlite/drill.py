@@ -21,7 +21,6 @@ from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.vault.backup import Backup
-from backup_pipeline.vault.images import write_image
 
 _BLOCK = 1 << 20
 
@@ -43,8 +42,7 @@ def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillRep
     with Scratch.make(image.size) as scratch:
         ordinary = frozenset(table.id.name for table in backup.schema.tables if table.kind == "table")
         work = Drill(manifest, ordinary, scratch.folder / "restored.db", listener)
-        write_image(
-            backup.vault.objects,
+        backup.door.write_image(
             image,
             work.path,
             lambda size: listener(Advance("load", image.name, bytes=size, total_bytes=image.size)),

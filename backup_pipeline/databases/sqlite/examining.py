@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,9 +20,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.fingerprint import Fingerprint
 from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.schema import Table
-from backup_pipeline.processes.scratch import Scratch
-from backup_pipeline.vault.images import write_image
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.door import Door
 
 #: What is reported of a file that is full of damage.
 _MOST = 20
@@ -71,11 +70,10 @@ class Examined:
         }
 
 
-def examine(vault: Vault, image: FileImage, tables: Sequence[Table], workers: int) -> Examined:
-    with Scratch.make(image.size) as scratch:
-        path = scratch.folder / "image.sqlite3"
+def examine(door: Door, image: FileImage, tables: Sequence[Table], workers: int) -> Examined:
+    with ExitStack() as stack:
         try:
-            write_image(vault.objects, image, path)
+            path = stack.enter_context(door.image(image))
         except Damaged as error:
             return Examined(broken=error.message)
         try:

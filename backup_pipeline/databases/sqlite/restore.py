@@ -32,7 +32,6 @@ from backup_pipeline.model.manifest import FileImage, Manifest
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.vault.backup import Backup
-from backup_pipeline.vault.images import write_image
 
 #: What SQLite keeps beside a database. One that is left of an older file would be played into the new one.
 COMPANIONS = ("-wal", "-shm", "-journal")
@@ -105,8 +104,7 @@ def _restore(backup: Backup, target: Path, *, listener: Listener, dry_run: bool)
     image = image_of(manifest)
     scratch = target.with_name(f".{target.name}.restoring-{secrets.token_hex(4)}")
     try:
-        write_image(
-            backup.vault.objects,
+        backup.door.write_image(
             image,
             scratch,
             lambda size: listener(Advance("load", target.name, bytes=size, total_bytes=image.size)),

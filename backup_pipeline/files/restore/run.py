@@ -22,7 +22,7 @@ from backup_pipeline.files.restore.names import checked
 from backup_pipeline.files.restore.plan import FilesOrder, FilesPlan, FilesResult
 from backup_pipeline.files.restore.spool import Item, Spool
 from backup_pipeline.files.restore.writing import Manners, Writer, sync_file_system
-from backup_pipeline.model.files import FileEntry, Place, read_lines
+from backup_pipeline.model.files import FileEntry, Place
 from backup_pipeline.model.findings import HEAL, Finding
 from backup_pipeline.model.manifest import FileTree, Manifest, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
@@ -189,12 +189,11 @@ def _looked(
 def _look(
     vault: Vault, manifest: Manifest, root: int | None, work: Work, order: FilesOrder, chosen: Chosen
 ) -> None:
-    listing = work.tree.listing
     what = f"the listing of {work.tree.name} in {manifest.system} {manifest.id}"
     look = Look(root, work, order)
-    look.look_at(checked(read_lines(vault.blocks(listing), what=what), what=what), chosen)
+    look.look_at(checked(vault.listing(work.tree, what), what=what), chosen)
     if look.needs_contents:
-        look.look_at_shared(read_lines(vault.blocks(listing), what=what))
+        look.look_at_shared(vault.listing(work.tree, what))
 
 
 def _lock(root: int, target: Path) -> None:

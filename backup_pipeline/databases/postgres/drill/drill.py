@@ -167,14 +167,7 @@ def _definitions(work: Drill, server: Server, lenience: Lenience) -> frozenset[T
 def _rows(work: Drill, server: Server) -> None:
     begin = time.monotonic()
     encoding = row_encoding(work.backup.schema.settings.get("encoding", "UTF8"))
-    outcome: Compared = compare(
-        work.backup.vault.objects,
-        work.backup.manifest,
-        server,
-        encoding,
-        jobs=work.jobs,
-        listener=work.listener,
-    )
+    outcome: Compared = compare(work.backup, server, encoding, jobs=work.jobs, listener=work.listener)
     work.findings += outcome.findings
     work.counted |= {"tables": outcome.tables, "rows": outcome.rows}
     if outcome.rows == 0:

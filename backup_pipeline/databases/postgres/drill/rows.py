@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import psycopg2.extensions
 
@@ -24,7 +25,8 @@ from backup_pipeline.model.manifest import Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.processes.workers import Handle, Pool, Tell
-from backup_pipeline.vault.objects import Objects, read_blocks
+from backup_pipeline.vault.backup import Backup
+from backup_pipeline.vault.door import Door
 
 FACTORY = f"{__name__}:session"
 #: Pages of one table that one worker reads at a time; a larger table is read by several.
@@ -39,7 +41,7 @@ _SMALL = 4 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Setup:
     server: Server
-    objects: Objects
+    door: Door
     encoding: str
 
 
@@ -48,6 +50,7 @@ class Stored:
     """A chunk of the vault."""
 
     table: TableId
+    columns: tuple[str, ...]
     object: ObjectRef
 
 
@@ -117,7 +120,7 @@ def open_session(server: Server) -> connect.Connection:
 
 def read(connection: connect.Connection, setup: Setup, part: Stored | Restored) -> Iterable[bytes]:
     if isinstance(part, Stored):
-        return read_blocks(setup.objects, part.object)
+        return setup.door.rows(part.table, part.columns, part.object)
     return _restored(connection, setup.encoding, part)
 
 
@@ -146,10 +149,8 @@ def _copy_statement(connection: connect.Connection, part: Restored) -> str:
     return f"COPY (SELECT {columns} FROM ONLY {name} WHERE {' AND '.join(conditions)}) TO STDOUT"
 
 
-def compare(
-    objects: Objects, manifest: Manifest, server: Server, encoding: str, *, jobs: int, listener: Listener
-) -> Compared:
-    setup = Setup(server, objects, encoding)
+def compare(backup: Backup, server: Server, encoding: str, *, jobs: int, listener: Listener) -> Compared:
+    manifest, setup = backup.manifest, Setup(server, backup.door, encoding)
     connection = open_session(server)
     try:
         batches = _batches(manifest, _pages(connection), connection.server_version)
@@ -200,7 +201,9 @@ def _batches(manifest: Manifest, pages: dict[TableId, int], version: int) -> lis
     """The largest first; the small ones together."""
     sized: list[tuple[int, Stored | Restored]] = []
     for entry in manifest.tables:
-        sized += [(chunk.object.plain_size, Stored(entry.id, chunk.object)) for chunk in entry.chunks]
+        sized += [
+            (chunk.object.plain_size, Stored(entry.id, entry.columns, chunk.object)) for chunk in entry.chunks
+        ]
         sized += [(entry.bytes * 2 // len(parts) if parts else 0, part)
                   for parts in [_parts(entry, pages.get(entry.id, 0), version)] for part in parts]  # fmt: skip
     sized.sort(key=lambda item: -item[0])
@@ -244,7 +247,9 @@ def _judge(
         return
     whole = Restored(entry.id, entry.columns)
     found = differing_rows(
-        lambda: (block for chunk in entry.chunks for block in read_blocks(setup.objects, chunk.object)),
+        lambda: chain.from_iterable(
+            setup.door.rows(entry.id, entry.columns, chunk.object) for chunk in entry.chunks
+        ),
         partial(_restored, connection, setup.encoding, whole),
     )
     what = f"{ours.rows} rows in the backup, {theirs.rows} in the restored database"

@@ -22,7 +22,7 @@ from backup_pipeline.databases.postgres.restore.target import Connection
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.vault.objects import Objects
+from backup_pipeline.vault.door import Door
 from backup_pipeline.vault.quoting import literal
 
 # The rules of a table that a row can break, where each was defined: what is inherited is dropped there.
@@ -89,7 +89,7 @@ class Loader:
     """Loads pieces on one connection. What refuses one gives way."""
 
     connection: Connection
-    objects: Objects
+    door: Door
     encoding: str
     path: OwnPath
     progress: Progress
@@ -101,7 +101,7 @@ class Loader:
         while True:
             try:
                 with searching(self.connection, self.path_of(piece.table)):
-                    rows.load(self.connection, self.objects, piece, self.encoding, self.progress)
+                    rows.load(self.connection, self.door, piece, self.encoding, self.progress)
                 return
             except RestoreError as error:
                 if not refused(error) or not self._give_way(piece.table, error.__cause__):

@@ -17,7 +17,7 @@ from backup_pipeline.databases.postgres.restore.target import Connection, speaki
 from backup_pipeline.errors import Damaged, RestoreError
 from backup_pipeline.model.manifest import Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.vault.objects import Objects, read_blocks
+from backup_pipeline.vault.door import Door
 
 #: Told of rows and bytes as they go in.
 Progress = Callable[[TableId, int, int], None]
@@ -91,13 +91,13 @@ def _encoded(statement: str, connection: Connection, encoding: str) -> bytes:
     return statement.encode("utf-8" if encoding in ("UTF8", "SQL_ASCII") else connection.info.encoding)
 
 
-def load(connection: Connection, objects: Objects, piece: Piece, encoding: str, progress: Progress) -> None:
+def load(connection: Connection, door: Door, piece: Piece, encoding: str, progress: Progress) -> None:
     """Inside a transaction of the caller's."""
     text = copy_in(piece.table, piece.columns).as_string(connection)
     try:
         with speaking(connection, encoding), connection.cursor() as cursor:
             with cursor.copy(_encoded(text, connection, encoding)) as copy:
-                for block in read_blocks(objects, piece.object):
+                for block in door.rows(piece.table, piece.columns, piece.object):
                     copy.write(block)
                     progress(piece.table, 0, len(block))
             loaded = cursor.rowcount

@@ -262,7 +262,7 @@ def _in_parallel(work: Work, connection: Connection) -> None:
     runner = _runner(work, connection)
     setup = Setup(
         server=work.prepared.server,
-        objects=work.backup.vault.objects,
+        door=work.backup.door,
         encoding=work.prepared.encoding,
         may_skip_log=_log_is_minimal(connection),
         terms=work.prepared.terms,
@@ -322,7 +322,7 @@ def _pieces(work: Work, connection: Connection) -> list[Piece]:
 
 def _loader(work: Work, connection: Connection) -> Loader:
     path = work.prepared.terms.path
-    return Loader(connection, work.backup.vault.objects, work.prepared.encoding, path, work.moved)
+    return Loader(connection, work.backup.door, work.prepared.encoding, path, work.moved)
 
 
 def _fill_tables(

@@ -18,7 +18,7 @@ from backup_pipeline.databases.postgres.restore.terms import Terms
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.processes.workers import Handle, Tell
-from backup_pipeline.vault.objects import Objects
+from backup_pipeline.vault.door import Door
 
 FACTORY = f"{__name__}:session"
 #: How often a worker says how far it is, in bytes.
@@ -28,7 +28,7 @@ _TELL = 4 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Setup:
     server: Server
-    objects: Objects
+    door: Door
     #: Of the rows and of the definitions: `row_encoding`.
     encoding: str
     #: A write-ahead log is not needed for a table that is emptied in the same transaction (wal_level = minimal).
@@ -99,7 +99,7 @@ def load(connection: Connection, setup: Setup, task: Load, tell: Tell) -> tuple[
                 connection.execute(sql.SQL("TRUNCATE ONLY {}").format(name))
             try:
                 with searching(connection, task.search_path):
-                    rows.load(connection, setup.objects, piece, setup.encoding, progress)
+                    rows.load(connection, setup.door, piece, setup.encoding, progress)
             except RestoreError as error:
                 if not refused(error):
                     raise
