@@ -194,7 +194,7 @@ def test_closed_folders_are_looked_into_and_leave_nothing_behind(everything: boo
             "manifest = vault.backup('shop', sys.argv[2]).manifest\n"
             "tempfile.tempdir = str(base / 'scratch')\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "done = drill_files(vault, manifest, {}, everything=sys.argv[3] == 'True', listener=silent)\n"
+            "done = drill_files(vault.backup_of(manifest), {}, everything=sys.argv[3] == 'True', listener=silent)\n"
             "print([one.message for one in done.findings], done.counted['files'])\n"
         )
         argv = [sys.executable, "-c", code, str(base), manifest.id, str(everything)]

@@ -374,7 +374,7 @@ import pickle, sys
 from backup_pipeline.drills import drill
 with open(sys.argv[1], "rb") as file:
     vault, manifest = pickle.load(file)
-drill(vault, manifest, scratch_url=sys.argv[2])
+drill(vault.backup_of(manifest), scratch_url=sys.argv[2])
 """
 
 

@@ -259,12 +259,12 @@ def test_nothing_is_said_on_stderr_when_the_process_ends(vault: Vault, made: Man
         "from backup_pipeline.vault.vault import Vault\n"
         "vault = Vault(LocalStore(Path(sys.argv[1])))\n"
         "made = vault.backup('shop', sys.argv[2]).manifest\n"
-        "print(query(vault, made, 'SELECT count(*) AS n FROM customers')['n'][0])\n"
+        "print(query(vault.backup_of(made), 'SELECT count(*) AS n FROM customers')['n'][0])\n"
         "try:\n"
-        "    query(vault, made, 'SELECT nonsense FROM customers')\n"
+        "    query(vault.backup_of(made), 'SELECT nonsense FROM customers')\n"
         "except Exception as error:\n"
         "    print(type(error).__name__)\n"
-        "with running(vault, made, 'FROM customers, range(100000)') as answer:\n"
+        "with running(vault.backup_of(made), 'FROM customers, range(100000)') as answer:\n"
         "    print(len(next(answer.rows())))\n"
     )
     done = subprocess.run(

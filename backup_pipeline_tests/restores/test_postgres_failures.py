@@ -360,7 +360,7 @@ from backup_pipeline.databases.postgres.restore import plan
 plan.SMALL = int(sys.argv[3])
 with open(sys.argv[1], "rb") as file:
     vault, manifest = pickle.load(file)
-restore(vault, manifest, sys.argv[2], RestoreOptions(create=True, jobs=2))
+restore(vault.backup_of(manifest), sys.argv[2], RestoreOptions(create=True, jobs=2))
 """
 
 
