@@ -10,7 +10,6 @@ Replication never removes a backup or an object; what the copy need not keep any
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -211,17 +210,16 @@ class _Replication:
     def _sound(self, here: Folder) -> tuple[Outline, bytes, dict[str, str]]:
         """What the backup needs, its manifest, and the digests of what lies beside that; after a look at whether it is
         the one that was sealed."""
-        outline = self.source.backup(self.system, here.id).outline
+        backup = self.source.backup(self.system, here.id)
+        outline = backup.outline
         if here.manifest is None:
             raise Damaged(f"the manifest of {here.id} has no name that this version knows")
-        manifest = self._bytes(here.id, here.manifest)
-        digest = hashlib.sha256(manifest).hexdigest()
-        if digest != outline.manifest_sha256 or not self.source.backup(self.system, here.id).seal_holds():
+        if backup.link.sha256 != outline.manifest_sha256 or not backup.seal_holds():
             raise Damaged(f"the manifest of {here.id} is not the one that was sealed: it was altered since")
-        digests = self._digests(here, manifest)
+        digests = self._digests(here, backup.stored)
         if OUTLINE in digests and not folders.fits(OUTLINE, self._bytes(here.id, OUTLINE), digests):
             raise Damaged(f"the outline of {here.id} is not the one that was sealed: it was altered since")
-        return outline, manifest, digests
+        return outline, backup.stored, digests
 
     def _recorded(self, identifier: str) -> bool:
         return keeping.forgotten(self.target.backup(self.system, identifier)) is not None

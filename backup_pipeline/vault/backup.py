@@ -118,6 +118,11 @@ class Backup:
     def link(self) -> Link:
         return Link(self.id, hashlib.sha256(self.stored).hexdigest())
 
+    def linked(self, sha256: str) -> None:
+        """Another handle has read the manifest."""
+        if sha256:
+            self.__dict__.setdefault("link", Link(self.id, sha256))
+
     @cached_property
     def outline(self) -> Outline:
         """The part that may be known without a key; see `model.outline`."""

@@ -127,11 +127,14 @@ def _verify(
     trees: Trees | None,
     listener: Listener,
 ) -> tuple[tuple[str, Report], ...]:
-    started = time.monotonic()
+    started, asked = time.monotonic(), vault
     if not quick:
         vault.need_identity()
         vault = vault.without_memory()
     cases = _open_each(vault, system, identifiers)
+    for case in cases:
+        # A proof speaks of the manifest that was looked at.
+        asked.backup(system, case.id).linked(case.opened.sha256)
     if cases:
         cases[-1].findings += look_at_the_vault(vault)
     _check_chain(vault, system, cases)
