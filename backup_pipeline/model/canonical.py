@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from functools import cache
-from typing import Any, TypeVar, cast
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.findings import HEAL_MANIFEST
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -57,6 +58,9 @@ def encode(value: object) -> bytes:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    # Here and not above: worker processes write lines and read no documents, and pydantic is half of their start.
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)
 
 
@@ -72,13 +76,15 @@ def decode(kind: type[T], data: bytes, *, what: str) -> T:
     """Unknown keys are ignored (a later minor version may add some); missing or mistyped ones are damage."""
     try:
         result: T = _adapter(cast(Any, kind)).validate_python(loads(data))
-    except (ValueError, ValidationError) as error:
+    except ValueError as error:
         raise Damaged(f"{what} is not readable: {_why(error)}", remedy=HEAL_MANIFEST) from error
     return result
 
 
 def _why(error: ValueError) -> str:
     """In words about the document, and not about the library that read it."""
+    from pydantic import ValidationError
+
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "the document"

@@ -85,6 +85,12 @@ def line_of(entry: FileEntry) -> bytes:
         return _STRANGE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
+def placed(line: bytes, place: Place) -> bytes:
+    """The line of a file whose place was not yet known. In a name the quotes would be escaped."""
+    where = b'"place":{"offset":%d,"pack":%d},"sha256":"' % (place.offset, place.pack)
+    return line.replace(b'"sha256":"', where, 1)
+
+
 #: Of an entry: the one of a file of 50 TB, kept in blocks, is shorter.
 LONGEST_LINE = 64 << 20
 _STRANGE = re.compile("[\ud800-\udfff]")

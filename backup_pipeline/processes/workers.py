@@ -22,6 +22,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -103,16 +104,35 @@ class Pool:
         whenever a worker is idle, and again after each result. None with nothing under way is the end."""
         while True:
             for worker in self._workers:
-                if worker.ready and worker.task is None:
+                if worker.ready and not worker.tasks:
                     task = pick()
                     if task is None:
                         break
                     worker.give(task)
-            busy = any(worker.task is not None for worker in self._workers)
+            busy = any(worker.tasks for worker in self._workers)
             if not busy and all(worker.ready for worker in self._workers):
                 return
-            for key, _ in self._selector.select():
-                self._hear(key.data, on_result, on_news)
+            self.hear(on_result, on_news)
+
+    def load(self, number: int) -> int | None:
+        """How many tasks a worker has; None before it is ready."""
+        worker = self._workers[number]
+        return len(worker.tasks) if worker.ready else None
+
+    def give(self, number: int, task: Any) -> None:
+        """A task for a certain worker, which does its tasks one after the other."""
+        self._workers[number].give(task)
+
+    def hear(
+        self,
+        on_result: Callable[[Any, Any], None],
+        on_news: Callable[[Any, Any], None] = lambda _task, _news: None,
+        *,
+        wait: bool = True,
+    ) -> None:
+        """What the workers say now; or, with `wait`, at least one of them."""
+        for key, _ in self._selector.select(None if wait else 0):
+            self._hear(key.data, on_result, on_news)
 
     def _hear(
         self,
@@ -128,10 +148,9 @@ class Pool:
         elif reply.kind == "waits":
             waiting.tell(reply.value)
         elif reply.kind == "news":
-            on_news(worker.task, reply.value)
+            on_news(worker.tasks[0], reply.value)
         else:
-            task, worker.task = worker.task, None
-            on_result(task, reply.value)
+            on_result(worker.tasks.popleft(), reply.value)
 
     def close(self) -> None:
         """Idle workers end in order, busy ones at once. Closing twice does nothing."""
@@ -160,12 +179,13 @@ class _Worker:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        self.task: Any | None = None
+        #: Under way is the first of them.
+        self.tasks: deque[Any] = deque()
         self.ready = False
         self._send((factory, setup))
 
     def give(self, task: Any) -> None:
-        self.task = task
+        self.tasks.append(task)
         self._send(task)
 
     def read(self) -> _Reply:
@@ -179,7 +199,7 @@ class _Worker:
     def end(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
-        if self.task is not None or not self.ready:
+        if self.tasks or not self.ready:
             self.process.kill()
 
     def wait(self) -> None:
@@ -199,7 +219,7 @@ class _Worker:
     def _lost(self) -> BackupError:
         code = self.process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return self._make_error(self.task, how)
+        return self._make_error(self.tasks[0] if self.tasks else None, how)
 
 
 def _lost(_task: Any, how: str) -> BackupError:

@@ -256,7 +256,7 @@ class Encryptor:
     def __enter__(self) -> Self:
         return self
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._process is None:
             self._small += data
             if len(self._small) <= self._limit:
@@ -407,7 +407,7 @@ def _up_to(stream: BinaryIO, size: int) -> bytes:
     return bytes(parts)
 
 
-def _write_all(process: subprocess.Popen[bytes], data: bytes) -> None:
+def _write_all(process: subprocess.Popen[bytes], data: bytes | memoryview) -> None:
     assert process.stdin is not None
     with memoryview(data) as view:
         done = 0

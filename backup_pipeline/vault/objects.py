@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self, cast
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 import zstandard
 
@@ -78,7 +78,9 @@ class ObjectWriter:
     keys: Keys | None = None
     known: Known | None = None
 
-    def write(self, blocks: Iterable[bytes], suffix: str, known: Sequence[ObjectRef] = ()) -> ObjectRef:
+    def write(
+        self, blocks: Iterable[bytes | memoryview], suffix: str, known: Sequence[ObjectRef] = ()
+    ) -> ObjectRef:
         staged = self.store.staging() / staging_name()
         try:
             reference = self._stage(blocks, suffix, staged)
@@ -87,7 +89,7 @@ class ObjectWriter:
                     if self.known is not None:
                         self.known.rename(reference.sha256, other.sha256)
                     return other
-            self._put(reference, staged)
+            self.publish(reference, staged)
             return reference
         finally:
             staged.unlink(missing_ok=True)
@@ -124,42 +126,12 @@ class ObjectWriter:
         """Whether an object can be relied on without writing it again: there, and as long as it should be."""
         return not missing(self.store, [reference])
 
-    def _stage(self, blocks: Iterable[bytes], suffix: str, staged: Path) -> ObjectRef:
-        pack = _packer(suffix, self.level)
-        # Content that is stored as it is has one digest: hashing it twice costs a sixth of a large file's time.
-        as_is = isinstance(pack, _AsIs) and self.keys is None
-        plain, plain_size = hashlib.sha256(), 0
-        with contextlib.ExitStack() as stack:
-            out = stack.enter_context(_Out(staged, f"cannot write an object in {self.store.address}"))
-            lock = stack.enter_context(Encryptor(self.keys, out.write)) if self.keys else None
-            remembers = self.keys is not None and suffix in REMEMBERED
-            kept = stack.enter_context(self.known.keeping()) if self.known and remembers else None
-            sink = lock.write if lock else out.write
-
-            def put(packed: bytes) -> None:
-                if packed:
-                    sink(packed)
-                    if kept is not None:
-                        kept.file.write(packed)
-
+    def _stage(self, blocks: Iterable[bytes | memoryview], suffix: str, staged: Path) -> ObjectRef:
+        what = f"cannot write an object in {self.store.address}"
+        with Staged(staged, suffix, self.level, self.keys, self.known, what) as made:
             for block in blocks:
-                if not as_is:
-                    plain.update(block)
-                plain_size += len(block)
-                put(pack.compress(block))
-            put(pack.flush())
-            if lock is not None:
-                lock.finish()
-            if kept is not None:
-                kept.name = out.sha256
-        return ObjectRef(
-            out.sha256,
-            out.size,
-            suffix + (AGE if self.keys else ""),
-            out.sha256 if as_is else plain.hexdigest(),
-            plain_size,
-            recipients=self.keys.fingerprint if self.keys else "",
-        )
+                made.write(block)
+            return made.finish()
 
     def _same_content(self, new: ObjectRef, other: ObjectRef) -> bool:
         return (
@@ -169,7 +141,8 @@ class ObjectWriter:
             and self.holds(other)
         )
 
-    def _put(self, reference: ObjectRef, staged: Path) -> None:
+    def publish(self, reference: ObjectRef, staged: Path) -> None:
+        """A finished staged file under its name, durable."""
         key = layout.object_key(reference)
         try:
             self.store.put(key, staged)
@@ -189,7 +162,67 @@ class ObjectWriter:
             return False
 
 
-def _write_all(file: RawIOBase, data: bytes) -> None:
+class Staged:
+    """An object in the making: plain bytes in, packed and encrypted bytes in a staged file. Use it with `with`."""
+
+    def __init__(
+        self,
+        path: Path,
+        suffix: str,
+        level: int,
+        keys: Keys | None,
+        known: Known | None = None,
+        what: str = "",
+    ) -> None:
+        self._suffix, self._keys = suffix, keys
+        self._pack = _packer(suffix, level)
+        # Content that is stored as it is has one digest: hashing it twice costs a sixth of a large file's time.
+        self._as_is = isinstance(self._pack, _AsIs) and keys is None
+        self._plain, self._size = hashlib.sha256(), 0
+        with contextlib.ExitStack() as stack:
+            self._out = stack.enter_context(_Out(path, what or f"cannot write {path}"))
+            self._lock = stack.enter_context(Encryptor(keys, self._out.write)) if keys else None
+            remembers = known is not None and keys is not None and suffix in REMEMBERED
+            self._kept = stack.enter_context(known.keeping()) if known and remembers else None
+            self._sink = self._lock.write if self._lock else self._out.write
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *about: Any) -> None:
+        self._stack.__exit__(*about)
+
+    def write(self, block: bytes | memoryview) -> None:
+        if not self._as_is:
+            self._plain.update(block)
+        self._size += len(block)
+        self._put(self._pack.compress(block))
+
+    def _put(self, packed: bytes | memoryview) -> None:
+        if packed:
+            self._sink(packed)
+            if self._kept is not None:
+                self._kept.file.write(packed)
+
+    def finish(self) -> ObjectRef:
+        self._put(self._pack.flush())
+        if self._lock is not None:
+            self._lock.finish()
+        out = self._out
+        if self._kept is not None:
+            self._kept.name = out.sha256
+        return ObjectRef(
+            out.sha256,
+            out.size,
+            self._suffix + (AGE if self._keys else ""),
+            out.sha256 if self._as_is else self._plain.hexdigest(),
+            self._size,
+            recipients=self._keys.fingerprint if self._keys else "",
+        )
+
+
+def _write_all(file: RawIOBase, data: bytes | memoryview) -> None:
     """A raw write may take less than it is given, as on a disk that is nearly full."""
     view = memoryview(data)
     while view:
@@ -211,7 +244,7 @@ class _Out:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._digest.update(data)
         with explained(self._what):
             _write_all(self._file, data)
@@ -225,14 +258,14 @@ class _Out:
 
 
 class _Packer(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
+    def compress(self, data: bytes | memoryview, /) -> bytes | memoryview: ...
     def flush(self) -> bytes: ...
 
 
 class _AsIs:
     """For what does not shrink: its suffix does not end in `.zst`."""
 
-    def compress(self, data: bytes, /) -> bytes:
+    def compress(self, data: bytes | memoryview, /) -> bytes | memoryview:
         return data
 
     def flush(self) -> bytes:

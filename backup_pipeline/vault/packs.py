@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import zstandard
 
@@ -33,15 +33,14 @@ from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.vault.images import read_image
 from backup_pipeline.vault.objects import Objects, ObjectWriter, damaged, read_blocks
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
 #: A pack is closed when it holds this much.
 TARGET = 128 * 1024 * 1024
 #: A content longer than this is an object of its own. Up to here a content is held in memory.
 LARGEST = 16 * 1024 * 1024
-#: Bytes go to the writing thread in pieces of about this size, and so many of them may wait.
+#: Small contents are written together, in pieces of about this size; a content of `LARGE` bytes is a piece of its own.
 PIECE = 1024 * 1024
+LARGE = 256 * 1024
+#: So many pieces may wait for the writing thread.
 WAITING = 8
 #: What is tried before a content is called incompressible.
 SAMPLE = 4 * 1024
@@ -82,7 +81,7 @@ def header_of(sha256: str, size: int) -> bytes:
 _trial = threading.local()
 
 
-def shrinks(data: ReadableBuffer) -> bool:
+def shrinks(data: bytes | memoryview) -> bool:
     """Whether compressing is worth it, by a piece from the middle (pictures begin with text). A wrong guess costs
     little either way."""
     view = memoryview(data)
@@ -95,33 +94,75 @@ def shrinks(data: ReadableBuffer) -> bool:
     return len(packer.compress(sample)) < 0.9 * len(sample)
 
 
+class Tar:
+    """The plain bytes of a pack, given to `put` in pieces of about `PIECE` bytes."""
+
+    def __init__(self, put: Callable[[bytes | memoryview], None]) -> None:
+        self.size = 0
+        self.contents = 0
+        self._put = put
+        self._gathered: list[bytes | memoryview] = []
+        self._gathered_size = 0
+
+    def add(self, sha256: str, data: bytes | memoryview) -> int:
+        """Returns where the content lies in the tar."""
+        size = len(data)
+        offset = self.size + BLOCK
+        self._gather(header_of(sha256, size), BLOCK)
+        self._gather(data, size)
+        if padding := -size % BLOCK:
+            self._gather(bytes(padding), padding)
+        self.contents += 1
+        return offset
+
+    def end(self) -> None:
+        self._gather(_END, len(_END))
+        self.flush()
+
+    def flush(self) -> None:
+        """What was added so far leaves the memory that the caller lent."""
+        if self._gathered:
+            piece = b"".join(self._gathered)
+            self._gathered.clear()
+            self._gathered_size = 0
+            self._put(piece)
+
+    def _gather(self, data: bytes | memoryview, length: int) -> None:
+        self.size += length
+        if length >= LARGE:
+            # A large content goes as it is: joining it with its header would copy it.
+            self.flush()
+            self._put(data)
+            return
+        self._gathered.append(data)
+        self._gathered_size += length
+        if self._gathered_size >= PIECE:
+            self.flush()
+
+
 class PackBuilder:
     """A pack that is being filled. A thread of its own compresses, hashes and writes what is added; who adds waits
     only when that thread is far behind. End it with `close` or `abort`."""
 
     def __init__(self, writer: ObjectWriter, suffix: str) -> None:
-        #: Of the plain tar so far.
-        self.size = 0
-        self.contents = 0
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(WAITING)
-        self._gathered: list[ReadableBuffer] = []
-        self._gathered_size = 0
+        self._tar = Tar(self._put)
+        self._pieces: queue.Queue[bytes | memoryview | None] = queue.Queue(WAITING)
         self._result: ObjectRef | None = None
         self._error: BaseException | None = None
         self._aborted = False
         self._thread = threading.Thread(target=self._run, args=(writer, suffix), name="pack", daemon=True)
         self._thread.start()
 
+    @property
+    def size(self) -> int:
+        return self._tar.size
+
+    @property
+    def contents(self) -> int:
+        return self._tar.contents
+
     def add(self, sha256: str, data: bytes) -> int:
-        """Where the content lies in the plain tar."""
-        offset = self.size + BLOCK
-        padding = -len(data) % BLOCK
-        self._gather(header_of(sha256, len(data)))
-        self._gather(data)
-        if padding:
-            self._gather(bytes(padding))
-        self.contents += 1
-        return offset
+        return self._tar.add(sha256, data)
 
     def close(self) -> ObjectRef:
         """The pack, durable in the vault."""
@@ -130,8 +171,7 @@ class PackBuilder:
 
     def end(self) -> None:
         """Nothing more comes; the thread finishes it."""
-        self._gather(_END)
-        self._hand_over()
+        self._tar.end()
         self._put(None)
 
     def result(self) -> ObjectRef:
@@ -152,27 +192,7 @@ class PackBuilder:
                 continue
             self._thread.join(0.1)
 
-    def _gather(self, data: ReadableBuffer) -> None:
-        length = len(memoryview(data))
-        self.size += length
-        if length >= PIECE and isinstance(data, bytes):
-            # A large content goes as it is: joining it with its header would copy it.
-            self._hand_over()
-            self._put(data)
-            return
-        self._gathered.append(data)
-        self._gathered_size += length
-        if self._gathered_size >= PIECE:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        if self._gathered:
-            piece = b"".join(self._gathered)
-            self._gathered.clear()
-            self._gathered_size = 0
-            self._put(piece)
-
-    def _put(self, piece: bytes | None) -> None:
+    def _put(self, piece: bytes | memoryview | None) -> None:
         while True:
             self._raise()
             try:
@@ -196,7 +216,7 @@ class PackBuilder:
             while not self._pieces.empty():
                 self._pieces.get_nowait()
 
-    def _blocks(self) -> Iterator[bytes]:
+    def _blocks(self) -> Iterator[bytes | memoryview]:
         while (piece := self._pieces.get()) is not None:
             if self._aborted:
                 break

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import SourceError
+from backup_pipeline.files.sources.aging import TICK
 from backup_pipeline.files.sources.base import Found, Trouble, Unreadable, Vanished
 from backup_pipeline.files.sources.local import LocalSource
-from backup_pipeline.files.store.reading import TICK
 from backup_pipeline_tests.contracts.files_contract import FilesContract, Tree, one_of, read
 
 

@@ -62,6 +62,16 @@ def test_a_task_that_must_wait_begins_after_the_one_it_waits_for() -> None:
     assert done.index(3) > done.index(1)
 
 
+def test_a_worker_does_what_it_is_given_in_order_also_before_it_is_ready() -> None:
+    results: list[tuple[int, int]] = []
+    with Pool(HERE + "calculator", 10, 2) as pool:
+        for task in (1, 2, 3):
+            pool.give(1, task)
+        while pool.load(1) != 0:
+            pool.hear(lambda task, result: results.append((task, result)))
+        assert results == [(1, 11), (2, 12), (3, 13)]
+
+
 def test_an_error_arrives_with_its_class_and_remedy() -> None:
     with Pool(HERE + "calculator", 0, 1) as pool, pytest.raises(Damaged) as caught:
         pool.run(["damaged"], on_result=lambda *_: None)

@@ -16,6 +16,7 @@ import pytest
 
 from backup_pipeline import config
 from backup_pipeline.errors import VaultError
+from backup_pipeline.files.store import ahead
 from backup_pipeline.model.orders import BackupOrder, VerifyOrder
 from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
@@ -25,16 +26,18 @@ from backup_pipeline.vault import journal
 from backup_pipeline_tests.harness.processes import run_for
 from backup_pipeline_tests.harness.soak import SEED
 
-#: Packs of 2 MiB and big files from 1 MiB on: as many seams as a large tree has.
+#: Packs of 2 MiB and big files from 1 MiB on: as many seams as a large tree has. "workers": by worker processes.
 _BACKUP = """
 import sys
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
-from backup_pipeline.files.store import packing, reading, run
+from backup_pipeline.files.store import ahead, packing, reading, run
 from backup_pipeline.vault import packs
+if sys.argv[2] == 'workers':
+    ahead.MANY, ahead.BATCH_FILES = 1, 30
 packing.TARGET = 2 << 20
-packs.LARGEST = reading.LARGEST = run.LARGEST = 1 << 20
+packs.LARGEST = reading.LARGEST = run.LARGEST = ahead.LARGEST = 1 << 20
 reading.IMAGE_FROM = 1 << 20
 backup(Site.load(sys.argv[1]), BackupOrder('shop'))
 """
@@ -76,13 +79,14 @@ def _change(folder: Path, dice: random.Random) -> None:
 def _scenario(path: Path, times: int, seed: int = 20261121) -> None:
     project = Site(config.load(path))
     began = time.monotonic()
-    assert not run_for(120, _BACKUP, str(path))
+    assert not run_for(120, _BACKUP, str(path), "workers")
     seconds = time.monotonic() - began
     dice = random.Random(seed)
     killed = 0
     for _ in range(4 * times):
         _change(path.parent / "media", dice)
-        if run_for(dice.uniform(0.2, 1.0) * seconds, _BACKUP, str(path)):
+        how = dice.choice(("threads", "workers"))
+        if run_for(dice.uniform(0.2, 1.0) * seconds, _BACKUP, str(path), how):
             killed += 1
         else:
             seconds *= 0.8
@@ -128,9 +132,10 @@ backup(Site.load(sys.argv[1]), BackupOrder('shop'))
 )
 
 
-def test_what_a_killed_first_run_had_packed_is_not_read_again(project_file: Path) -> None:
+@pytest.mark.parametrize("how", ["threads", "workers"])
+def test_what_a_killed_first_run_had_packed_is_not_read_again(project_file: Path, how: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _SUICIDE, str(project_file)], check=False, capture_output=True
+        [sys.executable, "-c", _SUICIDE, str(project_file), how], check=False, capture_output=True
     )
     assert done.returncode == -9, done.stderr.decode()
     project = Site(config.load(project_file))
@@ -166,7 +171,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_done(project_file: Path, small_disk: Path) -> None:
+@pytest.mark.parametrize("many", [ahead.MANY, 1])
+def test_a_full_disk_is_said_and_leaves_nothing_half_done(
+    project_file: Path, small_disk: Path, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "MANY", many)
+    monkeypatch.setattr(ahead, "BATCH_FILES", 30)
     project = Site(config.load(project_file))
     with pytest.raises(VaultError, match="space"):
         backup(project, BackupOrder("shop"))

@@ -11,6 +11,7 @@ A file source lists what there is and opens what it is asked for; it never write
   shrank or was replaced meanwhile is read again by the caller, a few times, and then reported.
 - `open` is called by several threads. A source that waits for a network says by `at_once: int` how many files may be read
   at a time; without it, that is what a local disk takes.
+- A source that other processes can read as well says by `root: Path` where; they read it by `LocalSource.read_into`.
 - Nothing that a source says contains a secret.
 """
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from backup_pipeline.databases.sqlite.export.header import MAGIC, SIZE
 from backup_pipeline.databases.sqlite.export.opening import BUSY_SECONDS, reading
 from backup_pipeline.databases.sqlite.export.snapshot import copy_database, size_of
+from backup_pipeline.databases.sqlite.header import MAGIC, SIZE
 from backup_pipeline.files.sources.base import Found
 from backup_pipeline.processes.scratch import Scratch
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from backup_pipeline.files.store.contents import Spot
 from backup_pipeline.files.store.previous import Previous
@@ -27,6 +30,16 @@ class _Open:
     lines: list[bytes] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Outside:
+    """A pack that a worker process fills. Its lines come in the order of the listing, also after it is finished."""
+
+    #: Contents in it whose lines have not come yet.
+    expected: int = 0
+    lines: list[bytes] = field(default_factory=list)
+    ref: ObjectRef | None = None
+
+
 class Packing:
     """Numbers here are the engine's: earlier packs first (`Previous.packs`), then those of this run. `number_of` gives the
     listing's, which counts what it names in the order in which it names it."""
@@ -41,8 +54,15 @@ class Packing:
         self._refs: list[ObjectRef | None] = list(previous.packs)
         self._open: dict[bool, _Open] = {}
         self._ending: list[_Open] = []
+        self._outside: dict[int, _Outside] = {}
+        self._storing: deque[tuple[int, Future[ObjectRef]]] = deque()
+        self._pool = ThreadPoolExecutor(ENDING, thread_name_prefix="pack")
         self._numbers: dict[int, int] = {}
         self._blobs: dict[str, int] = {}
+
+    @property
+    def target(self) -> int:
+        return TARGET
 
     def number_of(self, pack: int) -> int:
         return self._numbers.setdefault(pack, len(self._numbers))
@@ -67,6 +87,50 @@ class Packing:
             self._refs.append(blob)
         return Spot(number, 0, blob.plain_size)
 
+    # ── packs of worker processes
+
+    def begin(self) -> int:
+        self._refs.append(None)
+        self._outside[len(self._refs) - 1] = _Outside()
+        return len(self._refs) - 1
+
+    def expect(self, number: int) -> None:
+        """One more content is in it."""
+        self._outside[number].expected += 1
+
+    def take(self, number: int, staged: Path, reference: ObjectRef) -> None:
+        """It is finished, and waits in the staging folder."""
+
+        def store() -> ObjectRef:
+            self._writer.publish(reference, staged)
+            staged.unlink(missing_ok=True)
+            return reference
+
+        self._storing.append((number, self._pool.submit(store)))
+        self.settle()
+
+    def listed(self, line: bytes | None, number: int) -> None:
+        """The line of a content of a worker's pack; None: the file is not in the listing."""
+        pack = self._outside[number]
+        pack.expected -= 1
+        if line is not None:
+            pack.lines.append(line)
+        self._note_outside(number)
+
+    def settle(self, left: int = ENDING) -> None:
+        """Note what is in the vault by now; wait where more than `left` packs are on their way."""
+        while self._storing and (len(self._storing) > left or self._storing[0][1].done()):
+            number, future = self._storing.popleft()
+            self._refs[number] = self._outside[number].ref = future.result()
+            self._note_outside(number)
+
+    def _note_outside(self, number: int) -> None:
+        pack = self._outside[number]
+        if pack.ref is not None and not pack.expected:
+            del self._outside[number]
+            if pack.lines:
+                self._note_lines(pack.lines, (pack.ref,), self.number_of(number))
+
     def stored(self, line: bytes, spot: Spot | None) -> None:
         """The line of a content that this run has stored: for the next one, should this one not come to its end."""
         for pack in self._open.values():
@@ -84,6 +148,7 @@ class Packing:
         for shrinks in list(self._open):
             self._end(shrinks)
         self._collect(0)
+        self.settle(0)
         found = []
         for number in self._numbers:
             ref = self._refs[number]
@@ -95,6 +160,7 @@ class Packing:
         """Of what is not finished nothing is kept."""
         for pack in (*self._open.values(), *self._ending):
             pack.builder.abort()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _end(self, shrinks: bool) -> None:
         pack = self._open.pop(shrinks)

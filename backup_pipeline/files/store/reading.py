@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from backup_pipeline.errors import SourceChanged, SourceError, SourceUnavailable
+from backup_pipeline.files.digesting import Digester
 from backup_pipeline.files.sources import media
+from backup_pipeline.files.sources.aging import let_it_age
 from backup_pipeline.files.sources.base import Found, Unreadable, Vanished
 from backup_pipeline.files.store import database
 from backup_pipeline.files.store.contents import Spot
-from backup_pipeline.files.store.digesting import Digester
 from backup_pipeline.files.store.order import TreeOrder
 from backup_pipeline.files.store.previous import Known, Previous
 from backup_pipeline.model.files import BLOB_SUFFIX, STORED_BLOB_SUFFIX
@@ -31,9 +32,6 @@ from backup_pipeline.vault.packs import LARGEST, shrinks
 
 ATTEMPTS = 3
 PAUSE = 0.05
-#: Nanoseconds within which two changes of a file may get the same time: up to 10 ms by the clock of most kernels, two
-#: seconds where a file system keeps whole ones (FAT, old NFS).
-TICK, COARSE_TICK = 20_000_000, 2_000_000_000
 BLOCK = 1024 * 1024
 #: A mutable file longer than this is kept as blocks, so that a small change costs little.
 IMAGE_FROM = 64 * 1024 * 1024
@@ -122,7 +120,7 @@ class Reader:
             if attempt:
                 time.sleep(PAUSE * attempt)
             last = attempt == ATTEMPTS - 1
-            _let_it_age(current)
+            let_it_age(current)
             try:
                 taken = self._take(current, known, last)
                 again = self._settled(current)
@@ -324,16 +322,6 @@ class Reader:
     def _kind(self, head: bytes, tail: bytes) -> str:
         """Where the end is not at hand (blocks, a content that is known) it is told by the beginning alone."""
         return media.detect(head[: media.HEAD], tail) if self.order.media else ""
-
-
-def _let_it_age(found: Found) -> None:
-    """A file system counts time in steps. What is written into a file from now on must get another time than the one by
-    which it will be recognised: so it is read when that step is over, and not before."""
-    changed = int(found.state.get("ctime_ns", 0))
-    step = TICK if changed % 10**9 or found.mtime_ns % 10**9 else COARSE_TICK
-    left = changed + step - time.time_ns()
-    if changed and 0 < left <= step:
-        time.sleep(left / 10**9)
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:

@@ -9,40 +9,34 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from threading import Lock
 
 from backup_pipeline.files.sources.base import Found, Trouble
 from backup_pipeline.files.sources.unmatched import watched
 from backup_pipeline.files.store import database
+from backup_pipeline.files.store.ahead import Ahead, Listed, Turn
 from backup_pipeline.files.store.contents import Spot
 from backup_pipeline.files.store.links_sqlite import LinkNames
 from backup_pipeline.files.store.order import StoredTree, TreeOrder
 from backup_pipeline.files.store.packing import Packing
 from backup_pipeline.files.store.previous import Known, Previous, merge_join
-from backup_pipeline.files.store.reading import Content, Gone, Missed, Outcome, Reader
+from backup_pipeline.files.store.reading import Content, Gone, Missed, Reader
 from backup_pipeline.files.store.report import Report
+from backup_pipeline.files.store.telling import Telling
 from backup_pipeline.files.store.witnesses import Witnesses, is_mapped
-from backup_pipeline.model.files import LISTING_SUFFIX, FileEntry, Place, line_of
+from backup_pipeline.model.files import LISTING_SUFFIX, FileEntry, Place, line_of, placed
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import FileTree, ObjectRef
-from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.model.progress import Listener
 from backup_pipeline.vault.blocks import image_objects
 from backup_pipeline.vault.journal import TreeNote
 from backup_pipeline.vault.objects import ObjectWriter
-from backup_pipeline.vault.packs import EMPTY_SHA256, LARGEST
+from backup_pipeline.vault.packs import EMPTY_SHA256
 
-#: Hashing and compressing leave the interpreter's lock; more than two wait for it (measured).
-THREADS = 2
-#: What is read ahead of the file whose turn it is to be listed.
-AHEAD_BYTES, AHEAD_FILES = 48 * 1024 * 1024, 4096
-#: Files that are handed to a thread together: one at a time costs more than reading it.
-BATCH_BYTES, BATCH_FILES = 4 * 1024 * 1024, 64
+#: Files that wait for their turn to be listed.
+AHEAD_FILES = 4096
 LINES = 256 * 1024
-#: How often progress is told.
-TELL_BYTES, TELL_FILES = 8 * 1024 * 1024, 2000
 
 
 def store_tree(
@@ -81,23 +75,13 @@ def _is_due(order: TreeOrder, before: FileTree | None, now: datetime) -> bool:
 
 
 @dataclass(slots=True)
-class _Batch:
-    files: list[tuple[Found, Known | None]] = field(default_factory=list)
-    size: int = 0
-    future: Future[None] | None = None
-    #: Of each file, when all are read. Asking the future takes a lock, which costs more than the answer.
-    outcomes: list[Outcome] | None = None
-
-
-@dataclass(slots=True)
 class _Item:
     """A file, folder or link whose turn to be listed comes."""
 
     found: Found
     known: Known | None
-    #: What reads it, and which of its files it is. None: it need not be read.
-    batch: _Batch | None = None
-    index: int = 0
+    #: None: it need not be read.
+    turn: Turn | None = None
     #: Its content is that of this path, which is the same file (a hard link).
     target: str = ""
 
@@ -119,28 +103,22 @@ class _Tree:
         self.witnesses = Witnesses(order.night, previous.tree)
         self.report = Report(order.name)
         self.packing = Packing(order.name, writer, previous, note)
-        self._listener = listener
-        self._told = Lock()
-        self._reader = Reader(order, writer, previous, self._advanced)
-        # A source that is far away waits for answers, not for the interpreter.
-        threads = getattr(order.source, "at_once", THREADS)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="file")
+        self.telling = Telling(order.name, previous.tree, listener)
+        self._reader = Reader(order, writer, previous, self.telling.advanced)
+        self._ahead = Ahead(order, writer, previous, self.packing, self._reader)
         self._pending: deque[_Item] = deque()
-        self._ahead = 0
-        self._batch = _Batch()
         self._links = LinkNames()
         #: Databases that were copied as such, since the last file that was not beside one.
         self._databases: dict[str, None] = {}
         self._blocks: dict[str, ObjectRef] = {}
         self._digest = hashlib.sha256()
         self._counts = dict.fromkeys(("files", "bytes", "folders", "links", "new_files", "new_bytes"), 0)
-        self._untold = [0, 0]
 
     def close(self) -> None:
         """Also in the middle of it: nothing that is not finished stays."""
-        self._reader.stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ahead.stop()
         self.packing.abort()
+        self._ahead.close()
         self._links.close()
 
     def tree(self, listing: ObjectRef, now: datetime) -> FileTree:
@@ -173,8 +151,9 @@ class _Tree:
                 gathered, size = [], 0
         if gathered:
             yield b"".join(gathered)
-        self._tell()
+        self.telling.tell()
         # Before the listing itself: what it names is there when it is.
+        self._ahead.finish()
         self.packing.finish()
 
     def _each_line(self) -> Iterator[bytes]:
@@ -185,11 +164,9 @@ class _Tree:
                 self.report.add(found.code, found.path, found.message)
                 continue
             self._push(found, known)
-            while pending and (pending[0].batch is None or self._is_too_far_ahead()):
+            while pending and (self._is_due(pending[0]) or self._is_too_far_ahead()):
                 yield from self._pop()
-            while pending and (batch := pending[0].batch) is not None and batch.outcomes is not None:
-                yield from self._pop()
-        self._hand_over()
+        self._ahead.hand_over()
         while pending:
             yield from self._pop()
 
@@ -200,47 +177,26 @@ class _Tree:
             if first != found.path:
                 item.target = first
             elif found.size and (known is None or self.full or not self._is_known(found, known)):
-                self._read_later(item)
+                item.turn = self._ahead.read(found, known)
         self._pending.append(item)
 
     def _is_known(self, found: Found, known: Known) -> bool:
         recognised = self.order.has_noted(known.data) and self.previous.recognises(found, known)
         return recognised and not self.witnesses.wants(found)
 
-    def _read_later(self, item: _Item) -> None:
-        size = item.found.size
-        if size > LARGEST:
-            # It is written while it is read: by a thread of its own.
-            item.batch = _Batch([(item.found, item.known)])
-            item.batch.future = self._pool.submit(self._read, item.batch)
-            return
-        batch = self._batch
-        item.batch, item.index = batch, len(batch.files)
-        batch.files.append((item.found, item.known))
-        batch.size += size
-        self._ahead += size
-        if batch.size >= BATCH_BYTES or len(batch.files) >= BATCH_FILES:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        batch = self._batch
-        if batch.files:
-            batch.future = self._pool.submit(self._read, batch)
-            self._batch = _Batch()
-
-    def _read(self, batch: _Batch) -> None:
-        batch.outcomes = [self._reader.read(found, known) for found, known in batch.files]
+    def _is_due(self, item: _Item) -> bool:
+        return item.turn is None or self._ahead.is_ready(item.turn)
 
     def _is_too_far_ahead(self) -> bool:
-        return self._ahead > AHEAD_BYTES or len(self._pending) > AHEAD_FILES
+        return self._ahead.is_full or len(self._pending) > AHEAD_FILES
 
     # ── one after the other, in the order of the paths
 
     def _pop(self) -> Iterator[bytes]:
         item = self._pending.popleft()
         found, outcome = item.found, None
-        if item.batch is not None:
-            outcome = self._outcome(item.batch, item.index)
+        if item.turn is not None:
+            outcome = self._ahead.outcome(item.turn)
         elif item.target:
             first = self._links.listed(found.identity)
             if first is not None:
@@ -250,6 +206,8 @@ class _Tree:
             outcome = self._reader.read(found, None)
         if self._is_beside_a_database(found):
             self.report.add("database-beside", found.path)
+            if isinstance(outcome, Listed) and outcome.new:
+                self.packing.listed(None, self._spot(outcome).pack)
             return
         if isinstance(outcome, Gone):
             self.report.add("file-vanished", found.path)
@@ -257,21 +215,32 @@ class _Tree:
         if isinstance(outcome, Missed):
             self.report.add(outcome.code, found.path, outcome.message)
             return
-        line = self._taken(item, outcome) if outcome else self._unread(item)
+        if isinstance(outcome, Listed):
+            line = self._listed(item, outcome)
+        else:
+            line = self._taken(item, outcome) if outcome else self._unread(item)
         if found.identity:
             self._links.list(found.identity, found.path)
         yield line
 
-    def _outcome(self, batch: _Batch, index: int) -> Outcome:
-        if batch.outcomes is None:
-            if batch.future is None:
-                self._hand_over()
-            assert batch.future is not None
-            batch.future.result()
-        assert batch.outcomes is not None
-        if batch.size:
-            self._ahead -= batch.files[index][0].size
-        return batch.outcomes[index]
+    def _spot(self, outcome: Listed) -> Spot:
+        spot = self._ahead.spot(outcome.digest)
+        assert spot is not None
+        return spot
+
+    def _listed(self, item: _Item, outcome: Listed) -> bytes:
+        """What a worker process has read, and packed where it is new."""
+        found = item.found
+        spot = self._spot(outcome)
+        line = placed(outcome.line, Place(self.packing.number_of(spot.pack), spot.offset))
+        self._compare(found, item.known, outcome.digest.hex())
+        self._count(found.size)
+        self._fingerprint(found.path, "file", found.mode, outcome.digest.hex())
+        if outcome.new:
+            self._counts["new_files"] += 1
+            self._counts["new_bytes"] += found.size
+            self.packing.listed(line, spot.pack)
+        return line
 
     def _is_beside_a_database(self, found: Found) -> bool:
         if not self._databases or found.type != "file":
@@ -322,7 +291,8 @@ class _Tree:
             self.report.add(code, found.path, f"{found.path}: {content.plain_copy}")
         if content.torn and not content.locked:
             self.report.add("file-changed", found.path)
-        self._compare(item, content)
+        if not doubtful:
+            self._compare(found, item.known, content.sha256)
         self._count(content.size)
         spot, new = self._put(content, digest)
         state = {**found.state, "file_size": str(found.size)} if content.database else found.state
@@ -361,7 +331,7 @@ class _Tree:
             return None, new
         if not content.size:
             return None, False
-        spot = content.spot or self.previous.find(digest)
+        spot = content.spot or self._ahead.spot(digest)
         if spot is not None:
             return spot, False
         if content.blob is not None:
@@ -373,18 +343,15 @@ class _Tree:
         self.previous.contents.move(digest, spot)
         return spot, True
 
-    def _compare(self, item: _Item, content: Content) -> None:
+    def _compare(self, found: Found, known: Known | None, sha256: str) -> None:
         """Of what was read again: what has another content although nothing says so."""
-        known = item.known
         if (
             known is not None
-            and not is_mapped(content.found.path)
-            and not content.torn
-            and not content.locked
-            and known.data.get("sha256") != content.sha256
-            and self.previous.recognises(content.found, known)
+            and not is_mapped(found.path)
+            and known.data.get("sha256") != sha256
+            and self.previous.recognises(found, known)
         ):
-            self.report.add("file-silently-changed", content.found.path)
+            self.report.add("file-silently-changed", found.path)
 
     def _is_database(self, found: Found) -> None:
         # Those beside it come next but for what sorts between: a few are remembered, not all of a tree.
@@ -400,39 +367,10 @@ class _Tree:
         text = f"{path}\0{kind}\0{'' if mode is None else mode}\0{content}\0"
         self._digest.update(os.fsencode(text))
 
-    # ── how far it is
-
     def _count(self, size: int) -> None:
         self._counts["files"] += 1
         self._counts["bytes"] += size
-        self._untold[0] += 1
-        self._untold[1] += size if size <= LARGEST else 0
-        if self._untold[0] >= TELL_FILES or self._untold[1] >= TELL_BYTES:
-            self._tell()
-
-    def _tell(self) -> None:
-        files, size = self._untold
-        self._untold = [0, 0]
-        before = self.previous.tree
-        if files or size:
-            with self._told:
-                self._listener(
-                    Advance(
-                        "files",
-                        self.order.name,
-                        rows=files,
-                        bytes=size,
-                        total_rows=before.files if before else None,
-                        total_bytes=before.bytes if before else None,
-                    )
-                )
-
-    def _advanced(self, path: str, size: int) -> None:
-        """From a thread that reads a big file."""
-        before = self.previous.tree
-        with self._told:
-            total = before.bytes if before else None
-            self._listener(Advance("files", f"{self.order.name}/{path}", bytes=size, total_bytes=total))
+        self.telling.count(size)
 
 
 def _entry(found: Found) -> FileEntry:

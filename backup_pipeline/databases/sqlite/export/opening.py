@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from backup_pipeline.databases.sqlite.export.explaining import explained, primary_code
-from backup_pipeline.databases.sqlite.export.header import MAGIC, is_wal, read_header
+from backup_pipeline.databases.sqlite.header import MAGIC, is_wal, read_header
 from backup_pipeline.errors import NotSupported, PermissionMissing, SourceChanged, SourceError
 from backup_pipeline.processes.scratch import Scratch
 

@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup_pipeline.databases.base import Baseline, Export, Options, Sink
-from backup_pipeline.databases.sqlite.export import header, looking, soundness
+from backup_pipeline.databases.sqlite import header
+from backup_pipeline.databases.sqlite.export import looking, soundness
 from backup_pipeline.databases.sqlite.export.choosing import Choice, choose
 from backup_pipeline.databases.sqlite.export.definitions import VirtualSql, parse_virtual
 from backup_pipeline.databases.sqlite.export.excluding import views_read, without
 from backup_pipeline.databases.sqlite.export.explaining import explained
-from backup_pipeline.databases.sqlite.export.header import is_wal
 from backup_pipeline.databases.sqlite.export.inspection import definitions, inspect, sequence_states
 from backup_pipeline.databases.sqlite.export.opening import reading
 from backup_pipeline.databases.sqlite.export.rows import reading_file
+from backup_pipeline.databases.sqlite.header import is_wal
 from backup_pipeline.errors import SourceChanged
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, TableEntry

@@ -14,7 +14,7 @@ class Digester:
     def __init__(self, names: Iterable[str]) -> None:
         self._hashes: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in names}
 
-    def feed(self, block: bytes) -> None:
+    def feed(self, block: bytes | memoryview) -> None:
         for one in self._hashes.values():
             one.update(block)
 
