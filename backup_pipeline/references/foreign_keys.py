@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
@@ -38,11 +38,8 @@ class Outcome:
     counted: dict[str, int]
 
 
-@dataclass
-class Memory:
-    """What other backups of the same verification were found to hold."""
-
-    known: dict[tuple[object, ...], tuple[Finding, ...]] = field(default_factory=dict)
+#: What other backups of the same verification were found to hold.
+Memory = dict[tuple[object, ...], tuple[Finding, ...]]
 
 
 def check(
@@ -62,12 +59,12 @@ def check(
             counted["references_not_checked"] += 1
             continue
         counted["references"] += 1
-        if reference.contents in memory.known:
-            findings += memory.known[reference.contents]
+        if reference.contents in memory:
+            findings += memory[reference.contents]
         else:
             todo.append(reference)
     for reference, found in _join(backup, todo, listener):
-        memory.known[reference.contents] = found
+        memory[reference.contents] = found
         findings += found
     return Outcome(tuple(findings), dict(counted))
 

@@ -157,10 +157,8 @@ def _verify(
         if case.locked:
             case.findings.append(_not_opened(system, case))
     if not quick:
-        # DuckDB and Arrow: a quick look should not have to load them.
-        from backup_pipeline.references import foreign_keys as references
-
-        memory, keys = references.Memory(), dict[tuple[object, ...], tuple[Finding, ...]]()
+        memory: Memory = {}
+        keys: uniqueness.Memory = {}
         images: dict[object, sqlite_image.Examined] = {}
         for case in cases:
             _look_inside(case, memory, keys, images, listener)
@@ -343,6 +341,7 @@ def _look_inside(
         if case.whole:
             _examine_image(case, backup, images, listener)
     else:
+        # DuckDB and Arrow take 0.3 s to load: a quick look and the image of a SQLite file need neither.
         from backup_pipeline.references import foreign_keys as references
         from backup_pipeline.references import uniqueness
 
