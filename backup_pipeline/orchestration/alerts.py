@@ -19,11 +19,11 @@ from backup_pipeline.errors import ConfigError
 from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.incidents import Cursor, Incident, look
 from backup_pipeline.orchestration.naming import Names
-from backup_pipeline.orchestration.ours import Ours
 from backup_pipeline.orchestration.resources import tick_failures_told
+from backup_pipeline.orchestration.subjects import Subjects
 
 
-def failure_alert(site: Site, names: Names, ours: Ours) -> dg.SensorDefinition:
+def failure_alert(site: Site, names: Names, subjects: Subjects) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.alert_sensor,
         minimum_interval_seconds=30,
@@ -34,7 +34,7 @@ def failure_alert(site: Site, names: Names, ours: Ours) -> dg.SensorDefinition:
         now = site.clock()
         cursor = Cursor.parse(context.cursor, now)
         with tick_failures_told(site):
-            found = look(context.instance, ours, cursor, now, outbox.told(site.settings, now))
+            found = look(context.instance, subjects, cursor, now, outbox.told(site.settings, now))
             outbox.deliver_the_rest(site.settings, routes_of(site.settings), now)
             return _tell(site, cursor, found.incidents, found.after)
 

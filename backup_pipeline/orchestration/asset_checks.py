@@ -18,8 +18,8 @@ from backup_pipeline.model.outcome import Outcome, errors_found
 from backup_pipeline.operations import Site, files, health
 from backup_pipeline.operations.listing import status_of
 from backup_pipeline.orchestration import tokens
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import findings_metadata
-from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import failures_told, given
 
 

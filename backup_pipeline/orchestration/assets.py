@@ -32,6 +32,7 @@ from backup_pipeline.operations.backup import backup, commit, export
 from backup_pipeline.operations.listing import listed
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.asset_checks import INLINE, file_checks, result, with_unknown
+from backup_pipeline.orchestration.asset_plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.metadata import (
     Metadata,
     left_out_table,
@@ -40,7 +41,6 @@ from backup_pipeline.orchestration.metadata import (
     table_metadata,
 )
 from backup_pipeline.orchestration.orders import setting
-from backup_pipeline.orchestration.plan import SystemPlan, TableAsset
 from backup_pipeline.orchestration.resources import Backups, acting, given
 
 #: Of an event that is no step's result.

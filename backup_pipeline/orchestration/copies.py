@@ -20,9 +20,9 @@ from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import Site, audit, copying
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration.asset_checks import CheckText, result
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, figures, findings_metadata
 from backup_pipeline.orchestration.naming import Names
-from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, failures_told, given
 
 COPIED = CheckText("copied", "The copy holds every backup that the vault keeps, within its deadline.")

@@ -12,8 +12,8 @@ from backup_pipeline.operations import Site, audit
 from backup_pipeline.operations.audit import Doing
 from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import tokens
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, figures, findings_metadata
-from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, given
 
 

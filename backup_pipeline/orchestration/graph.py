@@ -10,20 +10,20 @@ import dagster as dg
 
 from backup_pipeline.config import Settings
 from backup_pipeline.operations import Site
-from backup_pipeline.orchestration import aws, keeping
+from backup_pipeline.orchestration import aws, maintenance
 from backup_pipeline.orchestration.alerts import failure_alert
 from backup_pipeline.orchestration.asset_checks import verdict_check, watch_checks
+from backup_pipeline.orchestration.asset_plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.assets import live_assets, manifest_asset, read_assets
 from backup_pipeline.orchestration.copies import copied_checks, copy_assets
 from backup_pipeline.orchestration.drills import drill_asset
 from backup_pipeline.orchestration.history import history
 from backup_pipeline.orchestration.jobs import backup_job, copy_job, drill_job
 from backup_pipeline.orchestration.naming import Names
-from backup_pipeline.orchestration.ours import ours
-from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import Backups
 from backup_pipeline.orchestration.schedules import schedules
 from backup_pipeline.orchestration.sensors import pending_migrations, watch
+from backup_pipeline.orchestration.subjects import subjects_of
 from backup_pipeline.orchestration.trees import live_trees, tree_assets
 
 
@@ -107,23 +107,23 @@ def _add_system(parts: _Parts, site: Site, plan: SystemPlan) -> None:
         parts.jobs.append(copy_job(plan, copied, executor))
     parts.schedules.extend(schedules(site, plan))
     if site.settings.retention_of(system) is not None:
-        parts.assets.append(keeping.retention_asset(site, plan))
-        parts.checks.append(keeping.retention_check(plan))
-        parts.jobs.append(keeping.prune_job(plan, executor))
-        parts.schedules.extend(filter(None, [keeping.prune_schedule(site, plan)]))
+        parts.assets.append(maintenance.retention_asset(site, plan))
+        parts.checks.append(maintenance.retention_check(plan))
+        parts.jobs.append(maintenance.prune_job(plan, executor))
+        parts.schedules.extend(filter(None, [maintenance.prune_schedule(site, plan)]))
     if site.system(system).migrations is not None:
         parts.sensors.append(pending_migrations(site, plan))
 
 
 def _add_vault(parts: _Parts, site: Site, names: Names) -> None:
-    parts.assets.append(keeping.scrub_asset(site, names))
-    parts.checks.append(keeping.storage_check(names))
-    parts.jobs.append(keeping.scrub_job(names, parts.executor))
-    parts.schedules.extend(filter(None, [keeping.scrub_schedule(site, names)]))
-    parts.jobs.append(keeping.daily_job(site, names, parts.executor))
+    parts.assets.append(maintenance.scrub_asset(site, names))
+    parts.checks.append(maintenance.storage_check(names))
+    parts.jobs.append(maintenance.scrub_job(names, parts.executor))
+    parts.schedules.extend(filter(None, [maintenance.scrub_schedule(site, names)]))
+    parts.jobs.append(maintenance.daily_job(site, names, parts.executor))
     parts.sensors.extend([watch(site, names), history(site, names)])
     if site.settings.alerts:
-        heard = ours(
+        heard = subjects_of(
             site, names, [*parts.assets, *parts.checks], parts.jobs, [*parts.schedules, *parts.sensors]
         )
         parts.sensors.append(failure_alert(site, names, heard))

@@ -22,7 +22,7 @@ from backup_pipeline.alerts.message import FailedCheck
 from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.orchestration.metadata import TOLD
-from backup_pipeline.orchestration.ours import Ours
+from backup_pipeline.orchestration.subjects import Subjects
 
 #: At the first look, and after a long time without one: what is older is history, not news.
 LOOK_BACK = timedelta(days=1)
@@ -91,11 +91,11 @@ class Look:
 _OVERLAP = timedelta(minutes=5)
 
 
-def look(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime, told: Told) -> Look:
+def look(instance: dg.DagsterInstance, subjects: Subjects, cursor: Cursor, now: datetime, told: Told) -> Look:
     """`told` is what commands tell of themselves."""
     # Checks first: a run that ends in between is found by the second query, and then told as one.
-    evaluated = _failed_checks(instance, ours, cursor, now, told.waiting)
-    failed = _failed_runs(instance, ours, cursor, now)
+    evaluated = _failed_checks(instance, subjects, cursor, now, told.waiting)
+    failed = _failed_runs(instance, subjects, cursor, now)
     incidents: list[Incident] = []
     for run_id, incident in failed.items():
         found = None if run_id in told.runs else evaluated.by_run.pop(run_id, None)
@@ -111,7 +111,7 @@ def look(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime
             incidents.append(incident)
     incidents += evaluated.runless
     ticks: dict[str, str] = {}
-    for incident in _failed_ticks(instance, ours):
+    for incident in _failed_ticks(instance, subjects):
         before = cursor.ticks.get(incident.job)
         if before is None or now - parse_timestamp(before) > LOOK_BACK:
             incidents.append(incident)
@@ -128,7 +128,7 @@ def look(instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime
 
 
 def _failed_runs(
-    instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime
+    instance: dg.DagsterInstance, subjects: Subjects, cursor: Cursor, now: datetime
 ) -> dict[str, Incident]:
     since = max(parse_timestamp(cursor.since), now - LOOK_BACK)
     records = instance.get_run_records(
@@ -139,7 +139,7 @@ def _failed_runs(
     found = {}
     for record in records:
         run = record.dagster_run
-        system = ours.subject(run)
+        system = subjects.subject(run)
         if system is not None:
             message, remedy = _why(instance, run.run_id)
             found[run.run_id] = Incident(
@@ -174,13 +174,13 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
     return message or "the run failed", remedy
 
 
-def _failed_ticks(instance: dg.DagsterInstance, ours: Ours) -> Iterator[Incident]:
-    """Schedules and sensors of ours whose newest tick failed: what they would have started did not start."""
+def _failed_ticks(instance: dg.DagsterInstance, subjects: Subjects) -> Iterator[Incident]:
+    """Schedules and sensors of this configuration whose newest tick failed: what they would have started did not start."""
     if instance.schedule_storage is None:
         return  # an instance in memory has no ticks
     for state in instance.all_instigator_state():
         name = state.instigator_name
-        if name not in ours.instigators:
+        if name not in subjects.instigators:
             continue
         over = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
         newest = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=over)
@@ -188,7 +188,7 @@ def _failed_ticks(instance: dg.DagsterInstance, ours: Ours) -> Iterator[Incident
             if tick.is_failure:
                 message, _, remedy = _said_by(tick).partition("\n→ ")
                 page = "automation"
-                yield Incident(f"tick:{name}", ours.instigators[name], None, name, page, message, remedy)
+                yield Incident(f"tick:{name}", subjects.instigators[name], None, name, page, message, remedy)
 
 
 def _said_by(tick: InstigatorTick) -> str:
@@ -210,11 +210,11 @@ class _Evaluated:
 
 
 def _failed_checks(
-    instance: dg.DagsterInstance, ours: Ours, cursor: Cursor, now: datetime, waiting: Collection[str]
+    instance: dg.DagsterInstance, subjects: Subjects, cursor: Cursor, now: datetime, waiting: Collection[str]
 ) -> _Evaluated:
     found = _Evaluated(seen=dict(cursor.checks), failing=set(cursor.failing))
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(ours.checks))
-    for key, system in ours.checks.items():
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(subjects.checks))
+    for key, system in subjects.checks.items():
         if key in latest and latest[key].id > found.seen.get(_label(key), 0):
             _one_check(instance, system, key, now, waiting, found)
     return found

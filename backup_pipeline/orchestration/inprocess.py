@@ -25,11 +25,11 @@ from backup_pipeline.operations.copying import Copied
 from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.asset_checks import INLINE
+from backup_pipeline.orchestration.asset_plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.launch import BackupRequest
 from backup_pipeline.orchestration.naming import PLAIN, SYSTEM_TAG
-from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.resources import Backups, Kept, StepFailure
 
 if TYPE_CHECKING:

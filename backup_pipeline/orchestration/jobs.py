@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from backup_pipeline.orchestration.asset_checks import WATCHED
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.naming import SYSTEM_TAG
-from backup_pipeline.orchestration.plan import SystemPlan
 
 
 def backup_job(

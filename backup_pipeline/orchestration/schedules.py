@@ -9,7 +9,7 @@ from __future__ import annotations
 import dagster as dg
 
 from backup_pipeline.operations import Site
-from backup_pipeline.orchestration.plan import SystemPlan
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 
 
 def schedules(site: Site, plan: SystemPlan) -> list[dg.ScheduleDefinition]:

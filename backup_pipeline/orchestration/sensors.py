@@ -29,10 +29,10 @@ from backup_pipeline.operations import Site
 from backup_pipeline.operations.keeping import has_a_vault
 from backup_pipeline.operations.migrating import state_of
 from backup_pipeline.orchestration.asset_checks import judge_status, result
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.copies import judge_copies
-from backup_pipeline.orchestration.keeping import daily_checks
+from backup_pipeline.orchestration.maintenance import daily_checks
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
-from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import StepFailure, failures_told, tick_failures_told
 from backup_pipeline.orchestration.tokens import digest_of
 

@@ -16,8 +16,8 @@ from backup_pipeline.errors import NotFound
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import Kind
 from backup_pipeline.operations.backup import commit
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.naming import Names
-from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups
 
 #: In the launchpad: why a backup is made. Dagster shows and takes the names, so they are the values.

@@ -17,9 +17,9 @@ from backup_pipeline.operations import Site, trees
 from backup_pipeline.operations.audit import Doing
 from backup_pipeline.operations.backup import backup
 from backup_pipeline.orchestration import tokens
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, as_size, findings_table
 from backup_pipeline.orchestration.orders import setting
-from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import Backups, acting, given
 
 

@@ -26,8 +26,8 @@ from backup_pipeline.orchestration import naming, processes
 from backup_pipeline.orchestration.incidents import Cursor, look
 from backup_pipeline.orchestration.instance import home, open_instance
 from backup_pipeline.orchestration.launch import run_backup, run_drill
-from backup_pipeline.orchestration.ours import Ours
 from backup_pipeline.orchestration.processes import PROCESS_TAG, fail_abandoned_runs
+from backup_pipeline.orchestration.subjects import Subjects
 from backup_pipeline.vault import layout, lock
 from backup_pipeline_tests.harness import commands
 from backup_pipeline_tests.orchestration.conftest import Impatient, Shop
@@ -236,10 +236,10 @@ def test_a_run_whose_process_was_killed_before_the_start_is_marked_as_failed_and
             alive.run_id: dg.DagsterRunStatus.NOT_STARTED,
         }
         now = datetime.now(UTC)
-        ours = Ours(checks={}, assets={}, jobs={"backup_shop": "shop"}, instigators={})
-        first = look(instance, ours, Cursor(timestamp(now - timedelta(hours=1))), now, Told())
+        subjects = Subjects(checks={}, assets={}, jobs={"backup_shop": "shop"}, instigators={})
+        first = look(instance, subjects, Cursor(timestamp(now - timedelta(hours=1))), now, Told())
         assert [one.run_id for one in first.incidents] == [run.run_id]
-        assert look(instance, ours, first.after, now, Told()).incidents == ()
+        assert look(instance, subjects, first.after, now, Told()).incidents == ()
 
 
 def test_dagster_home_names_another_instance(shop: Shop, tmp_path: Path) -> None:
@@ -270,14 +270,14 @@ def test_the_files_are_those_that_dagster_would_have_made(shop: Shop) -> None:
     folder = home(shop.site, {})
     run_backup(shop.site, "shop")
     with dg.DagsterInstance.from_config(str(folder)) as theirs:
-        (ours,) = theirs.get_runs()
+        (subjects,) = theirs.get_runs()
         made_by_dagster = shop.run(theirs).run_id
-        assert [entry.dagster_event_type for entry in theirs.all_logs(ours.run_id)].count(
+        assert [entry.dagster_event_type for entry in theirs.all_logs(subjects.run_id)].count(
             dg.DagsterEventType.ASSET_MATERIALIZATION
         ) == 6
     shards = folder / "history" / "runs"
-    assert tables(shards / f"{ours.run_id}.db") == tables(shards / f"{made_by_dagster}.db")
-    with closing(sqlite3.connect(shards / f"{ours.run_id}.db")) as connection:
+    assert tables(shards / f"{subjects.run_id}.db") == tables(shards / f"{made_by_dagster}.db")
+    with closing(sqlite3.connect(shards / f"{subjects.run_id}.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

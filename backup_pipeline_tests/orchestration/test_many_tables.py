@@ -15,11 +15,11 @@ from backup_pipeline.model.inventory import InventoryTable
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.operations.backup import backup
+from backup_pipeline.orchestration.asset_plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.history import Cursor, report
 from backup_pipeline.orchestration.metadata import findings_table
 from backup_pipeline.orchestration.naming import PLAIN
-from backup_pipeline.orchestration.plan import SystemPlan, plan_of
 from backup_pipeline.state import inventories
 from backup_pipeline_tests.orchestration.conftest import Shop
 

@@ -19,10 +19,10 @@ from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import Site, audit, keeping
 from backup_pipeline.operations.keeping import PruneReport
 from backup_pipeline.orchestration.asset_checks import CheckText, result
+from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, as_size, figures, findings_metadata
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.orders import setting
-from backup_pipeline.orchestration.plan import SystemPlan
 from backup_pipeline.orchestration.resources import StepFailure, acting, failures_told, given
 
 RETENTION = CheckText(

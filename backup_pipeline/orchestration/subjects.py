@@ -1,6 +1,6 @@
-"""What of a Definitions can turn red: its checks, jobs, assets, schedules and sensors, and whose each is.
+"""The subject (a system, or the vault) of each part of the graph that can fail.
 
-Read from the definitions themselves, so that each new part of the graph is also told of when it fails.
+The parts are read from the definitions, so a new check, job, asset, schedule or sensor raises alerts as well.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import dagster as dg
 from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 
-#: Whose something is that all systems share.
+#: The subject of a part that all systems share.
 VAULT = "vault"
 
 _Instigator = dg.SensorDefinition | dg.ScheduleDefinition
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
-    """Each is named with the system that it belongs to, or with `vault`."""
+class Subjects:
+    """The name of a part → its system, or `vault`."""
 
     checks: Mapping[dg.AssetCheckKey, str]
     assets: Mapping[dg.AssetKey, str]
@@ -30,7 +30,7 @@ class Ours:
     instigators: Mapping[str, str]
 
     def subject(self, run: dg.DagsterRun) -> str | None:
-        """Whose run it is; None where it is none of ours (an instance may serve other projects as well)."""
+        """The subject of a run; None where it is none of this configuration (an instance may serve other projects as well)."""
         if run.job_name in self.jobs:
             return self.jobs[run.job_name]
         for key in run.asset_selection or ():
@@ -39,18 +39,18 @@ class Ours:
         return next((self.checks[key] for key in run.asset_check_selection or () if key in self.checks), None)
 
 
-def ours(
+def subjects_of(
     site: Site,
     names: Names,
     assets: Iterable[dg.AssetsDefinition | dg.AssetSpec],
     jobs: Iterable[dg.UnresolvedAssetJobDefinition],
     instigators: Iterable[_Instigator],
-) -> Ours:
+) -> Subjects:
     """`assets` holds the definitions of checks as well, which are AssetsDefinitions, too."""
     made = [one for one in assets if isinstance(one, dg.AssetsDefinition)]
     tags = {names.tag(system): system for system in site.systems}
     subject_of_job = {job.name: tags.get((job.tags or {}).get(SYSTEM_TAG, ""), VAULT) for job in jobs}
-    return Ours(
+    return Subjects(
         checks={key: _subject(site, names, key.asset_key) for one in made for key in one.check_keys},
         assets={key: _subject(site, names, key) for one in made for key in one.keys},
         jobs=subject_of_job,
