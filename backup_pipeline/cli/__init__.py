@@ -22,9 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """The console script. It ends without the interpreter's own farewell: taking apart half a million objects that
-    Dagster made takes half a second (measured), and the system takes back all of it at once anyway. Whatever has
-    to be ended (workers, servers, locks, temporary files) has been, by the blocks that began it."""
+    """The console script ends without the interpreter's own clean-up, which takes half a million objects of Dagster apart.
+
+    Measured on 2026-11-30, medians of 4 in CPU time, for a recorded backup of a tiny database on a busy machine: 2.7 s, and
+    3.6 s with the clean-up. Workers, servers, locks and temporary files have ended by then, by the blocks that began them.
+    """
     try:
         code = main()
     except KeyboardInterrupt:

@@ -10,20 +10,16 @@ import dagster as dg
 
 from backup_pipeline.config import Settings
 from backup_pipeline.operations import Site
-from backup_pipeline.orchestration import aws, maintenance
-from backup_pipeline.orchestration.alerts import failure_alert
+from backup_pipeline.orchestration import aws
 from backup_pipeline.orchestration.asset_checks import verdict_check, watch_checks
 from backup_pipeline.orchestration.asset_plan import SystemPlan, plan_of
 from backup_pipeline.orchestration.assets import live_assets, manifest_asset, read_assets
 from backup_pipeline.orchestration.copies import copied_checks, copy_assets
 from backup_pipeline.orchestration.drills import drill_asset
-from backup_pipeline.orchestration.history import history
 from backup_pipeline.orchestration.jobs import backup_job, copy_job, drill_job
-from backup_pipeline.orchestration.naming import Names
+from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.orchestration.resources import Backups
 from backup_pipeline.orchestration.schedules import schedules
-from backup_pipeline.orchestration.sensors import pending_migrations, watch
-from backup_pipeline.orchestration.subjects import subjects_of
 from backup_pipeline.orchestration.trees import live_trees, tree_assets
 
 
@@ -38,6 +34,19 @@ class _Parts:
     schedules: list[dg.ScheduleDefinition] = field(default_factory=list)
     sensors: list[dg.SensorDefinition] = field(default_factory=list)
 
+    def definitions(
+        self, resources: Mapping[str, object], loggers: Mapping[str, dg.LoggerDefinition] | None = None
+    ) -> dg.Definitions:
+        return dg.Definitions(
+            assets=self.assets,
+            asset_checks=self.checks,
+            jobs=self.jobs,
+            schedules=self.schedules,
+            sensors=self.sensors,
+            resources=resources,
+            loggers=loggers,
+        )
+
 
 def build_defs(
     source: Settings | Site,
@@ -46,7 +55,6 @@ def build_defs(
     prefix: str = "",
     resources: Mapping[str, object] | None = None,
     executor: dg.ExecutorDefinition | None = None,
-    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
     """Definitions for all systems of a configuration, or for those named; what watches and alerts is of the same systems.
 
@@ -62,22 +70,22 @@ def build_defs(
         site = _only(site, tuple(systems))
     parts = _Parts(executor or dg.in_process_executor)
     for system in site.systems:
-        _add_system(parts, site, plan_of(site, system, names))
+        plan = plan_of(site, system, names)
+        _add_system(parts, site, plan)
+        _add_upkeep(parts, site, plan)
     _add_vault(parts, site, names)
-    offered = {}
-    if (
-        names.resource not in given
-    ):  # a launcher in this process brings the site itself, and has no other assets
-        offered = {names.of(key): one for key, one in aws.offered(site, given).items()}
-    return dg.Definitions(
-        assets=parts.assets,
-        asset_checks=parts.checks,
-        jobs=parts.jobs,
-        schedules=parts.schedules,
-        sensors=parts.sensors,
-        resources={names.resource: Backups(site, names=names), **offered, **given},
-        loggers=loggers,
-    )
+    offered = {names.of(key): one for key, one in aws.offered(site, given).items()}
+    return parts.definitions({names.resource: Backups(site, names=names), **offered, **given})
+
+
+def defs_of_a_run(site: Site, system: str, backups: Backups, console: dg.LoggerDefinition) -> dg.Definitions:
+    """The definitions of a run in this process: one system, and nothing that watches, prunes or alerts.
+
+    The modules that watch are not loaded for it: a command of the CLI waits for every import.
+    """
+    parts = _Parts(dg.in_process_executor)
+    _add_system(parts, site, plan_of(site, system))
+    return parts.definitions({PLAIN.resource: backups}, {"console": console})
 
 
 def _only(site: Site, systems: tuple[str, ...]) -> Site:
@@ -87,7 +95,7 @@ def _only(site: Site, systems: tuple[str, ...]) -> Site:
 
 
 def _add_system(parts: _Parts, site: Site, plan: SystemPlan) -> None:
-    system, executor = plan.system, parts.executor
+    executor = parts.executor
     copies = copy_assets(site, plan)
     parts.assets.extend(
         [
@@ -106,16 +114,29 @@ def _add_system(parts: _Parts, site: Site, plan: SystemPlan) -> None:
     if copied:
         parts.jobs.append(copy_job(plan, copied, executor))
     parts.schedules.extend(schedules(site, plan))
+
+
+def _add_upkeep(parts: _Parts, site: Site, plan: SystemPlan) -> None:
+    from backup_pipeline.orchestration import maintenance
+    from backup_pipeline.orchestration.sensors import pending_migrations
+
+    system = plan.system
     if site.settings.retention_of(system) is not None:
         parts.assets.append(maintenance.retention_asset(site, plan))
         parts.checks.append(maintenance.retention_check(plan))
-        parts.jobs.append(maintenance.prune_job(plan, executor))
+        parts.jobs.append(maintenance.prune_job(plan, parts.executor))
         parts.schedules.extend(filter(None, [maintenance.prune_schedule(site, plan)]))
     if site.system(system).migrations is not None:
         parts.sensors.append(pending_migrations(site, plan))
 
 
 def _add_vault(parts: _Parts, site: Site, names: Names) -> None:
+    from backup_pipeline.orchestration import maintenance
+    from backup_pipeline.orchestration.alerts import failure_alert
+    from backup_pipeline.orchestration.history import history
+    from backup_pipeline.orchestration.sensors import watch
+    from backup_pipeline.orchestration.subjects import subjects_of
+
     parts.assets.append(maintenance.scrub_asset(site, names))
     parts.checks.append(maintenance.storage_check(names))
     parts.jobs.append(maintenance.scrub_job(names, parts.executor))

@@ -1,70 +1,169 @@
-"""Run a job in this very process, in the persistent instance: what `backup-pipeline backup` and `drill` do.
+"""Run a job in this very process, in the persistent instance: the way of `backup-pipeline backup` and `drill`.
 
-The same definitions, the same steps and the same history as a run from the UI or by schedule; only nothing has to be
-running. An error is raised as it happened, and Dagster's own lines are kept from the terminal.
-
-This module is light: Dagster is loaded when a run is asked for, and while the garbage collector rests, because
-there is nothing to collect in half a million objects that have just been made (measured: a tenth of the time).
+The run has the definitions, the steps and the history of a run from the UI or by schedule, and no daemon has to be there. An
+error is raised as it happened, and Dagster's own lines are kept from the terminal.
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from backup_pipeline.errors import HistoryUnavailable
+import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError  # not exported at the top
+
+from backup_pipeline.errors import (
+    BackupError,
+    ConfigError,
+    ErrorsFound,
+    HistoryUnavailable,
+    Incomplete,
+    ProofFailed,
+)
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.orders import Kind
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.operations import Site
+from backup_pipeline.model.selection import matches
+from backup_pipeline.operations import Site, copying, trees
+from backup_pipeline.operations.reading import resolve
+from backup_pipeline.orchestration import processes
+from backup_pipeline.orchestration.asset_checks import INLINE
+from backup_pipeline.orchestration.asset_plan import SystemPlan, plan_of
+from backup_pipeline.orchestration.graph import defs_of_a_run
+from backup_pipeline.orchestration.instance import open_instance
+from backup_pipeline.orchestration.naming import PLAIN, SYSTEM_TAG
+from backup_pipeline.orchestration.resources import Backups, Kept, StepFailure
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from backup_pipeline.model.outcome import Outcome
     from backup_pipeline.operations.copying import Copied
     from backup_pipeline.operations.drill import DrillReport
 
 
 @dataclass(frozen=True, slots=True)
-class BackupRequest:
-    kind: Kind = "manual"
-    full: bool = False
-    #: Tables, groups or globs: a partial backup.
-    only: tuple[str, ...] = ()
-    #: Bring the copies up to date as well.
-    copies: bool = True
+class _Launch:
+    """Runs of one system that share an instance; `kept` is what their steps made."""
+
+    site: Site
+    system: str
+    listener: Listener
+    instance: dg.DagsterInstance | None
+    #: Told the id of each run.
+    began: Callable[[str], None]
+    kept: Kept = field(default_factory=Kept)
+
+    def execute(
+        self, job: str, config: Mapping[str, Any], selection: Sequence[dg.AssetKey] | None = None
+    ) -> None:
+        definitions = defs_of_a_run(
+            self.site, self.system, Backups(self.site, self.listener, self.kept), _nowhere
+        )
+        resolved = definitions.resolve_job_def(job)
+        with _quiet(), self._opened() as instance:
+            processes.fail_abandoned_runs(instance)
+            run_id = str(uuid.uuid4())
+            self.began(run_id)
+            try:
+                resolved.execute_in_process(
+                    run_config={"ops": config, "loggers": {"console": {}}},
+                    instance=instance,
+                    asset_selection=selection,
+                    run_id=run_id,
+                    tags={SYSTEM_TAG: PLAIN.tag(self.system), **processes.tags()},
+                )
+            except StepFailure as failure:
+                if isinstance(failure.original, BackupError):
+                    raise failure.original from None
+                raise failure.original from failure
+            except dg.DagsterExecutionInterruptedError:
+                raise KeyboardInterrupt from None
+            except DagsterAssetCheckFailedError:
+                raise _failed_check(self.kept, self.system) from None
+
+    @contextmanager
+    def _opened(self) -> Iterator[dg.DagsterInstance]:
+        """The given instance, or the instance of this machine.
+
+        A broken dagster.yaml, a read-only folder and a database that is down mean the same: no history. The commands
+        go on without it.
+        """
+        try:
+            made = nullcontext(self.instance) if self.instance else open_instance(self.site)
+        except Exception as error:
+            raise HistoryUnavailable(
+                f"the Dagster instance cannot be opened: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+                remedy="mend its dagster.yaml or the folder it lies in; $DAGSTER_HOME names another",
+            ) from error
+        with made as found:
+            yield found
 
 
 def run_backup(
     site: Site,
     system: str,
     *,
-    kind: Kind = "manual",
-    full: bool = False,
-    only: Sequence[str] = (),
     copies: bool = True,
     copied: Callable[[Copied], None] = lambda _: None,
     judged: Callable[[Sequence[Outcome]], None] = lambda _: None,
     began: Callable[[str], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
-    verbose: bool = False,
+    **asked: Any,
 ) -> Manifest:
-    """The job backup_<system>, here and now. Raises what went wrong, a failed blocking check included. A copy that could
-    not be made is CopyFailed, when all the others are done; `copied` is told of each. The checks of the backup are
-    told to `judged`; the id of the run that records it to `began`."""
-    request = BackupRequest(kind, full, tuple(only), copies)
-    with ExitStack() as stack:
-        with _collector_at_rest():
-            from backup_pipeline.orchestration import inprocess
+    """The job backup_<system>, here and now; `asked` are fields of the order.
 
-            with _explained():
-                opened = stack.enter_context(inprocess.opened(site, instance, verbose=verbose))
-        return inprocess.backup(site, system, request, listener, opened, copied, judged, began)
+    An error is raised as it happened, a failed blocking check included. A copy that could not be made is CopyFailed, after all
+    others are done. `copied` is told of each copy, `judged` of the checks, `began` of the id of the run.
+    """
+    order = BackupOrder(system, **asked)
+    site.system(system)
+    if site.known_inventory(system) is None:
+        site.inventory(system)
+    selection = _selection(site, system, order.only, copies=copies) if order.only or not copies else None
+    config = {"kind": order.kind, "full": order.full, "only": list(order.only)}
+    launch = _Launch(site, system, listener, instance, began)
+    kept = launch.kept
+    try:
+        launch.execute(
+            PLAIN.backup_job(system),
+            {
+                PLAIN.read_step(system): {"config": config},
+                **_tree_config(site, system, selection, order),
+            },
+            selection,
+        )
+    except BackupError as error:
+        if kept.manifest is not None and type(error) is ErrorsFound:
+            pass  # the verdict: the run has failed for it, and `judged` is told of the checks below
+        elif kept.manifest is None or all(one.ok for one in kept.copied):
+            raise
+        if copies:
+            _copy_the_rest(launch)
+    if kept.manifest is None:
+        raise Incomplete(
+            f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
+        )
+    judged(kept.outcomes)
+    for one in kept.copied:
+        copied(one)
+    failure = copying.failure_of(kept.copied, made=kept.manifest.id)
+    if failure is not None:
+        raise failure
+    return kept.manifest
+
+
+def _copy_the_rest(launch: _Launch) -> None:
+    """A run in this process ends with its first failed step; a copy that failed is no reason to leave others out."""
+    for name in launch.site.settings.copies_of(launch.system):
+        if any(one.name == name for one in launch.kept.copied):
+            continue
+        # The failure is in `kept`, beside the others.
+        with suppress(BackupError):
+            launch.execute(PLAIN.copy_job(launch.system), {}, [PLAIN.copy_key(launch.system, name)])
 
 
 def run_drill(
@@ -75,37 +174,107 @@ def run_drill(
     began: Callable[[str], None] = lambda _: None,
     listener: Listener = silent,
     instance: dg.DagsterInstance | None = None,
-    verbose: bool = False,
 ) -> DrillReport:
     """The job drill_<system>, here and now. A drill that finds a difference is a report, not an exception."""
-    with ExitStack() as stack:
-        with _collector_at_rest():
-            from backup_pipeline.orchestration import inprocess
-
-            with _explained():
-                opened = stack.enter_context(inprocess.opened(site, instance, verbose=verbose))
-        return inprocess.drill(site, system, identifier, listener, opened, began)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Whatever keeps the instance from opening (a broken dagster.yaml, a read-only folder, a database that is down)
-    is one thing to whoever wants to back up: no history. The commands go on without."""
+    chosen = resolve(site, system, identifier)
+    launch = _Launch(site, system, listener, instance, began)
     try:
-        yield
-    except Exception as error:
-        raise HistoryUnavailable(
-            f"the Dagster instance cannot be opened: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
-            remedy="mend its dagster.yaml or the folder it lies in; $DAGSTER_HOME names another",
-        ) from error
+        launch.execute(PLAIN.drill_job(system), {PLAIN.drill_step(system): {"config": {"backup": chosen}}})
+    except ProofFailed:
+        if launch.kept.drill is None:
+            raise
+    if launch.kept.drill is None:
+        raise Incomplete(
+            f"the drill of {system} ended without a result", remedy="look at the run in `backup-pipeline ui`"
+        )
+    return launch.kept.drill
+
+
+def _selection(site: Site, system: str, only: Sequence[str], *, copies: bool) -> list[dg.AssetKey]:
+    """The assets of the named tables and groups (all, where none is named), and the copies where they are wanted."""
+    if only:
+        found = _chosen(site, system, only)
+    else:
+        plan = plan_of(site, system)
+        found = [asset.key for asset in plan.assets]
+        found += [PLAIN.tree_key(system, name) for name in plan.trees]
+    names = site.settings.copies_of(system) if copies else ()
+    copied = [PLAIN.copy_key(system, name) for name in names]
+    return [PLAIN.schema_key(system), *found, PLAIN.manifest_key(system), *copied]
+
+
+def _tree_config(
+    site: Site, system: str, selection: Sequence[dg.AssetKey] | None, order: BackupOrder
+) -> dict[str, Any]:
+    return {
+        PLAIN.tree_step(system, name): {"config": {"full": order.full}}
+        for name in site.system(system).files
+        if selection is None or PLAIN.tree_key(system, name) in selection
+    }
+
+
+def _chosen(site: Site, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
+    """Asks the database again where the graph does not know a name."""
+    found = _named(plan_of(site, system), site, system, only)
+    if found is None:
+        site.inventory(system)
+        found = _named(plan_of(site, system), site, system, only)
+    if found is None:
+        raise ConfigError(
+            f"{', '.join(only)}: not all of these are groups, tables or file trees (files.NAME) of {system}",
+            remedy=f"groups: {', '.join(site.system(system).groups) or 'none'}; "
+            f"tables: `backup-pipeline inventory {system}`",
+        )
+    return found
+
+
+def _named(plan: SystemPlan, site: Site, system: str, only: Sequence[str]) -> list[dg.AssetKey] | None:
+    keys: dict[dg.AssetKey, None] = {}
+    for name in only:
+        globs = site.system(system).groups.get(name, (name,))
+        hits = [
+            asset.key
+            for asset in plan.assets
+            if any(matches(glob, table.id) for table in asset.tables for glob in globs)
+        ]
+        hits += [
+            PLAIN.tree_key(system, tree)
+            for tree in plan.trees
+            if any(trees.names_tree(glob, tree) for glob in globs)
+        ]
+        if not hits:
+            return None
+        keys.update(dict.fromkeys(hits))
+    return list(keys)
+
+
+def _failed_check(kept: Kept, system: str) -> ProofFailed:
+    blocking = {spec.name for spec in INLINE if spec.blocking}
+    bad = [outcome for outcome in kept.outcomes if not outcome.passed and outcome.name in blocking]
+    worst = next((outcome for outcome in bad if outcome.is_error), None)
+    made = f" The backup {kept.manifest.id} was committed." if kept.manifest else ""
+    if worst is None:
+        return ProofFailed(f"a check of the backup of {system} failed.{made}", remedy="look at it in the UI")
+    remedies = [finding.remedy for finding in worst.findings if finding.remedy]
+    return ProofFailed(f"{worst.name}: {worst.description}.{made}", remedy=remedies[0] if remedies else "")
+
+
+@dg.logger
+def _nowhere(_: dg.InitLoggerContext) -> logging.Logger:
+    """In the place of Dagster's console logger: the CLI has a progress display of its own."""
+    found = logging.getLogger("backup_pipeline.nowhere")
+    found.handlers = [logging.NullHandler()]
+    found.propagate = False
+    return found
 
 
 @contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    was_on = gc.isenabled()
-    gc.disable()
+def _quiet() -> Iterator[None]:
+    """Below errors, Dagster's lines outside of a run's log are not for the terminal."""
+    logger = logging.getLogger("dagster")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        logger.setLevel(before)

@@ -1,9 +1,11 @@
-"""Dagster's SQLite storage for a run in this process: the same files, written without waiting for each line.
+"""Dagster's SQLite storage for a run in this process: the same files, written without a wait for each line.
 
-Dagster opens a connection for every event and waits for the disk after each, which is most of what a small backup
-costs (about 80 events). Here a connection is kept for the length of the run, and SQLite's write-ahead log is not
-synced at every commit: a power cut may lose the last lines of a run's log, and harms neither the log nor, of course,
-the backup. Other processes (the UI, the daemon) use Dagster's own classes on the same files at the same time.
+Dagster opens a connection for each event and waits for the disk after it. Here a connection is kept for the length of the
+run, and SQLite's write-ahead log is not synced at each commit. A power cut may lose the last lines of a run's log; the log
+stays readable, and the backup loses nothing. The UI and the daemon use Dagster's own classes on the same files.
+
+Measured on 2026-11-30, medians of 4 interleaved runs of a backup of 3 tables in a loaded process: 0.42 s of CPU time with
+these classes, 0.95 s with Dagster's; 6.0 and 14.7 s of wall time on a busy machine.
 """
 
 from __future__ import annotations
@@ -56,7 +58,14 @@ class _Engines:
 class _EventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str) -> None:
         self._engines = _Engines()
+        self._columns: dict[str, bool] = {}
         super().__init__(base_dir)
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        """Dagster reads the columns of the table again for each event of an asset."""
+        if column_name not in self._columns:
+            self._columns[column_name] = super()._has_asset_key_col_on_connection(conn, column_name)
+        return self._columns[column_name]
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
