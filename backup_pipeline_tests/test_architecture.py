@@ -76,16 +76,6 @@ CONFINED: dict[str, tuple[str, ...]] = {
 SKINS = ("orchestration", "cli", "server")
 SKINS_MAY = {"errors", "model", "config", "processes", "operations", "orchestration", "demo"}
 
-# The breaches of that rule that still exist. A line goes with its breach; none is added.
-BREACHES: dict[str, set[str]] = {
-    "orchestration/alerts.py": {"alerts"},
-    "orchestration/assets.py": {"health"},
-    "orchestration/aws.py": {"services"},
-    "orchestration/incidents.py": {"alerts"},
-    "orchestration/instance.py": {"stores"},
-    "orchestration/processes.py": {"vault"},
-}
-
 LONGEST_FILE = 450
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -316,10 +306,9 @@ def test_an_environment_read_at_import_is_found(source: str, lines: list[int]) -
 
 
 def test_the_skins_import_only_operations() -> None:
-    """A commit that mends a breach takes its line out of BREACHES."""
     found = {
         str(path.relative_to(PACKAGE)): rooms
         for path in MODULES
         if path.relative_to(PACKAGE).parts[0] in SKINS and (rooms := known_beyond_operations(path))
     }
-    assert found == BREACHES
+    assert found == {}

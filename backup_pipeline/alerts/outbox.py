@@ -24,9 +24,9 @@ from backup_pipeline.config import Settings
 from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.processes.birth import born
 from backup_pipeline.state import paths
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault.lock import born
 
 #: A letter that every address has stays so long: the sensor looks back a day.
 REMEMBERED = timedelta(days=2)

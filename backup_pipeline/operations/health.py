@@ -31,6 +31,13 @@ def judge(site: Site, manifest: Manifest) -> tuple[Outcome, ...]:
     )
 
 
+def deadline(site: Site, system: str) -> float | None:
+    """How old, in seconds, the newest backup may be."""
+    from backup_pipeline.health import freshness
+
+    return freshness.deadline(site.system(system), site.settings.zone_of(system), site.clock())
+
+
 def rules(site: Site, system: str) -> Rules | None:
     from backup_pipeline.operations.keeping import rules_of
 

@@ -6,6 +6,7 @@ Nothing is opened until a verb asks for it. Verbs are no methods: each is a func
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,11 +18,13 @@ from backup_pipeline.config import Settings, SystemSettings
 from backup_pipeline.databases.base import Source
 from backup_pipeline.databases.engines import located, open_source
 from backup_pipeline.databases.patience import PAUSES
-from backup_pipeline.errors import VaultError
+from backup_pipeline.errors import AlreadyExists, VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.operations import stores
 from backup_pipeline.state import inventories, paths
+from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.stores.rights import file_mode
 from backup_pipeline.vault.vault import Vault
 
 
@@ -106,6 +109,16 @@ class Site:
     @property
     def dagster_folder(self) -> Path:
         return paths.dagster(self.settings.state_folder)
+
+    def furnished_for_dagster(self, name: str, content: bytes) -> Path:
+        """The same folder with the file `name` in it. The file is written once, and is for people to edit."""
+        folder = self.dagster_folder
+        if not (folder / name).exists():
+            with suppress(AlreadyExists):  # another process was faster, with the same bytes
+                LocalStore(self.settings.make_state(folder)).put(name, content, overwrite=False)
+            # The store makes its files read-only.
+            (folder / name).chmod(file_mode(folder, 0o600))
+        return folder
 
     def jobs(self, system: str) -> int:
         """A backup can be restored although the configuration no longer names its system."""

@@ -6,18 +6,12 @@ sent. What is sent says which system, what failed, what to do and where to look,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
 
-from backup_pipeline.alerts import message, outbox
-from backup_pipeline.alerts.message import Failed, Message
-from backup_pipeline.alerts.routes import routes_of
-from backup_pipeline.alerts.sending import Round
-from backup_pipeline.errors import ConfigError
-from backup_pipeline.operations import Site
-from backup_pipeline.orchestration.incidents import Cursor, Incident, look
+from backup_pipeline.operations import Site, incidents
+from backup_pipeline.orchestration.incidents import Cursor, look
 from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import tick_failures_told
 from backup_pipeline.orchestration.subjects import Subjects
@@ -34,53 +28,24 @@ def failure_alert(site: Site, names: Names, subjects: Subjects) -> dg.SensorDefi
         now = site.clock()
         cursor = Cursor.parse(context.cursor, now)
         with tick_failures_told(site):
-            found = look(context.instance, subjects, cursor, now, outbox.told(site.settings, now))
-            outbox.deliver_the_rest(site.settings, routes_of(site.settings), now)
-            return _tell(site, cursor, found.incidents, found.after)
+            told, waiting = incidents.told_by_commands(site, now)
+            found = look(context.instance, subjects, cursor, now, told, waiting)
+            telling = incidents.tell(site, found.incidents, cursor.partly, now)
+        if not telling.partly:
+            sent = len(telling.complete)
+            why = f"{sent} alerts sent" if sent else "nothing failed since the last look"
+            return dg.SensorResult(skip_reason=why, cursor=found.after.dump())
+        # The cursor stays where it is, so the incidents that an address lacks are found again.
+        kept = replace(
+            cursor,
+            told=(*cursor.told, *telling.complete),
+            partly={**telling.partly, **dict.fromkeys(telling.complete, telling.addresses)},
+        )
+        return dg.SensorResult(
+            skip_reason=f"{len(telling.partly)} alerts could not be sent to {len(telling.silent)} of "
+            f"{len(telling.addresses)} addresses ({', '.join(telling.silent)}); trying again "
+            "(`backup-pipeline doctor` says what is wrong with them)",
+            cursor=kept.dump(),
+        )
 
     return sense
-
-
-def _tell(site: Site, cursor: Cursor, incidents: Sequence[Incident], after: Cursor) -> dg.SensorResult:
-    routes = routes_of(site.settings)
-    # One address that is misspelt must not keep the others from being told; where all are, the tick fails and says so.
-    if incidents and not any(route.address for route in routes):
-        raise ConfigError(routes[0].problem, remedy=routes[0].remedy)
-    sending = Round(routes)
-    partly: dict[str, tuple[str, ...]] = {}
-    silent: set[str] = set()
-    told = 0
-    for incident in incidents:
-        done = [one for one in cursor.partly.get(incident.id, ()) if one in {route.id for route in routes}]
-        for sent in sending.send(write(incident, site), done):
-            if sent.arrived:
-                done.append(sent.route.id)
-            else:
-                silent.add(sent.route.name)
-        if len(done) < len(routes):
-            partly[incident.id] = tuple(done)
-        else:
-            told += 1
-    if not partly:
-        why = f"{told} alerts sent" if told else "nothing failed since the last look"
-        return dg.SensorResult(skip_reason=why, cursor=after.dump())
-    # Only what every address has is behind us; the rest is looked up again from where we stand.
-    unsent = {incident.id for incident in incidents if incident.id in partly}
-    complete = tuple(incident.id for incident in incidents if incident.id not in unsent)
-    everyone = tuple(route.id for route in routes)
-    kept = replace(
-        cursor,
-        told=(*cursor.told, *complete),
-        partly={**partly, **dict.fromkeys(complete, everyone)},
-    )
-    return dg.SensorResult(
-        skip_reason=f"{len(partly)} alerts could not be sent to {len(silent)} of {len(routes)} addresses "
-        f"({', '.join(sorted(silent))}); trying again (`backup-pipeline doctor` says what is wrong with them)",
-        cursor=kept.dump(),
-    )
-
-
-def write(incident: Incident, site: Site) -> Message:
-    link = f"Look at: {site.settings.ui_url.rstrip('/')}/{incident.page}"
-    failed = Failed(incident.system, incident.job, incident.message, incident.remedy, incident.checks)
-    return message.write(failed, site.settings.secrets, look_at=link)

@@ -19,7 +19,6 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ConfigError, Damaged, Incomplete, NotFound
-from backup_pipeline.health.freshness import deadline
 from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.outcome import errors_found, found_by
@@ -359,7 +358,7 @@ def _code_version() -> str:
 
 
 def _freshness(site: Site, system: str) -> dg.FreshnessPolicy | None:
-    seconds = deadline(site.system(system), site.settings.zone_of(system), site.clock())
+    seconds = health.deadline(site, system)
     return (
         None
         if seconds is None

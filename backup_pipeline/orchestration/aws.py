@@ -9,7 +9,7 @@ client made, before somebody uses one: definitions load without a secret and wit
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,9 +17,8 @@ import dagster as dg
 
 from backup_pipeline.config import Settings, StoreSettings
 from backup_pipeline.errors import ConfigError
-from backup_pipeline.operations import Site
-from backup_pipeline.operations.stores import VAULT, options_of
-from backup_pipeline.services.aws import AwsAccess, client
+from backup_pipeline.operations import Site, signing_in
+from backup_pipeline.operations.stores import VAULT
 
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
@@ -37,15 +36,11 @@ class _HasClient(Protocol):
 def signed_in(site: Site, resources: Mapping[str, object]) -> Site:
     """The site whose stores sign in by the resources that were given."""
     if (secrets := resources.get(SECRETS)) is not None and site.settings.asks_aws:
-        from backup_pipeline.services import aws_secrets
-
-        found = _once(lambda: _defaults(_checked(SECRETS, secrets), "secretsmanager"))
-        aws_secrets.shared.access = found
+        signing_in.ask_for_secrets_by(lambda: _fields(_checked(SECRETS, secrets), "secretsmanager"))
     if (given := resources.get(S3)) is None or not _would_use(site.settings):
         return site
     resource = _checked(S3, given)
-    settings = site.settings.with_s3_defaults(_once(lambda: _defaults(resource, "s3")))
-    return type(site)(settings, clock=site.clock, place=site.place)
+    return signing_in.signed_in(site, lambda: _fields(resource, "s3"))
 
 
 def offered(site: Site, given: Mapping[str, object]) -> dict[str, object]:
@@ -55,10 +50,8 @@ def offered(site: Site, given: Mapping[str, object]) -> dict[str, object]:
     stores = _buckets(site.settings)
     if stores and S3 not in given:
         # The vault, else the first copy: whoever wants another one has its name.
-        found[S3] = s3_resource(site.settings, next(iter(stores)))
-        found |= {
-            f"{S3}_{name}": s3_resource(site.settings, name) for name in stores if f"{S3}_{name}" not in given
-        }
+        found[S3] = s3_resource(site, next(iter(stores)))
+        found |= {f"{S3}_{name}": s3_resource(site, name) for name in stores if f"{S3}_{name}" not in given}
     if site.settings.asks_aws and SECRETS not in given:
         found[SECRETS] = secrets_resource()
     return found
@@ -87,11 +80,11 @@ def _buckets(settings: Settings) -> dict[str, StoreSettings]:
     }
 
 
-def s3_resource(settings: Settings, name: str) -> S3Resource:
+def s3_resource(site: Site, name: str) -> S3Resource:
     """The `S3Resource` of a store. Its fields hold no secret: the UI shows them to everybody."""
     from dagster_aws.s3 import S3Resource
 
-    store = settings.vault if name == VAULT else settings.copy_settings(name)
+    store = site.settings.vault if name == VAULT else site.settings.copy_settings(name)
 
     class StoreS3Resource(S3Resource):
         @classmethod
@@ -99,7 +92,7 @@ def s3_resource(settings: Settings, name: str) -> S3Resource:
             return False
 
         def get_client(self) -> Any:
-            return client(options_of(settings, store).aws_access)
+            return signing_in.s3_client(site, store)
 
     return StoreS3Resource(region_name=store.region, profile_name=store.profile)
 
@@ -114,9 +107,7 @@ def secrets_resource() -> SecretsManagerResource:
             return False
 
         def get_client(self) -> Any:
-            from backup_pipeline.services import aws_secrets
-
-            return client(aws_secrets.shared.access(), "secretsmanager")
+            return signing_in.secrets_client()
 
     with warnings.catch_warnings():
         # Dagster calls it beta. That it may change is our concern, and not a line in every log of our users.
@@ -153,19 +144,19 @@ def _checked(key: str, given: object) -> _HasClient:
     )
 
 
-def _defaults(resource: _HasClient, service: str) -> AwsAccess:
-    """Its fields where it is dagster-aws's own: then a worker process needs no Dagster to sign in."""
+def _fields(resource: _HasClient, service: str) -> dict[str, Any]:
+    """The plain values of a resource of dagster-aws: with them a worker process needs no Dagster to sign in."""
     if not _is_plain(resource):
-        return AwsAccess(clients=ResourceClients(resource, service))
+        return {"clients": ResourceClients(resource, service)}
     told: Any = _prepared(resource)
-    return AwsAccess(
-        endpoint=told.endpoint_url,
-        region=told.region_name,
-        profile=told.profile_name,
-        access_key_id=told.aws_access_key_id,
-        secret_access_key=told.aws_secret_access_key,
-        session_token=told.aws_session_token,
-    )
+    return {
+        "endpoint": told.endpoint_url,
+        "region": told.region_name,
+        "profile": told.profile_name,
+        "access_key_id": told.aws_access_key_id,
+        "secret_access_key": told.aws_secret_access_key,
+        "session_token": told.aws_session_token,
+    }
 
 
 def _is_plain(resource: _HasClient) -> bool:
@@ -184,14 +175,3 @@ def _prepared(resource: _HasClient) -> _HasClient:
     prepare = getattr(resource, "process_config_and_initialize", None)
     made: _HasClient = prepare() if prepare is not None else resource
     return made
-
-
-def _once(make: Callable[[], AwsAccess]) -> Callable[[], AwsAccess]:
-    kept: list[AwsAccess] = []
-
-    def found() -> AwsAccess:
-        if not kept:
-            kept.append(make())
-        return kept[0]
-
-    return found

@@ -18,9 +18,8 @@ from dagster._core.events import JobFailureData  # not exported at the top
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 from pydantic import TypeAdapter, ValidationError
 
-from backup_pipeline.alerts.message import FailedCheck
-from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.operations.incidents import Incident
 from backup_pipeline.orchestration.metadata import TOLD
 from backup_pipeline.orchestration.subjects import Subjects
 
@@ -28,23 +27,6 @@ from backup_pipeline.orchestration.subjects import Subjects
 LOOK_BACK = timedelta(days=1)
 #: The newest evaluations of a check that are looked at; more cannot be new within a sensor's interval.
 _DEPTH = 25
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    #: Stable: "run:<id>", "checks:<run>", "check:<asset>:<name>:<evaluation>", "tick:<sensor>".
-    id: str
-    #: A system, or `vault`.
-    system: str
-    #: None: a check that no run evaluated.
-    run_id: str | None
-    job: str
-    #: Where to look, below the address of the UI.
-    page: str
-    #: Set when the run itself failed.
-    message: str = ""
-    remedy: str = ""
-    checks: tuple[FailedCheck, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,22 +73,28 @@ class Look:
 _OVERLAP = timedelta(minutes=5)
 
 
-def look(instance: dg.DagsterInstance, subjects: Subjects, cursor: Cursor, now: datetime, told: Told) -> Look:
-    """`told` is what commands tell of themselves."""
+def look(
+    instance: dg.DagsterInstance,
+    subjects: Subjects,
+    cursor: Cursor,
+    now: datetime,
+    told: Collection[str] = (),
+    waiting: Collection[str] = (),
+) -> Look:
+    """A command has told of the runs `told`, and is still at work with the runs `waiting`."""
     # Checks first: a run that ends in between is found by the second query, and then told as one.
-    evaluated = _failed_checks(instance, subjects, cursor, now, told.waiting)
+    evaluated = _failed_checks(instance, subjects, cursor, now, waiting)
     failed = _failed_runs(instance, subjects, cursor, now)
     incidents: list[Incident] = []
     for run_id, incident in failed.items():
-        found = None if run_id in told.runs else evaluated.by_run.pop(run_id, None)
-        if incident.id in cursor.told or run_id in told.runs | told.waiting:
+        found = None if run_id in told else evaluated.by_run.pop(run_id, None)
+        if incident.id in cursor.told or run_id in told or run_id in waiting:
             continue
         incidents.append(replace(incident, checks=found.checks) if found else incident)
     for incident in evaluated.by_run.values():
-        if incident.run_id in told.runs:
+        if incident.run_id in told:
             # The command has told of its errors; that another check began to warn is news.
-            warnings = tuple(check for check in incident.checks if check.severity != "error")
-            incidents += [replace(incident, checks=warnings)] if warnings else []
+            incidents += [incident.warnings] if incident.warnings.checks else []
         elif incident.run_id not in failed:
             incidents.append(incident)
     incidents += evaluated.runless
@@ -118,8 +106,8 @@ def look(instance: dg.DagsterInstance, subjects: Subjects, cursor: Cursor, now: 
             before = timestamp(now)
         ticks[incident.job] = before
     after = Cursor(
-        since=cursor.since if failed.keys() & told.waiting else timestamp(now - _OVERLAP),
-        told=tuple(incident.id for run_id, incident in failed.items() if run_id not in told.waiting),
+        since=cursor.since if failed.keys() & set(waiting) else timestamp(now - _OVERLAP),
+        told=tuple(incident.id for run_id, incident in failed.items() if run_id not in waiting),
         checks=evaluated.seen,
         failing=tuple(sorted(evaluated.failing)),
         ticks=ticks,
@@ -254,37 +242,36 @@ def _one_check(
         no_news = warns and (known or record.id < last_pass)
         if not fresh or no_news or evaluation.metadata.get(TOLD) == dg.MetadataValue.bool(True):
             continue
-        failed = FailedCheck(
+        before = _incident_of(instance, system, key, record.run_id, record.id, found)
+        incident = before.failing(
             key.name, evaluation.severity.value.lower(), evaluation.description or "", _remedies(evaluation)
         )
-        _file(instance, system, key, record.run_id, record.id, failed, found)
+        if record.run_id:
+            found.by_run[record.run_id] = incident
+        else:
+            found.runless.append(incident)
 
 
 def _passed(evaluation: object) -> bool:
     return isinstance(evaluation, dg.AssetCheckEvaluation) and evaluation.passed
 
 
-def _file(
+def _incident_of(
     instance: dg.DagsterInstance,
     system: str,
     key: dg.AssetCheckKey,
     run_id: str,
     number: int,
-    failed: FailedCheck,
     found: _Evaluated,
-) -> None:
-    page = f"assets/{'/'.join(key.asset_key.path)}?view=checks"
+) -> Incident:
+    """The checks of one run are one incident."""
     if not run_id:
-        found.runless.append(
-            Incident(f"check:{_label(key)}:{number}", system, None, "watch", page, checks=(failed,))
-        )
-        return
-    known = found.by_run.get(run_id)
-    if known is None:
-        run = instance.get_run_by_id(run_id)
-        job = run.job_name if run else ""
-        known = Incident(f"checks:{run_id}", system, run_id, job, f"runs/{run_id}")
-    found.by_run[run_id] = replace(known, checks=(*known.checks, failed))
+        page = f"assets/{'/'.join(key.asset_key.path)}?view=checks"
+        return Incident(f"check:{_label(key)}:{number}", system, None, "watch", page)
+    if run_id in found.by_run:
+        return found.by_run[run_id]
+    run = instance.get_run_by_id(run_id)
+    return Incident(f"checks:{run_id}", system, run_id, run.job_name if run else "", f"runs/{run_id}")
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:

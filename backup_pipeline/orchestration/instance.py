@@ -6,7 +6,6 @@ folder, into which our dagster.yaml is written once and never again.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,12 +17,10 @@ import dagster as dg
 import yaml
 from dagster._core.instance.ref import InstanceRef
 
-from backup_pipeline.errors import AlreadyExists, ConfigError
+from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.overview import Runner
 from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.daemon_sqlite import SCHEDULER, runner_of
-from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.stores.rights import file_mode
 
 VARIABLE = "DAGSTER_HOME"
 FILE_NAME = "dagster.yaml"
@@ -43,13 +40,7 @@ def home(site: Site, environ: Mapping[str, str] | None = None) -> Path:
                 remedy=f"make that folder, or unset {VARIABLE} to use the one beside the configuration",
             )
         return folder
-    folder = site.dagster_folder
-    if not (folder / FILE_NAME).exists():
-        with contextlib.suppress(AlreadyExists):  # another process was faster, with the same bytes
-            LocalStore(site.settings.make_state(folder)).put(FILE_NAME, template(FILE_NAME), overwrite=False)
-        # Our store writes what never changes, read-only; this file is for people to edit.
-        (folder / FILE_NAME).chmod(file_mode(folder, 0o600))
-    return folder
+    return site.furnished_for_dagster(FILE_NAME, template(FILE_NAME))
 
 
 def last_heartbeat(site: Site) -> Runner:

@@ -20,7 +20,7 @@ from dagster._core.remote_origin import (  # not exported at the top
     RemoteRepositoryOrigin,
 )
 
-from backup_pipeline.vault.lock import born
+from backup_pipeline.processes.birth import born
 
 #: host:pid:start of the process that a run lives in. Under `.dagster/` the UI does not show it.
 PROCESS_TAG = ".dagster/backup_pipeline_process"

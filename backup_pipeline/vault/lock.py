@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from backup_pipeline.errors import (
     AlreadyExists,
@@ -36,6 +35,7 @@ from backup_pipeline.errors import (
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.processes import waiting
+from backup_pipeline.processes.birth import born
 from backup_pipeline.stores import pids
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
@@ -274,23 +274,3 @@ def _renew(store: Store, key: str, ours: _Ours, done: threading.Event, now: Call
                     ours.write(store, key, replace(ours.holder, renewed=timestamp(now())))
         except BackupError:
             continue  # a store that does not answer now may answer before the lock is stale
-
-
-def born(pid: int) -> str:
-    """The kernel's start time of a process; "" where it cannot be known or there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return _born_elsewhere(pid)
-    return stat.rpartition(")")[2].split()[19]
-
-
-def _born_elsewhere(pid: int) -> str:
-    """Where there is no /proc: alive or not is all that can be told."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        return "alive"
-    return "alive"

@@ -13,7 +13,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from backup_pipeline.alerts.outbox import Told
 from backup_pipeline.errors import ConfigError, ProofFailed, SourceUnavailable, VaultBusy
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.orders import AckOrder
@@ -237,9 +236,9 @@ def test_a_run_whose_process_was_killed_before_the_start_is_marked_as_failed_and
         }
         now = datetime.now(UTC)
         subjects = Subjects(checks={}, assets={}, jobs={"backup_shop": "shop"}, instigators={})
-        first = look(instance, subjects, Cursor(timestamp(now - timedelta(hours=1))), now, Told())
+        first = look(instance, subjects, Cursor(timestamp(now - timedelta(hours=1))), now)
         assert [one.run_id for one in first.incidents] == [run.run_id]
-        assert look(instance, subjects, first.after, now, Told()).incidents == ()
+        assert look(instance, subjects, first.after, now).incidents == ()
 
 
 def test_dagster_home_names_another_instance(shop: Shop, tmp_path: Path) -> None:

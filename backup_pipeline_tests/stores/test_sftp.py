@@ -22,6 +22,7 @@ import pytest
 
 from backup_pipeline.errors import AlreadyExists, StoreUnavailable, VaultError
 from backup_pipeline.health.storage import measure
+from backup_pipeline.processes.birth import born
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.rate_limit import Pace
@@ -30,7 +31,6 @@ from backup_pipeline.stores.sftp.session import Session, reactor
 from backup_pipeline.stores.sftp.store import SftpStore
 from backup_pipeline.stores.sftp.upload import Upload
 from backup_pipeline.stores.staging import maker, staging_name
-from backup_pipeline.vault.lock import born
 from backup_pipeline_tests.contracts.store_contract import StoreContract
 from backup_pipeline_tests.harness.sftp_server import SftpServer
 
