@@ -17,14 +17,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
-from backup_pipeline_tests.benchmarks import cases_encryption, cases_media, cases_verify, data_media
+from backup_pipeline_tests.benchmarks import (
+    cases_encryption,
+    cases_media,
+    cases_recording,
+    cases_verify,
+    data_media,
+)
 from backup_pipeline_tests.benchmarks import cases_postgres as cases
 from backup_pipeline_tests.benchmarks import data_postgres as data
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 DATABASES = ("export", "again", "restore", "tiny")
 FILES = ("small", "large")
-CASES = (*DATABASES, "verify", *FILES, "encryption")
+CASES = (*DATABASES, "verify", *FILES, "encryption", "recording")
 HEAD = "# Benchmark results\n\nWritten by `make bench`; each part says when and where.\n"
 
 
@@ -46,6 +52,10 @@ def main() -> None:
         parts["Files"] = _files(chosen, only)
     if "encryption" in only:
         parts["Encryption"] = cases_encryption.part(max(16, int(512 * chosen.scale)), chosen.runs)
+    if "recording" in only:
+        with tempfile.TemporaryDirectory(prefix="bp-bench-") as folder:
+            lines = cases_recording.recording(Path(folder), chosen.runs)
+            parts["Recording"] = _report(lines, chosen, "SQLite")
     text = HEAD + "".join(f"\n## {name}\n\n{part.strip()}\n" for name, part in parts.items())
     print(text)
     if not chosen.no_write:
