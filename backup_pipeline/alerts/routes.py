@@ -66,9 +66,7 @@ def plugin_of(address: str) -> NotifyBase | None:
 def findings(settings: Settings, *, connect: bool = False) -> tuple[Finding, ...]:
     """What is wrong with the routes by which failures are told; with `connect`, whether the servers answer."""
     if not settings.alerts:
-        message = f"no address stands under `alerts:`: what fails in {_all(settings)} is told to no one"
-        remedy = f"alerts: [ADDRESS]; {REMEDY}; then `backup-pipeline alert test`"
-        return (Finding("warning", "no-alert-route", message, remedy=remedy),)
+        return (Finding.of("no-alert-route", systems=_all(settings)),)
     found: list[Finding] = []
     deaf = 0
     for route in routes_of(settings):
@@ -76,10 +74,7 @@ def findings(settings: Settings, *, connect: bool = False) -> tuple[Finding, ...
         deaf += any(one.severity == "error" for one in about)
         found += about
     if deaf == len(settings.alerts):
-        message = (
-            f"no address under `alerts:` can be reached: what fails in {_all(settings)} is told to no one"
-        )
-        found.append(Finding("error", "no-alert-arrives", message, remedy="mend one of the addresses above"))
+        found.append(Finding.of("no-alert-arrives", systems=_all(settings)))
     return tuple(found)
 
 
@@ -94,23 +89,22 @@ def _all(settings: Settings) -> str:
 
 def _looked_at(route: Route, *, connect: bool) -> Iterator[Finding]:
     if route.address is None:
-        yield Finding("error", "alert-address-wrong", route.problem, remedy=route.remedy)
+        yield Finding.of("alert-address-wrong", why=route.problem, remedy=route.remedy)
         return
     if not connect:
         return
     plugin = plugin_of(route.address)
     server = server_of(plugin) if plugin is not None else None
     if server is None:
-        message = f"{route.name}: whether it takes messages was not tried, because only a message can show it"
-        yield Finding("info", "alert-not-tried", message, remedy="backup-pipeline alert test")
+        yield Finding.of("alert-not-tried", route=route.name)
         return
     try:
         socket.create_connection(server, PATIENCE).close()
     except OSError as error:
         host, port = server
-        message = f"{route.name}: {host} does not answer at port {port}: {error.strerror or error}"
-        remedy = "start that server, or write its address as it is; then `backup-pipeline alert test`"
-        yield Finding("error", "alert-unreachable", message, remedy=remedy)
+        yield Finding.of(
+            "alert-unreachable", route=route.name, host=host, port=port, why=error.strerror or error
+        )
 
 
 def server_of(plugin: NotifyBase) -> tuple[str, int] | None:

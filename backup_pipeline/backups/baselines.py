@@ -135,14 +135,13 @@ def _lost(vault: Vault, manifest: Manifest, missed: Set[str]) -> Iterator[Findin
         gone = [one for one in gone if f"{layout.SET_ASIDE}{one.sha256}{one.suffix}" not in aside]
     # A prune may have taken the backup since it was read: what no manifest names is not lost.
     if gone and manifest.id in vault.ids(manifest.system):
-        yield Finding(
-            "error",
+        yield Finding.of(
             "objects-missing-before",
-            f"the vault lacked {len(gone):,} of {len(named):,} objects that {manifest.id} names, or held them in a wrong "
-            "length; what the source still has was stored anew",
-            remedy=f"`backup-pipeline verify {manifest.system} all` says which backups are hurt, "
-            f"`backup-pipeline repair {manifest.system}` brings the objects back from a copy",
-            examples=tuple(layout.object_key(one) for one in gone[:3]),
+            missing=len(gone),
+            named=len(named),
+            manifest=manifest.id,
+            system=manifest.system,
+            examples=(layout.object_key(one) for one in gone[:3]),
         )
 
 

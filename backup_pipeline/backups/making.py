@@ -347,22 +347,10 @@ def _odd(vault: Vault, draft: Manifest, there: Sequence[str]) -> Iterator[Findin
     """What is wrong with the history that this backup is put into."""
     gone = remembered.set_back(vault, draft.system)
     if gone is not None:
-        yield Finding(
-            "error",
-            "set-back-before",
-            f"{gone.id} was the last backup that this host had written, and the vault does not hold it as it was written: it "
-            "was deleted or replaced, or the vault was set back",
-            remedy=f"`backup-pipeline repair {draft.system}` brings it back from a copy; if a person set the vault back, "
-            f"`backup-pipeline forget {draft.system} {gone.id}` records it",
-        )
+        yield Finding.of("set-back-before", identifier=gone.id, system=draft.system)
     for one in there:
         if one > draft.id:
-            yield Finding(
-                "warning",
-                "from-the-future",
-                f"{one} is of a time that has not come: this backup does not follow it",
-                remedy=f"`backup-pipeline forget {draft.system} {one} --force newest`, unless the clock of this machine is wrong",
-            )
+            yield Finding.of("from-the-future/backup", identifier=one, system=draft.system)
 
 
 def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str]) -> Link | None:
@@ -393,12 +381,7 @@ def _relocked(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
         if (locks := vault.store.object_locks()) is not None:
             locks.extend({layout.object_key(one) for one in manifest.objects()})
     except VaultError as error:
-        yield Finding(
-            "warning",
-            "lock-not-extended",
-            f"older objects of this backup can be deleted sooner than `object_lock_days` says: {error.message}",
-            remedy=error.remedy,
-        )
+        yield Finding.of("lock-not-extended", error=error)
 
 
 def _free_id(vault: Vault, system: str, moment: datetime) -> str:

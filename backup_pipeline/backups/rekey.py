@@ -126,7 +126,7 @@ def _committed(
             remedy="set the clock right, or run it again in a moment",
         )
     vault.backup(old.system, earlier[-1]).seal()
-    note = Finding("info", "rekeyed", f"this is {old.id} again, encrypted to the recipients of today")
+    note = Finding.of("rekeyed", old=old.id)
     manifest = replace(
         moved,
         id=identifier,

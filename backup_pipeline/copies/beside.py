@@ -118,24 +118,11 @@ class Healer:
 
     def _unhealed(self, folder: Folder, identifier: str) -> None:
         if identifier in self.disagree:
-            self.findings.append(
-                Finding(
-                    "error",
-                    "places-disagree",
-                    f"{identifier} has one manifest here and another elsewhere, each with its seal: one of them was replaced",
-                    remedy="neither is touched: find out who replaced which, with a third place or a drill of both",
-                )
-            )
+            self.findings.append(Finding.of("places-disagree", identifier=identifier))
             return
         what = "is gone" if folder.manifest is None else "is not the one that was sealed"
         self.findings.append(
-            Finding(
-                "error",
-                "not-healed",
-                f"the manifest of {identifier} {what}, and no place that was asked has one that can be shown to be right",
-                remedy="ask another place with --from; if it was removed on purpose, "
-                f"`backup-pipeline forget {self.system} {identifier}` records that",
-            )
+            Finding.of("not-healed/manifest", identifier=identifier, state=what, system=self.system)
         )
 
     # ── what lies beside it
@@ -177,14 +164,7 @@ class Healer:
                     yield Change(self._key(identifier, name), why, source)
                     break
             else:
-                self.findings.append(
-                    Finding(
-                        "error",
-                        "not-healed",
-                        f"{name} of {identifier}: {why}, and no place that was asked has the right one",
-                        remedy="the backup itself can be restored with backup-pipeline; ask another place with --from",
-                    )
-                )
+                self.findings.append(Finding.of("not-healed/file", name=name, identifier=identifier, why=why))
 
     def _fits(self, identifier: str, name: str, data: bytes, digests: Mapping[str, str]) -> bool:
         """A signature is the right one where a signer made it for the seal that is there now."""

@@ -30,16 +30,5 @@ def told(item: Item, ids: list[str], why: str) -> Finding:
     """`why` it could not be brought back; empty when it was."""
     of = f"of {ids[0]}" if len(ids) == 1 else f"of {len(ids)} backups, {ids[0]} to {ids[-1]},"
     if why:
-        return Finding(
-            "error",
-            "copy-not-whole",
-            f"object {item.name} {of} is not in the copy any more, and at the source {why}",
-            remedy="`repair` asks every other place for it, at the source and in the copy",
-            examples=tuple(ids),
-        )
-    return Finding(
-        "warning",
-        "copy-healed",
-        f"object {item.name} {of} was not in the copy any more, and was brought there again",
-        remedy="find out who deletes there, or whether the disk loses files",
-    )
+        return Finding.of("copy-not-whole", name=item.name, of=of, why=why, examples=ids)
+    return Finding.of("copy-healed", name=item.name, of=of)

@@ -220,16 +220,16 @@ class _Repair:
         stored_anew = missing or self.set_aside
         first = "" if stored_anew else f"`backup-pipeline repair {self.system} --set-aside`, and then "
         self.findings.append(
-            Finding(
-                "error",
-                "not-healed",
-                f"object {item.name}: {found}, and no place that was asked has the right bytes; it belongs to "
-                + ", ".join(hurt[:3])
-                + (f" and {len(hurt) - 3} more" if len(hurt) > 3 else "")
-                + (f" ({why})" if why != found else ""),
-                remedy=f"{first}`backup-pipeline backup {self.system}` stores its content anew where the data has not "
-                "changed; other backups may be whole: `verify all`",
-                examples=tuple(hurt),
+            Finding.of(
+                "not-healed/object",
+                name=item.name,
+                found=found,
+                backups=", ".join(hurt[:3]),
+                more=f" and {len(hurt) - 3} more" if len(hurt) > 3 else "",
+                reason=f" ({why})" if why != found else "",
+                advice=first,
+                system=self.system,
+                examples=hurt,
             )
         )
 
@@ -270,13 +270,7 @@ class _Repair:
             if outcome.why:
                 bad[outcome.item] = outcome.why
         if frozen:
-            self.findings.append(
-                Finding(
-                    "info",
-                    "not-read-in-archive",
-                    f"{frozen:,} objects lie in an archive: they are there and as long as they should be, and were not read",
-                )
-            )
+            self.findings.append(Finding.of("not-read-in-archive", frozen=frozen))
         return bad
 
     def _from(self, name: str, other: Vault, bad: dict[Item, str]) -> None:
@@ -294,9 +288,7 @@ class _Repair:
                 bad[item] = f"in {name} it lies in an archive, and has to be thawed first"
                 continue
             if outcome.why:
-                self.findings.append(
-                    Finding("warning", "also-damaged", f"object {item.name} in {name}: {outcome.why}")
-                )
+                self.findings.append(Finding.of("also-damaged", name=item.name, place=name, why=outcome.why))
                 continue
             if not self.dry_run and not self._arrived(item):
                 bad[item] = "it was written anew and did not read back right"
@@ -331,7 +323,7 @@ class _Repair:
 
 def unreachable(name: str, error: BackupError) -> Finding:
     """The other places are asked all the same."""
-    return Finding("warning", "copy-unreachable", f"{name}: {error.message}", remedy=error.remedy)
+    return Finding.of("copy-unreachable/any", error=error, name=name)
 
 
 def _without_manifest(here: SystemFolder) -> tuple[str, ...]:

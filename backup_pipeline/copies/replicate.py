@@ -19,7 +19,7 @@ from backup_pipeline.copies.folders import Folder, SystemFolder
 from backup_pipeline.copies.places import prepare, same_place
 from backup_pipeline.copies.transfer import Item, Unreadable
 from backup_pipeline.errors import ConfigError, Damaged, NotFound, StoreChanged, VaultError
-from backup_pipeline.model.findings import Finding, Severity
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.progress import Advance, Listener, silent
@@ -164,7 +164,7 @@ class _Replication:
                 return
             outline, manifest, digests = self._sound(here)
         except NotFound:
-            self._say("info", "forgotten-meanwhile", f"{here.id} was forgotten while the copy ran")
+            self.findings.append(Finding.of("forgotten-meanwhile", identifier=here.id))
             return
         except (Damaged, Unreadable) as error:
             why = error.message if isinstance(error, Damaged) else f"its manifest: {error}"
@@ -180,7 +180,7 @@ class _Replication:
             if here.id not in self.source.ids(self.system):
                 # A prune takes the manifest first: what was read while it was there was whole, and what is missing now
                 # (RECOVER.md, for one) may be missing because of that.
-                self._say("info", "forgotten-meanwhile", f"{here.id} was forgotten while the copy ran")
+                self.findings.append(Finding.of("forgotten-meanwhile", identifier=here.id))
                 return
             # Before it is listed: a history with a gap that nothing explains is a broken one.
             history.bridge(self.source, self.target, self.system, outline.previous, self.known)
@@ -226,7 +226,7 @@ class _Replication:
 
     def _hurt(self, outline: Outline, hurt: list[tuple[Item, str]]) -> None:
         if outline.id not in self.source.ids(self.system):
-            self._say("info", "forgotten-meanwhile", f"{outline.id} was forgotten while the copy ran")
+            self.findings.append(Finding.of("forgotten-meanwhile", identifier=outline.id))
             return
         named = ", ".join(f"object {item.name}: {why}" for item, why in hurt[:3])
         more = f" and {len(hurt) - 3} more" if len(hurt) > 3 else ""
@@ -264,7 +264,7 @@ class _Replication:
                 locks.extend({item.key for item in transfer.items(outline.objects)})
         except VaultError as error:
             message = f"older objects of {outline.id} can be deleted sooner than `object_lock_days` says"
-            self._say("warning", "lock-not-extended", f"{message}: {error.message}", error.remedy)
+            self.findings.append(Finding.of("lock-not-extended/copy", error=error, message=message))
 
     def _held(self, ids: Sequence[str]) -> None:
         """What the copy has lost of the backups that it lists."""
@@ -296,15 +296,14 @@ class _Replication:
         try:
             data = self._bytes(here.id, name)
         except Unreadable as error:
-            self._say("warning", "not-copied-beside", f"{name} of {here.id} was not copied: {error}")
+            self.findings.append(
+                Finding.of("not-copied-beside/file", name=name, identifier=here.id, why=error)
+            )
             return
         if not folders.fits(name, data, digests):
             # RECOVER.md: commands that a person would run by hand on a bad day. The data itself is worth copying.
-            self._say(
-                "warning",
-                "not-copied-beside",
-                f"{name} of {here.id} is not the one that was written, and was not copied",
-                f"`backup-pipeline repair {self.system}` brings it back where another place has it",
+            self.findings.append(
+                Finding.of("not-copied-beside", name=name, identifier=here.id, system=self.system)
             )
             return
         self.target.store.put(self._key(here.id, name), data, overwrite=True)
@@ -319,12 +318,7 @@ class _Replication:
     def _beside(self, here: Folder, there: Folder) -> None:
         """A backup that both have: what the copy has not been told of yet. Nothing that is there is replaced."""
         if here.manifest is None or there.files.get(here.manifest) != here.files[here.manifest]:
-            self._say(
-                "error",
-                "copy-differs",
-                f"the manifest of {here.id} is another one there: one of the two was altered",
-                f"`backup-pipeline repair {self.system}` finds out which, and heals it",
-            )
+            self.findings.append(Finding.of("copy-differs", identifier=here.id, system=self.system))
             return
         names = [*here.before_the_manifest(), *([here.seal] if here.seal else []), *here.proofs_of_content()]
         absent = [name for name in names if name not in there.files]
@@ -333,7 +327,7 @@ class _Replication:
         try:
             digests = self._digests(here, self._bytes(here.id, here.manifest))
         except Unreadable as error:
-            self._say("warning", "not-copied-beside", f"the manifest of {here.id}: {error}")
+            self.findings.append(Finding.of("not-copied-beside/manifest", identifier=here.id, why=error))
             return
         for name in absent:
             self._file(here, there, name, digests)
@@ -345,13 +339,7 @@ class _Replication:
 
     def _refuse(self, identifier: str, previous: Link | None, why: str) -> None:
         self.refused.append(identifier)
-        self._say(
-            "error",
-            "not-copied",
-            f"{identifier} was not copied: {why}",
-            f"`backup-pipeline repair {self.system}` heals it where another place has the right bytes; "
-            f"`backup-pipeline verify {self.system} all` says what is hurt",
-        )
+        self.findings.append(Finding.of("not-copied", identifier=identifier, why=why, system=self.system))
         if previous is not None:
             history.bridge(self.source, self.target, self.system, previous, self.known)
 
@@ -364,7 +352,4 @@ class _Replication:
                 for name in there.folder(identifier).files:
                     self.target.store.delete(self._key(identifier, name))
             except VaultError as error:
-                self._say("info", "trace-left", f"what a killed copy left of {identifier}: {error.message}")
-
-    def _say(self, severity: Severity, code: str, message: str, remedy: str = "") -> None:
-        self.findings.append(Finding(severity, code, message, remedy=remedy))
+                self.findings.append(Finding.of("trace-left", identifier=identifier, why=error.message))

@@ -85,9 +85,6 @@ class _Look:
     def remedy(self) -> str:
         return f"`backup-pipeline repair {self.system} --copy {self.name}` heals it where another place has the right bytes"
 
-    def error(self, code: str, message: str) -> None:
-        self.findings.append(_error(code, message, self.remedy))
-
     def at_manifests(self, ids: Sequence[str]) -> None:
         copy, system = self.copy, self.system
         seen = folders.look(copy.store, system)
@@ -97,12 +94,23 @@ class _Look:
             try:
                 outline = copy.backup(system, identifier).outline
                 if not copy.backup(system, identifier).seal_holds():
-                    self.error("seal-broken", f"{identifier}: the manifest is not the one that was sealed")
+                    self.findings.append(
+                        Finding.of("seal-broken/copy", identifier=identifier, remedy=self.remedy)
+                    )
             except NotFound:
-                self.error("manifest-missing", f"{identifier}: its manifest is gone")
+                self.findings.append(
+                    Finding.of("manifest-missing/copy", identifier=identifier, remedy=self.remedy)
+                )
                 continue
             except Damaged as error:
-                self.error("manifest-unreadable", f"{identifier}: {error.message}")
+                self.findings.append(
+                    Finding.of(
+                        "manifest-unreadable/copy",
+                        identifier=identifier,
+                        why=error.message,
+                        remedy=self.remedy,
+                    )
+                )
                 continue
             for item in transfer.items(outline.objects):
                 self.hurt_by.setdefault(item, []).append(identifier)
@@ -113,10 +121,16 @@ class _Look:
         there = stats(self.copy.store, self.hurt_by)
         gone, other = lengths(there, self.hurt_by)
         for item in gone:
-            self.error("object-missing", f"object {item.name} is missing; {_of(self.hurt_by[item])}")
+            self.findings.append(
+                Finding.of(
+                    "object-missing/copy", name=item.name, where=_of(self.hurt_by[item]), remedy=self.remedy
+                )
+            )
         for item in other:
             where = _of(self.hurt_by[item])
-            self.error("object-length", f"object {item.name} is not {item.size:,} bytes long; {where}")
+            self.findings.append(
+                Finding.of("object-length", name=item.name, size=item.size, where=where, remedy=self.remedy)
+            )
         unsound = frozenset((*gone, *other))
         return {item: there[item.key] for item in self.hurt_by if item not in unsound}
 
@@ -126,12 +140,12 @@ class _Look:
         if frozen:
             self.counted["frozen_objects"] = len(frozen)
             self.findings.append(
-                Finding(
-                    "info",
-                    "objects-frozen",
-                    f"{len(frozen):,} objects ({sum(item.size for item in frozen) / 2**20:,.0f} MiB) lie in an archive: "
-                    "they are there and as long as they should be, and were not read",
-                    remedy=f"backup-pipeline verify {self.system} --copy {self.name} --thaw bulk    reads them too",
+                Finding.of(
+                    "objects-frozen/copy",
+                    count=len(frozen),
+                    mebibytes=sum(item.size for item in frozen) / 2**20,
+                    system=self.system,
+                    copy=self.name,
                 )
             )
         return frozen
@@ -141,12 +155,8 @@ class _Look:
         for outcome in found:
             if outcome.untold:
                 self.findings.append(
-                    Finding(
-                        "warning",
-                        "vault-object-altered",
-                        f"object {outcome.item.name}: the vault's own cannot be used to judge the copy's: {outcome.untold}",
-                        remedy=f"`backup-pipeline verify {self.system} all` says what is hurt in the vault, and "
-                        f"`backup-pipeline repair {self.system}` heals it from a copy that has the right bytes",
+                    Finding.of(
+                        "vault-object-altered", name=outcome.item.name, why=outcome.untold, system=self.system
                     )
                 )
             if outcome.untold is None:
@@ -173,7 +183,11 @@ class _Look:
     def _judge(self, outcome: transfer.Outcome) -> None:
         if outcome.why:
             where = _of(self.hurt_by[outcome.item])
-            self.error("object-altered", f"object {outcome.item.name}: {outcome.why}; {where}")
+            self.findings.append(
+                Finding.of(
+                    "object-altered", name=outcome.item.name, why=outcome.why, where=where, remedy=self.remedy
+                )
+            )
 
 
 def _frozen(copy: Vault, items: Sequence[Item]) -> frozenset[Item]:
@@ -187,16 +201,11 @@ def _frozen(copy: Vault, items: Sequence[Item]) -> frozenset[Item]:
 def _folder(folder: folders.Folder, remedy: str) -> list[Finding]:
     found = []
     if not any(name.startswith("RECOVER.md") for name in folder.files):
-        found.append(_error("recover-missing", f"{folder.id}: RECOVER.md is missing", remedy))
+        found.append(Finding.of("recover-missing/copy", folder=folder.id, remedy=remedy))
     if folder.is_backup and folder.seal is None:
-        message = f"{folder.id}: its manifest is not sealed"
-        found.append(Finding("warning", "not-sealed", message, remedy="the next copy brings its seal over"))
+        found.append(Finding.of("not-sealed/copy", folder=folder.id))
     return found
 
 
 def _of(ids: Sequence[str]) -> str:
     return f"of {ids[0]}" if len(ids) == 1 else f"of {len(ids)} backups, {ids[0]} to {ids[-1]}"
-
-
-def _error(code: str, message: str, remedy: str) -> Finding:
-    return Finding("error", code, message, remedy=remedy)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from backup_pipeline.databases.postgres.restore.remainder import Left
 from backup_pipeline.errors import BackupError, Damaged, InTheWay, RestoreError, TargetNotEmpty
-from backup_pipeline.model.findings import HEAL, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.schema import TableId
 
@@ -122,12 +122,12 @@ def missing_objects(backup: Backup) -> Iterator[Finding]:
     parts = [*hurt[:_SHOWN], *([f"{len(hurt) - _SHOWN} more tables"] if len(hurt) > _SHOWN else [])]
     parts += ["the file itself" if manifest.image else "the definitions"] if others else []
     what = "1 object" if len(missing) == 1 else f"{len(missing)} objects"
-    yield Finding(
-        "error",
+    yield Finding.of(
         "object-missing",
-        f"{what} of {backup} missing in the vault, or of another length: {', '.join(parts)}",
-        remedy=HEAL,
-        examples=tuple(reference.sha256 + reference.suffix for reference in missing[:_SHOWN]),
+        objects=what,
+        backup=backup,
+        parts=", ".join(parts),
+        examples=(reference.sha256 + reference.suffix for reference in missing[:_SHOWN]),
     )
 
 
@@ -150,9 +150,4 @@ def table_plans(manifest: Manifest, without_rows: tuple[TableId, ...] = ()) -> t
 
 
 def without_rows(tables: tuple[TableId, ...]) -> Finding:
-    return Finding(
-        "warning",
-        "tables-without-rows",
-        f"{len(tables)} tables are made without rows, because this backup holds none of theirs",
-        examples=tuple(str(table) for table in tables[:20]),
-    )
+    return Finding.of("tables-without-rows", count=len(tables), examples=map(str, tables[:20]))

@@ -119,12 +119,9 @@ def _column_order(ours: Table, theirs: Table) -> Iterator[Finding]:
     """pg_dump makes the columns of a parent first: one that the parent got later moves. Rows are restored by name."""
     before, after = ([column.name for column in table.columns] for table in (ours, theirs))
     if before != after and sorted(before) == sorted(after):
-        yield Finding(
-            "info",
+        yield Finding.of(
             "column-order",
-            f"the columns of {ours.id} come in another order, as with pg_dump: it inherits, and its parent got some later",
-            table=str(ours.id),
-            remedy="nothing, unless an application reads columns by their place",
+            table=ours.id,
             examples=(f"backup: {', '.join(before)}", f"restored: {', '.join(after)}"),
         )
 
@@ -232,21 +229,11 @@ def _sets(
 
 
 def _missing(kind: str, name: str, table: TableId | None = None) -> Finding:
-    return Finding(
-        "error",
-        "definition-missing",
-        f"the restored database has no {kind} {name}",
-        table=str(table) if table else None,
-    )
+    return Finding.of("definition-missing", table=table, kind=kind, name=name)
 
 
 def _surplus(kind: str, name: str, table: TableId | None = None) -> Finding:
-    return Finding(
-        "error",
-        "definition-surplus",
-        f"the restored database has a {kind} {name}, and the backup has not",
-        table=str(table) if table else None,
-    )
+    return Finding.of("definition-surplus", table=table, kind=kind, name=name)
 
 
 def _different(
@@ -257,13 +244,13 @@ def _different(
     severity: Literal["error", "warning"],
     table: TableId | None = None,
 ) -> Finding:
-    return Finding(
-        severity,
+    return Finding.of(
         "definition-differs",
-        f"the {kind} of {name} differs"
+        table=table,
+        subject=f"the {kind} of {name} differs"
         if table and kind not in _SINGULAR.values()
         else f"{kind} {name} differs",
-        table=str(table) if table else None,
+        severity=severity,
         examples=(f"backup: {_short(ours)}", f"restored: {_short(theirs)}"),
     )
 

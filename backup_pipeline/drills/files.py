@@ -109,14 +109,7 @@ def _drill_tree(
     done.counted["files_in_backup"] += tree.files
     if differing:
         done.findings.append(
-            Finding(
-                "error",
-                "file-differs",
-                f"{len(differing):,} restored files of {tree.name} are not what was backed up",
-                tree=tree.name,
-                remedy="`verify` says whether the backup is whole",
-                examples=tuple(differing[:_SHOWN]),
-            )
+            Finding.of("file-differs/tree", tree=tree.name, count=len(differing), examples=differing[:_SHOWN])
         )
 
 

@@ -33,19 +33,9 @@ def look_at_places(
         for finding in inspect_locks(copy, now):
             yield replace(finding, message=f"copy {name}: {finding.message}")
         if home is not None and _disk(copy.store.folder) == home:
-            yield Finding(
-                "warning",
-                "copy-on-same-disk",
-                f"copy {name} lies on the same disk as the vault: what takes the one takes the other",
-                remedy="put a copy on another disk, and one in another house",
-            )
+            yield Finding.of("copy-on-same-disk", name=name)
     if not some:
-        yield Finding(
-            "info",
-            "no-copies",
-            "the backups lie in one place only",
-            remedy="name another store under `copies:`; every backup is then brought there as well",
-        )
+        yield Finding.of("no-copies")
 
 
 def _looked_at(name: str, copy: Vault, folder: Path | None, now: datetime) -> Iterator[Finding]:
@@ -56,15 +46,15 @@ def _looked_at(name: str, copy: Vault, folder: Path | None, now: datetime) -> It
         if finding.marked("before_first_backup"):
             continue  # the first copy makes it
         if finding.marked("unreachable"):
-            yield Finding("error", "copy-unreachable", message, remedy=remedy)
+            yield Finding.of("copy-unreachable", name=name, why=finding.message, remedy=remedy)
         elif finding.severity == "error":
-            yield Finding("error", "copy-not-writable", message, remedy=remedy)
+            yield Finding.of("copy-not-writable", name=name, why=finding.message, remedy=remedy)
         else:
             yield replace(finding, message=message)
 
 
 def _unreachable(name: str, error: BackupError) -> Finding:
-    return Finding("error", "copy-unreachable", f"copy {name}: {error.message}", remedy=error.remedy)
+    return Finding.of("copy-unreachable", error=error, name=name)
 
 
 def _disk(folder: Path | None) -> int | None:

@@ -50,36 +50,23 @@ def judge(
     young system cannot have an old one."""
     if not full:
         return Covered(
-            (
-                Finding(
-                    "error", "nothing-kept", "there is no full backup", remedy="run `backup-pipeline backup`"
-                ),
-            ),
+            (Finding.of("nothing-kept"),),
             {"backups": 0, "days_covered": 0},
         )
     reach = now - full[0]
     wanted = min(promised(policy), now - (began or full[0]) - DAY)
     findings: list[Finding] = []
     if reach < wanted - DAY:
-        findings.append(
-            Finding(
-                "error",
-                "retention-short",
-                f"what is kept reaches {reach.days} days back; {wanted.days} were promised, and there were backups",
-                remedy="see who removed them (`forgotten/` in the vault says what was forgotten, when and by whom), and "
-                "whether a copy still has them",
-            )
-        )
+        findings.append(Finding.of("retention-short", reached=reach.days, promised=wanted.days))
     gaps = list(_gaps(full, policy, schedule, zone, now))
     if gaps:
         longest = max(later - earlier for earlier, later in gaps)
         findings.append(
-            Finding(
-                "warning",
+            Finding.of(
                 "history-gap",
-                f"{len(gaps)} time(s) no backup was kept for longer than the schedule allows, once for {_long(longest)}",
-                remedy="see why these runs failed, or did not start: a moment in such a gap cannot be brought back",
-                examples=tuple(
+                count=len(gaps),
+                long=_long(longest),
+                examples=(
                     f"{earlier:%Y-%m-%d %H:%M} to {later:%Y-%m-%d %H:%M} UTC"
                     for earlier, later in gaps[:NAMED]
                 ),

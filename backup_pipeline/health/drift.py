@@ -7,9 +7,10 @@ harder to restore (something is gone, a type is another one); the rest is inform
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
-from backup_pipeline.model.findings import Finding, Severity
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import Column, ForeignKey, Key, Schema, Table, TableId
 
 K = TypeVar("K", bound=Hashable)
@@ -19,23 +20,22 @@ V = TypeVar("V")
 def drift(previous: Schema, current: Schema) -> tuple[Finding, ...]:
     """Empty when they are the same."""
     if previous.engine != current.engine:
-        message = f"the database was {previous.engine} and is {current.engine}"
-        return (Finding("warning", "engine-changed", message),)
+        return (Finding.of("engine-changed", before=previous.engine, now=current.engine),)
     return (*_tables(previous, current), *_sequences(previous, current), *_others(previous, current))
 
 
-def _finding(severity: Severity, code: str, message: str, table: TableId | None = None) -> Finding:
-    return Finding(severity, code, message, table=None if table is None else str(table))
+def _family(kind: str, verb: str, what: str, table: TableId | None) -> Finding:
+    return replace(Finding.of(f"…-{verb}", table=table, what=what), code=f"{kind.replace(' ', '-')}-{verb}")
 
 
 def _tables(previous: Schema, current: Schema) -> Iterator[Finding]:
     old = {table.id: table for table in previous.tables}
     new = {table.id: table for table in current.tables}
     for identifier in sorted(old.keys() - new.keys()):
-        yield _finding("warning", "table-removed", f"the table {identifier} is gone", identifier)
+        yield Finding.of("table-removed", table=identifier)
     for identifier in sorted(new.keys() - old.keys()):
         count = len(new[identifier].columns)
-        yield _finding("info", "table-added", f"the table {identifier} is new ({count} columns)", identifier)
+        yield Finding.of("table-added", table=identifier, count=count)
     for identifier in sorted(old.keys() & new.keys()):
         yield from _table(old[identifier], new[identifier])
 
@@ -43,7 +43,7 @@ def _tables(previous: Schema, current: Schema) -> Iterator[Finding]:
 def _table(old: Table, new: Table) -> Iterator[Finding]:
     name = new.id
     if old.kind != new.kind:
-        yield _finding("warning", "table-changed", f"{name} was a {old.kind} and is a {new.kind}", name)
+        yield Finding.of("table-changed/kind", table=name, before=old.kind, now=new.kind)
     yield from _columns(old, new)
     yield from _primary_key(old, new)
     for word, one, other in (
@@ -67,7 +67,7 @@ def _table(old: Table, new: Table) -> Iterator[Finding]:
         ("its owner", old.owner, new.owner),
     ):
         if before != after:
-            yield _finding("info", "table-changed", f"{name}: {what} changed", name)
+            yield Finding.of("table-changed", table=name, what=what)
 
 
 def _columns(old: Table, new: Table) -> Iterator[Finding]:
@@ -75,34 +75,38 @@ def _columns(old: Table, new: Table) -> Iterator[Finding]:
     one = {column.name: column for column in old.columns}
     other = {column.name: column for column in new.columns}
     for gone in (column for column in one if column not in other):
-        yield _finding("warning", "column-removed", f"{name}: the column {gone} is gone", name)
+        yield Finding.of("column-removed", table=name, column=gone)
     for added in (column for column in other if column not in one):
         column = other[added]
         # Old rows have no value for it: a restore of rows needs one from somewhere.
         needy = not column.nullable and column.default is None and not (column.identity or column.generated)
         note = ", NOT NULL and without a default" if needy else ""
-        yield _finding(
-            "warning" if needy else "info",
+        yield Finding.of(
             "column-added",
-            f"{name}: the column {added} ({column.type}{note}) is new",
-            name,
+            table=name,
+            column=added,
+            type=column.type,
+            note=note,
+            severity="warning" if needy else "info",
         )
     for both in (column for column in one if column in other):
         yield from _column(name, one[both], other[both])
     kept = [c for c in one if c in other]
     if kept != [c for c in other if c in one]:
-        yield _finding("info", "column-order", f"{name}: its columns stand in another order", name)
+        yield Finding.of("column-order/backup", table=name)
 
 
 def _column(table: TableId, old: Column, new: Column) -> Iterator[Finding]:
     if old.type != new.type:
-        yield _finding(
-            "warning", "column-type", f"{table}.{new.name} was {old.type} and is {new.type}", table
-        )
+        yield Finding.of("column-type", table=table, column=new.name, before=old.type, now=new.type)
     if old.nullable != new.nullable:
         now = "may be NULL now" if new.nullable else "must not be NULL any more"
-        yield _finding(
-            "info" if new.nullable else "warning", "column-null", f"{table}.{new.name} {now}", table
+        yield Finding.of(
+            "column-null",
+            table=table,
+            column=new.name,
+            change=now,
+            severity="info" if new.nullable else "warning",
         )
     for what, before, after in (
         ("default", old.default, new.default),
@@ -111,11 +115,13 @@ def _column(table: TableId, old: Column, new: Column) -> Iterator[Finding]:
         ("collation", old.collation, new.collation),
     ):
         if before != after:
-            yield _finding(
-                "info",
+            yield Finding.of(
                 "column-changed",
-                f"{table}.{new.name}: its {what} was {before or 'none'} and is {after or 'none'}",
-                table,
+                table=table,
+                column=new.name,
+                what=what,
+                before=before or "none",
+                now=after or "none",
             )
 
 
@@ -124,9 +130,7 @@ def _primary_key(old: Table, new: Table) -> Iterator[Finding]:
     after = new.primary_key.columns if new.primary_key else ()
     if before != after:
         shown = [f"({', '.join(columns)})" if columns else "none" for columns in (before, after)]
-        yield _finding(
-            "warning", "primary-key", f"{new.id}: its primary key was {shown[0]} and is {shown[1]}", new.id
-        )
+        yield Finding.of("primary-key", table=new.id, before=shown[0], now=shown[1])
 
 
 def _by_name(keys: Iterable[Key] | Iterable[ForeignKey]) -> Mapping[str, object]:
@@ -136,9 +140,7 @@ def _by_name(keys: Iterable[Key] | Iterable[ForeignKey]) -> Mapping[str, object]
 def _members(table: TableId, word: str, old: Mapping[str, V], new: Mapping[str, V]) -> Iterator[Finding]:
     for verb, names in _changes(old, new):
         for name in names:
-            yield _finding(
-                "info", f"{word.replace(' ', '-')}-{verb}", f"{table}: the {word} {name} was {verb}", table
-            )
+            yield _family(word, verb, f"{table}: the {word} {name}", table)
 
 
 def _changes(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[tuple[str, list[K]]]:
@@ -152,7 +154,7 @@ def _sequences(previous: Schema, current: Schema) -> Iterator[Finding]:
     new = {sequence.id: sequence for sequence in current.sequences}
     for verb, names in _changes(old, new):
         for name in names:
-            yield _finding("info", f"sequence-{verb}", f"the sequence {name} was {verb}")
+            yield Finding.of(f"sequence-{verb}", name=name)
 
 
 def _others(previous: Schema, current: Schema) -> Iterator[Finding]:
@@ -162,13 +164,11 @@ def _others(previous: Schema, current: Schema) -> Iterator[Finding]:
         for kind, schema, name, table in keys:
             full = f"{schema}.{name}" if schema else name
             on = f" on {table}" if table else ""
-            yield _finding(
-                "info", f"{kind.replace(' ', '-')}-{verb}", f"the {kind} {full}{on} was {verb}", table
-            )
+            yield _family(kind, verb, f"the {kind} {full}{on}", table)
     for verb, names in _changes(previous.settings, current.settings):
         for setting in names:
             before, after = previous.settings.get(setting, "none"), current.settings.get(setting, "none")
-            yield _finding("info", f"setting-{verb}", f"the database's {setting} was {before} and is {after}")
+            yield Finding.of(f"setting-{verb}", setting=setting, before=before, now=after)
 
 
 def _objects(

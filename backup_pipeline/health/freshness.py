@@ -53,33 +53,12 @@ def judge(
     findings: list[Finding] = []
     limit = deadline(settings, zone, now)
     if latest_at is None:
-        findings.append(
-            Finding(
-                "error",
-                "no-backup",
-                "there is no full backup",
-                remedy=f"run `backup-pipeline backup {system}`",
-            )
-        )
+        findings.append(Finding.of("no-backup", system=system))
     elif (latest_at - now).total_seconds() > AHEAD:
-        findings.append(
-            Finding(
-                "error",
-                "from-the-future",
-                f"the newest full backup is of {latest_at:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M}: until then no "
-                "backup can be made, and how old the newest one is is not known",
-                remedy="set this machine's clock right; if it was wrong when that backup was made, `backup-pipeline forget` "
-                "takes it out of the vault",
-            )
-        )
+        findings.append(Finding.of("from-the-future/clock", latest_at=latest_at, now=now))
     elif limit is not None and (now - latest_at).total_seconds() > limit:
         findings.append(
-            Finding(
-                "error",
-                "not-fresh",
-                f"the newest full backup is {_age(now - latest_at)} old; at most {_age(timedelta(seconds=limit))} were asked for",
-                remedy="see why the schedule did not run: the daemon, the schedule's switch, the last failed run",
-            )
+            Finding.of("not-fresh", age=_age(now - latest_at), wanted=_age(timedelta(seconds=limit)))
         )
     if latest_at is not None and not drill_failed:
         findings.extend(_proof(settings, proven_at, now, system))
@@ -90,13 +69,12 @@ def _proof(
     settings: SystemSettings, proven_at: str | None, now: datetime, system: str
 ) -> tuple[Finding, ...]:
     schedule = "" if settings.drill_schedule else ", and set `drill_schedule:`"
-    remedy = f"run `backup-pipeline drill {system}`{schedule}"
     if proven_at is None:
-        return (Finding("warning", "never-proven", "no backup has been proven by a drill", remedy=remedy),)
+        return (Finding.of("never-proven", system=system, schedule=schedule),)
     age = now.astimezone(UTC) - parse_timestamp(proven_at)
     if age.total_seconds() <= settings.proven_within:
         return ()
-    return (Finding("warning", "proof-too-old", f"the last proof is {_age(age)} old", remedy=remedy),)
+    return (Finding.of("proof-too-old", age=_age(age), system=system, schedule=schedule),)
 
 
 def _age(delta: timedelta) -> str:

@@ -132,7 +132,7 @@ def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
     try:
         _ = vault.without_memory().backup(manifest.system, manifest.id).data
     except KeyMissing as error:
-        return (Finding("error", "identity-wrong", error.message, remedy=error.remedy),)
+        return (Finding.of("identity-wrong", error=error),)
     except (Damaged, NotFound):
         pass  # the verification says so
     return ()
@@ -201,7 +201,7 @@ def _complete(manifest: Manifest, missing: tuple[Finding, ...]) -> Outcome:
         one for one in manifest.findings if one.topic != "references" and one.tree is None and not _old(one)
     )
     left_out = tuple(
-        Finding("info", "left-out", f"the {one.kind} {one.schema}.{one.name} is not in it: {one.reason}")
+        Finding.of("left-out/judged", kind=one.kind, schema=one.schema, name=one.name, reason=one.reason)
         for one in manifest.left_out
         if manifest.scope == "full"
     )
@@ -256,4 +256,4 @@ def _not_compared(severity: str, before: Manifest, error: BackupError) -> Findin
     message = f"the schema of {before.id} cannot be compared with: {error.message}"
     if severity == "error":
         return Finding.of_error(error, message)
-    return Finding("info", "not-compared", message)
+    return Finding.of("not-compared", before=before.id, why=error.message)

@@ -72,13 +72,12 @@ def _another(manifest: Manifest, before: Manifest, found: Sequence[Finding]) -> 
     gone = [one for one in found if one.marked("table_removed")]
     whole = len(gone) + len({table.id for table in before.tables} & {table.id for table in manifest.tables})
     if len(gone) > 1 and len(gone) >= LOST * whole:
-        yield Finding(
-            "error",
+        yield Finding.of(
             "another-database",
-            f"this seems to be another database than before: {len(gone)} of {whole} tables are not in it any more",
-            remedy="look at `database:` in the configuration, and at where that address leads; if the database was"
-            f" replaced on purpose: `backup-pipeline ack {manifest.system} {ANOTHER}`, and the same for {REMOVED}",
-            examples=tuple(str(one.table) for one in gone[:20]),
+            count=len(gone),
+            whole=whole,
+            system=manifest.system,
+            examples=(str(one.table) for one in gone[:20]),
         )
 
 
@@ -94,30 +93,33 @@ def _of_tables(
         if name in left_out or name.startswith("files."):
             continue
         if name not in rows:
-            yield Finding(
-                "error",
-                "table-removed",
-                f"{name} is not in the database any more; {had.backup} had it, with {had.count:,} rows",
+            yield Finding.of(
+                "table-removed/lost",
                 table=name,
-                remedy=f"if it was dropped or renamed on purpose: {accept} {REMOVED}`; if not: {source}",
+                backup=had.backup,
+                count=had.count,
+                accept=accept,
+                source=source,
             )
         elif rows[name] == 0 < had.count:
             if not any(matches(glob, ids[name]) for glob in expected_empty):
-                yield Finding(
-                    "error",
+                yield Finding.of(
                     "table-became-empty",
-                    f"{name} is empty; {had.backup} had {had.count:,} rows",
                     table=name,
-                    remedy="if this is right, name it under `expected_empty`, or once: "
-                    f"{accept} table-became-empty`; if not: {source}",
+                    backup=had.backup,
+                    count=had.count,
+                    accept=accept,
+                    source=source,
                 )
         elif rows[name] < LOST * had.count and had.count > FEW:
-            yield Finding(
-                "warning",
+            yield Finding.of(
                 "table-shrank",
-                f"{name} has {rows[name]:,} rows; {had.backup} had {had.count:,}",
                 table=name,
-                remedy=f"if rows were deleted on purpose: {accept} table-shrank`; if not: {source}",
+                rows=rows[name],
+                backup=had.backup,
+                count=had.count,
+                accept=accept,
+                source=source,
             )
 
 
@@ -126,12 +128,11 @@ def _of_trees(manifest: Manifest, expected: Mapping[str, Had]) -> Iterator[Findi
     for tree in manifest.files:
         had = expected.get(f"files.{tree.name}")
         if had is not None and 0 < tree.files < LOST * had.count and had.count > FEW:
-            yield Finding(
-                "warning",
-                "tree-shrank",
-                f"{tree.name} holds {tree.files:,} files; {had.backup} had {had.count:,}",
+            yield Finding.of(
+                "tree-shrank/earlier",
                 tree=tree.name,
-                remedy="if files were deleted on purpose: "
-                f"`backup-pipeline ack {manifest.system} tree-shrank`; if not: "
-                f"`backup-pipeline restore {manifest.system} {had.backup} --files {tree.name} --to FOLDER`",
+                files=tree.files,
+                backup=had.backup,
+                before=had.count,
+                system=manifest.system,
             )

@@ -30,7 +30,7 @@ SKEW = 60.0
 #: A few packs of 128 MiB and the chunks of as many workers are in the making at once.
 STAGING = 2 * 2**30
 #: What people need to recover without us, as RECOVER.md says it.
-TOOLS = {"zstd": "apt-get install zstd", "sha256sum": "apt-get install coreutils"}
+TOOLS = ("zstd", "sha256sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +79,16 @@ def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
             filled = is_folder and any(folder.iterdir())
         known = filled and store.stat(layout.VAULT) is not None
     except BackupError as error:  # a mount whose server is gone, a folder of another account
-        yield Finding("error", "vault-unreachable", error.message, remedy=error.remedy)
+        yield Finding.of("vault-unreachable", error=error)
         return
     if not there:
         yield from _new(folder, now)
         return
     if not is_folder:
-        yield Finding(
-            "error", "vault-not-a-folder", f"{folder} is not a folder", remedy="name another `vault:`"
-        )
+        yield Finding.of("vault-not-a-folder", folder=folder)
         return
     if filled and not known:
-        remedy = "name an empty or new folder as `vault:`"
-        yield Finding("error", "vault-foreign", f"{folder} is not empty and is not a vault", remedy=remedy)
+        yield Finding.of("vault-foreign", folder=folder)
         return
     yield from _probe(store, now)
 
@@ -106,12 +103,10 @@ def _new(folder: Path, now: datetime) -> Iterator[Finding]:
                 for one in _probe(LocalStore(Path(place)), now)
             ]
     except OSError as error:
-        message = f"{folder} cannot be made: {above} is not writable ({error.strerror})"
-        remedy = f"make {folder}, owned by the user that runs backups"
-        found = [Finding("error", "vault-not-writable", message, remedy=remedy)]
+        found = [Finding.of("vault-not-writable", folder=folder, above=above, strerror=error.strerror)]
     yield from found
     if not found:
-        yield Finding("info", "vault-new", f"{folder} does not exist yet: the first backup makes it")
+        yield Finding.of("vault-new", folder=folder)
 
 
 def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
@@ -121,27 +116,22 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
         foreign = None if known else next(iter(store.list()), None)
         once = store.creates_once()
     except BackupError as error:
-        yield Finding("error", "vault-unreachable", error.message, remedy=error.remedy)
+        yield Finding.of("vault-unreachable", error=error)
         return
     if foreign is not None:
-        message = f"{store.address} is not empty and is not a vault (it holds {foreign.key})"
-        remedy = "name an empty or new place as `vault:`"
-        yield Finding("error", "vault-foreign", message, remedy=remedy)
+        yield Finding.of("vault-foreign/store", store=store.address, key=foreign.key)
         return
     if not known:
-        message = f"{store.address} holds no vault yet: the first backup makes it"
-        yield Finding("info", "vault-new", message)
+        yield Finding.of("vault-new/store", store=store.address)
     found = tuple(_probe(store, now))
     # Where nothing can be written, that is the finding: what else the server refuses follows from it.
     if not once and not any(one.marked("not_writable") for one in found):
-        message = f"{store.address} cannot create a key only once: two writers are told apart by reading back"
-        remedy = "let one host write to it, or use a store that can: a folder, OpenSSH's or ProFTPD's server, a bucket of AWS or R2"
-        yield Finding("info", "creates-not-conditional", message, remedy=remedy)
+        yield Finding.of("creates-not-conditional", store=store.address)
     # What is peculiar to one kind of store is known to that store: a key that others can read, a token that ends.
     try:
         yield from store.advice()
     except BackupError as error:
-        yield Finding("error", "vault-unreachable", error.message, remedy=error.remedy)
+        yield Finding.of("vault-unreachable", error=error)
     yield from found
 
 
@@ -150,9 +140,7 @@ def _staging(state: Path) -> Iterator[Finding]:
     place = next(parent for parent in (state, *state.parents) if parent.exists())
     free = shutil.disk_usage(place).free
     if free < STAGING:
-        message = f"{place} has {free / 2**30:.1f} GiB free: objects are made there before they are sent"
-        remedy = "make room, or set `state:` to a folder on another disk"
-        yield Finding("warning", "staging-low", message, remedy=remedy)
+        yield Finding.of("staging-low", place=place, free=free / 2**30)
 
 
 def _probe(store: Store, now: datetime) -> Iterator[Finding]:
@@ -166,46 +154,28 @@ def _probe(store: Store, now: datetime) -> Iterator[Finding]:
         with contextlib.suppress(*(() if near else (NotAllowed,))):
             store.delete(key)
     except BackupError as error:
-        yield Finding("error", "vault-not-writable", error.message, remedy=error.remedy)
+        yield Finding.of("vault-not-writable/probe", error=error)
         return
     if back != data or stat is None:
-        remedy = "do not trust this disk: check its cables, its file system, the network mount"
-        yield Finding(
-            "error", "vault-lies", "what was written to the vault came back different", remedy=remedy
-        )
+        yield Finding.of("vault-lies")
         return
     skew = (stat.modified - max(now, datetime.now(UTC))).total_seconds()
     if abs(skew) > SKEW:
-        remedy = "run a time service (chrony, systemd-timesyncd) on both machines"
-        yield Finding(
-            "warning", "clock-skew", f"the vault's clock differs from this one by {skew:.0f} s", remedy=remedy
-        )
+        yield Finding.of("clock-skew", skew=skew)
 
 
 def _clock(newest: str | None, now: datetime) -> Iterator[Finding]:
     if newest is not None and moment_of(newest) > now:
-        yield Finding(
-            "error",
-            "clock-behind",
-            f"the newest backup is {newest}, which is later than this machine's clock ({now:%Y-%m-%d %H:%M:%SZ})",
-            remedy="set the clock right: a backup is never filed before an older one. If the clock is right and was wrong "
-            "when that backup was made, `backup-pipeline forget` takes it out of the vault",
-        )
+        yield Finding.of("clock-behind", newest=newest, now=now)
 
 
 def _state(state: Path) -> Iterator[Finding]:
     place = next(parent for parent in (state, *state.parents) if parent.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        yield Finding(
-            "warning",
-            "state-not-writable",
-            f"{place} is not writable: no inventory and no run history can be kept",
-            remedy="set `state:` to a folder of the user that runs backups",
-        )
+        yield Finding.of("state-not-writable", place=place)
 
 
 def _tools() -> Iterator[Finding]:
-    for tool, install in TOOLS.items():
+    for tool in TOOLS:
         if shutil.which(tool) is None:
-            message = f"{tool} is not on this machine: a recovery by hand (RECOVER.md) needs it"
-            yield Finding("info", f"no-{tool}", message, remedy=install)
+            yield Finding.of(f"no-{tool}")

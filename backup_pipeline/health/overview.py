@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, NotFound
-from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import from_the_future, moment_of, parse_timestamp, timestamp
 from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Proof
@@ -209,7 +209,7 @@ def status(
         else (_retired(system),)
     )
     damaged = tuple(
-        Finding("error", "damaged", f"{line.id}: {line.why}", remedy=line.remedy) for line in broken
+        Finding.of("damaged", identifier=line.id, why=line.why, remedy=line.remedy) for line in broken
     )
     previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
     lost = standing.lost_backups(vault, system, previous)
@@ -232,13 +232,7 @@ def status(
 
 def _ahead(system: str, identifiers: Sequence[str]) -> Iterator[Finding]:
     for one in identifiers:
-        yield Finding(
-            "error",
-            "from-the-future",
-            f"{one} is of a time that has not come, and is not taken for the newest: a clock was wrong, or another hand than a "
-            "backup's put it there",
-            remedy=f"`backup-pipeline forget {system} {one} --force newest`, unless the clock of this machine is wrong",
-        )
+        yield Finding.of("from-the-future", identifier=one, system=system)
 
 
 def _frozen(
@@ -269,12 +263,7 @@ def _frozen(
 
 
 def _retired(system: str) -> Finding:
-    return Finding(
-        "info",
-        "not-configured",
-        f"{system} is not in the configuration: nothing makes new backups of it",
-        remedy="its backups can be verified, drilled and restored as ever; `prune` does not touch them",
-    )
+    return Finding.of("not-configured", system=system)
 
 
 def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[Finding]:
@@ -290,23 +279,13 @@ def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[
     proofs = vault.backup(system, identifier).proofs()
     told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
     if manifest is None and line.degraded and not told:
-        yield Finding(
-            "error",
-            "backup-degraded",
-            f"{identifier} is degraded: something that was asked for could not be taken",
-            remedy=f"`backup-pipeline show {system} {identifier}` says what, where the key is",
-        )
+        yield Finding.of("backup-degraded", identifier=identifier, system=system)
     yield from told
     yield from standing.not_verified(proofs, system, identifier)
 
 
 def seal_broken(system: str, identifier: str) -> Finding:
-    return Finding(
-        "error",
-        "seal-broken",
-        f"the manifest of {system} {identifier} is not the one that was sealed: it was altered since",
-        remedy=HEAL_MANIFEST,
-    )
+    return Finding.of("seal-broken/status", system=system, identifier=identifier)
 
 
 def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
@@ -320,12 +299,12 @@ def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
         if (one.recipients or outline.recipients) != vault.keys.fingerprint
     ]
     if others:
-        yield Finding(
-            "info",
+        yield Finding.of(
             "old-key",
-            f"{len(others):,} objects ({sum(others) / 2**20:.1f} MiB) of {line.id} are encrypted to other recipients than those "
-            "of today",
-            remedy=f"keep the old key, or `backup-pipeline rekey {line.system}` where it is",
+            count=len(others),
+            mebibytes=sum(others) / 2**20,
+            identifier=line.id,
+            system=line.system,
         )
 
 

@@ -49,12 +49,7 @@ def kept(
         yield from _without_schedule(system, settings, zone, latest_at, cron, now)
         return
     if f"backup_{system}_schedule" in runner.off:
-        yield Finding(
-            "warning",
-            "schedule-off",
-            f"the schedule `{settings.schedule}` is switched off in the Dagster UI: no daemon runs it",
-            remedy=f"switch backup_{system}_schedule on (in the UI: Automation); or let {cron} run it",
-        )
+        yield Finding.of("schedule-off", schedule=settings.schedule, system=system, cron=cron)
         return
     if runner.state == "runs":
         return
@@ -69,34 +64,18 @@ def kept(
         else missed,
         "unknown": f"whether a Dagster daemon lives cannot be seen from here, {missed}",
     }[runner.state]
-    yield Finding(
-        "warning",
-        "schedule-not-run",
-        f"nothing is seen to run the schedule `{settings.schedule}`: {why}",
-        remedy=f"start `backup-pipeline ui`, or the daemon of your own Dagster; or let {cron} run it",
-    )
+    yield Finding.of("schedule-not-run", schedule=settings.schedule, why=why, cron=cron)
 
 
 def _without_schedule(
     system: str, settings: SystemSettings, zone: str, latest_at: datetime | None, cron: str, now: datetime
 ) -> Iterator[Finding]:
     if settings.fresh_within is None:
-        yield Finding(
-            "warning",
-            "no-schedule",
-            "no schedule makes the next backup, and no `fresh_within:` says how old the newest one may be",
-            remedy=f"set `schedule:` and let a Dagster daemon (`backup-pipeline ui`) or {cron} run it; "
-            "or set `fresh_within:` where backups are made by hand",
-        )
+        yield Finding.of("no-schedule", cron=cron)
     elif latest_at is not None:
         ends = latest_at + timedelta(seconds=settings.fresh_within)
         if now <= ends < now + TONIGHT:
-            yield Finding(
-                "warning",
-                "backup-due",
-                f"the newest full backup is too old from {_local(ends, zone)} on, and no schedule makes the next one",
-                remedy=f"run `backup-pipeline backup {system}`, or set `schedule:`",
-            )
+            yield Finding.of("backup-due", local=_local(ends, zone), system=system)
 
 
 #: Verbs in the log of acts: the option that names a place, and what the command needs besides the system.
@@ -124,12 +103,15 @@ def failures(failed: Iterable[Act], latest: str, zone: str) -> Iterator[Finding]
         if one.exit_code == ErrorsFound.exit_code and stands_there:
             continue
         where = f" ({one.place})" if one.place else ""
-        yield Finding(
-            "error",
+        yield Finding.of(
             "last-run-failed",
-            f"the last {one.verb}{where} failed at {_local(parse_timestamp(one.at), zone)}: {one.code}: {one.message}",
-            remedy=f"{one.remedy}; " * bool(one.remedy)
-            + f"{_again(one)} once more shows whether it is mended: then this is not told any more",
+            verb=one.verb,
+            where=where,
+            local=_local(parse_timestamp(one.at), zone),
+            code=one.code,
+            why=one.message,
+            command=f"{one.remedy}; " * bool(one.remedy),
+            again=_again(one),
         )
 
 

@@ -45,13 +45,11 @@ def look(places: Iterable[Place]) -> Iterator[Finding]:
             continue
         now, gid = stat.S_IMODE(found.st_mode), _gid(place)
         if now & 0o077 & ~wanted:
-            message = f"{place.what}, {place.path}, can be read or changed by other accounts of this machine ({now:04o})"
-            remedy = "`backup-pipeline doctor --mend` closes it; a team that shares it is named by `group:`"
-            yield Finding("warning", "open-to-others", message, remedy=remedy)
+            yield Finding.of("open-to-others", place=place.what, path=place.path, now=now)
         elif gid is not None and (found.st_gid != gid or wanted & ~now & 0o070):
-            message = f"the group {place.group} cannot read {place.what}, {place.path} ({now:04o})"
-            remedy = "`backup-pipeline doctor --mend` lets it"
-            yield Finding("info", "closed-to-the-group", message, remedy=remedy)
+            yield Finding.of(
+                "closed-to-the-group", group=place.group, place=place.what, path=place.path, now=now
+            )
 
 
 def mend(places: Iterable[Place]) -> Iterator[Finding]:
@@ -69,8 +67,9 @@ def mend(places: Iterable[Place]) -> Iterator[Finding]:
             yield _refused(place, error)
             continue
         if work.changed:
-            message = f"changed the rights of {work.changed} files and folders of {place.what}, {place.path} (it was {before:04o})"
-            yield Finding("info", "rights-mended", message)
+            yield Finding.of(
+                "rights-mended", changed=work.changed, place=place.what, path=place.path, before=before
+            )
         if work.failed:
             yield _refused(place, work.failed[0], len(work.failed))
 
@@ -92,12 +91,7 @@ def _wanted(found: os.stat_result, gid: int | None) -> int:
 def _refused(place: Place, error: Exception, times: int = 1) -> Finding:
     said = getattr(error, "strerror", None) or str(error)
     more = f", and {times - 1} more" if times > 1 else ""
-    return Finding(
-        "warning",
-        "rights-not-mended",
-        f"the rights of {place.what}, {place.path}, cannot be looked at or changed: {said}{more}",
-        remedy="run it as the owner or as root; on a mount without rights of its own, mount it with umask=077",
-    )
+    return Finding.of("rights-not-mended", place=place.what, path=place.path, why=said, more=more)
 
 
 @dataclass(slots=True)

@@ -105,11 +105,7 @@ class Place:
 def judge(places: Sequence[Place]) -> Iterator[Finding]:
     for number, place in enumerate(places):
         if place.free is None:
-            yield Finding(
-                "info",
-                "room-unknown",
-                f"{place.name}: how much fits into {place.address} is not known: {place.why}",
-            )
+            yield Finding.of("room-unknown/folder", place=place.name, folder=place.address, why=place.why)
             continue
         if place.disk is not None and any(place.disk == other.disk for other in places[:number]):
             continue
@@ -126,22 +122,23 @@ def _judge(together: Sequence[Place]) -> Iterator[Finding]:
     if amount.most > amount.least:
         needed += f" to {size_of(amount.most)}"
     if unknown := dict.fromkeys(one for place in together for one in place.unknown):
-        message = f"{names}: what the next backup of {', '.join(unknown)} needs is not known"
-        yield Finding("info", "room-unknown", message)
+        yield Finding.of("room-unknown", place=names, systems=", ".join(unknown))
     by = "; ".join(dict.fromkeys(one for place in together for one in place.by)) or "no backup is due"
-    said = f"{names}: {size_of(free)} of {size_of(total)} are free ({first.address}); the next backups need {needed} ({by})"
-    remedy = "make room, keep less (`retention:`), or move it to a larger disk"
+    code = "disk-low" if free < amount.most or free < NEARLY_FULL * total else "disk"
     if free < amount.least:
-        yield Finding("error", "disk-full", said, remedy=remedy)
-    elif free < amount.most or free < NEARLY_FULL * total:
-        yield Finding("warning", "disk-low", said, remedy=remedy)
-    else:
-        yield Finding("info", "disk", said)
+        code = "disk-full"
+    room, whole = size_of(free), size_of(total)
+    yield Finding.of(code, place=names, free=room, whole=whole, folder=first.address, needed=needed, by=by)
     if first.free_files is not None and first.free_files < 3 * amount.files:
-        files = f"{names}: {first.free_files:,} more files can be made ({first.address}); the next backups need about {amount.files:,}"
         full = first.free_files < amount.files
-        remedy = "remove files there, or make a file system with more inodes (`df -i` shows them)"
-        yield Finding("error" if full else "warning", "inodes-low", files, remedy=remedy)
+        yield Finding.of(
+            "inodes-low",
+            place=names,
+            free_files=first.free_files,
+            folder=first.address,
+            files=amount.files,
+            severity="error" if full else "warning",
+        )
 
 
 def size_of(size: float) -> str:

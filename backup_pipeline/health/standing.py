@@ -82,25 +82,18 @@ def _failed(kind: str, proof: Proof, errors: Sequence[Finding], system: str, ide
     remedy = (first.remedy if first else "") or (
         f"`backup-pipeline backup {system} --full` makes a new backup for which everything is read again"
     )
-    what = first.message if first else "this host cannot read what was found"
+    why = first.message if first else "this host cannot read what was found"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Finding(
-        "error",
-        f"{kind}-failed",
-        f"the last {verb} of {identifier} failed: {what}{more}",
-        remedy=f"`backup-pipeline {verb} {system} {identifier}` shows all of it; {remedy}",
+    code = f"{kind}-failed"
+    return Finding.of(
+        code, why=why, more=more, advice=remedy, system=system, identifier=identifier, verb=verb
     )
 
 
 def not_verified(proofs: Sequence[Proof], system: str, identifier: str) -> Iterator[Finding]:
     """A backup at which no process has looked is not known to be whole."""
     if not any(proof.kind in (JUDGED, "verify", "verify-quick", "drill") for proof in proofs):
-        yield Finding(
-            "warning",
-            "not-verified",
-            f"no verification of {identifier} is known: the process that made it ended before it looked",
-            remedy=f"`backup-pipeline verify {system} {identifier}`",
-        )
+        yield Finding.of("not-verified", identifier=identifier, system=system)
 
 
 def manifest_of(backup: Backup) -> Manifest | None:
@@ -123,21 +116,11 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
     that it follows."""
     without_manifest = vault.without_manifest(system)
     for identifier in without_manifest:
-        yield _lost(
-            "manifest-missing",
-            f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
-            system,
-            identifier,
-        )
+        yield Finding.of("manifest-missing", identifier=identifier, system=system)
     missing = gaps(previous, keeping.forgotten_ids(vault.store, system))
     for identifier in missing:
         if identifier not in without_manifest:
-            yield _lost(
-                "backup-missing",
-                f"{identifier} was a backup, a later one follows it, and it is gone without a record that it was forgotten",
-                system,
-                identifier,
-            )
+            yield Finding.of("backup-missing", identifier=identifier, system=system)
     recorded = set(keeping.forgotten_ids(vault.store, system)) - previous.keys()
     wrote = vault.remembered.newest(system) if vault.remembered else None
     named = {*(one for one in previous.values() if one), *((wrote.id,) if wrote else ())}
@@ -147,45 +130,17 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
     newest = keeping.newest_gone(vault, system, lambda: (*vault.ids(system), *without_manifest, *missing))
     yield from set_back(vault, system, (*without_manifest, *missing, *((newest.id,) if newest else ())))
     if newest is not None:
-        yield _lost(
-            "newest-missing",
-            f"{newest.id} was written last, and it is gone without a record that it was forgotten",
-            system,
-            newest.id,
-        )
+        yield Finding.of("newest-missing", identifier=newest.id, system=system)
 
 
 def set_back(vault: Vault, system: str, told: Collection[str] = ()) -> Iterator[Finding]:
     back = remembered.set_back(vault, system)
     if back is not None and back.id not in told:
-        yield Finding(
-            "error",
-            "set-back",
-            f"{back.id} is the last backup of {system} that this host wrote, and the vault does not hold it as it was "
-            "written: it was deleted or replaced, or the vault was set back",
-            remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if a person set the vault back, "
-            f"`backup-pipeline ack {system} set-back` on this host",
-        )
+        yield Finding.of("set-back", identifier=back.id, system=system)
 
 
 def records(vault: Vault, system: str, identifiers: Iterable[str]) -> Iterator[Finding]:
     """Backups that are gone, and whose record of that another hand may have written."""
     for one in identifiers:
         if not signing.counts(vault.backup(system, one)):
-            yield Finding(
-                "error",
-                "record-unsigned",
-                f"{one} is gone, and the record that it was forgotten is signed by none of `signers:`",
-                remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was forgotten on purpose, by a host "
-                "without a key: give that host a `signing:` key; `signed_since:` says from when on records must be signed",
-            )
-
-
-def _lost(code: str, message: str, system: str, identifier: str) -> Finding:
-    return Finding(
-        "error",
-        code,
-        message,
-        remedy=f"`backup-pipeline repair {system}` brings it back from a copy; if it was deleted on purpose, "
-        f"`backup-pipeline forget {system} {identifier}` says so",
-    )
+            yield Finding.of("record-unsigned", identifier=one, system=system)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
-from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.findings import Finding, Severity
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.state import paths
 from backup_pipeline.stores.base import Store
@@ -120,31 +120,22 @@ def judge(samples: Sequence[Sample], address: str) -> tuple[tuple[Finding, ...],
     if last.free is not None and last.total:
         counted["free_bytes"] = last.free
         if last.free < NEARLY_FULL * last.total:
-            findings.append(_full(last.free / last.total, address))
+            share = last.free / last.total
+            code = "disk-full/now" if share < FULL else "disk-nearly-full"
+            findings.append(Finding.of(code, percent=100 * share, address=address))
     if growth.days_left is not None:
         counted["days_left"] = round(growth.days_left)
         if growth.days_left < SOMETIME:
             day = parse_timestamp(last.at) + timedelta(days=growth.days_left)
-            severity = "error" if growth.days_left < SOON else "warning"
-            findings.append(_full_soon(severity, address, growth, day))
+            findings.append(_full_soon(address, growth, growth.days_left, day))
     return tuple(findings), counted
 
 
-def _full(free: float, address: str) -> Finding:
-    message = f"{100 * free:.1f} % of the disk of {address} are free"
-    remedy = "free space or move the vault; `prune --dry-run` says what could go"
-    if free < FULL:
-        return Finding("error", "disk-full", f"{message}: the next backup may not fit", remedy=remedy)
-    return Finding("warning", "disk-nearly-full", message, remedy=remedy)
-
-
-def _full_soon(severity: str, address: str, growth: Growth, day: datetime) -> Finding:
-    whose = "the vault" if (growth.vault or 0) >= (growth.disk or 0) else "everything on the disk together"
-    message = (
-        f"the disk of {address} is full on {day:%Y-%m-%d} if {whose} goes on growing as it does "
-        f"({max(growth.vault or 0, growth.disk or 0) / 2**20:,.0f} MiB a day)"
+def _full_soon(address: str, growth: Growth, days: float, day: datetime) -> Finding:
+    vault, disk = growth.vault or 0, growth.disk or 0
+    whose = "the vault" if vault >= disk else "everything on the disk together"
+    severity: Severity = "error" if days < SOON else "warning"
+    mebibytes = max(vault, disk) / 2**20
+    return Finding.of(
+        "disk-full-soon", severity=severity, address=address, day=day, whose=whose, mebibytes=mebibytes
     )
-    remedy = "give it more room, keep less (`retention:`), or move what else grows there"
-    if severity == "error":
-        return Finding("error", "disk-full-soon", message, remedy=remedy)
-    return Finding("warning", "disk-full-soon", message, remedy=remedy)

@@ -5,11 +5,12 @@ One shape for all of them, so that the CLI, the JSON output and the Dagster UI c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from backup_pipeline.errors import BackupError
-from backup_pipeline.model.register import MARKS, Entry, entry_of
+from backup_pipeline.model.register import MARKS, TEMPLATES, Entry, entry_of
 
 Severity = Literal["error", "warning", "info"]
 
@@ -52,9 +53,41 @@ class Finding:
         return self.entry.topic
 
     @classmethod
-    def of_error(cls, error: BackupError, message: str = "", *, tree: str | None = None) -> Finding:
+    def of(
+        cls,
+        name: str,
+        /,
+        *,
+        severity: Severity | None = None,
+        remedy: str = "",
+        table: object = None,
+        tree: str | None = None,
+        examples: Iterable[object] = (),
+        error: BackupError | None = None,
+        **values: object,
+    ) -> Finding:
+        """A finding of the register, with `values` in the places of its texts. Of an error: `{why}` is the error's message,
+        and the error's remedy is told where the error has one."""
+        template = TEMPLATES[name]
+        if error is not None:
+            values["why"], remedy = error.message, remedy or error.remedy
+        told = {"heal": HEAL, "heal_manifest": HEAL_MANIFEST, "table": table, "tree": tree, **values}
+        return cls(
+            severity or cast(Severity, template.entry.severities[0]),
+            template.code,
+            template.message.format_map(told),
+            None if table is None else str(table),
+            remedy or template.remedy.format_map(told),
+            tuple(map(str, examples)),
+            tree,
+        )
+
+    @classmethod
+    def of_error(
+        cls, error: BackupError, message: str = "", *, remedy: str = "", tree: str | None = None
+    ) -> Finding:
         """An error that does not end the command. The message says more than the error's own, or is the error's own."""
-        return cls("error", error.code, message or error.message, remedy=error.remedy, tree=tree)
+        return cls("error", error.code, message or error.message, remedy=remedy or error.remedy, tree=tree)
 
 
 @dataclass(frozen=True, slots=True)

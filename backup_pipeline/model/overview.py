@@ -101,27 +101,24 @@ class Standing:
     @property
     def findings(self) -> tuple[Finding, ...]:
         if self.unreachable:
-            return (
-                Finding(
-                    "error",
-                    "copy-unreachable",
-                    f"copy {self.copy}: {self.unreachable}",
-                    remedy=self.remedy
-                    or "see whether the store answers, and whether its credentials still hold",
-                ),
-            )
+            remedy = self.remedy or "see whether the store answers, and whether its credentials still hold"
+            return (Finding.of("copy-unreachable", name=self.copy, why=self.unreachable, remedy=remedy),)
         if not self.late:
             return ()
         count = len(self.missing)
         what = "1 backup is" if count == 1 else f"{count} backups are"
-        message = (
-            f"copy {self.copy}: {what} not there; the oldest, {self.missing[0]}, is {_age(self.behind_seconds)} old, "
-            f"and {_age(self.within)} were allowed"
+        return (
+            Finding.of(
+                "copy-behind",
+                name=self.copy,
+                behind=what,
+                oldest=self.missing[0],
+                age=_age(self.behind_seconds),
+                allowed=_age(self.within),
+                system=self.system,
+                examples=self.missing,
+            ),
         )
-        remedy = (
-            f"`backup-pipeline copy {self.system} --to {self.copy}` brings them over, or says what keeps them"
-        )
-        return (Finding("error", "copy-behind", message, remedy=remedy, examples=self.missing),)
 
 
 @dataclass(frozen=True, slots=True)

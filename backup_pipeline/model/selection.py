@@ -50,12 +50,11 @@ def idle_patterns(settings: Mapping[str, Iterable[str]], tables: Iterable[TableI
     for setting, globs in settings.items():
         for glob in globs:
             if not any(matches(glob, table) for table in known):
-                yield Finding(
-                    # What was to stay out and is in harms no restore; what was asked for and is not in does.
-                    "error" if setting.startswith(("include", "groups")) else "warning",
+                yield Finding.of(
                     "pattern-without-table",
-                    f"`{setting}: {glob}` matches no table of the database",
-                    remedy="correct or remove it; `backup-pipeline inventory` shows the names that there are",
+                    setting=setting,
+                    glob=glob,
+                    severity="error" if setting.startswith(("include", "groups")) else "warning",
                 )
 
 

@@ -58,7 +58,7 @@ def _of_system(site: Site, name: str) -> Report:
         report = examine_system(site, name)
     except BackupError as error:
         told, remedy = (redact(text, site.settings.secrets) for text in (error.message, error.remedy))
-        return Report(name, (Finding("error", error.code, told, remedy=remedy),))
+        return Report(name, (Finding.of_error(error, told, remedy=remedy),))
     return replace(report, subject=f"{name}: {report.subject}")
 
 
@@ -101,12 +101,7 @@ def _asked(site: Site, system: str) -> Iterator[Finding]:
             if finding is not None:
                 yield finding
     for name, why in source.refused(chosen.invariants).items():
-        yield Finding(
-            "error",
-            "invariant-fails",
-            f"the invariant {name!r} cannot be asked: {why}",
-            remedy="correct its SQL under `invariants`: no drill can succeed before",
-        )
+        yield Finding.of("invariant-fails/doctor", name=name, why=why)
 
 
 def examine_machine(site: Site, *, mend: bool = False) -> Report:

@@ -46,13 +46,8 @@ def known(
         return _unreadable(Migrations(settings.tool, (), pending=pending, unknown=error.message), error)
     if state is None or state.known:
         return state, ()
-    message = f"what is pending is not known: {state.unknown}"
-    remedy = (
-        "`migrations: path:` should lead to the checkout that this database was migrated with; until it does, no backup "
-        "counts as one that has seen a migration applied"
-    )
-    return state, (Finding("warning", "migrations-unknown", message, remedy=remedy),)
+    return state, (Finding.of("migrations-unknown", unknown=state.unknown),)
 
 
 def _unreadable(state: Migrations, error: BackupError) -> tuple[Migrations, tuple[Finding, ...]]:
-    return state, (Finding("warning", "migrations-unreadable", error.message, remedy=error.remedy),)
+    return state, (Finding.of("migrations-unreadable", error=error),)

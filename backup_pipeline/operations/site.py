@@ -93,11 +93,8 @@ class Site:
         try:
             inventories.save(self.settings.make_state(), system, found)
         except VaultError as error:
-            finding = Finding(
-                "warning",
-                "inventory-not-kept",
-                f"the state folder {self.settings.state_folder} cannot be written: {error.message}",
-                remedy="set `state:` to a folder of the user that runs backups",
+            finding = Finding.of(
+                "inventory-not-kept", state_folder=self.settings.state_folder, why=error.message
             )
             return replace(found, findings=(*found.findings, finding))
         return found

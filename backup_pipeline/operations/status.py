@@ -116,12 +116,7 @@ def of_system(site: Site, system: str, seen: Seen) -> SystemStatus:
 def _without_its_mark(site: Site, latest: str) -> Iterator[Finding]:
     """No backup is written into a place that is no vault: known tonight, and not when it is due."""
     if latest and site.vault.store.stat(layout.VAULT) is None:
-        yield Finding(
-            "error",
-            "vault-mark-missing",
-            f"{layout.VAULT} is gone from {site.vault.store.address}: backups are there, and no new one can be made",
-            remedy="`backup-pipeline repair SYSTEM` brings it back from a copy",
-        )
+        yield Finding.of("vault-mark-missing", vault=layout.VAULT, address=site.vault.store.address)
 
 
 def _disk(store: Store) -> Disk:

@@ -87,16 +87,7 @@ def result(outcome: Outcome, key: dg.AssetKey) -> dg.AssetCheckResult:
 
 def with_unknown(outcomes: Sequence[Outcome], plan: SystemPlan, manifest: Manifest) -> tuple[Outcome, ...]:
     """`complete`, the first of them, also names tables that have no asset yet."""
-    notes = tuple(
-        Finding(
-            "info",
-            "not-in-the-graph",
-            f"{table} is new: it was backed up, and has no asset yet",
-            table=str(table),
-            remedy="reload the definitions (in the UI: Deployment → Reload)",
-        )
-        for table in plan.unknown(manifest)
-    )
+    notes = tuple(Finding.of("not-in-the-graph", table=table) for table in plan.unknown(manifest))
     complete, *others = outcomes
     return (replace(complete, notes=(*complete.notes, *notes)), *others)
 

@@ -278,8 +278,7 @@ def _judged(site: Site, system: str, names: Names, seconds: float) -> Sequence[t
     except TimeoutError:
         why = f"the vault did not answer within {seconds:.0f} s"
         remedy = f"look whether the vault can be reached from here: `backup-pipeline status {system}`"
-    message = f"whether {system} is protected is not known: {why}"
-    unknown = Finding("error", "not-judged", message, remedy=remedy)
+    unknown = Finding.of("not-judged", system=system, why=why, remedy=remedy)
     return [(names.manifest_key(system), Outcome("fresh", (unknown,)))]
 
 

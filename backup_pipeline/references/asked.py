@@ -81,14 +81,13 @@ def of_reference(tree: str, name: str, reference: ReferenceSettings, tables: Tab
     names = ", ".join(f"{one} (`{of}:`)" if of else one for of, one in absent.items())
     first = next(iter(absent.values()))
     near = get_close_matches(first, held, n=1)
-    return Finding(
-        "error",
+    return Finding.of(
         "reference-without-column",
-        f"{said} cannot be checked: {found} has no column {names} in the backups",
-        table=str(found),
+        table=found,
         tree=tree,
-        remedy=(f"did you mean {table}.{near[0]}? " if near else f"it has {', '.join(held[:20])}; ")
-        + "correct or remove it under `refs:`",
+        reference=said,
+        columns=names,
+        hint=f"did you mean {table}.{near[0]}? " if near else f"it has {', '.join(held[:20])}; ",
     )
 
 
@@ -102,12 +101,13 @@ def of_patterns(settings: SystemSettings, tables: Iterable[TableId]) -> Iterator
             if any(matches(glob, table) for table in known):
                 continue
             near = get_close_matches(glob.replace("/", "."), [f"files.{tree}" for tree in trees], n=1)
-            yield Finding(
-                "warning" if setting == "expected_empty" else "error",
+            yield Finding.of(
                 "pattern-without-tree",
-                f"`{setting}: {glob}` names no file tree of the configuration",
-                remedy=(f"did you mean {near[0]}? " if near else "")
-                + f"it has {', '.join(trees) or 'none under `files:`'}",
+                setting=setting,
+                glob=glob,
+                hint=f"did you mean {near[0]}? " if near else "",
+                trees=", ".join(trees) or "none under `files:`",
+                severity="warning" if setting == "expected_empty" else "error",
             )
 
 
@@ -126,4 +126,4 @@ def _not_taken(said: str, table: str, column: str, tables: Tables) -> tuple[str,
 
 
 def _without_table(tree: str, message: str, remedy: str) -> Finding:
-    return Finding("error", "reference-without-table", message, tree=tree, remedy=remedy)
+    return Finding.of("reference-without-table", tree=tree, message=message, remedy=remedy)

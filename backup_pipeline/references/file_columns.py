@@ -28,7 +28,7 @@ _SERVER = re.compile(r" at https?://\S+$")
 
 
 def not_checked(tree: str, message: str, severity: Severity = "info") -> Finding:
-    return Finding(severity, "file-reference-not-checked", message, tree=tree)
+    return Finding.of("file-reference-not-checked", tree=tree, message=message, severity=severity)
 
 
 @dataclass

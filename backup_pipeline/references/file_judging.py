@@ -19,8 +19,6 @@ from backup_pipeline.references.file_digests import NAMES, kind_of, text_of
 from backup_pipeline.references.file_joining import FAULTS, Files, Some
 from backup_pipeline.vault.backup import Backup
 
-_DIFFERS = "either the file was changed behind the application's back, or it changed between the rows' moment and the reading of the "
-_DIFFERS += "files: the next backup tells which"
 _ACCEPTED = "accepted by `missing: warning`"
 
 
@@ -60,14 +58,17 @@ class Asked:
             return self._missing(some, accepted)
         what = "size" if name == "size" else NAMES[name]
         files = "file" if some.count == 1 else "files"
-        return Finding(
-            "info" if accepted else "error",
+        return Finding.of(
             "file-size-differs" if name == "size" else "file-content-differs",
-            f"{some.count:,} {files} of {self.tree.name}, named by {self.column.name}: of another {what} than the row says",
-            table=str(self.column.rows.id),
+            severity="info" if accepted else "error",
+            remedy=_ACCEPTED if accepted else "",
+            table=self.column.rows.id,
             tree=self.tree.name,
-            remedy=_ACCEPTED if accepted else _DIFFERS,
             examples=some.examples,
+            count=some.count,
+            files=files,
+            column=self.column.name,
+            what=what,
         )
 
     def _missing(self, missing: Some, accepted: bool) -> Finding:
@@ -85,12 +86,13 @@ class Asked:
                 which = "it was" if missing.count == 1 else "all were"
             more = f"; {which} in the backup before ({where}) and not in this one"
             remedy = f"{self._restore(where)} brings back what was deleted; {remedy}"
-        return Finding(
-            "info" if accepted else "error",
+        return Finding.of(
             "file-missing",
-            f"{_name_files(missing.count, self.column.name)} not in {self.tree.name}{more}",
-            table=str(self.column.rows.id),
+            table=self.column.rows.id,
             tree=self.tree.name,
+            name_files=_name_files(missing.count, self.column.name),
+            more=more,
+            severity="info" if accepted else "error",
             remedy=remedy,
             examples=(*lost.examples, *(one for one in missing.examples if one not in lost.examples))[:10],
         )
@@ -107,20 +109,16 @@ class Asked:
         for name in FAULTS:
             more = self.files.fault(name, more=True)
             if more.count:
-                values = f"{more.count:,} more {_values(more.count)} of {self.column.name}"
-                said = (
-                    f"name files that are not in {self.tree.name}"
-                    if name == "missing"
-                    else f"mean files of {self.tree.name} that are of another {NAMES[name]} than the row says"
-                )
-                yield Finding(
-                    "warning",
+                yield Finding.of(
                     "more-files-missing" if name == "missing" else "more-files-differ",
-                    f"{values} than in the backup before ({before.id}) {said}",
-                    table=str(self.column.rows.id),
+                    table=self.column.rows.id,
                     tree=self.tree.name,
-                    remedy=f"{self._restore(before.id)} brings back what was deleted since; or correct the rows",
                     examples=more.examples,
+                    count=more.count,
+                    values=f"{_values(more.count)} of {self.column.name}",
+                    backup=before.id,
+                    what=NAMES.get(name, name),
+                    restore=self._restore(before.id),
                 )
 
     def _accept(self, backup: Backup, tree: FileTree) -> bool:
@@ -164,15 +162,15 @@ class Asked:
 
     def _spelt(self, code: str, some: Some, word: str) -> Iterator[Finding]:
         if some.count:
-            yield Finding(
-                "warning",
+            yield Finding.of(
                 code,
-                f"{some.count:,} {_values(some.count)} of {self.column.name} and the files of {self.tree.name} that are meant "
-                f"differ in their spelling: in {word}",
-                table=str(self.column.rows.id),
+                table=self.column.rows.id,
                 tree=self.tree.name,
-                remedy="they are found only on a file system that overlooks the difference: make rows and names the same",
                 examples=some.examples,
+                count=some.count,
+                values=_values(some.count),
+                column=self.column.name,
+                word=word,
             )
 
     def _not_compared(self) -> Iterator[Finding]:
@@ -180,72 +178,77 @@ class Asked:
         for digest in DIGESTS:
             count = self.files.not_compared(digest) if digest in self.column.said else 0
             if count:
-                yield Finding(
-                    "warning",
+                yield Finding.of(
                     "file-digest-unknown",
-                    f"{count:,} {_values(count)} of {name}: the {NAMES[digest]} of the file was not taken when it was stored, and "
-                    "was not compared",
                     tree=tree,
-                    remedy="the next backup reads these files once more and takes it",
+                    count=count,
+                    values=_values(count),
+                    name=name,
+                    digest=NAMES[digest],
                 )
         if self.column.several:
-            yield Finding(
-                "info",
+            yield Finding.of(
                 "file-digest-of-several",
-                f"{self.column.several:,} {_values(self.column.several)} of {name} name several files: what the row says of one "
-                "file was not compared",
                 tree=tree,
+                several=self.column.several,
+                values=_values(self.column.several),
+                name=name,
             )
 
 
 def _unreadable(column: Column, tree: FileTree, values: int) -> Iterator[Finding]:
     table = str(column.rows.id)
     if column.left_out:
-        yield Finding(
-            "info",
-            "reference-left-out",
-            f"{column.left_out:,} {_values(column.left_out)} of {column.name} mean what `include` and `exclude` leave out of "
-            f"{tree.name}",
+        yield Finding.of(
+            "reference-left-out/files",
             table=table,
             tree=tree.name,
+            left_out=column.left_out,
+            values=_values(column.left_out),
+            column=column.name,
         )
     elsewhere = column.foreign + column.unreadable + column.absent
     if elsewhere and not values and not column.left_out:
         # Links to other hosts may be right; where a base, a field or a kind is set, it is most likely mistyped.
         mistyped = bool(column.reference.base) or column.foreign < elsewhere
-        yield Finding(
-            "error" if mistyped else "warning",
+        yield Finding.of(
             "reference-checks-nothing",
-            f"{column.name} checks nothing: {elsewhere:,} {_values(elsewhere)} were read, and none names a file of {tree.name} "
-            f"({'; '.join(column.why.values())})",
             table=table,
             tree=tree.name,
-            remedy="correct `kind:`, `base:` or `field:` of this column, or remove it under `refs:`",
-            examples=tuple(column.examples),
+            column=column.name,
+            elsewhere=elsewhere,
+            values=_values(elsewhere),
+            some="; ".join(column.why.values()),
+            severity="error" if mistyped else "warning",
+            examples=column.examples,
         )
     elif column.unreadable:
-        yield Finding(
-            "warning",
+        yield Finding.of(
             "reference-unreadable",
-            f"{column.unreadable:,} {_values(column.unreadable)} of {column.name} cannot be read as "
-            f"`{column.reference.kind}`: {column.why['unreadable']}",
             table=table,
             tree=tree.name,
-            remedy="correct the values, or what `refs:` says of the column",
-            examples=tuple(column.examples),
+            unreadable=column.unreadable,
+            values=_values(column.unreadable),
+            column=column.name,
+            kind=column.reference.kind,
+            why=column.why["unreadable"],
+            examples=column.examples,
         )
     for what, count in column.unsaid_count.items():
         every = count == column.said[what]
         kind = kind_of(column.unsaid[what][0])
-        yield Finding(
-            "error" if every else "warning",
+        yield Finding.of(
             "reference-digest-unreadable",
-            f"{'all ' if every else ''}{count:,} {_values(count)} of {column.reference.says[what]} are no {NAMES[what]}, and were "
-            "not compared",
             table=table,
             tree=tree.name,
+            begin="all " if every else "",
+            count=count,
+            values=_values(count),
+            says=column.reference.says[what],
+            digest=NAMES[what],
+            severity="error" if every else "warning",
             remedy=f"did you mean `{kind}:`?" if kind else f"correct `{what}:` under `refs:`, or remove it",
-            examples=tuple((text_of(one) or "")[:100] for one in column.unsaid[what]),
+            examples=((text_of(one) or "")[:100] for one in column.unsaid[what]),
         )
 
 

@@ -53,7 +53,7 @@ def check(
             for entry in backup.vault.listing(tree):
                 seen.add(entry)
         except Damaged as error:
-            findings.append(Finding("info", "policy-not-checked", error.message, tree=name))
+            findings.append(Finding.of("policy-not-checked/failed", tree=name, why=error.message))
             continue
         findings += seen.findings()
         counted.update(seen.counted())
@@ -144,49 +144,21 @@ class _Seen:
     def findings(self) -> Iterator[Finding]:
         name = self.tree.name
         types = ", ".join(self.settings.types)
-        yield from _breach(
-            "file-may-run",
-            self.runs,
-            name,
-            "could run: a program, a script, or a page that a browser would run",
-            "a user does not upload these by mistake: look at who put them there, and at what the web server does with them",
-        )
-        yield from _breach(
-            "file-is-two-things",
-            self.double,
-            name,
-            "{is} one thing at the start and another one inside (a script, an archive)",
-            "such files pass the filters of uploads: look at who put them there",
-        )
-        yield from _breach(
-            "file-type",
-            self.foreign,
-            name,
-            "{is}, by the content, of a type that should not be there (" + types + ")",
-            "remove them, or add their type to `types`",
-        )
-        yield from _breach(
-            "file-name-misleads",
-            self.misnamed,
-            name,
-            "{is} something else than the suffix says",
-            "rename them, or look at who named them so",
-        )
-        yield from _breach(
-            "file-too-large",
-            self.large,
-            name,
-            "{is} larger than " + f"{self.settings.max_size or 0:,} bytes",
-            "remove or shrink them, or raise `max_size`",
-        )
+        for code, kept in (
+            ("file-may-run", self.runs),
+            ("file-is-two-things", self.double),
+            ("file-type", self.foreign),
+            ("file-name-misleads", self.misnamed),
+            ("file-too-large", self.large),
+        ):
+            if kept.count:
+                files, are = ("1 file", "is") if kept.count == 1 else (f"{kept.count:,} files", "are")
+                most = self.settings.max_size or 0
+                yield Finding.of(
+                    code, tree=name, examples=kept.examples, files=files, are=are, types=types, most=most
+                )
         if self.unknown and self.settings.types:
-            yield Finding(
-                "info",
-                "policy-not-checked",
-                f"{self.unknown:,} files of {name} were stored before there was a policy: their content was not looked at",
-                tree=name,
-                remedy="`backup --full` looks at every file",
-            )
+            yield Finding.of("policy-not-checked", tree=name, unknown=self.unknown)
 
     def counted(self) -> dict[str, int]:
         """Numbers that the UI plots over time."""
@@ -201,13 +173,6 @@ class _Seen:
 
     def _breaches(self) -> int:
         return sum(kept.count for kept in (self.large, self.foreign, self.misnamed, self.runs, self.double))
-
-
-def _breach(code: str, kept: _Kept, tree: str, what: str, remedy: str) -> Iterator[Finding]:
-    if kept.count:
-        files, verb = ("1 file", "is") if kept.count == 1 else (f"{kept.count:,} files", "are")
-        message = f"{files} of {tree} {what.replace('{is}', verb)}"
-        yield Finding("warning", code, message, tree=tree, remedy=remedy, examples=tuple(kept.examples))
 
 
 def _passes_as_text(kind: str, promised: frozenset[str]) -> bool:

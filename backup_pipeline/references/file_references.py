@@ -183,13 +183,11 @@ def _tree(
 
 
 def _orphans(tree: FileTree, orphans: Some) -> Finding:
-    return Finding(
-        "info",
+    return Finding.of(
         "orphan-files",
-        f"{orphans.count:,} {'file' if orphans.count == 1 else 'files'} of {tree.name} ({orphans.bytes:,} bytes) that no row "
-        "names",
         tree=tree.name,
-        remedy="`orphans: ignore` if they need no row (thumbnails, caches); else name their column under `refs:`, or "
-        "let the application clean up",
+        count=orphans.count,
+        files="file" if orphans.count == 1 else "files",
+        bytes=orphans.bytes,
         examples=orphans.examples,
     )

@@ -142,12 +142,7 @@ def _cannot_be_checked(reference: Reference, hurt: frozenset[str]) -> str:
 
 
 def _not_checked(reference: Reference, why: str) -> Finding:
-    return Finding(
-        "info",
-        "reference-not-checked",
-        f"{reference.table}: foreign key {reference.key.name} was not checked: {why}",
-        table=str(reference.table),
-    )
+    return Finding.of("reference-not-checked", table=reference.table, key=reference.key.name, why=why)
 
 
 # ── joining
@@ -180,13 +175,7 @@ def _dangling(keys: Keys, reference: Reference) -> Iterator[Finding]:
         if count:
             yield _finding(reference, count, examples)
     except (pa.ArrowInvalid, Damaged) as error:
-        yield Finding(
-            "error",
-            "keys-unreadable",
-            f"{reference.table}: the values of foreign key {reference.key.name} cannot be read: {_first(error)}",
-            table=str(reference.table),
-            remedy="verify again; if it stays, the rows are not what the schema says: use another backup",
-        )
+        yield Finding.of("keys-unreadable", table=reference.table, key=reference.key.name, why=_first(error))
     except duckdb.Error as error:
         # Out of memory or of disk: a weakness of this machine, and not of the backup.
         finding = _not_checked(reference, _first(error))
@@ -217,11 +206,11 @@ def _finding(reference: Reference, count: int, examples: tuple[str, ...]) -> Fin
     else:
         message += " (the database does not enforce this key: it is NOT VALID)"
         remedy = "repair the rows in the live database, then VALIDATE the constraint"
-    return Finding(
-        "error" if key.validated else "warning",
+    return Finding.of(
         "dangling-reference",
-        message,
-        table=str(reference.table),
+        table=reference.table,
+        message=message,
+        severity="error" if key.validated else "warning",
         remedy=remedy,
         examples=examples,
     )

@@ -35,10 +35,6 @@ _AT_ONCE = 2_000_000
 #: Of so many values the hashes are held in memory (64 MiB): four times as fast as values in a file.
 _HASHES = 8_000_000
 _ROOM = 64 << 20
-_REMEDY = (
-    "look whether the live database has the same rows: mend them there, then REINDEX; if it has not, run `backup --full`. A restore"
-    " brings the rows, and leaves out or weakens what they break"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,37 +236,17 @@ def _look(backup: Backup, promise: Promise, connection: duckdb.DuckDBPyConnectio
         for key, count, values in broken:
             what = "primary key" if key == promise.table.primary_key else "unique constraint"
             shown = f"{key.name} ({', '.join(key.columns)})"
-            yield _broken(
-                table, "key-not-unique", f"{count:,} rows share {values:,} values of the {what} {shown}"
+            yield Finding.of(
+                "key-not-unique", table=table, count=count, values=values, kind=what, columns=shown
             )
         for name, nulls in rows.nulls.items():
             if nulls:
-                yield _broken(
-                    table,
-                    "null-not-allowed",
-                    f"{nulls:,} rows have no value in {name}, which may not be NULL",
-                )
+                yield Finding.of("null-not-allowed", table=table, nulls=nulls, name=name)
     except (pa.ArrowInvalid, Damaged) as error:
-        yield Finding(
-            "error",
-            "keys-unreadable",
-            f"{table}: the values of its keys cannot be read: {str(error).splitlines()[0]}",
-            table=table,
-            remedy="verify again; if it stays, the rows are not what the schema says: use another backup",
-        )
+        yield Finding.of("keys-unreadable/unique", table=table, why=str(error).splitlines()[0])
     except duckdb.Error as error:
         # Out of memory or of disk: a weakness of this machine, and not of the backup.
-        yield Finding(
-            "warning",
-            "keys-not-checked",
-            f"{table}: its keys were not checked: {str(error).splitlines()[0]}",
-            table=table,
-            remedy="set TMPDIR to a folder on a larger disk, and verify again",
-        )
-
-
-def _broken(table: str, code: str, message: str) -> Finding:
-    return Finding("error", code, f"{table}: {message}", table=table, remedy=_REMEDY)
+        yield Finding.of("keys-not-checked", table=table, why=str(error).splitlines()[0])
 
 
 def _opened(folder: Path) -> duckdb.DuckDBPyConnection:

@@ -57,13 +57,13 @@ class Denied:
 
     def findings(self) -> Iterable[Finding]:
         for what, count in self.counts.items():
-            yield Finding(
-                "error",
+            yield Finding.of(
                 "delete-refused",
-                f"the store refused to delete {count:,} {what}, the first time with: {self.first[what]}",
+                count=count,
+                objects=what,
+                why=self.first[what],
                 remedy=self.remedies[what]
-                or "let the user that prunes delete them, or wait until their lock ends; what was refused is tried "
-                "again by the next prune",
+                or "let the user that prunes delete them, or wait until their lock ends; what was refused is tried again by the next prune",
             )
 
 

@@ -308,7 +308,7 @@ def _report(
 def _frozen(work: _Work, plan: SystemPlan) -> Finding:
     if work.despite_anomaly:
         why = "; ".join(one.message for one in plan.frozen)
-        return Finding("info", "anomaly-accepted", f"{plan.system}: {why}; pruned all the same")
+        return Finding.of("anomaly-accepted", system=plan.system, why=why)
     return frozen_finding(plan.system, plan.frozen)
 
 
@@ -320,13 +320,7 @@ def frozen_finding(system: str, frozen: Sequence[Anomaly]) -> Finding:
         remedies.append("see whether this machine's clock is right")
     if not all(one.of_the_clock for one in frozen):
         remedies.append(f"look at the newest backups (`backup-pipeline list {system}`)")
-    return Finding(
-        "error",
-        "prune-frozen",
-        f"nothing of {system} is forgotten: {why}",
-        remedy=f"{', and '.join(remedies)}. If all is as it should be: "
-        f"`backup-pipeline prune {system} --despite-anomaly`, once",
-    )
+    return Finding.of("prune-frozen", system=system, why=why, advice=", and ".join(remedies))
 
 
 def _strange_pins(work: _Work, plans: Iterable[SystemPlan]) -> Iterable[Finding]:
@@ -342,12 +336,7 @@ def _strange_pins(work: _Work, plans: Iterable[SystemPlan]) -> Iterable[Finding]
             continue
         # One that cannot be read has no place in a plan, and is there all the same.
         if not any(identifier in work.vault.ids(system) for system in systems):
-            yield Finding(
-                "warning",
-                "pin-of-nothing",
-                f"`retention: pin:` names {identifier}, and there is no such backup of {' or '.join(sorted(systems))} here",
-                remedy="`backup-pipeline list` shows the ids that there are; take away what is not needed any more",
-            )
+            yield Finding.of("pin-of-nothing", identifier=identifier, systems=" or ".join(sorted(systems)))
 
 
 def _findings(work: _Work, plans: Sequence[SystemPlan], swept: Swept) -> Iterable[Finding]:
@@ -359,8 +348,4 @@ def _findings(work: _Work, plans: Sequence[SystemPlan], swept: Swept) -> Iterabl
     yield from swept.findings
     yield from work.denied.findings()
     if swept.foreign:
-        yield Finding(
-            "info",
-            "foreign-object",
-            f"{swept.foreign:,} files under objects/ do not have the name of an object; they are left alone",
-        )
+        yield Finding.of("foreign-object", foreign=swept.foreign)

@@ -153,25 +153,18 @@ def sweep(
 
 def _blind(census: Census) -> Finding:
     first = census.unreadable[0]
-    return Finding(
-        "error",
+    return Finding.of(
         "prune-blind",
-        f"no object can be deleted: it is unknown what {first.system} {first.id} names ({first.why})"
-        + (f", nor {len(census.unreadable) - 1} more" if len(census.unreadable) > 1 else ""),
-        remedy="bring it back from a copy (`repair`), or say that it is gone for good: "
-        f"`backup-pipeline forget {first.system} {first.id}`",
-        examples=tuple(f"{one.system} {one.id}: {one.why}" for one in census.unreadable),
+        system=first.system,
+        identifier=first.id,
+        why=first.why,
+        more=f", nor {len(census.unreadable) - 1} more" if len(census.unreadable) > 1 else "",
+        examples=(f"{one.system} {one.id}: {one.why}" for one in census.unreadable),
     )
 
 
 def _passed_by() -> Finding:
-    return Finding(
-        "warning",
-        "prune-stood-still",
-        "this prune stood still for minutes (the machine slept, or the store did not answer), and a backup may have gone on "
-        "without it: what was left to delete is still there",
-        remedy="run it again",
-    )
+    return Finding.of("prune-stood-still")
 
 
 def _write(

@@ -63,18 +63,12 @@ def inspect_locks(vault: Vault, now: datetime) -> Iterator[Finding]:
         key = _largest(backup) or backup.manifest_key
         until = locks.until(key)
     except NotAllowed as error:
-        message = f"whether `object_lock_days:` holds is not known: {error.message}"
-        yield Finding("warning", "setting-not-tried", message, remedy=error.remedy)
+        yield Finding.of("setting-not-tried", error=error)
         return
     except BackupError:
         return  # told by the look at the place itself
     if until is None or until <= now:
-        yield Finding(
-            "error",
-            "lock-missing",
-            f"{key} of the newest backup, {backup}, is not locked in {vault.store.address}: `object_lock_days: {days}` does not hold",
-            remedy="make a backup: it locks what it names, or fails where the server keeps no locks",
-        )
+        yield Finding.of("lock-missing", key=key, backup=backup, address=vault.store.address, days=days)
 
 
 def _largest(backup: Backup) -> str | None:

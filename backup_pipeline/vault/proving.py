@@ -47,12 +47,7 @@ def look(backup: Backup) -> tuple[tuple[Proof, ...], tuple[str, ...]]:
 
 
 def unreadable(key: str) -> Finding:
-    return Finding(
-        "warning",
-        "proof-unreadable",
-        f"the remembered proof {key} cannot be read, and counts for nothing",
-        remedy="delete that file and run the drill or the verification again",
-    )
+    return Finding.of("proof-unreadable", key=key)
 
 
 def plain(vault: Vault, key: str) -> Proof:

@@ -158,10 +158,8 @@ def demand(backup: Backup, remedy: str = _TAKE) -> None:
 
 def finding(system: str, identifier: str, state: Signature) -> Finding:
     if state == "unsigned":
-        remedy = f"{_TAKE}; to have it told no more: `signed_since:` after it, `forget {system} {identifier}`, or `ack {system} unsigned`"
-        return Finding("error", "unsigned", f"{identifier} is not signed: {_WHO}", remedy=remedy)
-    remedy = f"{_TAKE}; `backup-pipeline forget {system} {identifier}` removes one that is not yours"
-    return Finding("error", "signature-wrong", f"{identifier} has a wrong signature: {_WHO}", remedy=remedy)
+        return Finding.of("unsigned", identifier=identifier, system=system)
+    return Finding.of("signature-wrong", identifier=identifier, system=system)
 
 
 # ── keys

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.keeping import Forgotten, Newest
 from backup_pipeline.model.manifest import Link
 
@@ -82,19 +82,9 @@ def judge_newest(
         return
     if newest.id not in digests:
         if not forgotten(newest.id):
-            yield Finding(
-                "error",
-                "newest-missing",
-                f"{newest.id} was written last, and it is gone without a record that it was forgotten",
-                remedy=f"{HEAL_MANIFEST}; `forget` records that it is gone",
-            )
+            yield Finding.of("newest-missing/verify", identifier=newest.id)
     elif digests[newest.id] and digests[newest.id] != newest.manifest_sha256:
-        yield Finding(
-            "error",
-            "newest-altered",
-            f"the manifest of {newest.id} is not the one that was written last under that name",
-            remedy=REMEDY,
-        )
+        yield Finding.of("newest-altered", identifier=newest.id)
 
 
 def judge_link(
@@ -127,7 +117,7 @@ def judge_link_above(identifier: str, digest: str, above: str, link: Link | None
 
 
 def _broken(what: str) -> Finding:
-    return Finding("error", "chain-broken", f"the manifest {what}", remedy=REMEDY)
+    return Finding.of("chain-broken", what=what)
 
 
 def neighbours(identifiers: tuple[str, ...], identifier: str) -> tuple[str | None, str | None]:

@@ -20,7 +20,7 @@ from xxhash import xxh3_64_intdigest
 from backup_pipeline.errors import Damaged
 from backup_pipeline.files.restore.names import checked
 from backup_pipeline.model.files import FileEntry
-from backup_pipeline.model.findings import HEAL, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.vault.packs import EMPTY_SHA256, image_blocks
@@ -53,9 +53,7 @@ def examine(vault: Vault, tree: FileTree, seen: Look, listener: Listener) -> Exa
         for entry in checked(vault.listing(tree), what=what):
             reading.add(entry)
     except Damaged as error:
-        found.findings.append(
-            Finding("error", "listing-unreadable", error.message, tree=tree.name, remedy=_REMEDY)
-        )
+        found.findings.append(Finding.of("listing-unreadable", tree=tree.name, why=error.message))
         return found
     found.counted.update(reading.counted)
     found.findings += reading.findings()
@@ -139,13 +137,11 @@ class _Reading:
     def findings(self) -> Iterator[Finding]:
         tree = self.tree
         if self._nowhere:
-            yield Finding(
-                "error",
+            yield Finding.of(
                 "file-without-content",
-                f"the listing of {tree.name} does not say where the content of {len(self._nowhere):,} files is",
                 tree=tree.name,
-                remedy=_REMEDY,
-                examples=tuple(self._nowhere[:_SHOWN]),
+                count=len(self._nowhere),
+                examples=self._nowhere[:_SHOWN],
             )
         for word, said, found in (
             ("files", tree.files, self._sums["file"]),
@@ -154,21 +150,9 @@ class _Reading:
             ("links", tree.links, self._sums["link"]),
         ):
             if said != found:
-                yield Finding(
-                    "error",
-                    "tree-totals",
-                    f"the manifest says that {tree.name} has {said:,} {word}; its listing has {found:,}",
-                    tree=tree.name,
-                    remedy=_REMEDY,
-                )
+                yield Finding.of("tree-totals", tree=tree.name, said=said, word=word, found=found)
         if tree.fingerprint and tree.fingerprint != self._fingerprint.hexdigest():
-            yield Finding(
-                "error",
-                "tree-fingerprint",
-                f"the fingerprint of {tree.name} is not that of its listing",
-                tree=tree.name,
-                remedy=_REMEDY,
-            )
+            yield Finding.of("tree-fingerprint", tree=tree.name)
 
 
 def _misplaced(tree: FileTree, reading: _Reading, seen: Look) -> dict[int, str]:
@@ -210,27 +194,18 @@ def _named(vault: Vault, tree: FileTree, lost: dict[int, str], targets: array[in
         if entry.type == "file":
             left.found(entry.path)
     if lost:
-        yield Finding(
-            "error",
-            "file-misplaced",
-            f"the content of {len(lost):,} files of {tree.name} is not where the listing says",
-            tree=tree.name,
-            remedy=_REMEDY,
-            examples=tuple(names),
-        )
+        yield Finding.of("file-misplaced", tree=tree.name, count=len(lost), examples=names)
     if missing := left.missing():
         named = (
             one.target
             for one in vault.listing(tree)
             if one.type == "hardlink" and _digest(one.target) in missing
         )
-        yield Finding(
-            "error",
+        yield Finding.of(
             "hard-link-to-nothing",
-            f"{len(missing):,} files of {tree.name} that hard links share are not in its listing",
             tree=tree.name,
-            remedy=_REMEDY,
-            examples=tuple(dict.fromkeys(islice(named, _SHOWN))),
+            count=len(missing),
+            examples=dict.fromkeys(islice(named, _SHOWN)),
         )
 
 
@@ -275,20 +250,14 @@ def _image(vault: Vault, tree: FileTree, entry: FileEntry, seen: Look) -> Iterat
         if reference is not None
     ]
     if unnamed := [one for one in needed if (one.sha256, one.suffix) not in held]:
-        yield Finding(
-            "error",
-            "block-not-named",
-            f"{entry.path}: {len(unnamed)} of its objects are not among those that {tree.name} names",
-            tree=tree.name,
-            remedy="`prune` would not know that they are needed: make a new backup",
-        )
+        yield Finding.of("block-not-named", tree=tree.name, path=entry.path, count=len(unnamed))
     if not all(_is_sound(one, seen) for one in needed if one not in unnamed):
         return
     try:
         for _ in image_blocks(vault.objects, entry):
             pass
     except Damaged as error:
-        yield Finding("error", "content-altered", error.message, tree=tree.name, remedy=HEAL)
+        yield Finding.of("content-altered", tree=tree.name, why=error.message)
 
 
 def _is_sound(reference: ObjectRef, seen: Look) -> bool:

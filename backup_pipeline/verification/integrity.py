@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import zstandard
 
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound, NotThawed, StoreUnavailable
 from backup_pipeline.model.files import PACK_SUFFIX, STORED_PACK_SUFFIX
-from backup_pipeline.model.findings import HEAL, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest, ObjectRef
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.objects import READ_SIZE, Measured, Objects, Readable, objects_of, opened, unpacked
@@ -232,77 +232,68 @@ def judge(use: Use, seen: StoredContent) -> Iterator[Finding]:
     reference = use.reference
     name = f"object {reference.sha256[:12]}…{reference.suffix} ({use.what})"
     found = list(_bytes(reference, seen, name)) or [*_rows(use, seen, name), *_pack(use, seen, name)]
-    for code, message in found:
+    for one in found:
         if not use.tables:
-            yield Finding("error", code, message, tree=use.tree, remedy=HEAL)
+            yield replace(one, tree=use.tree)
         elif len(use.tables) == 1:
-            yield Finding("error", code, message, table=use.tables[0], remedy=HEAL)
+            yield replace(one, table=use.tables[0])
         else:
             tables = ", ".join(use.tables[:20]) + (" …" if len(use.tables) > 20 else "")
-            yield Finding(
-                "error",
-                code,
-                f"{message}; the tables in it: {tables}",
-                remedy=HEAL,
-                examples=use.tables,
-            )
+            yield replace(one, message=f"{one.message}; the tables in it: {tables}", examples=use.tables)
 
 
-def _bytes(reference: ObjectRef, seen: StoredContent, name: str) -> Iterator[tuple[str, str]]:
+def _bytes(reference: ObjectRef, seen: StoredContent, name: str) -> Iterator[Finding]:
     if seen.unreadable == "missing":
-        yield "object-missing", f"{name} is missing"
+        yield Finding.of("object-missing/verify", name=name)
     elif seen.unreadable:
-        yield "object-unreadable", f"{name} cannot be read: {seen.unreadable}"
+        yield Finding.of("object-unreadable", name=name, why=seen.unreadable)
     elif seen.size != reference.size:
-        yield "object-length", f"{name} is {seen.size:,} bytes long and should be {reference.size:,}"
+        yield Finding.of("object-length/verify", name=name, length=seen.size, size=reference.size)
     elif seen.frozen:
         return
     elif seen.sha256 != reference.sha256:
-        yield "object-altered", f"{name}: its bytes are not those of its name"
+        yield Finding.of("object-altered/verify", name=name)
     elif seen.broken:
-        yield "object-broken", f"{name} {seen.broken}"
+        yield Finding.of("object-broken", name=name, broken=seen.broken)
     elif seen.key_missing:
         return  # its bytes are right: one word for all of them is enough
     elif not reference.plain_sha256:
         return  # named by an outline, which does not say what is in it
     elif seen.unpacked and seen.plain_size != reference.plain_size:
-        yield (
-            "content-length",
-            f"{name} holds {seen.plain_size:,} bytes; the manifest says {reference.plain_size:,}",
-        )
+        yield Finding.of("content-length", name=name, length=seen.plain_size, size=reference.plain_size)
     elif seen.unpacked and seen.plain_sha256 != reference.plain_sha256:
-        yield "content-altered", f"{name}: its content is not what the manifest says"
+        yield Finding.of("content-altered/object", name=name)
 
 
-def _pack(use: Use, seen: StoredContent, name: str) -> Iterator[tuple[str, str]]:
+def _pack(use: Use, seen: StoredContent, name: str) -> Iterator[Finding]:
     contents = seen.contents
     if not use.pack or contents is None:
         return
     if contents.broken:
-        yield "pack-broken", f"{name} is no pack: {contents.broken}"
+        yield Finding.of("pack-broken", name=name, why=contents.broken)
     if contents.altered:
-        yield "pack-altered", f"{name}: the content {contents.altered[0][:12]}… in it is not that of its name"
+        yield Finding.of("pack-altered", name=name, content=contents.altered[0][:12])
 
 
-def _rows(use: Use, seen: StoredContent, name: str) -> Iterator[tuple[str, str]]:
+def _rows(use: Use, seen: StoredContent, name: str) -> Iterator[Finding]:
     rows = seen.rows
     if use.rows is None or rows is None:
         return
     if rows.rows != use.rows:
-        yield "row-count", f"{name} holds {rows.rows:,} rows; the manifest says {use.rows:,}"
+        yield Finding.of("row-count/object", name=name, rows=rows.rows, said=use.rows)
     if not rows.ended:
-        yield "row-cut-off", f"{name} does not end with a line feed: its last row is cut off"
+        yield Finding.of("row-cut-off", name=name)
     if not use.columns and seen.plain_size != rows.rows:
-        yield "row-columns", f"{name} belongs to a table without columns and holds more than empty lines"
+        yield Finding.of("row-columns/none", name=name)
     # A row of a table without columns is an empty line, as is one of a single empty text.
     wanted = max(1, use.columns)
     if rows.rows and (rows.fewest_columns, rows.most_columns) != (wanted, wanted):
         had = f"{rows.fewest_columns}"
         if rows.most_columns != rows.fewest_columns:
             had += f" to {rows.most_columns}"
-        yield "row-columns", f"{name} has rows of {had} columns; the manifest names {use.columns}"
+        yield Finding.of("row-columns", name=name, had=had, columns=use.columns)
     if rows.bad_escapes or rows.raw_controls:
         count = rows.bad_escapes + rows.raw_controls
-        yield "row-text", f"{name} holds {count:,} escapes or control characters that are not row text"
+        yield Finding.of("row-text", name=name, count=count)
     if use.utf8 and rows.not_utf8_at is not None:
-        yield "row-encoding", f"{name} is not UTF-8 from byte {rows.not_utf8_at:,} on"
+        yield Finding.of("row-encoding", name=name, at=rows.not_utf8_at)

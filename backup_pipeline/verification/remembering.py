@@ -67,12 +67,5 @@ def remember(
         backup.remember(proof)
     except VaultError as error:
         what = "drill" if kind == "drill" else "verification"
-        return (
-            Finding(
-                "warning",
-                "not-remembered",
-                f"the outcome of this {what} could not be kept beside the backup: {error.message}",
-                remedy=error.remedy,
-            ),
-        )
+        return (Finding.of("not-remembered", error=error, kind=what),)
     return ()

@@ -30,11 +30,6 @@ PARTS = tuple(f"{number:02x}" for number in range(256))
 #: So many backups are named where an object is damaged; more are counted.
 NAMED = 20
 
-_HEAL = (
-    "`backup-pipeline repair {system}` brings it back from a place that has it; where none has, `repair {system} --set-aside` "
-    "lets the next backup store it anew from the living system"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ScrubReport:
@@ -137,19 +132,12 @@ def _census(vault: Vault, parts: dict[str, _Part], backups: list[tuple[str, str]
             try:
                 backup = vault.backup(system, identifier)
                 if not backup.seals_hold():
-                    yield Finding(
-                        "error",
-                        "seal-broken",
-                        f"the manifest (or the outline) of {system} {identifier} is not the one that was sealed",
-                        remedy=_HEAL.format(system=system),
-                    )
+                    yield Finding.of("seal-broken/scrub", system=system, identifier=identifier)
                 outline = backup.outline
             except NotFound:
                 continue  # forgotten at this moment
             except Damaged as error:
-                yield Finding(
-                    "error", "manifest-unreadable", error.message, remedy=_HEAL.format(system=system)
-                )
+                yield Finding.of("manifest-unreadable/scrub", why=error.message, system=system)
                 continue
             number = len(backups)
             backups.append((system, identifier))
@@ -158,12 +146,7 @@ def _census(vault: Vault, parts: dict[str, _Part], backups: list[tuple[str, str]
                 if part is not None:
                     part.wanted.setdefault(one.sha256 + one.suffix, (one.size, []))[1].append(number)
         for identifier in vault.without_manifest(system):
-            yield Finding(
-                "error",
-                "manifest-missing",
-                f"{system} {identifier} was a backup and its manifest is gone",
-                remedy=_HEAL.format(system=system),
-            )
+            yield Finding.of("manifest-missing/scrub", system=system, identifier=identifier)
 
 
 def _jobs(vault: Vault, name: str, part: _Part) -> Iterator[Job]:
@@ -184,31 +167,33 @@ def _judge(
         hurt = [one for one in hurt if one[1] in vault.ids(one[0])]  # forgotten since the look at the backups
         if not hurt:
             return
-        problem = "object-missing", f"{name} is missing"
+        yield _damaged("object-missing", hurt, name)
     elif seen.unreadable:
-        problem = "object-unreadable", f"{name} cannot be read: {seen.unreadable}"
+        yield _damaged("object-unreadable", hurt, name, why=seen.unreadable)
     elif seen.frozen:
         return  # in an archive, where reading is a matter of hours and money; its length is what it should be
     elif size is not None and seen.size != size:
-        problem = "object-length", f"{name} is {seen.size:,} bytes long and should be {size:,}"
+        yield _damaged("object-length", hurt, name, length=seen.size, size=size)
     elif seen.sha256 != key[:64]:
-        problem = "object-altered", f"{name}: its bytes are not those of its name"
-    else:
-        return
-    yield _damaged(*problem, hurt)
+        yield _damaged("object-altered", hurt, name)
 
 
-def _damaged(code: str, message: str, hurt: list[tuple[str, str]]) -> Finding:
+def _damaged(
+    code: str, hurt: list[tuple[str, str]], name: str, *, why: str = "", length: int = 0, size: int = 0
+) -> Finding:
     if not hurt:
-        return Finding("warning", code, f"{message}; no backup names it", remedy="`prune` deletes it in time")
+        return Finding.of(f"{code}/unnamed", name=name, why=why, length=length, size=size)
     names = tuple(f"{system} {identifier}" for system, identifier in hurt)
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return Finding(
-        "error",
-        code,
-        f"{message}; it belongs to {names[0]}{more}",
-        remedy=_HEAL.format(system=hurt[0][0]),
+    return Finding.of(
+        f"{code}/scrub",
         examples=names[:NAMED],
+        name=name,
+        why=why,
+        length=length,
+        size=size,
+        backup=names[0],
+        more=f" and {len(names) - 1} more" if len(names) > 1 else "",
+        system=hurt[0][0],
     )
 
 
@@ -218,9 +203,8 @@ def _remember(vault: Vault, state: ScrubState, so_far: Iterable[Finding]) -> Ite
         vault.store.put(layout.SCRUB, canonical.encode(state), overwrite=True)
     except VaultError as error:
         if not any(finding.marked("not_noted") for finding in so_far):
-            yield Finding(
-                "warning",
+            yield Finding.of(
                 "scrub-not-remembered",
-                f"what was read cannot be noted in the vault: {error.message}",
+                why=error.message,
                 remedy=error.remedy or "the next scrub reads the same part again",
             )

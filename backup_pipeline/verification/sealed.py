@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
-from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import ObjectRef, Proof
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.stores.base import read_all
@@ -16,12 +16,7 @@ from backup_pipeline.vault import hidden, layout
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 
-NOT_OPENED = Finding(
-    "info",
-    "not-opened",
-    "what is encrypted was not opened: the stored bytes were compared with their names and seals, and no more",
-    remedy="verify it where the identity is, now and then; drills do that as well",
-)
+NOT_OPENED = Finding.of("not-opened")
 
 
 def judge_seal(backup: Backup, text: bytes, digest: str) -> Iterator[Finding]:
@@ -37,23 +32,21 @@ def judge_seal(backup: Backup, text: bytes, digest: str) -> Iterator[Finding]:
         if said.pop(f"{name}\n", "") != found:
             yield _altered(name)
     if said:
-        message = "the seal names something else than the files of a backup: it was altered"
-        yield Finding("error", "seal-broken", message, remedy=HEAL_MANIFEST)
+        yield Finding.of("seal-broken/names")
 
 
 def _missing(name: str) -> Finding:
     if name == "outline.json":
-        return Finding("error", "outline-missing", f"{name} is missing", remedy=HEAL_MANIFEST)
-    return Finding("error", "recover-missing", f"{name} is missing", remedy=HEAL_MANIFEST)
+        return Finding.of("outline-missing", name=name)
+    return Finding.of("recover-missing/named", name=name)
 
 
 def _altered(name: str) -> Finding:
-    message = f"{name} is not the one that was sealed (or the seal was altered)"
     if name == "outline.json":
-        return Finding("error", "outline-altered", message, remedy=HEAL_MANIFEST)
+        return Finding.of("outline-altered/seal", name=name)
     if name.startswith("RECOVER"):
-        return Finding("error", "recover-altered", message, remedy=HEAL_MANIFEST)
-    return Finding("error", "seal-broken", message, remedy=HEAL_MANIFEST)
+        return Finding.of("recover-altered/seal", name=name)
+    return Finding.of("seal-broken/file", name=name)
 
 
 def _digest(vault: Vault, key: str) -> str:
@@ -64,10 +57,9 @@ def open_outline(backup: Backup, digest: str) -> tuple[Outline | None, tuple[Fin
     try:
         outline = backup.outline
     except Damaged as error:
-        return None, (Finding("error", "outline-unreadable", error.message, remedy=HEAL_MANIFEST),)
+        return None, (Finding.of("outline-unreadable", why=error.message),)
     if outline.manifest_sha256 != digest:
-        message = "outline.json is not that of the manifest beside it"
-        return outline, (Finding("error", "outline-altered", message, remedy=HEAL_MANIFEST),)
+        return outline, (Finding.of("outline-altered"),)
     return outline, ()
 
 
@@ -79,12 +71,7 @@ def compare(outline: Outline, expected: Outline) -> Iterator[Finding]:
         if getattr(outline, field.name) != getattr(expected, field.name)
     ]
     if names:
-        yield Finding(
-            "error",
-            "outline-altered",
-            f"outline.json does not say what the manifest says: {', '.join(names)}",
-            remedy=HEAL_MANIFEST,
-        )
+        yield Finding.of("outline-altered/content", parts=", ".join(names))
 
 
 def references(outline: Outline) -> Iterator[ObjectRef]:
@@ -113,9 +100,4 @@ def judge_details(backup: Backup) -> Iterator[Finding]:
 
 
 def _unreadable(name: str, why: str) -> Finding:
-    return Finding(
-        "warning",
-        "proof-unreadable",
-        f"the remembered proof {name} cannot be read: {why}",
-        remedy="delete its files and run the drill or the verification again",
-    )
+    return Finding.of("proof-unreadable/verify", name=name, why=why)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound, NotThawed
 from backup_pipeline.model import canonical
-from backup_pipeline.model.findings import HEAL_MANIFEST, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import FORMAT, FileImage, Link, Manifest, TableEntry
 from backup_pipeline.model.outline import Outline, outline_of
@@ -26,8 +26,6 @@ from backup_pipeline.verification import sealed
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = re.compile(r"(\.[a-z0-9]+)+(\.age)?")
-
-NOT_EDITED = "a manifest is never edited: " + HEAL_MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ def open_backup(backup: Backup) -> Opened:
         manifest = backup.claimed
         data = backup.data
     except Damaged as error:
-        findings.append(Finding("error", "manifest-unreadable", error.message, remedy=HEAL_MANIFEST))
+        findings.append(Finding.of("manifest-unreadable", why=error.message))
         return Opened(sha256=digest, findings=tuple(findings), outline=outline)
     except KeyMissing:
         findings.append(sealed.NOT_OPENED)
@@ -99,8 +97,7 @@ def open_backup(backup: Backup) -> Opened:
         except (KeyMissing, NotThawed):
             schema = None  # said with the objects that lie in an archive, or that no key here opens
         except BackupError as error:
-            message = f"the schema cannot be read: {error.message}"
-            findings.append(Finding("error", "schema-unreadable", message, remedy=HEAL_MANIFEST))
+            findings.append(Finding.of("schema-unreadable", why=error.message))
     if schema is not None:
         findings += _agreement(manifest, schema)
     return Opened(claimed, digest, schema, tuple(findings), outline)
@@ -116,40 +113,25 @@ def had_a_manifest(backup: Backup) -> bool:
 
 
 def _missing(identifier: str) -> Finding:
-    return Finding(
-        "error",
-        "manifest-missing",
-        f"{identifier} was a backup (it is sealed, or was proven) and its manifest is gone",
-        remedy=HEAL_MANIFEST,
-    )
+    return Finding.of("manifest-missing/verify", identifier=identifier)
 
 
 def _seal(backup: Backup, digest: str) -> Iterator[Finding]:
     try:
         line = read_all(backup.store, backup.seal_key, SMALL)
     except NotFound:
-        yield Finding(
-            "warning",
-            "not-sealed",
-            "the manifest is not sealed: the process that wrote it was stopped right after it",
-            remedy="the next backup of this system seals it",
-        )
+        yield Finding.of("not-sealed")
         return
     if backup.vault.encrypted:
         yield from sealed.judge_seal(backup, line, digest)
     elif line != f"{digest}  manifest.json\n".encode():
-        yield Finding(
-            "error",
-            "seal-broken",
-            "the manifest is not the one that was sealed (or the seal was altered)",
-            remedy=NOT_EDITED,
-        )
+        yield Finding.of("seal-broken")
 
 
 def _signature(backup: Backup) -> Iterator[Finding]:
     found = signing.of_backup(backup)
     if found == "unsigned" and not backup.vault.signing.must_be_signed(backup.id):
-        yield Finding("info", "unsigned", f"{backup.id} is not signed: it is from before `signed_since:`")
+        yield Finding.of("unsigned/before", backup=backup.id)
     elif found not in (None, "signed"):
         yield signing.finding(backup.system, backup.id, found)
 
@@ -167,12 +149,7 @@ def _proofs(backup: Backup, digest: str) -> Iterator[Finding]:
             yield proving.unreadable(stat.key)
             continue
         if proven != digest:
-            yield Finding(
-                "error",
-                "manifest-changed",
-                f"the manifest is not the one that was proven by {name}",
-                remedy=NOT_EDITED,
-            )
+            yield Finding.of("manifest-changed", name=name)
 
 
 def _canonical(manifest: Manifest, data: bytes) -> Iterator[Finding]:
@@ -185,43 +162,31 @@ def _canonical(manifest: Manifest, data: bytes) -> Iterator[Finding]:
     except RecursionError:
         as_it_should_be = False
     if as_it_should_be and unknown:
-        yield Finding(
-            "warning",
-            "manifest-newer",
-            f"the manifest has parts that this version does not know: {', '.join(unknown)}",
-            remedy="verify it with the version of backup-pipeline that wrote it",
-        )
+        yield Finding.of("manifest-newer", parts=", ".join(unknown))
     else:
-        yield Finding(
-            "error",
-            "manifest-not-canonical",
-            "the manifest is not in canonical form: something else than a backup wrote it",
-            remedy=NOT_EDITED,
-        )
-
-
-def _error(code: str, message: str, table: TableEntry | TableId | None = None) -> Finding:
-    name = None if table is None else str(table.id if isinstance(table, TableEntry) else table)
-    return Finding("error", code, message, table=name, remedy=NOT_EDITED)
+        yield Finding.of("manifest-not-canonical")
 
 
 def _identity(manifest: Manifest, system: str, identifier: str) -> Iterator[Finding]:
     if (manifest.system, manifest.id) != (system, identifier):
-        yield _error(
+        yield Finding.of(
             "manifest-misplaced",
-            f"the manifest in the folder {system}/{identifier} is that of {manifest.system}/{manifest.id}",
+            system=system,
+            identifier=identifier,
+            named_system=manifest.system,
+            named=manifest.id,
         )
     if manifest.format != FORMAT:
-        yield _error("format", f"the manifest has format {manifest.format}")
+        yield Finding.of("format", number=manifest.format)
     for name in ("started_at", "snapshot_at", "finished_at"):
         try:
             parse_timestamp(getattr(manifest, name))
         except ValueError:
-            yield _error("manifest-time", f"{name} is no time: {getattr(manifest, name)!r}")
+            yield Finding.of("manifest-time", name=name, value=getattr(manifest, name))
     names = {str(table.id) for table in manifest.tables}
     for group, members in manifest.groups.items():
         if strangers := sorted(set(members) - names):
-            yield _error("group-unknown-table", f"group {group} names {', '.join(strangers)}, not in here")
+            yield Finding.of("group-unknown-table", group=group, tables=", ".join(strangers))
 
 
 def _recover(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
@@ -230,16 +195,13 @@ def _recover(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
     try:
         text = vault.backup(manifest.system, manifest.id).recover_text()
     except (Damaged, KeyMissing) as error:
-        message = f"RECOVER.md.age does not open: {error.message}"
-        yield Finding("error", "recover-altered", message, remedy=HEAL_MANIFEST)
+        yield Finding.of("recover-altered/encrypted", why=error.message)
         return
     except NotFound:
-        yield Finding("error", "recover-missing", "RECOVER.md is missing", remedy=HEAL_MANIFEST)
+        yield Finding.of("recover-missing")
         return
     if hashlib.sha256(text).hexdigest() != manifest.recover_sha256:
-        yield Finding(
-            "error", "recover-altered", "RECOVER.md is not the one that was written", remedy=HEAL_MANIFEST
-        )
+        yield Finding.of("recover-altered")
 
 
 def _references(manifest: Manifest) -> Iterator[Finding]:
@@ -248,37 +210,33 @@ def _references(manifest: Manifest) -> Iterator[Finding]:
         if not all(_DIGEST.fullmatch(digest) for digest in digests) or not _SUFFIX.fullmatch(
             reference.suffix
         ):
-            yield _error("object-name", f"{reference.sha256}{reference.suffix} is not the name of an object")
+            yield Finding.of("object-name", sha256=reference.sha256, suffix=reference.suffix)
         elif reference.size <= 0 or reference.plain_size < 0:
-            yield _error(
-                "object-name", f"object {reference.sha256[:12]}…{reference.suffix} has an impossible length"
-            )
+            yield Finding.of("object-name/length", sha256=reference.sha256[:12], suffix=reference.suffix)
 
 
 def _table(table: TableEntry) -> Iterator[Finding]:
     if any(chunk.rows < 0 for chunk in table.chunks):
-        yield _error("row-count", f"{table.id} has a negative number of rows", table)
+        yield Finding.of("row-count/negative", table=table.id)
     if sum(chunk.rows for chunk in table.chunks) != table.rows:
-        yield _error(
-            "row-count",
-            f"{table.id}: its chunks hold {sum(chunk.rows for chunk in table.chunks):,} rows, "
-            f"the manifest says {table.rows:,}",
-            table,
+        yield Finding.of(
+            "row-count/chunks",
+            table=table.id,
+            count=sum(chunk.rows for chunk in table.chunks),
+            rows=table.rows,
         )
     if table.fingerprint != fingerprint_of_chunks(table):
-        yield _error(
-            "fingerprint", f"{table.id}: its fingerprint is not that of its columns and chunks", table
-        )
+        yield Finding.of("fingerprint/manifest", table=table.id)
     if sum(chunk.object.plain_size for chunk in table.chunks) != table.bytes:
-        yield _error("byte-count", f"{table.id}: its chunks do not add up to {table.bytes:,} bytes", table)
+        yield Finding.of("byte-count", table=table.id, bytes=table.bytes)
     if len(set(table.columns)) != len(table.columns):
-        yield _error("columns", f"{table.id} names a column twice", table)
+        yield Finding.of("columns", table=table.id)
     end: int | None = 0
     for chunk in table.chunks:
         if chunk.first_page is None:
             continue
         if end is None or chunk.first_page < end:
-            yield _error("page-ranges", f"{table.id}: its chunks overlap or are out of order", table)
+            yield Finding.of("page-ranges", table=table.id)
             break
         end = chunk.end_page
 
@@ -295,32 +253,30 @@ def _image(image: FileImage) -> Iterator[Finding]:
     at = 0
     for segment in image.segments:
         if segment.offset != at or segment.size <= 0:
-            yield _error("segments", f"{image.name}: the segment at {segment.offset} should begin at {at}")
+            yield Finding.of("segments/gap", image=image.name, offset=segment.offset, at=at)
         if segment.map is None and (
             len(segment.packs) != 1
             or (segment.packs[0].plain_sha256, segment.packs[0].plain_size) != (segment.sha256, segment.size)
         ):
-            yield _error(
-                "segments", f"{image.name}: the segment at {segment.offset} has no map and is not one pack"
-            )
+            yield Finding.of("segments/map", image=image.name, offset=segment.offset)
         at = segment.offset + segment.size
     if at != image.size:
-        yield _error("segments", f"{image.name}: its segments end at {at:,} and not at {image.size:,}")
+        yield Finding.of("segments", image=image.name, at=at, size=image.size)
 
 
 def _agreement(manifest: Manifest, schema: Schema) -> Iterator[Finding]:
     """The manifest against the schema: nothing may be in one and silently not in the other."""
     if manifest.engine.name != schema.engine:
-        yield _error("engine", f"the manifest is of {manifest.engine.name}, its schema of {schema.engine}")
+        yield Finding.of("engine", engine=manifest.engine.name, of_schema=schema.engine)
     taken = Counter(table.id for table in manifest.tables)
     left = {TableId(item.schema, item.name) for item in manifest.left_out}
     for identifier, count in taken.items():
         if count > 1:
-            yield _error("table-twice", f"{identifier} is in the manifest {count} times", identifier)
+            yield Finding.of("table-twice", table=identifier, count=count)
         if identifier in left:
-            yield _error("table-both", f"{identifier} is both in the backup and left out of it", identifier)
+            yield Finding.of("table-both", table=identifier)
         if schema.table(identifier) is None:
-            yield _error("table-unknown", f"{identifier} is not in the schema", identifier)
+            yield Finding.of("table-unknown", table=identifier)
     for table in schema.tables:
         yield from _one(manifest, table, taken[table.id] > 0, table.id in left)
     yield from _sequences(manifest, schema)
@@ -328,14 +284,12 @@ def _agreement(manifest: Manifest, schema: Schema) -> Iterator[Finding]:
 
 def _one(manifest: Manifest, table: Table, taken: bool, left: bool) -> Iterator[Finding]:
     if taken and not table.has_rows:
-        yield _error("table-without-rows", f"{table.id} is {table.kind}: it has no rows of its own", table.id)
+        yield Finding.of("table-without-rows", table=table.id, kind=table.kind)
     if not taken and not left and table.kind != "partitioned":
-        yield _error(
-            "table-missing", f"{table.id} is neither in the backup nor named as left out of it", table.id
-        )
+        yield Finding.of("table-missing", table=table.id)
     entry = manifest.table(table.id)
     if entry is not None and entry.columns != table.exported_columns:
-        yield _error("columns", f"{table.id}: the manifest's columns are not those of the schema", table.id)
+        yield Finding.of("columns/schema", table=table.id)
 
 
 def _sequences(manifest: Manifest, schema: Schema) -> Iterator[Finding]:
@@ -343,9 +297,9 @@ def _sequences(manifest: Manifest, schema: Schema) -> Iterator[Finding]:
     states = Counter(TableId(state.schema, state.name) for state in manifest.sequences)
     left = {TableId(item.schema, item.name) for item in manifest.left_out}
     for identifier in sorted(states.keys() - known):
-        yield _error("sequence-unknown", f"the sequence {identifier} is not in the schema")
+        yield Finding.of("sequence-unknown", identifier=identifier)
     for identifier in sorted(known - states.keys() - left):
         if manifest.scope == "full":
-            yield _error("sequence-missing", f"the state of the sequence {identifier} is not in the backup")
+            yield Finding.of("sequence-missing", identifier=identifier)
     for identifier in sorted(key for key, count in states.items() if count > 1):
-        yield _error("sequence-missing", f"the sequence {identifier} has two states")
+        yield Finding.of("sequence-missing/twice", identifier=identifier)

@@ -30,11 +30,8 @@ def look_for_foreign_folders(vault: Vault) -> Iterator[Finding]:
     ours = {key.partition("/")[0] for key in (layout.OBJECTS, layout.SET_ASIDE, "tmp/")}
     foreign = sorted(one for one in vault.store.folders() if one not in ours and not is_system_name(one))
     if foreign:
-        yield Finding(
-            "warning",
-            "foreign-folder",
-            f"no part of a vault: {', '.join(map(repr, foreign[:5]))}{' …' * (len(foreign) > 5)}; not listed as systems",
-            remedy="see who made them, and take them away: nothing here reads them",
+        yield Finding.of(
+            "foreign-folder", folders=", ".join(map(repr, foreign[:5])), more=" …" * (len(foreign) > 5)
         )
 
 
@@ -43,24 +40,16 @@ def look_at_the_vault(vault: Vault) -> Iterator[Finding]:
     try:
         held = read_all(vault.store, layout.VAULT)
     except NotFound:
-        yield Finding("error", "vault-file-missing", f"{layout.VAULT} is missing", remedy=_REMEDY)
+        yield Finding.of("vault-file-missing", vault=layout.VAULT)
     else:
         if held != expected:
-            yield Finding(
-                "error", "vault-file-altered", f"{layout.VAULT} is not what it should be", remedy=_REMEDY
-            )
+            yield Finding.of("vault-file-altered", vault=layout.VAULT)
     yield from look_for_foreign_folders(vault)
     try:
         text = read_all(vault.store, layout.FORMAT)
     except NotFound:
-        yield Finding("warning", "description-missing", f"{layout.FORMAT} is missing", remedy=_REMEDY)
+        yield Finding.of("description-missing", name=layout.FORMAT)
         return
     ours = resources.files("backup_pipeline.vault").joinpath("FORMAT.md").read_bytes()
     if text != ours and hashlib.sha256(text).hexdigest() not in EARLIER_DESCRIPTIONS:
-        yield Finding(
-            "warning",
-            "description-unknown",
-            f"{layout.FORMAT} is not the description of any format that this version knows: it was altered, "
-            "or a later version wrote it",
-            remedy=_REMEDY,
-        )
+        yield Finding.of("description-unknown", name=layout.FORMAT)

@@ -181,24 +181,19 @@ def _verify(
 def _not_read(system: str, case: _Case) -> Finding:
     """The configuration wanted them in an archive: worth knowing, no fault."""
     case.counted["frozen_objects"] = len(case.frozen)
-    return Finding(
-        "info",
+    return Finding.of(
         "objects-frozen",
-        f"{len(case.frozen):,} objects ({sum(case.frozen.values()) / 2**20:,.0f} MiB) lie in an archive: they are there and as "
-        "long as they should be, and were not read",
-        remedy=f"backup-pipeline verify {system} {case.id} --thaw bulk    reads them too, days later and for a fee",
+        count=len(case.frozen),
+        mebibytes=sum(case.frozen.values()) / 2**20,
+        system=system,
+        identifier=case.id,
     )
 
 
 def _not_opened(system: str, case: _Case) -> Finding:
     """One for all of them: what is wrong is the key, and no object."""
-    return Finding(
-        "error",
-        "key-missing",
-        f"{len(case.locked):,} objects ({sum(case.locked.values()) / 2**20:,.1f} MiB) are encrypted to a key that is not here: their "
-        "bytes are those of their names, and what is in them was not looked at",
-        remedy="add the old key to the file under `encryption: identity:`, one a line; with both there, "
-        f"`backup-pipeline rekey {system}` says what needs the old one and makes a backup that does not",
+    return Finding.of(
+        "key-missing", count=len(case.locked), mebibytes=sum(case.locked.values()) / 2**20, system=system
     )
 
 
@@ -272,7 +267,7 @@ def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[F
     try:
         newest = keeping.newest(vault.store, system)
     except Damaged as error:
-        yield Finding("error", "newest-unreadable", error.message, remedy="the next backup writes it anew")
+        yield Finding.of("newest-unreadable", why=error.message)
         return
     if newest is not None and newest.id not in digests and newest.id in vault.ids(system):
         return  # it was written while we looked

@@ -50,7 +50,7 @@ def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillRep
         try:
             work.findings += check(work.path, manifest)
         except RestoreError as error:
-            work.findings.append(Finding("error", "not-sound", error.message, remedy=error.remedy))
+            work.findings.append(Finding.of("not-sound", error=error))
         restored = time.monotonic() - begin
         _prove(work, options.invariants, image.sha256)
     return DrillReport(
@@ -69,13 +69,7 @@ def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillRep
 def _prove(work: Drill, invariants: Mapping[str, str], digest: str) -> None:
     found = _sha256(work.path)
     if found != digest:
-        work.findings.append(
-            Finding(
-                "error",
-                "file-differs",
-                f"the restored file is {found[:12]}…, and the backup's {digest[:12]}…",
-            )
-        )
+        work.findings.append(Finding.of("file-differs", found=found[:12], digest=digest[:12]))
     for entry in work.manifest.tables:
         work.findings += _compare(work, entry)
     work.counted |= {
@@ -85,9 +79,7 @@ def _prove(work: Drill, invariants: Mapping[str, str], digest: str) -> None:
         "invariants": len(invariants),
     }
     if work.manifest.rows == 0:
-        work.findings.append(
-            Finding("info", "nothing-in-it", "the backup holds no row; that is what was restored")
-        )
+        work.findings.append(Finding.of("nothing-in-it/sqlite"))
     work.findings += _invariants(work.path, invariants)
     _write(work)
 
@@ -106,22 +98,12 @@ def _compare(work: Drill, entry: TableEntry) -> Iterator[Finding]:
         found = fingerprint_table(work.path, entry.name)
     except sqlite3.Error as error:
         # A virtual table whose module this SQLite lacks: its rows lie in shadow tables, which are compared.
-        yield Finding(
-            "warning",
-            "table-not-readable",
-            f"{entry.name} cannot be read here: {told(error)}",
-            table=table,
-            remedy="load the extension that it needs, or leave it: the file's digest covers it",
-        )
+        yield Finding.of("table-not-readable", table=table, name=entry.name, why=told(error))
         return
     work.listener(Advance("compare", table, rows=found.rows, total_rows=work.manifest.rows))
     if found.rows != entry.rows or (entry.fingerprint and found.hexdigest() != entry.fingerprint):
-        yield Finding(
-            "error",
-            "rows-differ",
-            f"{entry.name} is not what was backed up: {entry.rows} rows in the backup, {found.rows} in the restored file",
-            table=table,
-            remedy="`verify` says whether the backup is whole",
+        yield Finding.of(
+            "rows-differ/sqlite", table=table, name=entry.name, rows=entry.rows, restored=found.rows
         )
 
 
@@ -134,20 +116,10 @@ def _invariants(path: Path, invariants: Mapping[str, str]) -> Iterator[Finding]:
                     raise sqlite3.ProgrammingError("it is not a query")
                 rows = cursor.fetchmany(3)
             except sqlite3.Error as error:
-                yield Finding(
-                    "error",
-                    "invariant-fails",
-                    f"the invariant {name!r} cannot be asked: {told(error)}",
-                    remedy="correct its SQL under `invariants`",
-                )
+                yield Finding.of("invariant-fails/drill", name=name, why=told(error))
                 continue
         if rows:
-            yield Finding(
-                "error",
-                "invariant-broken",
-                f"the invariant {name!r} does not hold",
-                examples=tuple(str(row)[:300] for row in rows),
-            )
+            yield Finding.of("invariant-broken/sqlite", name=name, examples=(str(row)[:300] for row in rows))
 
 
 # ── writing
@@ -162,9 +134,7 @@ def _write(work: Drill) -> None:
             connection.execute("CREATE TABLE bp_drill_write (x)")
             connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            work.findings.append(
-                Finding("error", "write-fails", f"the restored file cannot be written to: {error}")
-            )
+            work.findings.append(Finding.of("write-fails", why=error))
             return
         for table, key in _keyed(connection, work.ordinary):
             way, finding = _prove_write(connection, table, key)
@@ -173,11 +143,7 @@ def _write(work: Drill) -> None:
     work.counted["writes"] = sum(how.values())
     ways = ", ".join(f"{count} by {way}" for way, count in sorted(how.items()))
     work.findings.append(
-        Finding(
-            "info",
-            "writes-work",
-            f"new rows were tried in {sum(how.values())} tables: {ways or 'none has a key'}",
-        )
+        Finding.of("writes-work/sqlite", count=sum(how.values()), keys=ways or "none has a key")
     )
 
 
@@ -230,10 +196,7 @@ def _next_is_free(connection: sqlite3.Connection, table: str, key: str) -> tuple
     if row is None or largest is None or int(row[0]) >= largest:
         return ()
     return (
-        Finding(
-            "warning",
-            "sequence-behind",
-            f"{table}: sqlite_sequence says {row[0]}, and the largest {key} is {largest}, as in the source",
-            table=f"main.{table}",
+        Finding.of(
+            "sequence-behind/sqlite", table=f"main.{table}", name=table, row=row[0], key=key, largest=largest
         ),
     )

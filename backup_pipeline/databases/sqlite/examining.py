@@ -179,44 +179,30 @@ def judge(manifest: Manifest, examined: Examined) -> Iterator[Finding]:
     assert manifest.image is not None
     name = manifest.image.name
     if examined.broken:
-        yield Finding(
-            "error", "file-broken", f"{name} cannot be put together: {examined.broken}", remedy=_REMEDY
-        )
+        yield Finding.of("file-broken", name=name, broken=examined.broken)
         return
     if examined.integrity:
-        yield Finding(
-            "error",
-            "integrity-check",
-            f"SQLite's integrity_check of {name} complains: {examined.integrity[0]}",
-            remedy="the live file was damaged already when it was copied: repair it (`.recover`), or restore an older backup",
-            examples=examined.integrity,
+        yield Finding.of(
+            "integrity-check", name=name, integrity=examined.integrity[0], examples=examined.integrity
         )
     held = {table.name: table for table in examined.tables}
     for entry in manifest.tables:
         table = held.get(entry.name)
         if table is not None and table.unreadable and not entry.fingerprint:
             # It could not be read in the live database either; the backup said so.
-            message = f"{entry.id} in {name} is as it was, and cannot be read here: {table.unreadable}"
-            yield Finding("info", "table-not-counted", message, str(entry.id))
+            yield Finding.of("table-not-counted", table=entry.id, name=name, unreadable=table.unreadable)
         elif table is None or table.unreadable:
             why = table.unreadable if table else "it is not there"
-            yield Finding(
-                "error", "table-unreadable", f"{entry.id} in {name}: {why}", str(entry.id), remedy=_REMEDY
-            )
+            yield Finding.of("table-unreadable", table=entry.id, name=name, why=why)
         elif table.rows != entry.rows:
-            message = f"{entry.id} holds {table.rows:,} rows; the manifest says {entry.rows:,}"
-            yield Finding("error", "row-count", message, str(entry.id), remedy=_REMEDY)
+            yield Finding.of("row-count", table=entry.id, rows=table.rows, said=entry.rows)
         elif entry.fingerprint and entry.fingerprint != table.fingerprint:
-            message = f"{entry.id}: its rows are not those whose fingerprint the manifest holds"
-            yield Finding("error", "fingerprint", message, str(entry.id), remedy=_REMEDY)
+            yield Finding.of("fingerprint", table=entry.id)
     for orphans in examined.orphans:
         yield dangling(
             manifest.left_out, orphans.table, orphans.parent, orphans.rows, orphans.examples, "info"
         )
     for table_name, why in examined.unchecked:
-        yield Finding(
-            "info",
-            "reference-not-checked",
-            f"main.{table_name}: its foreign keys were not checked: {why}",
-            table=f"main.{table_name}",
+        yield Finding.of(
+            "reference-not-checked/table", table=f"main.{table_name}", table_name=table_name, why=why
         )

@@ -92,9 +92,7 @@ def _rows_missing(manifest: Manifest) -> Iterator[Finding]:
         yield without_rows(hollow)
     for left in manifest.left_out:
         if left.kind in ("view", "trigger"):  # in older backups: they went with the tables that they spoke of
-            yield Finding(
-                "warning", "left-out", f"the {left.kind} {left.name} is not in this backup: {left.reason}"
-            )
+            yield Finding.of("left-out/restore", kind=left.kind, name=left.name, reason=left.reason)
 
 
 def _restore(backup: Backup, target: Path, *, listener: Listener, dry_run: bool) -> RestoreResult:
@@ -146,21 +144,15 @@ def companions(path: Path) -> tuple[Path, ...]:
 def _refused(backup: Backup, target: Path) -> Iterator[Finding]:
     yield from missing_objects(backup)
     if not target.parent.is_dir():
-        yield Finding(
-            "error",
-            "no-folder",
-            f"the folder {target.parent} does not exist",
-            remedy="make it, or name a file in another one",
-        )
+        yield Finding.of("no-folder", parent=target.parent)
     elif target.exists() or target.is_symlink():
         yield from _not_empty(target)
 
 
 def _not_empty(target: Path) -> Iterator[Finding]:
     """An empty file and a database without a table may be written over; nothing else may."""
-    remedy = "name a file that does not exist, or move this one away"
     if not target.is_file():
-        yield Finding("error", "target-not-empty", f"{target} exists and is not a file", remedy=remedy)
+        yield Finding.of("target-not-empty/no-file", target=target)
         return
     if target.stat().st_size == 0 and not any(path.exists() for path in companions(target)):
         return
@@ -170,18 +162,13 @@ def _not_empty(target: Path) -> Iterator[Finding]:
         ) as connection:
             names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema ORDER BY name")]
     except sqlite3.Error as error:
-        yield Finding(
-            "error", "target-not-empty", f"{target} is not an empty database ({error})", remedy=remedy
-        )
+        yield Finding.of("target-not-empty/no-database", target=target, why=error)
         return
     if names:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        yield Finding(
-            "error", "target-not-empty", f"{target} is not empty: it holds {shown}", remedy=remedy,
-            examples=tuple(names[:20]),
-        )  # fmt: skip
+        yield Finding.of("target-not-empty/sqlite", target=target, shown=shown, examples=names[:20])  # fmt: skip
     elif any(path.exists() for path in companions(target)):
-        yield Finding("error", "target-not-empty", f"{target} is in use by another process", remedy=remedy)
+        yield Finding.of("target-not-empty/in-use", target=target)
 
 
 def check(path: Path, manifest: Manifest) -> tuple[Finding, ...]:
@@ -214,13 +201,7 @@ def _definitions_missing(connection: sqlite3.Connection, manifest: Manifest) -> 
     held = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     absent = [table.name for table in _hollow(manifest) if table.name not in held]
     if absent:
-        yield Finding(
-            "warning",
-            "left-out",
-            f"{len(absent)} tables are not even there without rows: {', '.join(absent[:_SHOWN])}",
-            remedy="this backup was made before definitions of excluded tables were kept: make them from its `pre-data`, or "
-            "by the application's migrations; a new backup holds them",
-        )
+        yield Finding.of("left-out/definitions", count=len(absent), tables=", ".join(absent[:_SHOWN]))
 
 
 def foreign_keys(connection: sqlite3.Connection, manifest: Manifest) -> tuple[Finding, ...]:

@@ -281,11 +281,8 @@ class Look:
 
     def _block(self, path: str, message: str) -> None:
         if len(self._work.blocked) < EXAMPLES:
-            remedy = "move it away, or restore to another folder: a restore never goes through a link or replaces a folder"
             self._work.blocked.append(
-                Finding(
-                    "error", "in-the-way", message, tree=self._work.tree.name, remedy=remedy, examples=(path,)
-                )
+                Finding.of("in-the-way", tree=self._work.tree.name, message=message, examples=(path,))
             )
 
     def _block_file(self, path: str, found: os.stat_result) -> None:
@@ -369,22 +366,9 @@ def findings_of(works: Iterable[Work], order: FilesOrder) -> Iterator[Finding]:
     for work in works:
         name = work.tree.name
         if work.odd_bits:
-            yield Finding(
-                "info",
-                "mode-bits-dropped",
-                f"{work.odd_bits:,} files of {name} are set-user-id or set-group-id: these bits are left out",
-                tree=name,
-                remedy="restore as root with --owner",
-            )
+            yield Finding.of("mode-bits-dropped", tree=name, odd_bits=work.odd_bits)
         if work.differs.count and order.leave:
-            yield Finding(
-                "warning",
-                "file-left",
-                f"{work.differs.count:,} files of {name} are there with another content and are left as they are",
-                tree=name,
-                remedy="--overwrite replaces them, and keeps the old ones beside them",
-                examples=tuple(work.differs.examples),
-            )
+            yield Finding.of("file-left", tree=name, count=work.differs.count, examples=work.differs.examples)
         if work.long_names.count and order.salvage:
             yield _too_long(work)
 
@@ -394,33 +378,29 @@ def refusals_of(works: Iterable[Work], order: FilesOrder) -> Iterator[Finding]:
         name = work.tree.name
         yield from work.blocked
         if work.outside.count:
-            yield Finding(
-                "error",
+            yield Finding.of(
                 "link-leads-out",
-                f"{work.outside.count:,} links of {name} lead out of the tree: {work.outside.examples[0]}",
                 tree=name,
-                remedy="--outside-links makes them as they were (nothing is ever written through a link)",
-                examples=tuple(work.outside.examples),
+                count=work.outside.count,
+                said=work.outside.examples[0],
+                examples=work.outside.examples,
             )
         if work.long_names.count and not order.salvage:
             yield _too_long(work)
         if work.differs.count and not (order.overwrite or order.leave):
-            yield Finding(
-                "error",
-                "target-not-empty",
-                f"{work.differs.count:,} files of {name} are there with another content: {work.differs.examples[0]}",
+            yield Finding.of(
+                "target-not-empty/files",
                 tree=name,
-                remedy="--overwrite replaces them and keeps the old ones beside them; --leave restores the others only",
-                examples=tuple(work.differs.examples),
+                count=work.differs.count,
+                said=work.differs.examples[0],
+                examples=work.differs.examples,
             )
 
 
 def _too_long(work: Work) -> Finding:
-    return Finding(
-        "error",
+    return Finding.of(
         "name-too-long",
-        f"{work.long_names.count:,} files of {work.tree.name} have names of more than 255 bytes, which no file system takes",
         tree=work.tree.name,
-        remedy="--salvage restores the others",
-        examples=tuple(path[:200] for path in work.long_names.examples),
+        count=work.long_names.count,
+        examples=(path[:200] for path in work.long_names.examples),
     )

@@ -23,7 +23,7 @@ from backup_pipeline.files.restore.plan import FilesOrder, FilesPlan, FilesResul
 from backup_pipeline.files.restore.spool import Item, Spool
 from backup_pipeline.files.restore.writing import Manners, Writer, sync_file_system
 from backup_pipeline.model.files import FileEntry, Place
-from backup_pipeline.model.findings import HEAL, Finding
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault.packs import image_blocks, read_pack
@@ -211,24 +211,12 @@ def _lock(root: int, target: Path) -> None:
 def _incomplete(trees: Iterable[FileTree]) -> Iterator[Finding]:
     for tree in trees:
         if tree.missed:
-            yield Finding(
-                "warning",
-                "tree-incomplete",
-                f"this backup is degraded: {tree.missed:,} files or folders of {tree.name} were there and could not be taken "
-                "as they were",
-                tree=tree.name,
-                remedy="`backup-pipeline show` names them; an earlier backup may have them",
-            )
+            yield Finding.of("tree-incomplete", tree=tree.name, missed=tree.missed)
 
 
 def _may_not_own(order: FilesOrder) -> Iterator[Finding]:
     if order.owner and os.geteuid() != 0:
-        yield Finding(
-            "error",
-            "not-root",
-            "only root may give files to other users",
-            remedy="run it as root, or without --owner",
-        )
+        yield Finding.of("not-root")
 
 
 def _missing(
@@ -246,13 +234,13 @@ def _missing(
         if missing:
             what = "1 object" if len(missing) == 1 else f"{len(missing)} objects"
             found.append(
-                Finding(
-                    "error",
-                    "object-missing",
-                    f"{what} of {tree.name} in {manifest.system} {manifest.id} missing in the vault, or of another length",
+                Finding.of(
+                    "object-missing/tree",
                     tree=tree.name,
-                    remedy=f"{HEAL}; --salvage restores what is left of this one",
-                    examples=tuple(ref.sha256 + ref.suffix for ref in missing[:10]),
+                    objects=what,
+                    system=manifest.system,
+                    manifest=manifest.id,
+                    examples=(ref.sha256 + ref.suffix for ref in missing[:10]),
                 )
             )
     return tuple(found)
@@ -273,14 +261,9 @@ def _room(
     needed = sum(work.sure_bytes for work in works)
     inodes = sum(work.create.count + len(work.folders) for work in works)
     if needed and needed + _SPARE > free:
-        message = f"{target} has {free:,} bytes of free space, and the files need {needed:,}"
-        remedy = "free space, restore a part with --glob, or restore to another disk"
-        return free, (Finding("error", "no-space", message, remedy=remedy),)
+        return free, (Finding.of("no-space", target=target, free=free, needed=needed),)
     if space.f_files and inodes > space.f_favail:
-        message = (
-            f"the file system of {target} takes {space.f_favail:,} more files, and {inodes:,} are to be made"
-        )
-        return free, (Finding("error", "no-space", message, remedy="restore to another file system"),)
+        return free, (Finding.of("no-space/inodes", target=target, free=space.f_favail, inodes=inodes),)
     return free, ()
 
 
@@ -418,14 +401,7 @@ class _TreeRestore:
     def _lost(self, work: Work, why: str, lost: list[str]) -> None:
         with self._guard:
             self.findings.append(
-                Finding(
-                    "error",
-                    "file-lost",
-                    f"{len(lost):,} files of {work.tree.name} could not be brought back: {why}",
-                    tree=work.tree.name,
-                    remedy="bring these back from another backup or a copy",
-                    examples=tuple(lost[:20]),
-                )
+                Finding.of("file-lost", tree=work.tree.name, count=len(lost), why=why, examples=lost[:20])
             )
 
     def _count(self, writer: Writer) -> None:

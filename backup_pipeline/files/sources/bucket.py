@@ -145,13 +145,9 @@ class BucketSource:
                 with self.open(first) as stream:
                     stream.read(1)
             elif not counted:
-                remedy = (
-                    "check the prefix; the first backup of an empty tree is right when nothing is there yet"
-                )
-                message = f"nothing lies in {self.address}"
-                findings.append(Finding("warning", "tree-empty", message, remedy=remedy))
+                findings.append(Finding.of("tree-empty", address=self.address))
         except SourceError as error:
-            findings.append(Finding("error", "tree-unavailable", error.message, remedy=error.remedy))
+            findings.append(Finding.of("tree-unavailable", error=error))
         return Report(self.address, tuple(findings), {"entries": counted}, perf_counter() - began)
 
     # ── the server

@@ -152,19 +152,12 @@ class DropboxSource:
     def diagnose(self) -> Report:
         began, findings, first = perf_counter(), [], 0
         if self.access.token and not self.access.refresh_token:
-            findings.append(
-                Finding(
-                    "warning",
-                    "dropbox-token-ends",
-                    "an access token of Dropbox ends after four hours: no backup at night will have it",
-                    remedy="set refresh_token and app_key instead of token",
-                )
-            )
+            findings.append(Finding.of("dropbox-token-ends"))
         try:
             first = len(patiently(lambda: self._client.files_list_folder(self._root, limit=PAGE)).entries)
         except failures() as error:
             raised = self._of_the_tree(complaint(error))
-            findings.append(Finding("error", "tree-unavailable", raised.message, remedy=raised.remedy))
+            findings.append(Finding.of("tree-unavailable", error=raised))
         return Report(self.address, tuple(findings), {"entries": first}, perf_counter() - began)
 
     def _full(self, path: str) -> str:

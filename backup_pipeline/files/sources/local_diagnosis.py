@@ -6,12 +6,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import SourceError
 from backup_pipeline.files.sources.base import Trouble
 from backup_pipeline.files.sources.unmatched import asked_of, watched
-from backup_pipeline.model.findings import Finding, Report, Severity
+from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.register import TEMPLATES
 
 if TYPE_CHECKING:
     from backup_pipeline.files.sources.local import LocalSource
@@ -43,7 +45,7 @@ def diagnose(source: LocalSource) -> Report:
         else:
             findings += _empty(source, counted)
     except SourceError as error:
-        findings.append(Finding("error", "tree-unavailable", error.message, remedy=error.remedy))
+        findings.append(Finding.of("tree-unavailable", error=error))
     findings += _named(troubles)
     return Report(source.address, tuple(findings), dict(counted), time.monotonic() - begun)
 
@@ -51,40 +53,21 @@ def diagnose(source: LocalSource) -> Report:
 def _empty(source: LocalSource, counted: Counter[str]) -> Iterator[Finding]:
     if not counted["files"]:
         mounted = os.path.ismount(source.root)
-        yield Finding(
-            "warning",
-            "tree-empty",
-            f"{source.root} holds no file that is to be backed up",
-            remedy="look at `include` and `exclude`"
-            + ("" if mounted else "; is it a mount point that is not mounted at the moment?"),
+        yield Finding.of(
+            "tree-empty/local",
+            root=source.root,
+            hint="" if mounted else "; is it a mount point that is not mounted at the moment?",
         )
 
 
 def _named(troubles: dict[str, list[Trouble]]) -> Iterator[Finding]:
     for code, found in sorted(troubles.items()):
-        yield Finding(
-            _SEVERITIES.get(code, "error"),
-            code,
-            f"left out, because backups are kept in it: {found[0].path}"
-            if code == "backups-inside"
-            else found[0].message
-            if code in _OF_PATTERNS
-            else f"at least {len(found)} of the first entries: {found[0].message}",
-            remedy=_REMEDIES.get(code, ""),
-            examples=tuple(one.path for one in found[:_EXAMPLES]),
+        name, first = f"{code}/doctor", found[0]
+        one = Finding.of(
+            name if name in TEMPLATES else "file-not-taken/doctor",
+            examples=(one.path for one in found[:_EXAMPLES]),
+            count=len(found),
+            path=first.path,
+            why=first.message,
         )
-
-
-_SEVERITIES: dict[str, Severity] = {
-    "file-special": "info",
-    "backups-inside": "info",
-    "pattern-without-file": "warning",
-}
-_OF_PATTERNS = ("path-missing", "name-without-file", "pattern-without-file")
-_REMEDIES = {
-    "name-without-file": "correct `include:`; what it means is in no backup",
-    "pattern-without-file": "correct `include:` or `paths:`, or leave it for files that are to come",
-    "file-unreadable": "let the user that runs backups read it, or exclude it",
-    "folder-unreadable": "let the user that runs backups enter it, or exclude it",
-    "path-missing": "correct `paths:`, which begin at the folder of the configuration; another folder is a tree of its own (`path:`)",
-}
+        yield replace(one, code=code)

@@ -226,12 +226,7 @@ class DropboxStore(Store):
     def advice(self) -> Iterator[Finding]:
         """For `doctor`."""
         if self.options.token and not self.options.refresh_token:
-            yield Finding(
-                "warning",
-                "dropbox-token-ends",
-                f"an access token of Dropbox ends after four hours: no backup of tonight will reach {self.address}",
-                remedy="set refresh_token and app_key instead of token",
-            )
+            yield Finding.of("dropbox-token-ends/store", address=self.address)
 
     def room(self) -> Room | None:
         """Of the account or the team; None where the token may not ask (scope account_info.read)."""

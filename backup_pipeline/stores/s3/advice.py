@@ -94,9 +94,4 @@ def _take_earlier_away(store: S3Store, failed: Failed) -> None:
 
 
 def _refused(setting: str, error: BackupError) -> Finding:
-    return Finding(
-        "error",
-        "setting-refused",
-        f"the bucket does not take `{setting}:`: {error.message}",
-        remedy=f"leave `{setting}:` out, or let `backup-pipeline bucket setup` say what is missing",
-    )
+    return Finding.of("setting-refused", setting=setting, why=error.message)

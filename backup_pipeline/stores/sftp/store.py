@@ -184,13 +184,11 @@ class SftpStore(Store):
         """For `doctor`."""
         key = self.options.key_file
         if key is not None and key.exists() and key.stat().st_mode & 0o077:
-            message = f"the private key {key} can be read by others than its owner"
-            yield Finding("warning", "key-file-open", message, remedy=f"chmod 600 {key}")
+            yield Finding.of("key-file-open", key=key)
         room = self.room()
         if room is not None and room.free * 20 < room.total:
             left = room.free / 2**30
-            message = f"the disk behind {self.address} is nearly full: {left:.1f} GiB are left"
-            yield Finding("warning", "store-nearly-full", message, remedy="make room there, or `prune`")
+            yield Finding.of("store-nearly-full", address=self.address, left=left)
 
     def room(self) -> Room | None:
         """Of the server's disk; a quota is not known to it. None where the server cannot tell."""

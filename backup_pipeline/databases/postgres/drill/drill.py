@@ -123,12 +123,8 @@ def _not_tried(result: RestoreResult) -> frozenset[tuple[str | None, str]]:
 def _say_not_tried(result: RestoreResult) -> Iterator[Finding]:
     asked = [left for left in result.remainder if left.asked]
     if asked:
-        yield Finding(
-            "info",
-            "not-proven",
-            f"{len(asked)} things of the source were not tried, because their code is not run in a drill",
-            remedy="look at them after a restore; everything else in the backup was proven",
-            examples=tuple(f"{left.what}: {left.reason}" for left in asked[:20]),
+        yield Finding.of(
+            "not-proven", count=len(asked), examples=(f"{left.what}: {left.reason}" for left in asked[:20])
         )
 
 
@@ -143,14 +139,7 @@ def _definitions(work: Drill, server: Server, lenience: Lenience) -> frozenset[T
         connection.close()
     work.findings += definitions.compare(work.backup.schema, found, lenience)
     if lenience.roles_missing:
-        work.findings.append(
-            Finding(
-                "info",
-                "rights-not-compared",
-                "ownership and rights were not compared, because the scratch server lacks roles",
-                remedy="make them there; or leave out `scratch`: on a private server they are made by the drill",
-            )
-        )
+        work.findings.append(Finding.of("rights-not-compared"))
     work.counted |= {
         "columns": sum(len(table.columns) for table in found.tables),
         "constraints": sum(
@@ -171,13 +160,7 @@ def _rows(work: Drill, server: Server) -> None:
     work.findings += outcome.findings
     work.counted |= {"tables": outcome.tables, "rows": outcome.rows}
     if outcome.rows == 0:
-        work.findings.append(
-            Finding(
-                "info",
-                "nothing-in-it",
-                f"the backup holds no row in its {outcome.tables} tables; that is what was restored",
-            )
-        )
+        work.findings.append(Finding.of("nothing-in-it", tables=outcome.tables))
     work.seconds["compare rows"] = time.monotonic() - begin
 
 
@@ -199,7 +182,5 @@ def _writes(work: Drill, server: Server, invariants: Mapping[str, str], absent: 
     }
     if proven:
         ways = ", ".join(f"{count} by {way}" for way, count in sorted(written.how.items()))
-        work.findings.append(
-            Finding("info", "writes-work", f"numbers from sequences were tried for {proven} columns: {ways}")
-        )
+        work.findings.append(Finding.of("writes-work", proven=proven, ways=ways))
     work.seconds["write"] = time.monotonic() - begin

@@ -236,13 +236,7 @@ def _judge(
 ) -> Iterator[Finding]:
     table = str(entry.id)
     if ours.rows != entry.rows:
-        yield Finding(
-            "error",
-            "row-count",
-            f"{table}: the chunks hold {ours.rows} rows, and the manifest says {entry.rows}",
-            table=table,
-            remedy="`verify` says whether the backup is whole",
-        )
+        yield Finding.of("row-count/drill", table=table, rows=ours.rows, said=entry.rows)
     if ours.hexdigest() == theirs.hexdigest():
         return
     whole = Restored(entry.id, entry.columns)
@@ -253,11 +247,9 @@ def _judge(
         partial(_restored, connection, setup.encoding, whole),
     )
     what = f"{ours.rows} rows in the backup, {theirs.rows} in the restored database"
-    yield Finding(
-        "error",
+    yield Finding.of(
         "rows-differ",
-        f"{table} is not what was backed up: {what if ours.rows != theirs.rows else 'other values'}",
         table=table,
-        remedy="see whether a trigger, a rule or a newer version rewrites values; the backup itself is checked by `verify`",
+        difference=what if ours.rows != theirs.rows else "other values",
         examples=found.examples(),
     )

@@ -63,15 +63,7 @@ def _not_enclosed(server: EmbeddedPostgres) -> tuple[Finding, ...]:
         if server.owns_nothing
         else "the files of the account that runs the drill"
     )
-    return (
-        Finding(
-            "info",
-            "drill-not-enclosed",
-            f"the drill's server was not shut in ({server.not_enclosed}): code in the backup that breaks out of its"
-            f" database reaches the network and {files}",
-            remedy="run drills where the kernel gives namespaces: as root, or with user namespaces allowed",
-        ),
-    )
+    return (Finding.of("drill-not-enclosed/private", not_enclosed=server.not_enclosed, files=files),)
 
 
 def _as_login(server: Server) -> Finding:
@@ -82,13 +74,7 @@ def _as_login(server: Server) -> Finding:
         ).fetchone()
     assert row is not None
     login = f"{row[0]}, a superuser" if row[1] else row[0]
-    return Finding(
-        "info",
-        "drill-not-enclosed",
-        f"code in the backup (checks, defaults, index expressions) ran on {server.address} as {login}, with that server's"
-        " network and files",
-        remedy="name a login that is no superuser, on a server that holds nothing else; or leave out `scratch`",
-    )
+    return Finding.of("drill-not-enclosed", server=server.address, login=login)
 
 
 def _two_logins(private: EmbeddedPostgres) -> Server:

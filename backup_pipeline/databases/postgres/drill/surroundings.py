@@ -37,13 +37,15 @@ def prove_surroundings(server: Server, schema: Schema, lenience: Lenience) -> tu
         before.close()
         _open_again(server, schema.database)
     findings = [
-        Finding(severity, "database-differs", f"{without_passwords(left.sql)}: {left.reason}")
+        Finding.of(
+            "database-differs", statement=without_passwords(left.sql), reason=left.reason, severity=severity
+        )
         for _, left in refused
         if not (lenience.roles_missing and "role " in left.reason)
     ]
     excused = {step.item for step, _ in refused}
     findings += [
-        Finding(severity, "database-differs", f"the restored database {how} {what}")
+        Finding.of("database-differs/kind", how=how, what=what, severity=severity)
         for how, what in _differences(schema.database, found, excused)
     ]
     return tuple(findings)

@@ -145,27 +145,11 @@ def _next_is_free(connection: Connection, fed: Fed) -> tuple[Finding, ...]:
             ).format(table_name(fed.table.id), sql.Identifier(fed.column.name), sequence)
         ).fetchone()
     except psycopg.Error as error:
-        return (
-            Finding(
-                "error",
-                "sequence-fails",
-                f"{name}: its sequence gives no number: {told(error)[0]}",
-                table=str(fed.table.id),
-                remedy="a sequence at its end needs a larger type, or CYCLE; so it is in the source",
-            ),
-        )
+        return (Finding.of("sequence-fails", table=fed.table.id, name=name, why=told(error)[0]),)
     assert row is not None
     if not row[1]:
         return ()
-    return (
-        Finding(
-            "warning",
-            "sequence-behind",
-            f"{name}: the next number of its sequence, {row[0]}, is taken, as it was in the source when it was backed up",
-            table=str(fed.table.id),
-            remedy="the application gives numbers of its own; setval the sequence in the source",
-        ),
-    )
+    return (Finding.of("sequence-behind", table=fed.table.id, name=name, row=row[0]),)
 
 
 def compare_sequences(connection: Connection, states: tuple[SequenceState, ...]) -> tuple[Finding, ...]:
@@ -175,11 +159,12 @@ def compare_sequences(connection: Connection, states: tuple[SequenceState, ...])
         row = _state(connection, TableId(state.schema, state.name))
         if row != (state.last_value, state.is_called):
             findings.append(
-                Finding(
-                    "error",
+                Finding.of(
                     "sequence-differs",
-                    f"the sequence {state.schema}.{state.name} is at {row}, and the backup says"
-                    f" {(state.last_value, state.is_called)}",
+                    schema=state.schema,
+                    state=state.name,
+                    at=row,
+                    expected=(state.last_value, state.is_called),
                 )
             )
     return tuple(findings)
@@ -196,31 +181,14 @@ def check_invariants(connection: Connection, invariants: Mapping[str, str]) -> t
                 rows = cursor.fetchmany(3) if cursor.description else None
                 count = cursor.rowcount
         except psycopg.Error as error:
-            findings.append(
-                Finding(
-                    "error",
-                    "invariant-fails",
-                    f"the invariant {name!r} cannot be asked: {told(error)[0]}",
-                    remedy="correct its SQL under `invariants`",
-                )
-            )
+            findings.append(Finding.of("invariant-fails/drill", name=name, why=told(error)[0]))
             continue
         if rows is None:
-            findings.append(
-                Finding(
-                    "error",
-                    "invariant-fails",
-                    f"the invariant {name!r} is not a query",
-                    remedy="write a SELECT that returns the rows that must not be there",
-                )
-            )
+            findings.append(Finding.of("invariant-fails", name=name))
         elif rows:
             findings.append(
-                Finding(
-                    "error",
-                    "invariant-broken",
-                    f"the invariant {name!r} does not hold: {count} rows",
-                    examples=tuple(str(row)[:300] for row in rows),
+                Finding.of(
+                    "invariant-broken", name=name, count=count, examples=(str(row)[:300] for row in rows)
                 )
             )
     connection.execute("SET default_transaction_read_only = off")

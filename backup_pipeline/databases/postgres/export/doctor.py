@@ -95,36 +95,20 @@ def _login(connection: connect.Connection) -> Iterator[Finding]:
     )
     if mighty:
         others = [row[0] for row in connect.rows(connection, catalog.OF_OTHERS)]
-        yield Finding(
-            "warning",
+        yield Finding.of(
             "superuser-login",
-            "the login may run programs on the database server, as every superuser may: a mistake of ours or of the server's"
-            " would hand that to every role that may create a function in the database"
-            + (
-                f". Of {len(others)} tables of other owners no range is read, and no unchanged one is kept"
-                * bool(others)
-            ),
+            more=f". Of {len(others)} tables of other owners no range is read, and no unchanged one is kept"
+            * bool(others),
             remedy="\n".join(rights.lesser_role(connection)),
-            examples=tuple(others[:20]),
+            examples=others[:20],
         )
     if not snapshot.guards(connection):
-        yield Finding(
-            "warning",
-            "server-unpatched",
-            f"the server's minor version does not know {snapshot.GUARD} (CVE-2024-7348): a user who may create a view can"
-            " have functions run with the backup's rights",
-            remedy="update the server to the newest minor version",
-        )
+        yield Finding.of("server-unpatched", guard=snapshot.GUARD)
 
 
 def _ranges(connection: connect.Connection) -> Iterator[Finding]:
     if connection.server_version < RANGES_SINCE:
-        yield Finding(
-            "info",
-            "one-chunk-a-table",
-            f"PostgreSQL {connection.server_version // 10000} cannot read ranges of a table: each is one chunk, which one"
-            " worker reads, and which is stored anew when any of its rows changed",
-        )
+        yield Finding.of("one-chunk-a-table", server_version=connection.server_version // 10000)
 
 
 def _pooler(connection: connect.Connection) -> Iterator[Finding]:
@@ -132,12 +116,7 @@ def _pooler(connection: connect.Connection) -> Iterator[Finding]:
     told = connection.info.backend_pid
     (real,) = connect.row(connection, "SELECT pg_catalog.pg_backend_pid()")
     if told != real:
-        yield Finding(
-            "warning",
-            "pooler",
-            "there is a connection pooler (pgbouncer or the like) between here and the server",
-            remedy="give the server's own address: a pooler may end a long transaction, and pg_dump needs a session",
-        )
+        yield Finding.of("pooler")
 
 
 def _room(connection: connect.Connection) -> Iterator[Finding]:
@@ -149,19 +128,9 @@ def _room(connection: connect.Connection) -> Iterator[Finding]:
                   (SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = current_user)""",
     )
     if free < 4:
-        yield Finding(
-            "warning",
-            "few-connections",
-            f"only {max(free, 0)} more connections are free; a backup takes one, one for pg_dump and one a worker",
-            remedy="raise max_connections, or lower `workers`",
-        )
+        yield Finding.of("few-connections", count=max(free, 0))
     if 0 <= limit < 4:
-        yield Finding(
-            "warning",
-            "connection-limit",
-            f"the login may have {limit} connections at once; a backup takes one, one for pg_dump and one a worker",
-            remedy="ALTER ROLE … CONNECTION LIMIT -1, or set `workers: 1`",
-        )
+        yield Finding.of("connection-limit", limit=limit)
 
 
 def _standby(connection: connect.Connection) -> Iterator[Finding]:
@@ -171,50 +140,35 @@ def _standby(connection: connect.Connection) -> Iterator[Finding]:
                   pg_catalog.current_setting('hot_standby_feedback')""",
     )
     if standby and feedback != "on" and delay != "-1":
-        yield Finding(
-            "warning",
-            "standby",
-            f"this is a standby: a backup that takes longer than max_standby_streaming_delay ({delay}) may be cancelled",
-            remedy="set hot_standby_feedback = on, or max_standby_streaming_delay = -1, on the standby",
-        )
+        yield Finding.of("standby", delay=delay)
 
 
 def _state(connection: connect.Connection) -> Iterator[Finding]:
     if not snapshot.may_identify(connection):
-        yield Finding(
-            "info",
-            "no-incremental",
-            "the server does not tell who it is (pg_control_system), so every backup reads everything",
-            remedy="GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system(), pg_catalog.pg_control_checkpoint() TO the login",
-        )
+        yield Finding.of("no-incremental")
 
 
 def _encoding(connection: connect.Connection) -> Iterator[Finding]:
     (encoding,) = connect.row(connection, "SELECT pg_catalog.current_setting('server_encoding')")
     kept = row_encoding(encoding)
     if kept != "UTF8":
-        yield Finding(
-            "info",
-            "encoding",
-            f"the rows are kept in the database's own encoding, {kept}, for not all of it is exact in UTF-8;"
-            " reading them into DuckDB or pandas needs that to be said",
-        )
+        yield Finding.of("encoding", kept=kept)
 
 
 def _large_objects(connection: connect.Connection) -> Iterator[Finding]:
     try:
         snapshot.refuse_large_objects(connection, "refuse")
     except BackupError as error:
-        yield Finding("error", "large-objects", error.message, remedy=error.remedy)
+        yield Finding.of("large-objects", error=error)
 
 
 def _rights(connection: connect.Connection, selected: list[rights.Candidate]) -> Iterator[Finding]:
     grants = rights.missing_grants(connection, selected, rights.sequences(connection))
     if grants:
-        yield Finding(
-            "error",
+        yield Finding.of(
             "missing-rights",
-            f"{len(grants)} right{'s are' if len(grants) != 1 else ' is'} missing",
+            count=len(grants),
+            are="s are" if len(grants) != 1 else " is",
             remedy="\n".join(grants),
             examples=tuple(str(c.id) for c in selected if not c.readable or c.filtered)[:20],
         )
@@ -223,13 +177,7 @@ def _rights(connection: connect.Connection, selected: list[rights.Candidate]) ->
 def _locks(connection: connect.Connection, tables: list[rights.Candidate]) -> Iterator[Finding]:
     said = snapshot.holders(connection, tables)
     if said:
-        yield Finding(
-            "warning",
-            "locked",
-            f"a backup would have to wait now: {said}",
-            remedy="wait for that session or end it (SELECT pg_terminate_backend(pid)), then run the doctor again: it has "
-            "not looked at the definitions",
-        )
+        yield Finding.of("locked", said=said)
 
 
 def _activity(connection: connect.Connection) -> Iterator[Finding]:
@@ -248,13 +196,7 @@ def _activity(connection: connect.Connection) -> Iterator[Finding]:
         (_LONG_SECONDS,),
     )
     if count or prepared:
-        yield Finding(
-            "warning",
-            "long-transactions",
-            f"{count} transactions and {prepared} prepared ones have been open for more than an hour: what they wrote is"
-            " in no backup until they commit, and rows written since they began are read again by every backup",
-            remedy="SELECT pid, xact_start, query FROM pg_stat_activity; SELECT * FROM pg_prepared_xacts",
-        )
+        yield Finding.of("long-transactions", count=count, prepared=prepared)
 
 
 def _tables(
@@ -262,22 +204,10 @@ def _tables(
 ) -> Iterator[Finding]:
     foreign = [str(c.id) for c in found if c.kind == "f"]
     if foreign:
-        yield Finding(
-            "warning",
-            "foreign-tables",
-            f"{len(foreign)} foreign tables are left out: their rows live on other servers",
-            remedy="back those servers up as systems of their own",
-            examples=tuple(foreign[:20]),
-        )
+        yield Finding.of("foreign-tables", count=len(foreign), examples=foreign[:20])
     configured = [str(c.id) for c in found if c.extension is not None and c.extension_config]
     if configured:
-        yield Finding(
-            "warning",
-            "extension-tables",
-            "extensions keep tables in which users may have rows of their own; they are left out",
-            remedy="if you have added rows to them, keep those in a script that runs after a restore",
-            examples=tuple(configured[:20]),
-        )
+        yield Finding.of("extension-tables", examples=configured[:20])
     yield from rights.hollow(found)
     types = unchanged.Types(connection)
     inspection = inspect(connection)
@@ -289,21 +219,11 @@ def _tables(
         and any(types.unreliable(c.type_oid) for c in inspection.columns[oid] if not c.generated)
     ]
     if unreliable:
-        yield Finding(
-            "info",
-            "always-read",
-            "tables with columns whose text depends on the catalog (regclass and the like) are read in full every time",
-            examples=tuple(unreliable[:20]),
-        )
+        yield Finding.of("always-read", examples=unreliable[:20])
     yield from _left_out(connection, inspection.schema, selection)
     unlogged = [str(t.id) for t in inspection.schema.tables if t.unlogged and inspection.oids[t.id] in taken]
     if unlogged:
-        yield Finding(
-            "info",
-            "unlogged-table",
-            "unlogged tables are backed up, but the server empties them after a crash",
-            examples=tuple(unlogged[:20]),
-        )
+        yield Finding.of("unlogged-table", examples=unlogged[:20])
 
 
 def _left_out(connection: connect.Connection, schema: Schema, selection: Selection) -> Iterator[Finding]:
@@ -321,14 +241,13 @@ def _left_out(connection: connect.Connection, schema: Schema, selection: Selecti
                 pointing[key.references].append(f"{table.id} ({', '.join(key.columns)}): {key.name}")
     for referred, keys in pointing.items():
         count = len(keys)
-        yield Finding(
-            "warning",
+        yield Finding.of(
             "reference-left-out",
-            f"{count} foreign key{'s refer' if count != 1 else ' refers'} to {referred}, whose rows are left out: "
-            f"{hollow[referred]}",
-            table=str(referred),
-            remedy="a restore makes them NOT VALID: they hold for new rows only; if that is not meant, back up both tables",
-            examples=tuple(keys[:20]),
+            table=referred,
+            count=count,
+            s="s refer" if count != 1 else " refers",
+            reasons=hollow[referred],
+            examples=keys[:20],
         )
 
 

@@ -122,14 +122,8 @@ class Conductor:
 
     def _report_mismatch(self, task: Task) -> None:
         self.findings.append(
-            Finding(
-                "error",
-                "witness-mismatch",
-                f"{task.label} looked unchanged since {unchanged.last_read(task)}, but what was read is different;"
-                " everything was read in full",
-                table=str(task.table),
-                remedy="restore nothing from that older backup before `verify` and a drill have passed on it, and report"
-                " this: either its rows were wrong, or the rule by which unchanged chunks are recognised was",
+            Finding.of(
+                "witness-mismatch", table=task.table, label=task.label, last_read=unchanged.last_read(task)
             )
         )
 

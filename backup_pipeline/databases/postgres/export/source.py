@@ -301,19 +301,12 @@ class PostgresSnapshot:
             yield from foresight.unread_mappings(self._connection)
         for table in self.schema.tables:
             if table.unlogged and table.id in set(self.selected):
-                yield Finding(
-                    "info",
-                    "unlogged-table",
-                    f"{table.id} is unlogged: it is in this backup, but the server empties it after a crash",
-                    table=str(table.id),
-                )
+                yield Finding.of("unlogged-table/backup", table=table.id)
         if self._unreadable and self._pg_dump is not None:
-            yield Finding(
-                "warning",
+            yield Finding.of(
                 "ddl-incomplete",
-                f"the definitions of {len(self._unreadable)} tables that the login may not read are put together from the catalog",
-                remedy="GRANT SELECT on them, so that pg_dump can describe them; their rows stay out as long as `exclude` names them",
-                examples=tuple(str(candidate.id) for candidate in self._unreadable[:20]),
+                count=len(self._unreadable),
+                examples=(str(candidate.id) for candidate in self._unreadable[:20]),
             )
         if self._pg_dump is None:
             yield reflection.finding(self.schema, self._connection.server_version // 10000)

@@ -15,19 +15,9 @@ def outside(server_version: int) -> Iterator[Finding]:
     # Before version 10 the first two digits were the major version; all of them are too old.
     major = server_version // 10000
     if major < OLDEST:
-        yield Finding(
-            "error",
-            "server-too-old",
-            f"the server is PostgreSQL {major}; {OLDEST} to {NEWEST} are supported",
-            remedy="upgrade the server; until then use its own pg_dump and pg_restore",
-        )
+        yield Finding.of("server-too-old", major=major, oldest=OLDEST, newest=NEWEST)
     elif major > NEWEST:
-        yield Finding(
-            "warning",
-            "server-too-new",
-            f"the server is PostgreSQL {major}, which this version was not tested with",
-            remedy="look for a newer backup-pipeline, and let a drill prove the backups",
-        )
+        yield Finding.of("server-too-new", major=major)
 
 
 def require(server_version: int) -> None:

@@ -218,10 +218,4 @@ def drop_owners(connection: Connection, roles: Iterable[str]) -> None:
 def foreseen(facts: Facts, definers: Definers, terms: Terms) -> Iterator[Finding]:
     """Before the owners are made. What is closed is named where it is closed."""
     for owner, names in definers.missing(facts) if able(facts, terms) else ():
-        yield Finding(
-            "warning",
-            "owner-made",
-            f"the target has no role {owner}, and what runs or reads with its rights is here ({len(names)}): it is made, without a login",
-            remedy="it has no rights but those that the backup gives it; --no-owner makes none and closes the objects",
-            examples=names[:20],
-        )
+        yield Finding.of("owner-made", owner=owner, count=len(names), examples=names[:20])

@@ -121,14 +121,7 @@ def drop_public(connection: Connection, schema: Schema) -> tuple[Finding, ...]:
             connection.execute("DROP SCHEMA IF EXISTS public")
         return ()
     except psycopg.Error as error:
-        return (
-            Finding(
-                "warning",
-                "public-schema-stays",
-                f"the database has a schema public, and the one that was backed up had none: {told(error)[0]}",
-                remedy="DROP SCHEMA public, as its owner, when nothing needs it",
-            ),
-        )
+        return (Finding.of("public-schema-stays", why=told(error)[0]),)
 
 
 def analyze(connection: Connection, tables: Iterable[TableId], path: OwnPath) -> tuple[Finding, ...]:
@@ -148,12 +141,4 @@ def analyze(connection: Connection, tables: Iterable[TableId], path: OwnPath) ->
             refused.append(f"{table}: {told(error)[0]}")
     if not refused:
         return ()
-    return (
-        Finding(
-            "warning",
-            "not-analyzed",
-            f"{len(refused)} tables have no statistics yet",
-            remedy="run ANALYZE as their owner",
-            examples=tuple(refused[:10]),
-        ),
-    )
+    return (Finding.of("not-analyzed", count=len(refused), examples=refused[:10]),)

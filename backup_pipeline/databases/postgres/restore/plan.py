@@ -152,22 +152,15 @@ def _version(number: int) -> str:
 def _holes(backup: Backup) -> Iterator[Finding]:
     manifest = backup.manifest
     if not any(section.name == "pre-data" for section in manifest.ddl):
-        yield Finding(
-            "error",
-            "no-definitions",
-            f"the backup {manifest.id} holds no definitions, only rows",
-            remedy="restore a full backup",
-        )
+        yield Finding.of("no-definitions", manifest=manifest.id)
     yield from missing_objects(backup)
     for entry in manifest.tables:
         if entry.rows != sum(chunk.rows for chunk in entry.chunks):
-            yield Finding(
-                "error",
-                "row-count",
-                f"the manifest contradicts itself: {entry.id} has {entry.rows:,} rows, and its chunks hold "
-                f"{sum(chunk.rows for chunk in entry.chunks):,}",
-                table=str(entry.id),
-                remedy="restore another backup",
+            yield Finding.of(
+                "row-count/plan",
+                table=entry.id,
+                rows=entry.rows,
+                count=sum(chunk.rows for chunk in entry.chunks),
             )
 
 
@@ -178,18 +171,9 @@ def _differences(
     ours, theirs = manifest.engine.version, connection.info.server_version // 10000
     major = int(ours.split(".")[0]) if ours.split(".")[0].isdigit() else theirs
     if theirs < major:
-        yield Finding(
-            "warning",
-            "older-server",
-            f"the backup is from PostgreSQL {ours}, and the target is the older {_version(connection.info.server_version)}",
-            remedy="definitions that use newer features will fail; restore to the same or a newer major version",
-        )
+        yield Finding.of("older-server", ours=ours, version=_version(connection.info.server_version))
     elif theirs > major:
-        yield Finding(
-            "info",
-            "newer-server",
-            f"the backup is from PostgreSQL {ours}, and the target is {_version(connection.info.server_version)}",
-        )
+        yield Finding.of("newer-server", ours=ours, version=_version(connection.info.server_version))
     if not exists:
         return
     row = connection.execute(
@@ -200,22 +184,12 @@ def _differences(
     for name, key, value in (("encoding", "encoding", row[0]), ("collation", "collation", row[1])):
         wanted = schema.settings.get(key)
         if wanted and wanted != value:
-            yield Finding(
-                "warning",
-                f"{name}-differs",
-                f"the backup's database has the {name} {wanted}, and the target {value}",
-                remedy="name a database that does not exist and give --create, if it shall be the same",
-            )
+            yield Finding.of(f"{name}-differs", wanted=wanted, value=value)
 
 
 def _cannot_make(server: Server, connection: Connection, create: bool) -> Iterator[Finding]:
     if not create:
-        yield Finding(
-            "error",
-            "no-database",
-            f"{server.address} does not exist",
-            remedy="give --create to have it made, or make it with createdb",
-        )
+        yield Finding.of("no-database", server=server.address)
         return
     with explained("asking the target for our rights"):
         row = connection.execute(
@@ -223,12 +197,7 @@ def _cannot_make(server: Server, connection: Connection, create: bool) -> Iterat
         ).fetchone()
     assert row is not None
     if not row[0]:
-        yield Finding(
-            "error",
-            "may-not-create",
-            f"{server.address}: {row[1]} may not create databases",
-            remedy=f'ALTER ROLE "{row[1]}" CREATEDB; or let somebody make the database, and leave out --create',
-        )
+        yield Finding.of("may-not-create", server=server.address, row=row[1])
 
 
 def _foresee(
@@ -243,7 +212,7 @@ def _foresee(
             except BackupError as error:
                 lacking.setdefault(
                     error.message,
-                    Finding("error", "extension-missing", error.message, remedy=error.remedy),
+                    Finding.of("extension-missing", error=error),
                 )
                 continue
             if verdict.action == "skip":
@@ -256,10 +225,8 @@ def _rows_missing(manifest: Manifest, without: tuple[TableId, ...]) -> Iterator[
         yield without_rows(without)
     for left in manifest.left_out:
         if TableId(left.schema, left.name) not in without:
-            yield Finding(
-                "warning",
-                "left-out",
-                f"the {left.kind} {left.schema}.{left.name} is not in this backup: {left.reason}",
+            yield Finding.of(
+                "left-out", kind=left.kind, schema=left.schema, left=left.name, reason=left.reason
             )
 
 

@@ -182,16 +182,15 @@ def _make(connection: Connection, item: Make, terms: Terms) -> tuple[Finding | L
         return ()
     except psycopg.errors.ForeignKeyViolation as error:
         why = f"rows break the foreign key: {told(error)[0]}"
-        return _not_valid(connection, item, why, severity="error")
+        return _not_valid(connection, item, why, "dangling-reference/refused")
     except psycopg.Error as error:
         return tolerated(connection, error, item.statement, "post-data", terms)
 
 
 def _not_valid(
-    connection: Connection, item: Make, why: str, *, severity: Literal["error", "warning"] = "warning"
+    connection: Connection, item: Make, why: str, name: str = "foreign-key-not-checked"
 ) -> tuple[Finding, ...]:
     text = item.statement.text
-    code = "dangling-reference" if severity == "error" else "foreign-key-not-checked"
     try:
         with savepoint(connection):
             connection.execute(raw(text if text.endswith("NOT VALID") else f"{text} NOT VALID"))
@@ -199,12 +198,7 @@ def _not_valid(
     except (psycopg.errors.WrongObjectType, psycopg.errors.FeatureNotSupported):
         # Before version 18 a partitioned table cannot have one that is not checked.
         how = "it was left out, because this server cannot make it unchecked on a partitioned table"
-    first = (
-        "correct the rows (`verify` names some)" if severity == "error" else "when these rows are there again"
-    )
-    remedy = f"{first}: ALTER TABLE … VALIDATE CONSTRAINT {item.constraint}"
+    examples = (text + ";",)
     return (
-        Finding(
-            severity, code, f"{why}; {how}", table=str(item.table), remedy=remedy, examples=(text + ";",)
-        ),
+        Finding.of(name, table=item.table, examples=examples, why=why, how=how, constraint=item.constraint),
     )

@@ -191,14 +191,7 @@ class Loader:
     def finish(self) -> Iterator[Finding | Left]:
         """The rules that gave way, made again for new rows where PostgreSQL can."""
         for table in sorted(self.named):
-            yield Finding(
-                "info",
-                "own-search-path",
-                f"{table}: its rows were loaded with the search_path {self.path_of(table)}, because a function of its checks "
-                "or columns names things without a schema",
-                table=str(table),
-                remedy="ALTER FUNCTION … SET search_path = … in the source, so that every restore, pg_restore's too, can load them",
-            )
+            yield Finding.of("own-search-path", table=table, path_of=self.path_of(table))
         for one in self.yielded:
             yield from self._made_again(one)
             if one.comment:
@@ -219,12 +212,8 @@ class Loader:
         if one.table is not None and error is not None and error.sqlstate == "23514":
             yield not_valid(self.connection, Rule("check", one.table, one.name, one.again), self.path)
             return
-        yield Finding(
-            "error",
-            "rows-break-rule",
-            f"{one.subject}: {why}; {how}",
-            remedy="correct the rows or the function, then make the rule hold for all",
-            examples=(f"{one.again.text};",),
+        yield Finding.of(
+            "rows-break-rule/refused", subject=one.subject, why=why, how=how, examples=(f"{one.again.text};",)
         )
         yield from left
 

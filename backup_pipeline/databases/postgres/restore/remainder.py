@@ -31,10 +31,10 @@ class Left:
         return self.sql.partition("\n")[0][:100]
 
     def finding(self) -> Finding:
-        return Finding(
-            "error",
+        return Finding.of(
             "not-restored",
-            f"{self.what}: {self.reason}",
+            subject=self.what,
+            reason=self.reason,
             examples=(f"{without_passwords(self.sql)};",),
         )
 

@@ -110,26 +110,23 @@ def _of_the_backup(error: psycopg.Error, rule: Rule) -> bool:
 
 def made_with(path: OwnPath, rule: Rule, error: psycopg.Error) -> Finding:
     """The function need not be its own: to check a foreign key, PostgreSQL looks at the indexes of both tables."""
-    return Finding(
-        "info",
-        "own-search-path",
-        f"{rule.table}: {rule.what} was made with the search_path {path.at(rule.table.schema)}, because a function that ran "
-        f"names things without a schema ({'; '.join(told(error)[0].splitlines())})",
-        table=str(rule.table),
-        remedy="ALTER FUNCTION … SET search_path = … in the source, so that every restore, pg_restore's too, can make it",
+    return Finding.of(
+        "own-search-path/rule",
+        table=rule.table,
+        subject=rule.what,
+        at=path.at(rule.table.schema),
+        names="; ".join(told(error)[0].splitlines()),
     )
 
 
 def not_valid(connection: Connection, rule: Rule, path: OwnPath) -> Finding:
     """It is there, and NOT VALID."""
-    return Finding(
-        "error",
-        "rows-break-rule",
-        f"{rule.table}: rows break {rule.what}{_breaking(connection, rule, path)}; it was made NOT VALID: it holds for new "
-        "rows only",
-        table=str(rule.table),
-        remedy="if the rows were right when they were written, say so in the source: ALTER TABLE … DROP CONSTRAINT "
-        f"{rule.name}, then ADD CONSTRAINT … NOT VALID; if they are wrong, correct them there",
+    return Finding.of(
+        "rows-break-rule/not-valid",
+        table=rule.table,
+        subject=rule.what,
+        breaking=_breaking(connection, rule, path),
+        rule=rule.name,
         examples=(f"{rule.statement.text};",),
     )
 
@@ -139,14 +136,7 @@ def left_out(connection: Connection, rule: Rule, error: psycopg.Error) -> tuple[
     if error.sqlstate in ("23505", "23P01"):
         code = "rows-break-rule"
         why = f"{rule.table}: rows share values of {rule.what}{_sharing(connection, rule)}"
-    finding = Finding(
-        "error",
-        code,
-        f"{why}; it was left out",
-        table=str(rule.table),
-        remedy="correct the rows or the function, then run the statement, which is in the list of what was not restored",
-        examples=(f"{rule.statement.text};",),
-    )
+    finding = Finding.of(code, table=rule.table, why=why, examples=(f"{rule.statement.text};",))
     return finding, Left(why, rule.statement.text, needed=True)
 
 

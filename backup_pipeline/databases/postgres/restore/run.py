@@ -94,12 +94,7 @@ def _turn(left: Left) -> int:
 
 
 def _not_proven(why: str) -> Finding:
-    return Finding(
-        "info",
-        "dry-run-partial",
-        f"only the plan was made: {why}",
-        remedy="a drill restores into a database of its own and compares every row",
-    )
+    return Finding.of("dry-run-partial", why=why)
 
 
 def _into_new(work: Work) -> None:

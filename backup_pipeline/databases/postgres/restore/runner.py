@@ -20,6 +20,7 @@ from backup_pipeline.databases.postgres.restore.target import Connection, speaki
 from backup_pipeline.databases.postgres.restore.terms import Terms, is_owner
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.register import TEMPLATES
 
 #: So many statements are sent at once: a round trip for each would take longer than most of them.
 _BATCH = 100
@@ -212,60 +213,15 @@ class Runner:
         return (*skipped, *self.told)
 
 
-_SAID = {
-    "role-missing": (
-        "warning",
-        "the target has no role {0}: {1} left out",
-        "CREATE ROLE it on the target and run them; or say --no-owner, --no-privileges",
-    ),
-    "role-not-member": (
-        "warning",
-        "the login is no member of the role {0}: {1} left out",
-        "GRANT it the role and run them; or say --no-owner",
-    ),
-    "right-refused": (
-        "warning",
-        "the login {0} may not say it of owners, rights and comments: {1} left out",
-        "run them as a superuser; or say --no-owner, --no-privileges",
-    ),
-    "definer-closed": (
-        "warning",
-        "it would run or read with the rights of {0}, which restores, and not of its owner: {1} left out, and no other may use it",
-        "give each to a role that may have its rights (ALTER … OWNER TO), then GRANT it",
-    ),
-    "tablespace-missing": ("warning", "the target has no tablespace {0}: its default one was used", ""),
-    "setting-unknown": ("info", "the target does not know the setting {0}, which was left out", ""),
-    "label-provider-missing": (
-        "warning",
-        "security labels were left out ({0}): the target has no such provider",
-        "",
-    ),
-    "extension-comment": (
-        "info",
-        "the comment on the extension {0} was left out: it belongs to another role",
-        "",
-    ),
-}
-
-
 def _finding(code: str, subject: str, texts: list[str]) -> Finding:
-    severity, _, remedy = _SAID[code]
-    return Finding(
-        severity,  # type: ignore[arg-type]
-        code,
-        _message(code, subject, len(texts)),
-        remedy=remedy,
-        examples=tuple(without_passwords(text) + ";" for text in texts),
-    )
+    statements = "1 statement was" if len(texts) == 1 else f"{len(texts)} statements were"
+    examples = (without_passwords(text) + ";" for text in texts)
+    return Finding.of(code, subject=subject, statements=statements, examples=examples)
 
 
 def _reason(code: str, subject: str) -> str:
-    return _SAID[code][1].partition(": {1}")[0].format(subject)
-
-
-def _message(code: str, subject: str, count: int) -> str:
-    statements = "1 statement was" if count == 1 else f"{count} statements were"
-    return _SAID[code][1].format(subject, statements)
+    """The message without the count of statements."""
+    return TEMPLATES[code].message.partition(": {statements}")[0].format(subject=subject)
 
 
 def attempt(

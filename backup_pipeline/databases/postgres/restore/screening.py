@@ -177,15 +177,7 @@ def _named(statement: Statement) -> str:
 def _finding(named: list[str]) -> list[Finding]:
     if not named:
         return []
-    return [
-        Finding(
-            "warning",
-            "password-taken-out",
-            f"passwords of definitions are not in this backup, because its vault is not encrypted: {len(named)}",
-            remedy="after a restore, set them again (ALTER USER MAPPING, SUBSCRIPTION, SERVER, DATABASE … SET); or encrypt the vault",
-            examples=tuple(named),
-        )
-    ]
+    return [Finding.of("password-taken-out", count=len(named), examples=named)]
 
 
 #: What a restore has to say of such a finding of a backup, and RECOVER.md after the definitions.

@@ -125,17 +125,9 @@ def roles_foreseen(schema: Schema, facts: Facts, terms: Terms) -> Iterator[Findi
     )
     if terms.roles:
         said = "are made as they were, without passwords"
-        yield Finding(
-            "info", "roles-made", f"roles that the target lacks {said}: {names}", examples=statements
-        )
+        yield Finding.of("roles-made", how=said, roles=names, examples=statements)
     else:
-        yield Finding(
-            "info",
-            "roles-as-they-were",
-            f"the target lacks roles of the backup: {names}",
-            remedy="--roles makes them as they were, without passwords; or run what of this you want",
-            examples=statements,
-        )
+        yield Finding.of("roles-as-they-were", roles=names, examples=statements)
 
 
 def _make_roles(connection: Connection, schema: Schema, left: list[Left]) -> tuple[str, ...]:

@@ -55,12 +55,5 @@ def loadable(connection: Connection, pieces: Iterable[Piece]) -> tuple[list[Piec
         else:
             lost[piece.table] = lost.get(piece.table, 0) + piece.rows
     return kept, tuple(
-        Finding(
-            "error",
-            "rows-not-restored",
-            f"{table}: its {rows:,} rows are not restored, because the table could not be made",
-            table=str(table),
-            remedy="the list of what could not be made says why; `query` reads the rows from the backup",
-        )
-        for table, rows in lost.items()
+        Finding.of("rows-not-restored", table=table, rows=rows) for table, rows in lost.items()
     )

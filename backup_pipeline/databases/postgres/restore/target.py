@@ -212,12 +212,12 @@ def what_is_there(connection: Connection) -> tuple[Thing, ...]:
 def not_empty(server: Server, things: tuple[Thing, ...]) -> Finding:
     shown = ", ".join(f"{thing.kind} {thing.identity}" for thing in things[:5])
     more = f" and {len(things) - 5} more" if len(things) > 5 else ""
-    return Finding(
-        "error",
+    return Finding.of(
         "target-not-empty",
-        f"{server.address} is not empty: it holds {shown}{more}",
-        remedy="nothing was changed; restore beside it: name a database that does not exist and give --create",
-        examples=tuple(f"{thing.kind} {thing.identity}" for thing in things[:20]),
+        server=server.address,
+        shown=shown,
+        more=more,
+        examples=(f"{thing.kind} {thing.identity}" for thing in things[:20]),
     )
 
 
@@ -257,15 +257,7 @@ def create_database(server: Server, settings: Mapping[str, str], *, comment: str
     if not refused:
         return ()
     wanted = ", ".join(f"{name.lower()} {value}" for name, value in wishes[0])
-    return (
-        Finding(
-            "warning",
-            "collation-not-available",
-            f"the target's server does not have the backup's {wanted}; the database was made with its own default",
-            remedy="text may sort differently; rebuild on a server with the same locales if that matters",
-            examples=tuple(refused),
-        ),
-    )
+    return (Finding.of("collation-not-available", wanted=wanted, examples=refused),)
 
 
 _Options = tuple[tuple[LiteralString, str], ...]

@@ -68,9 +68,7 @@ def _live(path: Path, opened: Opened, selection: Selection, counted: dict[str, i
     except SourceError as error:
         yield _refusal(error)
     if not choice.selected:
-        yield Finding(
-            "warning", "nothing-selected", f"no table of {path} is selected: there is nothing to back up"
-        )
+        yield Finding.of("nothing-selected", path=path)
     yield from references_left_out(inspected.schema, choice, "warning")
     yield from _way(path, opened)
     yield from _sound(connection)
@@ -79,64 +77,43 @@ def _live(path: Path, opened: Opened, selection: Selection, counted: dict[str, i
 
 def _way(path: Path, opened: Opened) -> Iterator[Finding]:
     if opened.way == "carried":
-        yield Finding(
-            "info",
-            "read-from-a-copy",
-            f"{path} has a journal that only a writer may apply; it is copied and recovered there",
-            remedy="nothing; opening it once with the application makes this superfluous",
-        )
+        yield Finding.of("read-from-a-copy", path=path)
     mode = opened.connection.execute("PRAGMA main.journal_mode").fetchone()[0]
     if opened.way == "live" and mode != "wal":
-        yield Finding(
-            "info",
-            "writers-wait",
-            f"journal_mode is {mode}: writers wait while the file is copied (about 2 seconds a GB)",
-            remedy="`PRAGMA journal_mode = WAL` lets them go on",
-        )
+        yield Finding.of("writers-wait", mode=mode)
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size > _LARGE_WAL:
-        yield Finding(
-            "warning",
-            "large-wal",
-            f"{wal.name} has grown to {wal.stat().st_size:,} bytes: no checkpoint gets through",
-            remedy="look for a connection that never ends its transaction",
-        )
+        yield Finding.of("large-wal", wal=wal.name, size=wal.stat().st_size)
 
 
 def _sound(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Every page and row is looked at; whether the indexes fit is checked by each backup, on its copy."""
     found = _tried(lambda: soundness.of_all(connection))
     if isinstance(found, sqlite3.DatabaseError) and not is_damage(found):
-        yield Finding("warning", "not-checked", f"the database could not be checked for damage: {found}")
+        yield Finding.of("not-checked", found=found)
         return
     sound = soundness.Soundness((str(found),)) if isinstance(found, sqlite3.DatabaseError) else found
     yield from sound.findings()
     if sound.damage:
-        yield Finding(
-            "error",
-            "damaged",
-            "the database does not pass quick_check",
-            remedy=SALVAGE,
-            examples=tuple(sound.damage[:_EXAMPLES]),
-        )
+        yield Finding.of("damaged/sqlite", remedy=SALVAGE, examples=sound.damage[:_EXAMPLES])
 
 
 def _references(connection: sqlite3.Connection) -> Iterator[Finding]:
     rows = _tried(lambda: connection.execute("PRAGMA main.foreign_key_check").fetchall())
     if isinstance(rows, sqlite3.DatabaseError):
-        yield Finding("warning", "not-checked", f"the foreign keys could not be checked: {rows}")
+        yield Finding.of("not-checked/foreign-keys", rows=rows)
         return
     by_table: dict[tuple[str, str], list[object]] = {}
     for table, rowid, parent, _ in rows:
         by_table.setdefault((str(table), str(parent)), []).append(rowid)
     for (table, parent), found in sorted(by_table.items()):
-        yield Finding(
-            "warning",
-            "dangling-reference",
-            f"{len(found):,} rows of main.{table} refer to rows of {parent} that do not exist",
+        yield Finding.of(
+            "dangling-reference/sqlite",
             table=f"main.{table}",
-            remedy="SQLite checks references only on connections that set PRAGMA foreign_keys = ON; mend the rows",
-            examples=tuple(f"rowid {rowid}" for rowid in found[:_EXAMPLES]),
+            count=len(found),
+            name=table,
+            parent=parent,
+            examples=(f"rowid {rowid}" for rowid in found[:_EXAMPLES]),
         )
 
 
@@ -152,26 +129,11 @@ def _around(path: Path) -> Iterator[Finding]:
         return
     kind = file_system_of(path)
     if kind in _NETWORK:
-        yield Finding(
-            "warning",
-            "network-file-system",
-            f"{path} lies on {kind}: locks over a network are not to be relied on, and WAL mode does not work there",
-            remedy="keep SQLite databases on a local disk",
-        )
+        yield Finding.of("network-file-system", path=path, kind=kind)
     if path.is_symlink():
-        yield Finding("info", "symbolic-link", f"{path} is a link to {path.resolve()}")
+        yield Finding.of("symbolic-link", path=path, target=path.resolve())
     mode = path.stat().st_mode & 0o777
     if mode & 0o002:
-        yield Finding(
-            "warning",
-            "writable-by-everybody",
-            f"{path} can be changed by every user of this machine (mode {mode:o})",
-            remedy=f"chmod o-w {path}",
-        )
+        yield Finding.of("writable-by-everybody", path=path, mode=mode)
     if path.stat().st_nlink > 1:
-        yield Finding(
-            "warning",
-            "hard-links",
-            f"{path} has several names (hard links): opened by two names, its journals are not found",
-            remedy="keep one name",
-        )
+        yield Finding.of("hard-links", path=path)

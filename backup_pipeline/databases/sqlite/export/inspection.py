@@ -181,16 +181,7 @@ def _virtual(connection: sqlite3.Connection, entry: _Listed, findings: list[Find
         connection.execute(f"SELECT 1 FROM main.{_quoted(entry.name)} LIMIT 0")
         columns = tuple(_column(row, TableSql(), ()) for row in rows if row[6] == 0)
     except sqlite3.Error as error:
-        findings.append(
-            Finding(
-                "warning",
-                "module-missing",
-                f"main.{entry.name} cannot be read here: {error}",
-                table=f"main.{entry.name}",
-                remedy=f"its content is in the backup all the same (in tables called {entry.name}_…), and complete; it "
-                "just cannot be counted and compared row by row. An application that loads the extension reads it",
-            )
-        )
+        findings.append(Finding.of("module-missing", table=f"main.{entry.name}", name=entry.name, why=error))
     return Table(table_id(entry.name), kind="virtual", columns=columns, options=(f"USING {module}",))
 
 

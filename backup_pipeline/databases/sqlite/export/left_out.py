@@ -23,14 +23,14 @@ def references_left_out(
             if key.references.name in reasons:
                 pointing[key.references].append(f"{table.id} ({', '.join(key.columns)})")
     for referred, keys in pointing.items():
-        yield Finding(
-            severity,
-            "reference-left-out",
-            f"{len(keys)} foreign key{'s refer' if len(keys) != 1 else ' refers'} to {referred}, whose rows are left out: "
-            f"{reasons[referred.name]}",
-            table=str(referred),
-            remedy="a restored database has the table without the rows that are referred to: fill it, or back up both",
-            examples=tuple(keys[:20]),
+        yield Finding.of(
+            "reference-left-out/sqlite",
+            table=referred,
+            count=len(keys),
+            s="s refer" if len(keys) != 1 else " refers",
+            reasons=reasons[referred.name],
+            severity=severity,
+            examples=keys[:20],
         )
 
 
@@ -48,20 +48,13 @@ def dangling(
     # Names are compared without case: REFERENCES Users means users.
     why = next((left.reason for left in left_out if left.name.lower() == parent.lower()), None)
     if why is not None:
-        return Finding(
-            asked_for,
-            "reference-left-out",
-            f"{what}, because they are not in this backup: {why}",
+        return Finding.of(
+            "reference-left-out/rows",
             table=f"main.{table}",
-            remedy=f"fill {parent}, or back up both tables",
+            subject=what,
+            why=why,
+            parent=parent,
+            severity=asked_for,
             examples=examples,
         )
-    return Finding(
-        # A warning: SQLite obeys foreign keys only on connections that ask it to, so the live file may hold these.
-        "warning",
-        "dangling-reference",
-        f"{what}; so it was in the source",
-        table=f"main.{table}",
-        remedy="look at the live database with PRAGMA foreign_key_check; it holds the same rows: correct them there",
-        examples=examples,
-    )
+    return Finding.of("dangling-reference/restored", table=f"main.{table}", subject=what, examples=examples)

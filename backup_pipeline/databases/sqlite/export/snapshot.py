@@ -247,13 +247,7 @@ class SqliteSnapshot:
 
     def _uncounted(self, gathered: looking.Gathered) -> Iterator[Finding]:
         for name, why in sorted(gathered.unreadable.items()):
-            yield Finding(
-                "warning",
-                "not-counted",
-                f"the rows of main.{name} could not be counted: {why}",
-                table=f"main.{name}",
-                remedy="it is in the backup as it is in the database; there, it cannot be read either",
-            )
+            yield Finding.of("not-counted", table=f"main.{name}", name=name, why=why)
 
 
 @dataclass

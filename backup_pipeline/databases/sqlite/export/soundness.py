@@ -45,20 +45,9 @@ class Soundness:
 
     def findings(self) -> Iterator[Finding]:
         for what, count in sorted(self.broken_rules.items()):
-            yield Finding(
-                "warning",
-                "rule-broken",
-                f"{count} rows break a rule of the schema: {what}",
-                remedy="the backup is faithful and holds them; mend the rows in the database",
-            )
+            yield Finding.of("rule-broken", count=count, rule=what)
         for table, why in sorted(self.unchecked.items()):
-            yield Finding(
-                "warning",
-                "not-checked",
-                f"main.{table} could not be checked for damage: {why}",
-                table=f"main.{table}",
-                remedy="it is stored as it is; the function or collation belongs to the application",
-            )
+            yield Finding.of("not-checked/table", table=f"main.{table}", name=table, why=why)
 
 
 def refuse_damage(path: Path, lines: Iterable[str]) -> None:
