@@ -14,7 +14,7 @@ from backup_pipeline.cli.units import age, duration, plural, size, when
 from backup_pipeline.errors import NotProtected
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.model.overview import Runner, Standing, SystemStatus
+from backup_pipeline.model.overview import CopyLag, Runner, SystemStatus
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
@@ -115,7 +115,7 @@ def _system(page: Page, one: SystemStatus, full: tuple[Finding, ...], now: datet
     page.findings(one.findings)
 
 
-def _copy(one: Standing) -> str:
+def _copy(one: CopyLag) -> str:
     if one.unreachable:
         return "cannot be reached, see below"
     if not one.missing:

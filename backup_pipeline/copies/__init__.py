@@ -5,18 +5,18 @@ a key. A copy is a vault, so that everything that reads a vault reads a copy.
 """
 
 from backup_pipeline.copies.compare import Comparison, compare
-from backup_pipeline.copies.lag import standing
+from backup_pipeline.copies.lag import measured_lag
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import CopyReport, replicate
-from backup_pipeline.model.overview import Standing
+from backup_pipeline.model.overview import CopyLag
 
 __all__ = [
     "Comparison",
+    "CopyLag",
     "CopyReport",
     "RepairReport",
-    "Standing",
     "compare",
+    "measured_lag",
     "repair",
     "replicate",
-    "standing",
 ]

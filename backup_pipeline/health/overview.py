@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 def listed(backup: Backup, acks: Sequence[Ack] = ()) -> Listed:
     # Here, because a command that shows its help should not load the checks.
-    from backup_pipeline.health import standing
+    from backup_pipeline.health import open_findings
     from backup_pipeline.vault import proving
 
     proofs, bad = proving.look(backup)
-    manifest = standing.manifest_of(backup)
-    told = standing.of_backup(manifest, proofs, acks, system=backup.system, identifier=backup.id)
+    manifest = open_findings.manifest_of(backup)
+    told = open_findings.of_backup(manifest, proofs, acks, system=backup.system, identifier=backup.id)
     errors = sum(1 for finding in told if finding.severity == "error")
     if manifest is None:
         line = _locked(backup, proofs, acks, told)
@@ -173,7 +173,7 @@ def status(
     """Without settings: of a system that left the configuration. Its backups are what they are, and no new one is due.
     `rules`: of its retention, where it has one."""
     # Imported here: the cron library costs more than the rest of `list`.
-    from backup_pipeline.health import accepting, standing
+    from backup_pipeline.health import accepting, open_findings
     from backup_pipeline.health.freshness import judge, next_tick
 
     def upcoming(schedule: str | None) -> str | None:
@@ -193,7 +193,7 @@ def status(
         (line for line in full if line.drilled_at), key=lambda line: line.drilled_at or "", default=None
     )
     if drilled is not None and drilled is not latest:
-        told = (*told, *standing.failed_drill(vault.backup(system, drilled.id), acks))
+        told = (*told, *open_findings.failed_drill(vault.backup(system, drilled.id), acks))
     told = (*told, *_other_hands(vault, whole), *_no_proofs(whole))
     judged = (
         judge(
@@ -212,7 +212,7 @@ def status(
         Finding.of("damaged", identifier=line.id, why=line.why, remedy=line.remedy) for line in broken
     )
     previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
-    lost = standing.lost_backups(vault, system, previous)
+    lost = open_findings.lost_backups(vault, system, previous)
     frozen = _frozen(vault, system, ours, rules, now) if rules else ()
     return SystemStatus(
         system=system,
@@ -269,19 +269,19 @@ def _retired(system: str) -> Finding:
 def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[Finding]:
     """What makes the newest backup another one than people think: it was edited, content is missing, no process has
     looked at it, or a look found an error."""
-    from backup_pipeline.health import standing
+    from backup_pipeline.health import open_findings
 
     system, identifier = line.system, line.id
     if not vault.backup(system, identifier).seal_holds():
         yield seal_broken(system, identifier)
     yield from _under_old_keys(vault, line)
-    manifest = standing.manifest_of(vault.backup(system, identifier))
+    manifest = open_findings.manifest_of(vault.backup(system, identifier))
     proofs = vault.backup(system, identifier).proofs()
-    told = standing.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
+    told = open_findings.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
     if manifest is None and line.degraded and not told:
         yield Finding.of("backup-degraded", identifier=identifier, system=system)
     yield from told
-    yield from standing.not_verified(proofs, system, identifier)
+    yield from open_findings.not_verified(proofs, system, identifier)
 
 
 def seal_broken(system: str, identifier: str) -> Finding:

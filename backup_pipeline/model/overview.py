@@ -36,7 +36,7 @@ class Listed:
     #: The last drill, if it passed.
     proven_at: str | None = None
     verified_at: str | None = None
-    #: Errors and standing warnings that the backup, or a look at it, has told.
+    #: Errors and lasting warnings that the backup, or a look at it, has told.
     findings: int = 0
     #: Those of them that are errors and that no person accepted.
     errors: int = 0
@@ -72,7 +72,7 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CopyLag:
     """One system in one copy."""
 
     copy: str
@@ -137,7 +137,7 @@ class SystemStatus:
     next_drill: str | None = None
     zone: str = "UTC"
     #: How far each of its copies is behind.
-    copies: tuple[Standing, ...] = ()
+    copies: tuple[CopyLag, ...] = ()
     #: Findings that a person accepted.
     accepted: tuple[Ack, ...] = ()
     #: The newest full backup of the kind `scheduled`.

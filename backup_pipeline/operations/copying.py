@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.copies.lag import standing
+from backup_pipeline.copies.lag import measured_lag
 from backup_pipeline.copies.repair import RepairReport, repair, unreachable
 from backup_pipeline.copies.replicate import CopyReport, replicate
 from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBackup, NotFound, VaultBusy
 from backup_pipeline.health.copy_places import look_at_places
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import CopyOrder, RepairOrder
-from backup_pipeline.model.overview import Standing
+from backup_pipeline.model.overview import CopyLag
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.operations import expected, stores
 from backup_pipeline.operations.site import Site
@@ -201,26 +201,26 @@ def _remedy(one: Copied) -> str:
     return next((f.remedy for f in one.report.findings if f.severity == "error" and f.remedy), again)
 
 
-def standings(site: Site, system: str) -> tuple[Standing, ...]:
+def lags(site: Site, system: str) -> tuple[CopyLag, ...]:
     """How far each copy of a system is behind. A store that does not answer is told of, not waited for."""
-    return tuple(standing_of(site, system, name) for name in site.settings.copies_of(system))
+    return tuple(lag_of(site, system, name) for name in site.settings.copies_of(system))
 
 
 def with_copies(site: Site, status: SystemStatus) -> SystemStatus:
     """What `status` says of a system, and of its copies."""
-    found = standings(site, status.system)
+    found = lags(site, status.system)
     late = tuple(finding for one in found for finding in one.findings)
     return replace(status, copies=found, findings=(*status.findings, *late))
 
 
-def standing_of(site: Site, system: str, name: str) -> Standing:
+def lag_of(site: Site, system: str, name: str) -> CopyLag:
     within = float(site.settings.copy_settings(name).within)
     try:
         target = stores.open_for_a_look(site.settings, name)
         expected.expect(site.settings, target)
-        return standing(site.vault, target, system, name=name, within=within, now=site.clock())
+        return measured_lag(site.vault, target, system, name=name, within=within, now=site.clock())
     except BackupError as error:
-        return Standing(name, system, within, unreachable=error.message, remedy=error.remedy)
+        return CopyLag(name, system, within, unreachable=error.message, remedy=error.remedy)
 
 
 def inspect(site: Site) -> Iterator[Finding]:

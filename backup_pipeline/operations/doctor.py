@@ -108,7 +108,7 @@ def examine_machine(site: Site, *, mend: bool = False) -> Report:
     """The vault, its disk, the clock, the tools; the copies; who may read what lies here."""
     from backup_pipeline.health import rights
     from backup_pipeline.health.machine import Expected, inspect_machine
-    from backup_pipeline.health.standing import set_back
+    from backup_pipeline.health.open_findings import set_back
     from backup_pipeline.operations import copying
     from backup_pipeline.operations.rights import places
     from backup_pipeline.vault.object_locks import inspect_locks

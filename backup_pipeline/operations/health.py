@@ -65,10 +65,10 @@ def accepted_findings(site: Site, system: str, findings: Iterable[Finding]) -> t
 
 def errors_of(site: Site, system: str, identifier: str) -> tuple[Finding, ...]:
     """Every error that a backup, or a look at it, has told, and that no person accepted."""
-    from backup_pipeline.health import standing
+    from backup_pipeline.health import open_findings
 
-    told = standing.of_backup(
-        standing.manifest_of(site.vault.backup(system, identifier)),
+    told = open_findings.of_backup(
+        open_findings.manifest_of(site.vault.backup(system, identifier)),
         site.vault.backup(system, identifier).proofs(),
         acks(site, system),
         system=system,
@@ -81,7 +81,7 @@ def missing(
     site: Site, system: str, whole: Iterable[Listed], broken: Iterable[Broken]
 ) -> tuple[Finding, ...]:
     """Backups that are gone without a record, beside those that are there."""
-    from backup_pipeline.health import standing
+    from backup_pipeline.health import open_findings
 
     previous = {line.id: line.previous for line in whole} | {line.id: None for line in broken}
-    return accepted_findings(site, system, standing.lost_backups(site.vault, system, previous))
+    return accepted_findings(site, system, open_findings.lost_backups(site.vault, system, previous))

@@ -142,7 +142,7 @@ def judge_copies(site: Site, system: str, names: Names) -> Iterator[tuple[dg.Ass
     """How far each copy is behind; asked by the check, and by the sensor `watch`."""
     for name in site.settings.copies_of(system):
         began = time.monotonic()
-        found = copying.standing_of(site, system, name)
+        found = copying.lag_of(site, system, name)
         good = f"{found.backups} held, {found.latest} the newest" if found.latest else "no backup yet"
         if found.missing:
             good += f"; {len(found.missing)} on their way"

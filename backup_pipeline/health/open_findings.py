@@ -25,7 +25,7 @@ from backup_pipeline.verification.chain import gaps
 def of_backup(
     manifest: Manifest | None, proofs: Sequence[Proof], acks: Sequence[Ack], *, system: str, identifier: str
 ) -> tuple[Finding, ...]:
-    """Every error and standing warning that the backup and the looks at it have told. `manifest`: None where this host
+    """Every error and lasting warning that the backup and the looks at it have told. `manifest`: None where this host
     cannot open it; then the proofs say at least that something is wrong."""
     last = _last_of_each(proofs)
     judged = last.pop(JUDGED, None)
