@@ -6,7 +6,6 @@ stands in the check's table of findings. An error fails a check; so does a warni
 
 # Without `from __future__ import annotations`: Dagster reads the type of `context` from the annotation.
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,8 +14,7 @@ import dagster as dg
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.outcome import Outcome, errors_found
-from backup_pipeline.operations import Site, files, health
-from backup_pipeline.operations.listing import status_of
+from backup_pipeline.operations import Site, files, monitoring
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import findings_metadata
@@ -107,7 +105,7 @@ def watch_checks(plan: SystemPlan) -> dg.AssetChecksDefinition:
         backups = given(context, names)
         wanted = {check.name for check in context.selected_asset_check_keys}
         with failures_told(backups.site):
-            for outcome in judge_status(backups.site, system):
+            for outcome in monitoring.watched(backups.site, system):
                 if outcome.name in wanted:
                     yield result(outcome, key)
 
@@ -129,7 +127,7 @@ def verdict_check(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.As
         site = backups.site
         with failures_told(site):
             made = tokens.backup_of_run(context.instance, context.run, backups, system)
-            outcome = judge_verdict(site, system, made)
+            outcome = monitoring.verdict(site, system, made)
             yield result(outcome, key)
             if failure := errors_found(outcome.good, outcome.findings):
                 raise failure
@@ -140,32 +138,4 @@ def verdict_check(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.As
 def _verdict_spec(key: dg.AssetKey, copies: Sequence[dg.AssetKey]) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         VERDICT.name, asset=key, description=VERDICT.description, additional_deps=list(copies)
-    )
-
-
-def judge_verdict(site: Site, system: str, identifier: str | None) -> Outcome:
-    """Of the backup that a run made; else of the newest one."""
-    chosen = identifier or site.vault.resolve(system, None)
-    bad = health.errors_of(site, system, chosen)
-    return Outcome(
-        VERDICT.name, bad, good=f"the backup {chosen} is made" + (", with an error" if bad else "")
-    )
-
-
-def judge_status(site: Site, system: str) -> tuple[Outcome, ...]:
-    began = time.monotonic()
-    status = status_of(site, system)
-    proof = tuple(finding for finding in status.findings if finding.topic == "proof")
-    fresh = tuple(finding for finding in status.findings if finding.topic != "proof")
-    if status.latest is None:
-        proof = (*proof, *(finding for finding in fresh if finding.marked("nothing_to_prove")))
-    seconds = time.monotonic() - began
-    latest = status.latest.id if status.latest else ""
-    proven = (
-        f"{status.proven.id} was restored and compared at {status.proven.proven_at}" if status.proven else ""
-    )
-    counted = {"backups": status.backups}
-    return (
-        Outcome("fresh", fresh, counted, seconds, f"the newest full backup is {latest}"),
-        Outcome("proven", proof, counted, seconds, proven),
     )

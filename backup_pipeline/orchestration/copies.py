@@ -7,7 +7,6 @@ is tried again; anything else fails the step, and not the backup, which is commi
 
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.
 
-import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -16,13 +15,11 @@ from pydantic import Field
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
 from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.model.outcome import Outcome
-from backup_pipeline.operations import Site, audit, copying
+from backup_pipeline.operations import Site, audit, copying, monitoring
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, figures, findings_metadata
-from backup_pipeline.orchestration.naming import Names
 from backup_pipeline.orchestration.resources import Backups, StepFailure, acting, failures_told, given
 
 COPIED = CheckText("copied", "The copy holds every backup that the vault keeps, within its deadline.")
@@ -131,21 +128,8 @@ def copied_checks(site: Site, plan: SystemPlan) -> tuple[dg.AssetChecksDefinitio
         backups = given(context, names)
         wanted = {check.asset_key for check in context.selected_asset_check_keys}
         with failures_told(backups.site):
-            for key, outcome in judge_copies(backups.site, system, names):
-                if key in wanted:
+            for name, outcome in monitoring.copied(backups.site, system):
+                if (key := names.copy_key(system, name)) in wanted:
                     yield result(outcome, key)
 
     return (copied,)
-
-
-def judge_copies(site: Site, system: str, names: Names) -> Iterator[tuple[dg.AssetKey, Outcome]]:
-    """How far each copy is behind; asked by the check, and by the sensor `watch`."""
-    for name in site.settings.copies_of(system):
-        began = time.monotonic()
-        found = copying.lag_of(site, system, name)
-        good = f"{found.backups} held, {found.latest} the newest" if found.latest else "no backup yet"
-        if found.missing:
-            good += f"; {len(found.missing)} on their way"
-        counted = {"backups": found.backups, "missing": len(found.missing)}
-        outcome = Outcome(COPIED.name, found.findings, counted, time.monotonic() - began, good)
-        yield names.copy_key(system, name), outcome

@@ -15,8 +15,7 @@ from pydantic import Field
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import PruneOrder, ScrubOrder
-from backup_pipeline.model.outcome import Outcome
-from backup_pipeline.operations import Site, audit, keeping
+from backup_pipeline.operations import Site, audit, keeping, monitoring
 from backup_pipeline.operations.keeping import PruneReport
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.asset_plan import SystemPlan
@@ -189,7 +188,7 @@ def retention_check(plan: SystemPlan) -> dg.AssetChecksDefinition:
     def retention(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups = given(context, names)
         with failures_told(backups.site):
-            return result(judge_retention(backups.site, plan.system), key)
+            return result(monitoring.retention(backups.site, plan.system), key)
 
     return retention
 
@@ -204,23 +203,9 @@ def storage_check(names: Names) -> dg.AssetChecksDefinition:
     def storage(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         backups = given(context, names)
         with failures_told(backups.site):
-            return result(judge_storage(backups.site), names.scrub_key)
+            return result(monitoring.storage(backups.site), names.scrub_key)
 
     return storage
-
-
-def judge_retention(site: Site, system: str) -> Outcome:
-    report = keeping.covering(site, system)
-    good = f"{report.counted['days_covered']} days are covered"
-    return Outcome(RETENTION.name, report.findings, report.counted, report.seconds, good)
-
-
-def judge_storage(site: Site) -> Outcome:
-    report = keeping.storage(site)
-    left = report.counted.get("days_left")
-    good = f"{report.counted['bytes'] / 2**20:,.1f} MiB in {report.counted['objects']:,} objects"
-    good += f"; full in about {left:,} days" if left is not None else ""
-    return Outcome(STORAGE.name, report.findings, report.counted, report.seconds, good)
 
 
 def daily_checks(site: Site, names: Names) -> Iterator[dg.AssetCheckKey]:

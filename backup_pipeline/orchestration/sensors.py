@@ -25,12 +25,11 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.model.outcome import Outcome
-from backup_pipeline.operations import Site
+from backup_pipeline.operations import Site, monitoring
 from backup_pipeline.operations.keeping import has_a_vault
 from backup_pipeline.operations.migrating import state_of
-from backup_pipeline.orchestration.asset_checks import judge_status, result
+from backup_pipeline.orchestration.asset_checks import result
 from backup_pipeline.orchestration.asset_plan import SystemPlan
-from backup_pipeline.orchestration.copies import judge_copies
 from backup_pipeline.orchestration.maintenance import daily_checks
 from backup_pipeline.orchestration.naming import SYSTEM_TAG, Names
 from backup_pipeline.orchestration.resources import StepFailure, failures_told, tick_failures_told
@@ -267,8 +266,9 @@ def _judged(site: Site, system: str, names: Names, seconds: float) -> Sequence[t
 
     def look() -> list[tuple[dg.AssetKey, Outcome]]:
         with failures_told(site):
-            status = [(names.manifest_key(system), one) for one in judge_status(site.one_look(), system)]
-            return [*status, *judge_copies(site, system, names)]
+            found = [(names.manifest_key(system), one) for one in monitoring.watched(site.one_look(), system)]
+            copies = monitoring.copied(site, system)
+            return [*found, *((names.copy_key(system, name), one) for name, one in copies)]
 
     try:
         return within(seconds, look)

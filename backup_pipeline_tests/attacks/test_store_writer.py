@@ -26,7 +26,7 @@ from backup_pipeline.errors import Damaged
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.operations import Site
-from backup_pipeline.orchestration.asset_checks import judge_status
+from backup_pipeline.operations.monitoring import watched
 from backup_pipeline.vault import crypto, layout, lock
 from backup_pipeline.vault.crypto import Given, Keys
 from backup_pipeline.vault.objects import read_bytes
@@ -155,7 +155,7 @@ def test_a_vault_that_was_set_back_is_noticed_until_a_person_accepts_it(shop: Fo
     assert "set-back" in status(shop)
     assert "set-back" in codes(shop.run("doctor", "--json"))
     # The checks of the graph, which alerts tell of.
-    outcomes = judge_status(Site.load(shop.path / "backup.yaml"), "shop")
+    outcomes = watched(Site.load(shop.path / "backup.yaml"), "shop")
     assert "set-back" in {one.code for outcome in outcomes for one in outcome.findings if outcome.is_error}
     assert shop.run("list").code == 10
     # An ack that the attacker writes into the vault is not this host's word.

@@ -11,7 +11,7 @@ import backup_pipeline
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import HEAL, HEAL_MANIFEST
 from backup_pipeline.operations import Site
-from backup_pipeline.orchestration.asset_checks import judge_status
+from backup_pipeline.operations.monitoring import watched
 from backup_pipeline.orchestration.launch import run_drill
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
 from backup_pipeline_tests.harness.commands import Ended
@@ -133,7 +133,7 @@ def test_python_and_the_graph_say_the_same(copied: Folder, monkeypatch: pytest.M
         assert "copy second holds 1 backup" in text
         assert "--from second --to vault" in text
     # And what watches without being asked.
-    for outcome in judge_status(site, "shop"):
+    for outcome in watched(site, "shop"):
         assert outcome.is_error, outcome.name
         assert [one.code for one in outcome.findings if one.severity == "error"] == ["vault-lost"]
         assert "--from second --to vault" in outcome.findings[0].remedy

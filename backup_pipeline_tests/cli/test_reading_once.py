@@ -14,7 +14,7 @@ import pytest
 from backup_pipeline import load
 from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.orchestration.asset_checks import judge_status
+from backup_pipeline.operations.monitoring import watched
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline_tests.cli.conftest import CONFIG, SHOP, Folder
 
@@ -110,7 +110,7 @@ def test_a_tick_of_the_sensor_fetches_and_parses_each_manifest_once(
 ) -> None:
     site = load(history.path / "backup.yaml")
     counted.clear()
-    judge_status(site.one_look(), "shop")
+    watched(site.one_look(), "shop")
     assert len(counted) == 2 * 3
     assert set(counted.values()) == {1}
 

@@ -35,8 +35,8 @@ from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import replace
 
 from backup_pipeline.model.outcome import Outcome
-from backup_pipeline.operations import Site
-from backup_pipeline.orchestration import asset_checks, sensors
+from backup_pipeline.operations import Site, monitoring
+from backup_pipeline.orchestration import sensors
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
 from backup_pipeline_tests.harness.listening import Hook
@@ -284,14 +284,14 @@ def test_a_vault_that_does_not_answer_turns_every_system_red(graph: Graph) -> No
 def test_a_system_that_hangs_is_red_and_does_not_hold_up_the_tick(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answered = threading.Event()
+    answered, watched = threading.Event(), monitoring.watched
 
     def hanging(site: Site, system: str) -> tuple[Outcome, ...]:
         if system == "blog":
             answered.wait()
-        return asset_checks.judge_status(site, system)
+        return watched(site, system)
 
-    monkeypatch.setattr(sensors, "judge_status", hanging)
+    monkeypatch.setattr(monitoring, "watched", hanging)
     monkeypatch.setattr(sensors, "BUDGET", 1.0)
     try:
         graph.watch()
