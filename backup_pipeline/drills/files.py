@@ -96,9 +96,7 @@ def _drill_tree(
             )
             target = scratch.folder / "files"
             chosen = None if sample is None else {tree.name: sample.paths}
-            result = restore_files(
-                backup.vault, backup.manifest, target, order, referenced=chosen, listener=listener
-            )
+            result = restore_files(backup, target, order, referenced=chosen, listener=listener)
             done.findings += [one for one in result.findings if one.severity == "error"]
             wanted = None if sample is None else frozenset(sample.paths)
             listener(Advance("compare", tree.name, note="restored files with the listing"))

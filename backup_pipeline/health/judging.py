@@ -20,7 +20,7 @@ from backup_pipeline.health.losses import Losses, losses
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest, Proof
 from backup_pipeline.model.outcome import Outcome
-from backup_pipeline.vault.vault import Vault
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.verification.remembering import as_counts, had_before, remember
 from backup_pipeline.verification.verify import verify
 
@@ -45,43 +45,44 @@ class Wanted:
 class Reference:
     """The full backup before this one that was judged last, and what was wrong then."""
 
-    manifest: Manifest | None = None
+    backup: Backup | None = None
     losses: Losses = field(default_factory=Losses)
 
+    @property
+    def manifest(self) -> Manifest | None:
+        return self.backup.manifest if self.backup else None
 
-def judge(vault: Vault, manifest: Manifest, wanted: Wanted, *, now: datetime) -> tuple[Outcome, ...]:
+
+def judge(backup: Backup, wanted: Wanted, *, now: datetime) -> tuple[Outcome, ...]:
     """complete, integrity, row_counts, foreign_keys, schema_drift; with file trees also files, references, file_policy.
     The outcome is remembered beside the backup."""
     # A host that has only public keys cannot read back what it wrote; where the identity is, `verify` and drills do.
+    vault, manifest = backup.vault, backup.manifest
     locked = not vault.can_open
     quick = locked or manifest.bytes > FULL_LOOK_UP_TO
-    report = verify(vault.backup(manifest.system, manifest.id), quick=quick, trees=wanted.trees)
+    report = verify(backup, quick=quick, trees=wanted.trees)
     kind = "verify-quick" if quick else "verify"
-    unkept = remember(vault.backup(manifest.system, manifest.id), kind, report, now=now)
-    acks = accepting.read(vault, manifest.system, now)
-    before = reference(vault, manifest)
+    unkept = remember(backup, kind, report, now=now)
+    acks = accepting.read(vault, backup.system, now)
+    before = reference(backup)
     lost = losses(manifest, before.manifest, before.losses, wanted.expected_empty)
     why = "for want of the key" if locked else f"being over {FULL_LOOK_UP_TO // 2**20} MiB"
     note = f"not read again, {why}: `verify` and the drill do that" if quick else ""
     outcomes = (
-        *_of_content(vault, manifest, report, lost, unkept, note),
-        _drift(vault, manifest, before.manifest, lost),
-        *judge_files(vault.backup_of(manifest), wanted.trees, lost),
+        *_of_content(backup, report, lost, unkept, note),
+        _drift(backup, before.backup, lost),
+        *judge_files(backup, wanted.trees, lost),
     )
     for_good = [name for ack in acks if not ack.until for name in ack.about]
-    unkept = _remember(vault, manifest, outcomes, report, lost.without(for_good), now)
+    unkept = _remember(backup, outcomes, report, lost.without(for_good), now)
     outcomes = (replace(outcomes[0], findings=(*outcomes[0].findings, *unkept)), *outcomes[1:])
     return tuple(accepting.to_outcome(outcome, acks) for outcome in outcomes)
 
 
 def _of_content(
-    vault: Vault,
-    manifest: Manifest,
-    report: Report,
-    lost: Losses,
-    unkept: tuple[Finding, ...],
-    note: str,
+    backup: Backup, report: Report, lost: Losses, unkept: tuple[Finding, ...], note: str
 ) -> tuple[Outcome, ...]:
+    manifest = backup.manifest
     findings = tuple(one for one in report.findings if one.topic != "file checks")
     rows = tuple(finding for finding in findings if finding.marked("counts_rows"))
     found = tuple(dict.fromkeys((*findings, *manifest.findings)))
@@ -95,7 +96,7 @@ def _of_content(
         _whole_all_the_same(f) for f in findings if f not in (*rows, *missing) and f.topic != "references"
     )
     return (
-        _complete(manifest, (*missing, *_wrong_identity(vault, manifest))),
+        _complete(manifest, (*missing, *_wrong_identity(backup))),
         Outcome(
             "integrity",
             (*rest, *unkept),
@@ -125,12 +126,12 @@ def _whole_all_the_same(finding: Finding) -> Finding:
     return replace(finding, severity="warning") if finding.marked("key_missing") else finding
 
 
-def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
+def _wrong_identity(backup: Backup) -> tuple[Finding, ...]:
     """This host has an identity, and the identity does not open the manifest that it wrote a moment ago."""
-    if not vault.encrypted or not vault.can_open:
+    if not backup.vault.encrypted or not backup.vault.can_open:
         return ()
     try:
-        _ = vault.without_memory().backup(manifest.system, manifest.id).data
+        _ = backup.vault.without_memory().backup(backup.system, backup.id).data
     except KeyMissing as error:
         return (Finding.of("identity-wrong", error=error),)
     except (Damaged, NotFound):
@@ -138,20 +139,21 @@ def _wrong_identity(vault: Vault, manifest: Manifest) -> tuple[Finding, ...]:
     return ()
 
 
-def reference(vault: Vault, manifest: Manifest) -> Reference:
+def reference(backup: Backup) -> Reference:
     """A backup that no process judged (its run was killed) does not interrupt the memory of what is wrong."""
     first, looked = None, 0
-    for identifier in reversed(vault.ids(manifest.system)):
-        if identifier >= manifest.id:
+    for identifier in reversed(backup.vault.ids(backup.system)):
+        if identifier >= backup.id:
             continue
+        found = backup.vault.backup(backup.system, identifier)
         try:
-            found = vault.backup(manifest.system, identifier).manifest
+            scope = found.manifest.scope
         except (Damaged, KeyMissing):
             continue  # `status` and `verify` name it; a good backup does not fail for the one before it
-        if found.scope != "full":
+        if scope != "full":
             continue
         first = first or found
-        proof = latest(vault.backup(manifest.system, identifier).proofs(), JUDGED)
+        proof = latest(found.proofs(), JUDGED)
         if proof is not None:
             return Reference(found, _known(proof))
         looked += 1
@@ -169,24 +171,16 @@ def _known(proof: Proof) -> Losses:
 
 
 def _remember(
-    vault: Vault,
-    manifest: Manifest,
-    outcomes: tuple[Outcome, ...],
-    verified: Report,
-    lost: Losses,
-    now: datetime,
+    backup: Backup, outcomes: tuple[Outcome, ...], verified: Report, lost: Losses, now: datetime
 ) -> tuple[Finding, ...]:
     """What the verification found is in its own proof: it speaks of the bytes here, this one of the content."""
+    manifest = backup.manifest
     bad = (one for outcome in outcomes for one in outcome.findings if one.severity != "info")
     found = tuple(one for one in dict.fromkeys(bad) if _is_ours(one, verified, manifest))
-    counted = {
-        "rows": manifest.rows,
-        "tables": len(manifest.tables),
-        **as_counts(lost.had),
-    }
+    counted = {"rows": manifest.rows, "tables": len(manifest.tables), **as_counts(lost.had)}
     seconds = sum(outcome.seconds for outcome in outcomes)
-    report = Report(f"{manifest.system} {manifest.id}", found, counted, seconds)
-    return remember(vault.backup(manifest.system, manifest.id), JUDGED, report, now=now)
+    report = Report(str(backup), found, counted, seconds)
+    return remember(backup, JUDGED, report, now=now)
 
 
 def _is_ours(finding: Finding, verified: Report, manifest: Manifest) -> bool:
@@ -226,19 +220,19 @@ def _told(manifest: Manifest) -> str:
     return f"all {len(manifest.tables)} tables{excluded}"
 
 
-def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Losses) -> Outcome:
+def _drift(backup: Backup, before: Backup | None, lost: Losses) -> Outcome:
     """A table that is gone is an error, and stays one until it is accepted; every other change is told once."""
     gone = tuple(one for one in lost.findings if one.topic == "schema")
     if before is None:
         return Outcome("schema_drift", good="the first full backup: there is none to compare with")
     began = time.monotonic()
     good = f"as in {before.id}"
-    if before.schema.plain_sha256 == manifest.schema.plain_sha256:
+    if before.manifest.schema.plain_sha256 == backup.manifest.schema.plain_sha256:
         return Outcome("schema_drift", gone, seconds=time.monotonic() - began, good=good)
     try:
-        schemas = vault.backup_of(before).schema, vault.backup_of(manifest).schema
+        schemas = before.schema, backup.schema
     except (KeyMissing, Damaged) as error:
-        if vault.can_open and isinstance(error, Damaged):
+        if backup.vault.can_open and isinstance(error, Damaged):
             return Outcome("schema_drift", (*gone, _not_compared("error", before, error)))
         note = _not_compared("info", before, error)
         return Outcome("schema_drift", gone, good="not compared, for want of the key", notes=(note,))
@@ -252,7 +246,7 @@ def _drift(vault: Vault, manifest: Manifest, before: Manifest | None, lost: Loss
     return Outcome("schema_drift", (*gone, *found), seconds=time.monotonic() - began, good=good)
 
 
-def _not_compared(severity: str, before: Manifest, error: BackupError) -> Finding:
+def _not_compared(severity: str, before: Backup, error: BackupError) -> Finding:
     message = f"the schema of {before.id} cannot be compared with: {error.message}"
     if severity == "error":
         return Finding.of_error(error, message)

@@ -44,7 +44,7 @@ def plan_restore_files(
 
     backup = usable(site, system, identifier)
     with _referenced(site, backup, order, listener) as named:
-        plan = plan_files(backup.vault, backup.manifest, target, order, referenced=named, listener=listener)
+        plan = plan_files(backup, target, order, referenced=named, listener=listener)
     return replace(plan, refused=diagnosing.exact_findings(site, system, plan.refused))
 
 
@@ -63,9 +63,7 @@ def restore_files(
 
     backup = usable(site, system, identifier)
     with _referenced(site, backup, order, listener) as named:
-        return restore_trees(
-            backup.vault, backup.manifest, target, order, referenced=named, listener=listener
-        )
+        return restore_trees(backup, target, order, referenced=named, listener=listener)
 
 
 @contextmanager

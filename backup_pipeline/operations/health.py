@@ -25,7 +25,7 @@ def judge(site: Site, manifest: Manifest) -> tuple[Outcome, ...]:
 
     chosen = site.system(manifest.system)
     wanted = Wanted(chosen.files, chosen.expected_empty)
-    found = judge_backup(site.vault.one_look(), manifest, wanted, now=site.clock())
+    found = judge_backup(site.vault.one_look().backup_of(manifest), wanted, now=site.clock())
     return tuple(
         replace(one, findings=diagnosing.exact_findings(site, manifest.system, one.findings)) for one in found
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup_pipeline.config.keeping import RetentionSettings
-from backup_pipeline.errors import ConfigError, Damaged, NoBackup, NotFound, VaultError
+from backup_pipeline.errors import ConfigError, Damaged, NotFound, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.keeping import Forgotten, Garbage, Pin
@@ -20,7 +20,7 @@ from backup_pipeline.retention.forgetting import Denied, Doomed, forget, who
 from backup_pipeline.retention.policy import PROMISES, decide
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import keeping, layout, lock
-from backup_pipeline.vault.backup import Backup
+from backup_pipeline.vault.backup import Backup, no_such
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
 
@@ -57,10 +57,7 @@ def _demand(backup: Backup) -> None:
                 "a backup is unpinned or forgotten by its ID, not as latest",
                 remedy=f"`backup-pipeline list {backup.system}` shows the IDs",
             )
-        raise NoBackup(
-            f"there is no backup {backup.id} of {backup.system} in {backup.store.address}",
-            remedy=f"`backup-pipeline list {backup.system}` shows those that there are",
-        )
+        raise no_such(backup.vault, backup.system, backup.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,13 @@ _KEPT = 32
 _LARGE = ("stored", "data", "claimed", "manifest", "schema", "outline")
 
 
+def no_such(vault: Vault, system: str, named: str) -> NoBackup:
+    return NoBackup(
+        f"there is no backup {named} of {system} in {vault.store.address}",
+        remedy=f"`backup-pipeline list {system}` shows those that there are",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Linked:
     previous: Link | None = None
@@ -68,10 +75,7 @@ class Backup:
         try:
             return read_all(self.store, self.manifest_key)
         except NotFound:
-            raise NoBackup(
-                f"there is no backup {self.id} of {self.system} in {self.store.address}",
-                remedy=f"`backup-pipeline list {self.system}` shows those that there are",
-            ) from None
+            raise no_such(self.vault, self.system, self.id) from None
         except StoreUnavailable as error:
             if not is_bad_medium(error):
                 raise

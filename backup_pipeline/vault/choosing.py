@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import ConfigError, NoBackup
 from backup_pipeline.model.ids import is_backup_id, moment_of
+from backup_pipeline.vault.backup import no_such
 
 if TYPE_CHECKING:
     from backup_pipeline.vault.vault import Vault
@@ -34,10 +35,7 @@ def choose(vault: Vault, system: str, said: str | None) -> str:
     if len(found) > 1 and _DAY.fullmatch(said):
         found = [one for one in found if vault.backup(system, one).scope == "full"][-1:] or found
     if not found:
-        raise NoBackup(
-            f"there is no backup {said} of {system} in {vault.store.address}",
-            remedy=f"`backup-pipeline list {system}` shows those that there are",
-        )
+        raise no_such(vault, system, said)
     if len(found) > 1:
         shown = ", ".join(found[:_SHOWN]) + (
             f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -53,8 +53,8 @@ def test_what_was_written_into_a_file_is_undone_under_all_of_its_names(
     out = tmp_path / "out"
     (out / "a").write_bytes(b"wrong")
     with pytest.raises(TargetNotEmpty, match="3 files"):
-        restore_files(vault, manifest, out, MEDIA)
-    result = restore_files(vault, manifest, out, REPLACE)
+        restore_files(vault.backup_of(manifest), out, MEDIA)
+    result = restore_files(vault.backup_of(manifest), out, REPLACE)
     assert contents_of(out) == [b"right"] * 3
     assert result.kept == 3
     assert (out / "a").samefile(out / "b")
@@ -66,13 +66,13 @@ def test_a_name_that_is_missing_comes_back_beside_those_that_are_right(
 ) -> None:
     out = tmp_path / "out"
     (out / "a").unlink()
-    assert restore_files(vault, manifest, out, MEDIA).files == 1
+    assert restore_files(vault.backup_of(manifest), out, MEDIA).files == 1
     assert contents_of(out) == [b"right"] * 3
     (out / "sub" / "c").unlink()
-    assert restore_files(vault, manifest, out, MEDIA).files == 1
+    assert restore_files(vault.backup_of(manifest), out, MEDIA).files == 1
     assert contents_of(out) == [b"right"] * 3
     assert (out / "a").samefile(out / "sub/c")
-    assert restore_files(vault, manifest, out, MEDIA).files == 0
+    assert restore_files(vault.backup_of(manifest), out, MEDIA).files == 0
 
 
 def test_a_missing_name_is_not_linked_to_what_is_left_as_it_is(
@@ -82,7 +82,7 @@ def test_a_missing_name_is_not_linked_to_what_is_left_as_it_is(
     (out / "b").unlink()
     (out / "sub" / "c").unlink()
     (out / "a").write_bytes(b"wrong")
-    restore_files(vault, manifest, out, LEAVE)
+    restore_files(vault.backup_of(manifest), out, LEAVE)
     assert contents_of(out) == [b"wrong", b"right", b"right"]
 
 
@@ -93,7 +93,7 @@ def test_copies_of_another_content_are_not_taken_for_each_others_equals(
     for name in ("a", "b"):
         (out / name).unlink()
         (out / name).write_bytes(b"wrong")
-    restore_files(vault, manifest, out, REPLACE)
+    restore_files(vault.backup_of(manifest), out, REPLACE)
     assert contents_of(out) == [b"right"] * 3
 
 
@@ -105,5 +105,5 @@ def test_a_hard_link_to_what_is_not_listed_is_damage_and_not_silence(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "nowhere").write_bytes(b"somebody's")
     with pytest.raises(Damaged, match="nowhere"):
-        restore_files(vault, backup_of(vault, tree), tmp_path / "out", order)
+        restore_files(vault.backup_of(backup_of(vault, tree)), tmp_path / "out", order)
     assert not (tmp_path / "out" / "linked").exists()

@@ -43,7 +43,7 @@ def attempt(vault: Vault, tmp_path: Path, *more: FileEntry, order: FilesOrder = 
     manifest = backup_of(vault, tree_of_entries(vault, [*entries, *filled], packs=packs))
     before = everything(tmp_path)
     with pytest.raises(BackupError) as caught:
-        restore_files(vault, manifest, tmp_path / "out", order)
+        restore_files(vault.backup_of(manifest), tmp_path / "out", order)
     assert everything(tmp_path) == before
     return caught.value
 
@@ -106,9 +106,9 @@ def test_links_that_lead_out_are_refused_unless_they_are_asked_for(vault: Vault,
         tree = tree_of_entries(vault, [FileEntry("link", "link", target=target)])
         manifest = backup_of(vault, tree, number=number)
         with pytest.raises(RestoreError, match="lead out of the tree"):
-            restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",)))
+            restore_files(vault.backup_of(manifest), tmp_path / "out", FilesOrder(trees=("media",)))
         assert not (tmp_path / "out").exists()
-        restore_files(vault, manifest, tmp_path / f"asked{number}", EVERY)
+        restore_files(vault.backup_of(manifest), tmp_path / f"asked{number}", EVERY)
         assert str((tmp_path / f"asked{number}" / "link").readlink()) == target
 
 
@@ -123,11 +123,11 @@ def test_a_link_in_the_target_is_never_followed(vault: Vault, tmp_path: Path) ->
         out.mkdir()
         (out / "in").symlink_to(outside)
         with pytest.raises(RestoreError, match="is a link"):
-            restore_files(vault, manifest, out, order)
+            restore_files(vault.backup_of(manifest), out, order)
         (out / "in").unlink()
         (out / "victim").symlink_to(outside / "victim")
         with pytest.raises(RestoreError, match="is a link"):
-            restore_files(vault, manifest, out, order)
+            restore_files(vault.backup_of(manifest), out, order)
     assert (outside / "victim").read_text() == "mine"
     assert [path.name for path in outside.iterdir()] == ["victim"]
 
@@ -149,7 +149,7 @@ def test_a_link_that_is_put_there_while_the_restore_runs_is_an_error_and_not_a_w
             folder.symlink_to(outside)
 
     with pytest.raises(RestoreError):
-        restore_files(vault, manifest, out, EVERY, listener=swap)
+        restore_files(vault.backup_of(manifest), out, EVERY, listener=swap)
     assert list(outside.iterdir()) == []
 
 
@@ -159,7 +159,7 @@ def test_the_target_itself_may_be_a_link_of_its_user(vault: Vault, tmp_path: Pat
     (tmp_path / "out").symlink_to(real)
     entries, packs = with_contents(vault, {"a": b"a"})
     manifest = backup_of(vault, tree_of_entries(vault, entries, packs=packs))
-    restore_files(vault, manifest, tmp_path / "out", EVERY)
+    restore_files(vault.backup_of(manifest), tmp_path / "out", EVERY)
     assert (real / "a").read_bytes() == b"a"
 
 
@@ -168,16 +168,20 @@ def test_a_place_outside_of_the_packs_is_damage(vault: Vault, tmp_path: Path) ->
     for number, place in enumerate((Place(7, 512), Place(0, 1 << 40), Place(0, 3)), 2):
         tree = tree_of_entries(vault, [replace(entries[0], place=place)], packs=packs)
         with pytest.raises(Damaged):
-            restore_files(vault, backup_of(vault, tree, number=number), tmp_path / f"out{number}", EVERY)
+            restore_files(
+                vault.backup_of(backup_of(vault, tree, number=number)), tmp_path / f"out{number}", EVERY
+            )
         assert not list((tmp_path / f"out{number}").rglob("a"))
 
 
 def test_a_name_that_no_file_system_takes_is_named(vault: Vault, tmp_path: Path) -> None:
     entries, packs = with_contents(vault, {"n" * 256: b"a", "b": b"b"})
     manifest = backup_of(vault, tree_of_entries(vault, entries, packs=packs))
-    plan = plan_files(vault, manifest, tmp_path / "out", EVERY)
+    plan = plan_files(vault.backup_of(manifest), tmp_path / "out", EVERY)
     assert [one.code for one in plan.refused] == ["name-too-long"]
-    result = restore_files(vault, manifest, tmp_path / "out", FilesOrder(trees=("media",), salvage=True))
+    result = restore_files(
+        vault.backup_of(manifest), tmp_path / "out", FilesOrder(trees=("media",), salvage=True)
+    )
     assert (result.files, result.ok) == (1, False)
 
 
@@ -185,8 +189,8 @@ def test_a_tree_deeper_than_a_path_may_be_long_comes_back(vault: Vault, tmp_path
     deep = "/".join(["d" * 200] * 30) + "/file"
     entries, packs = with_contents(vault, {deep: b"deep"})
     manifest = backup_of(vault, tree_of_entries(vault, entries, packs=packs))
-    restore_files(vault, manifest, tmp_path / "out", EVERY)
-    again = restore_files(vault, manifest, tmp_path / "out", EVERY)
+    restore_files(vault.backup_of(manifest), tmp_path / "out", EVERY)
+    again = restore_files(vault.backup_of(manifest), tmp_path / "out", EVERY)
     assert again.plan.equal == 1
     import shutil
 

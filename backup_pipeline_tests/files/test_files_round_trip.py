@@ -123,9 +123,9 @@ def test_any_tree_comes_back_as_it_was(
             assert verify(vault.backup("shop", identifier_of(number))).errors == ()
             manifest = vault.backup("shop", identifier_of(number)).manifest
             order = FilesOrder(trees=("media",), outside_links=True)
-            restore_files(vault, manifest, base / f"out{number}", order)
+            restore_files(vault.backup_of(manifest), base / f"out{number}", order)
             assert state_of(base / f"out{number}") == state_of(base / "media")
-            again = restore_files(vault, manifest, base / f"out{number}", order)
+            again = restore_files(vault.backup_of(manifest), base / f"out{number}", order)
             assert again.files == again.links == 0
             assert state_of(base / f"out{number}") == state_of(base / "media")
             if number == 1 and change:

@@ -34,7 +34,7 @@ from backup_pipeline.vault.vault import Vault
 vault = Vault(LocalStore(Path(sys.argv[1])))
 manifest = vault.backup("shop", sys.argv[3]).manifest
 print("begun", flush=True)
-restore_files(vault, manifest, Path(sys.argv[2]), FilesOrder(trees=("media",), overwrite=True))
+restore_files(vault.backup_of(manifest), Path(sys.argv[2]), FilesOrder(trees=("media",), overwrite=True))
 print("done", flush=True)
 """
 
@@ -69,7 +69,7 @@ def manifest(vault: Vault) -> Manifest:
 def usual(vault: Vault, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> float:
     """How long an undisturbed restore takes."""
     begin = time.monotonic()
-    restore_files(vault, manifest, tmp_path_factory.mktemp("usual") / "out", ORDER)
+    restore_files(vault.backup_of(manifest), tmp_path_factory.mktemp("usual") / "out", ORDER)
     return time.monotonic() - begin
 
 
@@ -105,7 +105,7 @@ def kill_and_go_on(
         shutil.rmtree(target)
         usual *= 0.8
     check_nothing_is_half_there(target, media)
-    restore_files(vault, manifest, target, ORDER)
+    restore_files(vault.backup_of(manifest), target, ORDER)
     assert state_of(target) == state_of(media)
     assert not list(target.rglob("*.before-restore-*"))
 
@@ -145,7 +145,7 @@ def test_a_disk_that_is_too_small_is_known_before_the_start(
     vault: Vault, manifest: Manifest, small_disk: Path
 ) -> None:
     with pytest.raises(RestoreError, match="free space"):
-        restore_files(vault, manifest, small_disk / "out", ORDER)
+        restore_files(vault.backup_of(manifest), small_disk / "out", ORDER)
     assert not list(small_disk.iterdir())
 
 
@@ -157,10 +157,10 @@ def test_a_disk_that_runs_full_meanwhile_leaves_whole_files_and_the_next_run_goe
 
     monkeypatch.setattr(run, "_room", lambda *_: (None, ()))
     with pytest.raises(RestoreError, match="No space left") as caught:
-        restore_files(vault, manifest, small_disk / "out", ORDER)
+        restore_files(vault.backup_of(manifest), small_disk / "out", ORDER)
     assert "run it again" in caught.value.remedy
     check_nothing_is_half_there(small_disk / "out", media)
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    result: FilesResult = restore_files(vault, manifest, small_disk / "out", ORDER)
+    result: FilesResult = restore_files(vault.backup_of(manifest), small_disk / "out", ORDER)
     assert result.ok
     assert state_of(small_disk / "out") == state_of(media)

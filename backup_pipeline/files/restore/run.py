@@ -26,8 +26,8 @@ from backup_pipeline.model.files import FileEntry, Place
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest, ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.packs import image_blocks, read_pack
-from backup_pipeline.vault.vault import Vault
 
 #: Hashing, unpacking and writing release the interpreter's lock.
 THREADS = 2
@@ -41,8 +41,7 @@ Referenced = Mapping[str, Iterable[str]]
 
 
 def plan_files(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     target: Path,
     order: FilesOrder,
     *,
@@ -50,13 +49,12 @@ def plan_files(
     listener: Listener = silent,
 ) -> FilesPlan:
     """Look at the target and the backup; writes nothing. What speaks against the restore is in `refused`."""
-    with _looked(vault, manifest, target, order, referenced, listener) as (plan, _, _):
+    with _looked(backup, target, order, referenced, listener) as (plan, _, _):
         return plan
 
 
 def restore_files(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     target: Path,
     order: FilesOrder,
     *,
@@ -67,7 +65,7 @@ def restore_files(
     """Bring the files back below `target`, which is made if need be."""
     begin = time.monotonic()
     with ExitStack() as stack:
-        looked = _looked(vault, manifest, target, order, referenced, listener)
+        looked = _looked(backup, target, order, referenced, listener)
         plan, works, root = stack.enter_context(looked)
         plan.raise_if_refused()
         if root is None:
@@ -75,8 +73,8 @@ def restore_files(
             assert root is not None
             stack.callback(os.close, root)
             _lock(root, target)
-        manners = Manners(manifest.id, current_umask(), order.owner, order.keep)
-        run = _TreeRestore(vault, manifest, plan, root, manners, listener, threads)
+        manners = Manners(backup.id, current_umask(), order.owner, order.keep)
+        run = _TreeRestore(backup, plan, root, manners, listener, threads)
         try:
             for work in works:
                 run.tree(work)
@@ -121,8 +119,7 @@ def trees_of(manifest: Manifest, names: Iterable[str]) -> tuple[FileTree, ...]:
 
 @contextmanager
 def _looked(
-    vault: Vault,
-    manifest: Manifest,
+    backup: Backup,
     target: Path,
     order: FilesOrder,
     referenced: Referenced | None,
@@ -132,7 +129,7 @@ def _looked(
         raise ConfigError(
             "files that differ are either replaced or left", remedy="--overwrite or --leave, not both"
         )
-    trees = trees_of(manifest, order.trees)
+    trees = trees_of(backup.manifest, order.trees)
     # One tree that was named is the folder itself; several, or all, are folders in it.
     alone = len(order.trees) == 1
     with ExitStack() as stack:
@@ -147,7 +144,7 @@ def _looked(
             work = Work(tree, "" if alone else tree.name, files, links, shared)
             named = referenced.get(tree.name, ()) if referenced is not None else None
             try:
-                _look(vault, manifest, root, work, order, Chosen(order, named))
+                _look(backup, root, work, order, Chosen(order, named))
             except OSError as error:
                 where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
                 raise RestoreError(
@@ -158,15 +155,15 @@ def _looked(
         if order.globs and not any(work.chosen for work in works):
             named = ", ".join(tree.name for tree in trees)
             raise NotFound(
-                f"nothing in {named} of the backup {manifest.id} fits {', '.join(order.globs)}",
+                f"nothing in {named} of the backup {backup.id} fits {', '.join(order.globs)}",
                 remedy="patterns are as in .gitignore: '*.pdf' is a name at any depth, 'orders/2026' a path from the root "
                 "of the tree; nothing was written",
             )
         free, refused = _room(target, root, works, order)
-        missing = _missing(vault, manifest, trees, order)
+        missing = _missing(backup, trees)
         plan = FilesPlan(
-            manifest.system,
-            manifest.id,
+            backup.system,
+            backup.id,
             str(target),
             order,
             tuple(work.plan(str(target / work.below) if work.below else str(target)) for work in works),
@@ -186,14 +183,12 @@ def _looked(
         yield plan, works, root
 
 
-def _look(
-    vault: Vault, manifest: Manifest, root: int | None, work: Work, order: FilesOrder, chosen: Chosen
-) -> None:
-    what = f"the listing of {work.tree.name} in {manifest.system} {manifest.id}"
+def _look(backup: Backup, root: int | None, work: Work, order: FilesOrder, chosen: Chosen) -> None:
+    what = f"the listing of {work.tree.name} in {backup}"
     look = Look(root, work, order)
-    look.look_at(checked(vault.listing(work.tree, what), what=what), chosen)
+    look.look_at(checked(backup.vault.listing(work.tree, what), what=what), chosen)
     if look.needs_contents:
-        look.look_at_shared(vault.listing(work.tree, what))
+        look.look_at_shared(backup.vault.listing(work.tree, what))
 
 
 def _lock(root: int, target: Path) -> None:
@@ -219,15 +214,15 @@ def _may_not_own(order: FilesOrder) -> Iterator[Finding]:
         yield Finding.of("not-root")
 
 
-def _missing(
-    vault: Vault, manifest: Manifest, trees: Iterable[FileTree], order: FilesOrder
-) -> tuple[Finding, ...]:
+def _missing(backup: Backup, trees: Iterable[FileTree]) -> tuple[Finding, ...]:
     """Before a byte is written: is every pack there, and as long as it should be?"""
     found = []
     chosen = tuple(trees)
     gone = {
         one.sha256
-        for one in vault.presence.missing(ref for tree in chosen for ref in (*tree.packs, *tree.blocks))
+        for one in backup.vault.presence.missing(
+            ref for tree in chosen for ref in (*tree.packs, *tree.blocks)
+        )
     }
     for tree in chosen:
         missing = [ref for ref in (*tree.packs, *tree.blocks) if ref.sha256 in gone]
@@ -238,8 +233,8 @@ def _missing(
                     "object-missing/tree",
                     tree=tree.name,
                     objects=what,
-                    system=manifest.system,
-                    manifest=manifest.id,
+                    system=backup.system,
+                    manifest=backup.id,
                     examples=(ref.sha256 + ref.suffix for ref in missing[:10]),
                 )
             )
@@ -276,8 +271,7 @@ class _Stopped(Exception):
 
 @dataclass
 class _TreeRestore:
-    vault: Vault
-    manifest: Manifest
+    backup: Backup
     plan: FilesPlan
     root: int
     manners: Manners
@@ -370,7 +364,9 @@ class _TreeRestore:
         """What was not written, and what was in the way: the first of them is damaged."""
         items = {entry.path: item for entry, item in wanted}
         try:
-            for entry, blocks in read_pack(self.vault.objects, reference, (entry for entry, _ in wanted)):
+            for entry, blocks in read_pack(
+                self.backup.vault.objects, reference, (entry for entry, _ in wanted)
+            ):
                 self._write(writer, items[entry.path], blocks)
                 del items[entry.path]
         except Damaged as error:
@@ -390,7 +386,7 @@ class _TreeRestore:
     def _image(self, work: Work, entry: FileEntry, item: Item) -> None:
         with Writer(self.root, self.manners) as writer:
             try:
-                self._write(writer, item, image_blocks(self.vault.objects, entry))
+                self._write(writer, item, image_blocks(self.backup.vault.objects, entry))
             except Damaged as error:
                 if not self.plan.order.salvage:
                     raise
