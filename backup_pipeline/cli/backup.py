@@ -103,7 +103,7 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
             return made
 
         def in_the_instance() -> Manifest:
-            from backup_pipeline.orchestration.launch import run_backup
+            from backup_pipeline.orchestration.launch import Hearing, run_backup
 
             return run_backup(
                 site,
@@ -112,10 +112,7 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
                 full=order.full,
                 only=order.only,
                 copies=not no_copy,
-                copied=copies.append,
-                judged=looked.extend,
-                listener=listener,
-                began=call.began,
+                hearing=Hearing(listener, call.began, looked.extend, copies.append),
             )
 
         def unless_it_is_made() -> Manifest:

@@ -45,28 +45,42 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Hearing:
+    """The functions that a caller gives to hear of a run."""
+
+    listener: Listener = silent
+    #: The id of each run.
+    began: Callable[[str], None] = lambda _: None
+    #: The checks of the backup.
+    judged: Callable[[Sequence[Outcome]], None] = lambda _: None
+    #: Each copy.
+    copied: Callable[[Copied], None] = lambda _: None
+
+
+SILENCE = Hearing()
+
+
+@dataclass(frozen=True, slots=True)
 class _Launch:
     """Runs of one system that share an instance; `kept` is what their steps made."""
 
     site: Site
     system: str
-    listener: Listener
+    hearing: Hearing
     instance: dg.DagsterInstance | None
-    #: Told the id of each run.
-    began: Callable[[str], None]
     kept: Kept = field(default_factory=Kept)
 
     def execute(
         self, job: str, config: Mapping[str, Any], selection: Sequence[dg.AssetKey] | None = None
     ) -> None:
         definitions = defs_of_a_run(
-            self.site, self.system, Backups(self.site, self.listener, self.kept), _nowhere
+            self.site, self.system, Backups(self.site, self.hearing.listener, self.kept), _nowhere
         )
         resolved = definitions.resolve_job_def(job)
         with _quiet(), self._opened() as instance:
             processes.fail_abandoned_runs(instance)
             run_id = str(uuid.uuid4())
-            self.began(run_id)
+            self.hearing.began(run_id)
             try:
                 resolved.execute_in_process(
                     run_config={"ops": config, "loggers": {"console": {}}},
@@ -107,17 +121,14 @@ def run_backup(
     system: str,
     *,
     copies: bool = True,
-    copied: Callable[[Copied], None] = lambda _: None,
-    judged: Callable[[Sequence[Outcome]], None] = lambda _: None,
-    began: Callable[[str], None] = lambda _: None,
-    listener: Listener = silent,
+    hearing: Hearing = SILENCE,
     instance: dg.DagsterInstance | None = None,
     **asked: Any,
 ) -> Manifest:
     """The job backup_<system>, here and now; `asked` are fields of the order.
 
     An error is raised as it happened, a failed blocking check included. A copy that could not be made is CopyFailed, after all
-    others are done. `copied` is told of each copy, `judged` of the checks, `began` of the id of the run.
+    others are done.
     """
     order = BackupOrder(system, **asked)
     site.system(system)
@@ -125,7 +136,7 @@ def run_backup(
         site.inventory(system)
     selection = _selection(site, system, order.only, copies=copies) if order.only or not copies else None
     config = {"kind": order.kind, "full": order.full, "only": list(order.only)}
-    launch = _Launch(site, system, listener, instance, began)
+    launch = _Launch(site, system, hearing, instance)
     kept = launch.kept
     try:
         launch.execute(
@@ -138,7 +149,7 @@ def run_backup(
         )
     except BackupError as error:
         if kept.manifest is not None and type(error) is ErrorsFound:
-            pass  # the verdict: the run has failed for it, and `judged` is told of the checks below
+            pass  # the verdict: the run has failed for it, and the caller hears of the checks below
         elif kept.manifest is None or all(one.ok for one in kept.copied):
             raise
         if copies:
@@ -147,9 +158,9 @@ def run_backup(
         raise Incomplete(
             f"the run ended without a backup of {system}", remedy="look at the run in `backup-pipeline ui`"
         )
-    judged(kept.outcomes)
+    hearing.judged(kept.outcomes)
     for one in kept.copied:
-        copied(one)
+        hearing.copied(one)
     failure = copying.failure_of(kept.copied, made=kept.manifest.id)
     if failure is not None:
         raise failure
@@ -171,13 +182,12 @@ def run_drill(
     system: str,
     identifier: str | None = None,
     *,
-    began: Callable[[str], None] = lambda _: None,
-    listener: Listener = silent,
+    hearing: Hearing = SILENCE,
     instance: dg.DagsterInstance | None = None,
 ) -> DrillReport:
     """The job drill_<system>, here and now. A drill that finds a difference is a report, not an exception."""
     chosen = resolve(site, system, identifier)
-    launch = _Launch(site, system, listener, instance, began)
+    launch = _Launch(site, system, hearing, instance)
     try:
         launch.execute(PLAIN.drill_job(system), {PLAIN.drill_step(system): {"config": {"backup": chosen}}})
     except ProofFailed:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from backup_pipeline.orchestration.launch import run_backup
+from backup_pipeline.orchestration.launch import Hearing, run_backup
 from backup_pipeline.state import acts
 from backup_pipeline_tests.orchestration.conftest import Shop
 
@@ -39,6 +39,6 @@ def test_a_run_that_failed_is_told_until_one_succeeds(shop: Shop, instance: dg.D
 
 def test_a_launcher_in_this_process_writes_the_line_itself(shop: Shop, instance: dg.DagsterInstance) -> None:
     runs: list[str] = []
-    run_backup(shop.site, "shop", instance=instance, began=runs.append)
+    run_backup(shop.site, "shop", instance=instance, hearing=Hearing(began=runs.append))
     assert runs == [run.run_id for run in instance.get_runs()]
     assert list(acts.of(shop.site.settings)) == []

@@ -17,7 +17,7 @@ from backup_pipeline.operations.backup import backup
 from backup_pipeline.operations.copying import Copied
 from backup_pipeline.orchestration import copies, naming
 from backup_pipeline.orchestration.graph import build_defs
-from backup_pipeline.orchestration.launch import run_backup
+from backup_pipeline.orchestration.launch import Hearing, run_backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.orchestration.conftest import Failure, Shop
 
@@ -138,7 +138,7 @@ def test_a_launched_backup_says_which_copy_failed_and_makes_the_others(
     (copied.folder / "disk").write_text("this is no folder")
     told: list[Copied] = []
     with pytest.raises(CopyFailed, match="was committed and is whole, but the copy disk"):
-        run_backup(copied.site, "shop", instance=instance, listener=lambda _: None, copied=told.append)
+        run_backup(copied.site, "shop", instance=instance, hearing=Hearing(copied=told.append))
     (backup,) = copied.site.vault.ids("shop")
     assert [(one.name, one.ok) for one in told] == [("disk", False), ("offsite", True)]
     assert copied.site.copy("offsite").ids("shop") == (backup,)

@@ -24,7 +24,7 @@ from backup_pipeline.operations.status import Seen
 from backup_pipeline.orchestration import naming, processes
 from backup_pipeline.orchestration.incidents import Cursor, look
 from backup_pipeline.orchestration.instance import home, open_instance
-from backup_pipeline.orchestration.launch import run_backup, run_drill
+from backup_pipeline.orchestration.launch import Hearing, run_backup, run_drill
 from backup_pipeline.orchestration.processes import PROCESS_TAG, fail_abandoned_runs
 from backup_pipeline.orchestration.subjects import Subjects
 from backup_pipeline.vault import layout, lock
@@ -41,7 +41,7 @@ def test_a_backup_and_a_drill_are_in_the_history_of_this_machine(
     shop: Shop, capfd: pytest.CaptureFixture[str]
 ) -> None:
     heard: list[Advance] = []
-    manifest = run_backup(shop.site, "shop", listener=heard.append)
+    manifest = run_backup(shop.site, "shop", hearing=Hearing(heard.append))
     assert shop.site.vault.ids("shop") == (manifest.id,)
     report = run_drill(shop.site, "shop")
     assert report.report.ok
@@ -123,14 +123,14 @@ def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: 
     shop.sql("DROP TABLE empty")
     for _ in range(2):
         told: list[Outcome] = []
-        made = run_backup(shop.site, "shop", instance=instance, judged=told.extend)
+        made = run_backup(shop.site, "shop", instance=instance, hearing=Hearing(judged=told.extend))
         errors = [(one.code, one.table) for one in found_by(told) if one.severity == "error"]
         assert errors == [("table-removed", "main.empty")], "told until it is accepted"
         assert before.id in found_by(told)[0].message
     order, nothing = AckOrder("shop", "table-removed"), Seen(Runner("never"), lambda _: ())
     accept(shop.site, order, nothing)
     told = []
-    run_backup(shop.site, "shop", instance=instance, judged=told.extend)
+    run_backup(shop.site, "shop", instance=instance, hearing=Hearing(judged=told.extend))
     assert [one for one in found_by(told) if one.severity == "error"] == []
     assert made.findings == (), "the backup itself lacks nothing that there is"
 
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_the_run_and_is_recorded(shop: Shop, instance: dg.DagsterIns
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_backup(shop.site, "shop", listener=press, instance=instance)
+        run_backup(shop.site, "shop", hearing=Hearing(press), instance=instance)
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
     assert shop.site.vault.ids("shop") == ()
 
@@ -176,8 +176,8 @@ def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Sh
     code = (
         "import os, sys\n"
         "from backup_pipeline.operations import Site\n"
-        "from backup_pipeline.orchestration.launch import run_backup\n"
-        "run_backup(Site.load(sys.argv[1]), 'shop', listener=lambda advance: os.kill(os.getpid(), 9))\n"
+        "from backup_pipeline.orchestration.launch import Hearing, run_backup\n"
+        "run_backup(Site.load(sys.argv[1]), 'shop', hearing=Hearing(lambda advance: os.kill(os.getpid(), 9)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(shop.config)], check=False)
     assert done.returncode == -9
