@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -44,15 +44,11 @@ def runner_of(
 
 
 def _switched_off(home: Path) -> tuple[str, ...]:
-    """Schedules that a person switched off in the UI; another version of Dagster may not tell."""
-    file = home / "schedules" / "schedules.db"
-    if not file.exists():
-        return ()
+    """The schedules that a person switched off in the UI; another version of Dagster may not tell."""
+    query = "SELECT instigator_body FROM instigators WHERE status = 'STOPPED'"
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
-            rows = connection.execute("SELECT instigator_body FROM instigators WHERE status = 'STOPPED'")
-            bodies = [json.loads(body) for (body,) in rows]
-    except (sqlite3.Error, ValueError):
+        bodies = [json.loads(body) for (body,) in rows(home / "schedules" / "schedules.db", query) or ()]
+    except ValueError:
         return ()
     return tuple(str((body.get("origin") or {}).get("job_name", "")) for body in bodies)
 
@@ -75,11 +71,21 @@ def _lives_elsewhere(file: Path) -> bool:
 def _last_heartbeat(file: Path) -> datetime | Literal["never", "unknown"]:
     if not file.exists():
         return "never"
+    found = rows(file, f"SELECT max(timestamp) FROM daemon_heartbeats WHERE daemon_type = '{SCHEDULER}'")
+    if found is None:
+        return "unknown"
+    try:
+        return datetime.fromisoformat(found[0][0]).replace(tzinfo=UTC) if found[0][0] else "never"
+    except ValueError:
+        return "unknown"
+
+
+def rows(file: Path, query: str) -> list[tuple[Any, ...]] | None:
+    """None: there is no such file, or another version of Dagster made it, or Dagster is just making it."""
+    if not file.exists():
+        return None
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
-            row = connection.execute(
-                "SELECT max(timestamp) FROM daemon_heartbeats WHERE daemon_type = ?", (SCHEDULER,)
-            ).fetchone()
-        return datetime.fromisoformat(row[0]).replace(tzinfo=UTC) if row and row[0] else "never"
-    except (sqlite3.Error, ValueError):
-        return "unknown"  # another version of Dagster, or a file that is just being made
+            return connection.execute(query).fetchall()
+    except sqlite3.Error:
+        return None

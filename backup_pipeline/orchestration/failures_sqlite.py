@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.operations.audit import Act, acts
-from backup_pipeline.orchestration.daemon_sqlite import daemon, home_on_this_machine
+from backup_pipeline.orchestration.daemon_sqlite import daemon, home_on_this_machine, rows
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
@@ -67,7 +65,7 @@ def _verb_of(job: str, system: str) -> str | None:
 
 
 def _runs(home: Path, system: str) -> Iterator[Act]:
-    for job, run, status, ended in _rows(home / "history" / "runs.db", _RUNS):
+    for job, run, status, ended in rows(home / "history" / "runs.db", _RUNS) or ():
         verb = _verb_of(str(job), system)
         if verb is None or not ended:
             continue
@@ -77,7 +75,7 @@ def _runs(home: Path, system: str) -> Iterator[Act]:
 
 def _why(home: Path, run: str) -> str:
     """What its first failure said."""
-    for (event,) in _rows(home / "history" / "runs" / f"{run}.db", _WHY):
+    for (event,) in rows(home / "history" / "runs" / f"{run}.db", _WHY) or ():
         said = _loaded(event).get("dagster_event") or {}
         error = (said.get("event_specific_data") or {}).get("error") or {}
         text = _message(error) or str(said.get("message") or "")
@@ -92,7 +90,7 @@ def _ticks(home: Path, system: str) -> Iterator[Act]:
     ours = re.compile(
         rf"(?:\w+_)?(?:(?:backup|drill|prune)_{name_of_one}_schedule|pending_migrations_{name_of_one})"
     )
-    for body, is_stopped in _rows(home / "schedules" / "schedules.db", _TICKS):
+    for body, is_stopped in rows(home / "schedules" / "schedules.db", _TICKS) or ():
         tick = _loaded(body)
         name = str(tick.get("job_name", ""))
         if is_stopped or not (name in _SHARED or ours.fullmatch(name)):
@@ -149,14 +147,3 @@ def _loaded(text: object) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _rows(file: Path, query: str) -> list[tuple[Any, ...]]:
-    """None of a file that is not there, or is of another version of Dagster: then no more is known than before."""
-    if not file.exists():
-        return []
-    try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
-            return connection.execute(query).fetchall()
-    except sqlite3.Error:
-        return []

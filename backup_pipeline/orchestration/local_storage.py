@@ -33,26 +33,22 @@ from sqlalchemy.pool import QueuePool
 _BUSY_SECONDS = 20
 
 
-class _Engines:
-    """One engine a database file; its pool keeps the connection that was used last."""
+class _Engines(dict[str, Engine]):
+    """Address of a database file → its engine; the pool of an engine keeps the connection that was used last."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, Engine] = {}
-
-    def of(self, address: str) -> Engine:
-        if address not in self._found:
-            self._found[address] = create_engine(
-                address,
-                poolclass=QueuePool,
-                pool_size=1,
-                connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
-            )
-        return self._found[address]
+    def __missing__(self, address: str) -> Engine:
+        self[address] = create_engine(
+            address,
+            poolclass=QueuePool,
+            pool_size=1,
+            connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        )
+        return self[address]
 
     def close(self) -> None:
-        for engine in self._found.values():
+        for engine in self.values():
             engine.dispose()
-        self._found.clear()
+        self.clear()
 
 
 class _EventLog(SqliteEventLogStorage):
@@ -70,7 +66,7 @@ class _EventLog(SqliteEventLogStorage):
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
         with self._db_lock:
-            engine = self._engines.of(self.conn_string_for_shard(shard))
+            engine = self._engines[self.conn_string_for_shard(shard)]
             if shard not in self._initialized_dbs:
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
@@ -89,7 +85,7 @@ class _EventLog(SqliteEventLogStorage):
                 connection.connection.executescript(self._born_as(index))
 
     def _born_as(self, index: str) -> str:
-        with self._engines.of(self.conn_string_for_shard(INDEX_SHARD_NAME)).connect() as connection:
+        with self._engines[self.conn_string_for_shard(INDEX_SHARD_NAME)].connect() as connection:
             made = connection.execute(
                 text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
             ).scalars()
@@ -110,7 +106,7 @@ class _Runs(SqliteRunStorage):
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        with _at_ease(self._engines.of(self._conn_string)) as connection, connection.begin():
+        with _at_ease(self._engines[self._conn_string]) as connection, connection.begin():
             yield connection
 
     def dispose(self) -> None:
