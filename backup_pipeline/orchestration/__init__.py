@@ -1,14 +1,12 @@
-"""Dagster as a skin: what the graph shows, when it runs, whom it tells. What a backup *is* stands elsewhere.
+"""Dagster as a skin: the graph, its runs, and the history that it shows. The verbs are in `operations`.
 
-    naming         keys and names, and how the name of any table becomes one
-    metadata       a manifest, a report, a history → what the UI renders
-    assets         schema, tables, manifest: the two steps of a backup
-    drills         the drill asset
-    asset_checks   what is held against a backup, and whether it is fresh and proven
-    jobs           backup_<system>, drill_<system> · schedules: when they run
-    sensors        pending_migrations_<system>, watch · alerts: failure_alert
+    naming         keys and names, and the name of any table as one of them
+    asset_plan     the assets of a system · graph: the one place that makes a Definitions
+    assets         schema, tables, manifest · trees, copies, drills, maintenance: the other assets
+    asset_checks   the checks of a backup · metadata: the figures and tables that the UI shows
+    sensors        pending_migrations_<system>, watch · history · alerts, incidents, subjects: failure_alert
     instance       the Dagster home on this machine · launch: run a job in it · ui: serve it
 
-`backup_pipeline.definitions` puts them together. Every function here calls `Site`, as the CLI does, so that
-the two cannot come to differ. Nothing connects to a database when definitions load.
+`backup_pipeline.definitions` loads them. A step calls the same function of `operations` as the CLI. Nothing connects to a
+database while definitions load.
 """
