@@ -16,6 +16,7 @@ from backup_pipeline.health.losses import subject
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Manifest, Proof
+from backup_pipeline.model.register import TEMPLATES
 from backup_pipeline.vault import keeping, remembered, signing
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
@@ -85,9 +86,17 @@ def _failed(kind: str, proof: Proof, errors: Sequence[Finding], system: str, ide
     why = first.message if first else "this host cannot read what was found"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     code = f"{kind}-failed"
-    return Finding.of(
-        code, why=why, more=more, advice=remedy, system=system, identifier=identifier, verb=verb
+    found = Finding.of(
+        # A later version may know another kind of proof.
+        code if code in TEMPLATES else "verify-failed",
+        why=why,
+        more=more,
+        advice=remedy,
+        system=system,
+        identifier=identifier,
+        verb=verb,
     )
+    return replace(found, code=code)
 
 
 def not_verified(proofs: Sequence[Proof], system: str, identifier: str) -> Iterator[Finding]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from backup_pipeline.health import monitors
+from backup_pipeline.health.open_findings import of_backup
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.manifest import Proof
 from backup_pipeline.model.overview import CopyLag, SystemStatus
 
 NOTHING = SystemStatus(
@@ -34,3 +36,9 @@ def test_a_copy_that_has_all_tells_its_newest_backup() -> None:
 def test_the_size_of_a_vault_is_told_with_the_days_that_are_left() -> None:
     report = Report("storage", (), {"bytes": 2**20, "objects": 3, "days_left": 40})
     assert monitors.storage(report).description == "1.0 MiB in 3 objects; full in about 40 days"
+
+
+def test_a_failed_proof_of_a_kind_that_this_version_does_not_know_is_told() -> None:
+    proof = Proof(kind="audit", at="2026-11-30T02:00:00Z", ok=False, seconds=1.0)
+    (told,) = of_backup(None, (proof,), (), system="shop", identifier="b")
+    assert (told.severity, told.code) == ("error", "audit-failed")
