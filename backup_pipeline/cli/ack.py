@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.orders import AckOrder
@@ -14,9 +11,6 @@ from backup_pipeline.model.orders import AckOrder
 
 @as_verb(
     "ack",
-    system_argument(),
-    click.Argument(["code"], required=False, metavar="[CODE]"),
-    *flags(AckOrder),
     order=AckOrder,
     examples="""
     backup-pipeline ack shop table-removed --because "dropped by migration 0042"

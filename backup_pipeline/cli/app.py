@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from backup_pipeline.cli.call import Call, Deed, Job
+from backup_pipeline.cli.orders import completed
 from backup_pipeline.model.orders import Order
 from backup_pipeline.model.version import __version__
 
@@ -186,10 +187,11 @@ def as_verb(
     name: str, *params: click.Parameter, examples: str, order: type[Order] | None = None
 ) -> Callable[[Deed], Verb]:
     """Make a verb of the function that does it; the function's docstring is its help. What an `order` takes of the command
-    line comes to the function as that order, and the rest by its names."""
+    line comes to the function as that order, and the rest by its names. `params`: what the order does not ask for, or
+    where it has another place in --help."""
 
     def made(deed: Deed) -> Verb:
-        return Verb(name, deed, params, examples, order)
+        return Verb(name, deed, params if order is None else completed(order, params), examples, order)
 
     return made
 

@@ -17,13 +17,13 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
-from backup_pipeline.errors import BackupError, CopyFailed
+from backup_pipeline.errors import BackupError, CopyFailed, ErrorsFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
 from backup_pipeline.model.outcome import Outcome as Judged
-from backup_pipeline.model.outcome import errors_found, found_by
+from backup_pipeline.model.outcome import failed, found_by
 from backup_pipeline.model.overview import Listed
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
     found = tuple(
         dict.fromkeys((*health.accepted_findings(site, system, manifest.findings), *found_by(looked)))
     )
-    bad = errors_found(f"the backup {manifest.id} is made, with an error", found)
+    bad = failed(ErrorsFound, f"the backup {manifest.id} is made, with an error", found)
     # A run has the checks in its own record.
     acts = audit.of_backup(manifest, bad, copies, () if call.run else looked)
     data = {

@@ -9,7 +9,6 @@ import click
 
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.model.orders import BucketOrder
 
@@ -28,8 +27,6 @@ _WORDS = {
 @as_verb(
     "bucket",
     click.Argument(["deed"], type=click.Choice(["setup"])),
-    click.Argument(["name"], metavar="vault|COPY"),
-    *flags(BucketOrder),
     order=BucketOrder,
     examples="""
     backup-pipeline bucket setup vault --dry-run

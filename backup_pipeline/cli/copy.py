@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
+from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.thawing import readable_for_a_copy
 from backup_pipeline.cli.units import duration, plural, size
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 @as_verb(
     "copy",
     system_argument(required=False),
-    backup_argument("[ID|latest|all]"),
-    *flags(CopyOrder),
     order=CopyOrder,
     examples="""
     backup-pipeline copy shop

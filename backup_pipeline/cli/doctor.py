@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.report import show_report
 from backup_pipeline.model.orders import DoctorOrder
@@ -12,8 +11,6 @@ from backup_pipeline.model.orders import DoctorOrder
 
 @as_verb(
     "doctor",
-    system_argument(required=False),
-    *flags(DoctorOrder),
     order=DoctorOrder,
     examples="""
     backup-pipeline doctor

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
@@ -15,8 +15,9 @@ from backup_pipeline.cli.recording import recorded
 from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.cli.units import duration
+from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.orders import DrillOrder
-from backup_pipeline.model.outcome import proof_failed
+from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.drill import DrillReport
@@ -24,13 +25,10 @@ if TYPE_CHECKING:
 
 @as_verb(
     "drill",
-    system_argument(),
-    backup_argument(),
     *flags(DrillOrder, "scratch", "all_files"),
     click.Option(["--no-record"], is_flag=True, help="Do not record the run in the Dagster instance."),
     from_option("Restore it straight from this copy: the proof that the copy is one. Not recorded."),
     unsigned_option(),
-    *flags(DrillOrder, "thaw"),
     order=DrillOrder,
     examples="""
     backup-pipeline drill shop
@@ -84,5 +82,9 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
             page.verdict(True, f"PROVEN: recovered in {duration(result.recovery_seconds)}{where}")
 
     return Outcome(
-        result, page, proof_failed("the drill", result.report), answer=False, facts=audit.of_drill(result)
+        result,
+        page,
+        failed(ProofFailed, "the drill failed", result.report.findings),
+        answer=False,
+        facts=audit.of_drill(result),
     )

@@ -6,9 +6,8 @@ import sys
 
 import click
 
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import size
 from backup_pipeline.errors import UsageError
@@ -17,10 +16,7 @@ from backup_pipeline.model.orders import ForgetOrder
 
 @as_verb(
     "forget",
-    system_argument(),
-    click.Argument(["id"], metavar="ID"),
     click.Option(["--yes"], is_flag=True, help="Do not ask."),
-    *flags(ForgetOrder),
     order=ForgetOrder,
     examples="""
     backup-pipeline forget shop 2026-11-21T02-00-00-123Z

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.units import plural, size
 from backup_pipeline.config.redaction import safe_url
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 @as_verb(
     "init",
-    *flags(InitOrder),
     order=InitOrder,
     examples="""
     backup-pipeline init --database sqlite:///db.sqlite3

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.orders import KeygenOrder
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 @as_verb(
     "keygen",
-    *flags(KeygenOrder),
     order=KeygenOrder,
     examples="""
     backup-pipeline keygen --signing --paper ~/backup-signers.svg

@@ -1,8 +1,8 @@
-"""From the fields of an order to the options of a command line, and back."""
+"""From the fields of an order to the arguments and options of a command line, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -51,6 +51,23 @@ FORMS: Mapping[str, click.ParamType[Any]] = {
     "duration": Lasting(),
     "file": click.Path(dir_okay=False, path_type=Path),
 }
+
+
+def completed(order: type[Any], given: Sequence[click.Parameter]) -> list[click.Parameter]:
+    """The parameters of a verb: those that its module gives, and what its order asks for besides."""
+    named = {parameter.name for parameter in given}
+    words = [_word(one) for one in fields(order) if not one.kw_only and one.name not in named]
+    more = [flag for flag in flags(order) if flag.name not in named]
+    arguments = [one for one in given if isinstance(one, click.Argument)]
+    return [*arguments, *words, *(one for one in given if one not in arguments), *more]
+
+
+def _word(one: Field[Any]) -> click.Argument:
+    required = one.default is MISSING
+    usual = {"id": "ID" if required else "[ID|latest]"}
+    return click.Argument(
+        [one.name], required=required, metavar=one.metadata.get("word", usual.get(one.name))
+    )
 
 
 def flags(order: type[Any], *names: str) -> list[click.Option]:

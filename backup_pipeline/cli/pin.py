@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.model.orders import PinOrder
 
 
 @as_verb(
     "pin",
-    system_argument(),
-    backup_argument(),
-    *flags(PinOrder),
     order=PinOrder,
     examples="""
     backup-pipeline pin shop 2026-11-21T02-00-00-123Z --reason "before the audit"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, duration, plural, size
 from backup_pipeline.errors import NotPruned
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.orders import PruneOrder
+from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.keeping import Planned, PruneReport, SystemPlan
@@ -23,8 +23,6 @@ FLUSH_RIGHT = (1, 3, 4)
 
 @as_verb(
     "prune",
-    system_argument(required=False),
-    *flags(PruneOrder),
     order=PruneOrder,
     examples="""
     backup-pipeline prune --dry-run
@@ -53,18 +51,10 @@ def verb(call: Call, order: PruneOrder) -> Outcome:
     return Outcome(
         {"report": report},
         lambda page: show(page, report, zone),
-        failure(report),
+        failed(NotPruned, "", report.findings),
         answer=order.dry_run,
         facts=audit.of_prune(report),
     )
-
-
-def failure(report: PruneReport) -> NotPruned | None:
-    bad = [finding for finding in report.findings if finding.severity == "error"]
-    if not bad:
-        return None
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return NotPruned(f"{bad[0].message}{more}", remedy=bad[0].remedy)
 
 
 def show(page: Page, report: PruneReport, zone: ZoneInfo) -> None:

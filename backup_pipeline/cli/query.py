@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.document import plain
 from backup_pipeline.cli.page import Page
@@ -25,9 +25,6 @@ _NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL
 
 @as_verb(
     "query",
-    system_argument(),
-    click.Argument(["id"], metavar="ID|latest"),
-    click.Argument(["sql"]),
     click.Option(
         ["--format", "shape"], type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
         help="json is the same as --json.",

@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, number, plural, size
 from backup_pipeline.model.orders import RekeyOrder
@@ -21,8 +20,6 @@ HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
 
 @as_verb(
     "rekey",
-    system_argument(),
-    *flags(RekeyOrder),
     order=RekeyOrder,
     examples="""
     backup-pipeline rekey shop --dry-run

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.orders import RepairOrder
+from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.copying import RepairReport
@@ -20,8 +20,6 @@ SHOWN = 20
 
 @as_verb(
     "repair",
-    system_argument(),
-    *flags(RepairOrder),
     order=RepairOrder,
     examples="""
     backup-pipeline repair shop --dry-run
@@ -45,11 +43,7 @@ def verb(call: Call, order: RepairOrder) -> Outcome:
     call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
     with call.progress(f"repair of {order.system}") as listener:
         report = copying.repair_place(call.site, order, listener)
-    errors = [finding for finding in report.findings if finding.severity == "error"]
-    failure = None
-    if errors:
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        failure = Damaged(f"not all could be healed: {errors[0].message}{more}", remedy=errors[0].remedy)
+    failure = failed(Damaged, "not all could be healed", report.findings)
     return Outcome(
         report, lambda page: _page(page, report), failure, answer=False, facts=audit.of_repair(report)
     )

@@ -13,6 +13,7 @@ from backup_pipeline.cli.page import Page, clean, one_line
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, ErrorsFound
 from backup_pipeline.model.orders import RestoreOrder
+from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
@@ -69,11 +70,8 @@ def _written(result: RestoreResult, file: Path) -> bool:
 
 
 def _failure(result: RestoreResult, file: Path, written: bool) -> BackupError | None:
-    errors = [finding for finding in result.findings if finding.severity == "error"]
-    if not result.lacking and not errors:
-        return None
     if not result.lacking:
-        return ErrorsFound(f"restored, and not as it was: {errors[0].message}", remedy=errors[0].remedy)
+        return failed(ErrorsFound, "restored, and not as it was", result.findings)
     where = f"they stand in {file}" if written else f"{file} cannot be written; --json shows them"
     asked = len(result.remainder) - len(result.lacking)
     besides = f" (and {asked} that you asked to leave out)" if asked else ""

@@ -13,6 +13,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, RestoreError, UsageError
 from backup_pipeline.model.orders import FilesOrder
+from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.files import FilesPlan, FilesResult
@@ -88,10 +89,7 @@ def refusal(plan: FilesPlan) -> BackupError | None:
 
 def failure_of(result: FilesResult) -> BackupError | None:
     """What could not be brought back is no success, whatever else was."""
-    bad = [finding for finding in result.findings if finding.severity == "error"]
-    if not bad:
-        return None
-    return RestoreError(f"not everything was brought back: {bad[0].message}", remedy=bad[0].remedy)
+    return failed(RestoreError, "not everything was brought back", result.findings)
 
 
 def what(plan: FilesPlan) -> str:

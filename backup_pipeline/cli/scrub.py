@@ -7,13 +7,13 @@ from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.units import day, share
+from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.orders import ScrubOrder
-from backup_pipeline.model.outcome import proof_failed
+from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.keeping import ScrubReport
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 @as_verb(
     "scrub",
-    *flags(ScrubOrder),
     order=ScrubOrder,
     examples="""
     backup-pipeline scrub
@@ -46,7 +45,7 @@ def verb(call: Call, order: ScrubOrder) -> Outcome:
     return Outcome(
         {"scrub": found},
         lambda page: _show(page, found, zone),
-        proof_failed("the scrub", found.report),
+        failed(ProofFailed, "the scrub failed", found.report.findings),
         answer=False,
         facts=audit.of_scrub(found),
     )

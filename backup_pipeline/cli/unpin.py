@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import click
-
-from backup_pipeline.cli.app import as_verb, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
-from backup_pipeline.cli.orders import flags
 from backup_pipeline.model.orders import UnpinOrder
 
 
 @as_verb(
     "unpin",
-    system_argument(),
-    click.Argument(["id"], metavar="ID"),
-    *flags(UnpinOrder),
     order=UnpinOrder,
     examples="""
     backup-pipeline unpin shop 2026-11-21T02-00-00-123Z

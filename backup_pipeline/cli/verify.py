@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
+from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.thawing import readable
+from backup_pipeline.errors import ProofFailed
 from backup_pipeline.model.orders import VerifyOrder
-from backup_pipeline.model.outcome import proof_failed
+from backup_pipeline.model.outcome import failed
 
 
 @as_verb(
     "verify",
-    system_argument(),
-    backup_argument("[ID|latest|all]"),
     *flags(VerifyOrder, "quick"),
     copy_option(
         "Of this copy: everything there, as long as it should be, and with the checksum that the store states, where it states one (S3, Dropbox); no byte of an object is read back without --read."
     ),
-    *flags(VerifyOrder, "read", "thaw"),
     order=VerifyOrder,
     examples="""
     backup-pipeline verify shop
@@ -53,7 +51,7 @@ def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
     return Outcome(
         {"report": report, "quick": order.quick},
         lambda page: show_report(page, report),
-        proof_failed("the verification", report),
+        failed(ProofFailed, "the verification failed", report.findings),
         answer=False,
         backup="" if place or id == "all" else site.vault.resolve(system, id),
     )

@@ -103,7 +103,7 @@ class BackupOrder(Order):
 class VerifyOrder(Order):
     system: str
     #: An id, `latest`, or `all`.
-    id: str | None = None
+    id: str | None = field(default=None, metadata={"word": "[ID|latest|all]"})
     _: KW_ONLY
     quick: bool = option(
         False, "The stored bytes only: there, as long as they should be, with the right SHA-256."
@@ -134,7 +134,7 @@ class DrillOrder(Order):
 @dataclass(frozen=True, slots=True)
 class CopyOrder(Order):
     system: str
-    id: str | None = None
+    id: str | None = field(default=None, metadata={"word": "[ID|latest|all]"})
     _: KW_ONLY
     to: Sequence[str] = option(
         (), "Only this copy (repeat it for more); `vault` is the vault.", metavar="NAME"
@@ -293,7 +293,7 @@ class FilesOrder:
 @dataclass(frozen=True, slots=True)
 class QueryOrder(Order):
     system: str
-    id: str | None
+    id: str | None = field(metadata={"word": "ID|latest"})
     sql: str
 
 
@@ -365,7 +365,7 @@ class KeygenOrder(Order):
 @dataclass(frozen=True, slots=True)
 class BucketOrder(Order):
     #: `vault`, or a copy.
-    name: str
+    name: str = field(metadata={"word": "vault|COPY"})
     _: KW_ONLY
     dry_run: bool = option(False, "Show the plan and the IAM policies, and change nothing.")
     policies: bool = option(False, "Show the IAM policies alone; no server is asked.")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from backup_pipeline.errors import ErrorsFound, ProofFailed
-from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.errors import BackupError
+from backup_pipeline.model.findings import Finding
+
+E = TypeVar("E", bound=BackupError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,12 @@ def found_by(outcomes: Iterable[Outcome]) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(bad))
 
 
-def errors_found(what: str, findings: Iterable[Finding]) -> ErrorsFound | None:
+def failed(error: type[E], what: str, findings: Iterable[Finding]) -> E | None:
     """The work is done, and an error among the findings is its outcome: one rule for every verb, step and function."""
     errors = [finding for finding in findings if finding.severity == "error"]
-    return ErrorsFound(f"{what}: {first_of(errors)}", remedy=errors[0].remedy) if errors else None
-
-
-def proof_failed(what: str, report: Report) -> ProofFailed | None:
-    if report.ok:
+    if not errors:
         return None
-    return ProofFailed(f"{what} failed: {first_of(report.errors)}", remedy=report.errors[0].remedy)
+    return error(": ".join(filter(None, (what, first_of(errors)))), remedy=errors[0].remedy)
 
 
 def first_of(errors: Sequence[Finding]) -> str:

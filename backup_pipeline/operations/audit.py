@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import BackupError, ConfigError, NotFound, ProofFailed, VaultError
 from backup_pipeline.model.ids import is_backup_id, timestamp
+from backup_pipeline.model.outcome import failed
 from backup_pipeline.state import acts
 from backup_pipeline.state.acts import Act, Check, Fact, record
 
@@ -61,10 +62,7 @@ class Doing:
 
     def judge(self, what: str, findings: Iterable[Finding]) -> None:
         """The work is done; an error among its findings is the outcome."""
-        errors = [finding for finding in findings if finding.severity == "error"]
-        if errors:
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            error = ProofFailed(f"{what}: {errors[0].message}{more}", remedy=errors[0].remedy)
+        if (error := failed(ProofFailed, what, findings)) is not None:
             self.act = self.act.failed(error)
 
 

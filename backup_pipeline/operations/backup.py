@@ -11,7 +11,7 @@ from backup_pipeline.errors import ErrorsFound, SourceError, VaultError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder
-from backup_pipeline.model.outcome import Outcome, errors_found, found_by
+from backup_pipeline.model.outcome import Outcome, failed, found_by
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.operations import diagnosing, expected, health, migrating, revision, trees
 from backup_pipeline.operations.site import Site
@@ -34,7 +34,7 @@ class Made:
 
     @property
     def failure(self) -> ErrorsFound | None:
-        return errors_found(f"the backup {self.manifest.id} is made, with an error", self.findings)
+        return failed(ErrorsFound, f"the backup {self.manifest.id} is made, with an error", self.findings)
 
 
 @takes_time

@@ -17,6 +17,7 @@ from backup_pipeline.errors import BackupError, ConfigError, CopyFailed, NoBacku
 from backup_pipeline.health.copy_places import look_at_places
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import CopyOrder, RepairOrder
+from backup_pipeline.model.outcome import first_of
 from backup_pipeline.model.overview import CopyLag
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.operations import expected, stores
@@ -188,8 +189,7 @@ def _why(one: Copied) -> str:
     if one.error is not None:
         return one.error.message
     assert one.report is not None
-    errors = [finding for finding in one.report.findings if finding.severity == "error"]
-    return errors[0].message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+    return first_of([finding for finding in one.report.findings if finding.severity == "error"])
 
 
 def _remedy(one: Copied) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from backup_pipeline.config import SystemSettings
-from backup_pipeline.errors import BackupError, Damaged, VaultError
+from backup_pipeline.errors import BackupError, Damaged, ErrorsFound, VaultError
 from backup_pipeline.health import overview
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.outcome import errors_found
+from backup_pipeline.model.outcome import failed
 from backup_pipeline.model.overview import Broken, Listed, SystemStatus
 from backup_pipeline.model.plural import plural
 from backup_pipeline.operations import copying, diagnosing, health
@@ -55,7 +55,7 @@ class Listing:
                 remedy="; ".join(dict.fromkeys([*(one.remedy for one in bad), *looks])),
             )
         gone = [finding for one in self.surveys for finding in one.missing]
-        return self.lost or errors_found("not every backup is there", gone)
+        return self.lost or failed(ErrorsFound, "not every backup is there", gone)
 
 
 def listing(site: Site, system: str | None = None) -> Listing:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
+from backup_pipeline.errors import ErrorsFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.outcome import Outcome, errors_found
+from backup_pipeline.model.outcome import Outcome, failed
 from backup_pipeline.operations import Site, files, monitoring
 from backup_pipeline.orchestration import tokens
 from backup_pipeline.orchestration.asset_plan import SystemPlan
@@ -129,7 +130,7 @@ def verdict_check(plan: SystemPlan, copies: Sequence[dg.AssetKey] = ()) -> dg.As
             made = tokens.backup_of_run(context.instance, context.run, backups, system)
             outcome = monitoring.verdict(site, system, made)
             yield result(outcome, key)
-            if failure := errors_found(outcome.good, outcome.findings):
+            if failure := failed(ErrorsFound, outcome.good, outcome.findings):
                 raise failure
 
     return verdict

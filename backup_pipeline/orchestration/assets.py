@@ -18,10 +18,10 @@ import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from backup_pipeline.config import SystemSettings
-from backup_pipeline.errors import ConfigError, Damaged, Incomplete, NotFound
+from backup_pipeline.errors import ConfigError, Damaged, ErrorsFound, Incomplete, NotFound
 from backup_pipeline.model.manifest import FORMAT, Manifest
 from backup_pipeline.model.orders import BackupOrder
-from backup_pipeline.model.outcome import errors_found, found_by
+from backup_pipeline.model.outcome import failed, found_by
 from backup_pipeline.model.overview import Listed
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.model.version import __version__
@@ -143,7 +143,7 @@ def _read(
         _commit_was_here(context, backups, manifest)
         if missing:
             _refuse_to_be_green(manifest, missing)
-        if failure := errors_found(f"the backup {manifest.id} is made, with an error", found):
+        if failure := failed(ErrorsFound, f"the backup {manifest.id} is made, with an error", found):
             raise failure
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import PruneOrder, ScrubOrder
+from backup_pipeline.model.outcome import failed
 from backup_pipeline.operations import Site, audit, keeping, monitoring
 from backup_pipeline.operations.keeping import PruneReport
 from backup_pipeline.orchestration.asset_checks import CheckText, result
@@ -106,11 +107,9 @@ def _of_copies(copies: Copies) -> Iterator[Finding]:
 def _materialized(
     metadata: Metadata, findings: tuple[Finding, ...], kind: type[NotPruned] | type[ProofFailed]
 ) -> dg.MaterializeResult[None]:
-    bad = [finding for finding in findings if finding.severity == "error"]
-    if not bad:
+    error = failed(kind, "", findings)
+    if error is None:
         return dg.MaterializeResult(metadata=metadata)
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    error = kind(f"{bad[0].message}{more}", remedy=bad[0].remedy)
     told = {"code": dg.MetadataValue.text(error.code), "remedy": dg.MetadataValue.md(error.remedy)}
     raise StepFailure(error, error.message, {**told, **metadata})
 
