@@ -39,17 +39,14 @@ SHOWN = 25
 )
 def verb(call: Call, system: str, id: str | None, place: str | None, tables: bool, raw: bool) -> Outcome:
     """Without an ID it is the newest full backup."""
-    from backup_pipeline.operations.listing import listed
-    from backup_pipeline.operations.reading import show
+    from backup_pipeline.operations.listing import as_stored, described
 
     site = site_at(call, place)
-    manifest = show(site, system, id)
     if raw:
-        text = site.vault.backup(system, manifest.id).data.decode("utf-8", "surrogatepass")
+        text = as_stored(site, system, id).decode("utf-8", "surrogatepass")
         return Outcome(json.loads(text), lambda page: page.line(text.rstrip("\n")))
-    line = listed(site, system, manifest.id)
-    proofs = site.vault.backup(system, manifest.id).proofs()
-    data = {"backup": line, "manifest": manifest, "proofs": proofs}
+    found = described(site, system, id)
+    line, manifest = found.backup, found.manifest
     zone = ZoneInfo(site.settings.zone_of(system))
 
     def page(page: Page) -> None:
@@ -57,9 +54,9 @@ def verb(call: Call, system: str, id: str | None, place: str | None, tables: boo
         _tables(page, manifest, every=tables)
         trees(page, manifest)
         _rest(page, manifest)
-        _proofs(page, line, proofs, zone)
+        _proofs(page, line, found.proofs, zone)
 
-    return Outcome(data, page)
+    return Outcome(found, page)
 
 
 def _head(page: Page, manifest: Manifest, line: Listed, zone: ZoneInfo) -> None:

@@ -37,6 +37,7 @@ def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
     archive is not read (a note says how much it is) unless --thaw asks for it. The outcome is remembered beside the backup. Exit
     code 10 when something is not as it should be.
     """
+    from backup_pipeline.operations.reading import resolve
     from backup_pipeline.operations.verify import verify
 
     call.interrupted = lambda: "nothing was remembered of this verification"
@@ -53,5 +54,5 @@ def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
         lambda page: show_report(page, report),
         failed(ProofFailed, "the verification failed", report.findings),
         answer=False,
-        backup="" if place or id == "all" else site.vault.resolve(system, id),
+        backup="" if place or id == "all" else resolve(site, system, id),
     )

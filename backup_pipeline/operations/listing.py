@@ -1,17 +1,17 @@
-"""`list` and `status`: which backups there are, and whether each system is protected."""
+"""`list` and `show`: which backups there are, and what each says of itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import BackupError, Damaged, ErrorsFound, VaultError
 from backup_pipeline.health import overview
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import Manifest, Proof
 from backup_pipeline.model.outcome import failed
-from backup_pipeline.model.overview import Broken, Listed, SystemStatus
+from backup_pipeline.model.overview import Broken, Listed
 from backup_pipeline.model.plural import plural
-from backup_pipeline.operations import copying, diagnosing, health
+from backup_pipeline.operations import diagnosing, health, reading
 from backup_pipeline.operations.site import Site
 
 
@@ -69,8 +69,9 @@ def listing(site: Site, system: str | None = None) -> Listing:
 
 
 def _survey(site: Site, system: str) -> Survey:
-    whole, broken = survey(site, system)
-    return Survey(system, whole, broken, health.missing(site, system, whole, broken))
+    whole, broken = overview.survey(site.vault, system, health.acks(site, system))
+    told = tuple(replace(one, remedy=diagnosing.exact_remedy(site, system, one.remedy)) for one in broken)
+    return Survey(system, whole, told, health.missing(site, system, whole, told))
 
 
 def _systems(site: Site, system: str | None) -> tuple[str, ...]:
@@ -89,33 +90,21 @@ def listed(site: Site, system: str, id: str) -> Listed:
     return overview.listed(site.vault.backup(system, id), health.acks(site, system))
 
 
-def survey(site: Site, system: str) -> tuple[tuple[Listed, ...], tuple[Broken, ...]]:
-    """The backups of a system that can be listed, and those that are too damaged for it."""
-    whole, broken = overview.survey(site.vault, system, health.acks(site, system))
-    return whole, tuple(
-        replace(one, remedy=diagnosing.exact_remedy(site, system, one.remedy)) for one in broken
-    )
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Everything that a backup, and what was remembered of it, says of itself."""
+
+    backup: Listed
+    manifest: Manifest
+    proofs: tuple[Proof, ...]
 
 
-def status(site: Site) -> tuple[SystemStatus, ...]:
-    """Of every system, its copies included."""
-    return tuple(copying.with_copies(site, status_of(site, name)) for name in site.systems)
+def described(site: Site, system: str, id: str | None = None) -> Described:
+    manifest = reading.show(site, system, id)
+    proofs = site.vault.backup(system, manifest.id).proofs()
+    return Described(listed(site, system, manifest.id), manifest, proofs)
 
 
-def status_of(site: Site, system: str) -> SystemStatus:
-    found = overview.status(
-        site.vault,
-        system,
-        _settings_of(site, system),
-        zone=site.settings.zone_of(system) if system in site.systems else site.settings.timezone,
-        now=site.clock(),
-        rules=health.rules(site, system),
-    )
-    return diagnosing.of_status(site, found)
-
-
-def _settings_of(site: Site, system: str) -> SystemSettings | None:
-    """None of a system that left the configuration and has backups; an unknown one is an error."""
-    if system not in site.systems and site.vault.ids(system):
-        return None
-    return site.system(system)
+def as_stored(site: Site, system: str, id: str | None = None) -> bytes:
+    """The manifest as it lies in the vault."""
+    return site.vault.backup(system, reading.show(site, system, id).id).data

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from backup_pipeline.health import monitors
 from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import copying, health, keeping
-from backup_pipeline.operations.listing import status_of
 from backup_pipeline.operations.site import Site
+from backup_pipeline.operations.status import status_of
 
 
 def watched(site: Site, system: str) -> tuple[Outcome, ...]:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from backup_pipeline.alerts import routes
+from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import Damaged, NotProtected, VaultError
-from backup_pipeline.health import accepting
+from backup_pipeline.health import accepting, overview
 from backup_pipeline.health.promises import failures, kept
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.overview import Runner, SystemStatus
 from backup_pipeline.model.plural import plural
-from backup_pipeline.operations import keeping
+from backup_pipeline.operations import diagnosing, health, keeping
 from backup_pipeline.operations.copying import with_copies
-from backup_pipeline.operations.listing import status_of
 from backup_pipeline.operations.site import Site
 from backup_pipeline.state.acts import Act
 from backup_pipeline.stores.base import Store
@@ -126,3 +126,22 @@ def _disk(store: Store) -> Disk:
         return Disk(store.address, None if folder is None else shutil.disk_usage(folder).free)
     except OSError:
         return Disk(store.address, None)
+
+
+def status_of(site: Site, system: str) -> SystemStatus:
+    found = overview.status(
+        site.vault,
+        system,
+        _settings_of(site, system),
+        zone=site.settings.zone_of(system) if system in site.systems else site.settings.timezone,
+        now=site.clock(),
+        rules=health.rules(site, system),
+    )
+    return diagnosing.of_status(site, found)
+
+
+def _settings_of(site: Site, system: str) -> SystemSettings | None:
+    """None of a system that left the configuration and has backups; an unknown one is an error."""
+    if system not in site.systems and site.vault.ids(system):
+        return None
+    return site.system(system)
