@@ -56,17 +56,7 @@ class Teller:
         try:
             if (teller := self._loaded()) is None:
                 return
-            trouble = teller.end(failure, run=call.run, secrets=call.secrets)
-            if trouble.unkept is not None:
-                call.say(
-                    f"warning: that the alert was sent cannot be remembered: {trouble.unkept.message}",
-                    "yellow",
-                )
-            for one in trouble.lost:
-                call.say(f"warning: the alert did not arrive: {one}", "yellow")
-            if trouble.lost:
-                call.say(
-                    "→ the next command and the daemon try again; `backup-pipeline doctor` looks at the addresses"
-                )
+            for warning in teller.end(failure, run=call.run, secrets=call.secrets):
+                call.say(f"warning: {warning}", "yellow")
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - see above; it is said, and the letter stays
             call.say(f"warning: the alert was not sent: {type(error).__name__}: {error}", "yellow")

@@ -104,7 +104,7 @@ def _with_files(
     order = replace(order, id=identifier)
     with call.progress(f"plan of the files of {system}") as listener:
         plan = plan_restore_files(site, system, identifier, folder, wanted, listener=listener)
-    refused = restoring_files.refusal(plan)
+    refused = plan.refusal
     first = None
     if order.to:
         first = restoring_database.run(call, site, replace(order, dry_run=True), remainder)

@@ -39,7 +39,7 @@ def run(call: Call, site: Site, order: RestoreOrder, listed: str | None) -> Outc
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
     plan = plan_restore(site, order)
     if order.dry_run:
-        return Outcome(plan, lambda page: _plan(page, plan), _refusal(plan))
+        return Outcome(plan, lambda page: _plan(page, plan), plan.refusal)
     plan.raise_if_refused()
     file = Path(listed or f"{plan.system}-{plan.backup_id}-remainder.sql").absolute()
     if listed or terms_of(order).forgiving:
@@ -83,14 +83,6 @@ def _failure(result: RestoreResult, file: Path, written: bool) -> BackupError | 
 
 def _code(plan: RestorePlan) -> str:
     return ", ".join(plural(count, kind) for kind, count in plan.code.items())
-
-
-def _refusal(plan: RestorePlan) -> BackupError | None:
-    try:
-        plan.raise_if_refused()
-    except BackupError as error:
-        return error
-    return None
 
 
 def _what(plan: RestorePlan) -> str:

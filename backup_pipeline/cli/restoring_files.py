@@ -79,14 +79,6 @@ def targets_of(to: str | None, given: Mapping[str, Any]) -> tuple[str | None, Pa
     return None, Path(to).expanduser()
 
 
-def refusal(plan: FilesPlan) -> BackupError | None:
-    try:
-        plan.raise_if_refused()
-    except BackupError as error:
-        return error
-    return None
-
-
 def failure_of(result: FilesResult) -> BackupError | None:
     """What could not be brought back is no success, whatever else was."""
     return failed(RestoreError, "not everything was brought back", result.findings)

@@ -21,13 +21,14 @@ _SHOWN = 10
 SMALL = 32 * 1024 * 1024
 
 
-def raise_first(refused: Iterable[Finding]) -> None:
+def refusal_of(refused: Iterable[Finding]) -> BackupError | None:
     """A plan that is refused ends with its first reason, in the class of the error that the reason is about."""
     for finding in refused:
         kind: type[BackupError] = Damaged if finding.marked("against_backup") else RestoreError
         for about_target in (TargetNotEmpty, InTheWay):
             kind = about_target if finding.code == about_target.code else kind
-        raise kind(finding.message, remedy=finding.remedy)
+        return kind(finding.message, remedy=finding.remedy)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,13 @@ class RestorePlan:
     def bytes(self) -> int:
         return sum(table.bytes for table in self.tables)
 
+    @property
+    def refusal(self) -> BackupError | None:
+        return refusal_of(self.refused)
+
     def raise_if_refused(self) -> None:
-        raise_first(self.refused)
+        if self.refusal is not None:
+            raise self.refusal
 
 
 @dataclass(frozen=True, slots=True)

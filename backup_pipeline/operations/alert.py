@@ -12,7 +12,7 @@ from backup_pipeline.alerts.outbox import Letter
 from backup_pipeline.alerts.routes import findings, routes_of
 from backup_pipeline.alerts.sending import send
 from backup_pipeline.config import redact
-from backup_pipeline.errors import BackupError, NotReady, VaultError
+from backup_pipeline.errors import BackupError, NotReady
 from backup_pipeline.model.plural import plural
 from backup_pipeline.operations.site import Site
 
@@ -50,14 +50,6 @@ def test_alerts(site: Site) -> Tries:
     return Tries(tried, failure)
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
-    #: That the alert was sent could not be remembered.
-    unkept: VaultError | None = None
-    #: Addresses that did not take it, each with the reason.
-    lost: tuple[str, ...] = ()
-
-
 class Teller:
     """Of one command. What the daemon has in its history as well is told once: the outbox says by whom."""
 
@@ -71,21 +63,26 @@ class Teller:
         self._letter = replace(letter, runs=(*letter.runs, run))
         outbox.keep(self._site.settings, self._letter)
 
-    def end(self, failure: BackupError | None, *, run: str, secrets: Iterable[str]) -> Undelivered:
-        """The command is over, and all else is said."""
-        settings = self._site.settings
-        routes, trouble = routes_of(settings), Undelivered()
+    def end(self, failure: BackupError | None, *, run: str, secrets: Iterable[str]) -> tuple[str, ...]:
+        """The command is over, and all else is said. Returns warnings, where the alert did not arrive."""
+        settings, warnings = self._site.settings, []
+        routes = routes_of(settings)
         if failure is not None:
             letter = self._written(failure, run, secrets)
             unkept = outbox.keep(settings, letter)
             sent = outbox.deliver(settings, letter, routes)
-            lost = tuple(f"{one.route.name}: {one.why}" for one in sent if not one.arrived)
-            trouble = Undelivered(unkept, lost)
+            lost = [
+                f"the alert did not arrive: {one.route.name}: {one.why}" for one in sent if not one.arrived
+            ]
+            if unkept is not None:
+                warnings.append(f"that the alert was sent cannot be remembered: {unkept.message}")
+            if lost:
+                again = "the next command and the daemon try again; `backup-pipeline doctor` looks at the addresses"
+                return (*warnings, *lost[:-1], f"{lost[-1]}\n→ {again}")
         elif self._letter is not None:
             outbox.drop(settings, self._letter)
-        if not trouble.lost:
-            outbox.deliver_the_rest(settings, routes, self._site.clock())
-        return trouble
+        outbox.deliver_the_rest(settings, routes, self._site.clock())
+        return tuple(warnings)
 
     def _written(self, failure: BackupError, run: str, secrets: Iterable[str]) -> Letter:
         settings = self._site.settings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backup_pipeline.databases.plan import raise_first
+from backup_pipeline.databases.plan import refusal_of
+from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import FilesOrder
 
@@ -67,8 +68,13 @@ class FilesPlan:
     def replaced_bytes(self) -> int:
         return sum(tree.differs_bytes for tree in self.trees) if self.order.overwrite else 0
 
+    @property
+    def refusal(self) -> BackupError | None:
+        return refusal_of(self.refused)
+
     def raise_if_refused(self) -> None:
-        raise_first(self.refused)
+        if self.refusal is not None:
+            raise self.refusal
 
 
 @dataclass(frozen=True, slots=True)
