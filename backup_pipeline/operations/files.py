@@ -19,7 +19,7 @@ from backup_pipeline.operations.reading import usable
 __all__ = ["FilesPlan", "FilesResult", "plan_restore_files", "restore_files", "settings_of"]
 
 if TYPE_CHECKING:
-    from backup_pipeline.files.restore import FilesPlan, FilesResult
+    from backup_pipeline.files.restore.plan import FilesPlan, FilesResult
     from backup_pipeline.operations.site import Site
     from backup_pipeline.vault.backup import Backup
 
@@ -40,7 +40,7 @@ def plan_restore_files(
     listener: Listener = silent,
 ) -> FilesPlan:
     """What a restore of files would do. Writes nothing."""
-    from backup_pipeline.files.restore import plan_files
+    from backup_pipeline.files.restore.run import plan_files
 
     backup = usable(site, system, identifier)
     with _referenced(site, backup, order, listener) as named:
@@ -59,7 +59,7 @@ def restore_files(
     listener: Listener = silent,
 ) -> FilesResult:
     """Bring file trees back below `target`. What was restored stays when it is interrupted: run it again."""
-    from backup_pipeline.files.restore import restore_files as restore_trees
+    from backup_pipeline.files.restore.run import restore_files as restore_trees
 
     backup = usable(site, system, identifier)
     with _referenced(site, backup, order, listener) as named:
@@ -73,7 +73,7 @@ def _referenced(
     if not order.only_referenced:
         yield None
         return
-    from backup_pipeline.files.restore import trees_of
+    from backup_pipeline.files.restore.run import trees_of
     from backup_pipeline.references.file_references import paths_named
 
     settings = settings_of(site, backup.system)

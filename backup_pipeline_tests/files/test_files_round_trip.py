@@ -13,7 +13,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.files.restore import FilesOrder, restore_files
+from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.verification.verify import verify
 from backup_pipeline_tests.harness.handmade import identifier_of, prepared

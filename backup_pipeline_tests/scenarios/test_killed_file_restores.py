@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import RestoreError
-from backup_pipeline.files.restore import FilesOrder, FilesResult, restore_files
+from backup_pipeline.files.restore.plan import FilesOrder, FilesResult
+from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness import warm
@@ -28,9 +29,13 @@ ORDER = FilesOrder(trees=("media",), overwrite=True)
 CHILD = """
 import sys
 from pathlib import Path
-from backup_pipeline.files.restore import FilesOrder, restore_files
+from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore import run
+from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
+if sys.argv[4] == "workers":
+    run.MANY_FILES = 1
 vault = Vault(LocalStore(Path(sys.argv[1])))
 manifest = vault.backup("shop", sys.argv[3]).manifest
 print("begun", flush=True)
@@ -73,9 +78,9 @@ def usual(vault: Vault, manifest: Manifest, tmp_path_factory: pytest.TempPathFac
     return time.monotonic() - begin
 
 
-def killed(vault: Vault, target: Path, after: float) -> bool:
+def killed(vault: Vault, target: Path, after: float, how: str) -> bool:
     """Whether it was still at work."""
-    with warm.start(CHILD, vault.store.address, str(target), identifier_of(1)) as process:
+    with warm.start(CHILD, vault.store.address, str(target), identifier_of(1), how) as process:
         assert process.stdout.readline() == "begun\n"
         time.sleep(after)
         process.kill()
@@ -101,7 +106,8 @@ def kill_and_go_on(
     chance = random.Random(seed)
     target = tmp_path / "out"
     # One that was done before it could be killed shows nothing: sooner, then, and from the start.
-    while not killed(vault, target, chance.uniform(0, usual)):
+    how = chance.choice(("threads", "workers"))
+    while not killed(vault, target, chance.uniform(0, usual), how):
         shutil.rmtree(target)
         usual *= 0.8
     check_nothing_is_half_there(target, media)

@@ -21,18 +21,20 @@ from backup_pipeline.files.restore.looking import Chosen, Look, Work, findings_o
 from backup_pipeline.files.restore.names import checked
 from backup_pipeline.files.restore.plan import FilesOrder, FilesPlan, FilesResult
 from backup_pipeline.files.restore.spool import Item, Spool
+from backup_pipeline.files.restore.worker import FACTORY, Bringer, Done, Setup, Task
 from backup_pipeline.files.restore.writing import Manners, Writer, sync_file_system
-from backup_pipeline.model.files import FileEntry, Place
+from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import FileTree, Manifest, ObjectRef
+from backup_pipeline.model.manifest import FileTree, Manifest
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.processes.workers import Pool
 from backup_pipeline.vault.backup import Backup
-from backup_pipeline.vault.packs import image_blocks, read_pack
+from backup_pipeline.vault.packs import image_blocks
 
 #: Hashing, unpacking and writing release the interpreter's lock.
 THREADS = 2
-#: So many damaged contents of one pack are passed over; then the pack is given up.
-_TRIES = 20
+#: So much is worth the start of worker processes.
+MANY_FILES, MANY_BYTES = 3000, 128 * 1024 * 1024
 #: What a file system needs beside the contents.
 _SPARE = 16 * 1024 * 1024
 
@@ -74,7 +76,8 @@ def restore_files(
             stack.callback(os.close, root)
             _lock(root, target)
         manners = Manners(backup.id, current_umask(), order.owner, order.keep)
-        run = _TreeRestore(backup, plan, root, manners, listener, threads)
+        setup = Setup(backup.vault.objects, target, manners, order.salvage)
+        run = _TreeRestore(backup, plan, root, setup, listener, threads)
         try:
             for work in works:
                 run.tree(work)
@@ -274,7 +277,7 @@ class _TreeRestore:
     backup: Backup
     plan: FilesPlan
     root: int
-    manners: Manners
+    setup: Setup
     listener: Listener
     threads: int
     files: int = 0
@@ -288,29 +291,34 @@ class _TreeRestore:
 
     def tree(self, work: Work) -> None:
         if work.below or self.plan.create or work.folders:
-            self.folders += finishing.make_folders(self.root, work, self.manners)
+            self.folders += finishing.make_folders(self.root, work, self.setup.manners)
         self._packs(work)
         for entry, item in work.images:
             self._image(work, entry, item)
-        with Writer(self.root, self.manners) as writer:
+        with Writer(self.root, self.setup.manners) as writer:
             self.links += finishing.make_links(writer, work)
-            self.files += finishing.make_hard_links(writer, work, self.manners)
+            self.files += finishing.make_hard_links(writer, work, self.setup.manners)
             self.kept += writer.kept
-        finishing.finish_folders(self.root, work, self.manners)
+        finishing.finish_folders(self.root, work, self.setup.manners)
 
     def _packs(self, work: Work) -> None:
-        """Each thread takes a pack; what a pack holds is gathered from the spool by this one."""
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="restore") as pool:
+        """What a pack holds is gathered from the spool here; threads or processes take one pack after the other."""
+        tasks = self._tasks(work)
+        many = len(work.files) >= MANY_FILES or work.create.bytes + work.differs.bytes >= MANY_BYTES
+        # A store that is far away waits for answers, and what it needs for that is no small process.
+        if many and self.backup.vault.store.features.cheap_stat:
+            with Pool(FACTORY, self.setup, self.threads) as pool:
+                pool.run(
+                    tasks,
+                    on_result=lambda _, done: self._done(work, done),
+                    on_news=lambda _, news: self._wrote(*news),
+                )
+            return
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="restore") as threads:
             running: set[Future[None]] = set()
             try:
-                for number, places in work.files.by_pack():
-                    wanted = list(places)
-                    if number == len(work.tree.packs):
-                        running.add(pool.submit(self._empty, wanted))
-                        continue
-                    if number > len(work.tree.packs):
-                        raise self._bad_place(work, number)
-                    running.add(pool.submit(self._pack, work, work.tree.packs[number], wanted))
+                for task in tasks:
+                    running.add(threads.submit(self._task, work, task))
                     while len(running) > self.threads:
                         done, running = wait(running, return_when=FIRST_COMPLETED)
                         for future in done:
@@ -322,87 +330,56 @@ class _TreeRestore:
                 wait(running)
                 raise
 
+    def _tasks(self, work: Work) -> Iterator[Task]:
+        packs = work.tree.packs
+        for number, places in work.files.by_pack():
+            if number > len(packs):
+                raise self._bad_place(work, number)
+            yield Task(packs[number] if number < len(packs) else None, tuple(places))
+
+    def _task(self, work: Work, task: Task) -> None:
+        self._done(work, Bringer(self.setup, self.root, self._wrote).bring(task))
+
     def _bad_place(self, work: Work, number: int) -> Damaged:
         return Damaged(
             f"the listing of {work.tree.name} names pack {number}, and there are {len(work.tree.packs)}",
             remedy="restore another backup, and look at who can write to the vault",
         )
 
-    def _empty(self, wanted: list[tuple[int, Item]]) -> None:
-        with Writer(self.root, self.manners) as writer:
-            for _, item in wanted:
-                self._write(writer, item, ())
-            writer.settle()
-            self._count(writer)
-
-    def _pack(self, work: Work, reference: ObjectRef, wanted: list[tuple[int, Item]]) -> None:
-        left = [
-            (FileEntry(item.path, size=item.size, sha256=item.sha256, place=Place(0, offset)), item)
-            for offset, item in wanted
-        ]
-        lost: list[str] = []
-        why = ""
-        with Writer(self.root, self.manners) as writer:
-            while left:
-                left, error = self._some_of(writer, reference, left)
-                if error is None:
-                    break
-                if not self.plan.order.salvage:
-                    raise error
-                # What is damaged is passed over; what lies behind it may be whole.
-                many = len(lost) >= _TRIES
-                lost += [item.path for _, item in (left if many else left[:1])]
-                left, why = [] if many else left[1:], error.message
-            writer.settle()
-            self._count(writer)
-        if lost:
-            self._lost(work, why, lost)
-
-    def _some_of(
-        self, writer: Writer, reference: ObjectRef, wanted: list[tuple[FileEntry, Item]]
-    ) -> tuple[list[tuple[FileEntry, Item]], Damaged | None]:
-        """What was not written, and what was in the way: the first of them is damaged."""
-        items = {entry.path: item for entry, item in wanted}
-        try:
-            for entry, blocks in read_pack(
-                self.backup.vault.objects, reference, (entry for entry, _ in wanted)
-            ):
-                self._write(writer, items[entry.path], blocks)
-                del items[entry.path]
-        except Damaged as error:
-            return [one for one in wanted if one[0].path in items], error
-        return [], None
-
-    def _write(self, writer: Writer, item: Item, blocks: Iterable[bytes]) -> None:
+    def _wrote(self, path: str, size: int) -> None:
         if self._stop.is_set():
             raise _Stopped
-        writer.write(item, blocks)
         with self._guard:
-            self.files += 1
-            self.written += item.size
             total = self.plan.create_bytes + self.plan.replaced_bytes
-            self.listener(Advance("load", item.path, bytes=item.size, total_bytes=total))
+            self.listener(Advance("load", path, bytes=size, total_bytes=total))
 
     def _image(self, work: Work, entry: FileEntry, item: Item) -> None:
-        with Writer(self.root, self.manners) as writer:
+        done = Done()
+        with Writer(self.root, self.setup.manners) as writer:
+            bringer = Bringer(self.setup, self.root, self._wrote)
             try:
-                self._write(writer, item, image_blocks(self.backup.vault.objects, entry))
+                bringer.write(writer, item, image_blocks(self.setup.objects, entry), done)
             except Damaged as error:
-                if not self.plan.order.salvage:
+                if not self.setup.salvage:
                     raise
-                self._lost(work, error.message, [item.path])
+                done.lost, done.why = (item.path,), error.message
             writer.settle()
-            self._count(writer)
+            done.kept = writer.kept
+        self._done(work, done)
 
-    def _lost(self, work: Work, why: str, lost: list[str]) -> None:
+    def _done(self, work: Work, done: Done) -> None:
+        with self._guard:
+            self.files += done.files
+            self.written += done.bytes
+            self.kept += done.kept
+        if done.lost:
+            self._lost(work, done.why, done.lost)
+
+    def _lost(self, work: Work, why: str, lost: tuple[str, ...]) -> None:
         with self._guard:
             self.findings.append(
                 Finding.of("file-lost", tree=work.tree.name, count=len(lost), why=why, examples=lost[:20])
             )
-
-    def _count(self, writer: Writer) -> None:
-        with self._guard:
-            self.kept += writer.kept
 
     def failure(self, error: OSError) -> BackupError:
         """What the system refused, and that nothing is lost."""

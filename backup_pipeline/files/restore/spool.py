@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-import numpy as np
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -75,11 +73,14 @@ class Spool:
 
     def __iter__(self) -> Iterator[Item]:
         """In the order in which they came."""
-        for start in self._starts:
-            yield self._item(start)
+        for number in range(len(self._starts)):
+            yield item_of(self._packed(number))
 
-    def by_pack(self) -> Iterator[tuple[int, Iterator[tuple[int, Item]]]]:
-        """Pack after pack: the places in it, rising, each with its item. Take each pack before the next."""
+    def by_pack(self) -> Iterator[tuple[int, Iterator[tuple[int, bytes]]]]:
+        """Pack after pack: the places in it, rising, each with its item, packed. Take each pack before the next."""
+        # Here and not above: worker processes take items only.
+        import numpy as np
+
         packs = np.frombuffer(self._packs, dtype=np.dtype(f"u{self._packs.itemsize}"))
         offsets = np.frombuffer(self._offsets, dtype=np.uint64)
         order = np.lexsort((offsets, packs))
@@ -88,21 +89,27 @@ class Spool:
             pack = int(packs[order[begin]])
             end = begin + int(np.searchsorted(packs[order[begin:]], pack, side="right"))
             chosen = order[begin:end]
-            yield pack, ((int(offsets[one]), self._item(self._starts[one])) for one in chosen)
+            yield pack, ((int(offsets[one]), self._packed(one)) for one in chosen)
             begin = end
 
-    def _item(self, start: int) -> Item:
+    def _packed(self, number: int) -> bytes:
+        start = self._starts[number]
+        end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
         self._file.seek(start)
-        path, size, mode, mtime_ns, sha256, uid, gid, target, replaces, sparse = marshal.load(self._file)
-        return Item(
-            path.decode("utf-8", "surrogateescape"),
-            size,
-            mode,
-            mtime_ns,
-            sha256,
-            uid,
-            gid,
-            target.decode("utf-8", "surrogateescape"),
-            replaces,
-            sparse,
-        )
+        return self._file.read(end - start)
+
+
+def item_of(packed: bytes) -> Item:
+    path, size, mode, mtime_ns, sha256, uid, gid, target, replaces, sparse = marshal.loads(packed)
+    return Item(
+        path.decode("utf-8", "surrogateescape"),
+        size,
+        mode,
+        mtime_ns,
+        sha256,
+        uid,
+        gid,
+        target.decode("utf-8", "surrogateescape"),
+        replaces,
+        sparse,
+    )
