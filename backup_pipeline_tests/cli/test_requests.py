@@ -14,6 +14,7 @@ import pytest
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.operations import Site
 from backup_pipeline.operations.reading import show
+from backup_pipeline.stores.base import Features, Stat
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.stores.s3 import thawing as s3_thawing
 from backup_pipeline.vault import layout, presence
@@ -91,3 +92,30 @@ def test_what_was_missing_is_looked_for_again_and_what_was_there_is_not(tmp_path
     assert asked.missing(refs) == refs[:1]
     store.put(layout.object_key(refs[0]), b"longer")
     assert presence.missing(store, refs) == refs[:1]
+
+
+def test_a_big_bucket_is_asked_for_the_folders_of_the_objects_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "LIST_ABOVE", 4)
+    asked: list[str] = []
+
+    class Far(LocalStore):
+        @property
+        def features(self) -> Features:
+            return Features(cheap_stat=False)
+
+        def list(self, prefix: str = "") -> Iterator[Stat]:
+            asked.append(prefix)
+            yield from super().list(prefix)
+
+    store = Far(tmp_path)
+    refs = [ObjectRef(f"{number % 2:02x}{number:062x}", 1, ".zst", "", 1) for number in range(8)]
+    for one in (*refs[1:], ObjectRef("ff" * 32, 1, ".zst", "", 1)):
+        store.put(layout.object_key(one), b"x")
+    assert presence.missing(store, refs) == refs[:1]
+    assert sorted(asked) == ["objects/00/", "objects/01/"]
+    # Too few in each folder: one listing costs less.
+    asked.clear()
+    assert presence.missing(store, [replace(one, sha256=f"{n:02x}" * 32) for n, one in enumerate(refs)])
+    assert asked == ["objects/"]

@@ -73,9 +73,15 @@ class S3Thawing:
 
     def _suspects(self, keys: set[str]) -> list[str]:
         """Those whose class says that they are, or may be, in an archive."""
-        return [
-            key for key, name in self._classes(common_folder(keys)) if key in keys and _may_be_frozen(name)
-        ]
+        folders = {key.rpartition("/")[0] + "/" for key in keys}
+        if len(keys) < 2 * len(folders):
+            folders = {common_folder(keys)}
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="list") as pool:
+            listed = pool.map(lambda folder: self._suspects_in(folder, keys), folders)
+            return [key for found in listed for key in found]
+
+    def _suspects_in(self, folder: str, keys: set[str]) -> list[str]:
+        return [key for key, name in self._classes(folder) if key in keys and _may_be_frozen(name)]
 
     def _classes(self, prefix: str) -> Iterator[tuple[str, str]]:
         store = self.store
