@@ -23,11 +23,10 @@ from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
 
 
-def of_backup(
-    manifest: Manifest | None, proofs: Sequence[Proof], acks: Sequence[Ack], *, system: str, identifier: str
-) -> tuple[Finding, ...]:
-    """Every error and lasting warning that the backup and the looks at it have told. `manifest`: None where this host
-    cannot open it; then the proofs say at least that something is wrong."""
+def of_backup(backup: Backup, proofs: Sequence[Proof], acks: Sequence[Ack]) -> tuple[Finding, ...]:
+    """Every error and lasting warning that the backup and the looks at it have told. Where this host cannot open the
+    manifest, the proofs say at least that something is wrong."""
+    manifest = manifest_of(backup)
     last = _last_of_each(proofs)
     judged = last.pop(JUDGED, None)
     own = [] if manifest is None else list(manifest.findings)
@@ -37,7 +36,7 @@ def of_backup(
         own = [one for one in own if not one.marked("set_back") or one in manifest.findings]
     found = [one for one in dict.fromkeys(own) if one.severity == "error" or one.marked("stands")]
     if judged is not None and not judged.ok and not judged.findings:
-        found.append(_failed(JUDGED, judged, (), system, identifier))
+        found.append(_failed(backup, JUDGED, judged, ()))
     known = {(one.code, subject(one)) for one in found}
     for kind, proof in last.items():
         if proof.ok:
@@ -47,7 +46,7 @@ def of_backup(
         # One cause is told once: what the backup itself said is not said again of each look at it.
         unaccepted = [one for one in unknown if accepting.covering(one, acks) is None]
         if unaccepted or not errors:
-            found.append(_failed(kind, proof, unaccepted, system, identifier))
+            found.append(_failed(backup, kind, proof, unaccepted))
             known |= {(one.code, subject(one)) for one in unaccepted}
     return accepting.applied(found, acks)
 
@@ -60,7 +59,7 @@ def failed_drill(backup: Backup, acks: Sequence[Ack]) -> Iterator[Finding]:
     errors = [one for one in drill.findings if one.severity == "error"]
     unaccepted = [one for one in errors if accepting.covering(one, acks) is None]
     if unaccepted or not errors:
-        found = _failed("drill", drill, unaccepted, backup.system, backup.id)
+        found = _failed(backup, "drill", drill, unaccepted)
         yield replace(
             found,
             remedy=f"{found.remedy}; when it is mended, `backup-pipeline drill {backup.system}` shows it",
@@ -76,12 +75,12 @@ def _last_of_each(proofs: Sequence[Proof]) -> dict[str, Proof]:
     return last
 
 
-def _failed(kind: str, proof: Proof, errors: Sequence[Finding], system: str, identifier: str) -> Finding:
+def _failed(backup: Backup, kind: str, proof: Proof, errors: Sequence[Finding]) -> Finding:
     first = errors[0] if errors else None
     verb = "verify" if kind == JUDGED else kind.partition("-")[0]
     # A new backup heals what was stored wrongly, and not what is wrong in the application.
     remedy = (first.remedy if first else "") or (
-        f"`backup-pipeline backup {system} --full` makes a new backup for which everything is read again"
+        f"`backup-pipeline backup {backup.system} --full` makes a new backup for which everything is read again"
     )
     why = first.message if first else "this host cannot read what was found"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -92,17 +91,17 @@ def _failed(kind: str, proof: Proof, errors: Sequence[Finding], system: str, ide
         why=why,
         more=more,
         advice=remedy,
-        system=system,
-        identifier=identifier,
+        system=backup.system,
+        identifier=backup.id,
         verb=verb,
     )
     return replace(found, code=code)
 
 
-def not_verified(proofs: Sequence[Proof], system: str, identifier: str) -> Iterator[Finding]:
+def not_verified(backup: Backup, proofs: Sequence[Proof]) -> Iterator[Finding]:
     """A backup at which no process has looked is not known to be whole."""
     if not any(proof.kind in (JUDGED, "verify", "verify-quick", "drill") for proof in proofs):
-        yield Finding.of("not-verified", identifier=identifier, system=system)
+        yield Finding.of("not-verified", identifier=backup.id, system=backup.system)
 
 
 def manifest_of(backup: Backup) -> Manifest | None:

@@ -31,7 +31,7 @@ def listed(backup: Backup, acks: Sequence[Ack] = ()) -> Listed:
 
     proofs, bad = proving.look(backup)
     manifest = open_findings.manifest_of(backup)
-    told = open_findings.of_backup(manifest, proofs, acks, system=backup.system, identifier=backup.id)
+    told = open_findings.of_backup(backup, proofs, acks)
     errors = sum(1 for finding in told if finding.severity == "error")
     if manifest is None:
         line = _locked(backup, proofs, acks, told)
@@ -271,21 +271,16 @@ def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[
     looked at it, or a look found an error."""
     from backup_pipeline.health import open_findings
 
-    system, identifier = line.system, line.id
-    if not vault.backup(system, identifier).seal_holds():
-        yield seal_broken(system, identifier)
+    backup = vault.backup(line.system, line.id)
+    if not backup.seal_holds():
+        yield Finding.of("seal-broken/status", system=line.system, identifier=line.id)
     yield from _under_old_keys(vault, line)
-    manifest = open_findings.manifest_of(vault.backup(system, identifier))
-    proofs = vault.backup(system, identifier).proofs()
-    told = open_findings.of_backup(manifest, proofs, acks, system=system, identifier=identifier)
-    if manifest is None and line.degraded and not told:
-        yield Finding.of("backup-degraded", identifier=identifier, system=system)
+    proofs = backup.proofs()
+    told = open_findings.of_backup(backup, proofs, acks)
+    if line.degraded and not told and open_findings.manifest_of(backup) is None:
+        yield Finding.of("backup-degraded", identifier=line.id, system=line.system)
     yield from told
-    yield from open_findings.not_verified(proofs, system, identifier)
-
-
-def seal_broken(system: str, identifier: str) -> Finding:
-    return Finding.of("seal-broken/status", system=system, identifier=identifier)
+    yield from open_findings.not_verified(backup, proofs)
 
 
 def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:

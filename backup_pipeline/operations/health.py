@@ -67,13 +67,8 @@ def errors_of(site: Site, system: str, identifier: str) -> tuple[Finding, ...]:
     """Every error that a backup, or a look at it, has told, and that no person accepted."""
     from backup_pipeline.health import open_findings
 
-    told = open_findings.of_backup(
-        open_findings.manifest_of(site.vault.backup(system, identifier)),
-        site.vault.backup(system, identifier).proofs(),
-        acks(site, system),
-        system=system,
-        identifier=identifier,
-    )
+    backup = site.vault.backup(system, identifier)
+    told = open_findings.of_backup(backup, backup.proofs(), acks(site, system))
     return tuple(finding for finding in told if finding.severity == "error")
 
 
