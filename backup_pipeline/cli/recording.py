@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,14 +35,19 @@ def recorded(call: Call, run: Callable[[], T], *, otherwise: Callable[[], T]) ->
 
 
 def _load() -> None:
-    """Load Dagster while the garbage collector rests: half a million new objects hold no garbage.
+    """Load Dagster while the garbage collector rests, and keep its half a million objects from the collector for good.
 
-    Measured on 2026-11-30, medians of 5 in CPU time: 1.31 s with the collector on, 1.07 s without.
+    Measured on 2026-11-30 in CPU time. Loading, medians of 5: 1.31 s with the collector on, 1.07 s without. A recorded
+    backup of 3 tables, medians of 4: 2.23 s without `freeze`, 1.90 s with it.
     """
+    if "backup_pipeline.orchestration.launch" in sys.modules:
+        return
     was_on = gc.isenabled()
     gc.disable()
     try:
         from backup_pipeline.orchestration import launch, local_storage  # noqa: F401
+
+        gc.freeze()
     finally:
         if was_on:
             gc.enable()
