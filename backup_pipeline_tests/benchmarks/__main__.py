@@ -21,6 +21,7 @@ from backup_pipeline_tests.benchmarks import (
     cases_encryption,
     cases_media,
     cases_recording,
+    cases_sqlite,
     cases_verify,
     data_media,
 )
@@ -28,7 +29,7 @@ from backup_pipeline_tests.benchmarks import cases_postgres as cases
 from backup_pipeline_tests.benchmarks import data_postgres as data
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-DATABASES = ("export", "again", "restore", "tiny")
+DATABASES = ("export", "again", "restore", "sqlite", "tiny")
 FILES = ("small", "large")
 CASES = (*DATABASES, "verify", *FILES, "encryption", "recording")
 HEAD = "# Benchmark results\n\nWritten by `make bench`; each part says when and where.\n"
@@ -126,6 +127,8 @@ def _run(bench: cases.Bench, scale: float, only: set[str]) -> list[cases.Line]:
         if "again" in only:
             lines += cases.again(bench, "one big table", wide)
         bench.server.drop_database("wide")
+    if "sqlite" in only:
+        lines += cases_sqlite.drill(bench, scale)
     if "tiny" in only:
         tiny = bench.server.create_database("tiny")
         data.tiny(tiny)

@@ -190,6 +190,7 @@ def restore(bench: Bench, name: str, url: str) -> list[Line]:
                 lambda: server.drop_database("restored_ours"),
             ),
             Command(f"{name}: pg_restore -j2", argv, empty_peer),
+            bench.ours(f"{name}: drill", config, "drill", lambda: None),
         ],
         bench.runs,
     )  # fmt: skip
@@ -204,8 +205,20 @@ def restore(bench: Bench, name: str, url: str) -> list[Line]:
             f"{ratio(peer, ours):.2f}×",
             "≥ 1.2×",
             f"{ours.peak:.0f} MiB",
-        )
+        ),
+        drilled(name, ours, found[f"{name}: drill"]),
     ]
+
+
+def drilled(name: str, restored: Runs, drill: Runs) -> Line:
+    return Line(
+        f"drill ({name})",
+        f"{drill.median:.2f} s",
+        f"restore of the same backup {restored.median:.2f} s",
+        f"{drill.median / restored.median:.2f} of it",
+        "≤ 1.25",
+        f"{drill.peak:.0f} MiB",
+    )
 
 
 def tiny(bench: Bench, url: str) -> list[Line]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.databases.sqlite import drill as sqlite_drill
 from backup_pipeline.drills import drill
 from backup_pipeline.errors import Damaged
 from backup_pipeline.vault import layout
@@ -25,6 +26,14 @@ def backed(sqlite_file: MakeSqliteFile, tmp_path: Path, monkeypatch: pytest.Monk
     return found
 
 
+@pytest.fixture(params=["alone", "with workers"])
+def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is large enough for workers, or too small for them."""
+    if request.param == "with workers":
+        monkeypatch.setattr(sqlite_drill, "WORTH_WORKERS", 0)
+
+
+@pytest.mark.usefixtures("cores")
 def test_a_drill_passes_and_leaves_no_file(backed: Backed, tmp_path: Path) -> None:
     report = drill(backed.backup, invariants={"holds": "SELECT * FROM parent WHERE name IS NULL"})
     assert report.ok, report.report.errors
@@ -35,6 +44,7 @@ def test_a_drill_passes_and_leaves_no_file(backed: Backed, tmp_path: Path) -> No
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.usefixtures("cores")
 def test_a_table_that_is_not_what_was_recorded_is_found(backed: Backed) -> None:
     tables = tuple(
         replace(entry, fingerprint=entry.fingerprint[:-1] + ("0" if entry.fingerprint[-1] != "0" else "1"))

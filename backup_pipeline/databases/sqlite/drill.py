@@ -6,23 +6,31 @@ import contextlib
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from backup_pipeline.databases.base import DrillOptions
 from backup_pipeline.databases.sqlite.export.explaining import told
+from backup_pipeline.databases.sqlite.export.looking import WORTH_WORKERS, Task, plan, seen
 from backup_pipeline.databases.sqlite.export.rows import columns_of, fingerprint_table, quoted, reading_file
 from backup_pipeline.databases.sqlite.restore import check, image_of
-from backup_pipeline.errors import RestoreError
+from backup_pipeline.errors import BackupError, RestoreError
 from backup_pipeline.model.drill_report import DrillReport
 from backup_pipeline.model.findings import Finding, Report
+from backup_pipeline.model.fingerprint import Fingerprint
 from backup_pipeline.model.manifest import Manifest, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.model.schema import Table
 from backup_pipeline.processes.scratch import Scratch
+from backup_pipeline.processes.workers import Handle, Pool, Tell
 from backup_pipeline.vault.backup import Backup
 
 _BLOCK = 1 << 20
+#: The task of a worker that looks at the whole file, as a restore does.
+_CHECK = Task("", indexes=True)
 
 
 @dataclass
@@ -34,6 +42,8 @@ class Drill:
     listener: Listener
     findings: list[Finding] = field(default_factory=list)
     counted: dict[str, int] = field(default_factory=dict)
+    #: Of the tables that every worker could read.
+    fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
 
 
 def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillReport:
@@ -47,11 +57,7 @@ def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillRep
             work.path,
             lambda size: listener(Advance("load", image.name, bytes=size, total_bytes=image.size)),
         )
-        try:
-            work.findings += check(work.path, manifest)
-        except RestoreError as error:
-            work.findings.append(Finding.of("not-sound", error=error))
-        restored = time.monotonic() - begin
+        restored = _look(work, backup.schema.tables, options.jobs) - begin
         _prove(work, options.invariants, image.sha256)
     return DrillReport(
         report=Report(
@@ -64,6 +70,57 @@ def drill(backup: Backup, options: DrillOptions, listener: Listener) -> DrillRep
         scratch=f"SQLite {sqlite3.sqlite_version}, a private file",
         seconds={"restore": restored, "total": time.monotonic() - begin},
     )
+
+
+@contextmanager
+def look(setup: tuple[Path, Manifest]) -> Iterator[Handle]:
+    """A worker checks the file, or reads rows of a table. A table that it cannot read stays for `_compare`."""
+    path, manifest = setup
+
+    def handle(task: Task, _tell: Tell) -> tuple[Finding, ...] | Fingerprint | None:
+        if task == _CHECK:
+            try:
+                return check(path, manifest)
+            except RestoreError as error:
+                return (Finding.of("not-sound", error=error),)
+        try:
+            return seen(path, task).fingerprint
+        except (BackupError, sqlite3.Error):
+            return None
+
+    yield handle
+
+
+def _look(work: Drill, tables: Iterable[Table], jobs: int) -> float:
+    """Checks the file as a restore does, and reads the rows on the other cores meanwhile. Returns when the check ended."""
+    tasks, ended, unread = [_CHECK], 0.0, set()
+    names = {entry.name for entry in work.manifest.tables}
+    with suppress(sqlite3.Error):
+        planned = plan(work.path, [table for table in tables if table.id.name in names])
+        tasks += [task for task in planned if not task.indexes]
+
+    def told(task: Task, found: Any) -> None:
+        nonlocal ended
+        if task == _CHECK:
+            ended = time.monotonic()
+            work.findings += found
+        elif found is None:
+            unread.add(task.table)
+        else:
+            known = work.fingerprints.get(task.table, Fingerprint())
+            work.fingerprints[task.table] = known.combine(found)
+
+    setup = (work.path, work.manifest)
+    if jobs < 2 or work.path.stat().st_size < WORTH_WORKERS:
+        with look(setup) as handle:
+            for task in tasks:
+                told(task, handle(task, lambda _news: None))
+    else:
+        with Pool(f"{__name__}:look", setup, min(jobs, len(tasks))) as pool:
+            pool.run(tasks, on_result=told)
+    for name in unread:
+        work.fingerprints.pop(name, None)
+    return ended
 
 
 def _prove(work: Drill, invariants: Mapping[str, str], digest: str) -> None:
@@ -95,7 +152,7 @@ def _sha256(path: Path) -> str:
 def _compare(work: Drill, entry: TableEntry) -> Iterator[Finding]:
     table = str(entry.id)
     try:
-        found = fingerprint_table(work.path, entry.name)
+        found = work.fingerprints.get(entry.name) or fingerprint_table(work.path, entry.name)
     except sqlite3.Error as error:
         # A virtual table whose module this SQLite lacks: its rows lie in shadow tables, which are compared.
         yield Finding.of("table-not-readable", table=table, name=entry.name, why=told(error))
