@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres, pg_dump_for
 from backup_pipeline.model.orders import BackupOrder
@@ -188,8 +189,9 @@ def restore(bench: Bench, name: str, url: str) -> list[Line]:
                 [sys.executable, "-c", _OURS, str(config), "restore",
                  repr({"to": mine, "create": True, "jobs": 2})],
                 lambda: server.drop_database("restored_ours"),
+                server=server.pid,
             ),
-            Command(f"{name}: pg_restore -j2", argv, empty_peer),
+            Command(f"{name}: pg_restore -j2", argv, empty_peer, server=server.pid),
             bench.ours(f"{name}: drill", config, "drill", lambda: None),
         ],
         bench.runs,
@@ -206,8 +208,19 @@ def restore(bench: Bench, name: str, url: str) -> list[Line]:
             "≥ 1.2×",
             f"{ours.peak:.0f} MiB",
         ),
+        Line(
+            f"processor, restore into empty ({name})",
+            _shared(ours),
+            f"pg_restore -j2 {_shared(peer)}",
+            f"{(peer.processor + median(peer.served)) / (ours.processor + median(ours.served)):.2f}×",
+            "",
+        ),
         drilled(name, ours, found[f"{name}: drill"]),
     ]
+
+
+def _shared(runs: Runs) -> str:
+    return f"{runs.processor:.1f} s, the server's sessions {median(runs.served):.1f} s"
 
 
 def drilled(name: str, restored: Runs, drill: Runs) -> Line:

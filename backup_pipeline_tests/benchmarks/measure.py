@@ -24,6 +24,8 @@ class Command:
     #: Run before each measured run, outside the clock: an empty vault, a fresh target.
     prepare: Prepare = lambda: None
     env: dict[str, str] | None = None
+    #: The first process of a server that works for it.
+    server: int | None = None
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Runs:
     memory: list[float] = field(default_factory=list)
     #: Of the process and the children that it waited for, user and system together.
     cpu: list[float] = field(default_factory=list)
+    #: Of the sessions of the server that ended meanwhile.
+    served: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
@@ -55,7 +59,9 @@ def interleaved(commands: Sequence[Command], runs: int) -> dict[str, Runs]:
         for command in commands:
             command.prepare()
             os.sync()  # who comes first would wait for what was written before
+            before = _of_ended_sessions(command.server)
             seconds, memory, cpu = once(command)
+            found[command.name].served.append(_of_ended_sessions(command.server) - before)
             found[command.name].seconds.append(seconds)
             found[command.name].memory.append(memory)
             found[command.name].cpu.append(cpu)
@@ -64,6 +70,14 @@ def interleaved(commands: Sequence[Command], runs: int) -> dict[str, Runs]:
                 flush=True,
             )
     return found
+
+
+def _of_ended_sessions(server: int | None) -> float:
+    """Seconds of processor of the children that a server has waited for."""
+    if server is None:
+        return 0.0
+    fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def once(command: Command) -> tuple[float, float, float]:
