@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from backup_pipeline.model.manifest import Manifest
     from backup_pipeline.model.overview import Listed
     from backup_pipeline.operations.audit import Doing
-    from backup_pipeline.operations.copying import Copied, RepairReport
+    from backup_pipeline.operations.copy import Copied
     from backup_pipeline.operations.drill import DrillReport
     from backup_pipeline.operations.files import FilesPlan, FilesResult
+    from backup_pipeline.operations.repair import RepairReport
     from backup_pipeline.operations.restore import RestoreResult
 
 P = ParamSpec("P")
@@ -175,10 +176,10 @@ def query(site: Site, order: QueryOrder) -> pd.DataFrame:
 def copy(site: Site, order: CopyOrder) -> tuple[Copied, ...]:
     """Bring the copies of a system up to date: all that each lacks, unless one backup is named."""
     from backup_pipeline.operations import audit
-    from backup_pipeline.operations.copying import copy_to_all
+    from backup_pipeline.operations.copy import copy
 
     with _doing(site, "copy", order.system, order.id) as done:
-        copied = copy_to_all(site, order)
+        copied = copy(site, order)
         done.acts = audit.of_copies(copied)
         return copied
 
@@ -187,12 +188,12 @@ def copy(site: Site, order: CopyOrder) -> tuple[Copied, ...]:
 def repair(site: Site, order: RepairOrder) -> RepairReport:
     """Heal the vault, or a copy, from the other places."""
     from backup_pipeline.operations import audit
-    from backup_pipeline.operations.copying import repair_place
+    from backup_pipeline.operations.repair import repair
 
     if order.dry_run:
-        return repair_place(site, order)
+        return repair(site, order)
     with _doing(site, "repair", order.system, place=order.place) as done:
-        report = repair_place(site, order)
+        report = repair(site, order)
         done.learn(facts=audit.of_repair(report))
         done.judge("not all could be healed", report.findings)
         return report

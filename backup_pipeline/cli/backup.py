@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from backup_pipeline.operations import Site
-    from backup_pipeline.operations.copying import Copied
+    from backup_pipeline.operations.copy import Copied
 
 
 @as_verb(
@@ -93,11 +93,10 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
 
         def and_copied(made: Manifest) -> Manifest:
             if not no_copy and site.settings.copies_of(system):
-                from backup_pipeline.operations import copying
+                from backup_pipeline.operations.copy import PATIENCE, copy, failure_of
 
-                wanted = CopyOrder(system)
-                copying.copy_to_all(site, wanted, listener, patience=copying.PATIENCE, each=copies.append)
-                bad = copying.failure_of(copies, made=made.id)
+                copy(site, CopyOrder(system, patience=PATIENCE), listener, each=copies.append)
+                bad = failure_of(copies, made=made.id)
                 if bad is not None:
                     raise bad
             return made

@@ -13,7 +13,7 @@ from backup_pipeline.cli.units import duration, plural, size
 from backup_pipeline.model.orders import CopyOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.copying import Copied
+    from backup_pipeline.operations.copy import Copied
 
 
 @as_verb(
@@ -35,22 +35,23 @@ def verb(call: Call, order: CopyOrder) -> Outcome:
     retention has removed is brought back only when it is named. Needs no key. Exit code 17 when a copy does not hold what
     it should.
     """
-    from backup_pipeline.operations import audit, copying
+    from backup_pipeline.operations import audit
+    from backup_pipeline.operations.copy import copy, failure_of, systems_at
 
     site = call.site
     call.interrupted = lambda: "backups that are listed in a copy are whole; the next run goes on from there"
-    names = (order.system,) if order.system else copying.systems_at(site, order.source)
+    names = (order.system,) if order.system else systems_at(site, order.source)
     done: list[Copied] = []
     orders = [replace(order, system=name) for name in names]
     for one in orders:
         readable_for_a_copy(call, site, one)
     for one in orders:
         with call.progress(f"copy of {one.system}") as listener:
-            done += copying.copy_to_all(site, one, listener)
+            done += copy(site, one, listener)
     return Outcome(
         {"copies": told(call, done)},
         lambda page: show_copies(call, page, done),
-        copying.failure_of(done),
+        failure_of(done),
         answer=False,
         acts=audit.of_copies(done),
     )

@@ -31,7 +31,7 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Outcome:
     time is over; copies keep theirs. A backup that no rule may remove is refused, until --force says which promise is
     to be broken.
     """
-    from backup_pipeline.operations import keeping
+    from backup_pipeline.operations.forget import forget
 
     system, identifier = order.system, order.id
     if not yes:
@@ -40,7 +40,7 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Outcome:
                 f"{system} {identifier} would be gone for good", remedy="say --yes where nobody can be asked"
             )
         click.confirm(f"Forget {system} {identifier} for good?", abort=True, err=True)
-    report = keeping.forget(call.site, order)
+    report = forget(call.site, order)
 
     def page(page: Page) -> None:
         page.line(f"{system} {identifier} is forgotten")

@@ -21,9 +21,9 @@ def verb(call: Call, order: PinOrder) -> Outcome:
     The pin lies in the vault beside the backup, and takes no key: in an encrypted vault too, everybody who sees the store
     can read the reason. Pinning again gives a new one.
     """
-    from backup_pipeline.operations import keeping
+    from backup_pipeline.operations.pin import pin
 
-    chosen, made = keeping.pin(call.site, order)
+    chosen, made = pin(call.site, order)
     return Outcome(
         {"system": order.system, "id": chosen, "pin": made},
         lambda page: page.line(f"{order.system} {chosen} is pinned: no rule removes it"),

@@ -15,7 +15,7 @@ from backup_pipeline.model.orders import PruneOrder
 from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.keeping import Planned, PruneReport, SystemPlan
+    from backup_pipeline.operations.prune import Planned, PruneReport, SystemPlan
 
 HEADERS = ("ID (UTC)", "AGE", "KIND", "SIZE", "OWN", "", "WHY")
 FLUSH_RIGHT = (1, 3, 4)
@@ -40,13 +40,14 @@ def verb(call: Call, order: PruneOrder) -> Outcome:
     backups. OWN is what only this backup holds. It may be stopped at any time: the next run goes on. Exit code 18 when
     something was in the way and was left as it is.
     """
-    from backup_pipeline.operations import audit, keeping
+    from backup_pipeline.operations import audit
+    from backup_pipeline.operations.prune import prune
 
     call.interrupted = lambda: (
         "what was forgotten is recorded, what is listed is whole; run it again to go on"
     )
     with call.progress("prune") as listener:
-        report = keeping.prune(call.site, order, listener)
+        report = prune(call.site, order, listener)
     zone = ZoneInfo(call.site.settings.timezone)
     return Outcome(
         {"report": report},

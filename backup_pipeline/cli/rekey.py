@@ -13,7 +13,7 @@ from backup_pipeline.cli.units import day, number, plural, size
 from backup_pipeline.model.orders import RekeyOrder
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.keys import RekeyReport, UnderOthers
+    from backup_pipeline.operations.rekey import RekeyReport, UnderOthers
 
 HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
 
@@ -35,14 +35,14 @@ def verb(call: Call, order: RekeyOrder) -> Outcome:
     them. It needs the old identity (`identity:` may hold the old and the new key, one a line). Older backups stay as they
     are: keep the old key until retention has removed them, which is what GONE BY says.
     """
-    from backup_pipeline.operations import keys
+    from backup_pipeline.operations.rekey import gone_by, rekey
 
     site, system = call.site, order.system
     call.interrupted = lambda: "no backup was changed; what was written is found again by the next run"
     with call.progress(f"rekey {system}") as listener:
-        report = keys.rekey(site, order, listener)
+        report = rekey(site, order, listener)
     gone = {
-        one.id: keys.gone_by(site.settings, system, one.id) if one.pinned is None else None
+        one.id: gone_by(site.settings, system, one.id) if one.pinned is None else None
         for one in report.others
     }
     zone = ZoneInfo(site.settings.zone_of(system))

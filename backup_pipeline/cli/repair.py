@@ -13,7 +13,7 @@ from backup_pipeline.model.orders import RepairOrder
 from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.copying import RepairReport
+    from backup_pipeline.operations.repair import RepairReport
 
 SHOWN = 20
 
@@ -38,11 +38,12 @@ def verb(call: Call, order: RepairOrder) -> Outcome:
     What nobody has right any more, the living database and files may still have: --set-aside moves such objects to
     `set-aside/` in their place, and the next backup reads and stores their content again.
     """
-    from backup_pipeline.operations import audit, copying
+    from backup_pipeline.operations import audit
+    from backup_pipeline.operations.repair import repair
 
     call.interrupted = lambda: "what was healed until then is healed; nothing good was touched"
     with call.progress(f"repair of {order.system}") as listener:
-        report = copying.repair_place(call.site, order, listener)
+        report = repair(call.site, order, listener)
     failure = failed(Damaged, "not all could be healed", report.findings)
     return Outcome(
         report, lambda page: _page(page, report), failure, answer=False, facts=audit.of_repair(report)

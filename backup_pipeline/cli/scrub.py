@@ -16,7 +16,7 @@ from backup_pipeline.model.orders import ScrubOrder
 from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.keeping import ScrubReport
+    from backup_pipeline.operations.scrub import ScrubReport
 
 
 @as_verb(
@@ -36,11 +36,12 @@ def verb(call: Call, order: ScrubOrder) -> Outcome:
     with its seal, and what is missing is named with the backups that it belongs to. It may be stopped at any time. Exit code 10
     when something is not as it should be.
     """
-    from backup_pipeline.operations import audit, keeping
+    from backup_pipeline.operations import audit
+    from backup_pipeline.operations.scrub import scrub
 
     call.interrupted = lambda: "what was read so far is remembered; the next scrub goes on"
     with call.progress("scrub") as listener:
-        found = keeping.scrub(call.site, order, listener)
+        found = scrub(call.site, order, listener)
     zone = ZoneInfo(call.site.settings.timezone)
     return Outcome(
         {"scrub": found},

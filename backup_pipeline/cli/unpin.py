@@ -20,10 +20,10 @@ def verb(call: Call, order: UnpinOrder) -> Outcome:
 
     Where `retention: {pin: […]}` of the configuration names it, it stays pinned.
     """
-    from backup_pipeline.operations import keeping
+    from backup_pipeline.operations.pin import unpin
 
     site, system = call.site, order.system
-    identifier, held = keeping.unpin(site, order)
+    identifier, held = unpin(site, order)
     policy = site.settings.retention_of(system)
     named = policy is not None and identifier in policy.pin
     if named:

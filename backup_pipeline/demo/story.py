@@ -20,7 +20,8 @@ from backup_pipeline.drills import DrillReport
 from backup_pipeline.errors import ConfigError, ProofFailed
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import CopyOrder, FilesOrder, RestoreOrder, VerifyOrder
-from backup_pipeline.operations import Site, copying, files
+from backup_pipeline.operations import Site, files
+from backup_pipeline.operations.copy import copy_to
 from backup_pipeline.operations.listing import list_backups, listed
 from backup_pipeline.operations.reading import show
 from backup_pipeline.operations.restore import restore
@@ -202,7 +203,7 @@ class _Story:
             f"7. Then the vault's disk dies. From the second disk: the blog, {posts} posts, {uploads} pictures;"
         )
         for system in ("shop", "blog"):
-            copying.copy(self.site, CopyOrder(system, source="second_disk"), "vault")
+            copy_to(self.site, CopyOrder(system, source="second_disk"), "vault")
         found = len(list_backups(self.site))
         self.say(f"      and the vault itself, filled again: {found} backups.")
         return posts, uploads

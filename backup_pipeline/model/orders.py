@@ -147,6 +147,8 @@ class CopyOrder(Order):
         shows_default=True,
     )
     thaw: Tier | None = option(None, **_THAW)
+    #: Seconds to wait for another copy to the same place, which may have begun before the newest backup.
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backup_pipeline.model.findings import Finding
     from backup_pipeline.model.manifest import Manifest
     from backup_pipeline.model.outcome import Outcome
-    from backup_pipeline.operations.copying import Copied
+    from backup_pipeline.operations.copy import Copied
     from backup_pipeline.operations.site import Site
     from backup_pipeline.retention.prune import PruneReport
     from backup_pipeline.verification.scrub import ScrubReport
@@ -132,7 +132,7 @@ def of_copies(done: Sequence[Copied]) -> tuple[Act, ...]:
 
 
 def _copy(one: Copied) -> Act:
-    from backup_pipeline.operations.copying import failure_of
+    from backup_pipeline.operations.copy import failure_of
 
     act = about("copy", one.system, place=one.name)
     if one.report is not None:

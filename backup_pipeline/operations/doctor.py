@@ -109,7 +109,7 @@ def examine_machine(site: Site, *, mend: bool = False) -> Report:
     from backup_pipeline.health import rights
     from backup_pipeline.health.machine import Expected, inspect_machine
     from backup_pipeline.health.open_findings import set_back
-    from backup_pipeline.operations import copying
+    from backup_pipeline.operations import lag
     from backup_pipeline.operations.rights import places
     from backup_pipeline.vault.object_locks import inspect_locks
     from backup_pipeline.verification.vault_itself import look_for_foreign_folders
@@ -132,7 +132,7 @@ def examine_machine(site: Site, *, mend: bool = False) -> Report:
     more = (
         *locks,
         *keys.findings(site),
-        *copying.inspect(site),
+        *lag.inspect(site),
         *(() if lost else room.findings(site)),
     )
     with suppress(VaultError):

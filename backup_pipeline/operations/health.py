@@ -39,7 +39,7 @@ def deadline(site: Site, system: str) -> float | None:
 
 
 def rules(site: Site, system: str) -> Rules | None:
-    from backup_pipeline.operations.keeping import rules_of
+    from backup_pipeline.operations.prune import rules_of
 
     return rules_of(site.settings, site.clock()).get(system)
 

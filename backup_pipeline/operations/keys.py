@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from backup_pipeline.config import Settings
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import moment_of
-from backup_pipeline.model.orders import RekeyOrder
-from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.state import paths
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault.crypto import Keys
@@ -18,10 +14,7 @@ from backup_pipeline.vault.signing import Signing
 from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from backup_pipeline.backups.rekey import RekeyReport, UnderOthers
     from backup_pipeline.operations import Site
-
-__all__ = ["RekeyReport", "UnderOthers", "findings", "gone_by", "rekey", "vault_in"]
 
 
 def keys_of(settings: Settings) -> Keys | None:
@@ -38,32 +31,6 @@ def vault_in(settings: Settings, store: Store) -> Vault:
     wrote = Remembered(paths.newest(state, address), paths.place(state, address))
     signing = Signing(settings.signers, settings.signing, settings.signed_since)
     return Vault(store, keys, known, wrote, signing)
-
-
-def rekey(site: Site, order: RekeyOrder, listener: Listener = silent) -> RekeyReport:
-    """Bring the newest backup under the recipients of today; see `backup_pipeline.backups.rekey`."""
-    from backup_pipeline.backups import rekey as rekeying
-
-    return rekeying.rekey(
-        site.vault, order.system, dry_run=order.dry_run, listener=listener, clock=site.clock
-    )
-
-
-def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None:
-    """When retention has removed a backup at the latest, pins aside; None where nothing ever does."""
-    rules = settings.retention_of(system)
-    if rules is None:
-        return None
-    days = max(
-        rules.min_age_days,
-        rules.daily,
-        7 * rules.weekly,
-        31 * rules.monthly,
-        366 * rules.yearly,
-    )
-    if rules.last and not days:
-        return None  # by number: it depends on how many are made
-    return moment_of(identifier) + timedelta(days=days + 1)
 
 
 def findings(site: Site) -> tuple[Finding, ...]:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 from backup_pipeline.health import monitors
 from backup_pipeline.model.outcome import Outcome
-from backup_pipeline.operations import copying, health, keeping
+from backup_pipeline.operations import health
+from backup_pipeline.operations.coverage import coverage
+from backup_pipeline.operations.lag import lag_of
 from backup_pipeline.operations.site import Site
 from backup_pipeline.operations.status import status_of
+from backup_pipeline.operations.storage import examine_storage
 
 
 def watched(site: Site, system: str) -> tuple[Outcome, ...]:
@@ -24,7 +27,7 @@ def copied(site: Site, system: str) -> Iterator[tuple[str, Outcome]]:
     """The name of each copy, and how far the copy is behind."""
     for name in site.settings.copies_of(system):
         began = time.monotonic()
-        lag = copying.lag_of(site, system, name)
+        lag = lag_of(site, system, name)
         yield name, monitors.copied(lag, time.monotonic() - began)
 
 
@@ -35,8 +38,8 @@ def verdict(site: Site, system: str, identifier: str | None) -> Outcome:
 
 
 def retention(site: Site, system: str) -> Outcome:
-    return monitors.retention(keeping.covering(site, system))
+    return monitors.retention(coverage(site, system))
 
 
 def storage(site: Site) -> Outcome:
-    return monitors.storage(keeping.storage(site))
+    return monitors.storage(examine_storage(site))

@@ -20,25 +20,17 @@ from backup_pipeline.state import paths
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.rights import write
 from backup_pipeline.vault import layout
-from backup_pipeline.vault.vault import Vault
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.site import Site
 
 
-def look(
-    site: Site,
-    copy: Vault,
-    system: str,
-    ids: Sequence[str],
-    *,
-    name: str,
-    percent: float,
-    listener: Listener = silent,
-) -> Report:
+def look(site: Site, system: str, ids: Sequence[str], percent: float, listener: Listener = silent) -> Report:
+    """The place of the site is the copy."""
+    copy, name, vault = site.vault, site.place or "", site.at("vault")
     memory = paths.read_back(site.settings.state_folder, system, name)
     arc = Arc(_start(memory), percent / 100) if percent > 0 else None
-    report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(site), listener=listener)
+    report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(vault), listener=listener)
     if arc is not None:
         with contextlib.suppress(OSError, BackupError):
             site.settings.make_state(memory.parent)

@@ -15,9 +15,11 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.overview import Runner, SystemStatus
 from backup_pipeline.model.plural import plural
-from backup_pipeline.operations import diagnosing, health, keeping
-from backup_pipeline.operations.copying import with_copies
+from backup_pipeline.operations import diagnosing, health
+from backup_pipeline.operations.coverage import with_retention
+from backup_pipeline.operations.lag import with_copies
 from backup_pipeline.operations.site import Site
+from backup_pipeline.operations.storage import examine_storage, has_a_vault
 from backup_pipeline.state.acts import Act
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault import layout
@@ -75,8 +77,8 @@ def status(site: Site, system: str | None, seen: Seen) -> Screen:
     """Of one system or of all. What is wrong with one does not hide the others."""
     site = site.one_look()
     systems = tuple(_of_system(site, name, seen) for name in ([system] if system else site.systems))
-    on_disk = site.vault.store.folder is not None and keeping.has_a_vault(site)
-    storage = keeping.storage(site).findings if on_disk else ()
+    on_disk = site.vault.store.folder is not None and has_a_vault(site)
+    storage = examine_storage(site).findings if on_disk else ()
     protected = all(one.protected for one in systems) and not any(one.severity == "error" for one in storage)
     retired = tuple(name for name in site.vault.systems() if name not in site.systems)
     return Screen(protected, systems, _disk(site.vault.store), seen.runner, retired, storage)
@@ -92,7 +94,7 @@ def _of_system(site: Site, system: str, seen: Seen) -> SystemStatus:
 
 def of_system(site: Site, system: str, seen: Seen) -> SystemStatus:
     """The vault, the copies, what is kept; what will make the next backup, who is told of failures, what failed last."""
-    found = keeping.with_retention(site, with_copies(site, status_of(site, system)))
+    found = with_retention(site, with_copies(site, status_of(site, system)))
     if system not in site.systems:
         return found
     latest = found.latest.id if found.latest else ""

@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from backup_pipeline.errors import ConfigError, Damaged, NotFound, NotThawed
 from backup_pipeline.model.orders import TIERS, CopyOrder, Tier
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.operations import copying, stores
+from backup_pipeline.operations import stores
+from backup_pipeline.operations.copy import copies_of
 from backup_pipeline.operations.site import Site
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.thawing import Frozen, Thawing
@@ -80,7 +81,7 @@ def of_copies(site: Site, order: CopyOrder) -> Needed | None:
         return None
     everything = order.id in (None, "all")
     ids = vault.ids(system) if everything else (vault.resolve(system, order.id),)
-    names = [name for name in copying.copies_of(site, system, order.to) if name != source]
+    names = [name for name in copies_of(site, system, order.to) if name != source]
     places = [stores.open_place(site.settings, name).store for name in names]
     return Needed(vault, _missing_objects(vault, system, ids, places), f"what the copies of {system} lack")
 

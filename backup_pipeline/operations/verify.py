@@ -65,6 +65,4 @@ def _of_copy(site: Site, order: VerifyOrder, listener: Listener) -> Report:
             f"there is no backup of {system} in {site.vault.store.address}",
             remedy=f"`backup-pipeline copy {system} --to {name}` brings them over",
         )
-    return reading_back.look(
-        site.at("vault"), site.vault, system, chosen, name=name, percent=order.read or 0.0, listener=listener
-    )
+    return reading_back.look(site, system, chosen, order.read or 0.0, listener)

@@ -15,8 +15,8 @@ from pydantic import Field
 from backup_pipeline.config import StoreSettings
 from backup_pipeline.errors import BackupError, StoreUnavailable, VaultBusy
 from backup_pipeline.model.orders import CopyOrder
-from backup_pipeline.operations import Site, audit, copying, monitoring
-from backup_pipeline.operations.copying import Copied
+from backup_pipeline.operations import Site, audit, monitoring
+from backup_pipeline.operations.copy import PATIENCE, Copied, copy_to, failure_of
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, figures, findings_metadata
@@ -83,14 +83,9 @@ def _copy(
 ) -> dg.MaterializeResult[None]:
     site = backups.site
     try:
-        report = copying.copy(
-            site,
-            CopyOrder(system, wanted or "all"),
-            name,
-            backups.listen(context.log),
-            # In the daemon the step is tried again later, and holds up nobody until then.
-            patience=copying.PATIENCE if backups.listener else 0.0,
-        )
+        # In the daemon the step does not wait: it is tried again later.
+        order = CopyOrder(system, wanted or "all", patience=PATIENCE if backups.listener else 0.0)
+        report = copy_to(site, order, name, backups.listen(context.log))
     except BackupError as error:
         backups.kept.copied.append(Copied(name, system, error=error))
         raise
@@ -104,10 +99,9 @@ def _copy(
         "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
         **findings_metadata(report.findings, {}, report.seconds),
     }
-    failure = copying.failure_of([done])
+    failure = failure_of([done])
     if failure is not None:
-        told = {"code": dg.MetadataValue.text(failure.code), "remedy": dg.MetadataValue.md(failure.remedy)}
-        raise StepFailure(failure, failure.message, {**metadata, **told})
+        raise StepFailure.of(failure, metadata)
     return dg.MaterializeResult(metadata=metadata)
 
 

@@ -78,5 +78,4 @@ def _disproven(system: str, identifier: str, report: Report, metadata: Metadata)
         f"the drill of {system} {identifier} found {len(report.errors)} differences: {first.message}",
         remedy=first.remedy or f"`backup-pipeline verify {system} {identifier}` says more",
     )
-    told = {"code": dg.MetadataValue.text(error.code), "remedy": dg.MetadataValue.md(error.remedy)}
-    return StepFailure(error, error.message, {**told, **metadata})
+    return StepFailure.of(error, metadata)

@@ -28,7 +28,8 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.selection import matches
-from backup_pipeline.operations import Site, copying, trees
+from backup_pipeline.operations import Site, trees
+from backup_pipeline.operations.copy import failure_of
 from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.asset_checks import INLINE
@@ -40,7 +41,7 @@ from backup_pipeline.orchestration.resources import Backups, Kept, StepFailure
 
 if TYPE_CHECKING:
     from backup_pipeline.model.outcome import Outcome
-    from backup_pipeline.operations.copying import Copied
+    from backup_pipeline.operations.copy import Copied
     from backup_pipeline.operations.drill import DrillReport
 
 
@@ -161,7 +162,7 @@ def run_backup(
     hearing.judged(kept.outcomes)
     for one in kept.copied:
         hearing.copied(one)
-    failure = copying.failure_of(kept.copied, made=kept.manifest.id)
+    failure = failure_of(kept.copied, made=kept.manifest.id)
     if failure is not None:
         raise failure
     return kept.manifest

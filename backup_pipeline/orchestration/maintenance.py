@@ -16,8 +16,9 @@ from backup_pipeline.errors import BackupError, NotPruned, ProofFailed
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import PruneOrder, ScrubOrder
 from backup_pipeline.model.outcome import failed
-from backup_pipeline.operations import Site, audit, keeping, monitoring
-from backup_pipeline.operations.keeping import PruneReport
+from backup_pipeline.operations import Site, audit, monitoring
+from backup_pipeline.operations.prune import PruneReport, prune_with_copies
+from backup_pipeline.operations.scrub import scrub as scrub_vault
 from backup_pipeline.orchestration.asset_checks import CheckText, result
 from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, as_size, figures, findings_metadata
@@ -82,7 +83,7 @@ def retention_asset(site: Site, plan: SystemPlan) -> dg.AssetsDefinition:
                 despite_anomaly=config.despite_anomaly,
                 patience=PATIENCE,
             )
-            report, copies = keeping.prune_with_copies(backups.site, order, backups.listen(context.log))
+            report, copies = prune_with_copies(backups.site, order, backups.listen(context.log))
             findings = (*report.findings, *_of_copies(copies))
             return _materialized(_prune_metadata(report, copies, findings), findings, NotPruned)
 
@@ -110,8 +111,7 @@ def _materialized(
     error = failed(kind, "", findings)
     if error is None:
         return dg.MaterializeResult(metadata=metadata)
-    told = {"code": dg.MetadataValue.text(error.code), "remedy": dg.MetadataValue.md(error.remedy)}
-    raise StepFailure(error, error.message, {**told, **metadata})
+    raise StepFailure.of(error, metadata)
 
 
 def _prune_metadata(report: PruneReport, copies: Copies, findings: Sequence[Finding]) -> Metadata:
@@ -164,7 +164,7 @@ def scrub_asset(site: Site, names: Names) -> dg.AssetsDefinition:
         backups = given(context, names)
         with acting(context, backups, "scrub"):
             order = ScrubOrder(everything=config.everything)
-            found = keeping.scrub(backups.site, order, backups.listen(context.log))
+            found = scrub_vault(backups.site, order, backups.listen(context.log))
             metadata: Metadata = {
                 **figures(audit.of_scrub(found)),
                 **findings_metadata(found.report.findings, found.report.counted, found.report.seconds),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.operations import Site, audit
 from backup_pipeline.operations.audit import Doing
-from backup_pipeline.operations.copying import Copied
+from backup_pipeline.operations.copy import Copied
 from backup_pipeline.orchestration import processes
 from backup_pipeline.orchestration.naming import PLAIN, Names
 from backup_pipeline.processes import waiting
@@ -90,6 +90,11 @@ class StepFailure(dg.Failure):
     def __init__(self, error: BaseException, description: str, metadata: dict[str, dg.MetadataValue]) -> None:
         super().__init__(description=description, metadata=metadata, allow_retries=False)
         self.original = error
+
+    @classmethod
+    def of(cls, error: BackupError, metadata: Mapping[str, dg.MetadataValue]) -> StepFailure:
+        told = {"code": dg.MetadataValue.text(error.code), "remedy": dg.MetadataValue.md(error.remedy)}
+        return cls(error, error.message, {**told, **metadata})
 
 
 @contextmanager

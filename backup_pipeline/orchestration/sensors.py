@@ -26,8 +26,8 @@ from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import Migrations
 from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.operations import Site, monitoring
-from backup_pipeline.operations.keeping import has_a_vault
 from backup_pipeline.operations.migrating import state_of
+from backup_pipeline.operations.storage import has_a_vault
 from backup_pipeline.orchestration.asset_checks import result
 from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.maintenance import daily_checks

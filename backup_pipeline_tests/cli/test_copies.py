@@ -14,7 +14,8 @@ import pytest
 
 from backup_pipeline.model.orders import CopyOrder
 from backup_pipeline.model.progress import Advance
-from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations import Site
+from backup_pipeline.operations.copy import copy
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import lock
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
@@ -234,7 +235,7 @@ def test_a_disk_that_is_not_mounted_is_no_empty_vault(copied: Folder) -> None:
 def test_of_several_copies_no_more_moves_than_was_told(copied: Folder) -> None:
     copied.good("backup", "shop", "--no-record", "--no-copy")
     steps: list[Advance] = []
-    copying.copy_to_all(Site.load(copied.path / "backup.yaml"), CopyOrder("shop"), steps.append)
+    copy(Site.load(copied.path / "backup.yaml"), CopyOrder("shop"), steps.append)
     moved, totals = sum(step.bytes for step in steps), [step.total_bytes for step in steps]
     assert moved == max(total for total in totals if total is not None) > 0
 

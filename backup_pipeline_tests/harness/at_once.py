@@ -19,8 +19,10 @@ from backup_pipeline import config
 from backup_pipeline.config.keeping import RetentionSettings
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
-from backup_pipeline.operations import Site, copying, keeping
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.copy import copy_to
+from backup_pipeline.operations.prune import locked_by_the_vault
 from backup_pipeline.retention import sweep
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.vault.vault import Vault
@@ -69,7 +71,7 @@ def look(place: Vault, dice: random.Random) -> int:
 
 def replicate(site: Site, dice: random.Random) -> int:
     try:
-        report = copying.copy(site, CopyOrder(dice.choice(SYSTEMS)), "other")
+        report = copy_to(site, CopyOrder(dice.choice(SYSTEMS)), "other")
     except NotFound:
         return 0  # the first backup is not there yet
     bad = [finding for finding in report.findings if finding.severity == "error"]
@@ -90,7 +92,7 @@ def main(role: str, path: str, seed: str) -> None:
         "shop": lambda: back_up(site, "shop", dice),
         "office": lambda: back_up(site, "office", dice),
         "prune": lambda: forget(site, site.vault, lambda _system, _id: ""),
-        "prune-copy": lambda: forget(site, site.copy("other"), keeping.locked_by_the_vault(site)),
+        "prune-copy": lambda: forget(site, site.copy("other"), locked_by_the_vault(site)),
         "verify": lambda: look(site.vault, dice),
         "verify-copy": lambda: look(site.copy("other"), dice),
         "copy": lambda: replicate(site, dice),

@@ -12,9 +12,9 @@ from backup_pipeline.backups import making
 from backup_pipeline.errors import CopyFailed, StoreUnavailable
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
-from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
-from backup_pipeline.operations.copying import Copied
+from backup_pipeline.operations.copy import Copied, copy_to
 from backup_pipeline.orchestration import copies, naming
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.launch import Hearing, run_backup
@@ -110,10 +110,9 @@ def test_a_store_that_is_away_for_a_moment_is_tried_again(
         tries.append(target)
         if tries.count("disk") <= 2 and target == "disk":
             raise StoreUnavailable("the store does not answer", remedy="wait")
-        return copy(site, order, target, *more, **most)
+        return copy_to(site, order, target, *more, **most)
 
-    copy = copying.copy
-    monkeypatch.setattr(copying, "copy", flaky)
+    monkeypatch.setattr(copies, "copy_to", flaky)
     assert copied.run(instance).success
     assert sorted(tries) == ["disk", "disk", "disk", "offsite"]
     assert metadata(instance, DISK)["copied"] == 1

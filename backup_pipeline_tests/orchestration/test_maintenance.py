@@ -11,8 +11,9 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
-from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.copy import copy_to
 from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline.orchestration.naming import PLAIN
 from backup_pipeline.vault import layout, lock
@@ -112,7 +113,7 @@ def test_the_copies_that_say_so_are_pruned_after_the_vault(
     for _ in range(4):
         backup(shop.site, BackupOrder("shop", full=True))
     for name in ("near", "far", "gone"):
-        copying.copy(shop.site, CopyOrder("shop"), name)
+        copy_to(shop.site, CopyOrder("shop"), name)
     job = shop.job("prune_shop")
     dry = {"ops": {"shop__retention": {"config": {"delete": False}}}}
     told = metadata(job.execute_in_process(instance=instance, run_config=dry))
@@ -123,7 +124,7 @@ def test_the_copies_that_say_so_are_pruned_after_the_vault(
     assert "forgotten_in_far" not in told
     assert [len(shop.site.copy(name).ids("shop")) for name in ("near", "far", "gone")] == [2, 4, 2]
     backup(shop.site, BackupOrder("shop", full=True))
-    copying.copy(shop.site, CopyOrder("shop"), "near")
+    copy_to(shop.site, CopyOrder("shop"), "near")
     (shop.folder / "gone").rename(shop.folder / "not-mounted")
     result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success

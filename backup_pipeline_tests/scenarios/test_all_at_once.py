@@ -19,8 +19,9 @@ import pytest
 
 from backup_pipeline import config
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
-from backup_pipeline.operations import Site, copying
+from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
+from backup_pipeline.operations.copy import copy_to
 from backup_pipeline.vault import crypto
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
@@ -59,7 +60,7 @@ def path(tmp_path: Path, encryption: str) -> Path:
     site = Site(config.load(config_file))
     for system in SYSTEMS:
         backup(site, BackupOrder(system))
-        copying.copy(site, CopyOrder(system), "other")
+        copy_to(site, CopyOrder(system), "other")
     return config_file
 
 
