@@ -7,14 +7,16 @@ SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
-# Test workers: one more than the two cores that every machine has, because the slow tests wait more than they work.
-JOBS ?= 3
+# Test workers: two more than the two cores that every machine has, because the slow tests wait more than they work.
+JOBS ?= 4
 # Hundreds of processes import the package: with this set, each would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 # For `make test-versions`: 13 14 15 17 when nothing is given; any other that is on this machine may be named.
 MAJORS ?=
 # For `make soak`: the date, or a seed to repeat.
 SEED ?= $(shell date -u +%Y%m%d)
+# For `make soak`: it stops after so many minutes; without, it runs to its end.
+MINUTES ?=
 # Extra arguments, as in: make test ARGS="-k embedded -x"
 ARGS ?=
 
@@ -39,10 +41,10 @@ test: setup  ## every promise, with fixed seeds (the long forms of scenarios: ma
 	@.ci/programs
 	@$(PYTEST) -n $(JOBS) --dist worksteal --durations=40 --junitxml=.durations.xml $(ARGS)
 
-soak: setup  ## hundreds of kills, bad days and random trees, new ones each day (SEED=20261130 repeats a day)
+soak: setup  ## hundreds of kills, bad days and random trees, new ones each day (SEED=20261130 repeats a day, MINUTES=20 ends it)
 	@.ci/programs
 	@echo "soak: SEED=$(SEED)"
-	@SEED=$(SEED) $(PYTEST) --soak -n $(JOBS) --dist worksteal --durations=40 --junitxml=.durations-soak.xml $(ARGS)
+	@SEED=$(SEED) SOAK_UNTIL=$(if $(MINUTES),$$(($$(date +%s) + 60 * $(MINUTES)))) $(PYTEST) --soak -n $(JOBS) --dist worksteal --durations=40 --junitxml=.durations-soak.xml $(ARGS)
 
 test-fast: setup  ## the tests without the slow and the browser ones
 	@$(PYTEST) -n $(JOBS) -m "not slow and not browser" $(ARGS)

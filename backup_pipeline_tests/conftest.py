@@ -11,6 +11,7 @@ from backup_pipeline_tests.harness.backups import torture
 from backup_pipeline_tests.harness.dealing import LEAST, deal, name_of, recorded
 from backup_pipeline_tests.harness.engines import (
     make_pg_database,
+    no_pauses,
     pg_database,
     pg_major_database,
     pg_major_server,
@@ -21,10 +22,11 @@ from backup_pipeline_tests.harness.engines import (
 from backup_pipeline_tests.harness.fake_dropbox import dropbox_process, fake_dropbox
 from backup_pipeline_tests.harness.listening import hook, mailbox
 from backup_pipeline_tests.harness.sftp_server import openssh, proftpd, rclone_sftp, whole_files_sftp
-from backup_pipeline_tests.harness.soak import SEED
+from backup_pipeline_tests.harness.soak import SEED, time_is_over
 from backup_pipeline_tests.harness.stores import (
     ministack_server,
     moto_server,
+    one_writer,
     rclone_server,
     s3_server,
     strict_moto_server,
@@ -38,6 +40,8 @@ __all__ = [
     "make_pg_database",
     "ministack_server",
     "moto_server",
+    "no_pauses",
+    "one_writer",
     "openssh",
     "pg_database",
     "pg_major_database",
@@ -73,15 +77,32 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"soak: SEED={SEED}" if config.getoption("soak") else ""
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("soak") is not None and time_is_over():
+        pytest.skip("the time is over: MINUTES")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("soak"):
+        done = ", ".join(
+            f"{len(terminalreporter.getreports(kind))} {kind}"
+            for kind in ("passed", "failed", "error", "skipped")
+        )
+        terminalreporter.line(f"soak: SEED={SEED}: {done}{'; the time was over' if time_is_over() else ''}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Soak tests run only with --soak. Each worker begins with slow tests: a long test at the end leaves the others idle."""
     soak = config.getoption("soak")
     left = [item for item in items if (item.get_closest_marker("soak") is not None) is not soak]
     config.hook.pytest_deselected(items=left)
     seconds = recorded()
-    # A slow test without a record counts as one of the shortest in the list.
+    # A slow test without a record counts as one of the shortest in the list; so does one with a time limit of its own.
     taken = {
-        item: seconds.get(name_of(item.nodeid), LEAST if item.get_closest_marker("slow") else 0.0)
+        item: seconds.get(
+            name_of(item.nodeid),
+            LEAST if item.get_closest_marker("slow") or item.get_closest_marker("timeout") else 0.0,
+        )
         for item in items
         if (item.get_closest_marker("soak") is not None) is soak
     }

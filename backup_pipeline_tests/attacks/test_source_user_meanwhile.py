@@ -29,6 +29,8 @@ from backup_pipeline_tests.harness.commands import Ended, invoke
 from backup_pipeline_tests.harness.engines import wait_for
 from backup_pipeline_tests.harness.postgres_rows import ask, quoted, run, session, stored_lines
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
 #: In the folder of the server's data, where a program starts.
 RAN = "a_program_ran"
 CODE = """

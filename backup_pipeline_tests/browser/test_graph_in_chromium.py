@@ -1,7 +1,6 @@
 """The graph as people see it: a headless Chromium opens the UI, runs a backup there, and reads what it shows.
 
-The screenshots land in the test's temporary folder, or where $BACKUP_SCREENSHOTS names one; those in docs/images
-were taken by this test.
+Screenshots are taken where $BACKUP_SCREENSHOTS names a folder; those in docs/images were taken by this test.
 """
 
 from __future__ import annotations
@@ -65,16 +64,15 @@ class Ui:
 
 
 class Pictures:
-    """Screenshots; those for the documentation are taken when all has been painted."""
+    """Screenshots for the documentation, where they are asked for: taken when all has been painted."""
 
-    def __init__(self, page: Page, folder: Path) -> None:
-        wanted = os.environ.get("BACKUP_SCREENSHOTS")
-        self.page, self.folder, self.pause = page, Path(wanted or folder), 3000 if wanted else 0
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, page: Page) -> None:
+        self.page, self.folder = page, os.environ.get("BACKUP_SCREENSHOTS")
 
     def __call__(self, name: str, clip: FloatRect | None = None) -> None:
-        self.page.wait_for_timeout(self.pause)
-        self.page.screenshot(path=self.folder / f"{name}.png", clip=clip)
+        if self.folder:
+            self.page.wait_for_timeout(3000)
+            self.page.screenshot(path=Path(self.folder) / f"{name}.png", clip=clip)
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +136,8 @@ def page(chromium: str, tmp_path: Path) -> Iterator[Page]:
 
 
 @pytest.mark.timeout(600)
-def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page, tmp_path: Path) -> None:
-    picture = Pictures(page, tmp_path / "screenshots")
+def test_a_backup_is_run_and_read_in_the_browser(ui: Ui, page: Page) -> None:
+    picture = Pictures(page)
     group = f"{ui.address}/locations/backup_pipeline/asset-groups/shop"
 
     # The graph, before anything ran.

@@ -73,7 +73,7 @@ def test_every_verb_that_changes_or_judges_has_its_line(shop: Folder) -> None:
     assert {act.system for act in done if act.verb != "scrub"} == {"shop"}
 
 
-def test_a_failure_stands_with_its_cause_and_remedy_until_it_is_mended(shop: Folder) -> None:
+def test_a_failure_stands_with_its_cause_and_remedy_until_it_is_mended(shop: Folder, no_pauses: None) -> None:
     password = "hunter2-and-more"
     configure(shop, "", "sqlite:///shop.db", f"postgresql://app:{password}@127.0.0.1:1/shop")
     ended = shop.run("inventory", "shop")
@@ -169,7 +169,7 @@ def test_lines_of_processes_at_once_do_not_mix_and_a_torn_one_hides_no_other(sho
         stream.write(b'{"verb":"dri')
     config = str(shop.path / "backup.yaml")
     writers = [Popen([sys.executable, "-c", WRITER, config, name]) for name in "abc"]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(240) for writer in writers] == [0, 0, 0]
     with log.open("ab") as stream:
         stream.write(b'\xff\n[1, 2]\n{"verb":3}\n')
     found = Counter(act.message.split(" ")[0] for act in acts.of(settings))

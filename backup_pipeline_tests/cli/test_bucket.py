@@ -28,6 +28,8 @@ from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.other_servers import Behaviour, Ceph, b2, behind, old_minio, swift
 from backup_pipeline_tests.harness.stores import S3Server, locks_of
 
+pytestmark = pytest.mark.usefixtures("one_writer")
+
 _numbers = count(1)
 
 

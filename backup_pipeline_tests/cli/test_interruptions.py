@@ -66,7 +66,7 @@ def test_a_backup_that_waits_ends_at_once_and_says_what_is_true(
 ) -> None:
     arguments = ["backup", "shop", "--json", *([] if recorded else ["--no-record"])]
     with begin(locked, *arguments) as process:
-        assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=30)
+        assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=120)
         process.send_signal(number)
         out, err = process.communicate(timeout=AT_ONCE)
     assert (process.returncode, without_waiting(err)) == (code, "")
@@ -80,7 +80,7 @@ def test_a_backup_that_waits_ends_at_once_and_says_what_is_true(
 
 def test_after_an_interruption_the_next_backup_works(locked: Folder) -> None:
     with begin(locked, "backup", "shop", "--no-record") as process:
-        assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=30)
+        assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=120)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=AT_ONCE)
     assert without_waiting(err).startswith("interrupted: no backup was made")
@@ -169,12 +169,12 @@ def test_workers_end_with_the_command(number: signal.Signals, pg_shop: Folder) -
             "CREATE TABLE big AS SELECT g, repeat(md5(g::text), 20) AS t FROM generate_series(1, 300000) g"
         )
     with begin(pg_shop, "backup", "shop", "--no-record", "--full") as process:
-        assert wait_for(lambda: len(children_of(process.pid)) >= 2, seconds=30)
+        assert wait_for(lambda: len(children_of(process.pid)) >= 2, seconds=120)
         workers = children_of(process.pid)
         process.send_signal(number)
         process.communicate(timeout=AT_ONCE)
     assert process.returncode in (130, 143)
-    assert wait_for(lambda: not any(alive(pid) for pid in workers), seconds=5)
+    assert wait_for(lambda: not any(alive(pid) for pid in workers), seconds=60)
     assert pg_shop.good("list", "--json").data["backups"] == []
 
 
@@ -195,7 +195,7 @@ def test_ctrl_c_on_a_terminal_leaves_no_traceback(locked: Folder) -> None:
         preexec_fn=_own_terminal,
     ) as process:  # fmt: skip
         os.close(follower)
-        assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=30)
+        assert wait_for(lambda: waits_for_the_lock(locked.env["SHOP_URL"]), seconds=120)
         os.write(leader, b"\x03")
         shown = read_until_end(leader, process, AT_ONCE)
     os.close(leader)

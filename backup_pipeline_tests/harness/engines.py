@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol
 
 import pytest
@@ -120,6 +121,12 @@ def pg_major_database(pg_major_server: EmbeddedPostgres, make_pg_database: MakeP
 
 
 @pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that cannot be read is asked again at once, as many times as ever."""
+    monkeypatch.setattr("backup_pipeline.databases.patience.time", SimpleNamespace(sleep=lambda _: None))
+
+
+@pytest.fixture
 def sqlite_file(tmp_path: Path) -> MakeSqliteFile:
     """A factory of paths for SQLite databases; with a `script` the file exists and has been filled by it."""
 
@@ -133,7 +140,7 @@ def sqlite_file(tmp_path: Path) -> MakeSqliteFile:
     return make
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 10.0) -> bool:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 60.0) -> bool:
     """Whether `condition` came true in time. For what another process does; never for our own code."""
     deadline = time.monotonic() + seconds
     while not condition():

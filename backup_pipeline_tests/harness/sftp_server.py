@@ -125,6 +125,7 @@ class SftpServer:
         if self.kind == "rclone":
             return [
                 *(RCLONE, "serve", "sftp", str(self.served), "--addr", f"127.0.0.1:{self.port}"),
+                *("--vfs-write-wait", "300ms"),
                 *("--key", str(self.folder / "host"), "--user", self.user, "--pass", PASSWORD),
                 *("--authorized-keys", str(self.admitted / "authorized_keys"), "--config", os.devnull),
             ]

@@ -27,6 +27,7 @@ import pytest
 from backup_pipeline.services.aws import AwsAccess, client
 from backup_pipeline.stores.base import ObjectLocks, Store
 from backup_pipeline.stores.options import StoreOptions
+from backup_pipeline.vault import lock
 from backup_pipeline_tests.harness.ports import free_port
 
 _numbers = itertools.count(1)
@@ -173,6 +174,12 @@ def ministack_s3(folder: Path, *, port: int | None = None) -> Iterator[S3Server]
     }
     with served([str(argv)], port, env):
         yield S3Server("ministack", f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def one_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new lock is looked at again at once: no second process writes into the vault of these tests."""
+    monkeypatch.setattr(lock, "SETTLE", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,19 +41,20 @@ def ask(port: int, query: str = QUERY) -> dict[str, object]:
         return dict(json.loads(answer.read())["data"])
 
 
-@pytest.mark.slow
-@pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, number: signal.Signals) -> None:
-    shop.configure('schedule: "0 2 * * *"')
+@contextmanager
+def served(shop: Shop, number: signal.Signals, *, then: str = "") -> Iterator[int]:
+    """The port of a UI in a process of its own; at the end of the block the signal ends all of its processes. `then` is
+    what the configuration says when it has been read."""
     port = free_port()
     code = (
-        "import sys\nfrom backup_pipeline.operations import Site\nfrom backup_pipeline.orchestration.ui import serve\n"
-        "serve(Site.load(sys.argv[1]), port=int(sys.argv[2]))\n"
+        "import sys\nfrom pathlib import Path\nfrom backup_pipeline.operations import Site\nfrom backup_pipeline.orchestration.ui import serve\n"
+        "site = Site.load(sys.argv[1])\n"
+        "sys.argv[3] and Path(sys.argv[1]).write_text(sys.argv[3])\n"
+        "serve(site, port=int(sys.argv[2]))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(shop.config), str(port)],
+        [sys.executable, "-c", code, str(shop.config), str(port), then],
         env={**environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         text=True,
@@ -62,13 +64,7 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
         try:
             assert process.stdout is not None
             assert f"http://127.0.0.1:{port}" in process.stdout.readline()
-            (repository,) = ask(port)["repositoriesOrError"]["nodes"]  # type: ignore[index]
-            assert {job["name"] for job in repository["jobs"]} >= {"backup_shop", "drill_shop"}
-            # That of the shop's backup, and the monthly scrub.
-            assert [one["scheduleState"]["status"] for one in repository["schedules"]] == [
-                "RUNNING",
-                "RUNNING",
-            ]
+            yield port
             below = tree(process.pid)
             assert len(below) >= 4
             process.send_signal(number)
@@ -82,20 +78,25 @@ def test_the_graph_is_served_and_everything_ends_with_a_signal(shop: Shop, numbe
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_graph_that_does_not_load_is_shown_with_its_remedy(shop: Shop, tmp_path: Path) -> None:
+def test_the_graph_is_served_and_everything_ends_with_sigterm(shop: Shop) -> None:
+    shop.configure('schedule: "0 2 * * *"')
+    with served(shop, signal.SIGTERM) as port:
+        (repository,) = ask(port)["repositoriesOrError"]["nodes"]  # type: ignore[index]
+        assert {job["name"] for job in repository["jobs"]} >= {"backup_shop", "drill_shop"}
+        # That of the shop's backup, and the monthly scrub.
+        assert [one["scheduleState"]["status"] for one in repository["schedules"]] == ["RUNNING", "RUNNING"]
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_graph_that_does_not_load_is_shown_with_its_remedy_and_everything_ends_with_sigint(
+    shop: Shop,
+) -> None:
     """The UI comes up, so that the person who broke the configuration sees what is wrong."""
-    site = shop.site
-    shop.config.write_text("vault: ./vault\nsystems: {shop: {databse: x}}\n")
-    stop, port = threading.Event(), free_port()
-    said: list[str] = []
-
-    def announced(_: str) -> None:
-        said.append(json.dumps(ask(port, BROKEN)))
-        stop.set()
-
-    serve(site, port=port, say=announced, stop=stop)
-    assert "databse" in said[0]
-    assert "did you mean" in said[0]
+    with served(shop, signal.SIGINT, then="vault: ./vault\nsystems: {shop: {databse: x}}\n") as port:
+        said = json.dumps(ask(port, BROKEN))
+    assert "databse" in said
+    assert "did you mean" in said
 
 
 def test_a_port_that_is_taken_is_said_before_anything_starts(shop: Shop) -> None:

@@ -171,15 +171,16 @@ def test_a_foreign_key_to_a_table_that_was_left_out_holds_for_new_rows(
 
 
 @pytest.mark.slow
-def test_two_thousand_tables_are_restored(
-    pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, tmp_path: Path
+@pytest.mark.parametrize("tables", [1000, pytest.param(2000, marks=pytest.mark.soak)])
+def test_more_tables_than_one_transaction_may_lock_are_restored(
+    pg_server: EmbeddedPostgres, make_pg_database: MakePgDatabase, tmp_path: Path, tables: int
 ) -> None:
     source, target = make_pg_database(), make_pg_database()
     with_psql = "".join(
         f"CREATE TABLE t{n} (id serial PRIMARY KEY, x text UNIQUE); INSERT INTO t{n} (x) VALUES ('{n}');\n"
-        for n in range(2000)
+        for n in range(tables)
     )
-    for start in range(0, 2000, 250):
+    for start in range(0, tables, 250):
         run_sql(source, "\n".join(with_psql.splitlines()[start : start + 250]))
     backed = backed_up(source, tmp_path / "vault")
     result = restore(backed.backup, target, RestoreOptions(jobs=2))

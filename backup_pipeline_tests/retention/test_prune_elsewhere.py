@@ -22,6 +22,8 @@ from backup_pipeline_tests.harness.engines import MakeSqliteFile
 from backup_pipeline_tests.harness.stores import S3Server
 from backup_pipeline_tests.scenarios.test_vault_in_a_bucket import SCRIPT, configured, good
 
+pytestmark = pytest.mark.usefixtures("one_writer")
+
 ONE = {"shop": Rules(RetentionSettings(last=1))}
 
 

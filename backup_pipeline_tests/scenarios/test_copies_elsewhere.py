@@ -17,6 +17,8 @@ from backup_pipeline_tests.harness.engines import MakeSqliteFile
 from backup_pipeline_tests.harness.sftp_server import SftpServer
 from backup_pipeline_tests.harness.stores import S3Server
 
+pytestmark = pytest.mark.usefixtures("one_writer")
+
 SCRIPT = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customers (id), note BLOB);

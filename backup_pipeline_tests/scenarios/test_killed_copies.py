@@ -19,7 +19,7 @@ from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness import warm
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault
 from backup_pipeline_tests.harness.processes import run_for
-from backup_pipeline_tests.harness.soak import SEED
+from backup_pipeline_tests.harness.soak import SEED, time_is_over
 
 _COPY = "import sys; from backup_pipeline_tests.harness.dying_copy import main; main(*sys.argv[1:])"
 
@@ -47,7 +47,7 @@ def _scenario(folder: Path, kills: int, seed: int = 20261121) -> None:
     vault, copy = shop_vault(folder / "vault", nights=2), Vault(LocalStore(folder / "copy"))
     dice = random.Random(seed)
     killed, night, deeds = 0, 2, 40
-    while killed < kills:
+    while killed < kills and not time_is_over():
         done = _copy(vault, copy, dice.randrange(1, deeds), dice.choice(("before", "after")))
         _sound(copy)
         if done is None:

@@ -14,7 +14,7 @@ from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness import warm
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, shop, shop_vault, table
-from backup_pipeline_tests.harness.soak import SEED
+from backup_pipeline_tests.harness.soak import SEED, time_is_over
 
 
 def _prune(vault: Vault, number: int, moment: str = "before", last: int = 1) -> int | None:
@@ -53,7 +53,7 @@ def _scenario(folder: Path, kills: int, seed: int) -> None:
     _nights(vault, 2, 6)
     dice = random.Random(seed)
     killed, night, deeds = 0, 6, 60
-    while killed < kills:
+    while killed < kills and not time_is_over():
         moment = dice.choice(("before", "after"))
         done = _prune(vault, dice.randrange(1, deeds), moment, dice.choice((1, 2)))
         _sound(vault)

@@ -20,6 +20,8 @@ from backup_pipeline_tests.harness.fake_dropbox import DROPBOX_VARIABLES, HOME, 
 from backup_pipeline_tests.harness.fake_dropbox_files import Namespace
 from backup_pipeline_tests.harness.sftp_server import SftpServer
 
+pytestmark = pytest.mark.usefixtures("one_writer")
+
 SCRIPT = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customers (id), note TEXT);

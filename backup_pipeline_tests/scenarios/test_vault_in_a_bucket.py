@@ -34,6 +34,8 @@ from backup_pipeline_tests.harness.ports import free_port
 from backup_pipeline_tests.harness.processes import kill_tree
 from backup_pipeline_tests.harness.stores import S3Server, ministack_s3
 
+pytestmark = pytest.mark.usefixtures("one_writer")
+
 SCRIPT = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customers (id), note TEXT);
