@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from backup_pipeline.stores import local
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
 from backup_pipeline_tests.harness.commands import PROGRAM, Ended, environment
 
@@ -70,15 +71,14 @@ class _BadSector(io.FileIO):
 def bad_sectors(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
     """Every object below opens, has its length, and cannot be read. Says which were tried."""
     read: list[str] = []
-    real = Path.open
 
-    def opened(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if mode == "rb" and folder in path.parents:
-            read.append(path.name)
+    def opened(path: str, mode: str) -> Any:
+        if folder in Path(path).parents:
+            read.append(Path(path).name)
             return io.BufferedReader(_BadSector(path))
-        return real(path, mode, *args, **kwargs)
+        return open(path, mode)  # noqa: PTH123
 
-    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(local, "open", opened, raising=False)
     return read
 
 
