@@ -12,8 +12,8 @@
     bp.copy("shop")                                      # what its copies lack
     bp.restore("shop", to="…", config=bp.load().at("offsite"))   # straight from a copy
 
-Every function takes `config=`, the path of a backup.yaml (else $BACKUP_CONFIG, else the current folder) or what
-`load` gave, from which all of this and more can be done. The keywords are the fields of the verb's order
+Every function takes `config=`: the path of a backup.yaml (else $BACKUP_CONFIG, else the current folder), or the Site
+that `load` gave. The keywords are the fields of the verb's order
 (`model/orders.py`), as are the flags of the command line. Importing this module loads
 nothing: the parts come when they are used.
 """

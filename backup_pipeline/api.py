@@ -67,8 +67,8 @@ def _verb(order: Callable[P, O]) -> Callable[[Callable[[Site, O], R]], Callable[
 
 @_verb(BackupOrder)
 def backup(site: Site, order: BackupOrder) -> Manifest:
-    """Make a backup. `only` names groups or tables, and makes it a partial one. A backup that is made and has an error (a
-    row without its file, a table that is empty or gone) raises ErrorsFound, which names it."""
+    """Make a backup. `only` names groups or tables, and makes it a partial one. A backup with an error (a row
+    without its file, a table that is empty or gone) is made, and raises ErrorsFound with its id."""
     from backup_pipeline.operations import audit
     from backup_pipeline.operations.backup import backup
 

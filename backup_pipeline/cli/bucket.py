@@ -38,9 +38,10 @@ def verb(call: Call, order: BucketOrder, deed: str) -> Outcome:
     """Create the bucket of the vault or of a COPY, or bring an existing one into order.
 
     Versions, no public access, TLS only, encryption at rest, the lifecycle of `lifecycle:`, and object lock where
-    `object_lock_days` is set. What is right stays as it is, and so does every statement and rule that is not ours;
-    run again, it changes nothing. What the server does not offer is said and left out. The policies are the least that
-    each role needs: a writer that adds and cannot delete, a pruner, a reader, and whoever runs this. Exit code 14 when
+    `object_lock_days` is set. Right settings stay as they are, and so does every statement and rule that is not
+    ours. A second run changes nothing. A setting that the server does not offer is named and left out. The policies
+    are the least that each role needs: a writer that adds and cannot delete, a pruner, a reader, and the role that
+    runs this. Exit code 14 when
     something could not be made right, or a setting asks for what the server does not offer.
     """
     del deed

@@ -1,7 +1,7 @@
 """How a call ends: the page or the one JSON document, the error and its remedy, the exit code.
 
-Exit codes come from `errors`, and from nowhere else. Whatever is raised, a script that asked for --json gets a
-document, and nobody gets a password.
+Exit codes come from `errors`, and from nowhere else. After every exception, a script that asked for --json gets a
+document, and no reader gets a password.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _signals() -> Iterator[set[int]]:
     heard: set[int] = set()
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not the main thread: whoever runs us there has handlers of their own
+    except ValueError:  # not the main thread: a caller with threads has handlers of its own
         yield heard
         return
     reader, writer = os.pipe()

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def verb(call: Call, order: InitOrder) -> Outcome:
     """The password is not written: the file refers to a variable, and the answer says which. Nothing is backed up yet.
 
-    Migrations of Alembic, Django and Prisma, the uploads of a Django application (`FileField`, `MEDIA_ROOT`) and Rails'
-    Active Storage are looked for beside the configuration, and written into it.
+    Three things are looked for beside the configuration, and written into it: migrations of Alembic, Django and
+    Prisma; the uploads of a Django application (`FileField`, `MEDIA_ROOT`); and Rails' Active Storage.
     """
     from backup_pipeline.operations.init import init
 

@@ -1,4 +1,4 @@
-"""Text for people: lines, aligned columns, findings. Nothing is cut off, whatever the terminal's width: an id that
+"""Text for people: lines, aligned columns, findings. Nothing is cut off, at any width of the terminal: an id that
 lost its end cannot be copied, and a log has no width at all."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`pin`: keep a backup, whatever the rules say."""
+"""`pin`: keep a backup, against every rule."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Tally:
     fraction_then: float = 0.0
     #: Subject → when it was last heard of.
     seen: dict[str, float] = field(default_factory=dict)
-    #: Notes that are worth a line of their own, until somebody takes them.
+    #: Notes that are worth a line of their own, until they are taken.
     notes: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -111,7 +111,7 @@ class Tally:
 
     @property
     def fraction(self) -> float | None:
-        """How much of it is done; None when nobody knows. Estimates may be too low: never more than 99 %."""
+        """How much of it is done; None when that is unknown. Estimates may be too low: never more than 99 %."""
         for done, total in ((self.bytes, self.total_bytes), (self.rows, self.total_rows)):
             if total:
                 return min(done / total, 0.99)
@@ -273,7 +273,7 @@ def _finish(draw: Callable[[], None], bar: Progress) -> None:
         draw()
         bar.stop()
     except (OSError, ValueError):
-        return  # the terminal is gone: there is nobody to tell
+        return  # the terminal is gone, and so is its reader
 
 
 def _update(bar: Progress, task: object, doing: str, tally: Tally, *, short: bool) -> None:

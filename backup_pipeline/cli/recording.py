@@ -16,8 +16,8 @@ T = TypeVar("T")
 def recorded(call: Call, run: Callable[[], T], *, otherwise: Callable[[], T]) -> T:
     """`run` in the instance; with a warning `otherwise`, where the instance is the trouble.
 
-    Errors of ours are about the work and not about its recording. Anything else came from the instance (its
-    database is locked, its disk is full) or is a defect, which the second way would then show as its own.
+    Errors of ours are about the work and not about its recording. Another error came from the instance (its
+    database is locked, its disk is full) or is a defect. The second way would then show the defect as its own.
     """
     try:
         _load()
@@ -27,7 +27,7 @@ def recorded(call: Call, run: Callable[[], T], *, otherwise: Callable[[], T]) ->
         call.say(f"→ {error.remedy}")
     except BackupError:
         raise
-    except Exception as error:  # noqa: BLE001 - see above: whatever it is, a backup is worth another way
+    except Exception as error:  # noqa: BLE001 - see above: after every error a backup is worth another way
         first = (str(error).splitlines() or [""])[0]
         call.say(f"warning: recording failed, going on without: {type(error).__name__}: {first}", "yellow")
     call.run = ""  # what is done now, no run records

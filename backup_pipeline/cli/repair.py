@@ -35,8 +35,8 @@ def verb(call: Call, order: RepairOrder) -> Outcome:
     bytes that can be shown to be right are written, they are read back, and what is good is never overwritten. Needs no
     key. Exit code 7 when something could not be healed.
 
-    What nobody has right any more, the living database and files may still have: --set-aside moves such objects to
-    `set-aside/` in their place, and the next backup reads and stores their content again.
+    The living database and files may still have content that no place has right. --set-aside moves such objects to
+    `set-aside/` in their place. The next backup reads and stores their content again.
     """
     from backup_pipeline.operations import audit
     from backup_pipeline.operations.repair import repair

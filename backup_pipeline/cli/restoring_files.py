@@ -80,7 +80,7 @@ def targets_of(to: str | None, given: Mapping[str, Any]) -> tuple[str | None, Pa
 
 
 def failure_of(result: FilesResult) -> BackupError | None:
-    """What could not be brought back is no success, whatever else was."""
+    """A file that could not be brought back makes the restore fail, also beside others that came back."""
     return failed(RestoreError, "not everything was brought back", result.findings)
 
 

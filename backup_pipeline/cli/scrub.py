@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 def verb(call: Call, order: ScrubOrder) -> Outcome:
     """Of the whole vault: all systems share its objects.
 
-    Each run reads what was not read for the longest, as much as it takes for everything to be read within the window;
-    the vault remembers what was read. Takes no key. Every object's SHA-256 is compared with its name, every manifest
-    with its seal, and what is missing is named with the backups that it belongs to. It may be stopped at any time. Exit code 10
+    Each run reads the objects with the oldest reading, as many as it takes to read all within the window. The vault
+    remembers the readings. Takes no key. Every object's SHA-256 is compared with its name, every manifest with its
+    seal. A missing object is named with its backups. It may be stopped at any time. Exit code 10
     when something is not as it should be.
     """
     from backup_pipeline.operations import audit

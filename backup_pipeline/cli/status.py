@@ -1,4 +1,4 @@
-"""`status`: would you sleep well? One screen, and an exit code for whatever watches."""
+"""`status`: would you sleep well? One screen, and an exit code for a watching program."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     """,
 )
 def verb(call: Call, system: str | None) -> Outcome:
-    """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding of a system is an error or a warning,
-    or the vault's disk is full, or will be within a week."""
+    """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding
+    of a system is an error or a warning, or when the vault's disk is full within a week."""
     from backup_pipeline.operations.status import status
 
     site = call.site

@@ -19,7 +19,7 @@ def size(count: float) -> str:
 
 
 def number(count: int | None) -> str:
-    """None: nobody here can know it."""
+    """None: it is unknown here."""
     return "–" if count is None else f"{count:,}"
 
 

@@ -126,7 +126,7 @@ vault: {quoted(seen.vault)}
 # copies:
 #   second_disk: /mnt/second/backups
 
-# Nobody can read the backups without the key: `backup-pipeline keygen` makes one and prints these lines.
+# The backups cannot be read without the key: `backup-pipeline keygen` makes one and prints these lines.
 # To be decided before the first backup: a vault that was begun plain stays plain.
 # encryption:
 #   recipients: [age1…]

@@ -1,9 +1,8 @@
-"""Judges backups and systems: what is wrong, since when, and who accepted it. Knows no Dagster and no command line.
+"""The judgement of backups and systems: faults, since when they are there, and their acceptance by a person.
 
-judging        the checks of a fresh backup, run in the same way for every caller
-losses         tables and trees that lost their content, told until they are mended or accepted
-file_checks    the checks of file trees
-accepting      the record of findings that a person accepted (`ack`)
-diagnosis      what an error means where there are copies, and what to do about it
-open_findings  errors and warnings of a backup, and of a system, that no later look has ended
+Belongs here: `judging` runs the checks of a fresh backup, in the same way for every caller. `file_checks` are those of file
+trees, `losses` those of lost content. `monitors` are the checks of a system between its backups, with `freshness`,
+`coverage`, `drift` and `promises`. `open_findings` are faults that no later look has ended; `accepting` is the record of
+`ack`. `overview` and `storage` sum up. `machine`, `room`, `rights`, `keys` and `copy_places` are parts of `doctor`.
+`diagnosis` explains an error where there are copies. Not here: Dagster, the command line, and delivery (`alerts`).
 """

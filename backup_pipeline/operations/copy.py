@@ -140,7 +140,7 @@ class _InARow:
 
 
 def failure_of(done: Sequence[Copied], *, made: str = "") -> CopyFailed | None:
-    """What to tell somebody who waits for an exit code. `made`: the backup that was committed before."""
+    """The words for a user who waits for an exit code. `made`: the backup that was committed before."""
     bad = [one for one in done if not one.ok]
     if not bad:
         return None

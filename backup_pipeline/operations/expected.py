@@ -1,9 +1,9 @@
 """Places that this machine has written to, so that one that is gone is not taken for an empty one.
 
-A disk that is not mounted looks like a new and empty folder. A backup that began a vault there would be good in every check,
-fill the disk of the system, and be hidden by the next mount. So the first backup or copy into a place leaves a
-note in the state folder, and from then on a place without a vault is an error. Bringing a lost place back from another
-one is something that a person asks for, and is not asked about.
+A disk that is not mounted looks like a new and empty folder. A new vault in it would be good in every check, fill the
+disk of the system, and be hidden by the next mount. So the first backup or copy into a place leaves a
+note in the state folder. From then on a place without a vault is an error. Only a person's command brings a lost place
+back from another one.
 """
 
 from __future__ import annotations

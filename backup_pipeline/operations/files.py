@@ -1,4 +1,4 @@
-"""File trees, for whoever has a Site: bringing them back, and what the configuration says of them."""
+"""File trees of a Site: bringing them back, and their settings."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Before a backup is read: are all of its objects readable, and if not, what has to be done about it?
 
-Objects that a bucket's lifecycle has moved to an archive cannot be read before somebody asks for their thaw, which takes
-minutes to days and costs money. So nothing is thawed unless it is asked for, and whoever does not ask is told how
-much it would be and how long it would take, before anything was written anywhere.
+Objects that a bucket's lifecycle has moved to an archive need a thaw before they can be read. A thaw takes minutes to
+days and costs money, so it needs a request. Without the request, the user is told the size and the time, before
+anything is written.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def of_backups(site: Site, system: str, id: str | None) -> Needed | None:
         except (Damaged, NotFound):
             if id != "all":
                 raise
-            continue  # what is wrong with it is said by whoever looks at it
+            continue  # its faults are told by the verb that looks at it
     return Needed(
         vault, tuple(needed), f"{system} {ids[-1]}" if len(ids) == 1 else f"{len(ids)} backups of {system}"
     )

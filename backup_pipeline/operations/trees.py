@@ -1,4 +1,4 @@
-"""File trees on their way into a backup, for whoever has a Site: from settings to sources, and which are asked for."""
+"""File trees of a Site on their way into a backup: from settings to sources, and the choice of trees."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def open_tree(settings: Settings, tree: FilesSettings) -> FileSource:
 
 
 def _stores(settings: Settings, scheme: str) -> Iterator[StoreSettings]:
-    """Where backups are kept, of one kind. What AWS is asked for is not known here; and what is wrong with an address,
-    whoever opens it says."""
+    """Where backups are kept, of one kind. The secrets of AWS are not known here. The opening of an address tells
+    its faults."""
     for store in (settings.vault, *settings.copies.values()):
         said = [one for one in (store.url, store.endpoint) if one is not None]
         if not any(one.problem or one.is_asked_later for one in said) and store.scheme == scheme:

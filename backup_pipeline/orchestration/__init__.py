@@ -1,4 +1,6 @@
-"""Dagster as a skin: the graph, its runs, and the history that it shows. The verbs are in `operations`.
+"""Dagster as a skin.
+
+Belongs here: the graph, its runs, and the history that it shows. Not here: the verbs, which are in `operations`.
 
     naming         keys and names, and the name of any table as one of them
     asset_plan     the assets of a system · graph: the one place that makes a Definitions

@@ -1,8 +1,8 @@
 """Which assets the graph of a system has: from the inventory that was last taken, and from nothing else.
 
-Up to `table_assets` tables each table has its asset. Above that a graph is a wall that no person reads, and every asset that
-is recorded costs about 50 ms: so the tables of a group of `groups:` share one, then those of a schema, and in a schema that is too
-large itself those whose names begin alike (`blog_…`, as the applications of Django are called). Their
+Up to `table_assets` tables each table has its asset. Above that a graph is a wall that no person reads, and every
+recorded asset costs about 50 ms. So the tables of a group of `groups:` share one asset, then the tables of a schema. In
+a schema that is too large, tables whose names begin alike share one (`blog_…`, as Django's applications do). Their
 tables stand in the metadata. Where no inventory was taken yet there is no table asset: the backup takes every table all
 the same.
 """

@@ -1,9 +1,9 @@
 """One way of signing in to AWS for the graph and for the stores, whichever of the two was told.
 
-A Dagster user who has an `S3Resource` already gives it to `build_defs(..., resources={"s3": …})`: the S3 stores that
-name no credentials and no endpoint of their own then use it. The other way round, a configuration that says how to sign
-in offers resources of dagster-aws to other assets of the same code location. Nothing is asked for, and no
-client made, before somebody uses one: definitions load without a secret and without a network.
+A Dagster user who has an `S3Resource` already gives it to `build_defs(..., resources={"s3": …})`. S3 stores without
+credentials and endpoint of their own then use it. The other way round, a configuration with credentials offers
+resources of dagster-aws to other assets of the same code location. The first use asks for a secret and makes a client:
+definitions load without a secret and without a network.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ def signed_in(site: Site, resources: Mapping[str, object]) -> Site:
 
 
 def offered(site: Site, given: Mapping[str, object]) -> dict[str, object]:
-    """Resources from the settings, for the keys that nobody gave. dagster-aws is only loaded where there is something to
+    """Resources from the settings, for the keys that were not given. dagster-aws is only loaded where there is
+    something to
     offer: it takes a second."""
     found: dict[str, object] = {}
     stores = _buckets(site.settings)
     if stores and S3 not in given:
-        # The vault, else the first copy: whoever wants another one has its name.
+        # The vault, else the first copy: another one goes by its name.
         found[S3] = s3_resource(site, next(iter(stores)))
         found |= {f"{S3}_{name}": s3_resource(site, name) for name in stores if f"{S3}_{name}" not in given}
     if site.settings.asks_aws and SECRETS not in given:

@@ -61,7 +61,7 @@ def _copy_asset(site: Site, plan: SystemPlan, name: str) -> dg.AssetsDefinition:
             with acting(context, backups, "copy", system, place=name):
                 return _copy(context, backups, system, name, config.backup)
         except StepFailure as failure:
-            # Whoever waits at a terminal decides for himself when to try again.
+            # A user at a terminal decides when to try again.
             passing = isinstance(failure.original, _PASSING) and backups.listener is None
             if passing and context.retry_number < RETRIES:
                 context.log.warning(f"{failure.description}; it is tried again")

@@ -1,8 +1,8 @@
 """Does anything run the schedules? Read from the daemon's heartbeats in the Dagster home of this machine.
 
-`status` says when the next backup is due, which is only worth something where a daemon lives. Loading Dagster to ask would
-take longer than everything else that `status` does, so the one row is read straight from its SQLite file. Where
-the instance lives elsewhere (PostgreSQL, another host), nobody here can know.
+`status` says when the next backup is due, which is only worth something where a daemon lives. Loading Dagster would
+take longer than the rest of `status`. So the one row is read straight from Dagster's SQLite file. Where the instance
+lives elsewhere (PostgreSQL, another host), the answer is unknown.
 """
 
 from __future__ import annotations

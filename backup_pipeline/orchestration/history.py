@@ -1,9 +1,9 @@
 """The sensor `history`: what no run of Dagster has recorded is reported to the instance.
 
 Commands that need no run (prune, copy, verify …), backups without a record and the Python API leave a line in the log of acts.
-Each becomes an event of the asset that it is about: what went well as a materialization with the figures that a step would
-have given, everything else as an observation with what happened and what to do. A backup in the vault that is newer than the
-one that the manifest shows (another host made it, or the log is gone) is reported as well. The schedule and the UI
+Each becomes an event of its asset. A success is a materialization with the figures of a step. Every other end is an
+observation with the cause and the remedy. The vault may have a newer backup than the manifest shows: another host made
+it, or the log is gone. Such a backup is reported as well. The schedule and the UI
 of one machine then tell the same history as its commands.
 """
 

@@ -1,7 +1,7 @@
 """The Dagster home on this machine: one history for the CLI, the schedules and the UI.
 
-$DAGSTER_HOME where it is set (then its dagster.yaml is whatever it is: see deploy/), else `dagster` in the state
-folder, into which our dagster.yaml is written once and never again.
+$DAGSTER_HOME where it is set; its dagster.yaml is the user's then (see deploy/). Else `dagster` in the state folder,
+into which our dagster.yaml is written once.
 """
 
 from __future__ import annotations

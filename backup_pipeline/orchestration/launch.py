@@ -1,6 +1,6 @@
 """Run a job in this very process, in the persistent instance: the way of `backup-pipeline backup` and `drill`.
 
-The run has the definitions, the steps and the history of a run from the UI or by schedule, and no daemon has to be there. An
+The run has the definitions, the steps and the history of a run from the UI or by schedule. It needs no daemon. An
 error is raised as it happened, and Dagster's own lines are kept from the terminal.
 """
 

@@ -1,7 +1,7 @@
 """shop/retention and vault/scrub: what is kept of a system and why, and the vault read back; and the checks on them.
 
-A prune that found something in its way fails its run, with the same findings as the command: a retention that silently
-stopped is a disk that fills up, or a rule that nobody keeps.
+A prune that found something in its way fails its run, with the same findings as the command. A retention that silently
+stopped is a disk that fills up, or a broken rule.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the type of `config` from the annotation.

@@ -1,8 +1,8 @@
 """Names in the graph, in one object, each with an example.
 
 Several configurations in one code location are told apart by a prefix: `build_defs(…, prefix="team_a")` puts it before
-every name. Dagster builds an output's name from an asset's key by turning `.` and `-` into `_`, and takes only letters,
-digits, `_`, `-` and `.` to begin with. A database takes any name. So a name that is not plain gets a digest of the true
+every name. Dagster builds an output's name from an asset's key by turning `.` and `-` into `_`. It takes only letters,
+digits, `_`, `-` and `.`. A database takes any name. So a name that is not plain gets a digest of the true
 one behind it; the true name stands in the description and in the metadata.
 """
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Kept:
-    """What the steps of a run in this process made, for whoever launched it."""
+    """What the steps of a run in this process made, for its launcher."""
 
     manifest: Manifest | None = None
     outcomes: Sequence[Outcome] = ()
@@ -99,7 +99,7 @@ class StepFailure(dg.Failure):
 
 @contextmanager
 def failures_told(site: Site) -> Iterator[None]:
-    """Whatever goes wrong in a step becomes a failure with a remedy and without a secret.
+    """Every exception of a step becomes a failure with a remedy and without a secret.
 
     Dagster stores the text and the traceback of an exception, and those of what caused it; a driver's message may
     hold what it was given. So the chain is cut here, and what is kept of it is redacted.

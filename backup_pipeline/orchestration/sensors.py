@@ -1,8 +1,8 @@
 """What looks without being asked: migrations that wait (a backup before they run), and backups that grow old.
 
-A run key deduplicates for ever in Dagster, so a key that names only the migrations would never try again after a
-failure: the attempt is part of it. And whether a set was backed up is read from the runs themselves, not from a
-cursor that moved when the run was merely asked for.
+A run key deduplicates for ever in Dagster. A key of the migrations alone would never try again after a failure: the
+attempt is part of it. The runs themselves tell whether a set was backed up. A cursor would move with the mere request
+for a run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LONGEST_PAUSE = timedelta(hours=1)
 BUDGET = 40.0
 #: How often a system is looked at.
 EVERY = timedelta(minutes=10)
-#: An outcome that stays the same is recorded again after this, so that the UI shows that somebody looks.
+#: An outcome that stays the same is recorded again after this, so that the UI shows that the sensor looks.
 RECORD_AGAIN = timedelta(hours=24)
 
 _UNFINISHED = frozenset(

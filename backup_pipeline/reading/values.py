@@ -27,7 +27,7 @@ _INTERVAL = re.compile(
 
 
 def unescape(field: bytes) -> bytes:
-    """Undo the escapes of row text. `\\N` is not asked for here: whoever splits rows knows it first."""
+    """Undo the escapes of row text. `\\N` is not asked for here: the splitter of rows knows it first."""
     if b"\\" not in field:
         return field
     return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), field)

@@ -68,7 +68,7 @@ def hidden_text(system: str, identifier: str) -> str:
 
 This backup is encrypted with age (<https://age-encryption.org>). You need the key file (a text that holds a line
 beginning with `AGE-SECRET-KEY-1`; there may be a paper copy of it, with a QR code) and the programs `age`, `zstd`
-and `sha256sum`. Whoever set up the backups knows where the key is kept; it is not in this vault.
+and `sha256sum`. The person who set up the backups knows the place of the key; the key is not in this vault.
 
 ## 1. Is everything as it was written?
 
@@ -81,7 +81,7 @@ sha256sum --quiet -c manifest.json.age.sha256
 
 ## 2. Read how to go on
 
-The commands for this very backup are in `RECOVER.md.age`. Write them where nobody else can read them:
+The commands for this very backup are in `RECOVER.md.age`. Write them to a place that no other account can read:
 
 ```bash
 (umask 077; age -d -i /path/to/key.txt RECOVER.md.age > ~/RECOVER.md)

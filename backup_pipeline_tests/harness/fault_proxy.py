@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 What = Literal[
     "drop",  # closed before anything was sent on
-    "lost-answer",  # done by the server, but we never hear of it
+    "lost-answer",  # done by the server, but its answer is lost
     "late",  # we have given up by the time the server gets it
     "500",
     "503",

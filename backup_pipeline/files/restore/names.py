@@ -15,7 +15,7 @@ from backup_pipeline.model.files import FileEntry
 #: What Linux takes for one name.
 LONGEST_NAME = 255
 _REMEDY = (
-    "nothing was written. A backup made by backup-pipeline holds no such entry: somebody else changed or made it; "
+    "nothing was written. A backup made by backup-pipeline holds no such entry: another program changed or made it; "
     "restore another one, and look at who can write to the vault"
 )
 

@@ -1,6 +1,6 @@
 """Open folders below one folder, entered part by part, never through a link and never by a path longer than a name.
 
-A path that is looked up as a whole can lead out of the tree, when a folder is exchanged for a link at that moment. The
+A path that is looked up as a whole can lead out of the tree: a folder may become a link at that moment. The
 kernel takes no path of more than 4,096 bytes. So every step goes from an open folder to a name in it.
 """
 

@@ -1,7 +1,8 @@
 """A folder of this machine, or single files of it, as a file tree.
 
-The walk goes from open folder to open folder (`below`), in the order of the bytes of the paths, with one folder's names
-in memory at a time. It crosses into other file systems that are mounted below the root: the user means all that the
+The walk goes from open folder to open folder (`below`), in the order of the bytes of the paths. It has one folder's
+names in memory at a time. It crosses into other file systems that are mounted below the root: the user means all that
+the
 path shows. A volume that is silently left out would be missed on the worst day. `exclude` keeps them out.
 """
 

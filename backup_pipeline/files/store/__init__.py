@@ -1,8 +1,8 @@
-"""File trees into the vault: what changed is read, hashed, packed and listed; what did not is recognised.
+"""File trees into the vault: changed files are read, hashed, packed and listed; unchanged ones are recognised.
 
-`previous` is what earlier runs left, `reading` takes one file as it is, `packing` puts contents into packs, `run` walks
-through both listings side by side and writes the new one, `report` says what could not be taken. `database` copies a SQLite
-file that lies in a tree. Nothing here knows a manifest: `backup` puts the parts together.
+Belongs here: `previous` has the knowledge of earlier runs, `reading` takes one file as it is, `packing` puts contents into
+packs. `run` walks through both listings side by side and writes the new one. `report` names files that could not be taken.
+`database` copies a SQLite file in a tree. Not here: the manifest (`backups`), and the walk itself (`files/sources`).
 """
 
 from __future__ import annotations

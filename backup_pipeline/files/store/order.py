@@ -18,7 +18,7 @@ from backup_pipeline.model.manifest import FileTree
 class TreeOrder:
     name: str
     source: FileSource
-    #: Read every file again, whatever its times say.
+    #: Read every file again, also with equal times.
     full: bool = False
     #: … also when the last time is longer ago than so many seconds.
     rehash_after: float | None = None

@@ -1,8 +1,8 @@
 """What earlier runs left of a tree: its last listing, the notes of runs that were killed, and where the contents lie.
 
 Nothing of it is needed: a listing that cannot be read, or is encrypted and not remembered here, costs one run that reads
-everything. A pack that is gone, or of which hardly anything is needed any more, is not built on: its files are read again
-and stored in a new one, so that the old one can go when the backups go that still name it.
+everything. A pack that is gone, or of which hardly anything is needed any more, is not built on. Its files are read
+again and stored in a new pack. The old pack goes with the backups that still name it.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Content:
     torn: bool = False
     #: A database that SQLite could not copy, and why: it was copied like any file.
     plain_copy: str = ""
-    #: … because somebody held its lock all the time, who may have been writing.
+    #: … because another process held its lock all the time, and may have been writing.
     locked: bool = False
 
 
@@ -139,7 +139,7 @@ class Reader:
             if taken is None:
                 current = again
                 continue
-            # A database was copied by SQLite: whatever was written meanwhile, the copy is of one moment.
+            # A database was copied by SQLite: the copy is of one moment, also beside writers.
             if taken.database or _same(current, again) or self._only_grew(taken, current, again):
                 return taken
             if last:
