@@ -37,7 +37,8 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Outcome:
     if not yes:
         if call.json or not sys.stdin.isatty():
             raise UsageError(
-                f"{system} {identifier} would be gone for good", remedy="say --yes where nobody can be asked"
+                f"{system} {identifier} would be gone for good",
+                remedy="say --yes where no person can be asked",
             )
         click.confirm(f"Forget {system} {identifier} for good?", abort=True, err=True)
     report = forget(call.site, order)

@@ -140,7 +140,7 @@ def _refuse(path: Path, vault: str | None) -> None:
 
 def _warnings(path: Path) -> list[str]:
     found = [
-        "without this key nobody can read the backups, you neither: print the paper copy, keep it where you keep other "
+        "without this key no person can read the backups, you neither: print the paper copy, keep it where you keep other "
         "deeds, and move the file to where backups are restored; the machine that makes them does not need it"
     ]
     if any((parent / ".git").exists() for parent in path.parents):
@@ -175,7 +175,7 @@ def _paper_text(secret: str, recipient: str, signers: tuple[str, ...] = ()) -> s
     _code(secret).terminal(drawn, border=2, compact=True)
     return (
         "Key of an encrypted backup vault (age, https://age-encryption.org).\n"
-        "Whoever has this can read every backup that was made for it. Without it nobody can.\n\n"
+        "A person with this key can read every backup that was made for it. Without it no person can.\n\n"
         f"{drawn.getvalue()}\n"
         f"{_grouped(secret)}\n\n"
         f"public key: {recipient}\n\n"

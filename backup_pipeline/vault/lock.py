@@ -187,8 +187,8 @@ def _release(store: Store, key: str) -> None:
     except StoreUnavailable:
         raise
     except VaultError:
-        nobody = Holder("", "", 0, "", "nothing", _NEVER, _NEVER)
-        store.put(key, canonical.encode(nobody), overwrite=True)
+        free = Holder("", "", 0, "", "nothing", _NEVER, _NEVER)
+        store.put(key, canonical.encode(free), overwrite=True)
 
 
 def _take(store: Store, key: str, holder: Holder, now: Callable[[], datetime]) -> None:

@@ -109,7 +109,7 @@ class _Pipe(io.RawIOBase):
         with memoryview(data) as view:
             for start in range(0, len(view), _SLICE):
                 if self._abandoned:
-                    raise SourceError("nobody reads this any more")
+                    raise SourceError("no reader takes this any more")
                 self._queue.put(bytes(view[start : start + _SLICE]))
             return len(view)
 
