@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import backup_pipeline as bp
-from backup_pipeline.files.restore.plan import FilesPlan
+from backup_pipeline.files.restore.files_plan import FilesPlan
 from backup_pipeline_tests.harness.engines import MakeSqliteFile
 
 SCRIPT = """

@@ -39,7 +39,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.selection import Selection, idle_patterns, tables_among
 from backup_pipeline.model.version import __version__
 from backup_pipeline.references import asked
-from backup_pipeline.vault import journal, keeping, layout, lock, recover, recover_files, remembered
+from backup_pipeline.vault import journal, layout, lock, records, recover, recover_files, remembered
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.leftovers import sweep
 from backup_pipeline.vault.vault import Vault
@@ -358,7 +358,7 @@ def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str])
     recorded, and not only until the next backup."""
     for gone in (
         remembered.set_back(vault, system),
-        keeping.newest_gone(vault, system, lambda: earlier),
+        records.newest_gone(vault, system, lambda: earlier),
     ):
         if gone is not None and max(earlier, default="") <= gone.id < identifier:
             return gone
@@ -369,7 +369,7 @@ def _follows(vault: Vault, identifier: str, system: str, earlier: Sequence[str])
         return link
     # The one before was altered since it was written: what is followed is what was written, so that `repair` finds it.
     with suppress(Damaged):
-        written = keeping.newest(vault.store, system)
+        written = records.newest(vault.store, system)
         if written is not None and written.id == link.id:
             return Link(link.id, written.manifest_sha256)
     return link

@@ -21,7 +21,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
 from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, Segment
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.vault import keeping, lock, recover, recover_files, signing
+from backup_pipeline.vault import lock, records, recover, recover_files, signing
 from backup_pipeline.vault.blocks import Piece, pieces_of
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.objects import read_blocks
@@ -68,7 +68,7 @@ def under_others(vault: Vault, system: str) -> Iterator[UnderOthers]:
             continue  # `verify` names it
         sizes = [one.size for one in outline.objects if (one.recipients or outline.recipients) != current]
         if sizes or outline.recipients != current:
-            pin = keeping.pin_of(vault.backup(system, identifier))
+            pin = records.pin_of(vault.backup(system, identifier))
             pinned = None if pin is None else pin.reason
             yield UnderOthers(identifier, len(sizes), sum(sizes), outline.recipients != current, pinned)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Outcome
 from backup_pipeline.cli.page import Page
-from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.orders import AckOrder
+from backup_pipeline.model.vault_records import Ack
 
 
 @as_verb(

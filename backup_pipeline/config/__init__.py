@@ -15,9 +15,9 @@ from backup_pipeline.config.redaction import redact, safe_url
 
 if TYPE_CHECKING:
     from backup_pipeline.config.encrypting import EncryptionSettings
-    from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
     from backup_pipeline.config.loading import FILE_NAME, VARIABLE, load, locate, parse
     from backup_pipeline.config.references import Deferred, Secret
+    from backup_pipeline.config.retention import RetentionSettings, ScrubSettings
     from backup_pipeline.config.settings import MigrationSettings, Settings, SystemSettings
     from backup_pipeline.config.storing import LifecycleSettings, PrunerSettings, StoreSettings
     from backup_pipeline.config.trees import FilesSettings, ReferenceSettings
@@ -49,7 +49,7 @@ _PARTS = {
     "loading": ("FILE_NAME", "VARIABLE", "load", "locate", "parse"),
     "references": ("Deferred", "Secret"),
     "encrypting": ("EncryptionSettings",),
-    "keeping": ("RetentionSettings", "ScrubSettings"),
+    "retention": ("RetentionSettings", "ScrubSettings"),
     "storing": ("LifecycleSettings", "PrunerSettings", "StoreSettings"),
     "trees": ("FilesSettings", "ReferenceSettings"),
     "settings": ("MigrationSettings", "Settings", "SystemSettings"),

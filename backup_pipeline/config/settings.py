@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from backup_pipeline.config.encrypting import EncryptionSettings, Signer, Since
-from backup_pipeline.config.keeping import RetentionSettings, ScrubSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
+from backup_pipeline.config.retention import RetentionSettings, ScrubSettings
 from backup_pipeline.config.storing import StoreSettings, same_ground
 from backup_pipeline.config.strict import Strict
 from backup_pipeline.config.trees import FilesSettings

@@ -23,7 +23,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.vault import keeping, layout, lock, signing
+from backup_pipeline.vault import layout, lock, records, signing
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.leftovers import sweep
 from backup_pipeline.vault.presence import Held
@@ -222,7 +222,7 @@ class _Replication:
         return outline, backup.stored, digests
 
     def _recorded(self, identifier: str) -> bool:
-        return keeping.forgotten(self.target.backup(self.system, identifier)) is not None
+        return records.forgotten(self.target.backup(self.system, identifier)) is not None
 
     def _hurt(self, outline: Outline, hurt: list[tuple[Item, str]]) -> None:
         if outline.id not in self.source.ids(self.system):

@@ -36,8 +36,8 @@ from backup_pipeline.model.selection import Selection
 
 if TYPE_CHECKING:
     # Not loaded here, because a worker process that loads this module needs none of it.
-    from backup_pipeline.databases.plan import RestorePlan, RestoreResult
     from backup_pipeline.databases.postgres.restore.terms import Terms
+    from backup_pipeline.databases.restore_plan import RestorePlan, RestoreResult
     from backup_pipeline.vault.backup import Backup
 
 #: Row text, one line a row, in COPY's text format.

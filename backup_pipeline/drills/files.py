@@ -22,7 +22,7 @@ from pathlib import Path
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, RestoreError
 from backup_pipeline.files.restore.anchored import Folders, open_target
-from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding

@@ -17,8 +17,8 @@ from backup_pipeline.health.losses import subject
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.model.keeping import Ack, Acks
 from backup_pipeline.model.outcome import Outcome
+from backup_pipeline.model.vault_records import Ack, Acks
 from backup_pipeline.vault import layout, private
 from backup_pipeline.vault.vault import Vault
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.health.freshness import next_tick
 from backup_pipeline.model.findings import Finding
 

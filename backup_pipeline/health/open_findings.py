@@ -14,10 +14,10 @@ from backup_pipeline.health import accepting
 from backup_pipeline.health.judging import JUDGED
 from backup_pipeline.health.losses import subject
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Manifest, Proof
 from backup_pipeline.model.register import TEMPLATES
-from backup_pipeline.vault import keeping, remembered, signing
+from backup_pipeline.model.vault_records import Ack
+from backup_pipeline.vault import records, remembered, signing
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
@@ -125,17 +125,17 @@ def lost_backups(vault: Vault, system: str, previous: Mapping[str, str | None]) 
     without_manifest = vault.without_manifest(system)
     for identifier in without_manifest:
         yield Finding.of("manifest-missing", identifier=identifier, system=system)
-    missing = gaps(previous, keeping.forgotten_ids(vault.store, system))
+    missing = gaps(previous, records.forgotten_ids(vault.store, system))
     for identifier in missing:
         if identifier not in without_manifest:
             yield Finding.of("backup-missing", identifier=identifier, system=system)
-    recorded = set(keeping.forgotten_ids(vault.store, system)) - previous.keys()
+    recorded = set(records.forgotten_ids(vault.store, system)) - previous.keys()
     wrote = vault.remembered.newest(system) if vault.remembered else None
     named = {*(one for one in previous.values() if one), *((wrote.id,) if wrote else ())}
     with suppress(Damaged):
-        named.update(one.id for one in (keeping.newest(vault.store, system),) if one is not None)
-    yield from records(vault, system, sorted(recorded & named))
-    newest = keeping.newest_gone(vault, system, lambda: (*vault.ids(system), *without_manifest, *missing))
+        named.update(one.id for one in (records.newest(vault.store, system),) if one is not None)
+    yield from foreign_records(vault, system, sorted(recorded & named))
+    newest = records.newest_gone(vault, system, lambda: (*vault.ids(system), *without_manifest, *missing))
     yield from set_back(vault, system, (*without_manifest, *missing, *((newest.id,) if newest else ())))
     if newest is not None:
         yield Finding.of("newest-missing", identifier=newest.id, system=system)
@@ -147,7 +147,7 @@ def set_back(vault: Vault, system: str, told: Collection[str] = ()) -> Iterator[
         yield Finding.of("set-back", identifier=back.id, system=system)
 
 
-def records(vault: Vault, system: str, identifiers: Iterable[str]) -> Iterator[Finding]:
+def foreign_records(vault: Vault, system: str, identifiers: Iterable[str]) -> Iterator[Finding]:
     """Backups that are gone, and whose record of that another hand may have written."""
     for one in identifiers:
         if not signing.counts(vault.backup(system, one)):

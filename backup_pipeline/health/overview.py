@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import from_the_future, moment_of, parse_timestamp, timestamp
-from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Proof
 from backup_pipeline.model.overview import Broken, Listed, Signature, SystemStatus
+from backup_pipeline.model.vault_records import Ack
 
 if TYPE_CHECKING:
     from backup_pipeline.config import SystemSettings
@@ -75,9 +75,9 @@ def _failed(told: Sequence[Finding]) -> bool:
 
 def _pin(backup: Backup) -> str | None:
     # Here, because a command that shows its help should not load what reads JSON.
-    from backup_pipeline.vault import keeping
+    from backup_pipeline.vault import records
 
-    pin = keeping.pin_of(backup)
+    pin = records.pin_of(backup)
     return None if pin is None else pin.reason
 
 
@@ -242,7 +242,7 @@ def _frozen(
     from backup_pipeline.retention.anomalies import anomalies
     from backup_pipeline.retention.policy import Candidate
     from backup_pipeline.retention.prune import frozen_finding
-    from backup_pipeline.vault import keeping
+    from backup_pipeline.vault import records
 
     candidates = [
         Candidate(
@@ -257,7 +257,7 @@ def _frozen(
         )
         for line in lines
     ]
-    accepted = keeping.accepted(vault.store, system)
+    accepted = records.accepted(vault.store, system)
     found = anomalies(candidates, now, accepted=accepted, silent_after=rules.silent_after)
     return (frozen_finding(system, found),) if found else ()
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.manifest import Scope
 from backup_pipeline.model.orders import Kind
+from backup_pipeline.model.vault_records import Ack
 
 Signature = Literal["signed", "unsigned", "wrong"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from backup_pipeline.errors import NotFound, UsageError
 from backup_pipeline.health import accepting
-from backup_pipeline.model.keeping import Ack
 from backup_pipeline.model.orders import AckOrder
+from backup_pipeline.model.vault_records import Ack
 from backup_pipeline.operations import expected, health, status
 from backup_pipeline.operations.site import Site
 from backup_pipeline.operations.status import Seen

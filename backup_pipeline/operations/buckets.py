@@ -16,7 +16,7 @@ from backup_pipeline.vault import layout
 
 if TYPE_CHECKING:
     from backup_pipeline.operations.site import Site
-    from backup_pipeline.stores.s3.bucket.plan import Step
+    from backup_pipeline.stores.s3.bucket.steps import Step
     from backup_pipeline.stores.s3.bucket.wanted import Wanted
 
 
@@ -62,7 +62,7 @@ def bucket(site: Site, order: BucketOrder) -> BucketPlan:
         return _plan(name, _wanted(site, name), ())
     from backup_pipeline.stores.s3.bucket.applying import apply
     from backup_pipeline.stores.s3.bucket.inspecting import look
-    from backup_pipeline.stores.s3.bucket.plan import plan
+    from backup_pipeline.stores.s3.bucket.steps import plan
 
     client, wanted = _opened(site, name, order.profile)
     steps = plan(look(client, wanted), wanted) if order.dry_run else apply(client, wanted)

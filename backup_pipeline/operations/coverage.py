@@ -12,7 +12,7 @@ from backup_pipeline.model.ids import moment_of
 from backup_pipeline.operations.prune import no_rules
 from backup_pipeline.operations.site import Site
 from backup_pipeline.stores.waiting import in_parallel
-from backup_pipeline.vault import keeping
+from backup_pipeline.vault import records
 
 if TYPE_CHECKING:
     from backup_pipeline.model.overview import SystemStatus
@@ -37,7 +37,7 @@ def coverage(site: Site, system: str) -> Report:
     there = vault.ids(system)
     scopes = in_parallel(vault.store, is_full, there)
     full = [moment_of(one) for one, whole in zip(there, scopes, strict=True) if whole]
-    ever = [*map(moment_of, keeping.forgotten_ids(vault.store, system)), *full]
+    ever = [*map(moment_of, records.forgotten_ids(vault.store, system)), *full]
     found = judge(
         full,
         policy,

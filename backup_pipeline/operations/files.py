@@ -19,7 +19,7 @@ from backup_pipeline.operations.reading import usable
 __all__ = ["FilesPlan", "FilesResult", "plan_restore_files", "restore_files", "settings_of"]
 
 if TYPE_CHECKING:
-    from backup_pipeline.files.restore.plan import FilesPlan, FilesResult
+    from backup_pipeline.files.restore.files_plan import FilesPlan, FilesResult
     from backup_pipeline.operations.site import Site
     from backup_pipeline.vault.backup import Backup
 

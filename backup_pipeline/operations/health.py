@@ -10,10 +10,10 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.operations import diagnosing
 
 if TYPE_CHECKING:
-    from backup_pipeline.model.keeping import Ack
     from backup_pipeline.model.manifest import Manifest
     from backup_pipeline.model.outcome import Outcome
     from backup_pipeline.model.overview import Broken, Listed
+    from backup_pipeline.model.vault_records import Ack
     from backup_pipeline.operations.site import Site
     from backup_pipeline.retention.prune import Rules
 

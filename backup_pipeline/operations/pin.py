@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backup_pipeline.model.ids import is_backup_id
-from backup_pipeline.model.keeping import Pin
 from backup_pipeline.model.orders import PinOrder, UnpinOrder
+from backup_pipeline.model.vault_records import Pin
 from backup_pipeline.operations import stores
 from backup_pipeline.operations.site import Site
 from backup_pipeline.retention import byhand

@@ -4,7 +4,7 @@ Belongs here: `run` opens the target by its address. Not here: the work of an en
 trees (`files/restore`).
 """
 
-from backup_pipeline.databases.plan import RestorePlan, RestoreResult, TablePlan
+from backup_pipeline.databases.restore_plan import RestorePlan, RestoreResult, TablePlan
 from backup_pipeline.restores.run import plan_restore, restore
 
 __all__ = ["RestorePlan", "RestoreResult", "TablePlan", "plan_restore", "restore"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.databases.base import RestoreOptions, Target
 from backup_pipeline.databases.engines import engine_at, engine_named
-from backup_pipeline.databases.plan import RestorePlan, RestoreResult
+from backup_pipeline.databases.restore_plan import RestorePlan, RestoreResult
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent

@@ -8,18 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import ConfigError, Damaged, NotFound, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import timestamp
-from backup_pipeline.model.keeping import Forgotten, Garbage, Pin
 from backup_pipeline.model.manifest import Link
+from backup_pipeline.model.vault_records import Forgotten, Garbage, Pin
 from backup_pipeline.retention import census as counting
 from backup_pipeline.retention.census import Census, Known, Locked
 from backup_pipeline.retention.forgetting import Denied, Doomed, forget, who
 from backup_pipeline.retention.policy import PROMISES, decide
 from backup_pipeline.stores.base import read_all
-from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault import layout, lock, records
 from backup_pipeline.vault.backup import Backup, no_such
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
@@ -32,12 +32,12 @@ def pin(backup: Backup, reason: str, now: datetime) -> Pin:
     """Pinning again gives a new reason."""
     _demand(backup)
     made = Pin(timestamp(now), who(), reason)
-    keeping.pin(backup, made)
+    records.pin(backup, made)
     # A prune that had decided before may have taken it meanwhile: then there is nothing to pin.
     try:
         _demand(backup)
     except NotFound:
-        keeping.unpin(backup)
+        records.unpin(backup)
         raise
     return made
 
@@ -45,8 +45,8 @@ def pin(backup: Backup, reason: str, now: datetime) -> Pin:
 def unpin(backup: Backup) -> Pin | None:
     """What the pin said; None where there was none."""
     _demand(backup)
-    held = keeping.pin_of(backup)
-    keeping.unpin(backup)
+    held = records.pin_of(backup)
+    records.unpin(backup)
     return held
 
 
@@ -88,7 +88,7 @@ def _of_a_lost_one(backup: Backup, policy: RetentionSettings | None, locked: Loc
     """What cannot be read is not the newest or the proven one of anything; pins and other words of a person still
     hold."""
     found = {}
-    pin = keeping.pin_of(backup)
+    pin = records.pin_of(backup)
     if pin is not None or (policy is not None and backup.id in policy.pin):
         found["pinned"] = f"pinned: {pin.reason}" if pin is not None and pin.reason else "pinned"
     if reason := locked(backup.system, backup.id):
@@ -132,7 +132,7 @@ def forget_one(
         _unmark(backup.vault, census, known)
         if not forget(backup.vault, doomed, now=now, denied=denied, despite_pin="pinned" in forced):
             raise _refused(backup, denied)
-        record = keeping.forgotten(backup)
+        record = records.forgotten(backup)
         assert record is not None
         return ForgetReport(
             backup.system,
@@ -156,22 +156,22 @@ def _doomed(backup: Backup, census: Census, known: Known | None, why: str) -> Do
     # What its manifest said cannot be read any more; its seal, or newest.json, says at least its digest.
     older = [one for one in census.systems.get(backup.system, ()) if one.id < backup.id]
     below = Link(older[-1].id, older[-1].manifest_sha256) if older else None
-    recorded = [name for name in keeping.forgotten_ids(backup.store, backup.system) if name < backup.id]
+    recorded = [name for name in records.forgotten_ids(backup.store, backup.system) if name < backup.id]
     if recorded and (below is None or recorded[-1] > below.id):
-        record = keeping.forgotten(backup.vault.backup(backup.system, recorded[-1]))
+        record = records.forgotten(backup.vault.backup(backup.system, recorded[-1]))
         below = record.link if record is not None else below
     return Doomed(backup.system, backup.id, _digest(backup), below, why)
 
 
 def _digest(backup: Backup) -> str:
     with suppress(Damaged):
-        newest = keeping.newest(backup.store, backup.system)
+        newest = records.newest(backup.store, backup.system)
         if newest is not None and newest.id == backup.id:
             return newest.manifest_sha256
     wrote = backup.vault.remembered.newest(backup.system) if backup.vault.remembered else None
     if wrote is not None and wrote.id == backup.id:
         return wrote.sha256
-    for key in keeping.keys_of(backup)[1]:
+    for key in records.keys_of(backup)[1]:
         if key.endswith(".sha256"):
             return read_all(backup.store, key).split(b" ")[0].decode("ascii", "replace")
     try:

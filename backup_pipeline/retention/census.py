@@ -16,7 +16,7 @@ from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.overview import Signature
 from backup_pipeline.retention.policy import Candidate
 from backup_pipeline.stores.base import Store, read_all
-from backup_pipeline.vault import keeping, layout, remembered, signing
+from backup_pipeline.vault import layout, records, remembered, signing
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
@@ -143,10 +143,10 @@ def _lost(vault: Vault, system: str, known: Iterable[Known]) -> Iterator[Unreada
         yield Unreadable(system, identifier, "its manifest is gone")
     there = vault.ids(system)
     previous = dict.fromkeys(there) | {one.id: one.previous.id if one.previous else None for one in known}
-    for identifier in gaps(previous, keeping.forgotten_ids(vault.store, system)):
+    for identifier in gaps(previous, records.forgotten_ids(vault.store, system)):
         if identifier not in without_manifest:
             yield Unreadable(system, identifier, "a later backup follows it, and it is gone without a record")
-    newest = keeping.newest_gone(vault, system, lambda: (*vault.ids(system), *without_manifest))
+    newest = records.newest_gone(vault, system, lambda: (*vault.ids(system), *without_manifest))
     if newest is not None:
         yield Unreadable(system, newest.id, "it was written last, and it is gone without a record")
     back = remembered.set_back(vault, system)
@@ -159,7 +159,7 @@ def _known(backup: Backup, census: Census, locked: Locked) -> Known:
         raise Damaged(f"what lies beside {backup} is not what was sealed")
     manifest = readable(backup)
     outline = backup.outline
-    pin = keeping.pin_of(backup)
+    pin = records.pin_of(backup)
     return Known(
         candidate_of(
             outline,

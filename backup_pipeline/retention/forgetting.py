@@ -1,4 +1,4 @@
-"""Removing one backup, in an order in which the process may be killed anywhere; see `vault.keeping`."""
+"""Removing one backup, in an order in which the process may be killed anywhere; see `vault.records`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from backup_pipeline.errors import StoreUnavailable, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id, timestamp
-from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.model.manifest import Link
+from backup_pipeline.model.vault_records import Forgotten
 from backup_pipeline.stores.base import Store
-from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault import layout, lock, records
 from backup_pipeline.vault.vault import Vault
 
 #: An export without a commit in this time is abandoned. So is a killed run that was not repeated.
@@ -104,9 +104,9 @@ def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despi
         by=who(),
         previous=doomed.previous,
     )
-    keeping.write_forgotten(store, record, vault.signing.sign(canonical.encode(record)))
-    pinned = not despite_pin and keeping.pin_of(backup) is not None
-    manifest, rest = keeping.keys_of(backup)
+    records.write_forgotten(store, record, vault.signing.sign(canonical.encode(record)))
+    pinned = not despite_pin and records.pin_of(backup) is not None
+    manifest, rest = records.keys_of(backup)
     if pinned or not all(delete(store, key, "manifests", denied) for key in manifest):
         # It is still a backup. A record of it would do no harm, but would be a lie.
         delete(store, layout.forgotten_key(doomed.system, doomed.id), "records", denied)
@@ -119,14 +119,14 @@ def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despi
 def finish(vault: Vault, system: str, denied: Denied) -> tuple[str, ...]:
     """Sweep away what a killed prune left of backups that were forgotten."""
     here = vault.ids(system)
-    left = keeping.leftovers(vault.store, system, here)
+    left = records.leftovers(vault.store, system, here)
     for identifier in left:
-        manifest, rest = keeping.keys_of(vault.backup(system, identifier))
+        manifest, rest = records.keys_of(vault.backup(system, identifier))
         # In a copy, one that it was not given before may have come in this very moment: then it is no leftover.
         for key in () if manifest else rest:
             delete(vault.store, key, "files beside manifests", denied)
     # A prune was killed between the record and the manifest: what is still a backup was not forgotten.
-    for identifier in set(keeping.forgotten_ids(vault.store, system)) & set(here):
+    for identifier in set(records.forgotten_ids(vault.store, system)) & set(here):
         delete(vault.store, layout.forgotten_key(system, identifier), "records", denied)
     return left
 
@@ -139,7 +139,7 @@ def sweep_abandoned(vault: Vault, system: str, now: datetime, denied: Denied) ->
     drafts = list(vault.store.list(layout.drafts_prefix(system)))
     old = [stat.key for stat in drafts if now - stat.modified > ABANDONED]
     if len(old) == len(drafts):
-        forgotten = set(keeping.forgotten_ids(vault.store, system))
+        forgotten = set(records.forgotten_ids(vault.store, system))
         for identifier in set(vault.interrupted(system)) - forgotten:
             if identifier < backup_id(now - ABANDONED):
                 old += [stat.key for stat in vault.store.list(layout.backup_prefix(system, identifier))]

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
-from backup_pipeline.model.keeping import Accepted
 from backup_pipeline.model.overview import Signature
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.model.vault_records import Accepted
 from backup_pipeline.retention import census as counting
 from backup_pipeline.retention import sweep as sweeping
 from backup_pipeline.retention.anomalies import AHEAD, SILENT, Anomaly, anomalies
@@ -26,7 +26,7 @@ from backup_pipeline.retention.census import Census, Known, Locked
 from backup_pipeline.retention.forgetting import Denied, Doomed, finish, forget, sweep_abandoned, who
 from backup_pipeline.retention.policy import Decision, decide
 from backup_pipeline.retention.sweep import NOTHING, Swept, Volume
-from backup_pipeline.vault import keeping, layout, lock, signing
+from backup_pipeline.vault import layout, lock, records, signing
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
 
@@ -203,7 +203,7 @@ def _plan_system(
         frozen = anomalies(
             candidates,
             work.now,
-            accepted=keeping.accepted(work.vault.store, system),
+            accepted=records.accepted(work.vault.store, system),
             last_seen=last_seen,
             silent_after=rules.silent_after,
         )
@@ -258,7 +258,7 @@ def _accept(work: _Work, plans: Iterable[SystemPlan]) -> None:
         seen = [one.id for one in plan.backups if moment_of(one.id) <= work.now + AHEAD]
         if seen:
             accepted = Accepted(seen[-1], timestamp(work.now), who())
-            keeping.accept(work.vault.store, plan.system, accepted)
+            records.accept(work.vault.store, plan.system, accepted)
 
 
 def _forget(

@@ -17,7 +17,7 @@ from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.model.keeping import Garbage
+from backup_pipeline.model.vault_records import Garbage
 from backup_pipeline.retention.census import Census, named_by_work, systems_of
 from backup_pipeline.retention.forgetting import Denied, delete
 from backup_pipeline.stores.base import Store

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from backup_pipeline.errors import BackupError, Damaged, NotFound, StoreChanged, VaultBusy
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.model.keeping import Garbage
+from backup_pipeline.model.vault_records import Garbage
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout, lock
 from backup_pipeline.vault.presence import Stored, missing

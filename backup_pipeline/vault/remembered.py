@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
-from backup_pipeline.model.keeping import Newest
 from backup_pipeline.model.manifest import Link
+from backup_pipeline.model.vault_records import Newest
 from backup_pipeline.stores.rights import make_folders, write
-from backup_pipeline.vault import keeping, signing
+from backup_pipeline.vault import records, signing
 
 if TYPE_CHECKING:
     from backup_pipeline.vault.vault import Vault
@@ -69,7 +69,7 @@ def set_back(vault: Vault, system: str) -> Link | None:
     if wrote is None:
         return None
     backup = vault.backup(system, wrote.id)
-    recorded = keeping.forgotten(vault.backup(system, wrote.id)) is not None
+    recorded = records.forgotten(vault.backup(system, wrote.id)) is not None
     if recorded and signing.counts(backup):
         return None
     try:

@@ -43,7 +43,7 @@ from backup_pipeline.model.manifest import FORMAT, FileTree, Link, Manifest, Obj
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.stores.opening import open_store
 from backup_pipeline.stores.options import StoreOptions
-from backup_pipeline.vault import choosing, hidden, keeping, layout, signing
+from backup_pipeline.vault import choosing, hidden, layout, records, signing
 from backup_pipeline.vault.backup import Backup, Handles
 from backup_pipeline.vault.crypto import Keys
 from backup_pipeline.vault.known import Known
@@ -264,7 +264,7 @@ class Vault:
         found = [
             name for name, held in self._held(system).items() if not held & _MANIFESTS and held & _TRACES
         ]
-        forgotten = set(keeping.forgotten_ids(self.store, system)) if found else set()
+        forgotten = set(records.forgotten_ids(self.store, system)) if found else set()
         return tuple(sorted(set(found) - forgotten))
 
     def _held(self, system: str) -> dict[str, set[str]]:
@@ -300,7 +300,7 @@ class Vault:
         link = Link(manifest.id, hashlib.sha256(data).hexdigest())
         self.store.put(backup.manifest_key, data)
         backup.seal()
-        keeping.set_newest(self.store, manifest.system, link)
+        records.set_newest(self.store, manifest.system, link)
         if self.remembered is not None:
             self.remembered.keep(manifest.system, link)
 

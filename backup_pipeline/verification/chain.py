@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.keeping import Forgotten, Newest
 from backup_pipeline.model.manifest import Link
+from backup_pipeline.model.vault_records import Forgotten, Newest
 
 REMEDY = (
     "compare with another copy of the vault: either a backup was removed or edited, or this one was; "

@@ -17,9 +17,9 @@ from backup_pipeline.errors import Damaged, NoBackup, NotFound, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.model.keeping import Scrubbed, ScrubState
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.model.vault_records import Scrubbed, ScrubState
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.presence import everything

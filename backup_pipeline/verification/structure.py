@@ -19,7 +19,7 @@ from backup_pipeline.model.manifest import FORMAT, FileImage, Link, Manifest, Ta
 from backup_pipeline.model.outline import Outline, outline_of
 from backup_pipeline.model.schema import Schema, Table, TableId
 from backup_pipeline.stores.base import SMALL, read_all
-from backup_pipeline.vault import keeping, layout, proving, signing
+from backup_pipeline.vault import layout, proving, records, signing
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification import sealed
@@ -105,7 +105,7 @@ def open_backup(backup: Backup) -> Opened:
 
 def had_a_manifest(backup: Backup) -> bool:
     """Seals and proofs are only ever written beside a manifest; what was forgotten on purpose has none any more."""
-    if keeping.forgotten(backup) is not None:
+    if records.forgotten(backup) is not None:
         return False
     if backup.is_sealed():
         return True

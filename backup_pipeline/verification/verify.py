@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from backup_pipeline.errors import Damaged, NoBackup, NotFound
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import is_backup_id
-from backup_pipeline.model.keeping import Forgotten
 from backup_pipeline.model.progress import Advance, Listener, silent
-from backup_pipeline.vault import keeping, signing
+from backup_pipeline.model.vault_records import Forgotten
+from backup_pipeline.vault import records, signing
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification import chain, sealed, structure
@@ -259,13 +259,13 @@ def _check_chain(vault: Vault, system: str, cases: Sequence[_Case]) -> None:
 
 
 def _record(backup: Backup) -> Forgotten | None:
-    found = keeping.forgotten(backup)
+    found = records.forgotten(backup)
     return found if found is not None and signing.counts(backup) else None
 
 
 def _missed(vault: Vault, system: str, digests: Mapping[str, str]) -> Iterator[Finding]:
     try:
-        newest = keeping.newest(vault.store, system)
+        newest = records.newest(vault.store, system)
     except Damaged as error:
         yield Finding.of("newest-unreadable", why=error.message)
         return

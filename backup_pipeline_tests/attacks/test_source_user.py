@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.postgres.restore import plan as postgres_plan
+from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.restore.definers import Definers
 from backup_pipeline.databases.postgres.restore.statements import split
 from backup_pipeline.databases.postgres.restore.terms import Terms
@@ -208,7 +208,7 @@ def test_an_owner_that_a_failed_restore_made_is_gone_again(
     lent: Backed, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gained before: nothing; a role that stays behind would be what the next restore believes in."""
-    monkeypatch.setattr(postgres_plan, "SMALL", 0)
+    monkeypatch.setattr(preflight, "SMALL", 0)
     with pytest.raises(RestoreError, match="division by zero"):
         restore(lent.vault.backup_of(lent.with_sql("post-data", "SELECT 1/0;")), target)
     assert ask(target, "SELECT rolname FROM pg_roles WHERE rolname IN ('lender', 'user')") == []

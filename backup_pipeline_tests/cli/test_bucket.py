@@ -21,7 +21,7 @@ from backup_pipeline.operations.buckets import bucket as bucket_of
 from backup_pipeline.operations.stores import open_vault_for_pruning
 from backup_pipeline.services.aws import AwsAccess, client
 from backup_pipeline.stores.s3.bucket.applying import apply
-from backup_pipeline.stores.s3.bucket.plan import PUBLIC_ACCESS
+from backup_pipeline.stores.s3.bucket.steps import PUBLIC_ACCESS
 from backup_pipeline.stores.s3.bucket.wanted import Wanted
 from backup_pipeline.vault import layout
 from backup_pipeline_tests.cli.conftest import Folder

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.replicate import replicate
-from backup_pipeline.model.keeping import Forgotten
+from backup_pipeline.model.vault_records import Forgotten
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout, records
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, table
@@ -50,8 +50,8 @@ def forget(vault: Vault, identifier: str) -> None:
     previous = vault.backup("shop", identifier).manifest.previous
     digest = vault.backup("shop", identifier).link.sha256
     record = Forgotten("shop", identifier, digest, "2026-11-28T00:00:00.000000Z", "prune", previous=previous)
-    keeping.write_forgotten(vault.store, record)
-    manifest, rest = keeping.keys_of(vault.backup("shop", identifier))
+    records.write_forgotten(vault.store, record)
+    manifest, rest = records.keys_of(vault.backup("shop", identifier))
     for key in (*manifest, *rest):
         vault.store.delete(key)
 

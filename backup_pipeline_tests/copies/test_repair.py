@@ -15,9 +15,9 @@ from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.sampling import Arc, sample
 from backup_pipeline.errors import ConfigError, NotThawed
-from backup_pipeline.model.keeping import Forgotten
+from backup_pipeline.model.vault_records import Forgotten
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout, records
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.damage import rewrite, state
@@ -116,10 +116,10 @@ def test_a_backup_that_is_gone_altogether_is_brought_back(vault: Vault, copy: Va
 
 def test_a_backup_that_was_forgotten_on_purpose_is_not_brought_back(vault: Vault, copy: Vault) -> None:
     link = vault.backup("shop", identifier_of(1)).link
-    keeping.write_forgotten(
+    records.write_forgotten(
         vault.store, Forgotten("shop", link.id, link.sha256, "2026-11-05T00:00:00.000000Z", "prune")
     )
-    for keys in keeping.keys_of(vault.backup("shop", link.id)):
+    for keys in records.keys_of(vault.backup("shop", link.id)):
         for key in keys:
             vault.store.delete(key)
     report = heal(vault, copy)

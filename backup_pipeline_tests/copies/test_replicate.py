@@ -12,12 +12,12 @@ from backup_pipeline.copies.compare import compare
 from backup_pipeline.copies.history import NOT_COPIED
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.errors import ConfigError, NotFound, VaultBusy, VaultError
-from backup_pipeline.model.keeping import Forgotten, Pin
 from backup_pipeline.model.manifest import Proof
+from backup_pipeline.model.vault_records import Forgotten, Pin
 from backup_pipeline.retention.forgetting import Denied, finish
 from backup_pipeline.stores.base import Features
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import keeping, layout, lock
+from backup_pipeline.vault import layout, lock, records
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness.damage import alter, rewrite, state
@@ -152,10 +152,10 @@ def test_drills_and_pins_travel_and_what_was_verified_in_one_place_does_not(
         vault.backup("shop", last).remember(
             Proof(kind, "2026-11-04T00:00:00.000000Z", True, 1.0, manifest_sha256=digest)
         )
-    keeping.pin(vault.backup("shop", last), Pin("2026-11-04T00:00:00.000000Z"))
+    records.pin(vault.backup("shop", last), Pin("2026-11-04T00:00:00.000000Z"))
     replicate(vault, copy, "shop")
     assert [proof.kind for proof in copy.backup("shop", last).proofs()] == ["drill"]
-    assert keeping.pin_of(copy.backup("shop", last)) is not None
+    assert records.pin_of(copy.backup("shop", last)) is not None
 
 
 def test_what_was_proven_since_comes_with_the_next_copy(vault: Vault, copy: Vault) -> None:
@@ -179,8 +179,8 @@ def _forget(vault: Vault, identifier: str) -> None:
     record = Forgotten(
         "shop", identifier, link.sha256, "2026-11-05T00:00:00.000000Z", "prune", previous=previous
     )
-    keeping.write_forgotten(vault.store, record)
-    manifest, rest = keeping.keys_of(vault.backup("shop", identifier))
+    records.write_forgotten(vault.store, record)
+    manifest, rest = records.keys_of(vault.backup("shop", identifier))
     for key in (*manifest, *rest):
         vault.store.delete(key)
 
@@ -218,13 +218,13 @@ def test_what_the_copy_has_forgotten_is_not_brought_back_unless_it_is_named(
 def test_one_backup_alone_can_be_copied_and_the_others_later(vault: Vault, copy: Vault) -> None:
     assert replicate(vault, copy, "shop", [identifier_of(3)]).copied == (identifier_of(3),)
     assert verify_all(copy, "shop").ok
-    record = keeping.forgotten(copy.backup("shop", identifier_of(2)))
+    record = records.forgotten(copy.backup("shop", identifier_of(2)))
     assert record is not None
     assert record.why == NOT_COPIED
     assert compare(vault, copy, "shop").missing == (identifier_of(1), identifier_of(2))
     assert replicate(vault, copy, "shop").copied == (identifier_of(1), identifier_of(2))
     assert verify_all(copy, "shop").ok
-    newest = keeping.newest(copy.store, "shop")
+    newest = records.newest(copy.store, "shop")
     assert newest is not None
     assert newest.id == identifier_of(3)
 

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.export.session import STEADY_SCANS
-from backup_pipeline.databases.postgres.restore import plan as postgres_plan
+from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.restore.target import Server
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.drills import drill
@@ -173,7 +173,7 @@ def test_what_the_target_has_as_its_defaults_changes_no_row(
     if way == "RECOVER.md":
         recover_postgres(backed, pg_server, target, tmp_path)
     else:
-        monkeypatch.setattr(postgres_plan, "SMALL", 0 if way == "parallel" else 1 << 30)
+        monkeypatch.setattr(preflight, "SMALL", 0 if way == "parallel" else 1 << 30)
         refused = "SECURITY LABEL FOR nothing_like_it ON TABLE public.odd IS 'x';"
         found = restore(
             backed.vault.backup_of(backed.with_sql("post-data", refused)), target, RestoreOptions(jobs=2)

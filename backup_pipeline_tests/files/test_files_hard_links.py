@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import Damaged, TargetNotEmpty
-from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.manifest import Manifest

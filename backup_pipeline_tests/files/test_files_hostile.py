@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from backup_pipeline.errors import BackupError, Damaged, RestoreError
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.files.restore.names import checked, leads_out, too_long, why_hostile
-from backup_pipeline.files.restore.plan import FilesOrder
 from backup_pipeline.files.restore.run import plan_files, restore_files
 from backup_pipeline.model.files import FileEntry, Place
 from backup_pipeline.vault.vault import Vault

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import ConfigError, Damaged, NotFound, RestoreError, TargetNotEmpty
-from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.files.restore.run import plan_files, restore_files
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import prepared
@@ -372,7 +372,7 @@ def test_who_may_not_write_there_is_told_so_and_odd_modes_come_back_without_bein
             "import os, sys\n"
             "from pathlib import Path\n"
             "from backup_pipeline.errors import RestoreError\n"
-            "from backup_pipeline.files.restore.plan import FilesOrder\n"
+            "from backup_pipeline.files.restore.files_plan import FilesOrder\n"
             "from backup_pipeline.files.restore.run import restore_files\n"
             "from backup_pipeline.stores.local import LocalStore\n"
             "from backup_pipeline.vault.vault import Vault\n"

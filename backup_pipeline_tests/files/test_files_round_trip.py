@@ -13,7 +13,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.verification.verify import verify

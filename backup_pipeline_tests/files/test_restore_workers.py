@@ -11,7 +11,7 @@ import pytest
 
 from backup_pipeline.errors import Damaged, Incomplete
 from backup_pipeline.files.restore import run
-from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.processes import workers

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.config import parse
-from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.model.orders import DrillOrder, VerifyOrder
 from backup_pipeline.operations import Site, files
 from backup_pipeline.operations.drill import drill

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup_pipeline import config
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import NotFound
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
 from backup_pipeline.operations import Site

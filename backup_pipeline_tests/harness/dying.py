@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.health.coverage import judge, promised
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.plan import RestoreResult
 from backup_pipeline.databases.postgres.restore.statements import Statement, split
 from backup_pipeline.databases.postgres.restore.terms import Terms, kinds_of
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
+from backup_pipeline.databases.restore_plan import RestoreResult
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.restores import restore
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, rows_of, run_sql, schema_of

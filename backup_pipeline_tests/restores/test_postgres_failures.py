@@ -16,7 +16,7 @@ import pytest
 
 from backup_pipeline.databases.base import RestoreOptions
 from backup_pipeline.databases.postgres.export import versions
-from backup_pipeline.databases.postgres.restore import plan as postgres_plan
+from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.restore.target import Server, what_is_there
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.errors import Damaged, RestoreError, TargetNotEmpty
@@ -45,7 +45,7 @@ CREATE PUBLICATION p FOR TABLE app.t;
 @pytest.fixture(params=[True, False], ids=["one transaction", "parallel"])
 def one_transaction(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if not request.param:
-        monkeypatch.setattr(postgres_plan, "SMALL", 0)
+        monkeypatch.setattr(preflight, "SMALL", 0)
     return bool(request.param)
 
 
@@ -162,7 +162,7 @@ def test_a_failure_leaves_an_empty_database_as_it_was(
 def test_everything_that_is_difficult_is_taken_back(
     torture: Backed, pg_major_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_plan, "SMALL", 0)
+    monkeypatch.setattr(preflight, "SMALL", 0)
     url = pg_major_server.create_database("torture_undone")
     try:
         before = schema_of(pg_major_server, url)
@@ -194,7 +194,7 @@ def test_a_restore_that_failed_drops_only_what_it_made(
     create: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(postgres_plan, "SMALL", 0)
+    monkeypatch.setattr(preflight, "SMALL", 0)
     target = pg_server.url("made_by_two") if create else pg_database
     there = "SELECT count(*) FROM pg_database WHERE datname = 'made_by_two'"
     made = "SELECT count(*) FROM pg_publication"
@@ -356,8 +356,8 @@ _INTERRUPTED = """
 import pickle, sys
 from backup_pipeline.restores.run import restore
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.postgres.restore import plan
-plan.SMALL = int(sys.argv[3])
+from backup_pipeline.databases.postgres.restore import preflight
+preflight.SMALL = int(sys.argv[3])
 with open(sys.argv[1], "rb") as file:
     vault, manifest = pickle.load(file)
 restore(vault.backup_of(manifest), sys.argv[2], RestoreOptions(create=True, jobs=2))

@@ -10,13 +10,13 @@ import pytest
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.databases.base import Options, RestoreOptions
 from backup_pipeline.databases.engines import open_source
-from backup_pipeline.databases.plan import RestoreResult
-from backup_pipeline.databases.postgres.restore import plan as postgres_plan
+from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.restore.own_names import OwnPath
 from backup_pipeline.databases.postgres.restore.runner import attempt
 from backup_pipeline.databases.postgres.restore.statements import Statement
 from backup_pipeline.databases.postgres.restore.terms import Terms
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
+from backup_pipeline.databases.restore_plan import RestoreResult
 from backup_pipeline.drills import drill
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.restores import restore
@@ -72,7 +72,7 @@ UPDATE pg_constraint SET convalidated = true; UPDATE pg_type SET typnotnull = tr
 @pytest.fixture(params=[True, False], ids=["one transaction", "parallel"])
 def one_transaction(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if not request.param:
-        monkeypatch.setattr(postgres_plan, "SMALL", 0)
+        monkeypatch.setattr(preflight, "SMALL", 0)
     return bool(request.param)
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.postgres.restore import plan as postgres_plan
+from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.restore.pieces import make_in_pieces
 from backup_pipeline.databases.postgres.restore.statements import Statement
 from backup_pipeline.databases.postgres.restore.terms import Terms
@@ -45,7 +45,7 @@ def test_without_code_nothing_of_the_source_runs_and_every_row_is_there(
     run_sql(source, CODE)
     backed = backed_up(source, tmp_path / "vault")
     if not small:
-        monkeypatch.setattr(postgres_plan, "SMALL", 0)
+        monkeypatch.setattr(preflight, "SMALL", 0)
     result = restore(backed.backup, target, RestoreOptions(terms=Terms(code=False)))
     columns = "SELECT id, n, w, h, d, e FROM t ORDER BY id"
     assert ask(target, columns) == ask(source, columns)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.postgres.restore import plan as postgres_plan
+from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.restores import plan_restore, restore
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, rows_of, run_sql, schema_of
@@ -18,7 +18,7 @@ from backup_pipeline_tests.harness.torture_postgres import INSERTS, ROLES, tortu
 @pytest.fixture(params=[True, False], ids=["one transaction", "parallel"])
 def one_transaction(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if not request.param:
-        monkeypatch.setattr(postgres_plan, "SMALL", 0)
+        monkeypatch.setattr(preflight, "SMALL", 0)
     return bool(request.param)
 
 

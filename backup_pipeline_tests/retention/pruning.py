@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.retention.prune import PruneReport, Rules, prune
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import StoreChanged
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.retention import sweep

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.model.ids import backup_id, moment_of
 from backup_pipeline.retention.policy import UNKNOWN_DEPLOY, Candidate, Decision, decide
 from backup_pipeline_tests.retention.histories import ZONES, at, histories, nightly, policies

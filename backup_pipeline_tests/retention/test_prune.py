@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import ConfigError, NotFound, VaultBusy
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import backup_id
-from backup_pipeline.model.keeping import Garbage, Pin
 from backup_pipeline.model.manifest import ObjectRef, Proof
+from backup_pipeline.model.vault_records import Garbage, Pin
 from backup_pipeline.retention.byhand import forget_one, pin, unpin
 from backup_pipeline.retention.prune import prune
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import journal, keeping, layout, lock
+from backup_pipeline.vault import journal, layout, lock, records
 from backup_pipeline.vault.committing import committing, read_garbage
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify, verify_all
@@ -55,7 +55,7 @@ def test_what_is_forgotten_leaves_a_record_and_a_history_that_holds(vault: Vault
     assert vault.ids("shop") == (identifier_of(3), identifier_of(4))
     for night in (1, 2):
         name = identifier_of(night)
-        record = keeping.forgotten(vault.backup("shop", name))
+        record = records.forgotten(vault.backup("shop", name))
         assert record is not None
         assert record.link == digests[name]
         assert record.previous == (digests[identifier_of(1)] if night == 2 else None)
@@ -263,16 +263,16 @@ def test_forget_keeps_a_pinned_backup_that_is_damaged_until_it_is_told_otherwise
 def test_a_copy_of_a_forgotten_backup_may_come_back(vault: Vault) -> None:
     """A backup with its manifest is a backup, also with a record; the next prune takes the record away, or the
     backup."""
-    record = keeping.write_forgotten
+    record = records.write_forgotten
     pruned(vault, TWO)
-    held = keeping.forgotten(vault.backup("shop", identifier_of(2)))
+    held = records.forgotten(vault.backup("shop", identifier_of(2)))
     assert held is not None
     del record
     made = back_up_by_hand(vault, shop(9), 9)
-    keeping.write_forgotten(vault.store, replace(held, id=made.id))
+    records.write_forgotten(vault.store, replace(held, id=made.id))
     assert verify_all(vault, "shop").ok
     pruned(vault, {})
-    assert keeping.forgotten(vault.backup("shop", made.id)) is None
+    assert records.forgotten(vault.backup("shop", made.id)) is None
     assert verify_all(vault, "shop").findings == ()
 
 

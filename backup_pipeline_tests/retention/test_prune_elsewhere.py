@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import KeyMissing
 from backup_pipeline.health import overview
 from backup_pipeline.retention.byhand import forget_one, pin, unpin

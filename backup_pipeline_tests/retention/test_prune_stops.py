@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import StoreUnavailable, VaultError
 from backup_pipeline.retention.byhand import forget_one
 from backup_pipeline.retention.prune import Rules
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout, records
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify, verify_all
@@ -54,7 +54,7 @@ def test_what_was_accepted_stands_in_the_vault(vault: Vault) -> None:
     back_up_by_hand(vault, (table("customers", {"id": "integer"}, b"1\n"),), 5)
     assert pruned(vault).forgotten == ()
     pruned(vault, despite_anomaly=True)
-    assert keeping.accepted(vault.store, "shop") == identifier_of(5)
+    assert records.accepted(vault.store, "shop") == identifier_of(5)
     held = json.loads((Path(vault.store.address) / "shop/accepted.json").read_bytes())
     assert held["id"] == identifier_of(5)
 
@@ -106,7 +106,7 @@ def test_what_is_accepted_because_of_a_clock_accepts_no_collapse(vault: Vault) -
     back_up_by_hand(vault, shop(4), 5, identifier="2099-01-01T02-00-00-000Z")
     assert [one.code for one in pruned(vault).findings] == ["prune-frozen"]
     pruned(vault, despite_anomaly=True)
-    assert keeping.accepted(vault.store, "shop") == ""
+    assert records.accepted(vault.store, "shop") == ""
 
 
 def test_a_pin_of_the_configuration_that_pins_nothing_is_said(vault: Vault) -> None:
@@ -173,7 +173,7 @@ def test_refused_deletions_are_counted_and_leave_everything_consistent(vault: Va
         assert report.forgotten == ()
         assert [(one.code, one.severity) for one in report.findings] == [("delete-refused", "error")]
         assert "3 manifests" in report.findings[0].message
-        assert keeping.forgotten_ids(vault.store, "shop") == ()
+        assert records.forgotten_ids(vault.store, "shop") == ()
         assert verify_all(vault, "shop").findings == ()
         _Guarded.refused = ("objects/", "RECOVER.md")
         report = pruned(guarded, grace=0)

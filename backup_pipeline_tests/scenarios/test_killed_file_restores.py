@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.errors import RestoreError
-from backup_pipeline.files.restore.plan import FilesOrder, FilesResult
+from backup_pipeline.files.restore.files_plan import FilesOrder, FilesResult
 from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.vault.vault import Vault
@@ -29,7 +29,7 @@ ORDER = FilesOrder(trees=("media",), overwrite=True)
 CHILD = """
 import sys
 from pathlib import Path
-from backup_pipeline.files.restore.plan import FilesOrder
+from backup_pipeline.files.restore.files_plan import FilesOrder
 from backup_pipeline.files.restore import run
 from backup_pipeline.files.restore.run import restore_files
 from backup_pipeline.stores.local import LocalStore

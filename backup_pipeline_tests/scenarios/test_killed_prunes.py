@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout, records
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
@@ -78,7 +78,7 @@ def _scenario(folder: Path, kills: int, seed: int) -> None:
     for system in vault.systems():
         assert len(vault.ids(system)) == 1
         assert vault.interrupted(system) == vault.without_manifest(system) == ()
-        assert keeping.leftovers(vault.store, system, vault.ids(system)) == ()
+        assert records.leftovers(vault.store, system, vault.ids(system)) == ()
 
 
 def _nights_again(vault: Vault, dice: random.Random) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.config.keeping import RetentionSettings
+from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import VaultError
 from backup_pipeline.retention.prune import Rules, prune
 from backup_pipeline.stores.local import LocalStore

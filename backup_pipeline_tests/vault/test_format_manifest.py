@@ -22,7 +22,7 @@ from backup_pipeline.model.findings import Report
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.manifest import LeftOut, Manifest, SequenceState
 from backup_pipeline.model.schema import Column, Schema
-from backup_pipeline.vault import keeping, layout
+from backup_pipeline.vault import layout, records
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify, verify_all
 from backup_pipeline_tests.harness.damage import rewrite
@@ -52,7 +52,7 @@ def rewritten(vault: Vault, manifest: Manifest, *, folder: str | None = None) ->
     seal = f"{hashlib.sha256(data).hexdigest()}  manifest.json\n"
     rewrite(path_of(vault, layout.seal_key("shop", identifier)), seal.encode())
     if identifier == vault.ids("shop")[-1]:
-        keeping.set_newest(vault.store, "shop", vault.backup("shop", identifier).link)
+        records.set_newest(vault.store, "shop", vault.backup("shop", identifier).link)
     return verify(vault.backup("shop", identifier))
 
 

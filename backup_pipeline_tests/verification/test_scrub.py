@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.model.keeping import Scrubbed, ScrubState
+from backup_pipeline.model.vault_records import Scrubbed, ScrubState
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.plan import (
+from backup_pipeline.databases.restore_plan import (
     RestorePlan,
     RestoreResult,
     missing_objects,

@@ -12,8 +12,8 @@ from typing import Any
 
 from backup_pipeline.errors import Damaged, InTheWay
 from backup_pipeline.files.restore.anchored import Folders, kind_of
+from backup_pipeline.files.restore.files_plan import EXAMPLES, FilesOrder, TreePlan
 from backup_pipeline.files.restore.names import leads_out, too_long
-from backup_pipeline.files.restore.plan import EXAMPLES, FilesOrder, TreePlan
 from backup_pipeline.files.restore.spool import Item, Spool
 from backup_pipeline.files.sources.matching import Patterns
 from backup_pipeline.model.files import FileEntry

@@ -17,9 +17,9 @@ from pathlib import Path
 from backup_pipeline.errors import BackupError, ConfigError, Damaged, NotFound, RestoreError
 from backup_pipeline.files.restore import finishing
 from backup_pipeline.files.restore.anchored import current_umask, open_target
+from backup_pipeline.files.restore.files_plan import FilesOrder, FilesPlan, FilesResult
 from backup_pipeline.files.restore.looking import Chosen, Look, Work, findings_of, refusals_of
 from backup_pipeline.files.restore.names import checked
-from backup_pipeline.files.restore.plan import FilesOrder, FilesPlan, FilesResult
 from backup_pipeline.files.restore.spool import Item, Spool
 from backup_pipeline.files.restore.worker import FACTORY, Bringer, Done, Setup, Task
 from backup_pipeline.files.restore.writing import Manners, Writer, sync_file_system

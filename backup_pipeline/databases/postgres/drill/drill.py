@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from backup_pipeline.databases import same_schema as definitions
 from backup_pipeline.databases.base import DrillOptions, RestoreOptions
-from backup_pipeline.databases.plan import RestoreResult
 from backup_pipeline.databases.postgres.drill.rows import Compared, compare, open_session
 from backup_pipeline.databases.postgres.drill.scratch import major_of, open_to_login, place, scratch_database
 from backup_pipeline.databases.postgres.drill.surroundings import prove_surroundings
@@ -26,6 +25,7 @@ from backup_pipeline.databases.postgres.restore.run import restore
 from backup_pipeline.databases.postgres.restore.statements import Statement
 from backup_pipeline.databases.postgres.restore.target import Server
 from backup_pipeline.databases.postgres.restore.terms import Terms
+from backup_pipeline.databases.restore_plan import RestoreResult
 from backup_pipeline.databases.same_schema import Lenience
 from backup_pipeline.model.drill_report import DrillReport
 from backup_pipeline.model.findings import Finding, Report

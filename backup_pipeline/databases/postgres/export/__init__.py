@@ -2,7 +2,7 @@
 
 Belongs here: one file a job. `source` is the contract's implementation, and `export` the conductor. `session` opens
 reading sessions, `connect` has addresses and errors. `catalog` has the queries; `inspect` and `objects` turn the
-catalog into the model. `rights` checks the login's rights. `snapshot` is the transaction, `plan` the chunks,
+catalog into the model. `rights` checks the login's rights. `snapshot` is the transaction, `chunks` their ranges,
 `unchanged` the rule that spares reading. `copyout` and `reading` take one chunk, `worker` is the process. `ddl` runs
 pg_dump, and `reflection` replaces it. `applied` reads migrations, `doctor` is the diagnosis. Not here: writing to a
 database (`restore`), and the vault, which a source never learns.

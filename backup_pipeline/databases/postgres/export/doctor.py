@@ -21,9 +21,9 @@ from backup_pipeline.databases.postgres.export import (
     unchanged,
     versions,
 )
+from backup_pipeline.databases.postgres.export.chunks import RANGES_SINCE
 from backup_pipeline.databases.postgres.export.diagnostics import told
 from backup_pipeline.databases.postgres.export.inspect import inspect
-from backup_pipeline.databases.postgres.export.plan import RANGES_SINCE
 from backup_pipeline.databases.postgres.export.session import row_encoding
 from backup_pipeline.databases.postgres.server import pg_dump_for
 from backup_pipeline.errors import BackupError

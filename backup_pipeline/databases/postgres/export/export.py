@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from backup_pipeline.databases.base import Baseline, Options
 from backup_pipeline.databases.postgres.export import connect, unchanged
-from backup_pipeline.databases.postgres.export.plan import Storage, Task, table_tasks
+from backup_pipeline.databases.postgres.export.chunks import Storage, Task, table_tasks
 from backup_pipeline.databases.postgres.export.reading import Progress, Result, perform
 from backup_pipeline.databases.postgres.export.worker import FACTORY, Session
 from backup_pipeline.errors import Incomplete, SourceError

@@ -11,8 +11,8 @@ import psycopg2.extensions
 
 from backup_pipeline.databases.base import ROWS_SUFFIX, Sink
 from backup_pipeline.databases.postgres.export import connect, unchanged
+from backup_pipeline.databases.postgres.export.chunks import Task
 from backup_pipeline.databases.postgres.export.copyout import CopyOut
-from backup_pipeline.databases.postgres.export.plan import Task
 from backup_pipeline.errors import SourceError
 from backup_pipeline.model.manifest import Chunk
 

@@ -26,9 +26,9 @@ from backup_pipeline.databases.postgres.export import (
     unchanged,
     versions,
 )
+from backup_pipeline.databases.postgres.export.chunks import Storage
 from backup_pipeline.databases.postgres.export.export import Conductor, TablePlan, plan_tables
 from backup_pipeline.databases.postgres.export.inspect import Inspection, inspect
-from backup_pipeline.databases.postgres.export.plan import Storage
 from backup_pipeline.databases.postgres.export.session import row_encoding
 from backup_pipeline.databases.postgres.export.worker import Session
 from backup_pipeline.databases.postgres.server import Program, pg_dump_for

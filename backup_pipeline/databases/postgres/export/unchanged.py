@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 from backup_pipeline.databases.base import Baseline
 from backup_pipeline.databases.postgres.export import catalog, connect
+from backup_pipeline.databases.postgres.export.chunks import HEAP, Storage, Task
 from backup_pipeline.databases.postgres.export.inspect import RawColumn
-from backup_pipeline.databases.postgres.export.plan import HEAP, Storage, Task
 
 #: Of the snapshot: what must be equal for anything to be trusted.
 _SAME_SERVER = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from backup_pipeline.databases.base import Sink
 from backup_pipeline.databases.postgres.export import connect, snapshot
-from backup_pipeline.databases.postgres.export.plan import Task
+from backup_pipeline.databases.postgres.export.chunks import Task
 from backup_pipeline.databases.postgres.export.reading import Result, perform
 from backup_pipeline.errors import BackupError, SourceUnavailable
 from backup_pipeline.processes.workers import Handle, Tell

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.plan import RestorePlan, RestoreResult
 from backup_pipeline.databases.postgres.restore import definers, finish, post_data, rows, surroundings, tables
 from backup_pipeline.databases.postgres.restore.definitions import Facts
 from backup_pipeline.databases.postgres.restore.failure import explained
-from backup_pipeline.databases.postgres.restore.plan import locks_fit, prepare, transactions
 from backup_pipeline.databases.postgres.restore.post_data import Make, Schedule
+from backup_pipeline.databases.postgres.restore.preflight import locks_fit, prepare, transactions
 from backup_pipeline.databases.postgres.restore.refused import Loader
 from backup_pipeline.databases.postgres.restore.remainder import Left
 from backup_pipeline.databases.postgres.restore.rows import Load, Piece
@@ -38,6 +37,7 @@ from backup_pipeline.databases.postgres.restore.undo import strangers, take_back
 from backup_pipeline.databases.postgres.restore.untrusted import UntrustedRunner
 from backup_pipeline.databases.postgres.restore.work import Work
 from backup_pipeline.databases.postgres.restore.worker import FACTORY, Analyze, Moved, Setup, speed_up
+from backup_pipeline.databases.restore_plan import RestorePlan, RestoreResult
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Listener

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from backup_pipeline.databases.postgres.restore.definitions import Facts
-from backup_pipeline.databases.postgres.restore.plan import Prepared
+from backup_pipeline.databases.postgres.restore.preflight import Prepared
 from backup_pipeline.databases.postgres.restore.remainder import Left
 from backup_pipeline.databases.postgres.restore.target import Connection
 from backup_pipeline.databases.postgres.restore.undo import Made

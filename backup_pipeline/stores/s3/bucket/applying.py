@@ -11,7 +11,7 @@ from typing import Any
 from backup_pipeline.services import aws
 from backup_pipeline.stores.s3.bucket import lifecycle, policies
 from backup_pipeline.stores.s3.bucket.inspecting import asked, is_unknown, look, meaning, raised
-from backup_pipeline.stores.s3.bucket.plan import Part, Step, as_asked, plan, public_access
+from backup_pipeline.stores.s3.bucket.steps import Part, Step, as_asked, plan, public_access
 from backup_pipeline.stores.s3.bucket.wanted import Current, Unknown, Wanted
 
 

@@ -1,4 +1,4 @@
-"""What a restore would do, before it does anything; and what it did."""
+"""The plan of a restore, before it changes anything, and its result."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a restore of files would do, before it does anything; and what it did."""
+"""The plan of a restore of files, before it changes anything, and its result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backup_pipeline.databases.plan import refusal_of
+from backup_pipeline.databases.restore_plan import refusal_of
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import FilesOrder

@@ -1,4 +1,4 @@
-"""Pins, and what was forgotten on purpose: small files beside the backups, readable without a key.
+"""The small records beside the backups: pins, forgotten backups, the newest backup. They are readable without a key.
 
 A backup is forgotten in this order, and a process may be killed anywhere in it: the record of it under `forgotten/`, the
 manifest (from here on it is no backup any more), everything else in its folder. A folder without a manifest that has
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import is_backup_id
-from backup_pipeline.model.keeping import Accepted, Forgotten, Newest, Pin
 from backup_pipeline.model.manifest import Link
+from backup_pipeline.model.vault_records import Accepted, Forgotten, Newest, Pin
 from backup_pipeline.stores.base import SMALL, Store, read_all
 from backup_pipeline.vault import layout
 

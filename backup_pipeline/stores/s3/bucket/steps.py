@@ -1,4 +1,4 @@
-"""From what a bucket is and what it should be to steps. Pure: the same two give the same plan."""
+"""The steps from a bucket as it is to the bucket as it should be. Pure: the same two give the same steps."""
 
 from __future__ import annotations
 

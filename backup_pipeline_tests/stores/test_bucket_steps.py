@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backup_pipeline.stores.s3.bucket import lifecycle, policies
-from backup_pipeline.stores.s3.bucket.plan import PUBLIC_ACCESS, Step, plan
+from backup_pipeline.stores.s3.bucket.steps import PUBLIC_ACCESS, Step, plan
 from backup_pipeline.stores.s3.bucket.wanted import Current, Lifecycle, Unknown, Wanted
 from backup_pipeline.vault import layout
 

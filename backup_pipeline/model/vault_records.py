@@ -1,4 +1,4 @@
-"""What a vault remembers of keeping and forgetting: pins, what was removed on purpose, what nothing names any more."""
+"""The small records of a vault: pins, forgotten backups, garbage, scrubbed parts, acknowledgements. Plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read in which pieces: ranges of heap pages, about `chunk_bytes` each.
+"""Cuts tables into chunks: ranges of heap pages, about `chunk_bytes` each.
 
 Boundaries lie at multiples of a table's own chunk size. The size is kept from backup to backup, so that a growing table
 keeps its old chunks. Ranges need TID range scans (PostgreSQL 14); before, a table is one chunk.

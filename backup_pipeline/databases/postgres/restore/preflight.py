@@ -1,4 +1,4 @@
-"""Looking at the backup and at the target: what would be done, what not, and why not at all."""
+"""The checks before a restore: reads the backup and the target, plans the restore, and finds the reasons to refuse it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from backup_pipeline.databases.base import RestoreOptions
-from backup_pipeline.databases.plan import (
-    SMALL,
-    RestorePlan,
-    SectionPlan,
-    missing_objects,
-    table_plans,
-    without_rows,
-)
 from backup_pipeline.databases.postgres.export import versions
 from backup_pipeline.databases.postgres.export.session import row_encoding
 from backup_pipeline.databases.postgres.restore import definers
@@ -31,6 +23,14 @@ from backup_pipeline.databases.postgres.restore.surroundings import missing_role
 from backup_pipeline.databases.postgres.restore.target import Connection, Server, not_empty, what_is_there
 from backup_pipeline.databases.postgres.restore.terms import Terms, code_of
 from backup_pipeline.databases.postgres.restore.untrusted import extensions_first
+from backup_pipeline.databases.restore_plan import (
+    SMALL,
+    RestorePlan,
+    SectionPlan,
+    missing_objects,
+    table_plans,
+    without_rows,
+)
 from backup_pipeline.errors import BackupError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
