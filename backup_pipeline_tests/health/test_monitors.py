@@ -1,10 +1,15 @@
 from __future__ import annotations
 
-from backup_pipeline.health import monitors
-from backup_pipeline.health.open_findings import of_backup
+from pathlib import Path
+
+import pytest
+
+from backup_pipeline.health import monitors, open_findings
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Proof
 from backup_pipeline.model.overview import CopyLag, SystemStatus
+from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.vault.vault import Vault
 
 NOTHING = SystemStatus(
     "shop", None, None, 0, None, False, (Finding.of("no-backup", system="shop"),), zone="UTC"
@@ -38,7 +43,10 @@ def test_the_size_of_a_vault_is_told_with_the_days_that_are_left() -> None:
     assert monitors.storage(report).description == "1.0 MiB in 3 objects; full in about 40 days"
 
 
-def test_a_failed_proof_of_a_kind_that_this_version_does_not_know_is_told() -> None:
+def test_a_failed_proof_of_a_kind_that_this_version_does_not_know_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_findings, "manifest_of", lambda _: None)
     proof = Proof(kind="audit", at="2026-11-30T02:00:00Z", ok=False, seconds=1.0)
-    (told,) = of_backup(None, (proof,), (), system="shop", identifier="b")
+    (told,) = open_findings.of_backup(Vault(LocalStore(tmp_path)).backup("shop", "b"), (proof,), ())
     assert (told.severity, told.code) == ("error", "audit-failed")
