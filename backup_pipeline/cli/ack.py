@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.model.orders import AckOrder
 from backup_pipeline.model.vault_records import Ack
@@ -19,31 +19,31 @@ from backup_pipeline.model.vault_records import Ack
     backup-pipeline ack shop table-removed --withdraw
     """,
 )
-def verb(call: Call, order: AckOrder) -> Outcome:
+def verb(call: Call, order: AckOrder) -> Reply:
     """CODE is the name of a finding, as `status SYSTEM` shows it. The ack covers what this code is about now: the tables and
     file trees that `status` names with it. The same code about another table is told.
 
     An accepted finding is information: it fails no backup, no check and no `status`. The record lies in the vault, so that
     every host that looks at the vault knows it; in an encrypted vault it is encrypted.
     """
-    from backup_pipeline.cli.status import seen
+    from backup_pipeline.cli.status import instance_view
     from backup_pipeline.operations import ack
 
     site, system, code = call.site, order.system, order.code
     if code is None:
-        held = ack.held(site, order)
-        return Outcome({"system": system, "acks": held}, lambda page: _page(page, system, held))
+        acks = ack.listed(site, order)
+        return Reply({"system": system, "acks": acks}, lambda page: _page(page, system, acks))
     if order.withdraw:
         was = ack.withdraw(site, order)
         said = f"{code} of {system} is told again" if was else f"{code} of {system} was not accepted"
-        return Outcome(
+        return Reply(
             {"system": system, "code": code, "withdrawn": was},
             lambda page: page.line(said),
             answer=False,
             facts={"withdrawn": code},
         )
-    made = ack.accept(site, order, seen(site))
-    return Outcome(
+    made = ack.accept(site, order, instance_view(site))
+    return Reply(
         {"system": system, "ack": made},
         lambda page: page.line(_line(system, made)),
         answer=False,
@@ -51,10 +51,10 @@ def verb(call: Call, order: AckOrder) -> Outcome:
     )
 
 
-def _page(page: Page, system: str, held: tuple[Ack, ...]) -> None:
-    for one in held:
+def _page(page: Page, system: str, acks: tuple[Ack, ...]) -> None:
+    for one in acks:
         page.line(_line(system, one))
-    if not held:
+    if not acks:
         page.line(f"nothing of {system} is accepted")
 
 

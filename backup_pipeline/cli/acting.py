@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backup_pipeline.cli.call import Call, Job, Outcome
+from backup_pipeline.cli.call import Call, Job, Reply
 from backup_pipeline.errors import Terminated, VaultError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ VERBS = frozenset(
 )
 
 
-def do(job: Job) -> Outcome:
+def do(job: Job) -> Reply:
     """Do it, and write down what came of it. A dry run is no act; `backup --all` is an act for each system."""
     said = job.arguments
     only_looks = said.get("dry_run") or (job.verb == "ack" and not said.get("code"))
@@ -42,16 +42,16 @@ def do(job: Job) -> Outcome:
         return job.do()
     place = said.get("place") or said.get("copy")
     with acting(job.call, job.verb, said.get("system"), said.get("id"), place) as done:
-        outcome = job.do()
-        learn(done, outcome)
-        return outcome
+        reply = job.do()
+        learn(done, reply)
+        return reply
 
 
-def learn(done: Doing, outcome: Outcome) -> None:
-    done.learn(backup=outcome.backup, facts=outcome.facts)
-    done.acts = outcome.acts
-    if outcome.failure:
-        done.act = done.act.failed(outcome.failure)
+def learn(done: Doing, reply: Reply) -> None:
+    done.learn(backup=reply.backup, facts=reply.facts)
+    done.acts = reply.acts
+    if reply.failure:
+        done.act = done.act.failed(reply.failure)
 
 
 @contextmanager

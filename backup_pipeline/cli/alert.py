@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 
 
@@ -17,7 +17,7 @@ from backup_pipeline.cli.page import Page
     backup-pipeline alert test --json | jq -r '.data.addresses[] | select(.arrived | not) | .why'
     """,
 )
-def verb(call: Call, deed: str) -> Outcome:
+def verb(call: Call, deed: str) -> Reply:
     """One real message to each, and for each whether it arrived at its server. Exit code 14 when one did not, or when
     there is no address. `doctor` looks at the addresses as well, and sends nothing.
     """
@@ -32,4 +32,4 @@ def verb(call: Call, deed: str) -> Outcome:
                 one.arrived, f"{one.address}: {'arrived' if one.arrived else f'NOT ARRIVED: {one.why}'}"
             )
 
-    return Outcome({"addresses": tries.addresses}, page, tries.failure)
+    return Reply({"addresses": tries.addresses}, page, tries.failure)

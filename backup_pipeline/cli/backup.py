@@ -10,7 +10,7 @@ import click
 
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.backup_all import back_up_all, systems_for
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.copy import show_copies, told
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
@@ -22,8 +22,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
-from backup_pipeline.model.outcome import Outcome as Judged
-from backup_pipeline.model.outcome import failed, found_by
+from backup_pipeline.model.outcome import Outcome, failed, found_by
 from backup_pipeline.model.overview import Listed
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
     backup-pipeline backup shop --kind pre-migration && alembic upgrade head
     """,
 )
-def verb(call: Call, order: BackupOrder, everything: bool, no_copy: bool, no_record: bool) -> Outcome:
+def verb(call: Call, order: BackupOrder, everything: bool, no_copy: bool, no_record: bool) -> Reply:
     """What did not change since the backup before is recognised and not read again. The run is recorded in the Dagster
     instance, beside those of schedules and the UI. When the backup is committed, the copies of the system are brought up to
     date; one that cannot be is exit code 17, and the backup is whole all the same. A backup that is made and has an error
@@ -65,13 +64,13 @@ def verb(call: Call, order: BackupOrder, everything: bool, no_copy: bool, no_rec
     """
     names = systems_for(call, order.system, everything=everything, only=order.only)
 
-    def one(name: str) -> Outcome:
+    def one(name: str) -> Reply:
         return _back_up(call, replace(order, system=name), no_copy, no_record)
 
     return back_up_all(call, names, one) if everything else one(names[0])
 
 
-def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> Outcome:
+def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> Reply:
     from backup_pipeline.operations import audit, health
     from backup_pipeline.operations.backup import backup
     from backup_pipeline.operations.listing import listed
@@ -82,7 +81,7 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
     began = site.clock()
     call.interrupted = lambda: _left_behind(site, system, began)
     copies: list[Copied] = []
-    looked: list[Judged] = []
+    looked: list[Outcome] = []
     failure: BackupError | None = None
     with call.progress(f"backup of {system}") as listener:
 
@@ -145,7 +144,7 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
         if copies:
             show_copies(call, page, copies)
 
-    return Outcome(data, page, failure or bad, answer=False, acts=acts)
+    return Reply(data, page, failure or bad, answer=False, acts=acts)
 
 
 def _made_since(site: Site, system: str, began: datetime) -> list[str]:

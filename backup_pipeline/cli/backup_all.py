@@ -8,7 +8,7 @@ from typing import Any
 
 from backup_pipeline.cli import document
 from backup_pipeline.cli.acting import acting, learn
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page, one_line
 from backup_pipeline.cli.units import plural
 from backup_pipeline.errors import BackupError, Interrupted, UsageError
@@ -18,7 +18,7 @@ from backup_pipeline.errors import BackupError, Interrupted, UsageError
 class _Done:
     system: str
     #: None: no backup was made.
-    outcome: Outcome | None
+    reply: Reply | None
     failure: BackupError | None
 
 
@@ -37,15 +37,15 @@ def systems_for(call: Call, system: str | None, *, everything: bool, only: Seque
     return (system,)
 
 
-def back_up_all(call: Call, names: Sequence[str], one: Callable[[str], Outcome]) -> Outcome:
+def back_up_all(call: Call, names: Sequence[str], one: Callable[[str], Reply]) -> Reply:
     done = []
     for name in names:
         call.run = ""
         with acting(call, "backup", name) as doing:
             try:
-                outcome = one(name)
-                learn(doing, outcome)
-                done.append(_Done(name, outcome, outcome.failure))
+                reply = one(name)
+                learn(doing, reply)
+                done.append(_Done(name, reply, reply.failure))
             except Interrupted:
                 raise
             except BackupError as error:
@@ -54,12 +54,12 @@ def back_up_all(call: Call, names: Sequence[str], one: Callable[[str], Outcome])
 
     def page(page: Page) -> None:
         for each in done:
-            if each.outcome is None:
+            if each.reply is None:
                 _unmade(call, page, each)
             elif each.failure or not call.quiet:
-                each.outcome.page(page)
+                each.reply.page(page)
 
-    return Outcome([_told(call, each) for each in done], page, _worst(done), answer=False)
+    return Reply([_told(call, each) for each in done], page, _worst(done), answer=False)
 
 
 def _unmade(call: Call, page: Page, done: _Done) -> None:
@@ -76,7 +76,7 @@ def _worst(done: Sequence[_Done]) -> BackupError | None:
     bad = [(each.system, each.failure) for each in done if each.failure is not None]
     if not bad:
         return None
-    unmade = [each.failure for each in done if each.outcome is None and each.failure is not None]
+    unmade = [each.failure for each in done if each.reply is None and each.failure is not None]
     worst = unmade[0] if unmade else bad[0][1]
     if len(done) == 1:
         return worst
@@ -88,7 +88,7 @@ def _worst(done: Sequence[_Done]) -> BackupError | None:
 
 def _told(call: Call, done: _Done) -> dict[str, Any]:
     """As the document of that system alone, with its name."""
-    data = done.outcome.data if done.outcome else None
+    data = done.reply.data if done.reply else None
     if done.failure is None:
         return {"system": done.system, **document.success(data)}
     shown = type(done.failure)(call.redacted(done.failure.message), remedy=call.redacted(done.failure.remedy))

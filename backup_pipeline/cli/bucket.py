@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.model.orders import BucketOrder
 
@@ -34,7 +34,7 @@ _WORDS = {
     backup-pipeline bucket setup offsite --policies --json | jq .data.plan.policies.writer > writer.json
     """,
 )
-def verb(call: Call, order: BucketOrder, deed: str) -> Outcome:
+def verb(call: Call, order: BucketOrder, deed: str) -> Reply:
     """Create the bucket of the vault or of a COPY, or bring an existing one into order.
 
     Versions, no public access, TLS only, encryption at rest, the lifecycle of `lifecycle:`, and object lock where
@@ -57,7 +57,7 @@ def verb(call: Call, order: BucketOrder, deed: str) -> Outcome:
         if only_shows:
             _policies(page, plan)
 
-    return Outcome({"dry_run": only_shows, "plan": plan}, page, plan.failure, answer=only_shows)
+    return Reply({"dry_run": only_shows, "plan": plan}, page, plan.failure, answer=only_shows)
 
 
 def _steps(page: Page, plan: BucketPlan) -> None:

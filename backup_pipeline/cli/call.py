@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The work of a verb is done; this is what came of it."""
+class Reply:
+    """The reply of a verb: data for --json, a page for people, and the failure."""
 
     #: For --json: a dataclass, a mapping, a sequence of them.
     data: object
@@ -167,8 +167,8 @@ def _colour(stream: TextIO) -> bool:
     )
 
 
-#: What a verb does: `def list_(call: Call, system: str | None) -> Outcome`.
-Deed = Callable[..., Outcome]
+#: What a verb does: `def list_(call: Call, system: str | None) -> Reply`.
+Deed = Callable[..., Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +181,18 @@ class Job:
     arguments: dict[str, Any]
     order: type[Order] | None = None
 
-    def do(self) -> Outcome:
+    def do(self) -> Reply:
         try:
-            outcome = self._deed()
+            reply = self._deed()
         except BackupError as error:
             better = self._diagnosed(error)
             if better is error:
                 raise
             raise better from error
-        failed = outcome.failure
-        return outcome if failed is None else replace(outcome, failure=self._diagnosed(failed))
+        failed = reply.failure
+        return reply if failed is None else replace(reply, failure=self._diagnosed(failed))
 
-    def _deed(self) -> Outcome:
+    def _deed(self) -> Reply:
         if self.order is None:
             return self.deed(self.call, **self.arguments)
         own = {name: value for name, value in self.arguments.items() if name not in takes(self.order)}

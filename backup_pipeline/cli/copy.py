@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.cli.app import as_verb, system_argument
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.thawing import readable_for_a_copy
 from backup_pipeline.cli.units import duration, plural, size
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     backup-pipeline copy --from offsite --to vault
     """,
 )
-def verb(call: Call, order: CopyOrder) -> Outcome:
+def verb(call: Call, order: CopyOrder) -> Reply:
     """Of SYSTEM, or of all systems: every backup that a copy lacks, oldest first, or just the one that is named.
 
     Objects first, the manifest last: a copy that was interrupted lists whole backups only, and goes on where it was. What is
@@ -48,7 +48,7 @@ def verb(call: Call, order: CopyOrder) -> Outcome:
     for one in orders:
         with call.progress(f"copy of {one.system}") as listener:
             done += copy(site, one, listener)
-    return Outcome(
+    return Reply(
         {"copies": told(call, done)},
         lambda page: show_copies(call, page, done),
         failure_of(done),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome, tell
+from backup_pipeline.cli.call import Call, Reply, tell
 
 
 @as_verb(
@@ -21,7 +21,7 @@ from backup_pipeline.cli.call import Call, Outcome, tell
     backup-pipeline demo --folder /tmp/shop-demo
     """,
 )  # fmt: skip
-def verb(call: Call, folder: Path) -> Outcome:
+def verb(call: Call, folder: Path) -> Reply:
     """All of it happens on a real PostgreSQL server, which is started for it and thrown away."""
     from backup_pipeline.demo import run
 
@@ -32,4 +32,4 @@ def verb(call: Call, folder: Path) -> Outcome:
             tell(call.stderr if call.json else call.stdout, call.redacted(text) + "\n")
 
     ending = run(folder, say=say)
-    return Outcome(ending, lambda page: None, answer=False)
+    return Reply(ending, lambda page: None, answer=False)

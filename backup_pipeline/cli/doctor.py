@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.report import show_report
 from backup_pipeline.model.orders import DoctorOrder
@@ -19,7 +19,7 @@ from backup_pipeline.model.orders import DoctorOrder
     backup-pipeline doctor --json | jq -r '.data.systems.shop.findings[].remedy'
     """,
 )
-def verb(call: Call, order: DoctorOrder) -> Outcome:
+def verb(call: Call, order: DoctorOrder) -> Reply:
     """Of SYSTEM, or of all.
 
     The vault and its copies (a probe is written and removed), their disks, the clock, the tools; what other
@@ -35,4 +35,4 @@ def verb(call: Call, order: DoctorOrder) -> Outcome:
         for report in examination.reports:
             show_report(page, report)
 
-    return Outcome(examination, page, examination.failure, answer=False)
+    return Reply(examination, page, examination.failure, answer=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, site_at, unsigned_option
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     backup-pipeline drill shop --from offsite
     """,
 )
-def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsigned: bool) -> Outcome:
+def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsigned: bool) -> Reply:
     """The newest full backup of SYSTEM, or one by its ID.
 
     The scratch database is made and dropped by the drill; one that exists is never touched. Sequences, constraints and
@@ -81,7 +81,7 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
             where = f" ({result.scratch})" if result.scratch else ""
             page.verdict(True, f"PROVEN: recovered in {duration(result.recovery_seconds)}{where}")
 
-    return Outcome(
+    return Reply(
         result,
         page,
         failed(ProofFailed, "the drill failed", result.report.findings),

@@ -18,7 +18,7 @@ import click
 
 from backup_pipeline.cli import acting, alerting, document
 from backup_pipeline.cli.app import app
-from backup_pipeline.cli.call import Call, Job, Outcome, forget
+from backup_pipeline.cli.call import Call, Job, Reply, forget
 from backup_pipeline.errors import BackupError, InternalError, Interrupted, Terminated, UsageError
 from backup_pipeline.processes import interruption
 
@@ -71,9 +71,9 @@ def finish(job: Job) -> int:
         try:
             # What a library prints goes where notes go: stdout is for the answer alone.
             with contextlib.redirect_stdout(call.stderr):
-                outcome = acting.do(job)
-            failure = outcome.failure
-            return _succeed(call, outcome)
+                reply = acting.do(job)
+            failure = reply.failure
+            return _succeed(call, reply)
         except BrokenPipeError:
             raise
         except BackupError as error:
@@ -90,16 +90,16 @@ def finish(job: Job) -> int:
             teller.end(failure)
 
 
-def _succeed(call: Call, outcome: Outcome) -> int:
-    failed = outcome.failure
+def _succeed(call: Call, reply: Reply) -> int:
+    failed = reply.failure
     if call.json:
-        body = document.failure(failed, outcome.data) if failed else document.success(outcome.data)
+        body = document.failure(failed, reply.data) if failed else document.success(reply.data)
         if failed:
             body["error"] = {name: call.redacted(text) for name, text in body["error"].items()}
         document.write(body, call.stdout)
-    elif outcome.answer or failed or not call.quiet:
+    elif reply.answer or failed or not call.quiet:
         page = call.page()
-        outcome.page(page)
+        reply.page(page)
         _print(call, str(page))
     if failed is None:
         return 0

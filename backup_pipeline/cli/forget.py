@@ -7,7 +7,7 @@ import sys
 import click
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import size
 from backup_pipeline.errors import UsageError
@@ -24,7 +24,7 @@ from backup_pipeline.model.orders import ForgetOrder
     backup-pipeline forget shop 2026-11-21T02-00-00-123Z --force pinned --yes
     """,
 )
-def verb(call: Call, order: ForgetOrder, yes: bool) -> Outcome:
+def verb(call: Call, order: ForgetOrder, yes: bool) -> Reply:
     """One backup of SYSTEM by its ID: also one that is damaged, or whose manifest is gone.
 
     A record of it stays, so that the history holds. What only this backup named is freed by `prune` when the grace
@@ -50,4 +50,4 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Outcome:
                 f"{size(report.own)} that only it held are freed by `prune` when the grace time is over"
             )
 
-    return Outcome({"report": report}, page, answer=False)
+    return Reply({"report": report}, page, answer=False)

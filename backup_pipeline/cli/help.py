@@ -7,7 +7,7 @@ from importlib import resources
 import click
 
 from backup_pipeline.cli.app import VERBS, Verb, app, as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.errors import UsageError
 
 #: Topic → the page, below the package, and what it says.
@@ -34,16 +34,16 @@ TOPICS = {
     backup-pipeline help restore
     """,
 )
-def verb(call: Call, topic: str | None) -> Outcome:
+def verb(call: Call, topic: str | None) -> Reply:
     """Without a TOPIC: which there are. Of a verb it is what `VERB --help` says."""
     if topic is None:
         said = {name: what for name, (_, what) in TOPICS.items()}
         width = max(map(len, said))
         lines = [f"{name:<{width}}  {what}" for name, what in said.items()]
         text = "\n".join([*lines, "", f"or a verb: {', '.join(VERBS)}"])
-        return Outcome({"topics": said, "verbs": VERBS}, lambda page: page.line(text))
+        return Reply({"topics": said, "verbs": VERBS}, lambda page: page.line(text))
     text = _text(topic)
-    return Outcome({"topic": topic, "text": text}, lambda page: page.line(text.rstrip("\n")))
+    return Reply({"topic": topic, "text": text}, lambda page: page.line(text.rstrip("\n")))
 
 
 def _text(topic: str) -> str:

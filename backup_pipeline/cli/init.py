@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.units import plural, size
 from backup_pipeline.config.redaction import safe_url
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     backup-pipeline init --add --database sqlite:///blog.db --system blog
     """,
 )
-def verb(call: Call, order: InitOrder) -> Outcome:
+def verb(call: Call, order: InitOrder) -> Reply:
     """The password is not written: the file refers to a variable, and the answer says which. Nothing is backed up yet.
 
     Three things are looked for beside the configuration, and written into it: migrations of Alembic, Django and
@@ -37,7 +37,7 @@ def verb(call: Call, order: InitOrder) -> Outcome:
     call.hide(order.database)
     call.interrupted = lambda: "nothing was written"
     started = init(replace(order, config=call.config), os.environ)
-    return Outcome(started, lambda page: _page(page, started, safe_url(order.database)))
+    return Reply(started, lambda page: _page(page, started, safe_url(order.database)))
 
 
 def _page(page: Page, started: Started, address: str) -> None:

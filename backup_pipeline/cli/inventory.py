@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.cli.app import as_verb, system_argument
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import number, plural, size
 from backup_pipeline.model.inventory import Inventory
@@ -17,11 +17,11 @@ from backup_pipeline.model.inventory import Inventory
     backup-pipeline inventory shop --json | jq '.data.tables[] | select(.left_out)'
     """,
 )
-def verb(call: Call, system: str) -> Outcome:
+def verb(call: Call, system: str) -> Reply:
     """Rows are estimates: nothing is counted. The list is remembered, and the Dagster graph is drawn from it."""
     call.interrupted = lambda: "the list that was remembered is still the old one"
     found = call.site.inventory(system)
-    return Outcome(found, lambda page: _page(page, system, found))
+    return Reply(found, lambda page: _page(page, system, found))
 
 
 def _page(page: Page, system: str, found: Inventory) -> None:

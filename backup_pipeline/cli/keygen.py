@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.model.orders import KeygenOrder
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     backup-pipeline keygen --json | jq -r .data.recipient
     """,
 )
-def verb(call: Call, order: KeygenOrder) -> Outcome:
+def verb(call: Call, order: KeygenOrder) -> Reply:
     """A new age key, for `encryption:` in backup.yaml; with --signing, a key for `signing:`.
 
     The key file (0600) opens every backup that is encrypted to its public key, with `age` alone too. It belongs where
@@ -38,7 +38,7 @@ def verb(call: Call, order: KeygenOrder) -> Outcome:
         site = call.site
     made = keygen(site, order, datetime.now(UTC))
     printed = "" if order.paper or call.json or call.quiet or not call.stdout.isatty() else made.printed
-    return Outcome(
+    return Reply(
         {
             "recipient": made.recipient,
             "file": str(made.file),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb, system_argument
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.units import day, duration, number, plural, share, size
@@ -29,7 +29,7 @@ FLUSH_RIGHT = (3, 4, 5, 6, 7, 8)
     backup-pipeline list shop --json | jq -r '.data.backups[-1].id'
     """,
 )
-def verb(call: Call, system: str | None, place: str | None) -> Outcome:
+def verb(call: Call, system: str | None, place: str | None) -> Reply:
     """Of SYSTEM, or of all systems; oldest first.
 
     STORED is what the objects of a backup weigh in the vault; those that it shares with other backups count in each.
@@ -58,7 +58,7 @@ def verb(call: Call, system: str | None, place: str | None) -> Outcome:
         "damaged": found.damaged,
         "missing": {one.system: one.missing for one in found.surveys if one.missing},
     }
-    return Outcome(data, page, found.failure)
+    return Reply(data, page, found.failure)
 
 
 def _row(line: Listed, zone: ZoneInfo) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.model.orders import PinOrder
 
 
@@ -15,7 +15,7 @@ from backup_pipeline.model.orders import PinOrder
     backup-pipeline pin shop latest
     """,
 )
-def verb(call: Call, order: PinOrder) -> Outcome:
+def verb(call: Call, order: PinOrder) -> Reply:
     """The newest full backup of SYSTEM, or one by its ID.
 
     The pin lies in the vault beside the backup, and takes no key: in an encrypted vault too, everybody who sees the store
@@ -24,7 +24,7 @@ def verb(call: Call, order: PinOrder) -> Outcome:
     from backup_pipeline.operations.pin import pin
 
     chosen, made = pin(call.site, order)
-    return Outcome(
+    return Reply(
         {"system": order.system, "id": chosen, "pin": made},
         lambda page: page.line(f"{order.system} {chosen} is pinned: no rule removes it"),
         answer=False,

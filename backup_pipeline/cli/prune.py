@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, duration, plural, size
 from backup_pipeline.errors import NotPruned
@@ -31,7 +31,7 @@ FLUSH_RIGHT = (1, 3, 4)
     backup-pipeline prune --json | jq '.data.report.freed.bytes'
     """,
 )
-def verb(call: Call, order: PruneOrder) -> Outcome:
+def verb(call: Call, order: PruneOrder) -> Reply:
     """Of SYSTEM, or of all systems, by `retention:`.
 
     These backups stay against every rule: the newest full one (and the newest whole one); the newest that a drill
@@ -49,7 +49,7 @@ def verb(call: Call, order: PruneOrder) -> Outcome:
     with call.progress("prune") as listener:
         report = prune(call.site, order, listener)
     zone = ZoneInfo(call.site.settings.timezone)
-    return Outcome(
+    return Reply(
         {"report": report},
         lambda page: show(page, report, zone),
         failed(NotPruned, "", report.findings),

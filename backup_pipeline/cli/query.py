@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.document import plain
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, site_at, unsigned_option
@@ -44,7 +44,7 @@ _NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DOUBLE|FLOAT|DECIMAL
 )  # fmt: skip
 def verb(
     call: Call, order: QueryOrder, shape: str, limit: int | None, place: str | None, unsigned: bool
-) -> Outcome:
+) -> Reply:
     """The SQL is DuckDB's. Tables go by their own names, `orders` or `public.orders`. Nothing can be changed."""
     from backup_pipeline.operations.query import querying
 
@@ -64,12 +64,12 @@ def verb(
         call.note(f"{len(rows):,} of {plural(total, 'row')} shown; --limit 0 shows all")
     columns = list(answer.columns)
     data = {"columns": columns, "rows": rows, "total_rows": total, "truncated": len(rows) < total}
-    return Outcome(data, lambda page: _page(page, columns, rows, numeric))
+    return Reply(data, lambda page: _page(page, columns, rows, numeric))
 
 
 def _stream(
     call: Call, columns: Sequence[str], rows: Iterator[tuple[object, ...]], limit: int | None
-) -> Outcome:
+) -> Reply:
     """As the rows come: a table of any size passes through without being held."""
     # The csv module and not pandas: it writes what the values are, and no index, no rounding.
     writer = csv.writer(call.stdout, lineterminator="\n")
@@ -77,7 +77,7 @@ def _stream(
     for row in itertools.islice(rows, limit or None):
         writer.writerow(["" if value is None else _text(plain(value)) for value in row])
     call.stdout.flush()
-    return Outcome({}, lambda page: None)
+    return Reply({}, lambda page: None)
 
 
 def _page(page: Page, columns: list[str], rows: list[tuple[Any, ...]], numeric: list[int]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import day, number, plural, size
 from backup_pipeline.model.orders import RekeyOrder
@@ -27,7 +27,7 @@ HEADERS = ("ID (UTC)", "OBJECTS", "SIZE", "MANIFEST", "GONE BY")
     backup-pipeline rekey shop --json | jq '.data.report.others'
     """,
 )
-def verb(call: Call, order: RekeyOrder) -> Outcome:
+def verb(call: Call, order: RekeyOrder) -> Reply:
     """After `recipients:` was changed.
 
     What is new is always encrypted to the recipients of the day; what did not change is re-used as it lies. This writes
@@ -50,7 +50,7 @@ def verb(call: Call, order: RekeyOrder) -> Outcome:
         "report": report,
         "gone_by": {name: moment.isoformat() if moment else None for name, moment in gone.items()},
     }
-    return Outcome(
+    return Reply(
         data,
         lambda page: _page(page, report, gone, zone),
         answer=order.dry_run,

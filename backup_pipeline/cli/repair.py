@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import Damaged
@@ -28,7 +28,7 @@ SHOWN = 20
     backup-pipeline repair shop --set-aside
     """,
 )
-def verb(call: Call, order: RepairOrder) -> Outcome:
+def verb(call: Call, order: RepairOrder) -> Reply:
     """Everything that SYSTEM has in one place is read; what is lost or damaged is brought back from another place.
 
     Objects, manifests, seals and RECOVER.md; whole backups that are gone without a record that they were forgotten, too. Only
@@ -45,7 +45,7 @@ def verb(call: Call, order: RepairOrder) -> Outcome:
     with call.progress(f"repair of {order.system}") as listener:
         report = repair(call.site, order, listener)
     failure = failed(Damaged, "not all could be healed", report.findings)
-    return Outcome(
+    return Reply(
         report, lambda page: _page(page, report), failure, answer=False, facts=audit.of_repair(report)
     )
 

@@ -11,7 +11,7 @@ import click
 
 from backup_pipeline.cli import restoring_database, restoring_files
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.orders import flags, ordered, takes
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, site_at, unsigned_option
@@ -50,7 +50,7 @@ TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
 )
 def verb(
     call: Call, *, remainder: str | None, before: str | None, place: str | None, unsigned: bool, **given: Any
-) -> Outcome:
+) -> Reply:
     """The newest full backup of SYSTEM, or one by its ID; `latest~2` is the third newest.
 
     Rows first, in parallel; then indexes and foreign keys; then sequences, so that the first INSERT works. A target
@@ -93,7 +93,7 @@ def verb(
 
 def _with_files(
     call: Call, site: Site, order: RestoreOrder, remainder: str | None, wanted: FilesOrder, folder: Path
-) -> Outcome:
+) -> Reply:
     """Files, and with a `to` the database before them. Neither is begun when one of them is refused."""
     from backup_pipeline.operations.files import plan_restore_files, restore_files
     from backup_pipeline.operations.reading import show
@@ -131,20 +131,20 @@ def _with_files(
 
 
 def _together(
-    first: Outcome | None,
+    first: Reply | None,
     files: object,
     show: Callable[[Page], None],
     failure: BackupError | None,
     *,
     answer: bool,
-) -> Outcome:
+) -> Reply:
     """One outcome of the two, where the database was restored as well."""
     if first is None:
-        return Outcome(files, show, failure, answer=answer)
+        return Reply(files, show, failure, answer=answer)
 
     def page(page: Page) -> None:
         first.page(page)
         page.line()
         show(page)
 
-    return Outcome({"database": first.data, "files": files}, page, failure, answer=answer)
+    return Reply({"database": first.data, "files": files}, page, failure, answer=answer)

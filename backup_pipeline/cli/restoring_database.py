@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backup_pipeline.cli import document
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page, clean, one_line
 from backup_pipeline.cli.units import duration, number, plural, size
 from backup_pipeline.errors import BackupError, ErrorsFound
@@ -32,14 +32,14 @@ def remainder_option() -> click.Option:
     )
 
 
-def run(call: Call, site: Site, order: RestoreOrder, listed: str | None) -> Outcome:
+def run(call: Call, site: Site, order: RestoreOrder, listed: str | None) -> Reply:
     """`listed`: the file for what could not be restored."""
     from backup_pipeline.operations.restore import plan_restore, remainder, restore, terms_of
 
     call.interrupted = lambda: "nothing was restored: what had been written to the target was taken back"
     plan = plan_restore(site, order)
     if order.dry_run:
-        return Outcome(plan, lambda page: _plan(page, plan), plan.refusal)
+        return Reply(plan, lambda page: _plan(page, plan), plan.refusal)
     plan.raise_if_refused()
     file = Path(listed or f"{plan.system}-{plan.backup_id}-remainder.sql").absolute()
     if listed or terms_of(order).forgiving:
@@ -51,7 +51,7 @@ def run(call: Call, site: Site, order: RestoreOrder, listed: str | None) -> Outc
         result = restore(site, order, listener)
     written = _written(result, file)
     data = {**document.plain(result), "remainder_file": str(file) if written else None}
-    return Outcome(
+    return Reply(
         data, lambda page: _result(page, result, file, written), _failure(result, file, written), answer=False
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.report import show_report
 from backup_pipeline.cli.units import day, share
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     backup-pipeline scrub --copy offsite --window 90
     """,
 )
-def verb(call: Call, order: ScrubOrder) -> Outcome:
+def verb(call: Call, order: ScrubOrder) -> Reply:
     """Of the whole vault: all systems share its objects.
 
     Each run reads the objects with the oldest reading, as many as it takes to read all within the window. The vault
@@ -43,7 +43,7 @@ def verb(call: Call, order: ScrubOrder) -> Outcome:
     with call.progress("scrub") as listener:
         found = scrub(call.site, order, listener)
     zone = ZoneInfo(call.site.settings.timezone)
-    return Outcome(
+    return Reply(
         {"scrub": found},
         lambda page: _show(page, found, zone),
         failed(ProofFailed, "the scrub failed", found.report.findings),

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.report import counted_as_text
@@ -37,14 +37,14 @@ SHOWN = 25
     backup-pipeline show shop --json | jq '.data.manifest.left_out'
     """,
 )
-def verb(call: Call, system: str, id: str | None, place: str | None, tables: bool, raw: bool) -> Outcome:
+def verb(call: Call, system: str, id: str | None, place: str | None, tables: bool, raw: bool) -> Reply:
     """Without an ID it is the newest full backup."""
     from backup_pipeline.operations.listing import as_stored, described
 
     site = site_at(call, place)
     if raw:
         text = as_stored(site, system, id).decode("utf-8", "surrogatepass")
-        return Outcome(json.loads(text), lambda page: page.line(text.rstrip("\n")))
+        return Reply(json.loads(text), lambda page: page.line(text.rstrip("\n")))
     found = described(site, system, id)
     line, manifest = found.backup, found.manifest
     zone = ZoneInfo(site.settings.zone_of(system))
@@ -56,7 +56,7 @@ def verb(call: Call, system: str, id: str | None, place: str | None, tables: boo
         _rest(page, manifest)
         _proofs(page, line, found.proofs, zone)
 
-    return Outcome(found, page)
+    return Reply(found, page)
 
 
 def _head(page: Page, manifest: Manifest, line: Listed, zone: ZoneInfo) -> None:

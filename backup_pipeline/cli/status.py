@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from backup_pipeline.cli.app import as_verb, system_argument
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import age, duration, plural, size, when
 from backup_pipeline.errors import NotProtected
@@ -18,7 +18,7 @@ from backup_pipeline.model.overview import CopyLag, Runner, SystemStatus
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
-    from backup_pipeline.operations.status import Screen, Seen
+    from backup_pipeline.operations.status import InstanceView, Screen
 
 
 @as_verb(
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     backup-pipeline status --json | jq '.data.systems[] | {system, fresh, protected}'
     """,
 )
-def verb(call: Call, system: str | None) -> Outcome:
+def verb(call: Call, system: str | None) -> Reply:
     """Of SYSTEM, or of all. Reads the vault and lists the copies: no database is asked. Exit code 13 when a finding
     of a system is an error or a warning, or when the vault's disk is full within a week."""
     from backup_pipeline.operations.status import status
 
     site = call.site
-    screen = status(site, system, seen(site))
+    screen = status(site, system, instance_view(site))
 
     def page(page: Page) -> None:
         for one in screen.systems:
@@ -54,12 +54,12 @@ def verb(call: Call, system: str | None) -> Outcome:
     failure = screen.failure
     if failure is not None and screen.bad and not call.json:
         failure = NotProtected(failure.message, remedy="the arrows above say what to do")
-    return Outcome(_with_protected(screen), page, failure, answer=False)
+    return Reply(_with_protected(screen), page, failure, answer=False)
 
 
-def seen(site: Site) -> Seen:
+def instance_view(site: Site) -> InstanceView:
     """An instance that lies elsewhere is asked, which takes a second."""
-    from backup_pipeline.operations.status import Seen
+    from backup_pipeline.operations.status import InstanceView
     from backup_pipeline.orchestration.daemon_sqlite import daemon
     from backup_pipeline.orchestration.failures_sqlite import last_failures
 
@@ -68,7 +68,7 @@ def seen(site: Site) -> Seen:
         from backup_pipeline.orchestration.instance import last_heartbeat
 
         runner = last_heartbeat(site)
-    return Seen(runner, partial(last_failures, site))
+    return InstanceView(runner, partial(last_failures, site))
 
 
 def _with_protected(screen: Screen) -> dict[str, object]:

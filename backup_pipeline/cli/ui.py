@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 
 
 @as_verb(
@@ -25,7 +25,7 @@ from backup_pipeline.cli.call import Call, Outcome
     backup-pipeline --config /etc/backup/backup.yaml ui --port 3333
     """,
 )
-def verb(call: Call, host: str, port: int) -> Outcome:
+def verb(call: Call, host: str, port: int) -> Reply:
     """Ctrl-C ends both. The instance lies under the state folder, where `backup` and `drill` record, too ($DAGSTER_HOME names another)."""
     from backup_pipeline.config import locate
     from backup_pipeline.orchestration.ui import serve
@@ -33,4 +33,4 @@ def verb(call: Call, host: str, port: int) -> Outcome:
     call.interrupted = lambda: "the UI and the daemon have ended"
     file = locate(call.config, os.environ, Path.cwd())
     serve(call.site, host, port, config=file, say=call.note)
-    return Outcome({"host": host, "port": port}, lambda page: None, answer=False)
+    return Reply({"host": host, "port": port}, lambda page: None, answer=False)

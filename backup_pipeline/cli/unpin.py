@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.model.orders import UnpinOrder
 
 
@@ -15,7 +15,7 @@ from backup_pipeline.model.orders import UnpinOrder
     backup-pipeline unpin shop 2026-11-21T02-00-00-123Z --copy offsite
     """,
 )
-def verb(call: Call, order: UnpinOrder) -> Outcome:
+def verb(call: Call, order: UnpinOrder) -> Reply:
     """One backup of SYSTEM by its ID.
 
     Where `retention: {pin: […]}` of the configuration names it, it stays pinned.
@@ -31,7 +31,7 @@ def verb(call: Call, order: UnpinOrder) -> Outcome:
     said = (
         f"{system} {identifier} is not pinned any more" if held else f"{system} {identifier} was not pinned"
     )
-    return Outcome(
+    return Reply(
         {"system": system, "id": identifier, "was_pinned": held is not None, "still_pinned": named},
         lambda page: page.line(said),
         answer=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backup_pipeline.cli.app import as_verb
-from backup_pipeline.cli.call import Call, Outcome
+from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.orders import flags
 from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.report import show_report
@@ -29,7 +29,7 @@ from backup_pipeline.model.outcome import failed
     backup-pipeline verify shop all --copy offsite --read 5%
     """,
 )
-def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
+def verb(call: Call, order: VerifyOrder, place: str | None) -> Reply:
     """The newest full backup of SYSTEM, one by its ID, or all. (Of a copy: all, unless one is named.)
 
     Looks at every object: that it is there, as long as it should be, with the right SHA-256, and decompresses; at
@@ -49,7 +49,7 @@ def verb(call: Call, order: VerifyOrder, place: str | None) -> Outcome:
         order = replace(order, read=order.read or 0.0)
     with call.progress(f"verify {system}") as listener:
         report = verify(site, order, listener)
-    return Outcome(
+    return Reply(
         {"report": report, "quick": order.quick},
         lambda page: show_report(page, report),
         failed(ProofFailed, "the verification failed", report.findings),

@@ -23,7 +23,7 @@ from backup_pipeline.copies.compare import lengths
 from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.replicate import replicate
-from backup_pipeline.copies.transfer import Item, Outcome, Unreadable
+from backup_pipeline.copies.transfer import Item, ItemResult, Unreadable
 from backup_pipeline.errors import BackupError, Damaged, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
@@ -295,7 +295,7 @@ class _Repair:
                 continue
             self.healed.append(Healed(item.key, bad.pop(item), name))
 
-    def _outcomes(self, other: Vault, wanted: Sequence[Item], moved: transfer.Told) -> Iterable[Outcome]:
+    def _outcomes(self, other: Vault, wanted: Sequence[Item], moved: transfer.Told) -> Iterable[ItemResult]:
         if self.dry_run:
             return transfer.examine(other.store, wanted, moved=moved)
         return transfer.send(other.store, self.vault.store, wanted, moved=moved, replace=True)

@@ -26,7 +26,7 @@ from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.vault import layout, lock, records, signing
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.leftovers import sweep
-from backup_pipeline.vault.presence import Held
+from backup_pipeline.vault.presence import ObjectIndex
 from backup_pipeline.vault.vault import Vault
 
 #: In an encrypted vault: what says, without a key, which objects a backup needs.
@@ -104,7 +104,7 @@ class _Replication:
     told: int = 0
 
     def __post_init__(self) -> None:
-        self.held = Held(self.target.store)
+        self.index = ObjectIndex(self.target.store)
 
     def all(self, ids: Sequence[str] | None) -> CopyReport:
         began = time.monotonic()
@@ -190,7 +190,7 @@ class _Replication:
                     self.target.store.put(self._key(here.id, here.manifest or ""), manifest)
             except StoreChanged:
                 # A prune of the copy took what nothing there named yet: once more, with a fresh look.
-                self.held.forget()
+                self.index.forget()
                 if last:
                     raise
             else:
@@ -235,7 +235,7 @@ class _Replication:
     def _objects(self, outline: Outline) -> list[tuple[Item, str]]:
         """Send what is not there. What is damaged at the source, and why; the others are sent all the same."""
         needed = transfer.items(outline.objects)
-        missing = [item for item in needed if not self.held.there(item)]
+        missing = [item for item in needed if not self.index.there(item)]
         known = [(item, self.damaged[item]) for item in missing if item in self.damaged]
         wanted = [item for item in missing if item not in self.damaged]
         total = self.told + sum(item.size for item in wanted)
@@ -252,7 +252,7 @@ class _Replication:
                 known.append((outcome.item, outcome.why))
                 continue
             self.sent.append(outcome.item)
-            self.held.add(outcome.item)
+            self.index.add(outcome.item)
         absent = frozenset(missing)
         self.skipped += (item for item in needed if item not in absent)
         return known
@@ -268,7 +268,7 @@ class _Replication:
 
     def _held(self, ids: Sequence[str]) -> None:
         """What the copy has lost of the backups that it lists."""
-        gone = lost.lost(self.source, self.system, ids, self.held.there)
+        gone = lost.lost(self.source, self.system, ids, self.index.there)
         total = self.told + sum(item.size for item in gone)
 
         def moved(count: int, subject: str) -> None:

@@ -180,7 +180,7 @@ class _Look:
 
         return moved
 
-    def _judge(self, outcome: transfer.Outcome) -> None:
+    def _judge(self, outcome: transfer.ItemResult) -> None:
         if outcome.why:
             where = _of(self.hurt_by[outcome.item])
             self.findings.append(

@@ -64,7 +64,7 @@ def items(objects: Iterable[Named]) -> tuple[Item, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemResult:
     item: Item
     #: Why its bytes could not be had; empty when they were right.
     why: str = ""
@@ -116,7 +116,7 @@ def send(
     *,
     moved: Told,
     replace: bool = False,
-) -> Iterator[Outcome]:
+) -> Iterator[ItemResult]:
     """In the order in which they arrive. `moved` is told of bytes as they go, in this thread. `replace`: what is there
     under an object's name is not its bytes."""
 
@@ -127,7 +127,7 @@ def send(
     yield from _each(one, wanted, threads_for(source, target), moved)
 
 
-def examine(store: Store, wanted: Iterable[Item], *, moved: Told) -> Iterator[Outcome]:
+def examine(store: Store, wanted: Iterable[Item], *, moved: Told) -> Iterator[ItemResult]:
     """Read objects to their end: whether their bytes are those of their names."""
 
     def one(item: Item, advance: Callable[[int], None]) -> None:
@@ -138,7 +138,7 @@ def examine(store: Store, wanted: Iterable[Item], *, moved: Told) -> Iterator[Ou
 
 def attested(
     store: Store, wanted: Mapping[Item, Stat], trusted: Store | None, *, moved: Told
-) -> Iterator[Outcome]:
+) -> Iterator[ItemResult]:
     """What the store itself states of its objects: whether that is the checksum of what bears their names. Where it takes
     the right bytes to tell, they are read from `trusted`."""
 
@@ -164,9 +164,9 @@ def threads_for(*stores: Store) -> int:
     return THREADS_LOCAL if all(store.features.cheap_stat for store in stores) else THREADS_REMOTE
 
 
-def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iterator[Outcome]:
+def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iterator[ItemResult]:
     work = _Work(threading.Event(), threading.Lock())
-    waiting: dict[Future[Outcome], Item] = {}
+    waiting: dict[Future[ItemResult], Item] = {}
     left = iter(wanted)
     with ThreadPoolExecutor(threads, thread_name_prefix="copy") as pool:
         try:
@@ -187,16 +187,16 @@ def _each(deed: Deed, wanted: Iterable[Item], threads: int, moved: Told) -> Iter
                 future.cancel()
 
 
-def _done(deed: Deed, item: Item, work: _Work) -> Outcome:
+def _done(deed: Deed, item: Item, work: _Work) -> ItemResult:
     try:
         deed(item, work.advance)
     except Unreadable as error:
-        return Outcome(item, str(error))
+        return ItemResult(item, str(error))
     except NotThawed as error:
-        return Outcome(item, frozen=error)
+        return ItemResult(item, frozen=error)
     except Untold as error:
-        return Outcome(item, untold=str(error))
-    return Outcome(item)
+        return ItemResult(item, untold=str(error))
+    return ItemResult(item)
 
 
 def _put(target: Store, item: Item, found: bytes | Path, replace: bool) -> None:

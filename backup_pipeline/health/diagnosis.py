@@ -17,7 +17,7 @@ VAULT = "vault"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PlaceSummary:
     """What another place holds."""
 
     place: str
@@ -40,7 +40,7 @@ class Places:
     note: str
     #: Backups of the system at the place itself.
     backups: int
-    others: tuple[Held, ...] = ()
+    others: tuple[PlaceSummary, ...] = ()
 
     @property
     def gone(self) -> bool:
@@ -68,16 +68,16 @@ def lost(seen: Places) -> VaultError | None:
     return VaultError("; ".join([message, *others]), remedy=first + remedy)
 
 
-def _holds(held: Held, whose: str) -> str:
-    name = "the vault" if held.place == VAULT else f"copy {held.place}"
-    return f"{name} holds {held.backups} {'backup' if held.backups == 1 else 'backups'}{whose}"
+def _holds(summary: PlaceSummary, whose: str) -> str:
+    name = "the vault" if summary.place == VAULT else f"copy {summary.place}"
+    return f"{name} holds {summary.backups} {'backup' if summary.backups == 1 else 'backups'}{whose}"
 
 
 def _silent(seen: Places) -> Iterable[str]:
     return (f"{one.place} cannot be reached ({one.unreachable})" for one in seen.others if one.unreachable)
 
 
-def _bring_back(seen: Places, holders: list[Held]) -> str:
+def _bring_back(seen: Places, holders: list[PlaceSummary]) -> str:
     if not holders:
         return ""
     of, system = (f" {seen.system}", seen.system) if seen.system else ("", "SYSTEM")

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.errors import BackupError, Damaged, KeyMissing, NotFound
-from backup_pipeline.health import accepting
+from backup_pipeline.health import acknowledgements
 from backup_pipeline.health.drift import drift
 from backup_pipeline.health.file_checks import judge_files
 from backup_pipeline.health.losses import Losses, losses
@@ -63,7 +63,7 @@ def judge(backup: Backup, wanted: Wanted, *, now: datetime) -> tuple[Outcome, ..
     report = verify(backup, quick=quick, trees=wanted.trees)
     kind = "verify-quick" if quick else "verify"
     unkept = remember(backup, kind, report, now=now)
-    acks = accepting.read(vault, backup.system, now)
+    acks = acknowledgements.read(vault, backup.system, now)
     before = reference(backup)
     lost = losses(manifest, before.manifest, before.losses, wanted.expected_empty)
     why = "for want of the key" if locked else f"being over {FULL_LOOK_UP_TO // 2**20} MiB"
@@ -76,7 +76,7 @@ def judge(backup: Backup, wanted: Wanted, *, now: datetime) -> tuple[Outcome, ..
     for_good = [name for ack in acks if not ack.until for name in ack.about]
     unkept = _remember(backup, outcomes, report, lost.without(for_good), now)
     outcomes = (replace(outcomes[0], findings=(*outcomes[0].findings, *unkept)), *outcomes[1:])
-    return tuple(accepting.to_outcome(outcome, acks) for outcome in outcomes)
+    return tuple(acknowledgements.to_outcome(outcome, acks) for outcome in outcomes)
 
 
 def _of_content(

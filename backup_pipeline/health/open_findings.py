@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, NotFound
-from backup_pipeline.health import accepting
+from backup_pipeline.health import acknowledgements
 from backup_pipeline.health.judging import JUDGED
 from backup_pipeline.health.losses import subject
 from backup_pipeline.model.findings import Finding
@@ -44,11 +44,11 @@ def of_backup(backup: Backup, proofs: Sequence[Proof], acks: Sequence[Ack]) -> t
         errors = [one for one in proof.findings if one.severity == "error"]
         unknown = [one for one in errors if (one.code, subject(one)) not in known]
         # One cause is told once: what the backup itself said is not said again of each look at it.
-        unaccepted = [one for one in unknown if accepting.covering(one, acks) is None]
+        unaccepted = [one for one in unknown if acknowledgements.ack_of(one, acks) is None]
         if unaccepted or not errors:
             found.append(_failed(backup, kind, proof, unaccepted))
             known |= {(one.code, subject(one)) for one in unaccepted}
-    return accepting.applied(found, acks)
+    return acknowledgements.applied(found, acks)
 
 
 def failed_drill(backup: Backup, acks: Sequence[Ack]) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def failed_drill(backup: Backup, acks: Sequence[Ack]) -> Iterator[Finding]:
     if drill is None or drill.ok:
         return
     errors = [one for one in drill.findings if one.severity == "error"]
-    unaccepted = [one for one in errors if accepting.covering(one, acks) is None]
+    unaccepted = [one for one in errors if acknowledgements.ack_of(one, acks) is None]
     if unaccepted or not errors:
         found = _failed(backup, "drill", drill, unaccepted)
         yield replace(

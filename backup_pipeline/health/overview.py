@@ -173,13 +173,13 @@ def status(
     """Without settings: of a system that left the configuration. Its backups are what they are, and no new one is due.
     `rules`: of its retention, where it has one."""
     # Imported here: the cron library costs more than the rest of `list`.
-    from backup_pipeline.health import accepting, open_findings
+    from backup_pipeline.health import acknowledgements, open_findings
     from backup_pipeline.health.freshness import judge, next_tick
 
     def upcoming(schedule: str | None) -> str | None:
         return timestamp(next_tick(schedule, zone, now)) if schedule else None
 
-    acks = accepting.read(vault, system, now)
+    acks = acknowledgements.read(vault, system, now)
     whole, broken = survey(vault, system, acks)
     ahead = [line.id for line in whole if from_the_future(line.id, now)]
     ours = [line for line in whole if not vault.signing.refuses(line.id, line.signature)]
@@ -221,7 +221,9 @@ def status(
         backups=len(whole) + len(broken),
         proven=proven,
         fresh=not any(finding.marked("not_fresh") for finding in judged),
-        findings=accepting.applied((*lost, *damaged, *_ahead(system, ahead), *told, *judged, *frozen), acks),
+        findings=acknowledgements.applied(
+            (*lost, *damaged, *_ahead(system, ahead), *told, *judged, *frozen), acks
+        ),
         next_backup=upcoming(settings.schedule) if settings else None,
         next_drill=upcoming(settings.drill_schedule) if settings else None,
         zone=zone,
@@ -315,11 +317,11 @@ def _last(proofs: Sequence[Proof], kind: str, acks: Sequence[Ack]) -> str | None
     """When it was last looked at, if that look was a good one, or all that it found is accepted: a later failure takes
     the proof away."""
     # Here, because a command that shows its help should not load the checks.
-    from backup_pipeline.health.accepting import covering
+    from backup_pipeline.health.acknowledgements import ack_of
 
     of_kind = [proof for proof in proofs if proof.kind == kind]
     if not of_kind:
         return None
     errors = [one for one in of_kind[-1].findings if one.severity == "error"]
-    accepted = bool(errors) and all(covering(one, acks) for one in errors)
+    accepted = bool(errors) and all(ack_of(one, acks) for one in errors)
     return of_kind[-1].at if of_kind[-1].ok or accepted else None

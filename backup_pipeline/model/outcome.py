@@ -13,6 +13,14 @@ E = TypeVar("E", bound=BackupError)
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The findings and the figures of a part of a check."""
+
+    findings: tuple[Finding, ...] = ()
+    counted: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     name: str
     findings: tuple[Finding, ...] = ()

@@ -97,7 +97,7 @@ class Ack:
     #: From then on it is told again; "" for never.
     until: str = ""
     because: str = ""
-    #: Digests of what was told, where the same code tells each time of another event: see `accepting`.
+    #: Digests of what was told, where the same code tells each time of another event: see `acknowledgements`.
     told: tuple[str, ...] = ()
 
 

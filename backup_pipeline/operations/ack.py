@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from backup_pipeline.errors import NotFound, UsageError
-from backup_pipeline.health import accepting
+from backup_pipeline.health import acknowledgements
 from backup_pipeline.model.orders import AckOrder
 from backup_pipeline.model.vault_records import Ack
 from backup_pipeline.operations import expected, health, status
 from backup_pipeline.operations.site import Site
-from backup_pipeline.operations.status import Seen
+from backup_pipeline.operations.status import InstanceView
 from backup_pipeline.retention.census import demand_a_vault
 
 
-def held(site: Site, order: AckOrder) -> tuple[Ack, ...]:
+def listed(site: Site, order: AckOrder) -> tuple[Ack, ...]:
     """What is accepted, where the order names no code."""
     site.system(order.system)
     if order.withdraw or order.because or order.lasting is not None:
@@ -23,14 +23,14 @@ def held(site: Site, order: AckOrder) -> tuple[Ack, ...]:
 def withdraw(site: Site, order: AckOrder) -> bool:
     """False: it was not accepted."""
     site.system(order.system)
-    return accepting.withdraw(site.vault, order.system, str(order.code), site.clock())
+    return acknowledgements.withdraw(site.vault, order.system, str(order.code), site.clock())
 
 
-def accept(site: Site, order: AckOrder, seen: Seen) -> Ack:
+def accept(site: Site, order: AckOrder, instance: InstanceView) -> Ack:
     """Accept what stands under this code now."""
     system, code = order.system, str(order.code)
     site.system(system)
-    told = status.of_system(site, system, seen).findings
+    told = status.of_system(site, system, instance).findings
     # A place that is gone must not be begun anew by this.
     expected.expect(site.settings, site.vault)
     demand_a_vault(site.vault.store)
@@ -44,4 +44,6 @@ def accept(site: Site, order: AckOrder, seen: Seen) -> Ack:
         )
     now = site.clock()
     until = None if order.lasting is None else now + order.lasting
-    return accepting.accept(site.vault, system, code, found, now=now, until=until, because=order.because)
+    return acknowledgements.accept(
+        site.vault, system, code, found, now=now, until=until, because=order.because
+    )

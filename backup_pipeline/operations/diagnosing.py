@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from backup_pipeline.errors import BackupError, NoBackup, NotFound, VaultError
 from backup_pipeline.health import diagnosis
-from backup_pipeline.health.diagnosis import VAULT, Held, Places
+from backup_pipeline.health.diagnosis import VAULT, Places, PlaceSummary
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.operations import expected, stores
 from backup_pipeline.vault import layout
@@ -33,7 +33,7 @@ def look(site: Site, system: str | None) -> Places:
     here = stores.open_place(settings, place)
     there = here.store.stat(layout.VAULT) is not None
     copies = settings.copies if system is None else settings.copies_of(system)
-    others = tuple(_held(site, name, system) for name in (VAULT, *copies) if name != place)
+    others = tuple(_summary(site, name, system) for name in (VAULT, *copies) if name != place)
     note = expected.note_of(settings, here)
     backups = _count(here, system) if there else 0
     return Places(
@@ -41,11 +41,11 @@ def look(site: Site, system: str | None) -> Places:
     )
 
 
-def _held(site: Site, name: str, system: str | None) -> Held:
+def _summary(site: Site, name: str, system: str | None) -> PlaceSummary:
     try:
-        return Held(name, _count(stores.open_for_a_look(site.settings, name), system))
+        return PlaceSummary(name, _count(stores.open_for_a_look(site.settings, name), system))
     except BackupError as error:
-        return Held(name, unreachable=error.message)
+        return PlaceSummary(name, unreachable=error.message)
 
 
 def _count(vault: Vault, system: str | None) -> int:

@@ -46,9 +46,9 @@ def rules(site: Site, system: str) -> Rules | None:
 
 def acks(site: Site, system: str) -> tuple[Ack, ...]:
     """Those that hold now."""
-    from backup_pipeline.health import accepting
+    from backup_pipeline.health import acknowledgements
 
-    return accepting.read(site.vault, system, site.clock())
+    return acknowledgements.read(site.vault, system, site.clock())
 
 
 def accepted(site: Site, system: str, report: Report) -> Report:
@@ -58,9 +58,9 @@ def accepted(site: Site, system: str, report: Report) -> Report:
 
 
 def accepted_findings(site: Site, system: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    from backup_pipeline.health import accepting
+    from backup_pipeline.health import acknowledgements
 
-    return accepting.applied(findings, acks(site, system))
+    return acknowledgements.applied(findings, acks(site, system))
 
 
 def errors_of(site: Site, system: str, identifier: str) -> tuple[Finding, ...]:

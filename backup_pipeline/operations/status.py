@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from backup_pipeline.alerts import routes
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import Damaged, NotProtected, VaultError
-from backup_pipeline.health import accepting, overview
+from backup_pipeline.health import acknowledgements, overview
 from backup_pipeline.health.promises import failures, kept
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of
@@ -26,7 +26,7 @@ from backup_pipeline.vault import layout
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class InstanceView:
     """What an instance of Dagster shows of a site. The skin that can read the instance hands it in."""
 
     runner: Runner
@@ -73,26 +73,26 @@ class Screen:
         return NotProtected(self.full[0].message, remedy=self.full[0].remedy) if self.full else None
 
 
-def status(site: Site, system: str | None, seen: Seen) -> Screen:
+def status(site: Site, system: str | None, instance: InstanceView) -> Screen:
     """Of one system or of all. What is wrong with one does not hide the others."""
     site = site.one_look()
-    systems = tuple(_of_system(site, name, seen) for name in ([system] if system else site.systems))
+    systems = tuple(_of_system(site, name, instance) for name in ([system] if system else site.systems))
     on_disk = site.vault.store.folder is not None and has_a_vault(site)
     storage = examine_storage(site).findings if on_disk else ()
     protected = all(one.protected for one in systems) and not any(one.severity == "error" for one in storage)
     retired = tuple(name for name in site.vault.systems() if name not in site.systems)
-    return Screen(protected, systems, _disk(site.vault.store), seen.runner, retired, storage)
+    return Screen(protected, systems, _disk(site.vault.store), instance.runner, retired, storage)
 
 
-def _of_system(site: Site, system: str, seen: Seen) -> SystemStatus:
+def _of_system(site: Site, system: str, instance: InstanceView) -> SystemStatus:
     try:
-        return of_system(site, system, seen)
+        return of_system(site, system, instance)
     except (Damaged, VaultError) as error:
         told = (Finding.of_error(error),)
         return SystemStatus(system, None, None, 0, None, False, told, zone=site.settings.zone_of(system))
 
 
-def of_system(site: Site, system: str, seen: Seen) -> SystemStatus:
+def of_system(site: Site, system: str, instance: InstanceView) -> SystemStatus:
     """The vault, the copies, what is kept; what will make the next backup, who is told of failures, what failed last."""
     found = with_retention(site, with_copies(site, status_of(site, system)))
     if system not in site.systems:
@@ -106,13 +106,13 @@ def of_system(site: Site, system: str, seen: Seen) -> SystemStatus:
             zone=site.settings.zone_of(system),
             latest_at=moment_of(latest) if latest else None,
             scheduled_at=moment_of(found.scheduled) if found.scheduled else None,
-            runner=seen.runner,
+            runner=instance.runner,
             now=site.clock(),
         ),
-        *failures(seen.failures(system), latest, site.settings.zone_of(system)),
+        *failures(instance.failures(system), latest, site.settings.zone_of(system)),
         *routes.findings(site.settings),
     )
-    return replace(found, findings=accepting.applied((*found.findings, *more), found.accepted))
+    return replace(found, findings=acknowledgements.applied((*found.findings, *more), found.accepted))
 
 
 def _without_its_mark(site: Site, latest: str) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from backup_pipeline.operations.site import Site
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.thawing import Frozen, Thawing
 from backup_pipeline.vault import layout
-from backup_pipeline.vault.presence import Held
+from backup_pipeline.vault.presence import ObjectIndex
 from backup_pipeline.vault.vault import Vault
 
 #: How long what was thawed can be read: long enough for a restore that takes a weekend.
@@ -128,11 +128,11 @@ def _missing_objects(
     source: Vault, system: str, ids: Iterable[str], targets: Iterable[Store]
 ) -> tuple[layout.StoredObject, ...]:
     """The objects that not every target has. Needs no key."""
-    held = [Held(target) for target in targets]
+    indexes = [ObjectIndex(target) for target in targets]
     found: dict[str, layout.StoredObject] = {}
     for identifier in ids:
         for one in source.backup(system, identifier).outline.objects:
-            if not all(target.there(one) for target in held):
+            if not all(target.there(one) for target in indexes):
                 found[layout.object_key(one)] = one
     return tuple(found.values())
 

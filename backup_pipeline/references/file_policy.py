@@ -28,7 +28,7 @@ from backup_pipeline.files.sources.media import (
 from backup_pipeline.model.files import FileEntry
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
-from backup_pipeline.references.file_references import Outcome
+from backup_pipeline.model.outcome import CheckResult
 from backup_pipeline.vault.backup import Backup
 
 EXAMPLES = 10
@@ -40,7 +40,7 @@ _VESSELS = frozenset({"application/zip", "application/x-ole-storage", "applicati
 
 def check(
     backup: Backup, trees: Mapping[str, FilesSettings], *, hurt: frozenset[str] = frozenset()
-) -> Outcome:
+) -> CheckResult:
     """`hurt`: trees that are damaged anyway."""
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
@@ -48,16 +48,16 @@ def check(
         tree = backup.manifest.tree(name)
         if tree is None or name in hurt or not has_policy(settings):
             continue
-        seen = _Seen(tree, settings)
+        tally = _Tally(tree, settings)
         try:
             for entry in backup.vault.listing(tree):
-                seen.add(entry)
+                tally.add(entry)
         except Damaged as error:
             findings.append(Finding.of("policy-not-checked/failed", tree=name, why=error.message))
             continue
-        findings += seen.findings()
-        counted.update(seen.counted())
-    return Outcome(tuple(findings), dict(counted))
+        findings += tally.findings()
+        counted.update(tally.counted())
+    return CheckResult(tuple(findings), dict(counted))
 
 
 def has_policy(settings: FilesSettings) -> bool:
@@ -91,8 +91,8 @@ class _Kept:
             self.examples.append(text)
 
 
-class _Seen:
-    """What passed of one tree."""
+class _Tally:
+    """The counts of one tree."""
 
     def __init__(self, tree: FileTree, settings: FilesSettings) -> None:
         self.tree = tree

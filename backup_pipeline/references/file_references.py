@@ -20,6 +20,7 @@ from backup_pipeline.errors import ConfigError, Damaged
 from backup_pipeline.files.sources.matching import Patterns
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.model.outcome import CheckResult
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.reading.interrupting import interruptible
@@ -33,17 +34,11 @@ from backup_pipeline.vault.backup import Backup
 _ROOM = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    findings: tuple[Finding, ...] = ()
-    counted: dict[str, int] = field(default_factory=dict)
-
-
 @dataclass
 class Memory:
     """What other backups of the same verification were found to hold."""
 
-    known: dict[tuple[object, ...], Outcome] = field(default_factory=dict)
+    known: dict[tuple[object, ...], CheckResult] = field(default_factory=dict)
 
 
 def check(
@@ -53,7 +48,7 @@ def check(
     memory: Memory | None = None,
     hurt: frozenset[str] = frozenset(),
     listener: Listener,
-) -> Outcome:
+) -> CheckResult:
     """Of every tree that has `refs:`. `hurt`: tables and trees (by name) that are damaged anyway."""
     memory, manifest = memory or Memory(), backup.manifest
     findings: list[Finding] = []
@@ -78,7 +73,7 @@ def check(
                 memory.known[key] = _tree(rows, tree, settings, hurt, listener)
             findings += memory.known[key].findings
             counted.update(memory.known[key].counted)
-    return Outcome(tuple(findings), dict(counted))
+    return CheckResult(tuple(findings), dict(counted))
 
 
 def worth_saying(counted: Mapping[str, int]) -> dict[str, int]:
@@ -145,7 +140,7 @@ def _contents(manifest: Manifest, tree: FileTree, settings: FilesSettings) -> tu
 
 def _tree(
     rows: Source, tree: FileTree, settings: FilesSettings, hurt: frozenset[str], listener: Listener
-) -> Outcome:
+) -> CheckResult:
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
     whole = True
@@ -179,7 +174,7 @@ def _tree(
         text = str(error).splitlines()[0]
         finding = not_checked(tree.name, f"the file tree {tree.name} was not checked: {text}", "error")
         findings.append(replace(finding, remedy="set TMPDIR to a folder on a larger disk, and verify again"))
-    return Outcome(tuple(findings), dict(counted))
+    return CheckResult(tuple(findings), dict(counted))
 
 
 def _orphans(tree: FileTree, orphans: Some) -> Finding:

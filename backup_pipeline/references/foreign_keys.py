@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow as pa
 from backup_pipeline.errors import Damaged
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Manifest
+from backup_pipeline.model.outcome import CheckResult
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import ForeignKey, Schema, TableId
 from backup_pipeline.processes.scratch import Scratch
@@ -32,12 +33,6 @@ from backup_pipeline.vault.backup import Backup
 _ROOM = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    findings: tuple[Finding, ...]
-    counted: dict[str, int]
-
-
 #: What other backups of the same verification were found to hold.
 Memory = dict[tuple[object, ...], tuple[Finding, ...]]
 
@@ -48,7 +43,7 @@ def check(
     hurt: frozenset[str],
     memory: Memory,
     listener: Listener,
-) -> Outcome:
+) -> CheckResult:
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
     todo: list[Reference] = []
@@ -66,7 +61,7 @@ def check(
     for reference, found in _join(backup, todo, listener):
         memory[reference.contents] = found
         findings += found
-    return Outcome(tuple(findings), dict(counted))
+    return CheckResult(tuple(findings), dict(counted))
 
 
 def references(manifest: Manifest, schema: Schema) -> Iterator[Reference]:

@@ -121,10 +121,10 @@ def forget_one(
         promises = _promises(census, backup, now, policy)
         if known is None:
             promises = _of_a_lost_one(backup, policy, locked)
-        if standing := {name: text for name, text in promises.items() if name not in forced}:
+        if binding := {name: text for name, text in promises.items() if name not in forced}:
             flags = " ".join(f"--force {name}" for name in promises)
             raise ConfigError(
-                f"{backup} is never removed: {'; '.join(standing.values())}",
+                f"{backup} is never removed: {'; '.join(binding.values())}",
                 remedy=f"if you are sure: `backup-pipeline forget {backup} {flags} --yes`",
             )
         denied = Denied()

@@ -59,7 +59,7 @@ def everything(store: Store, part: str = "") -> Iterator[Stat]:
 
 
 @dataclass
-class Held:
+class ObjectIndex:
     """For work that asks of many objects, one after the other. Where a look is a request, one listing answers all."""
 
     store: Store

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
+from backup_pipeline.model.outcome import CheckResult
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.references import file_policy, file_references
-from backup_pipeline.references.file_references import Outcome
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.verification import file_trees
 
@@ -38,7 +38,7 @@ def look(
     hurt: frozenset[str],
     memory: Memory,
     listener: Listener,
-) -> Outcome:
+) -> CheckResult:
     """`hurt`: tables and trees that are damaged anyway."""
     findings: list[Finding] = []
     counted: Counter[str] = Counter()
@@ -57,4 +57,4 @@ def look(
         outcome = file_policy.check(backup, trees, hurt=hurt)
         findings += outcome.findings
         counted.update(file_references.worth_saying(outcome.counted))
-    return Outcome(tuple(findings), dict(counted))
+    return CheckResult(tuple(findings), dict(counted))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.cli import app, ending
-from backup_pipeline.cli.call import Call, Job, Outcome
+from backup_pipeline.cli.call import Call, Job, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.errors import BackupError, Damaged, InternalError, ProofFailed, UsageError
 from backup_pipeline_tests.harness.commands import PROGRAM, environment, run
@@ -93,7 +93,7 @@ def ended_by(deed: object, capsys: pytest.CaptureFixture[str], **options: bool) 
 
 
 def raising(error: BaseException) -> object:
-    def deed(_: Call) -> Outcome:
+    def deed(_: Call) -> Reply:
         raise error
 
     return deed
@@ -143,9 +143,9 @@ def test_no_secret_leaves_by_an_error_or_a_traceback(capsys: pytest.CaptureFixtu
 
 
 def test_what_a_library_prints_does_not_get_into_the_document(capsys: pytest.CaptureFixture[str]) -> None:
-    def deed(_: Call) -> Outcome:
+    def deed(_: Call) -> Reply:
         print("hello from a library")
-        return Outcome({"n": 1}, lambda page: None)
+        return Reply({"n": 1}, lambda page: None)
 
     code, out, err = ended_by(deed, capsys, json=True)
     assert code == 0
@@ -154,11 +154,11 @@ def test_what_a_library_prints_does_not_get_into_the_document(capsys: pytest.Cap
 
 
 def test_a_bad_finding_shows_the_report_first_and_then_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    def deed(_: Call) -> Outcome:
+    def deed(_: Call) -> Reply:
         def page(page: Page) -> None:
             page.line("the report")
 
-        return Outcome({"rows": 3}, page, ProofFailed("a row differs", remedy="look"), answer=False)
+        return Reply({"rows": 3}, page, ProofFailed("a row differs", remedy="look"), answer=False)
 
     code, out, err = ended_by(deed, capsys)
     assert (code, out) == (ProofFailed.exit_code, "the report\n")
@@ -175,7 +175,7 @@ def test_a_bad_finding_shows_the_report_first_and_then_fails(capsys: pytest.Capt
 
 def test_quiet_keeps_answers_and_drops_reports_of_what_went_well(capsys: pytest.CaptureFixture[str]) -> None:
     def deed(answer: bool) -> object:
-        return lambda _: Outcome({}, lambda page: page.line("text"), answer=answer)
+        return lambda _: Reply({}, lambda page: page.line("text"), answer=answer)
 
     assert ended_by(deed(True), capsys, quiet=True)[1] == "text\n"
     assert ended_by(deed(False), capsys, quiet=True)[1] == ""

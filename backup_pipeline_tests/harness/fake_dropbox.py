@@ -61,7 +61,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Request:
     """A request as it came in."""
 
     route: str
@@ -94,7 +94,7 @@ class FakeDropbox:
     #: Member → the namespaces that member may enter; the first is the member's home.
     members: dict[str, list[str]] = field(default_factory=dict)
     page: int = 7
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Request] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     cursors: dict[str, list[Any]] = field(default_factory=dict)
     retry_after: int = 1
@@ -244,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         argument = json.loads(header) if header is not None else json.loads(body) or {}
         user, root = self.headers.get("Dropbox-API-Select-User"), self.headers.get("Dropbox-API-Path-Root")
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        self.fake.seen.append(Seen(route, token, user, root, argument, len(body) if content else 0))
+        self.fake.seen.append(Request(route, token, user, root, argument, len(body) if content else 0))
         space = self._namespace(route)
         if content:
             if len(body) > LARGEST_REQUEST:

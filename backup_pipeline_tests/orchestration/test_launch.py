@@ -20,7 +20,7 @@ from backup_pipeline.model.outcome import Outcome, found_by
 from backup_pipeline.model.overview import Runner
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.operations.ack import accept
-from backup_pipeline.operations.status import Seen
+from backup_pipeline.operations.status import InstanceView
 from backup_pipeline.orchestration import naming, processes
 from backup_pipeline.orchestration.incidents import Cursor, look
 from backup_pipeline.orchestration.instance import home, open_instance
@@ -127,7 +127,7 @@ def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: 
         errors = [(one.code, one.table) for one in found_by(told) if one.severity == "error"]
         assert errors == [("table-removed", "main.empty")], "told until it is accepted"
         assert before.id in found_by(told)[0].message
-    order, nothing = AckOrder("shop", "table-removed"), Seen(Runner("never"), lambda _: ())
+    order, nothing = AckOrder("shop", "table-removed"), InstanceView(Runner("never"), lambda _: ())
     accept(shop.site, order, nothing)
     told = []
     run_backup(shop.site, "shop", instance=instance, hearing=Hearing(judged=told.extend))

@@ -9,14 +9,14 @@ import pytest
 
 from backup_pipeline.config.trees import FilesSettings
 from backup_pipeline.model.files import FileEntry
+from backup_pipeline.model.outcome import CheckResult
 from backup_pipeline.references import file_policy
 from backup_pipeline.references.file_policy import is_allowed
-from backup_pipeline.references.file_references import Outcome
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared
 from backup_pipeline_tests.references.test_file_references import tree_of
 
 
-def check(folder: Path, entries: list[FileEntry], **policy: Any) -> Outcome:
+def check(folder: Path, entries: list[FileEntry], **policy: Any) -> CheckResult:
     vault = prepared(folder / "vault")
     manifest = back_up_by_hand(vault, [], files=[tree_of(vault, entries)])
     trees = {"media": FilesSettings.model_validate({"path": "/srv/media", **policy})}
@@ -67,7 +67,7 @@ def test_each_breach_is_a_warning_with_the_file_as_its_example(
 
 
 def test_a_tree_without_a_policy_is_left_alone(tmp_path: Path) -> None:
-    assert check(tmp_path, [entry("a.sh", "text/x-script")]) == Outcome()
+    assert check(tmp_path, [entry("a.sh", "text/x-script")]) == CheckResult()
 
 
 def test_files_that_were_stored_before_there_was_a_policy_are_counted_and_said(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from backup_pipeline.files.sources.bucket import BucketSource
 from backup_pipeline.model.files import LISTING_SUFFIX, FileEntry, line_of
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree, Manifest
+from backup_pipeline.model.outcome import CheckResult
 from backup_pipeline.model.progress import silent
 from backup_pipeline.model.schema import Schema
 from backup_pipeline.references import file_references
-from backup_pipeline.references.file_references import Memory, Outcome
+from backup_pipeline.references.file_references import Memory
 from backup_pipeline.services.aws import AwsAccess
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, table
@@ -59,24 +60,24 @@ def orders(*values: str) -> Any:
 
 def asked(
     vault: Vault, manifest: Manifest, trees: Mapping[str, FilesSettings], memory: Memory | None = None
-) -> Outcome:
+) -> CheckResult:
     return file_references.check(vault.backup_of(manifest), trees, memory=memory, listener=silent)
 
 
 def check(
     folder: Path, entries: Sequence[FileEntry], rows: Sequence[str], refs: Mapping[str, Any], **more: Any
-) -> Outcome:
+) -> CheckResult:
     vault = prepared(folder / "vault")
     tree = tree_of(vault, entries)
     made = back_up_by_hand(vault, [orders(*rows)], files=[tree])
     return asked(vault, made, settings(refs, **more))
 
 
-def codes(outcome: Outcome) -> dict[str, str]:
+def codes(outcome: CheckResult) -> dict[str, str]:
     return {finding.code: finding.severity for finding in outcome.findings}
 
 
-def only(outcome: Outcome) -> Finding:
+def only(outcome: CheckResult) -> Finding:
     (finding,) = outcome.findings
     return finding
 

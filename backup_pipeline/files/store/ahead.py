@@ -13,7 +13,7 @@ from backup_pipeline.files.store.dealing import Batch, Dealer
 from backup_pipeline.files.store.order import TreeOrder
 from backup_pipeline.files.store.packing import Packing
 from backup_pipeline.files.store.previous import Known, Previous
-from backup_pipeline.files.store.reading import Outcome, Reader
+from backup_pipeline.files.store.reading import Reader, Reading
 from backup_pipeline.vault.objects import ObjectWriter
 from backup_pipeline.vault.packs import LARGEST
 
@@ -124,7 +124,7 @@ class Ahead:
     def is_ready(self, turn: Turn) -> bool:
         return turn.batch.outcomes is not None or turn.batch.lines is not None
 
-    def outcome(self, turn: Turn) -> Outcome | Listed:
+    def outcome(self, turn: Turn) -> Reading | Listed:
         """Of a file whose turn it is."""
         batch = turn.batch
         if batch is self._batch:

@@ -16,7 +16,7 @@ from backup_pipeline.files.store.contents import Spot
 from backup_pipeline.files.store.order import TreeOrder
 from backup_pipeline.files.store.packing import Packing
 from backup_pipeline.files.store.previous import Known, Previous
-from backup_pipeline.files.store.reading import Outcome
+from backup_pipeline.files.store.reading import Reading
 from backup_pipeline.files.worker import FACTORY, Lines, Pack, Packed, Read, Setup, fields_of
 from backup_pipeline.processes.workers import Pool
 from backup_pipeline.stores.staging import maker
@@ -37,7 +37,7 @@ class Batch:
     #: A thread reads them.
     future: Future[None] | None = None
     #: Of each file, when all are read. Asking the future takes a lock, which costs more than the answer.
-    outcomes: list[Outcome] | None = None
+    outcomes: list[Reading] | None = None
     #: A worker process reads them: which one.
     worker: int | None = None
     lines: Lines | None = None

@@ -80,7 +80,7 @@ class Missed:
     message: str
 
 
-Outcome = Content | Gone | Missed
+Reading = Content | Gone | Missed
 
 
 @runtime_checkable
@@ -112,7 +112,7 @@ class Reader:
         self.stop = threading.Event()
         self._digests = order.digests
 
-    def read(self, found: Found, known: Known | None) -> Outcome:
+    def read(self, found: Found, known: Known | None) -> Reading:
         current, trouble = found, ""
         for attempt in range(ATTEMPTS):
             if self.stop.is_set():

@@ -86,14 +86,14 @@ def _numbers(connection: Connection) -> set[Number]:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Leftover:
     """Something of the restore's that stays, because something of others depends on it."""
 
     thing: str
     why: str
 
 
-def undo(server: Server, made: Made) -> tuple[Held, ...]:
+def undo(server: Server, made: Made) -> tuple[Leftover, ...]:
     """Drop what was made; returns what stays."""
     held: dict[str, str] = {}
     with server.open() as connection:
@@ -110,7 +110,7 @@ def undo(server: Server, made: Made) -> tuple[Held, ...]:
                     held[f"{thing.kind} {thing.identity}"] = f"because of {other}"
         for thing in _there(connection, made):
             held.setdefault(f"{thing.kind} {thing.identity}", "it could not be dropped")
-    return tuple(Held(thing, why) for thing, why in held.items())
+    return tuple(Leftover(thing, why) for thing, why in held.items())
 
 
 def take_back(server: Server, made: Made, error: BaseException, *more: str) -> None:

@@ -1,4 +1,4 @@
-"""Findings that a person accepted: `ack SYSTEM CODE`. An accepted finding is shown as information, with the reason.
+"""Acknowledgements: findings that a person accepted with `ack SYSTEM CODE`. An accepted finding is shown as information, with the reason.
 
 The record lies in the vault, so that every host that looks at the vault knows it. An ack covers what was wrong when it
 was given: the same code on another table is told. Where a code tells of events (a run that failed, a row without its file), it
@@ -116,7 +116,8 @@ def _signed(system: str, acks: bytes) -> bytes:
     return f"{system}\n".encode() + acks
 
 
-def covering(finding: Finding, acks: Sequence[Ack]) -> Ack | None:
+def ack_of(finding: Finding, acks: Sequence[Ack]) -> Ack | None:
+    """The ack that covers this finding."""
     for one in acks:
         same = one.code == finding.code and subject(finding) in one.about
         if same and not finding.marked("acked_by_host") and (not one.told or _told(finding) in one.told):
@@ -131,7 +132,7 @@ def _told(finding: Finding) -> str:
 
 def applied(findings: Iterable[Finding], acks: Sequence[Ack]) -> tuple[Finding, ...]:
     """The same findings; those that are accepted are information, and say so."""
-    return tuple(_as_accepted(one, covering(one, acks)) for one in findings)
+    return tuple(_as_accepted(one, ack_of(one, acks)) for one in findings)
 
 
 def _as_accepted(finding: Finding, ack: Ack | None) -> Finding:
