@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ def inspect_keys(vault: Vault, identity_files: Iterable[Path], *, backs_up: bool
     keys = vault.keys
     if keys is None:
         return
-    if crypto.age_program() is None:
+    if shutil.which("age") is None:
         yield Finding.of("age-missing")
     yield from _files(identity_files)
     if keys.identity is None:

@@ -1,46 +1,26 @@
-"""Who can read what is written: keys, and bytes through `age` in both directions.
+"""Who can read what is written: keys, and bytes through age in both directions.
 
 The age format (age-encryption.org/v1), X25519 keys: a host that backs up needs public keys only, and the public `age`
-tool opens everything. Small content goes through the library in this process. Large content goes through the program
-`age` as a filter: it is twice as fast, and the library holds the interpreter's lock. Where the
-program is missing, `crypto_stream` takes its place. An identity reaches a program through a pipe, never through a
-file or the command line. A filter whose two pipes end with us ends with us.
+tool opens everything. The format itself is in `age`, which runs in this process. Keys are parsed and made by `pyrage`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
-import os
-import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Protocol, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import pyrage
 
-from backup_pipeline.errors import ConfigError, Damaged, KeyMissing, VaultError
-from backup_pipeline.model.findings import HEAL
-from backup_pipeline.vault import crypto_stream
+from backup_pipeline.errors import ConfigError, KeyMissing
 
-#: Up to here a process would cost more than it saves, and 1 MiB holds the interpreter's lock for 3 ms.
-IN_MEMORY = 1 << 20
-#: What a pipe holds, and so what one read brings: with the 64 KiB of a new pipe, waking each other up is half of the work.
-_PIPE = 1 << 20
-#: An age file begins so; its header has a hundred bytes for each recipient, and ends before this.
-_AGE = b"age-encryption.org/v1\n"
-HEADER = 1 << 16
-#: How the program and the library say that none of our identities fits.
-_NO_MATCH = ("no identity matched", "No matching keys found")
+if TYPE_CHECKING:
+    from backup_pipeline.vault.age import Encryptor, Readable
+
+_BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 
 class Deferred(Protocol):
@@ -152,290 +132,43 @@ def _identities(text: str) -> list[pyrage.x25519.Identity]:
     return found
 
 
-# ── in memory
+def _raw(key: str) -> bytes:
+    """The 32 bytes of a key that the library has checked: bech32 without its prefix and its checksum of six letters."""
+    bits = 0
+    for letter in key.lower().rpartition("1")[2][:-6]:
+        bits = bits << 5 | _BECH32.index(letter)
+    return (bits >> 4).to_bytes(32, "big")  # 52 letters have 260 bits
+
+
+# ── bytes
+
+
+def encryptor(keys: Keys, out: Callable[[bytes], object]) -> Encryptor:
+    """`sink = encryptor(keys, out); sink.write(...); sink.finish()`: what is written comes out encrypted at `out`."""
+    from backup_pipeline.vault import age
+
+    recipients = [str(pyrage.x25519.Recipient.from_str(one)) for one in keys.recipients]
+    return age.Encryptor(map(_raw, recipients), out)
+
+
+def decrypted(keys: Keys, stored: Readable) -> BinaryIO:
+    """The content of an encrypted stream, as a stream; `stored` stays open. Raises KeyMissing where no identity fits.
+    Raises Damaged here or when it is read, at its end at the latest: only then is what was read known to be whole."""
+    from backup_pipeline.vault import age
+
+    identities = [_raw(str(one)) for one in _identities(keys.secret())]
+    return cast(BinaryIO, io.BufferedReader(age.Decryptor(identities, stored), age.CHUNK))
 
 
 def encrypt(keys: Keys, data: bytes) -> bytes:
-    recipients = [pyrage.x25519.Recipient.from_str(one) for one in keys.recipients]
-    return cast(bytes, pyrage.encrypt(data, recipients))
+    out = bytearray()
+    sink = encryptor(keys, out.extend)
+    sink.write(data)
+    sink.finish()
+    return bytes(out)
 
 
 def decrypt(keys: Keys, data: bytes) -> bytes:
     """Raises KeyMissing where no identity fits, Damaged where the bytes are not what was encrypted."""
-    identities = _identities(keys.secret())
-    _bounded(data)
-    try:
-        return cast(bytes, pyrage.decrypt(data, identities))
-    except pyrage.DecryptError as error:
-        raise _refused(str(error)) from error
-
-
-def _bounded(head: bytes) -> None:
-    """Each recipient in the header costs the reader a computation, and an age file may name any number of them."""
-    if head.startswith(_AGE) and head.find(b"\n---", 0, HEADER) < 0:
-        raise Damaged(
-            "it does not decrypt (its header is longer than that of any file of a vault)", remedy=HEAL
-        )
-
-
-def _refused(why: str) -> KeyMissing | Damaged:
-    if any(words in why for words in _NO_MATCH):
-        return KeyMissing(
-            "the identity that is configured here is not one of those that this was encrypted to",
-            remedy="use the key file of that time; the one under `encryption: identity:` may hold several keys, one a line",
-        )
-    return Damaged(f"it does not decrypt ({why.partition(chr(10))[0]})", remedy=HEAL)
-
-
-# ── streams
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """How to start the program that stands in a stream: `age`, or the library in a process."""
-
-    argv: tuple[str, ...]
-
-    @classmethod
-    def find(cls) -> Filter:
-        program = shutil.which("age")
-        return cls((program,)) if program else cls.library()
-
-    @classmethod
-    def library(cls) -> Filter:
-        return cls((sys.executable, "-P", str(crypto_stream.__file__)))
-
-    @property
-    def is_program(self) -> bool:
-        return len(self.argv) == 1
-
-    def start(self, arguments: list[str], pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        try:
-            process = subprocess.Popen(
-                [*self.argv, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=pass_fds,
-                bufsize=0,
-                env=None if self.is_program else {**os.environ, "PYTHONPATH": path},
-                # Ctrl-C in the terminal is for us: the filter ends when its stdin does, or when we end it.
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise VaultError(
-                f"{self.argv[0]} cannot be started: {error.strerror}",
-                remedy="install the program `age` again, or take it off the PATH",
-            ) from error
-        for pipe in (process.stdin, process.stdout):
-            # One that the system does not let us widen is only slower.
-            with contextlib.suppress(OSError, AttributeError):
-                assert pipe is not None
-                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
-        return process
-
-
-class Encryptor:
-    """`with Encryptor(keys, out) as sink: sink.write(...); sink.finish()`: what is written comes out encrypted at `out`.
-
-    Nothing is started for what stays small. `out` is called in a thread of its own; what it raises is raised by
-    `write`, or at the end.
-    """
-
-    def __init__(
-        self, keys: Keys, out: Callable[[bytes], object], how: Filter | None = None, limit: int | None = None
-    ) -> None:
-        self._keys, self._out, self._how = keys, out, how
-        self._limit = IN_MEMORY if limit is None else limit
-        self._small = bytearray()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._drain: threading.Thread | None = None
-        self._failed: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def write(self, data: bytes | memoryview) -> None:
-        if self._process is None:
-            self._small += data
-            if len(self._small) <= self._limit:
-                return
-            self._start()
-            data, self._small = bytes(self._small), bytearray()
-        assert self._process is not None
-        try:
-            _write_all(self._process, data)
-        except BrokenPipeError:
-            raise self._end() from None
-
-    def _start(self) -> None:
-        arguments = [part for one in self._keys.recipients for part in ("-r", one)]
-        self._process = (self._how or Filter.find()).start(arguments)
-        self._drain = threading.Thread(target=self._pass_on, name="age", daemon=True)
-        self._drain.start()
-
-    def _pass_on(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        try:
-            while data := self._process.stdout.read(_PIPE):
-                self._out(data)
-        except BaseException as error:  # noqa: BLE001 - raised again where the writer is
-            self._failed = error
-            self._process.kill()
-
-    def _end(self) -> BaseException:
-        """Why the filter is gone."""
-        assert self._process is not None
-        assert self._drain is not None
-        self._drain.join()
-        if self._failed is not None:
-            return self._failed
-        why = _words(self._process)
-        return VaultError(
-            f"encrypting failed: {why}", remedy="see that the program `age` works on this machine"
-        )
-
-    def finish(self) -> None:
-        if self._process is None:
-            self._out(encrypt(self._keys, bytes(self._small)))
-            return
-        assert self._process.stdin is not None
-        assert self._drain is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._drain.join()
-        if self._failed is not None or self._process.wait() != 0:
-            raise self._end()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            _stop(self._process)
-        if self._drain is not None:
-            self._drain.join()
-
-
-@contextmanager
-def decrypted(
-    keys: Keys, stored: BinaryIO, how: Filter | None = None, limit: int | None = None
-) -> Iterator[BinaryIO]:
-    """The content of an encrypted stream, as a stream. Raises KeyMissing or Damaged when it is read, at its end at
-    the latest: only then is what was read known to be whole."""
-    limit = IN_MEMORY if limit is None else limit
-    head = _up_to(stored, limit + 1)
-    if len(head) <= limit:
-        yield io.BytesIO(decrypt(keys, head))
-        return
-    text = keys.secret()
-    _identities(text)
-    _bounded(head)
-    process = _start_decrypting(text, how or Filter.find())
-    failed: list[BaseException] = []
-    feeder = threading.Thread(target=_feed, args=(process, head, stored, failed), name="age", daemon=True)
-    feeder.start()
-    try:
-        yield cast(BinaryIO, io.BufferedReader(_Opened(process, failed, feeder), _PIPE))
-    finally:
-        _stop(process)
-        feeder.join()
-
-
-def _start_decrypting(identity: str, how: Filter) -> subprocess.Popen[bytes]:
-    reading, writing = os.pipe()
-    try:
-        # A pipe takes 64 KiB before anybody reads: a key is 75 bytes.
-        lines = "".join(f"{line}\n" for line in identities_in(identity))
-        os.write(writing, lines.encode()[:65536])
-        os.close(writing)
-        writing = -1
-        return how.start(["-d", "-i", f"/dev/fd/{reading}"], (reading,))
-    finally:
-        os.close(reading)
-        if writing >= 0:
-            os.close(writing)
-
-
-class _Opened(io.RawIOBase):
-    """What comes out of a decrypting filter; its end is only an end when the filter says that all was well."""
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], failed: list[BaseException], feeder: threading.Thread
-    ) -> None:
-        self._process, self._failed, self._feeder = process, failed, feeder
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        assert self._process.stdout is not None
-        count: int = self._process.stdout.readinto(buffer)  # type: ignore[attr-defined]
-        if not count:
-            code = self._process.wait()
-            self._feeder.join()
-            if self._failed:
-                raise self._failed[0]
-            if code != 0:
-                raise _refused(_words(self._process))
-        return count
-
-
-def _feed(
-    process: subprocess.Popen[bytes], head: bytes, stored: BinaryIO, failed: list[BaseException]
-) -> None:
-    assert process.stdin is not None
-    try:
-        _write_all(process, head)
-        while data := stored.read(_PIPE):
-            _write_all(process, data)
-    except BrokenPipeError:
-        pass  # it refused; its exit code says why
-    except BaseException as error:  # noqa: BLE001 - raised again where the reader is
-        failed.append(error)
-        process.kill()
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-
-
-def _up_to(stream: BinaryIO, size: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < size and (data := stream.read(size - len(parts))):
-        parts += data
-    return bytes(parts)
-
-
-def _write_all(process: subprocess.Popen[bytes], data: bytes | memoryview) -> None:
-    assert process.stdin is not None
-    with memoryview(data) as view:
-        done = 0
-        while done < len(view):
-            done += process.stdin.write(view[done:]) or 0
-
-
-def _words(process: subprocess.Popen[bytes]) -> str:
-    """The last words of a filter that has ended."""
-    assert process.stderr is not None
-    code = process.wait()
-    said = process.stderr.read(4096).decode("utf-8", "replace")
-    lines = [
-        line.removeprefix("age: error: ") for line in said.splitlines() if line.startswith("age: error: ")
-    ]
-    return lines[0] if lines else f"the filter ended with code {code}"
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-
-
-def age_program() -> Path | None:
-    found = shutil.which("age")
-    return Path(found) if found else None
+    with decrypted(keys, io.BytesIO(data)) as stream:
+        return stream.read()

@@ -31,7 +31,7 @@ from backup_pipeline.model.manifest import FileImage, ObjectRef
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.staging import explained, is_bad_medium, staging_name
 from backup_pipeline.vault import blocks, layout
-from backup_pipeline.vault.crypto import Encryptor, Keys, decrypted
+from backup_pipeline.vault.crypto import Keys, decrypted, encryptor
 from backup_pipeline.vault.known import REMEMBERED, Known
 from backup_pipeline.vault.presence import missing
 
@@ -181,7 +181,7 @@ class Staged:
         self._plain, self._size = hashlib.sha256(), 0
         with contextlib.ExitStack() as stack:
             self._out = stack.enter_context(_Out(path, what or f"cannot write {path}"))
-            self._lock = stack.enter_context(Encryptor(keys, self._out.write)) if keys else None
+            self._lock = encryptor(keys, self._out.write) if keys else None
             remembers = known is not None and keys is not None and suffix in REMEMBERED
             self._kept = stack.enter_context(known.keeping()) if known and remembers else None
             self._sink = self._lock.write if self._lock else self._out.write
@@ -311,7 +311,7 @@ def opened(objects: Objects, reference: ObjectRef, stored: Measured) -> Iterator
     if not reference.suffix.endswith(AGE):
         yield stored
         return
-    with decrypted(objects.keys or NO_KEYS, cast(BinaryIO, stored)) as stream:
+    with decrypted(objects.keys or NO_KEYS, stored) as stream:
         yield stream
 
 

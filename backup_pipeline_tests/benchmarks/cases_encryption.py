@@ -1,4 +1,4 @@
-"""What encryption costs: bytes a second of the filter alone, by wall clock and by processor, both ways; and an object
+"""What encryption costs: bytes a second of age alone, by wall clock and by processor, both ways; and an object
 stored and read with and without it, in one run.
 
 These are calls and not commands, measured in one process, so they have a table of their own. What the whole of a backup
@@ -21,7 +21,7 @@ from pathlib import Path
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import crypto
-from backup_pipeline.vault.crypto import Encryptor, Filter, Given, Keys, decrypted
+from backup_pipeline.vault.crypto import Given, Keys, decrypted, encryptor
 from backup_pipeline.vault.objects import Objects, ObjectWriter, read_blocks
 
 BLOCK = os.urandom(1 << 20)
@@ -54,14 +54,15 @@ def cases(folder: Path, mib: int) -> dict[str, Callable[[], None]]:
     keys = Keys((public,), Given(secret))
     stored = folder / "stored.age"
 
-    def encrypt(how: Filter) -> None:
-        with stored.open("wb") as out, Encryptor(keys, out.write, how) as sink:
+    def encrypt() -> None:
+        with stored.open("wb") as out:
+            sink = encryptor(keys, out.write)
             for block in blocks(mib):
                 sink.write(block)
             sink.finish()
 
-    def decrypt(how: Filter) -> None:
-        with stored.open("rb") as file, decrypted(keys, file, how) as stream:
+    def decrypt() -> None:
+        with stored.open("rb") as file, decrypted(keys, file) as stream:
             while stream.read(1 << 20):
                 pass
 
@@ -80,13 +81,7 @@ def cases(folder: Path, mib: int) -> dict[str, Callable[[], None]]:
             found.update(block)
 
     references: dict[bool, ObjectRef] = {}
-    ways = {"library in a process": Filter.library()}
-    if crypto.age_program():
-        ways = {"program age": Filter.find(), **ways}
-    found: dict[str, Callable[[], None]] = {"SHA-256 alone": digest}
-    for name, how in ways.items():
-        found[f"encrypt, {name}"] = lambda how=how: encrypt(how)  # type: ignore[misc]
-        found[f"decrypt, {name}"] = lambda how=how: decrypt(how)  # type: ignore[misc]
+    found: dict[str, Callable[[], None]] = {"SHA-256 alone": digest, "encrypt": encrypt, "decrypt": decrypt}
     for locked in (False, True):
         word = "encrypted" if locked else "plain"
         found[f"store an object, {word}"] = lambda locked=locked: write(locked)  # type: ignore[misc]
@@ -113,6 +108,6 @@ def part(mib: int, runs: int) -> str:
     return (
         f"{datetime.now(UTC):%Y-%m-%d}: {mib} MiB that do not shrink, {os.cpu_count()} cores shared by everything that ran, load"
         f" {os.getloadavg()[0]:.1f},\nmedians of {runs} interleaved runs of calls, warm cache. The processor time is of all processes,"
-        " ours\nincluded: feeding the filter, taking what comes out, hashing.\n\n"
+        " ours\nincluded.\n\n"
         "| work | MB/s | MB/s a core |\n|---|---:|---:|\n" + rows
     )

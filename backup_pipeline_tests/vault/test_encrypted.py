@@ -21,7 +21,7 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Proof
 from backup_pipeline.model.outline import outline_of
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import crypto, journal
+from backup_pipeline.vault import journal
 from backup_pipeline.vault.images import write_image
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify
@@ -300,12 +300,11 @@ def test_the_notes_of_a_killed_run_are_found_and_swept_away(made: Encrypted, url
     assert made.closed.interrupted("shop") == ()
 
 
-def test_without_the_program_the_library_does_it_in_a_process(
+def test_a_backup_and_a_restore_need_no_program(
     made: Encrypted, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(crypto, "IN_MEMORY", 1000)
     change(url, 4000)
     manifest = made.back_up(url)
     assert manifest.image is not None
