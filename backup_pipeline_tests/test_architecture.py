@@ -77,6 +77,7 @@ SKINS = ("orchestration", "cli", "server")
 SKINS_MAY = {"errors", "model", "config", "processes", "operations", "orchestration", "demo"}
 
 LONGEST_FILE = 450
+LONGEST_FUNCTION = 60
 MOST_PARAMETERS = 6
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -238,18 +239,42 @@ def test_nothing_reads_the_environment_at_import() -> None:
     assert not found, "\n".join(found)
 
 
-def test_a_function_takes_six_parameters_at_most() -> None:
-    """More parameters are a missing order. The rooms that are not checked yet have longer lists."""
+def too_big(source: str) -> list[str]:
+    """The functions of a module that take too much or are too long. A decorator is no part of the length."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        if len(names) - (names[:1] in (["self"], ["cls"])) > MOST_PARAMETERS:
+            found.append(f"{node.name} takes {', '.join(names)}: put what belongs together into an order")
+        if lines > LONGEST_FUNCTION:
+            found.append(f"{node.name} has {lines} lines: split it by meaning")
+    return found
+
+
+def test_a_function_takes_six_parameters_and_has_sixty_lines_at_most() -> None:
     found = [
-        f"{path.relative_to(PACKAGE)}: {node.name} takes {', '.join(names)}"
+        f"{path.relative_to(PACKAGE)}: {breach}"
         for path in MODULES
-        if path.relative_to(PACKAGE).parts[0] in ("operations", "cli", "api.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
-        and (names := [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)])
-        and len(names) - (names[0] in ("self", "cls")) > MOST_PARAMETERS
+        for breach in too_big(path.read_text(encoding="utf-8"))
     ]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "breaches"),
+    [
+        ("def f(a, b, c, /, d, *, e, g): ...", 0),
+        ("def f(a, b, c, /, d, *, e, g, h=1): ...", 1),
+        ("class A:\n    async def f(self, a, b, c, d, e, g): ...", 0),
+        ("def f():\n" + "    x = 1\n" * 59, 0),
+        ("def f():\n    def g():\n" + "        x = 1\n" * 60, 2),
+    ],
+)
+def test_a_function_that_is_too_big_is_found(source: str, breaches: int) -> None:
+    assert len(too_big(source)) == breaches
 
 
 def test_a_file_is_short_enough_to_read() -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from backup_pipeline.databases.base import Baseline
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound
+from backup_pipeline.files.store import KnownTree
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.model.manifest import FileImage, FileTree, Manifest, ObjectRef, TableEntry
+from backup_pipeline.model.manifest import EarlierImage, Manifest, ObjectRef, TableEntry
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.vault import journal, layout, signing
 from backup_pipeline.vault.presence import missing
@@ -26,9 +27,7 @@ LOOK_BACK = 5
 @dataclass(frozen=True, slots=True)
 class Found:
     tables: dict[TableId, Baseline] = field(default_factory=dict)
-    image: FileImage | None = None
-    #: The backup that holds that image.
-    image_id: str | None = None
+    image: EarlierImage | None = None
     #: Of the newest backup: the schema and the definitions are mostly the same again.
     schema: tuple[ObjectRef, ...] = ()
     ddl: tuple[ObjectRef, ...] = ()
@@ -64,8 +63,7 @@ def gather(vault: Vault, system: str) -> Found:
     pictured = next((manifest for manifest in sorted(manifests, key=_partial) if manifest.image), None)
     return Found(
         tables=tables,
-        image=pictured.image if pictured else None,
-        image_id=pictured.id if pictured else None,
+        image=EarlierImage(pictured.image, pictured.id) if pictured and pictured.image else None,
         schema=(newest.schema,) if newest else (),
         ddl=tuple(section.object for section in newest.ddl) if newest else (),
         newest=newest,
@@ -73,17 +71,7 @@ def gather(vault: Vault, system: str) -> Found:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FoundTree:
-    #: As the newest backup has it that has it at all.
-    before: FileTree | None = None
-    #: Of runs that were killed since the newest backup, and of earlier attempts of this one.
-    notes: tuple[journal.TreeNote, ...] = ()
-    #: `before` had lost all of its files, and that was an error.
-    emptied: bool = False
-
-
-def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
+def gather_tree(vault: Vault, system: str, name: str) -> KnownTree:
     newest = next((one for one in _newest(vault, system) if one.tree(name)), None)
     lost = {one.tree for one in newest.findings if one.marked("emptied")} if newest else set()
     after = max(vault.ids_until_now(system), default="")
@@ -95,7 +83,7 @@ def gather_tree(vault: Vault, system: str, name: str) -> FoundTree:
             except Damaged:
                 continue  # as with tables: then it is read again
             notes += (note for note in found if note.tree == name)
-    return FoundTree(newest.tree(name) if newest else None, tuple(notes), name in lost)
+    return KnownTree(newest.tree(name) if newest else None, notes, name in lost)
 
 
 def _partial(manifest: Manifest) -> bool:

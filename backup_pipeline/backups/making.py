@@ -66,6 +66,8 @@ class Order:
     trees: tuple[TreeOrder, ...] = ()
     #: A tree of the system is left out: the backup is then a partial one.
     trees_left_out: bool = False
+    #: The trees are read by steps of their own (`export_tree`).
+    trees_follow: bool = False
     #: What `--only` named: groups, tables.
     named: tuple[str, ...] = ()
     #: Seconds to wait before the second, the third … attempt.
@@ -112,18 +114,16 @@ def export(
     order: Order,
     *,
     token: str,
-    trees_follow: bool = False,
     listener: Listener = silent,
     clock: Callable[[], datetime] = now,
 ) -> Manifest:
-    """The first half, for a graph whose steps share nothing but the vault: the draft waits there under `token`. With
-    `trees_follow` the file trees are left to steps of their own (`export_tree`)."""
+    """The first half, for a graph whose steps share nothing but the vault: the draft waits there under `token`."""
     vault.prepare()
     with lock.hold(vault.store, order.system, f"export of {order.system}"):
         draft = _export_patiently(vault, source, order, listener, clock)
-        if trees_follow:
+        if order.trees_follow:
             draft = replace(draft, awaits=tuple(tree.name for tree in order.trees))
-        for tree in () if trees_follow else order.trees:
+        for tree in () if order.trees_follow else order.trees:
             draft = _with_tree(vault, draft, tree, order.pauses, listener, clock)
         vault.notes.put(layout.draft_key(order.system, token), canonical.encode(draft), overwrite=True)
         return draft
@@ -135,14 +135,13 @@ def export_tree(
     tree: TreeOrder,
     *,
     token: str,
-    pauses: tuple[float, ...] = PAUSES,
     listener: Listener = silent,
     clock: Callable[[], datetime] = now,
 ) -> Manifest:
     """A file tree into the draft that waits under `token`. Running it twice reads it twice, and the last time counts.
 
     Read without the system's lock, so that trees can be read side by side; only the draft is theirs in common."""
-    stored = _read_patiently(vault, vault.draft(system, token), tree, pauses, listener, clock)
+    stored = _read_patiently(vault, vault.draft(system, token), tree, PAUSES, listener, clock)
     what = f"files of {system} ({tree.name})"
     with lock.hold_when_free(vault.store, layout.lock_key(system), what, patience=PATIENCE):
         draft = _merged(vault, vault.draft(system, token), tree, stored)
@@ -200,11 +199,7 @@ def _export(
         order.options, waiting=lambda said: listener(Advance("export", order.system, note=said))
     )
     with source.snapshot(order.selection, options) as snapshot:
-        if not snapshot.selected and not order.trees:
-            raise Incomplete(
-                f"no table of {order.system} is selected: there is nothing to back up",
-                remedy="look at `include`, `exclude` and --only; `backup-pipeline inventory` shows what there is",
-            )
+        _refuse_nothing(order, snapshot)
         notes = journal.Journal(vault.backup(order.system, identifier), snapshot.state)
         try:
             screened = screening.screened(snapshot.ddl(), snapshot.schema, encrypted=vault.encrypted)
@@ -216,8 +211,7 @@ def _export(
             exported = snapshot.export(
                 vault.writer,
                 baselines=found.tables,
-                previous_image=found.image,
-                previous_id=found.image_id,
+                previous=found.image,
                 listener=listener,
                 journal=notes.note,
             )
@@ -251,6 +245,14 @@ def _export(
                 *screened.findings,
             ),
             tools={"backup_pipeline": __version__, **snapshot.tools},
+        )
+
+
+def _refuse_nothing(order: Order, snapshot: Snapshot) -> None:
+    if not snapshot.selected and not order.trees:
+        raise Incomplete(
+            f"no table of {order.system} is selected: there is nothing to back up",
+            remedy="look at `include`, `exclude` and --only; `backup-pipeline inventory` shows what there is",
         )
 
 
@@ -293,9 +295,7 @@ def _read_tree(
         return trees.store_tree(
             vault.writer,
             tree,
-            found.before,
-            notes=found.notes,
-            emptied=found.emptied,
+            found,
             now=clock(),
             listener=listener,
             note=notes.note_tree,
@@ -381,7 +381,7 @@ def _relocked(vault: Vault, manifest: Manifest) -> Iterator[Finding]:
         if (locks := vault.store.object_locks()) is not None:
             locks.extend({layout.object_key(one) for one in manifest.objects()})
     except VaultError as error:
-        yield Finding.of("lock-not-extended", error=error)
+        yield Finding.of("lock-not-extended", why=error.message, remedy=error.remedy)
 
 
 def _free_id(vault: Vault, system: str, moment: datetime) -> str:

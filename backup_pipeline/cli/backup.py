@@ -19,9 +19,8 @@ from backup_pipeline.cli.show import content, left_out, trees
 from backup_pipeline.cli.units import duration, number, plural, share, size
 from backup_pipeline.errors import BackupError, CopyFailed, ErrorsFound
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.orders import BackupOrder, CopyOrder
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.outcome import Outcome, failed, found_by
 from backup_pipeline.model.overview import Listed
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from backup_pipeline.operations import Site
+    from backup_pipeline.operations.backup import Hearing
     from backup_pipeline.operations.copy import Copied
 
 
@@ -72,7 +72,7 @@ def verb(call: Call, order: BackupOrder, everything: bool, no_copy: bool, no_rec
 
 def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> Reply:
     from backup_pipeline.operations import audit, health
-    from backup_pipeline.operations.backup import backup
+    from backup_pipeline.operations.backup import Hearing, made_since
     from backup_pipeline.operations.listing import listed
     from backup_pipeline.operations.reading import show
 
@@ -84,47 +84,13 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
     looked: list[Outcome] = []
     failure: BackupError | None = None
     with call.progress(f"backup of {system}") as listener:
-
-        def directly() -> Manifest:
-            made = backup(site, order, listener)
-            looked.extend(made.outcomes)
-            return and_copied(made.manifest)
-
-        def and_copied(made: Manifest) -> Manifest:
-            if not no_copy and site.settings.copies_of(system):
-                from backup_pipeline.operations.copy import PATIENCE, copy, failure_of
-
-                copy(site, CopyOrder(system, patience=PATIENCE), listener, each=copies.append)
-                bad = failure_of(copies, made=made.id)
-                if bad is not None:
-                    raise bad
-            return made
-
-        def in_the_instance() -> Manifest:
-            from backup_pipeline.orchestration.launch import Hearing, run_backup
-
-            return run_backup(
-                site,
-                system,
-                kind=order.kind,
-                full=order.full,
-                only=order.only,
-                copies=not no_copy,
-                hearing=Hearing(listener, call.began, looked.extend, copies.append),
-            )
-
-        def unless_it_is_made() -> Manifest:
-            made = _made_since(site, system, began)
-            return and_copied(show(site, system, made[-1])) if made else directly()
-
+        hearing = Hearing(listener, call.began, looked.extend, copies.append)
         try:
-            manifest = (
-                directly() if no_record else recorded(call, in_the_instance, otherwise=unless_it_is_made)
-            )
+            manifest = _made(call, order, hearing, began, no_copy, no_record)
         except CopyFailed as error:
             # The backup is there, and is shown like any other; the exit code says that its copies are not.
             failure = error
-            manifest = show(site, system, _made_since(site, system, began)[-1])
+            manifest = show(site, system, made_since(site, system, began)[-1])
     line = listed(site, system, manifest.id)
     found = tuple(
         dict.fromkeys((*health.accepted_findings(site, system, manifest.findings), *found_by(looked)))
@@ -147,14 +113,37 @@ def _back_up(call: Call, order: BackupOrder, no_copy: bool, no_record: bool) -> 
     return Reply(data, page, failure or bad, answer=False, acts=acts)
 
 
-def _made_since(site: Site, system: str, began: datetime) -> list[str]:
-    first = backup_id(began)
-    return [one for one in site.vault.ids(system) if one >= first]
+def _made(
+    call: Call, order: BackupOrder, hearing: Hearing, began: datetime, no_copy: bool, no_record: bool
+) -> Manifest:
+    from backup_pipeline.operations.backup import backup_with_copies
+
+    site, copies = call.site, not no_copy
+
+    def in_the_instance() -> Manifest:
+        from backup_pipeline.orchestration.launch import run_backup
+
+        return run_backup(
+            site,
+            order.system,
+            kind=order.kind,
+            full=order.full,
+            only=order.only,
+            copies=copies,
+            hearing=hearing,
+        )
+
+    def directly(since: datetime | None = None) -> Manifest:
+        return backup_with_copies(site, order, hearing, copies=copies, since=since)
+
+    return directly() if no_record else recorded(call, in_the_instance, otherwise=lambda: directly(began))
 
 
 def _left_behind(site: Site, system: str, began: datetime) -> str:
     """An interruption can come after the commit: then there is a backup, and it is said."""
-    made = _made_since(site, system, began)
+    from backup_pipeline.operations.backup import made_since
+
+    made = made_since(site, system, began)
     if made:
         return f"the backup {made[-1]} had been committed by then, and is whole"
     return "no backup was made; chunks that were finished are re-used by the next run"

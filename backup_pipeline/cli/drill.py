@@ -60,7 +60,8 @@ def verb(call: Call, order: DrillOrder, no_record: bool, place: str | None, unsi
             return drill(site, order, listener)
 
         def in_the_instance() -> DrillReport:
-            from backup_pipeline.orchestration.launch import Hearing, run_drill
+            from backup_pipeline.operations.backup import Hearing
+            from backup_pipeline.orchestration.launch import run_drill
 
             return run_drill(site, system, id, hearing=Hearing(listener, call.began))
 

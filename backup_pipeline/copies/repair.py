@@ -27,6 +27,7 @@ from backup_pipeline.copies.transfer import Item, ItemResult, Unreadable
 from backup_pipeline.errors import BackupError, Damaged, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.orders import RepairOrder
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.stores.staging import explained, is_bad_medium, staging_name
@@ -76,25 +77,21 @@ class RepairReport:
 def repair(
     vault: Vault,
     others: Sequence[tuple[str, Vault]],
-    system: str,
-    *,
-    place: str,
-    quick: bool = False,
-    dry_run: bool = False,
-    set_aside: bool = False,
+    order: RepairOrder,
     listener: Listener = silent,
 ) -> RepairReport:
-    """Look at all of a system in one place, by reading every byte (`quick`: by lengths alone), and heal it."""
+    """Look at all of a system in one place, by reading every byte (`quick`: by lengths alone), and heal it.
+    `vault` stands at the place of the order."""
     began = time.monotonic()
-    run = _Repair(vault, system, place, dry_run, quick, set_aside, listener)
+    run = _Repair(vault, order, listener)
     run.reach(others)
     run.top()
     run.whole_backups()
-    if dry_run:
+    if order.dry_run:
         run.folders()
         run.contents()
     else:
-        with lock.hold(vault.store, system, f"repair of {system}"):
+        with lock.hold(vault.store, order.system, f"repair of {order.system}"):
             run.folders()
             run.contents()
     return replace(run.report(), seconds=time.monotonic() - began)
@@ -103,11 +100,7 @@ def repair(
 @dataclass
 class _Repair:
     vault: Vault
-    system: str
-    place: str
-    dry_run: bool
-    quick: bool
-    set_aside: bool
+    order: RepairOrder
     listener: Listener
     others: list[tuple[str, Vault, SystemFolder]] = field(default_factory=list)
     healed: list[Healed] = field(default_factory=list)
@@ -121,7 +114,7 @@ class _Repair:
     def reach(self, others: Sequence[tuple[str, Vault]]) -> None:
         for name, other in others:
             try:
-                self.others.append((name, other, folders.look(other.store, self.system)))
+                self.others.append((name, other, folders.look(other.store, self.order.system)))
             except (
                 VaultError
             ) as error:  # a server that is down, a bucket that is gone, rights that were taken away
@@ -138,7 +131,7 @@ class _Repair:
                     data = read_all(other.store, key)
                 except NotFound:
                     continue
-                if not self.dry_run:
+                if not self.order.dry_run:
                     self.vault.store.put(key, data, overwrite=True)
                 self.healed.append(Healed(key, why, name))
                 break
@@ -159,7 +152,7 @@ class _Repair:
 
     def whole_backups(self) -> None:
         """Backups of which nothing is left here, without a record that they were removed on purpose."""
-        here = folders.look(self.vault.store, self.system)
+        here = folders.look(self.vault.store, self.order.system)
         # What the vault has removed on purpose, a copy need not be given.
         removed = {one for one in here.forgotten if kept_no_longer(self.vault, here, one)}
         for name, other, there in self.others:
@@ -175,18 +168,18 @@ class _Repair:
             wanted = sorted(identifier for identifier, source in gone.items() if source == name)
             if not wanted:
                 continue
-            if self.dry_run:
+            if self.order.dry_run:
                 self.brought_back += wanted
                 continue
-            report = replicate(other, self.vault, self.system, wanted, listener=self.listener)
+            report = replicate(other, self.vault, self.order.system, wanted, listener=self.listener)
             self.brought_back += report.copied
             self.findings += (finding for finding in report.findings if not finding.marked("told_by_repair"))
 
     def folders(self) -> None:
-        here = folders.look(self.vault.store, self.system)
+        here = folders.look(self.vault.store, self.order.system)
         identifiers = sorted({*here.ids, *_without_manifest(here)})
-        self.backups = len(identifiers) + (len(self.brought_back) if self.dry_run else 0)
-        healer = beside.Healer(self.vault, self.system, tuple(self.others), self.dry_run)
+        self.backups = len(identifiers) + (len(self.brought_back) if self.order.dry_run else 0)
+        healer = beside.Healer(self.vault, self.order.system, tuple(self.others), self.order.dry_run)
         for identifier in identifiers:
             for change in healer.backup(here, identifier, identifiers):
                 self.healed.append(Healed(change.key, change.why, change.source))
@@ -195,9 +188,9 @@ class _Repair:
     def contents(self) -> None:
         """Objects: each once, for any number of backups."""
         hurt_by: dict[Item, list[str]] = {}
-        for identifier in self.vault.ids(self.system):
+        for identifier in self.vault.ids(self.order.system):
             try:
-                outline = self.vault.backup(self.system, identifier).outline
+                outline = self.vault.backup(self.order.system, identifier).outline
             except (NotFound, Damaged):
                 continue  # it could not be healed, and was named
             for item in transfer.items(outline.objects):
@@ -213,12 +206,12 @@ class _Repair:
 
     def _not_healed(self, item: Item, found: str, why: str, hurt: Sequence[str]) -> None:
         missing = found == MISSING
-        if self.set_aside and not missing:
-            if not self.dry_run:
+        if self.order.set_aside and not missing:
+            if not self.order.dry_run:
                 self._move_away(item)
             self.moved_away.append(item.key)
-        stored_anew = missing or self.set_aside
-        first = "" if stored_anew else f"`backup-pipeline repair {self.system} --set-aside`, and then "
+        stored_anew = missing or self.order.set_aside
+        first = "" if stored_anew else f"`backup-pipeline repair {self.order.system} --set-aside`, and then "
         self.findings.append(
             Finding.of(
                 "not-healed/object",
@@ -228,7 +221,7 @@ class _Repair:
                 more=f" and {len(hurt) - 3} more" if len(hurt) > 3 else "",
                 reason=f" ({why})" if why != found else "",
                 advice=first,
-                system=self.system,
+                system=self.order.system,
                 examples=hurt,
             )
         )
@@ -255,7 +248,7 @@ class _Repair:
         gone, other = lengths(stats(self.vault.store, every), every)
         bad = dict.fromkeys(gone, MISSING)
         bad.update((item, f"it is not {item.size:,} bytes long") for item in other)
-        if self.quick:
+        if self.order.quick:
             return bad
         rest = [item for item in every if item not in bad]
         total = sum(item.size for item in rest)
@@ -290,13 +283,13 @@ class _Repair:
             if outcome.why:
                 self.findings.append(Finding.of("also-damaged", name=item.name, place=name, why=outcome.why))
                 continue
-            if not self.dry_run and not self._arrived(item):
+            if not self.order.dry_run and not self._arrived(item):
                 bad[item] = "it was written anew and did not read back right"
                 continue
             self.healed.append(Healed(item.key, bad.pop(item), name))
 
     def _outcomes(self, other: Vault, wanted: Sequence[Item], moved: transfer.Told) -> Iterable[ItemResult]:
-        if self.dry_run:
+        if self.order.dry_run:
             return transfer.examine(other.store, wanted, moved=moved)
         return transfer.send(other.store, self.vault.store, wanted, moved=moved, replace=True)
 
@@ -308,9 +301,9 @@ class _Repair:
 
     def report(self) -> RepairReport:
         return RepairReport(
-            self.system,
-            self.place,
-            self.dry_run,
+            self.order.system,
+            self.order.place,
+            self.order.dry_run,
             tuple(self.healed),
             tuple(self.moved_away),
             tuple(self.brought_back),
@@ -323,7 +316,7 @@ class _Repair:
 
 def unreachable(name: str, error: BackupError) -> Finding:
     """The other places are asked all the same."""
-    return Finding.of("copy-unreachable/any", error=error, name=name)
+    return Finding.of("copy-unreachable/any", why=error.message, remedy=error.remedy, name=name)
 
 
 def _without_manifest(here: SystemFolder) -> tuple[str, ...]:

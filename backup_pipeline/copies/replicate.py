@@ -264,7 +264,9 @@ class _Replication:
                 locks.extend({item.key for item in transfer.items(outline.objects)})
         except VaultError as error:
             message = f"older objects of {outline.id} can be deleted sooner than `object_lock_days` says"
-            self.findings.append(Finding.of("lock-not-extended/copy", error=error, message=message))
+            self.findings.append(
+                Finding.of("lock-not-extended/copy", why=error.message, remedy=error.remedy, message=message)
+            )
 
     def _held(self, ids: Sequence[str]) -> None:
         """What the copy has lost of the backups that it lists."""

@@ -43,11 +43,10 @@ class Arc:
 
 
 def sample(
-    copy: Vault,
+    place: tuple[str, Vault],
     system: str,
     ids: Sequence[str],
     *,
-    name: str,
     arc: Arc | None = None,
     trusted: Store | None = None,
     listener: Listener = silent,
@@ -55,6 +54,7 @@ def sample(
     """Every backup's folder, manifest and seal; every object by its length and by what the store states of it, for which
     bytes are read from `trusted`; and the bytes of those in `arc`."""
     began = time.monotonic()
+    name, copy = place
     look = _Look(copy, system, name, listener, list(look_at_the_vault(copy)))
     look.at_manifests(ids)
     sound = look.at_lengths()

@@ -29,7 +29,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.inventory import Inventory
-from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, ObjectRef, SequenceState, TableEntry
+from backup_pipeline.model.manifest import (
+    EarlierImage,
+    Engine,
+    FileImage,
+    LeftOut,
+    ObjectRef,
+    SequenceState,
+    TableEntry,
+)
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import Selection
@@ -56,12 +64,10 @@ class Sink(Protocol):
         path: Path,
         name: str,
         block_size: int,
-        previous: FileImage | None,
-        previous_id: str | None = None,
+        previous: EarlierImage | None,
         advanced: Callable[[int], None] = lambda _: None,
     ) -> FileImage:
-        """Store a file as blocks; those that `previous` (of the backup `previous_id`) has are not stored
-        again. `advanced` is told how many bytes are done."""
+        """Store a file as blocks; those that `previous` has are not stored again. `advanced` is told how many bytes are done."""
 
 
 def unheard(_: str) -> None:
@@ -133,8 +139,7 @@ class Snapshot(Protocol):
         sink: Sink,
         *,
         baselines: Mapping[TableId, Baseline],
-        previous_image: FileImage | None = None,
-        previous_id: str | None = None,
+        previous: EarlierImage | None = None,
         listener: Listener = silent,
         journal: Callable[[TableEntry], None] = lambda _: None,
     ) -> Export:

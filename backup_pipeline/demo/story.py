@@ -124,7 +124,22 @@ class _Story:
         broken = self.break_everything()
         restored, order = self.bring_back_the_shop(before, broken)
         posts, uploads = self.bring_back_the_blog()
-        return self.prove(began, before, broken, restored, order, posts, uploads)
+        drill = self.prove(began)
+        counted = drill.report.counted
+        return Ending(
+            folder=str(self.folder),
+            before=before,
+            broken=broken,
+            restored=restored,
+            first_new_order=order,
+            posts=posts,
+            uploads=uploads,
+            recovery_seconds=drill.recovery_seconds,
+            tables_compared=counted["tables"],
+            rows_compared=counted["rows"],
+            files_compared=counted["files"],
+            seconds=time.monotonic() - began,
+        )
 
     def protect(self) -> dict[str, str]:
         from backup_pipeline.orchestration.launch import run_backup
@@ -208,20 +223,10 @@ class _Story:
         self.say(f"      and the vault itself, filled again: {found} backups.")
         return posts, uploads
 
-    def prove(
-        self,
-        began: float,
-        before: dict[str, str],
-        broken: dict[str, str],
-        restored: dict[str, str],
-        order: int,
-        posts: int,
-        uploads: int,
-    ) -> Ending:
+    def prove(self, began: float) -> DrillReport:
         self.say("8. Both verified and drilled, out of the vault that was filled again:")
         drill = self.proven("shop")
         self.proven("blog")
-        counted = drill.report.counted
         seconds = time.monotonic() - began
         self.say(f"   PROVEN      {show(self.site, 'shop').id}   ({seconds:.0f} s for all of this)")
         self.say("")
@@ -235,20 +240,7 @@ class _Story:
         self.say(
             f"Look around: backup-pipeline --config {path} list | show shop | status | prune --dry-run | ui"
         )
-        return Ending(
-            folder=str(self.folder),
-            before=before,
-            broken=broken,
-            restored=restored,
-            first_new_order=order,
-            posts=posts,
-            uploads=uploads,
-            recovery_seconds=drill.recovery_seconds,
-            tables_compared=counted["tables"],
-            rows_compared=counted["rows"],
-            files_compared=counted["files"],
-            seconds=seconds,
-        )
+        return drill
 
     def proven(self, system: str) -> DrillReport:
         """What was verified before lay in the vault that died."""

@@ -25,20 +25,16 @@ __all__ = ["DrillReport", "drill"]
 
 def drill(
     backup: Backup,
+    options: DrillOptions = DrillOptions(),  # noqa: B008 - it is frozen
     *,
-    scratch_url: str | None = None,
-    invariants: Mapping[str, str] | None = None,
     trees: Mapping[str, FilesSettings] | None = None,
     all_files: bool = False,
     listener: Listener = silent,
-    jobs: int = 2,
 ) -> DrillReport:
-    """`scratch_url`: a PostgreSQL server on which a database may be made (and is dropped again); without one, a
-    private server is started. `invariants`: name → SQL that must return no row. `trees`: what the configuration says of
-    the file trees, of which a sample (or `all_files`) is restored as well."""
+    """`options` are of the database. `trees`: the settings of the file trees. A sample of the files (or `all_files`)
+    is restored as well."""
     backup.vault.need_identity()
     backup = backup.vault.without_memory().backup_of(backup.manifest)
-    options = DrillOptions(scratch_url=scratch_url, invariants=dict(invariants or {}), jobs=jobs)
     database = engine_named(backup.manifest.engine.name).drill(backup, options, listener)
     if not backup.manifest.files:
         return database

@@ -16,7 +16,7 @@ from backup_pipeline.errors import ConfigError, Damaged
 from backup_pipeline.health.losses import subject
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import parse_timestamp, timestamp
+from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.outcome import Outcome
 from backup_pipeline.model.vault_records import Ack, Acks
 from backup_pipeline.vault import layout, private
@@ -57,31 +57,19 @@ def read(vault: Vault, system: str, now: datetime) -> tuple[Ack, ...]:
         return ()
 
 
-def accept(
-    vault: Vault,
-    system: str,
-    code: str,
-    found: Iterable[Finding],
-    *,
-    now: datetime,
-    until: datetime | None = None,
-    because: str = "",
-) -> Ack:
-    """Accept what was found of this code. Written over the acks of the same code; those that have ended are dropped."""
-    findings = tuple(found)
-    if code == SET_BACK and vault.remembered is not None:
+def accept(vault: Vault, system: str, ack: Ack, findings: Sequence[Finding]) -> Ack:
+    """Accept the findings of the code of `ack`. The new ack replaces acks of the same code; acks that have ended are dropped."""
+    if ack.code == SET_BACK and vault.remembered is not None:
         ids = vault.ids(system)
         vault.remembered.keep(system, vault.backup(system, ids[-1]).link if ids else None)
-        return Ack(code, timestamp(now), because=because)
-    made = Ack(
-        code,
-        timestamp(now),
-        tuple(sorted({subject(one) for one in findings})) or ("",),
-        timestamp(until) if until else "",
-        because,
-        tuple(sorted({_told(one) for one in findings})) if code in EVENTS else (),
+        return replace(ack, until="")
+    made = replace(
+        ack,
+        about=tuple(sorted({subject(one) for one in findings})) or ("",),
+        told=tuple(sorted({_told(one) for one in findings})) if ack.code in EVENTS else (),
     )
-    _write(vault, system, (*(one for one in read(vault, system, now) if one.code != code), made))
+    others = (one for one in read(vault, system, parse_timestamp(ack.at)) if one.code != ack.code)
+    _write(vault, system, (*others, made))
     return made
 
 

@@ -54,7 +54,7 @@ def _looked_at(name: str, copy: Vault, folder: Path | None, now: datetime) -> It
 
 
 def _unreachable(name: str, error: BackupError) -> Finding:
-    return Finding.of("copy-unreachable", error=error, name=name)
+    return Finding.of("copy-unreachable", why=error.message, remedy=error.remedy, name=name)
 
 
 def _disk(folder: Path | None) -> int | None:

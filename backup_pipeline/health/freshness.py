@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -40,34 +41,18 @@ def longest_interval(schedule: str, zone: str, now: datetime) -> float:
 
 
 def judge(
-    settings: SystemSettings,
-    *,
-    zone: str,
-    latest_at: datetime | None,
-    proven_at: str | None,
-    now: datetime,
-    system: str = "SYSTEM",
-    drill_failed: bool = False,
-) -> tuple[Finding, ...]:
-    """`drill_failed`: the failed drill of the newest backup is told by itself."""
-    findings: list[Finding] = []
+    system: str, settings: SystemSettings, zone: str, latest_at: datetime | None, now: datetime
+) -> Iterator[Finding]:
     limit = deadline(settings, zone, now)
     if latest_at is None:
-        findings.append(Finding.of("no-backup", system=system))
+        yield Finding.of("no-backup", system=system)
     elif (latest_at - now).total_seconds() > AHEAD:
-        findings.append(Finding.of("from-the-future/clock", latest_at=latest_at, now=now))
+        yield Finding.of("from-the-future/clock", latest_at=latest_at, now=now)
     elif limit is not None and (now - latest_at).total_seconds() > limit:
-        findings.append(
-            Finding.of("not-fresh", age=_age(now - latest_at), wanted=_age(timedelta(seconds=limit)))
-        )
-    if latest_at is not None and not drill_failed:
-        findings.extend(_proof(settings, proven_at, now, system))
-    return tuple(findings)
+        yield Finding.of("not-fresh", age=_age(now - latest_at), wanted=_age(timedelta(seconds=limit)))
 
 
-def _proof(
-    settings: SystemSettings, proven_at: str | None, now: datetime, system: str
-) -> tuple[Finding, ...]:
+def proof(system: str, settings: SystemSettings, proven_at: str | None, now: datetime) -> tuple[Finding, ...]:
     schedule = "" if settings.drill_schedule else ", and set `drill_schedule:`"
     if proven_at is None:
         return (Finding.of("never-proven", system=system, schedule=schedule),)

@@ -133,7 +133,7 @@ def _wrong_identity(backup: Backup) -> tuple[Finding, ...]:
     try:
         _ = backup.vault.without_memory().backup(backup.system, backup.id).data
     except KeyMissing as error:
-        return (Finding.of("identity-wrong", error=error),)
+        return (Finding.of("identity-wrong", why=error.message, remedy=error.remedy),)
     except (Damaged, NotFound):
         pass  # the verification says so
     return ()

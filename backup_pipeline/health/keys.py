@@ -35,7 +35,7 @@ def inspect_signing(vault: Vault) -> Iterator[Finding]:
     try:
         vault.signing.demand()
     except ConfigError as error:
-        yield Finding.of("signing-key", error=error)
+        yield Finding.of("signing-key", why=error.message, remedy=error.remedy)
     if vault.signing.key is not None and not vault.signing.signers:
         yield Finding.of("signers-missing")
 
@@ -52,7 +52,7 @@ def _fits(keys: crypto.Keys) -> Iterator[Finding]:
     try:
         own = crypto.public_keys(keys.secret())
     except ConfigError as error:
-        yield Finding.of("identity-unusable", error=error)
+        yield Finding.of("identity-unusable", why=error.message, remedy=error.remedy)
         return
     if not set(own) & set(keys.recipients):
         yield Finding.of("identity-other")

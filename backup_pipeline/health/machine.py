@@ -79,7 +79,7 @@ def _vault(store: Store, folder: Path, now: datetime) -> Iterator[Finding]:
             filled = is_folder and any(folder.iterdir())
         known = filled and store.stat(layout.VAULT) is not None
     except BackupError as error:  # a mount whose server is gone, a folder of another account
-        yield Finding.of("vault-unreachable", error=error)
+        yield Finding.of("vault-unreachable", why=error.message, remedy=error.remedy)
         return
     if not there:
         yield from _new(folder, now)
@@ -116,7 +116,7 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
         foreign = None if known else next(iter(store.list()), None)
         once = store.creates_once()
     except BackupError as error:
-        yield Finding.of("vault-unreachable", error=error)
+        yield Finding.of("vault-unreachable", why=error.message, remedy=error.remedy)
         return
     if foreign is not None:
         yield Finding.of("vault-foreign/store", store=store.address, key=foreign.key)
@@ -131,7 +131,7 @@ def _far_vault(store: Store, now: datetime) -> Iterator[Finding]:
     try:
         yield from store.advice()
     except BackupError as error:
-        yield Finding.of("vault-unreachable", error=error)
+        yield Finding.of("vault-unreachable", why=error.message, remedy=error.remedy)
     yield from found
 
 
@@ -154,7 +154,7 @@ def _probe(store: Store, now: datetime) -> Iterator[Finding]:
         with contextlib.suppress(*(() if near else (NotAllowed,))):
             store.delete(key)
     except BackupError as error:
-        yield Finding.of("vault-not-writable/probe", error=error)
+        yield Finding.of("vault-not-writable/probe", why=error.message, remedy=error.remedy)
         return
     if back != data or stat is None:
         yield Finding.of("vault-lies")

@@ -174,7 +174,7 @@ def status(
     `rules`: of its retention, where it has one."""
     # Imported here: the cron library costs more than the rest of `list`.
     from backup_pipeline.health import acknowledgements, open_findings
-    from backup_pipeline.health.freshness import judge, next_tick
+    from backup_pipeline.health.freshness import judge, next_tick, proof
 
     def upcoming(schedule: str | None) -> str | None:
         return timestamp(next_tick(schedule, zone, now)) if schedule else None
@@ -187,27 +187,14 @@ def status(
     latest = full[-1] if full else None
     proven = next((line for line in reversed(full) if line.proven_at), None)
     age = (now - moment_of(latest.id)).total_seconds() if latest else None
-    told = tuple(_of_the_newest(vault, latest, acks)) if latest else ()
-    # A drill that failed is not mended by the next backup, but by the next drill.
-    drilled = max(
-        (line for line in full if line.drilled_at), key=lambda line: line.drilled_at or "", default=None
-    )
-    if drilled is not None and drilled is not latest:
-        told = (*told, *open_findings.failed_drill(vault.backup(system, drilled.id), acks))
-    told = (*told, *_other_hands(vault, whole), *_no_proofs(whole))
-    judged = (
-        judge(
-            settings,
-            zone=zone,
-            latest_at=moment_of(latest.id) if latest else None,
-            proven_at=proven.proven_at if proven else None,
-            now=now,
-            system=system,
-            drill_failed=any(finding.marked("failed_drill") for finding in told),
-        )
-        if settings
-        else (_retired(system),)
-    )
+    told = (*_of_the_latest(vault, full, acks), *_other_hands(vault, whole), *_no_proofs(whole))
+    if settings is None:
+        judged = [Finding.of("not-configured", system=system)]
+    else:
+        judged = [*judge(system, settings, zone, moment_of(latest.id) if latest else None, now)]
+        # The failed drill is told by itself.
+        if latest and not any(finding.marked("failed_drill") for finding in told):
+            judged += proof(system, settings, proven.proven_at if proven else None, now)
     damaged = tuple(
         Finding.of("damaged", identifier=line.id, why=line.why, remedy=line.remedy) for line in broken
     )
@@ -264,8 +251,15 @@ def _frozen(
     return (frozen_finding(system, found),) if found else ()
 
 
-def _retired(system: str) -> Finding:
-    return Finding.of("not-configured", system=system)
+def _of_the_latest(vault: Vault, full: Sequence[Listed], acks: Sequence[Ack]) -> Iterator[Finding]:
+    from backup_pipeline.health import open_findings
+
+    if full:
+        yield from _of_the_newest(vault, full[-1], acks)
+    # A drill that failed is not mended by the next backup, but by the next drill.
+    drilled = max((one for one in full if one.drilled_at), key=lambda one: one.drilled_at or "", default=None)
+    if drilled is not None and drilled is not full[-1]:
+        yield from open_findings.failed_drill(vault.backup(drilled.system, drilled.id), acks)
 
 
 def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ErrorsFound
 from backup_pipeline.health.freshness import longest_interval
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import parse_timestamp
-from backup_pipeline.model.overview import Runner
+from backup_pipeline.model.ids import moment_of, parse_timestamp
+from backup_pipeline.model.overview import Runner, SystemStatus
 from backup_pipeline.state.acts import Act
 
 #: A scheduled backup may begin so much after its time, or a quarter of the interval after it.
@@ -33,20 +33,11 @@ def last_due(schedule: str, zone: str, now: datetime) -> datetime:
     return tick.astimezone(UTC)
 
 
-def kept(
-    system: str,
-    settings: SystemSettings,
-    *,
-    zone: str,
-    latest_at: datetime | None,
-    scheduled_at: datetime | None,
-    runner: Runner,
-    now: datetime,
-) -> Iterator[Finding]:
-    """`latest_at`: the newest full backup; `scheduled_at`: the newest one of the kind `scheduled`."""
+def kept(found: SystemStatus, settings: SystemSettings, runner: Runner, now: datetime) -> Iterator[Finding]:
+    system, zone = found.system, found.zone
     cron = f"cron (`backup-pipeline -q backup {system} --kind scheduled`)"
     if settings.schedule is None:
-        yield from _without_schedule(system, settings, zone, latest_at, cron, now)
+        yield from _without_schedule(found, settings, cron, now)
         return
     if f"backup_{system}_schedule" in runner.off:
         yield Finding.of("schedule-off", schedule=settings.schedule, system=system, cron=cron)
@@ -54,7 +45,7 @@ def kept(
     if runner.state == "runs":
         return
     due = last_due(settings.schedule, zone, now)
-    if scheduled_at is not None and scheduled_at >= due:
+    if found.scheduled and moment_of(found.scheduled) >= due:
         return  # another process than a daemon runs it: it did when it was last due
     missed = f"and the vault has no scheduled backup since it was last due ({_local(due, zone)})"
     why = {
@@ -68,14 +59,14 @@ def kept(
 
 
 def _without_schedule(
-    system: str, settings: SystemSettings, zone: str, latest_at: datetime | None, cron: str, now: datetime
+    found: SystemStatus, settings: SystemSettings, cron: str, now: datetime
 ) -> Iterator[Finding]:
     if settings.fresh_within is None:
         yield Finding.of("no-schedule", cron=cron)
-    elif latest_at is not None:
-        ends = latest_at + timedelta(seconds=settings.fresh_within)
+    elif found.latest:
+        ends = moment_of(found.latest.id) + timedelta(seconds=settings.fresh_within)
         if now <= ends < now + TONIGHT:
-            yield Finding.of("backup-due", local=_local(ends, zone), system=system)
+            yield Finding.of("backup-due", local=_local(ends, found.zone), system=found.system)
 
 
 #: Verbs in the log of acts: the option that names a place, and what the command needs besides the system.

@@ -63,14 +63,11 @@ class Finding:
         table: object = None,
         tree: str | None = None,
         examples: Iterable[object] = (),
-        error: BackupError | None = None,
         **values: object,
     ) -> Finding:
-        """A finding of the register, with `values` in the places of its texts. Of an error: `{why}` is the error's message,
-        and the error's remedy is told where the error has one."""
+        """A finding of the register, with `values` in the places of its texts. A remedy of the caller, where it says
+        something, stands instead of that of the register."""
         template = TEMPLATES[name]
-        if error is not None:
-            values["why"], remedy = error.message, remedy or error.remedy
         told = {"heal": HEAL, "heal_manifest": HEAL_MANIFEST, "table": table, "tree": tree, **values}
         return cls(
             severity or cast(Severity, template.entry.severities[0]),

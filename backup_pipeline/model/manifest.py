@@ -107,6 +107,14 @@ class FileImage:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierImage:
+    """The image that a new image builds on, and the backup that holds it. No file holds this pair."""
+
+    image: FileImage
+    backup_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FileTree:
     """One file tree at this recovery point: a list of files, and the packs that hold their contents."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backup_pipeline.errors import NotFound, UsageError
 from backup_pipeline.health import acknowledgements
+from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.orders import AckOrder
 from backup_pipeline.model.vault_records import Ack
 from backup_pipeline.operations import expected, health, status
@@ -43,7 +44,6 @@ def accept(site: Site, order: AckOrder, instance: InstanceView) -> Ack:
             remedy=f"`backup-pipeline status {system}` shows them; their codes: {codes}",
         )
     now = site.clock()
-    until = None if order.lasting is None else now + order.lasting
-    return acknowledgements.accept(
-        site.vault, system, code, found, now=now, until=until, because=order.because
-    )
+    until = "" if order.lasting is None else timestamp(now + order.lasting)
+    ack = Ack(code, timestamp(now), until=until, because=order.because)
+    return acknowledgements.accept(site.vault, system, ack, found)

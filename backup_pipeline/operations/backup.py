@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from backup_pipeline.backups import making
 from backup_pipeline.databases.base import Options
 from backup_pipeline.errors import ErrorsFound, SourceError, VaultError
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.orders import BackupOrder
+from backup_pipeline.model.orders import BackupOrder, CopyOrder
 from backup_pipeline.model.outcome import Outcome, failed, found_by
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.operations import diagnosing, expected, health, migrating, revision, trees
+from backup_pipeline.operations.copy import PATIENCE, Copied, copy, failure_of
+from backup_pipeline.operations.reading import show
 from backup_pipeline.operations.site import Site
 from backup_pipeline.processes.waiting import takes_time
 from backup_pipeline.state import inventories
 
-__all__ = ["Made", "backup", "commit", "expect_the_vault", "export"]
+__all__ = [
+    "Hearing",
+    "Made",
+    "backup",
+    "backup_with_copies",
+    "commit",
+    "expect_the_vault",
+    "export",
+    "made_since",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,19 @@ class Made:
         return failed(ErrorsFound, f"the backup {self.manifest.id} is made, with an error", self.findings)
 
 
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """The functions that a caller gives to hear of a run."""
+
+    listener: Listener = silent
+    #: The id of each run.
+    began: Callable[[str], None] = lambda _: None
+    #: The checks of the backup.
+    judged: Callable[[Sequence[Outcome]], None] = lambda _: None
+    #: Each copy.
+    copied: Callable[[Copied], None] = lambda _: None
+
+
 @takes_time
 def backup(site: Site, order: BackupOrder, listener: Listener = silent) -> Made:
     told = _told(site, order, listener)
@@ -44,6 +71,31 @@ def backup(site: Site, order: BackupOrder, listener: Listener = silent) -> Made:
     manifest = making.back_up(site.vault, source, told, listener=listener, clock=site.clock)
     _remember_tables(site, manifest)
     return Made(manifest, health.judge(site, manifest))
+
+
+def backup_with_copies(
+    site: Site, order: BackupOrder, hearing: Hearing, *, copies: bool, since: datetime | None = None
+) -> Manifest:
+    """A backup, and after it the copies of the system. A copy that could not be made is CopyFailed, after all others are
+    done. `since`: a backup that was committed since then is not made a second time."""
+    system = order.system
+    if since is not None and (committed := made_since(site, system, since)):
+        manifest = show(site, system, committed[-1])
+    else:
+        made = backup(site, order, hearing.listener)
+        hearing.judged(made.outcomes)
+        manifest = made.manifest
+    if copies and site.settings.copies_of(system):
+        there = CopyOrder(system, patience=PATIENCE)
+        failure = failure_of(copy(site, there, hearing.listener, each=hearing.copied), made=manifest.id)
+        if failure is not None:
+            raise failure
+    return manifest
+
+
+def made_since(site: Site, system: str, began: datetime) -> list[str]:
+    first = backup_id(began)
+    return [one for one in site.vault.ids(system) if one >= first]
 
 
 @takes_time
@@ -54,9 +106,8 @@ def export(
     draft = making.export(
         site.vault,
         site.source(order.system),
-        _told(site, order, listener),
+        replace(_told(site, order, listener), trees_follow=trees_follow),
         token=token,
-        trees_follow=trees_follow,
         listener=listener,
         clock=site.clock,
     )

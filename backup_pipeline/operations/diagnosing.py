@@ -70,7 +70,7 @@ def lost_finding(site: Site, system: str | None = None) -> tuple[Finding, ...]:
         error = gone(site) if system is None else lost(site, system)
     except BackupError:
         return ()  # a place that does not answer is told by the verb itself
-    return (Finding.of("vault-lost", error=error),) if error else ()
+    return (Finding.of("vault-lost", why=error.message, remedy=error.remedy),) if error else ()
 
 
 def of_status(site: Site, status: SystemStatus) -> SystemStatus:

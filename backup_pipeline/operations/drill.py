@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from backup_pipeline.databases.base import DrillOptions
 from backup_pipeline.drills import DrillReport
 from backup_pipeline.drills import drill as drill_backup
 from backup_pipeline.errors import Damaged, RestoreError
@@ -36,12 +37,14 @@ def _drill(site: Site, order: DrillOrder, listener: Listener) -> DrillReport:
     try:
         result = drill_backup(
             backup,
-            scratch_url=scratch,
-            invariants=dict(settings.invariants) if settings else {},
+            DrillOptions(
+                scratch_url=scratch,
+                invariants=dict(settings.invariants) if settings else {},
+                jobs=site.jobs(system),
+            ),
             trees=files.settings_of(site, system),
             all_files=order.all_files,
             listener=listener,
-            jobs=site.jobs(system),
         )
     except (Damaged, RestoreError) as error:
         # It could not be brought back: no proof that it once could holds any more. On a server that was

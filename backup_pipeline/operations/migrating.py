@@ -50,4 +50,4 @@ def known(
 
 
 def _unreadable(state: Migrations, error: BackupError) -> tuple[Migrations, tuple[Finding, ...]]:
-    return state, (Finding.of("migrations-unreadable", error=error),)
+    return state, (Finding.of("migrations-unreadable", why=error.message, remedy=error.remedy),)

@@ -17,7 +17,7 @@ from backup_pipeline.operations.site import Site
 from backup_pipeline.processes.waiting import takes_time
 from backup_pipeline.retention.anomalies import SILENT
 from backup_pipeline.retention.census import Locked
-from backup_pipeline.retention.prune import Planned, PruneReport, Rules, SystemPlan
+from backup_pipeline.retention.prune import Conditions, Planned, PruneReport, Rules, SystemPlan
 from backup_pipeline.retention.prune import prune as prune_vault
 from backup_pipeline.vault.object_locks import why_locked
 
@@ -59,18 +59,8 @@ def prune(site: Site, order: PruneOrder, listener: Listener = silent) -> PruneRe
     if system not in rules if system is not None else not rules:
         raise no_rules(site, system)
     place = stores.open_vault_for_pruning(settings, copy)
-    return prune_vault(
-        place,
-        rules,
-        systems=None if system is None else (system,),
-        grace=grace_of(rules.values()),
-        now=now,
-        dry_run=order.dry_run,
-        despite_anomaly=order.despite_anomaly,
-        locked=locked_in(site, copy, order.supposing),
-        patience=order.patience,
-        listener=listener,
-    )
+    terms = Conditions(rules, grace_of(rules.values()), now, locked_in(site, copy, order.supposing))
+    return prune_vault(place, terms, order, listener)
 
 
 def prune_with_copies(

@@ -30,7 +30,7 @@ def look(site: Site, system: str, ids: Sequence[str], percent: float, listener: 
     copy, name, vault = site.vault, site.place or "", site.at("vault")
     memory = paths.read_back(site.settings.state_folder, system, name)
     arc = Arc(_start(memory), percent / 100) if percent > 0 else None
-    report = sample(copy, system, ids, name=name, arc=arc, trusted=_trusted(vault), listener=listener)
+    report = sample((name, copy), system, ids, arc=arc, trusted=_trusted(vault), listener=listener)
     if arc is not None:
         with contextlib.suppress(OSError, BackupError):
             site.settings.make_state(memory.parent)

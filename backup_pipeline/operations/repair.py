@@ -42,14 +42,5 @@ def repair(site: Site, order: RepairOrder, listener: Listener = silent) -> Repai
             if order.sources:
                 raise
             away.append(unreachable(name, error))  # a variable that is not set here, for one
-    report = repair_vault(
-        stores.open_place(site.settings, place),
-        others,
-        system,
-        place=place,
-        quick=order.quick,
-        dry_run=order.dry_run,
-        set_aside=order.set_aside,
-        listener=listener,
-    )
+    report = repair_vault(stores.open_place(site.settings, place), others, order, listener)
     return replace(report, findings=(*away, *report.findings))

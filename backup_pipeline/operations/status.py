@@ -12,7 +12,6 @@ from backup_pipeline.errors import Damaged, NotProtected, VaultError
 from backup_pipeline.health import acknowledgements, overview
 from backup_pipeline.health.promises import failures, kept
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import moment_of
 from backup_pipeline.model.overview import Runner, SystemStatus
 from backup_pipeline.model.plural import plural
 from backup_pipeline.operations import diagnosing, health
@@ -100,15 +99,7 @@ def of_system(site: Site, system: str, instance: InstanceView) -> SystemStatus:
     latest = found.latest.id if found.latest else ""
     more = (
         *_without_its_mark(site, latest),
-        *kept(
-            system,
-            site.system(system),
-            zone=site.settings.zone_of(system),
-            latest_at=moment_of(latest) if latest else None,
-            scheduled_at=moment_of(found.scheduled) if found.scheduled else None,
-            runner=instance.runner,
-            now=site.clock(),
-        ),
+        *kept(found, site.system(system), instance.runner, site.clock()),
         *failures(instance.failures(system), latest, site.settings.zone_of(system)),
         *routes.findings(site.settings),
     )

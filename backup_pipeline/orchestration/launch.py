@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,9 @@ from backup_pipeline.errors import (
 )
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder
-from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.selection import matches
 from backup_pipeline.operations import Site, trees
+from backup_pipeline.operations.backup import Hearing
 from backup_pipeline.operations.copy import failure_of
 from backup_pipeline.operations.reading import resolve
 from backup_pipeline.orchestration import processes
@@ -40,22 +40,7 @@ from backup_pipeline.orchestration.naming import PLAIN, SYSTEM_TAG
 from backup_pipeline.orchestration.resources import Backups, Kept, StepFailure
 
 if TYPE_CHECKING:
-    from backup_pipeline.model.outcome import Outcome
-    from backup_pipeline.operations.copy import Copied
     from backup_pipeline.operations.drill import DrillReport
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """The functions that a caller gives to hear of a run."""
-
-    listener: Listener = silent
-    #: The id of each run.
-    began: Callable[[str], None] = lambda _: None
-    #: The checks of the backup.
-    judged: Callable[[Sequence[Outcome]], None] = lambda _: None
-    #: Each copy.
-    copied: Callable[[Copied], None] = lambda _: None
 
 
 SILENCE = Hearing()

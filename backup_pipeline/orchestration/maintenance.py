@@ -99,7 +99,7 @@ def _in_copies(site: Site, system: str) -> str:
 def _of_copies(copies: Copies) -> Iterator[Finding]:
     for name, found in copies.items():
         if isinstance(found, BackupError):
-            yield Finding.of("copy-not-pruned", error=found, name=name)
+            yield Finding.of("copy-not-pruned", why=found.message, remedy=found.remedy, name=name)
             continue
         for one in found.findings:
             yield replace(one, message=f"copy {name}: {one.message}")

@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -62,47 +62,65 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(_signals(stop))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bp-ui-")))
-        children: list[Child] = []
-        stack.callback(_end, children)
-        _start(children, site, host, port, folder, _environment(site, config), stop)
+        three = _Processes(site, _environment(site, config), stop)
+        stack.callback(_end, three.children)
+        three.start(host, port, folder)
         if not stop.is_set():
             say(f"the graph is at http://{host}:{port} (Ctrl-C ends it)")
         while not stop.wait(0.5):
-            _refuse_the_dead(children, site)
+            three.refuse_the_dead()
 
 
-def _start(
-    children: list[Child],
-    site: Site,
-    host: str,
-    port: int,
-    folder: Path,
-    environment: Mapping[str, str],
-    stop: threading.Event,
-) -> None:
-    logs = Path(environment[instance.VARIABLE]) / "logs"
-    logs.mkdir(exist_ok=True)
-    code, workspace = folder / "code.sock", folder / "workspace.yaml"
-    workspace.write_text(_WORKSPACE.format(socket=code), encoding="utf-8")
-    python = [sys.executable, "-m"]
-    commands: dict[str, Sequence[str]] = {
-        "code": [
-            *python, "dagster", "code-server", "start", "--socket", str(code),
-            "--module-name", "backup_pipeline.definitions", "--attribute", "defs",
-            "--location-name", "backup_pipeline", "--use-python-environment-entry-point",
-            "--log-level", "warning",
-        ],
-        "webserver": [
-            *python, "dagster_webserver", "--workspace", str(workspace), "--host", host, "--port", str(port),
-            "--log-level", "warning", "--dagster-log-level", "warning",
-        ],
-        "daemon": [*python, "dagster._daemon", "run", "--workspace", str(workspace), "--log-level", "warning"],
-    }  # fmt: skip
-    for name, command in commands.items():
-        children.append(_child(name, command, logs / f"{name}.log", environment))
-        if name == "code":
-            _wait(code.exists, children, site, stop)
-    _wait(lambda: _answers(host, port), children, site, stop)
+@dataclass(frozen=True, slots=True)
+class _Processes:
+    site: Site
+    environment: Mapping[str, str]
+    stop: threading.Event
+    children: list[Child] = field(default_factory=list)
+
+    def start(self, host: str, port: int, folder: Path) -> None:
+        logs = Path(self.environment[instance.VARIABLE]) / "logs"
+        logs.mkdir(exist_ok=True)
+        code, workspace = folder / "code.sock", folder / "workspace.yaml"
+        workspace.write_text(_WORKSPACE.format(socket=code), encoding="utf-8")
+        python = [sys.executable, "-m"]
+        commands: dict[str, Sequence[str]] = {
+            "code": [
+                *python, "dagster", "code-server", "start", "--socket", str(code),
+                "--module-name", "backup_pipeline.definitions", "--attribute", "defs",
+                "--location-name", "backup_pipeline", "--use-python-environment-entry-point",
+                "--log-level", "warning",
+            ],
+            "webserver": [
+                *python, "dagster_webserver", "--workspace", str(workspace), "--host", host, "--port", str(port),
+                "--log-level", "warning", "--dagster-log-level", "warning",
+            ],
+            "daemon": [*python, "dagster._daemon", "run", "--workspace", str(workspace), "--log-level", "warning"],
+        }  # fmt: skip
+        for name, command in commands.items():
+            self.children.append(_child(name, command, logs / f"{name}.log", self.environment))
+            if name == "code":
+                self._wait(code.exists)
+        self._wait(lambda: _answers(host, port))
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not condition() and not self.stop.wait(0.1):
+            self.refuse_the_dead()
+            if time.monotonic() > deadline:
+                last = self.children[-1]
+                raise ServerFailed(
+                    f"the UI did not come up within {START_SECONDS:.0f} s. {_said(last, self.site)}",
+                    remedy=f"the logs are in {last.log.parent}",
+                )
+
+    def refuse_the_dead(self) -> None:
+        for child in self.children:
+            if child.process.poll() is not None:
+                raise ServerFailed(
+                    f"the {child.name} process ended with {child.process.returncode}. {_said(child, self.site)}",
+                    remedy=f"its log is {child.log}",
+                )
 
 
 def _child(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Child:
@@ -135,28 +153,6 @@ def _environment(site: Site, config: Path | None) -> dict[str, str]:
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _wait(
-    condition: Callable[[], bool], children: Sequence[Child], site: Site, stop: threading.Event
-) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not condition() and not stop.wait(0.1):
-        _refuse_the_dead(children, site)
-        if time.monotonic() > deadline:
-            raise ServerFailed(
-                f"the UI did not come up within {START_SECONDS:.0f} s. {_said(children[-1], site)}",
-                remedy=f"the logs are in {children[-1].log.parent}",
-            )
-
-
-def _refuse_the_dead(children: Sequence[Child], site: Site) -> None:
-    for child in children:
-        if child.process.poll() is not None:
-            raise ServerFailed(
-                f"the {child.name} process ended with {child.process.returncode}. {_said(child, site)}",
-                remedy=f"its log is {child.log}",
-            )
 
 
 def _said(child: Child, site: Site) -> str:

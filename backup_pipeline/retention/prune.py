@@ -16,16 +16,16 @@ from datetime import datetime, timedelta
 from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
+from backup_pipeline.model.orders import PruneOrder
 from backup_pipeline.model.overview import Signature
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.vault_records import Accepted
 from backup_pipeline.retention import census as counting
-from backup_pipeline.retention import sweep as sweeping
 from backup_pipeline.retention.anomalies import AHEAD, SILENT, Anomaly, anomalies
 from backup_pipeline.retention.census import Census, Known, Locked
 from backup_pipeline.retention.forgetting import Denied, Doomed, finish, forget, sweep_abandoned, who
 from backup_pipeline.retention.policy import Decision, decide
-from backup_pipeline.retention.sweep import NOTHING, Swept, Volume
+from backup_pipeline.retention.sweep import NOTHING, Sweep, Swept, Volume
 from backup_pipeline.vault import layout, lock, records, signing
 from backup_pipeline.vault.committing import read_garbage
 from backup_pipeline.vault.vault import Vault
@@ -99,70 +99,68 @@ class PruneReport:
         return tuple(one for one in self.systems if one.frozen)
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What holds for a prune of the vault, whichever systems the order names."""
+
+    #: Of the systems that have some.
+    rules: Mapping[str, Rules]
+    grace: timedelta
+    now: datetime
+    locked: Locked = lambda _system, _id: ""
+
+
 @dataclass(frozen=True)
 class _Work:
     """A prune under way."""
 
     vault: Vault
-    rules: Mapping[str, Rules]
-    chosen: frozenset[str] | None
-    now: datetime
-    despite_anomaly: bool
-    locked: Locked
+    terms: Conditions
+    order: PruneOrder
     denied: Denied = field(default_factory=Denied)
+
+    @property
+    def now(self) -> datetime:
+        return self.terms.now
+
+    def chooses(self, system: str) -> bool:
+        return self.order.system in (None, system)
 
 
 def prune(
     vault: Vault,
-    rules: Mapping[str, Rules],
-    *,
-    systems: Iterable[str] | None = None,
-    grace: timedelta,
-    now: datetime,
-    dry_run: bool = False,
-    despite_anomaly: bool = False,
-    locked: Locked = lambda _system, _id: "",
-    patience: float = 0.0,
+    terms: Conditions,
+    order: PruneOrder = PruneOrder(),  # noqa: B008 - it is frozen
     listener: Listener = silent,
 ) -> PruneReport:
-    """`rules`: of the systems that have some. `systems`: forget backups of these only; objects are the whole vault's.
-    `patience`: so many seconds it waits for another prune of the vault."""
+    """Backups of the system of the order are forgotten, or of all systems. Objects are those of the whole vault."""
     began = time.monotonic()
     counting.demand_a_vault(vault.store)
-    chosen = None if systems is None else frozenset(systems)
-    work = _Work(vault, rules, chosen, now, despite_anomaly, locked)
-    if dry_run:
+    work = _Work(vault, terms, order)
+    if order.dry_run:
         census, plans = _plan(work)
         stays = census.named_by(_staying(plans))
-        swept = _sweep(work, census, stays, grace, None)
-        return _report(work, plans, (), swept, began, dry_run=True)
-    with lock.hold_when_free(vault.store, layout.PRUNE_LOCK, "prune", patience=patience) as held:
+        swept = _sweep(work, census, stays, None)
+        return _report(work, plans, (), swept, began)
+    with lock.hold_when_free(vault.store, layout.PRUNE_LOCK, "prune", patience=order.patience) as held:
         census, plans = _plan(work)
         _accept(work, plans)
         for system in census.systems:
             finish(vault, system, work.denied)
-            sweep_abandoned(vault, system, now, work.denied)
+            sweep_abandoned(vault, system, terms.now, work.denied)
         gone = _forget(work, census, plans, held, listener)
         stays = census.named_by(lambda system, name: (system, name) not in gone)
         listener(Advance("verify", "objects", note="looking for what nothing names"))
-        swept = _sweep(work, census, stays, grace, held)
-    return _report(work, plans, sorted(gone), swept, began, dry_run=False)
+        swept = _sweep(work, census, stays, held)
+    return _report(work, plans, sorted(gone), swept, began)
 
 
-def _sweep(work: _Work, census: Census, stays: bytearray, grace: timedelta, held: lock.Held | None) -> Swept:
+def _sweep(work: _Work, census: Census, stays: bytearray, held: lock.Held | None) -> Swept:
     """Ages are measured by the clock: one that was set back measures none, and what an earlier prune wrote stays."""
     last_seen = _last_seen(work.vault)
-    set_back = last_seen is not None and last_seen > work.now + AHEAD and not work.despite_anomaly
-    return sweeping.sweep(
-        work.vault,
-        census,
-        stays,
-        grace=grace,
-        now=work.now,
-        held=held,
-        denied=work.denied,
-        only_look=set_back,
-    )
+    set_back = last_seen is not None and last_seen > work.now + AHEAD and not work.order.despite_anomaly
+    sweep = Sweep(work.vault, census, work.terms.grace, work.now, work.denied)
+    return sweep.run(stays, held, only_look=set_back)
 
 
 def _last_seen(vault: Vault) -> datetime | None:
@@ -172,7 +170,7 @@ def _last_seen(vault: Vault) -> datetime | None:
 
 
 def _plan(work: _Work) -> tuple[Census, tuple[SystemPlan, ...]]:
-    census = counting.take(work.vault, work.locked)
+    census = counting.take(work.vault, work.terms.locked)
     last_seen = _last_seen(work.vault)
     users = _users(census)
     plans = tuple(
@@ -192,8 +190,8 @@ def _plan_system(
     users: bytearray,
 ) -> SystemPlan:
     candidates = [one.candidate for one in known]
-    chosen = work.chosen is None or system in work.chosen
-    rules = work.rules.get(system) if chosen else None
+    chosen = work.chooses(system)
+    rules = work.terms.rules.get(system) if chosen else None
     frozen: tuple[Anomaly, ...] = ()
     if rules is None:
         why = "no `retention:` of the configuration is for it" if chosen else "another system was chosen"
@@ -207,7 +205,7 @@ def _plan_system(
             last_seen=last_seen,
             silent_after=rules.silent_after,
         )
-        if frozen and not work.despite_anomaly:
+        if frozen and not work.order.despite_anomaly:
             decisions = tuple(
                 one if one.keep else Decision(one.id, True, ("frozen: see the findings",))
                 for one in decisions
@@ -253,7 +251,7 @@ def _accept(work: _Work, plans: Iterable[SystemPlan]) -> None:
     has not
     come is not accepted: every collapse until then would be."""
     for plan in plans:
-        if not work.despite_anomaly or all(one.of_the_clock for one in plan.frozen):
+        if not work.order.despite_anomaly or all(one.of_the_clock for one in plan.frozen):
             continue
         seen = [one.id for one in plan.backups if moment_of(one.id) <= work.now + AHEAD]
         if seen:
@@ -288,13 +286,11 @@ def _report(
     gone: Iterable[tuple[str, str]],
     swept: Swept,
     began: float,
-    *,
-    dry_run: bool,
 ) -> PruneReport:
     return PruneReport(
         address=work.vault.store.address,
-        dry_run=dry_run,
-        systems=tuple(plan for plan in plans if work.chosen is None or plan.system in work.chosen),
+        dry_run=work.order.dry_run,
+        systems=tuple(plan for plan in plans if work.chooses(plan.system)),
         forgotten=tuple(f"{system} {name}" for system, name in gone),
         freed=swept.deleted,
         waiting=swept.waiting,
@@ -306,7 +302,7 @@ def _report(
 
 
 def _frozen(work: _Work, plan: SystemPlan) -> Finding:
-    if work.despite_anomaly:
+    if work.order.despite_anomaly:
         why = "; ".join(one.message for one in plan.frozen)
         return Finding.of("anomaly-accepted", system=plan.system, why=why)
     return frozen_finding(plan.system, plan.frozen)
@@ -328,7 +324,7 @@ def _strange_pins(work: _Work, plans: Iterable[SystemPlan]) -> Iterable[Finding]
     any system."""
     there: dict[str, set[str]] = {plan.system: {one.id for one in plan.backups} for plan in plans}
     wanted: dict[str, set[str]] = {}
-    for system, rules in work.rules.items():
+    for system, rules in work.terms.rules.items():
         for identifier in rules.policy.pin:
             wanted.setdefault(identifier, set()).add(system)
     for identifier, systems in sorted(wanted.items()):

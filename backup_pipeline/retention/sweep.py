@@ -116,39 +116,54 @@ def due(
     return go, spared
 
 
-def sweep(
-    vault: Vault,
-    census: Census,
-    named: bytearray,
-    *,
-    grace: timedelta,
-    now: datetime,
-    held: lock.Held | None,
-    denied: Denied,
-    only_look: bool = False,
-) -> Swept:
-    """`held`: the lock of the prune; None: only say what would be done. `only_look`: nothing is marked, nothing goes."""
-    found = look(vault, census, named, now)
-    go, spared = due(found, running(vault.store), grace, now)
-    swept = Swept(foreign=found.foreign, spared=found.volume(spared))
-    if census.unreadable:
-        swept.findings.append(_blind(census))
-        go = []
-    if only_look:
-        go = []
-    elif held is not None:
-        _write(vault.store, found, now, held)
-        if go:
-            go = _delete(vault, census, found, go, now, held, denied)
-            if not held.steady():
-                swept.findings.append(_passed_by())
-            _write(vault.store, found, now, held)
-    swept.deleted = found.volume(go)
-    gone = set(go)
-    left = [name for name in found.sizes if name not in gone]
-    swept.waiting = found.volume(left)
-    swept.next_at = min((found.since[name] + grace for name in left), default=None)
-    return swept
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    vault: Vault
+    census: Census
+    grace: timedelta
+    now: datetime
+    denied: Denied
+
+    def run(self, named: bytearray, held: lock.Held | None, *, only_look: bool = False) -> Swept:
+        """`held`: the lock of the prune; None: only say what would be done. `only_look`: nothing is marked, nothing goes."""
+        store, now = self.vault.store, self.now
+        found = look(self.vault, self.census, named, now)
+        go, spared = due(found, running(store), self.grace, now)
+        swept = Swept(foreign=found.foreign, spared=found.volume(spared))
+        if self.census.unreadable:
+            swept.findings.append(_blind(self.census))
+            go = []
+        if only_look:
+            go = []
+        elif held is not None:
+            _write(store, found, now, held)
+            if go:
+                go = self._delete(found, go, held)
+                if not held.steady():
+                    swept.findings.append(Finding.of("prune-stood-still"))
+                _write(store, found, now, held)
+        swept.deleted = found.volume(go)
+        gone = set(go)
+        left = [name for name in found.sizes if name not in gone]
+        swept.waiting = found.volume(left)
+        swept.next_at = min((found.since[name] + self.grace for name in left), default=None)
+        return swept
+
+    def _delete(self, found: Unnamed, go: list[str], held: lock.Held) -> list[str]:
+        """Condemn, wait for those who are committing, spare what came since, delete. Gives those that are gone."""
+        store, denied = self.vault.store, self.denied
+        _write(store, found, self.now, held, go)
+        if not _wait_for_commits(store):
+            return []
+        wanted = _named_since(self.vault, self.census)
+        names = (name for name in go if name[:64] not in wanted)
+        gone: list[str] = []
+        while (batch := list(islice(names, BATCH))) and not denied.hopeless("objects") and held.steady():
+            held.confirm()
+            gone += _delete_batch(store, batch, held, denied)
+        for name in gone:
+            del found.since[name]
+        return gone
 
 
 def _blind(census: Census) -> Finding:
@@ -163,10 +178,6 @@ def _blind(census: Census) -> Finding:
     )
 
 
-def _passed_by() -> Finding:
-    return Finding.of("prune-stood-still")
-
-
 def _write(
     store: Store, found: Unnamed, now: datetime, held: lock.Held, condemned: Iterable[str] = ()
 ) -> None:
@@ -178,32 +189,6 @@ def _write(
         timestamp(now), {at: tuple(names) for at, names in marked.items()}, tuple(sorted(condemned))
     )
     store.put(layout.GARBAGE, canonical.encode(garbage), overwrite=True)
-
-
-def _delete(
-    vault: Vault,
-    census: Census,
-    found: Unnamed,
-    go: list[str],
-    now: datetime,
-    held: lock.Held,
-    denied: Denied,
-) -> list[str]:
-    """Condemn, wait for those who are committing, spare what came since, delete. Gives those that are gone."""
-    store = vault.store
-    _write(store, found, now, held, go)
-    if not _wait_for_commits(store):
-        return []
-    wanted = _named_since(vault, census)
-    go = [name for name in go if name[:64] not in wanted]
-    gone: list[str] = []
-    names = iter(go)
-    while (batch := list(islice(names, BATCH))) and not denied.hopeless("objects") and held.steady():
-        held.confirm()
-        gone += _delete_batch(store, batch, held, denied)
-    for name in gone:
-        del found.since[name]
-    return gone
 
 
 def _wait_for_commits(store: Store) -> bool:

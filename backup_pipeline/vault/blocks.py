@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged
-from backup_pipeline.model.manifest import FileImage, ObjectRef, Segment
+from backup_pipeline.model.manifest import EarlierImage, FileImage, ObjectRef, Segment
 
 if TYPE_CHECKING:
     from backup_pipeline.vault.objects import ObjectWriter
@@ -70,17 +70,17 @@ def store_file(
     path: Path,
     name: str,
     block_size: int,
-    previous: FileImage | None,
-    previous_id: str | None = None,
+    previous: EarlierImage | None,
     advanced: Callable[[int], None] = nothing,
 ) -> FileImage:
-    """Store the file at `path`, building on `previous` (the image that the backup `previous_id` holds).
+    """Store the file at `path`, building on `previous`.
 
     The file should not change meanwhile. Of one that does, the image is of what was read, as far as the file
     went when it was opened: every digest fits its bytes all the same. Memory: AT_ONCE segments.
     """
-    usable = previous is not None and previous.block_size == block_size
-    earlier = {segment.offset: segment for segment in previous.segments} if previous and usable else {}
+    usable = previous is not None and previous.image.block_size == block_size
+    earlier = {one.offset: one for one in previous.image.segments} if previous and usable else {}
+    previous_id = previous.backup_id if previous else None
     whole, offset = hashlib.sha256(), 0
     segments: list[Segment] = []
     pending: deque[Future[Segment]] = deque()

@@ -63,7 +63,7 @@ def inspect_locks(vault: Vault, now: datetime) -> Iterator[Finding]:
         key = _largest(backup) or backup.manifest_key
         until = locks.until(key)
     except NotAllowed as error:
-        yield Finding.of("setting-not-tried", error=error)
+        yield Finding.of("setting-not-tried", why=error.message, remedy=error.remedy)
         return
     except BackupError:
         return  # told by the look at the place itself

@@ -27,7 +27,7 @@ from backup_pipeline.errors import (
     StoreUnavailable,
 )
 from backup_pipeline.model.findings import HEAL
-from backup_pipeline.model.manifest import FileImage, ObjectRef
+from backup_pipeline.model.manifest import EarlierImage, FileImage, ObjectRef
 from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.staging import explained, is_bad_medium, staging_name
 from backup_pipeline.vault import blocks, layout
@@ -102,11 +102,10 @@ class ObjectWriter:
         path: Path,
         name: str,
         block_size: int,
-        previous: FileImage | None,
-        previous_id: str | None = None,
+        previous: EarlierImage | None,
         advanced: Callable[[int], None] = blocks.nothing,
     ) -> FileImage:
-        return blocks.store_file(self, path, name, block_size, previous, previous_id, advanced)
+        return blocks.store_file(self, path, name, block_size, previous, advanced)
 
     @property
     def objects(self) -> Objects:

@@ -169,6 +169,21 @@ def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
     yield "Schemas, types, functions, tables: everything that must be there before the rows."
     for section in _sections(manifest, "pre-data"):
         yield fenced("bash", f"{unpack([section])} | guarded {section.plain_sha256} > /dev/null")
+    yield from _postgres_rows(manifest, schema)
+    yield "## 6. Indexes, keys, triggers"
+    if hollow:
+        yield ("Some tables have no rows in this backup, so foreign keys that point to them can fail here.")
+    yield (
+        "This can take longer than the rows did. It goes on after an error. What failed is tried once more with the"
+        " database's own search_path, for functions that name things without a schema. What still fails is printed."
+    )
+    for section in _sections(manifest, "post-data"):
+        read = f'TEXT=$({unpack([section])}\n) && later {section.plain_sha256} "$TEXT"'
+        yield fenced("bash", f"{{ {read}; }} || false")
+    yield from _postgres_finish(manifest, schema)
+
+
+def _postgres_rows(manifest: Manifest, schema: Schema) -> Iterator[str]:
     yield "## 5. Rows"
     if checks := recover_rules.has_checks(schema):
         yield (
@@ -192,17 +207,6 @@ def _postgres(manifest: Manifest, schema: Schema) -> Iterator[str]:
             " it holds for new rows, every row is there, and a line names it."
         )
         yield fenced("bash", recover_rules.made_again(schema))
-    yield "## 6. Indexes, keys, triggers"
-    if hollow:
-        yield ("Some tables have no rows in this backup, so foreign keys that point to them can fail here.")
-    yield (
-        "This can take longer than the rows did. It goes on after an error. What failed is tried once more with the"
-        " database's own search_path, for functions that name things without a schema. What still fails is printed."
-    )
-    for section in _sections(manifest, "post-data"):
-        read = f'TEXT=$({unpack([section])}\n) && later {section.plain_sha256} "$TEXT"'
-        yield fenced("bash", f"{{ {read}; }} || false")
-    yield from _postgres_finish(manifest, schema)
 
 
 def _postgres_finish(manifest: Manifest, schema: Schema) -> Iterator[str]:

@@ -25,6 +25,8 @@ Trees = Mapping[str, FilesSettings]
 class Memory:
     """What other backups of the same verification were found to hold: most share their trees."""
 
+    #: The stored content that this verification has looked at.
+    seen: file_trees.Look
     trees: dict[FileTree, file_trees.Examined] = field(default_factory=dict)
     references: file_references.Memory = field(default_factory=file_references.Memory)
 
@@ -33,7 +35,6 @@ def look(
     backup: Backup,
     schema: Schema | None,
     trees: Trees,
-    seen: file_trees.Look,
     *,
     hurt: frozenset[str],
     memory: Memory,
@@ -44,7 +45,7 @@ def look(
     counted: Counter[str] = Counter()
     for tree in backup.manifest.files:
         if tree not in memory.trees:
-            memory.trees[tree] = file_trees.examine(backup.vault, tree, seen, listener)
+            memory.trees[tree] = file_trees.examine(backup.vault, tree, memory.seen, listener)
         examined = memory.trees[tree]
         findings += examined.findings
         counted.update(examined.counted)

@@ -67,5 +67,5 @@ def remember(
         backup.remember(proof)
     except VaultError as error:
         what = "drill" if kind == "drill" else "verification"
-        return (Finding.of("not-remembered", error=error, kind=what),)
+        return (Finding.of("not-remembered", why=error.message, remedy=error.remedy, kind=what),)
     return ()

@@ -363,13 +363,12 @@ def _look_inside_files(
         from backup_pipeline.verification import files_inside
 
         started = time.monotonic()
-        memory = memory or files_inside.Memory()
+        memory = memory or files_inside.Memory(lambda one: seen.get((one.sha256, one.suffix)))
         hurt = [one for one in case.findings if one.severity == "error"]
         outcome = files_inside.look(
             backup,
             case.opened.schema,
             trees,
-            lambda reference: seen.get((reference.sha256, reference.suffix)),
             hurt=frozenset(name for one in hurt for name in (one.tree, *_tables_of(one)) if name),
             memory=memory,
             listener=listener,

@@ -222,8 +222,8 @@ def test_a_backup_whose_trees_were_not_all_read_is_not_committed(
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "one").write_text("1")
     trees = tuple(TreeOrder(name, LocalSource(tmp_path / "tree")) for name in ("media", "vectors"))
-    order = replace(SHOP, trees=trees)
-    draft = export(vault, ScriptedSource(dict(ROWS)), order, token="run-1", trees_follow=True, clock=clock)
+    order = replace(SHOP, trees=trees, trees_follow=True)
+    draft = export(vault, ScriptedSource(dict(ROWS)), order, token="run-1", clock=clock)
     assert draft.awaits == ("media", "vectors")
     export_tree(vault, "shop", trees[0], token="run-1", clock=clock)
     with pytest.raises(Incomplete, match="vectors"):

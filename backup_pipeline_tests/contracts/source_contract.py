@@ -18,7 +18,7 @@ import pytest
 from backup_pipeline.databases.base import Baseline, Export, Options, Source
 from backup_pipeline.errors import ConfigError, SourceError, VaultError
 from backup_pipeline.model import canonical
-from backup_pipeline.model.manifest import Engine, LeftOut, TableEntry
+from backup_pipeline.model.manifest import EarlierImage, Engine, LeftOut, TableEntry
 from backup_pipeline.model.progress import Advance
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import Selection
@@ -90,6 +90,7 @@ class Taken:
     ) -> None:
         self.journal: list[TableEntry] = []
         self.heard: list[Advance] = []
+        image = baseline_image.image if baseline_image else None
         with live.source.snapshot(selection or Selection(), options or Options()) as snapshot:
             self.schema: Schema = snapshot.schema
             self.selected = snapshot.selected
@@ -102,7 +103,7 @@ class Taken:
             self.export = snapshot.export(
                 vault.writer,
                 baselines=baselines or {},
-                previous_image=baseline_image.image if baseline_image else None,
+                previous=EarlierImage(image) if image else None,
                 listener=self.heard.append,
                 journal=self.journal.append,
             )

@@ -56,7 +56,7 @@ def copy(
 
 def look(copy: Vault, vault: Vault | None, **more: Any) -> Report:
     trusted = None if vault is None else vault.store
-    return sample(copy, "shop", copy.ids("shop"), name="copy", trusted=trusted, **more)
+    return sample(("copy", copy), "shop", copy.ids("shop"), trusted=trusted, **more)
 
 
 def named(vault: Vault) -> list[Item]:

@@ -13,6 +13,7 @@ from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.sampling import Arc, sample
 from backup_pipeline.drills import drill
 from backup_pipeline.errors import ConfigError
+from backup_pipeline.model.orders import RepairOrder
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
@@ -82,10 +83,10 @@ def test_every_file_of_an_encrypted_backup_is_healed_without_a_key(made: Encrypt
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 4
         rewrite(path, bytes(data))
-        report = repair(made.stranger, [("copy", there.stranger)], "shop", place="vault")
+        report = repair(made.stranger, [("copy", there.stranger)], RepairOrder("shop"))
         assert [one.key for one in report.healed] == [key], (key, report.findings)
         path.unlink()
-        report = repair(made.stranger, [("copy", there.stranger)], "shop", place="vault", quick=True)
+        report = repair(made.stranger, [("copy", there.stranger)], RepairOrder("shop", quick=True))
         assert [one.key for one in report.healed] == [key], (key, report.findings)
     assert {key: digest for key, digest in state(made.folder).items() if not key.startswith("tmp/")} == before
 
@@ -93,10 +94,10 @@ def test_every_file_of_an_encrypted_backup_is_healed_without_a_key(made: Encrypt
 def test_a_copy_is_looked_at_and_read_without_a_key(made: Encrypted, there: Encrypted) -> None:
     replicate(made.stranger, there.stranger, "shop")
     copy = there.stranger
-    assert sample(copy, "shop", copy.ids("shop"), name="copy", arc=Arc(0.0, 0.999)).ok
+    assert sample(("copy", copy), "shop", copy.ids("shop"), arc=Arc(0.0, 0.999)).ok
     victim = sorted((there.folder / "objects").rglob("*.age"))[0]
     alter(victim)
-    report = sample(copy, "shop", copy.ids("shop"), name="copy", arc=Arc(0.0, 1.0))
+    report = sample(("copy", copy), "shop", copy.ids("shop"), arc=Arc(0.0, 1.0))
     assert [finding.code for finding in report.errors] == ["object-altered"]
 
 

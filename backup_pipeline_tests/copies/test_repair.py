@@ -15,6 +15,7 @@ from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.sampling import Arc, sample
 from backup_pipeline.errors import ConfigError, NotThawed
+from backup_pipeline.model.orders import RepairOrder
 from backup_pipeline.model.vault_records import Forgotten
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout, records
@@ -48,7 +49,7 @@ def contents(vault: Vault) -> dict[str, str]:
 
 def heal(vault: Vault, *others: Vault, quick: bool = False, dry_run: bool = False) -> RepairReport:
     named = [(f"copy{number}", other) for number, other in enumerate(others)]
-    return repair(vault, named, "shop", place="vault", quick=quick, dry_run=dry_run)
+    return repair(vault, named, RepairOrder("shop", quick=quick, dry_run=dry_run))
 
 
 def files_of(vault: Vault) -> list[Path]:
@@ -182,7 +183,7 @@ def test_where_two_places_disagree_and_nothing_decides_neither_is_touched(vault:
 def test_a_copy_is_healed_from_the_vault(vault: Vault, copy: Vault) -> None:
     key = layout.object_key(vault.backup("shop", LAST).manifest.schema)
     (root(copy) / key).unlink()
-    report = repair(copy, [("vault", vault)], "shop", place="copy")
+    report = repair(copy, [("vault", vault)], RepairOrder("shop", place="copy"))
     assert [one.key for one in report.healed] == [key]
     assert verify_all(copy, "shop").ok
 
@@ -219,9 +220,9 @@ def test_what_lies_in_an_archive_is_said_and_not_taken_for_damage(
     vault: Vault, copy: Vault, tmp_path: Path
 ) -> None:
     cold = Vault(Archive(root(copy)))
-    report = repair(cold, [("vault", vault)], "shop", place="cold")
+    report = repair(cold, [("vault", vault)], RepairOrder("shop", place="cold"))
     assert [finding.code for finding in report.findings] == ["not-read-in-archive"]
-    looked = sample(cold, "shop", cold.ids("shop"), name="cold", arc=Arc(0.0, 1.0))
+    looked = sample(("cold", cold), "shop", cold.ids("shop"), arc=Arc(0.0, 1.0))
     assert looked.ok
     assert looked.counted["objects_in_an_archive"] == looked.counted["objects"]
     key = layout.object_key(vault.backup("shop", LAST).manifest.schema)

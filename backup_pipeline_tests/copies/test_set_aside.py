@@ -13,6 +13,7 @@ from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.copies.repair import RepairReport, repair
 from backup_pipeline.copies.transfer import items
 from backup_pipeline.databases.engines import open_source
+from backup_pipeline.model.orders import RepairOrder
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import crypto, layout
 from backup_pipeline.vault.vault import Vault
@@ -33,7 +34,7 @@ def named(vault: Path) -> list[Path]:
 
 
 def set_aside(vault: Vault, *, dry_run: bool = False) -> RepairReport:
-    return repair(vault, (), "shop", place="vault", set_aside=True, dry_run=dry_run)
+    return repair(vault, (), RepairOrder("shop", set_aside=True, dry_run=dry_run))
 
 
 def run(folder: Path, *words: str) -> Ended:

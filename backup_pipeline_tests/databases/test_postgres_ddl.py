@@ -112,10 +112,10 @@ def test_a_truncated_definition_is_never_taken_for_a_whole_one(tmp_path: Path) -
         (folder / name).chmod(0o755)
     program = embedded.Program((18, 0), folder / "pg_dump")
     with pytest.raises(SourceError, match="ends too early"):
-        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0, server_version=180000)
+        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0)
     (folder / "pg_dump").write_text("#!/bin/sh\necho 'out of luck' >&2; exit 1\n")
     with pytest.raises(SourceError, match="out of luck"):
-        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0, server_version=180000)
+        ddl.dump(program, {"dbname": "x"}, "00000003-1", "UTF8", 1.0)
 
 
 def test_the_password_is_in_the_childs_environment_and_on_no_command_line() -> None:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup_pipeline.databases.base import RestoreOptions
+from backup_pipeline.databases.base import DrillOptions, RestoreOptions
 from backup_pipeline.databases.postgres.export.session import STEADY_SCANS
 from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.restore.target import Server
@@ -190,7 +190,7 @@ def test_what_the_scratch_login_has_as_its_defaults_changes_no_row(
     try:
         for name, value in HOSTILE.items():
             run_sql(pg_server.url(), f"ALTER ROLE CURRENT_USER SET {name} = '{value}'")
-        report = drill(backed.backup, scratch_url=pg_server.url())
+        report = drill(backed.backup, DrillOptions(scratch_url=pg_server.url()))
     finally:
         run_sql(pg_server.url(), "ALTER ROLE CURRENT_USER RESET ALL")
     assert report.report.errors == ()

@@ -14,6 +14,7 @@ import pytest
 from backup_pipeline.databases.base import Baseline, Options
 from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.manifest import EarlierImage
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import Selection
 from backup_pipeline.stores.local import LocalStore
@@ -280,7 +281,8 @@ class _Counting:
 def test_a_file_that_did_not_change_is_not_looked_at_again(tmp_path: Path, vault: Vault) -> None:
     live = make_torture(tmp_path / "app.db")
     first = Taken(live, vault)
-    stored = objects(vault)
+    stored, image = objects(vault), first.export.image
+    assert image is not None
     baselines = {entry.id: Baseline("one", {}, entry) for entry in first.export.tables}
     for previous, options, looked in (
         ("one", Options(), False),
@@ -292,8 +294,7 @@ def test_a_file_that_did_not_change_is_not_looked_at_again(tmp_path: Path, vault
             export = snapshot.export(
                 vault.writer,
                 baselines=baselines,
-                previous_image=first.export.image,
-                previous_id=previous,
+                previous=EarlierImage(image, previous),
                 listener=heard,
             )
         assert ("main.plain" in heard.subjects) == looked

@@ -66,7 +66,8 @@ def run(
     backed: Backed, server: EmbeddedPostgres, manifest: Manifest | None = None, **invariants: str
 ) -> list[Finding]:
     report = drill(
-        backed.vault.backup_of(manifest or backed.manifest), scratch_url=server.url(), invariants=invariants
+        backed.vault.backup_of(manifest or backed.manifest),
+        DrillOptions(scratch_url=server.url(), invariants=invariants),
     )
     return [finding for finding in report.findings if finding.severity != "info"]
 
@@ -74,7 +75,7 @@ def run(
 def test_a_drill_of_everything_that_is_difficult_passes(
     torture: Backed, pg_major_server: EmbeddedPostgres
 ) -> None:
-    report = drill(torture.backup, scratch_url=pg_major_server.url())
+    report = drill(torture.backup, DrillOptions(scratch_url=pg_major_server.url()))
     assert report.ok, report.report.errors
     assert [finding for finding in report.findings if finding.severity == "warning"] == []
     assert report.report.counted["tables"] == len(torture.manifest.tables)
@@ -182,7 +183,7 @@ def test_an_empty_database_passes_and_says_so(
     source = make_pg_database()
     run_sql(source, "CREATE TABLE t (id int)")
     empty = backed_up(source, tmp_path / "vault")
-    report = drill(empty.backup, scratch_url=pg_server.url())
+    report = drill(empty.backup, DrillOptions(scratch_url=pg_server.url()))
     assert report.ok
     assert "nothing-in-it" in {finding.code for finding in report.findings}
 
@@ -270,7 +271,7 @@ def test_what_pg_dump_does_not_keep_either_is_no_difference(
     assert [(one.code, one.examples) for one in backed.manifest.findings] == [
         ("invalid-index", ("public.failed",))
     ]
-    report = drill(backed.backup, scratch_url=pg_server.url())
+    report = drill(backed.backup, DrillOptions(scratch_url=pg_server.url()))
     assert [one for one in report.findings if one.severity != "info"] == []
     notes = {one.table: one.examples for one in report.findings if one.code == "column-order"}
     assert notes["public.child"] == ("backup: a, b, c, late", "restored: a, late, b, c")
@@ -310,7 +311,7 @@ def test_a_public_schema_that_was_renamed_keeps_its_rights(
 
 def test_a_scratch_address_of_another_engine_is_refused(backed: Backed) -> None:
     with pytest.raises(ConfigError, match="the scratch server is sqlite"):
-        drill(backed.backup, scratch_url="sqlite:///x.db")
+        drill(backed.backup, DrillOptions(scratch_url="sqlite:///x.db"))
 
 
 def test_a_backup_of_a_version_that_no_server_here_can_take_says_what_to_do(backed: Backed) -> None:
@@ -371,10 +372,11 @@ def test_ctrl_c_leaves_no_scratch_database(
 
 _SCRIPT = """
 import pickle, sys
+from backup_pipeline.databases.base import DrillOptions
 from backup_pipeline.drills import drill
 with open(sys.argv[1], "rb") as file:
     vault, manifest = pickle.load(file)
-drill(vault.backup_of(manifest), scratch_url=sys.argv[2])
+drill(vault.backup_of(manifest), DrillOptions(scratch_url=sys.argv[2]))
 """
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.databases.base import DrillOptions
 from backup_pipeline.databases.sqlite import drill as sqlite_drill
 from backup_pipeline.drills import drill
 from backup_pipeline.errors import Damaged
@@ -35,7 +36,9 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("cores")
 def test_a_drill_passes_and_leaves_no_file(backed: Backed, tmp_path: Path) -> None:
-    report = drill(backed.backup, invariants={"holds": "SELECT * FROM parent WHERE name IS NULL"})
+    report = drill(
+        backed.backup, DrillOptions(invariants={"holds": "SELECT * FROM parent WHERE name IS NULL"})
+    )
     assert report.ok, report.report.errors
     assert report.report.counted["tables"] == len(backed.manifest.tables)
     assert report.report.counted["rows"] == backed.manifest.rows
@@ -64,7 +67,7 @@ def test_invariants_are_asked(backed: Backed) -> None:
         "wrong": "SELECT * FROM nowhere",
         "write": "DELETE FROM parent",
     }
-    report = drill(backed.backup, invariants=asked)
+    report = drill(backed.backup, DrillOptions(invariants=asked))
     assert [finding.code for finding in report.report.errors] == [
         "invariant-broken",
         "invariant-fails",

@@ -18,13 +18,13 @@ from pathlib import Path
 from backup_pipeline import config
 from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import NotFound
-from backup_pipeline.model.orders import BackupOrder, CopyOrder
+from backup_pipeline.model.orders import BackupOrder, CopyOrder, PruneOrder
 from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
 from backup_pipeline.operations.copy import copy_to
 from backup_pipeline.operations.prune import locked_by_the_vault
 from backup_pipeline.retention import sweep
-from backup_pipeline.retention.prune import Rules, prune
+from backup_pipeline.retention.prune import Conditions, Rules, prune
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_each
 
@@ -50,9 +50,8 @@ def back_up(site: Site, system: str, dice: random.Random) -> int:
 
 
 def forget(site: Site, place: Vault, locked: Callable[[str, str], str]) -> int:
-    report = prune(
-        place, RULES, grace=timedelta(0), now=datetime.now(UTC), despite_anomaly=True, locked=locked
-    )
+    terms = Conditions(RULES, timedelta(0), datetime.now(UTC), locked)
+    report = prune(place, terms, PruneOrder(despite_anomaly=True))
     bad = [finding for finding in report.findings if finding.severity == "error"]
     assert not bad, bad
     return report.freed.objects

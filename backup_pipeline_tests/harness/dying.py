@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup_pipeline.config.retention import RetentionSettings
-from backup_pipeline.retention.prune import Rules, prune
+from backup_pipeline.retention.prune import Conditions, Rules, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 
@@ -46,7 +46,7 @@ class Dying(LocalStore):
 def main(folder: str, number: str, moment: str, last: str) -> None:
     Dying.last, Dying.after = int(number), moment == "after"
     rules = {name: Rules(RetentionSettings(last=int(last))) for name in ("shop", "office")}
-    prune(Vault(Dying(Path(folder))), rules, grace=timedelta(0), now=NOW)
+    prune(Vault(Dying(Path(folder))), Conditions(rules, timedelta(0), NOW))
     print(Dying.deeds)
 
 

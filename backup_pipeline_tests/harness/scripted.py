@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from backup_pipeline.databases.base import ROWS_SUFFIX, Baseline, Export, Options, Sink
 from backup_pipeline.model.findings import Report
 from backup_pipeline.model.inventory import Inventory, InventoryTable
-from backup_pipeline.model.manifest import Chunk, Engine, FileImage, LeftOut, TableEntry
+from backup_pipeline.model.manifest import Chunk, EarlierImage, Engine, LeftOut, TableEntry
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Column, Schema, Table, TableId
 from backup_pipeline.model.selection import Selection
@@ -95,8 +95,7 @@ class ScriptedSnapshot:
         sink: Sink,
         *,
         baselines: Mapping[TableId, Baseline],
-        previous_image: FileImage | None = None,
-        previous_id: str | None = None,
+        previous: EarlierImage | None = None,
         listener: Listener = silent,
         journal: Callable[[TableEntry], None] = lambda _: None,
     ) -> Export:

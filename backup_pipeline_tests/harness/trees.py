@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backup_pipeline.files.sources.base import FileSource
 from backup_pipeline.files.sources.local import LocalSource
-from backup_pipeline.files.store import StoredTree, TreeOrder, store_tree
+from backup_pipeline.files.store import KnownTree, StoredTree, TreeOrder, store_tree
 from backup_pipeline.model.files import FileEntry, read_lines
 from backup_pipeline.model.manifest import FileTree
 from backup_pipeline.model.progress import Listener, silent
@@ -58,9 +58,7 @@ class TreeBench:
         stored = store_tree(
             self.writer,
             order,
-            self.last,
-            notes=self.notes,
-            emptied=self.emptied,
+            KnownTree(self.last, self.notes, self.emptied),
             now=now or datetime.now(UTC),
             listener=listener,
             note=noted or self.notes.append,

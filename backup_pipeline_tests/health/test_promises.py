@@ -8,7 +8,8 @@ import pytest
 
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.health.promises import failures, kept, last_due
-from backup_pipeline.model.overview import Runner
+from backup_pipeline.model.ids import backup_id
+from backup_pipeline.model.overview import Listed, Runner, SystemStatus
 from backup_pipeline.state.acts import Act
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -28,16 +29,12 @@ def codes(
     settings = SystemSettings.model_validate(
         {"database": "sqlite:///x.db", "schedule": schedule, "fresh_within": fresh_within}
     )
-    found = kept(
-        "shop",
-        settings,
-        zone="UTC",
-        latest_at=latest_at,
-        scheduled_at=scheduled_at,
-        runner=runner,
-        now=now,
+    latest = (
+        Listed("shop", backup_id(latest_at), "manual", "full", 1, 1, 1, 1, 1.0, 1, 0) if latest_at else None
     )
-    return [one.code for one in found]
+    scheduled = backup_id(scheduled_at) if scheduled_at else None
+    found = SystemStatus("shop", latest, None, 1, None, True, scheduled=scheduled)
+    return [one.code for one in kept(found, settings, runner, now)]
 
 
 def test_a_living_daemon_keeps_a_schedule_unless_it_is_switched_off() -> None:

@@ -112,10 +112,10 @@ def test_a_finding_has_the_texts_of_its_entry() -> None:
     assert made.remedy == "if they were not deleted on purpose, the backup before has them"
 
 
-def test_a_finding_of_an_error_has_the_remedy_of_the_error() -> None:
+def test_a_remedy_of_the_caller_stands_instead_of_that_of_the_register() -> None:
     error = CopyFailed("gone", remedy="look")
-    assert Finding.of("copy-unreachable", error=error, name="x").remedy == "look"
-    assert Finding.of("copy-unreachable", error=error, name="x").message == "copy x: gone"
+    made = Finding.of("copy-unreachable", why=error.message, remedy=error.remedy, name="x")
+    assert (made.remedy, made.message) == ("look", "copy x: gone")
 
 
 def test_an_error_is_told_as_a_finding_with_its_remedy() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 
+from backup_pipeline.databases.base import DrillOptions
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.drills import drill
 from backup_pipeline.restores import restore
@@ -99,7 +100,7 @@ def test_every_extension_that_the_server_ships_goes_there_and_back(
 
     backed = backed_up(source, tmp_path / "vault")
     result = restore(backed.backup, target)
-    report = drill(backed.backup, scratch_url=pg_major_server.url())
+    report = drill(backed.backup, DrillOptions(scratch_url=pg_major_server.url()))
 
     assert [finding for finding in result.findings if finding.severity != "info"] == []
     assert report.ok, report.report.errors

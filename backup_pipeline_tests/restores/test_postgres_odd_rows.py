@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.databases.base import Options, RestoreOptions
+from backup_pipeline.databases.base import DrillOptions, Options, RestoreOptions
 from backup_pipeline.databases.engines import open_source
 from backup_pipeline.databases.postgres.restore import preflight
 from backup_pipeline.databases.postgres.restore.own_names import OwnPath
@@ -110,7 +110,7 @@ def test_functions_that_name_things_without_a_schema_find_them(
     assert ask(
         target, "SELECT conname, convalidated FROM pg_constraint WHERE contypid = 0 AND contype = 'c'"
     ) == [("names_cur_check", True)]
-    report = drill(backed.backup, scratch_url=server.url())
+    report = drill(backed.backup, DrillOptions(scratch_url=server.url()))
     assert [one for one in report.findings if one.severity != "info"] == []
     if one_transaction and NEWEST is not None and NEWEST >= 17:
         newer = make_pg_database()
@@ -191,7 +191,7 @@ def test_a_drill_proves_a_backup_whose_rows_outlived_their_check(
         UPDATE pg_constraint SET convalidated = true""",
     )
     backed = backed_up(source, tmp_path / "vault")
-    found = drill(backed.backup, scratch_url=pg_server.url()).findings
+    found = drill(backed.backup, DrillOptions(scratch_url=pg_server.url())).findings
     told = [(one.severity, one.code, one.table) for one in found if one.severity != "info"]
     assert told == [
         ("warning", "rows-break-rule", "public.coupon"),
@@ -205,7 +205,7 @@ def test_a_drill_proves_a_backup_whose_rows_outlived_their_check(
             f"ALTER TABLE {table} DROP CONSTRAINT {name}; ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID",
         )
     backed = backed_up(source, tmp_path / "vault")
-    found = drill(backed.backup, scratch_url=pg_server.url()).findings
+    found = drill(backed.backup, DrillOptions(scratch_url=pg_server.url())).findings
     assert [one for one in found if one.severity != "info"] == []
 
 

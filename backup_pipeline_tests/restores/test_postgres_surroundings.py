@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from backup_pipeline.databases.base import RestoreOptions
+from backup_pipeline.databases.base import DrillOptions, RestoreOptions
 from backup_pipeline.databases.postgres.drill import surroundings as postgres_surroundings
 from backup_pipeline.databases.postgres.export.database import read_database, read_roles
 from backup_pipeline.databases.postgres.restore.surroundings import steps
@@ -104,14 +104,14 @@ def test_settings_rights_and_roles_come_back(
     pg_major_server.drop_database("sur_recovered")
 
     # A drill compares them, and finds what is missing.
-    report = drill(source.backup, scratch_url=pg_major_server.url())
+    report = drill(source.backup, DrillOptions(scratch_url=pg_major_server.url()))
     assert report.ok, report.report.errors
     with monkeypatch.context() as patch:
         patch.setattr(
             postgres_surroundings, "steps",
             lambda *some, **more: (one for one in steps(*some, **more) if "timeout" not in one.sql),
         )  # fmt: skip
-        findings = drill(source.backup, scratch_url=pg_major_server.url()).report.errors
+        findings = drill(source.backup, DrillOptions(scratch_url=pg_major_server.url())).report.errors
     assert [(one.code, "statement_timeout" in one.message) for one in findings] == [
         ("database-differs", True)
     ]

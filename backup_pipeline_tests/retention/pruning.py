@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from backup_pipeline.config.retention import RetentionSettings
-from backup_pipeline.retention.prune import PruneReport, Rules, prune
+from backup_pipeline.model.orders import PruneOrder
+from backup_pipeline.retention.prune import Conditions, PruneReport, Rules, prune
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 
@@ -17,7 +18,8 @@ TWO = {"shop": Rules(RetentionSettings(last=2))}
 def pruned(
     vault: Vault, rules: dict[str, Rules] = ONE, *, hours: float = 0, grace: float = 24, **more: object
 ) -> PruneReport:
-    return prune(vault, rules, grace=timedelta(hours=grace), now=NOW + timedelta(hours=hours), **more)  # type: ignore[arg-type]
+    terms = Conditions(rules, timedelta(hours=grace), NOW + timedelta(hours=hours))
+    return prune(vault, terms, PruneOrder(**more))  # type: ignore[arg-type]
 
 
 def objects(vault: Vault) -> set[str]:

@@ -20,7 +20,7 @@ from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import StoreChanged
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.retention import sweep
-from backup_pipeline.retention.prune import PruneReport, Rules, prune
+from backup_pipeline.retention.prune import Conditions, PruneReport, Rules, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import committing as committing_room
 from backup_pipeline.vault import layout, lock
@@ -79,7 +79,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 
 def pruned(vault: Vault, grace: float = 0) -> PruneReport:
-    return prune(vault, RULES, grace=timedelta(seconds=grace), now=datetime.now(UTC))
+    return prune(vault, Conditions(RULES, timedelta(seconds=grace), datetime.now(UTC)))
 
 
 def marked(vault: Vault) -> list[str]:

@@ -16,7 +16,7 @@ from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.manifest import ObjectRef, Proof
 from backup_pipeline.model.vault_records import Garbage, Pin
 from backup_pipeline.retention.byhand import forget_one, pin, unpin
-from backup_pipeline.retention.prune import prune
+from backup_pipeline.retention.prune import Conditions, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import journal, layout, lock, records
 from backup_pipeline.vault.committing import committing, read_garbage
@@ -157,9 +157,9 @@ def test_what_drafts_and_journals_name_stays_until_they_are_abandoned(vault: Vau
     def there(reference: ObjectRef) -> bool:
         return vault.writer.holds(reference)
 
-    prune(vault, {}, grace=timedelta(0), now=real)
+    prune(vault, Conditions({}, timedelta(0), real))
     assert (there(waits), there(noted), there(nobody)) == (True, True, False)
-    prune(vault, {}, grace=timedelta(0), now=real + timedelta(days=8))
+    prune(vault, Conditions({}, timedelta(0), real + timedelta(days=8)))
     assert (there(waits), there(noted)) == (False, False)
     assert not list(vault.store.list("shop/drafts/"))
 
@@ -194,11 +194,11 @@ def test_what_a_running_backup_may_still_want_is_spared(vault: Vault) -> None:
     # However long ago the nights of this vault are: after months of silence a prune would freeze.
     rules = {"shop": replace(ONE["shop"], silent_after=timedelta(days=36_500))}
     with lock.hold(vault.store, "office", "backup of office"):
-        prune(vault, rules, grace=timedelta(0), now=real)
-        report = prune(vault, rules, grace=timedelta(0), now=real + timedelta(seconds=2))
+        prune(vault, Conditions(rules, timedelta(0), real))
+        report = prune(vault, Conditions(rules, timedelta(0), real + timedelta(seconds=2)))
         assert report.freed.objects == 0
         assert report.spared.objects == report.waiting.objects > 0
-    report = prune(vault, rules, grace=timedelta(0), now=real + timedelta(seconds=4))
+    report = prune(vault, Conditions(rules, timedelta(0), real + timedelta(seconds=4)))
     assert report.freed.objects > 0
     assert objects(vault) == named(vault)
 

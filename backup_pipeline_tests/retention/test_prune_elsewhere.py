@@ -12,7 +12,7 @@ from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import KeyMissing
 from backup_pipeline.health import overview
 from backup_pipeline.retention.byhand import forget_one, pin, unpin
-from backup_pipeline.retention.prune import Rules, prune
+from backup_pipeline.retention.prune import Conditions, Rules, prune
 from backup_pipeline.vault import layout
 from backup_pipeline.verification.scrub import scrub
 from backup_pipeline.verification.verify import verify_all
@@ -46,7 +46,7 @@ def test_an_encrypted_vault_is_pruned_pinned_and_scrubbed_without_a_key(encrypte
     now = datetime.now(UTC)
     pin(keyless.backup("shop", first), "the audit", now)
     assert overview.listed(keyless.backup("shop", first)).pinned == "the audit"
-    report = prune(keyless, ONE, grace=timedelta(0), now=now + timedelta(minutes=10))
+    report = prune(keyless, Conditions(ONE, timedelta(0), now + timedelta(minutes=10)))
     assert [one.code for one in report.findings] == []
     assert report.forgotten == (f"shop {second}", f"shop {third}")
     assert keyless.ids("shop") == (first, fourth)
@@ -79,14 +79,14 @@ def test_a_flipped_digit_in_an_outline_deletes_nothing(encrypted: Encrypted) -> 
     before = {stat.key for stat in vault.store.list(layout.OBJECTS)}
     for minutes in (10, 20):
         moment = datetime.now(UTC) + timedelta(minutes=minutes)
-        report = prune(vault, ONE, grace=timedelta(0), now=moment)
+        report = prune(vault, Conditions(ONE, timedelta(0), moment))
         assert [one.code for one in report.findings] == ["prune-blind"]
     assert {stat.key for stat in vault.store.list(layout.OBJECTS)} == before
 
 
 def test_what_prune_writes_into_an_encrypted_vault_reveals_nothing(encrypted: Encrypted) -> None:
     keyless = encrypted.stranger
-    prune(keyless, ONE, grace=timedelta(0), now=datetime.now(UTC) + timedelta(minutes=10))
+    prune(keyless, Conditions(ONE, timedelta(0), datetime.now(UTC) + timedelta(minutes=10)))
     for key in ("garbage.json", "shop/newest.json", *(s.key for s in keyless.store.list("shop/forgotten/"))):
         # Digests and fractions of a second are digits by chance, 3119 among them once in a while.
         data = re.sub(rb"[0-9a-f]{64}|\.\d{6}Z", b"", (encrypted.folder / key).read_bytes())

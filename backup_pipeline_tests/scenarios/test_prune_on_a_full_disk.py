@@ -14,7 +14,7 @@ import pytest
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.config.retention import RetentionSettings
 from backup_pipeline.errors import VaultError
-from backup_pipeline.retention.prune import Rules, prune
+from backup_pipeline.retention.prune import Conditions, Rules, prune
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.presence import missing
 from backup_pipeline.vault.vault import Vault
@@ -63,7 +63,7 @@ def test_a_disk_that_backups_have_filled_is_made_free_by_prune(vault: Vault) -> 
     made = backed_up_until_full(vault)
     assert made > 3
     sound(vault)
-    report = prune(vault, RULES, grace=timedelta(0), now=datetime.now(UTC) + timedelta(minutes=6))
+    report = prune(vault, Conditions(RULES, timedelta(0), datetime.now(UTC) + timedelta(minutes=6)))
     assert len(report.forgotten) == made - 1
     assert report.freed.bytes > 100_000
     sound(vault)
@@ -81,10 +81,10 @@ def test_a_disk_without_a_single_block_is_an_error_with_a_remedy_and_nothing_is_
             except OSError:
                 break
     with pytest.raises(VaultError, match="full") as caught:
-        prune(vault, RULES, grace=timedelta(0), now=datetime.now(UTC) + timedelta(minutes=6))
+        prune(vault, Conditions(RULES, timedelta(0), datetime.now(UTC) + timedelta(minutes=6)))
     assert "free space" in caught.value.remedy
     sound(vault)
     ballast.unlink()
-    report = prune(vault, RULES, grace=timedelta(0), now=datetime.now(UTC) + timedelta(minutes=6))
+    report = prune(vault, Conditions(RULES, timedelta(0), datetime.now(UTC) + timedelta(minutes=6)))
     assert len(report.forgotten) == made - 1
     sound(vault)

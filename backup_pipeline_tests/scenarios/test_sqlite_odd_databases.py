@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
-from backup_pipeline.databases.base import RestoreOptions
+from backup_pipeline.databases.base import DrillOptions, RestoreOptions
 from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.drills import drill
 from backup_pipeline.errors import NotSupported
@@ -92,7 +92,7 @@ def test_an_odd_database_goes_all_the_way(tmp_path: Path, oddity: object, exclud
     assert second.tables == first.tables
     report = verify(vault.backup("shop", second.id))
     assert report.ok, report.errors
-    result = drill(vault.backup_of(second), scratch_url=None, invariants={}, listener=lambda _: None, jobs=1)
+    result = drill(vault.backup_of(second), DrillOptions(jobs=1))
     assert result.report.ok, result.report.errors
     target = tmp_path / "restored.db"
     restore(vault.backup_of(second), f"sqlite:///{target}", RestoreOptions(create=True, jobs=1))

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backup_pipeline.errors import Damaged, RestoreError
-from backup_pipeline.model.manifest import FileImage, ObjectRef, Segment
+from backup_pipeline.model.manifest import EarlierImage, FileImage, ObjectRef, Segment
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import blocks, layout
 from backup_pipeline.vault.blocks import image_objects, store_file
@@ -49,7 +49,7 @@ def keep(writer: ObjectWriter, tmp_path: Path) -> Keep:
         content: bytes, previous: FileImage | None = None, previous_id: str | None = "before"
     ) -> FileImage:
         path.write_bytes(content)
-        return store_file(writer, path, "app.db", BLOCK, previous, previous_id if previous else None)
+        return store_file(writer, path, "app.db", BLOCK, previous and EarlierImage(previous, previous_id))
 
     return keep
 
@@ -186,7 +186,7 @@ def test_any_history_of_changes_gives_every_version_back(
         at = [index for index in touched if (index + 1) * BLOCK <= len(content)]
         content = changed_at(content, *at, mark=b"edit %d" % number)
         (folder / "file").write_bytes(content)
-        image = store_file(writer, folder / "file", "f", BLOCK, image, str(number))
+        image = store_file(writer, folder / "file", "f", BLOCK, image and EarlierImage(image, str(number)))
         versions.append((image, content))
     for image, content in versions:
         assert rebuilt(writer, image) == content
@@ -201,7 +201,7 @@ def test_the_same_history_gives_the_same_objects(tmp_path: Path) -> None:
         for step in range(4):
             content = changed_at(content, step, 64 + 2 * step, mark=b"%d" % step)
             (tmp_path / "file").write_bytes(content)
-            image = store_file(writer, tmp_path / "file", "f", BLOCK, image, "x")
+            image = store_file(writer, tmp_path / "file", "f", BLOCK, image and EarlierImage(image, "x"))
         images.append(image)
     assert images[0] == images[1]
 
@@ -331,7 +331,7 @@ def test_another_block_size_starts_anew(writer: ObjectWriter, tmp_path: Path) ->
     path = tmp_path / "file"
     path.write_bytes(content)
     first = store_file(writer, path, "f", 4096, None)
-    second = store_file(writer, path, "f", 8192, first, "x")
+    second = store_file(writer, path, "f", 8192, EarlierImage(first, "x"))
     assert second.segments[0].digests.plain_size == first.segments[0].digests.plain_size // 2  # type: ignore[union-attr]
     assert rebuilt(writer, second) == content
 
@@ -402,7 +402,7 @@ def test_a_file_that_grows_while_it_is_read_is_kept_as_far_as_it_went(
         with path.open("ab") as file:
             file.write(b"b" * 1000)
 
-    image = store_file(writer, path, "f", BLOCK, None, None, grow)
+    image = store_file(writer, path, "f", BLOCK, None, grow)
     assert grown
     assert rebuilt(writer, image) == b"a" * 10_000
 

@@ -82,7 +82,7 @@ def look(setup: tuple[Path, Manifest]) -> Iterator[Handle]:
             try:
                 return check(path, manifest)
             except RestoreError as error:
-                return (Finding.of("not-sound", error=error),)
+                return (Finding.of("not-sound", why=error.message, remedy=error.remedy),)
         try:
             return seen(path, task).fingerprint
         except (BackupError, sqlite3.Error):

@@ -8,7 +8,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -155,13 +155,7 @@ def _looked(
                     remedy="run it as a user who may read and write there; nothing was written",
                 ) from error
             works.append(work)
-        if order.globs and not any(work.chosen for work in works):
-            named = ", ".join(tree.name for tree in trees)
-            raise NotFound(
-                f"nothing in {named} of the backup {backup.id} fits {', '.join(order.globs)}",
-                remedy="patterns are as in .gitignore: '*.pdf' is a name at any depth, 'orders/2026' a path from the root "
-                "of the tree; nothing was written",
-            )
+        _refuse_nothing(backup, works, order)
         free, refused = _room(target, root, works, order)
         missing = _missing(backup, trees)
         plan = FilesPlan(
@@ -184,6 +178,16 @@ def _looked(
             ),
         )
         yield plan, works, root
+
+
+def _refuse_nothing(backup: Backup, works: Sequence[Work], order: FilesOrder) -> None:
+    if order.globs and not any(work.chosen for work in works):
+        named = ", ".join(work.tree.name for work in works)
+        raise NotFound(
+            f"nothing in {named} of the backup {backup.id} fits {', '.join(order.globs)}",
+            remedy="patterns are as in .gitignore: '*.pdf' is a name at any depth, 'orders/2026' a path from the root "
+            "of the tree; nothing was written",
+        )
 
 
 def _look(backup: Backup, root: int | None, work: Work, order: FilesOrder, chosen: Chosen) -> None:

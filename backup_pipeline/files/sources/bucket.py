@@ -147,7 +147,7 @@ class BucketSource:
             elif not counted:
                 findings.append(Finding.of("tree-empty", address=self.address))
         except SourceError as error:
-            findings.append(Finding.of("tree-unavailable", error=error))
+            findings.append(Finding.of("tree-unavailable", why=error.message, remedy=error.remedy))
         return Report(self.address, tuple(findings), {"entries": counted}, perf_counter() - began)
 
     # ── the server

@@ -157,7 +157,7 @@ class DropboxSource:
             first = len(patiently(lambda: self._client.files_list_folder(self._root, limit=PAGE)).entries)
         except failures() as error:
             raised = self._of_the_tree(complaint(error))
-            findings.append(Finding.of("tree-unavailable", error=raised))
+            findings.append(Finding.of("tree-unavailable", why=raised.message, remedy=raised.remedy))
         return Report(self.address, tuple(findings), {"entries": first}, perf_counter() - began)
 
     def _full(self, path: str) -> str:

@@ -45,7 +45,7 @@ def diagnose(source: LocalSource) -> Report:
         else:
             findings += _empty(source, counted)
     except SourceError as error:
-        findings.append(Finding.of("tree-unavailable", error=error))
+        findings.append(Finding.of("tree-unavailable", why=error.message, remedy=error.remedy))
     findings += _named(troubles)
     return Report(source.address, tuple(findings), dict(counted), time.monotonic() - begun)
 

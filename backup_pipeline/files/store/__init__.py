@@ -7,7 +7,7 @@ packs. `run` walks through both listings side by side and writes the new one. `r
 
 from __future__ import annotations
 
-from backup_pipeline.files.store.order import StoredTree, TreeOrder
+from backup_pipeline.files.store.order import KnownTree, StoredTree, TreeOrder
 from backup_pipeline.files.store.run import store_tree
 
-__all__ = ["StoredTree", "TreeOrder", "store_tree"]
+__all__ = ["KnownTree", "StoredTree", "TreeOrder", "store_tree"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -12,6 +12,7 @@ from backup_pipeline.files.sources.base import FileSource
 from backup_pipeline.files.sources.matching import Patterns
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import FileTree
+from backup_pipeline.vault.journal import TreeNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,18 @@ class TreeOrder:
     def has_noted(self, line: Mapping[str, Any]) -> bool:
         """Whether a line of the last listing holds all that is asked of a content today."""
         return (not self.media or bool(line.get("media"))) and self.digests <= line.get("digests", {}).keys()
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTree:
+    """What earlier runs have read of a tree."""
+
+    #: As the newest backup has it that has it at all.
+    before: FileTree | None = None
+    #: Of runs that were killed since the newest backup, and of earlier attempts of this one.
+    notes: Sequence[TreeNote] = ()
+    #: `before` had lost all of its files, and that was an error.
+    emptied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

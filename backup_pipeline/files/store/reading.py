@@ -26,7 +26,7 @@ from backup_pipeline.files.store.contents import Spot
 from backup_pipeline.files.store.order import TreeOrder
 from backup_pipeline.files.store.previous import Known, Previous
 from backup_pipeline.model.files import BLOB_SUFFIX, STORED_BLOB_SUFFIX
-from backup_pipeline.model.manifest import FileImage, ObjectRef
+from backup_pipeline.model.manifest import EarlierImage, FileImage, ObjectRef
 from backup_pipeline.vault.objects import ObjectWriter
 from backup_pipeline.vault.packs import LARGEST, shrinks
 
@@ -271,16 +271,15 @@ class Reader:
         return found.sparse or found.path.rpartition("/")[2].rpartition(".")[2].lower() in MUTABLE
 
     def _image(self, found: Found, known: Known | None, path: Path, block_size: int) -> FileImage:
-        before = known.entry.image if known is not None and "image" in known.data else None
-        if not self.previous.holds_image(before):
-            before = None
+        image = known.entry.image if known is not None and "image" in known.data else None
+        before = EarlierImage(image) if image and self.previous.holds_image(image) else None
 
         def advanced(size: int) -> None:
             if self.stop.is_set():
                 raise Stopped
             self.advanced(found.path, size)
 
-        return self.writer.write_file(path, "content", block_size, before, None, advanced)
+        return self.writer.write_file(path, "content", block_size, before, advanced)
 
     def _database(self, found: Found, known: Known | None, head: bytes, last: bool) -> Content:
         assert isinstance(self.source, database.HasPaths)

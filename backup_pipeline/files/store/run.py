@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from backup_pipeline.files.store import database
 from backup_pipeline.files.store.ahead import Ahead, Listed, Turn
 from backup_pipeline.files.store.contents import Spot
 from backup_pipeline.files.store.links_sqlite import LinkNames
-from backup_pipeline.files.store.order import StoredTree, TreeOrder
+from backup_pipeline.files.store.order import KnownTree, StoredTree, TreeOrder
 from backup_pipeline.files.store.packing import Packing
 from backup_pipeline.files.store.previous import Known, Previous, merge_join
 from backup_pipeline.files.store.reading import Content, Gone, Missed, Reader
@@ -42,17 +42,13 @@ LINES = 256 * 1024
 def store_tree(
     writer: ObjectWriter,
     order: TreeOrder,
-    before: FileTree | None = None,
+    known: KnownTree,
     *,
-    notes: Sequence[TreeNote] = (),
-    emptied: bool = False,
     now: datetime,
     listener: Listener,
     note: Callable[[TreeNote], None],
 ) -> StoredTree:
-    """`before` is the tree as the newest backup has it, `emptied`: that one had lost its files already. `notes` are those
-    of runs that were killed since."""
-    previous = Previous(writer, before, notes)
+    previous = Previous(writer, known.before, known.notes)
     due = _is_due(order, previous.tree, now)
     run = _Tree(writer, order, previous, full=due, listener=listener, note=note)
     try:
@@ -60,7 +56,7 @@ def store_tree(
         tree = run.tree(listing, now)
     finally:
         run.close()
-    return StoredTree(tree, tuple(run.report.findings(tree, before, order, emptied)))
+    return StoredTree(tree, tuple(run.report.findings(tree, known.before, order, known.emptied)))
 
 
 def _is_due(order: TreeOrder, before: FileTree | None, now: datetime) -> bool:

@@ -24,6 +24,8 @@ Raised = Callable[[Failure], Exception]
 
 #: Objects up to this are compared with their digest before they are handed out.
 SMALL = 4 * 1024 * 1024
+#: Says what the object was meant to be.
+MEANT = "sha256"
 #: Keys in one answer of a listing: the most that S3 gives.
 PAGE = 1000
 MD5 = re.compile(r"[0-9a-f]{32}")
@@ -40,19 +42,17 @@ def empty() -> io.BytesIO:
 class Stream:
     def __init__(
         self,
-        client: Any,
-        bucket: str,
+        get: Callable[..., dict[str, Any]],
         key: str,
         offset: int,
         length: int | None,
         *,
         pace: Pace,
         raised: Raised,
-        meant: str,
     ) -> None:
-        self._client, self._bucket, self._key = client, bucket, key
+        self._get, self._key = get, key
         self._at, self._length, self._whole = offset, length, offset == 0 and length is None
-        self._pace, self._raised, self._meant = pace, raised, meant
+        self._pace, self._raised = pace, raised
         #: Where the stream ends; known from the first answer.
         self._end: int | None = None
         self._etag = ""
@@ -99,8 +99,7 @@ class Stream:
             more["Range"] = f"bytes={self._at}-{'' if last is None else last - 1}"
         try:
             with failures(Failed):
-                answer: dict[str, Any] = self._client.get_object(Bucket=self._bucket, Key=self._key, **more)
-                return answer
+                return self._get(Key=self._key, **more)
         except Failed as error:
             if error.failure.kind == "beyond":
                 return None
@@ -140,7 +139,7 @@ class Stream:
 
     def _fits(self, data: bytes, answer: dict[str, Any]) -> bool:
         """As far as the server says what it should be."""
-        meant = answer.get("Metadata", {}).get(self._meant)
+        meant = answer.get("Metadata", {}).get(MEANT)
         if meant and hashlib.sha256(data).hexdigest() != meant:
             return False
         etag = answer.get("ETag", "").strip('"')

@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -53,7 +54,7 @@ from backup_pipeline.stores.s3 import object_locks, probing
 from backup_pipeline.stores.s3.checksums import attestation
 from backup_pipeline.stores.s3.content import Content
 from backup_pipeline.stores.s3.probing import PROBE, checks_bodies
-from backup_pipeline.stores.s3.reading import Pages, Stream, empty
+from backup_pipeline.stores.s3.reading import MEANT, Pages, Stream, empty
 from backup_pipeline.stores.s3.uploading import Upload, abort_stale
 from backup_pipeline.stores.staging import staging_name, sweep_folder
 from backup_pipeline.stores.thawing import Thawing
@@ -68,8 +69,6 @@ LOOK_FIRST = 1024 * 1024
 STALE_UPLOAD = timedelta(days=1)
 #: How often content that arrives damaged is sent again.
 DAMAGED_TRIES = 3
-#: Says what the object was meant to be.
-MEANT = "sha256"
 
 
 @dataclass(frozen=True)
@@ -296,14 +295,12 @@ class S3Store(Store):
                 raise self._failed("")(Failure("missing", key))
             return closing(cast(BinaryIO, empty()))
         stream = Stream(
-            self._connected(),
-            self.bucket,
+            partial(self._connected().get_object, Bucket=self.bucket),
             self.prefix + key,
             offset,
             length,
             pace=self._pace,
             raised=self._failed(f"cannot read {key}"),
-            meant=MEANT,
         )
         stream.open()
         return closing(cast(BinaryIO, stream))

@@ -39,6 +39,14 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """In bytes: a page of the server, and the chunks that are asked for."""
+
+    page: int
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One chunk to read, with all that a worker process must know about it."""
 
@@ -102,9 +110,9 @@ class Task:
         )
 
 
-def chunk_pages(storage: Storage, chunk_bytes: int, page_size: int, earlier: Baseline | None) -> int:
+def chunk_pages(storage: Storage, sizes: Sizes, earlier: Baseline | None) -> int:
     """How many pages a chunk of this table covers."""
-    wanted = max(1, chunk_bytes // page_size)
+    wanted = max(1, sizes.chunk // sizes.page)
     if storage.heap and storage.toast > storage.heap:
         finer = min(_FINEST, (storage.heap + storage.toast) // storage.heap)
         wanted = max(1, wanted >> (finer.bit_length() - 1))
@@ -128,14 +136,13 @@ def table_tasks(
     storage: Storage,
     connection: connect.Connection,
     *,
-    chunk_bytes: int,
-    page_size: int,
+    sizes: Sizes,
     first_number: int,
     earlier: Baseline | None,
 ) -> list[Task]:
-    pages = -(-storage.heap // page_size)
+    pages = -(-storage.heap // sizes.page)
     cuts: list[tuple[int, int | None]] = [(0, None)]
-    per_chunk = chunk_pages(storage, chunk_bytes, page_size, earlier)
+    per_chunk = chunk_pages(storage, sizes, earlier)
     if connection.server_version >= RANGES_SINCE and storage.access_method == HEAP and storage.ranges:
         cuts = ranges(pages, per_chunk)
     columns = ", ".join(connect.quoted(connection, name) for name in table.exported_columns)

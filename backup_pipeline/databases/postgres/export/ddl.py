@@ -41,8 +41,6 @@ def dump(
     encoding: str,
     lock_timeout: float,
     without: Sequence[str] = (),
-    *,
-    server_version: int,
 ) -> Sections:
     """(section, made by, SQL) of everything but the tables named in `without` (quoted patterns)."""
     with tempfile.TemporaryDirectory(prefix="bp-ddl-") as folder:
@@ -62,7 +60,7 @@ def dump(
         ]
         _run(argv, "pg_dump", environment(parameters))
         sections = ((name, _render(program, archive, name)) for name in SECTIONS)
-        return tuple((name, made_by(program), for_server(text, server_version)) for name, text in sections)
+        return tuple((name, made_by(program), text) for name, text in sections)
 
 
 def with_rights_of_public(
@@ -178,9 +176,13 @@ def _render(program: Program, archive: Path, section: str) -> bytes:
     return unrestricted(text)
 
 
-def for_server(text: bytes, server_version: int) -> bytes:
+def for_server(sections: Sections, version: int) -> Sections:
     """Without what the server itself would not take. Only the settings above the definitions are touched."""
-    return text if server_version >= 170000 else _TRANSACTION_TIMEOUT.sub(rb"\1", text, count=1)
+    if version >= 170000:
+        return sections
+    return tuple(
+        (name, made, _TRANSACTION_TIMEOUT.sub(rb"\1", text, count=1)) for name, made, text in sections
+    )
 
 
 def unrestricted(text: bytes) -> bytes:

@@ -159,7 +159,7 @@ def _large_objects(connection: connect.Connection) -> Iterator[Finding]:
     try:
         snapshot.refuse_large_objects(connection, "refuse")
     except BackupError as error:
-        yield Finding.of("large-objects", error=error)
+        yield Finding.of("large-objects", why=error.message, remedy=error.remedy)
 
 
 def _rights(connection: connect.Connection, selected: list[rights.Candidate]) -> Iterator[Finding]:

@@ -11,9 +11,9 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.databases.base import Baseline, Options
+from backup_pipeline.databases.base import Baseline
 from backup_pipeline.databases.postgres.export import connect, unchanged
-from backup_pipeline.databases.postgres.export.chunks import Storage, Task, table_tasks
+from backup_pipeline.databases.postgres.export.chunks import Sizes, Storage, Task, table_tasks
 from backup_pipeline.databases.postgres.export.reading import Progress, Result, perform
 from backup_pipeline.databases.postgres.export.worker import FACTORY, Session
 from backup_pipeline.errors import Incomplete, SourceError
@@ -42,8 +42,8 @@ def plan_tables(
     connection: connect.Connection,
     tables: Sequence[tuple[Table, Storage, Mapping[str, str]]],
     *,
-    options: Options,
-    page_size: int,
+    full: bool,
+    sizes: Sizes,
     snapshot_state: Mapping[str, str],
     baselines: Mapping[TableId, Baseline],
 ) -> list[TablePlan]:
@@ -51,16 +51,8 @@ def plan_tables(
     number = 0
     for table, storage, state in tables:
         earlier = baselines.get(table.id)
-        tasks = table_tasks(
-            table,
-            storage,
-            connection,
-            chunk_bytes=options.chunk_bytes,
-            page_size=page_size,
-            first_number=number,
-            earlier=earlier,
-        )
-        xmin = None if options.full else unchanged.trusted(snapshot_state, state, earlier)
+        tasks = table_tasks(table, storage, connection, sizes=sizes, first_number=number, earlier=earlier)
+        xmin = None if full else unchanged.trusted(snapshot_state, state, earlier)
         if xmin is not None and earlier is not None:
             tasks = unchanged.with_baselines(tasks, earlier, xmin)
         number += len(tasks)

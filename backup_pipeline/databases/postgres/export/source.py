@@ -26,7 +26,7 @@ from backup_pipeline.databases.postgres.export import (
     unchanged,
     versions,
 )
-from backup_pipeline.databases.postgres.export.chunks import Storage
+from backup_pipeline.databases.postgres.export.chunks import Sizes, Storage
 from backup_pipeline.databases.postgres.export.export import Conductor, TablePlan, plan_tables
 from backup_pipeline.databases.postgres.export.inspect import Inspection, inspect
 from backup_pipeline.databases.postgres.export.session import row_encoding
@@ -35,7 +35,7 @@ from backup_pipeline.databases.postgres.server import Program, pg_dump_for
 from backup_pipeline.errors import SourceChanged, SourceError, SourceUnavailable
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.inventory import Inventory, InventoryTable
-from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, TableEntry
+from backup_pipeline.model.manifest import EarlierImage, Engine, LeftOut, TableEntry
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.selection import Selection
@@ -183,8 +183,8 @@ class PostgresSnapshot:
             self._moment.encoding,
             self._source.lock_timeout,
             without=[connect.quoted(self._connection, c.id.schema, c.id.name) for c in self._unreadable],
-            server_version=self._connection.server_version,
         )
+        sections = ddl.for_server(sections, self._connection.server_version)
         if missing := [candidate.id for candidate in self._unreadable]:
             texts = reflection.of_tables(self.schema, missing)
             missing += [found.id for found in self.schema.sequences if found.owned_by in missing]
@@ -208,8 +208,7 @@ class PostgresSnapshot:
         sink: Sink,
         *,
         baselines: Mapping[TableId, Baseline],
-        previous_image: FileImage | None = None,
-        previous_id: str | None = None,
+        previous: EarlierImage | None = None,
         listener: Listener = silent,
         journal: Callable[[TableEntry], None] = lambda _: None,
     ) -> Export:
@@ -287,8 +286,8 @@ class PostgresSnapshot:
         return plan_tables(
             self._connection,
             tables,
-            options=self._options,
-            page_size=self._moment.page_size,
+            full=self._options.full,
+            sizes=Sizes(self._moment.page_size, self._options.chunk_bytes),
             snapshot_state=self._moment.state,
             baselines=baselines,
         )

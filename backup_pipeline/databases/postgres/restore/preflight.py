@@ -59,17 +59,12 @@ class Prepared:
 
 
 def prepare(backup: Backup, server: Server, options: RestoreOptions) -> Prepared:
-    terms, jobs = options.terms or Terms(), options.jobs
+    jobs = options.jobs
     server = replace(server, application=f"backup_pipeline restore {secrets.token_hex(4)}")
     manifest, schema = backup.manifest, backup.schema
-    terms = replace(terms, path=own_path(schema))
-    sections = {
-        section.name: tuple(split(backup.vault.content(section.object).decode("utf-8", "surrogateescape")))
-        for section in manifest.ddl
-    }
+    terms = replace(options.terms or Terms(), path=own_path(schema))
+    sections = _sections(backup, trusted=terms.trusted)
     terms = replace(terms, partial=bool(_undefined(manifest, schema, sections)))
-    if not terms.trusted:
-        sections = {name: tuple(extensions_first(statements)) for name, statements in sections.items()}
     refused = list(_holes(backup))
     exists = server.exists()
     with server.open() if exists else server.maintenance() as connection:
@@ -98,8 +93,7 @@ def prepare(backup: Backup, server: Server, options: RestoreOptions) -> Prepared
     kept = {entry.id for entry in manifest.tables}
     without = tuple(table.id for table in schema.tables if table.has_rows and table.id not in kept)
     findings += [*skipped, *_rows_missing(manifest, without), *to_be_set(manifest.findings)]
-    size = sum(entry.bytes for entry in manifest.tables)
-    alone, why = _transaction(size, jobs, facts, sections)
+    alone, why = _transaction(sum(entry.bytes for entry in manifest.tables), jobs, facts, sections)
     made = RestorePlan(
         system=manifest.system,
         backup_id=manifest.id,
@@ -124,6 +118,14 @@ def prepare(backup: Backup, server: Server, options: RestoreOptions) -> Prepared
     )
     reasons = {table.table: table.note for table in made.tables if table.action == "no rows here"}
     return Prepared(made, server, schema, sections, facts, terms, definer, reasons)
+
+
+def _sections(backup: Backup, *, trusted: bool) -> dict[str, tuple[Statement, ...]]:
+    found = {
+        section.name: split(backup.vault.content(section.object).decode("utf-8", "surrogateescape"))
+        for section in backup.manifest.ddl
+    }
+    return {name: tuple(each if trusted else extensions_first(each)) for name, each in found.items()}
 
 
 def _undefined(
@@ -212,7 +214,7 @@ def _foresee(
             except BackupError as error:
                 lacking.setdefault(
                     error.message,
-                    Finding.of("extension-missing", error=error),
+                    Finding.of("extension-missing", why=error.message, remedy=error.remedy),
                 )
                 continue
             if verdict.action == "skip":

@@ -64,8 +64,6 @@ class EmbeddedPostgres:
         account: Account,
         folder: Path,
         socket_dir: Path,
-        port: int,
-        password: str | None,
         *,
         tcp: bool = False,
         enclosed: bool = False,
@@ -75,8 +73,8 @@ class EmbeddedPostgres:
         self.data_dir = folder / "data"
         self.log_file = folder / "server.log"
         self.socket_dir = socket_dir
-        self.port = port
-        self.password = password
+        self.port = 5432
+        self.password = secrets.token_hex(24) if tcp or enclosed else None
         # The source's role `postgres` is an ordinary one in a server that is enclosed.
         self.superuser = f"bp_{secrets.token_hex(8)}" if enclosed else "postgres"
         #: Why the server could reach the network and the files of this machine; "" if it is shut in, or was not asked to be.
@@ -116,8 +114,7 @@ class EmbeddedPostgres:
             socket_dir = account.private_folder(longest=_LONGEST_SOCKET_PATH - len(_SOCKET_NAME))
             cleanup.callback(_remove, socket_dir)
             program = readable_server(program, account, socket_dir)
-            password = secrets.token_hex(24) if tcp or enclosed else None
-            server = cls(program, account, folder, socket_dir, 5432, password, tcp=tcp, enclosed=enclosed)
+            server = cls(program, account, folder, socket_dir, tcp=tcp, enclosed=enclosed)
             if not directory:
                 server._temporary.append(folder)
             if not (server.data_dir / "PG_VERSION").exists():
@@ -131,11 +128,11 @@ class EmbeddedPostgres:
             cleanup.callback(server.stop, "immediate")
             server.start()
             if tcp:
-                assert password is not None
+                assert server.password is not None
                 # Before version 14 the default is MD5, and our pg_hba.conf asks for SCRAM.
                 server._sql(
                     "SET password_encryption = 'scram-sha-256'; ALTER ROLE postgres PASSWORD :'password'",
-                    password=password,
+                    password=server.password,
                 )
             cleanup.pop_all()
         return server

@@ -24,7 +24,7 @@ from backup_pipeline.databases.sqlite.export.rows import reading_file
 from backup_pipeline.databases.sqlite.header import is_wal
 from backup_pipeline.errors import SourceChanged
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.manifest import Engine, FileImage, LeftOut, TableEntry
+from backup_pipeline.model.manifest import EarlierImage, Engine, FileImage, LeftOut, TableEntry
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.schema import Schema, Table, TableId
 from backup_pipeline.model.selection import Selection
@@ -167,24 +167,23 @@ class SqliteSnapshot:
         sink: Sink,
         *,
         baselines: Mapping[TableId, Baseline],
-        previous_image: FileImage | None = None,
-        previous_id: str | None = None,
+        previous: EarlierImage | None = None,
         listener: Listener = silent,
         journal: Callable[[TableEntry], None] = lambda _: None,
     ) -> Export:
         """The file goes into the sink while the workers look at the tables; with an earlier image to build on
         it goes first, since a file that did not change need not be looked at again. `journal` is for sources that
         store table by table: blocks are recognised by their content."""
-        previous = None if self.options.full else previous_image
+        previous = None if self.options.full else previous
         gathered = looking.Gathered()
         with ThreadPoolExecutor(1) as side:
             storing = _Storing(self.name, self.stored.stat().st_size, listener)
-            waiting = side.submit(self._store, sink, previous, previous_id, storing.advanced)
+            waiting = side.submit(self._store, sink, previous, storing.advanced)
             if previous is None:
                 self._look(gathered, listener, storing)
             storing.wait(waiting)
             image = waiting.result()
-        tables = self._unchanged(image, previous, previous_id, baselines)
+        tables = self._unchanged(image, previous, baselines)
         if tables is None:
             if previous is not None:
                 self._look(gathered, listener, storing)
@@ -201,24 +200,20 @@ class SqliteSnapshot:
     def _unchanged(
         self,
         image: FileImage,
-        previous: FileImage | None,
-        previous_id: str | None,
+        previous: EarlierImage | None,
         baselines: Mapping[TableId, Baseline],
     ) -> tuple[TableEntry, ...] | None:
         """What was seen of the tables when the very same file was last stored; None when it has to be seen anew."""
-        if previous is None or previous_id is None or image.sha256 != previous.sha256:
+        if previous is None or previous.backup_id is None or image.sha256 != previous.image.sha256:
             return None
         known = [baselines.get(identifier) for identifier in self.selected]
-        found = [
-            b.entry for b in known if b is not None and b.backup_id == previous_id and b.entry.fingerprint
-        ]
+        at = previous.backup_id
+        found = [b.entry for b in known if b is not None and b.backup_id == at and b.entry.fingerprint]
         return tuple(found) if len(found) == len(self.selected) else None
 
-    def _store(
-        self, sink: Sink, previous: FileImage | None, previous_id: str | None, advanced: Callable[[int], None]
-    ) -> FileImage:
+    def _store(self, sink: Sink, previous: EarlierImage | None, advanced: Callable[[int], None]) -> FileImage:
         block = max(int(self.schema.settings["page_size"]), SMALLEST_BLOCK)
-        return sink.write_file(self.stored, self.name, block, previous, previous_id, advanced)
+        return sink.write_file(self.stored, self.name, block, previous, advanced)
 
     def _look(self, gathered: looking.Gathered, listener: Listener, storing: _Storing) -> None:
         def told(task: looking.Task, seen: looking.TableContent) -> None:
