@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -21,14 +21,25 @@ _SHOWN = 10
 SMALL = 32 * 1024 * 1024
 
 
-def refusal_of(refused: Iterable[Finding]) -> BackupError | None:
-    """A plan that is refused ends with its first reason, in the class of the error that the reason is about."""
-    for finding in refused:
-        kind: type[BackupError] = Damaged if finding.marked("against_backup") else RestoreError
-        for about_target in (TargetNotEmpty, InTheWay):
-            kind = about_target if finding.code == about_target.code else kind
-        return kind(finding.message, remedy=finding.remedy)
-    return None
+class Refusable:
+    """A plan of a restore that may be refused."""
+
+    __slots__ = ()
+    refused: tuple[Finding, ...]
+
+    @property
+    def refusal(self) -> BackupError | None:
+        """The first reason, in the class of the error that the reason is about."""
+        for finding in self.refused:
+            kind: type[BackupError] = Damaged if finding.marked("against_backup") else RestoreError
+            for about_target in (TargetNotEmpty, InTheWay):
+                kind = about_target if finding.code == about_target.code else kind
+            return kind(finding.message, remedy=finding.remedy)
+        return None
+
+    def raise_if_refused(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class SectionPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class RestorePlan:
+class RestorePlan(Refusable):
     system: str
     backup_id: str
     engine: str
@@ -86,14 +97,6 @@ class RestorePlan:
     @property
     def bytes(self) -> int:
         return sum(table.bytes for table in self.tables)
-
-    @property
-    def refusal(self) -> BackupError | None:
-        return refusal_of(self.refused)
-
-    def raise_if_refused(self) -> None:
-        if self.refusal is not None:
-            raise self.refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backup_pipeline.databases.restore_plan import refusal_of
-from backup_pipeline.errors import BackupError
+from backup_pipeline.databases.restore_plan import Refusable
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.orders import FilesOrder
 
@@ -35,7 +34,7 @@ class TreePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class FilesPlan:
+class FilesPlan(Refusable):
     system: str
     backup_id: str
     target: str
@@ -67,14 +66,6 @@ class FilesPlan:
     @property
     def replaced_bytes(self) -> int:
         return sum(tree.differs_bytes for tree in self.trees) if self.order.overwrite else 0
-
-    @property
-    def refusal(self) -> BackupError | None:
-        return refusal_of(self.refused)
-
-    def raise_if_refused(self) -> None:
-        if self.refusal is not None:
-            raise self.refusal
 
 
 @dataclass(frozen=True, slots=True)
