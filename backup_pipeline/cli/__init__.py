@@ -9,6 +9,7 @@ A verb imports heavy libraries (pandas, DuckDB, Dagster, the drivers) when it ru
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -21,7 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """The console script. An answer that did not reach its reader changes the exit code."""
+    """The console script ends without the interpreter's own clean-up, which takes half a million objects of Dagster apart.
+
+    Measured on 2026-11-30, medians of 4 in CPU time, for a recorded backup of a tiny database on a busy machine: 2.7 s, and
+    3.6 s with the clean-up. After `gc.freeze` (`recording`) the clean-up costs nothing that could be measured. Workers,
+    servers, locks and temporary files have ended by then, by the blocks that began them.
+    """
     try:
         code = main()
     except KeyboardInterrupt:
@@ -30,9 +36,6 @@ def program() -> NoReturn:
         try:
             stream.flush()
         except OSError:
-            from backup_pipeline.cli.call import forget
-
-            forget(stream)
             if stream is sys.stdout:  # a log whose reader is gone takes nothing away from the work
                 code = code or 1  # the answer did not arrive: the reader is gone, or the disk is full
-    sys.exit(code)
+    os._exit(code)
