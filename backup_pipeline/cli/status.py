@@ -95,7 +95,7 @@ def _system(page: Page, one: SystemStatus, full: tuple[Finding, ...], now: datet
         )
     page.line(word)
     zone = ZoneInfo(one.zone)
-    latest, proven = one.latest, one.proven
+    latest = one.latest
     ago = None if one.age_seconds is None else timedelta(seconds=one.age_seconds)
     page.facts(
         [
@@ -104,7 +104,7 @@ def _system(page: Page, one: SystemStatus, full: tuple[Finding, ...], now: datet
                 f"{latest.id}, {age(ago)}, {size(latest.bytes)}" if latest and ago else "none",
             ),
             ("verified", _verified(one, zone, now)),
-            ("proven by a drill", _proven(one, zone, now) if proven else "never"),
+            ("proven by a drill", _proven(one, zone, now)),
             ("backups", one.backups),
             ("next backup", _next(one.next_backup, zone, now)),
             ("next drill", _next(one.next_drill, zone, now)),
@@ -127,7 +127,10 @@ def _copy(one: CopyLag) -> str:
 
 
 def _proven(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:
-    assert one.proven is not None
+    if any(finding.marked("failed_drill") for finding in one.findings):
+        return "FAILED, see below"
+    if one.proven is None:
+        return "never"
     which = "" if one.latest and one.proven.id == one.latest.id else f", of {one.proven.id}"
     return _moment(one.proven.proven_at, zone, now) + which
 
@@ -142,7 +145,7 @@ def _verified(one: SystemStatus, zone: ZoneInfo, now: datetime) -> str:
 
 def _moment(text: str | None, zone: ZoneInfo, now: datetime) -> str:
     if text is None:
-        return "not yet"
+        return "not yet with success"
     at = parse_timestamp(text)
     return f"{when(at, zone)}, {age(now - at)}"
 

@@ -140,8 +140,9 @@ def _wrong_identity(backup: Backup) -> tuple[Finding, ...]:
 
 
 def reference(backup: Backup) -> Reference:
-    """A backup that no process judged (its run was killed) does not interrupt the memory of what is wrong."""
-    first, looked = None, 0
+    """The last judged full backup, else the oldest of those without a judgement: their runs were killed before it.
+    A newer one without a judgement may have lost its content already."""
+    oldest, looked = None, 0
     for identifier in reversed(backup.vault.ids(backup.system)):
         if identifier >= backup.id:
             continue
@@ -152,14 +153,24 @@ def reference(backup: Backup) -> Reference:
             continue  # `status` and `verify` name it; a good backup does not fail for the one before it
         if scope != "full":
             continue
-        first = first or found
         proof = latest(found.proofs(), JUDGED)
         if proof is not None:
             return Reference(found, _known(proof))
-        looked += 1
+        oldest, looked = found, looked + 1
         if looked == LOOK_BACK:
             break
-    return Reference(first)
+    return Reference(oldest)
+
+
+def lost_without_judgement(backup: Backup, expected_empty: tuple[str, ...]) -> tuple[Finding, ...]:
+    """The losses of a backup whose run was killed before its judgement. A verification does not look for them."""
+    if latest(backup.proofs(), JUDGED) is not None:
+        return ()
+    try:
+        before = reference(backup)
+        return losses(backup.manifest, before.manifest, before.losses, expected_empty).findings
+    except (Damaged, KeyMissing):
+        return ()
 
 
 def latest(proofs: tuple[Proof, ...], kind: str) -> Proof | None:

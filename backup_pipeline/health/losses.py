@@ -89,7 +89,7 @@ def _of_tables(
     left_out = {str(TableId(one.schema, one.name)) for one in manifest.left_out}
     accept = f"`backup-pipeline ack {manifest.system}"
     for name, had in expected.items():
-        source = f"`backup-pipeline restore {manifest.system} {had.backup}`"
+        source = f"`backup-pipeline restore {manifest.system} {had.backup} --to URL --create`"
         if name in left_out or name.startswith("files."):
             continue
         if name not in rows:

@@ -188,6 +188,8 @@ def status(
     proven = next((line for line in reversed(full) if line.proven_at), None)
     age = (now - moment_of(latest.id)).total_seconds() if latest else None
     told = (*_of_the_latest(vault, full, acks), *_other_hands(vault, whole), *_no_proofs(whole))
+    if settings is not None and latest is not None:
+        told += _never_judged(vault.backup(system, latest.id), settings)
     if settings is None:
         judged = [Finding.of("not-configured", system=system)]
     else:
@@ -277,6 +279,15 @@ def _of_the_newest(vault: Vault, line: Listed, acks: Sequence[Ack]) -> Iterator[
         yield Finding.of("backup-degraded", identifier=line.id, system=line.system)
     yield from told
     yield from open_findings.not_verified(backup, proofs)
+
+
+def _never_judged(backup: Backup, settings: SystemSettings) -> tuple[Finding, ...]:
+    # Here, because the checks of a fresh backup load more than the rest of `status`.
+    if any(proof.kind == "judged" for proof in backup.proofs()):
+        return ()
+    from backup_pipeline.health.judging import lost_without_judgement
+
+    return lost_without_judgement(backup, settings.expected_empty)
 
 
 def _under_old_keys(vault: Vault, line: Listed) -> Iterator[Finding]:
