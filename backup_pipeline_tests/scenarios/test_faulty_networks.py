@@ -152,8 +152,11 @@ def one_bad_day(seed: int, route: Route, folder: Path) -> str:
     assert proxy.outstanding == [], f"never fired; {ends}"
     assert Counter(proxy.fired) == Counter(planned)
     assert ends[-1] == "listed", ends
-    # One request needs as many faults as we have attempts to fail: any smaller plan is survived at once.
-    assert len(planned) >= ATTEMPTS or set(ends) == {"listed"}, (planned, ends)
+    # One request needs as many faults as we have attempts to fail: any smaller plan is survived at once. The exception are
+    # two wrong answers to a get in a row: the same wrong bytes twice are taken for the stored ones (`stores/s3/reading`).
+    wrong = sum((fault.what, fault.kind) == ("wrong-answer", "get") for fault in planned)
+    survived = {"listed", "damaged"} if wrong > 1 else {"listed"}
+    assert len(planned) >= ATTEMPTS or set(ends) <= survived, (planned, ends)
     site.tidy()
     return " ".join(ends)
 
