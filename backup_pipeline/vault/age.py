@@ -32,11 +32,8 @@ SEALED = CHUNK + 16
 _VERSION = b"age-encryption.org/v1\n"
 _X25519 = b"age-encryption.org/v1/X25519"
 #: Arguments, then a body whose last line is shorter than 64 columns and may be empty.
-_STANZA = rb"-> ([!-~]++(?: [!-~]++)*+)\n((?:[A-Za-z0-9+/]{64}\n)*+[A-Za-z0-9+/]{0,63}+\n)"
-_STANZAS = re.compile(_STANZA)
-_HEADER = re.compile(
-    rb"(?P<head>%s(?:%s)++---) (?P<mac>[A-Za-z0-9+/]{43})\n" % (re.escape(_VERSION), _STANZA)
-)
+_STANZA = re.compile(rb"-> ([!-~]+(?: [!-~]+)*)\n((?:[A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{0,63}\n)")
+_END = re.compile(rb"--- ([A-Za-z0-9+/]{43})\n")
 _ONCE = bytes(12)  # the nonce of a key that seals one message only
 
 
@@ -94,14 +91,17 @@ class Decryptor(io.RawIOBase):
         return count
 
     def _file_key(self, identities: Iterable[bytes]) -> bytes:
-        head = self._filled(HEADER)
-        found = _HEADER.match(head)
-        if found is None:
+        head, stanzas, at = self._filled(HEADER), [], len(_VERSION)
+        while found := _STANZA.match(head, at):
+            args, body = found.groups()
+            stanzas.append((args.split(b" "), _decoded(body)))
+            at = found.end()
+        end = _END.match(head, at)
+        if end is None or not stanzas or not head.startswith(_VERSION):
             raise _damaged("its header is longer than that of any file of a vault, or is not one of age")
-        self._ahead = head[found.end() :]
-        stanzas = [(args.split(b" "), _decoded(body)) for args, body in _STANZAS.findall(found["head"])]
-        file_key, mac = _unwrapped(identities, stanzas), _decoded(found["mac"])
-        if not hmac.compare_digest(_mac(file_key, found["head"]), mac):
+        self._ahead = head[end.end() :]
+        file_key, mac = _unwrapped(identities, stanzas), _decoded(end[1])
+        if not hmac.compare_digest(_mac(file_key, head[: at + 3]), mac):
             raise _damaged("the MAC of its header is wrong")
         return file_key
 
