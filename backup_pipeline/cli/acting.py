@@ -13,7 +13,8 @@ from backup_pipeline.cli.call import Call, Job, Reply
 from backup_pipeline.errors import Terminated, VaultError
 
 if TYPE_CHECKING:
-    from backup_pipeline.operations.audit import Act, Doing
+    from backup_pipeline.model.acts import Act
+    from backup_pipeline.operations.audit import Doing
 
 VERBS = frozenset(
     [
@@ -67,7 +68,7 @@ def acting(
     def completed(act: Act) -> Act:
         site = call.loaded
         told = call.tells and not act.ok and site is not None and bool(site.settings.alerts)
-        return replace(act, run=act.run or call.run, told=told).redacted(call.secrets)
+        return audit.without_secrets(replace(act, run=act.run or call.run, told=told), call.secrets)
 
     def unkept(error: VaultError) -> None:
         call.say(f"warning: {error.message}", "yellow")

@@ -123,15 +123,7 @@ def _made(
     def in_the_instance() -> Manifest:
         from backup_pipeline.orchestration.launch import run_backup
 
-        return run_backup(
-            site,
-            order.system,
-            kind=order.kind,
-            full=order.full,
-            only=order.only,
-            copies=copies,
-            hearing=hearing,
-        )
+        return run_backup(site, order, copies=copies, hearing=hearing)
 
     def directly(since: datetime | None = None) -> Manifest:
         return backup_with_copies(site, order, hearing, copies=copies, since=since)

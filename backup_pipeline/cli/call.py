@@ -23,8 +23,8 @@ from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.processes import waiting
 
 if TYPE_CHECKING:
+    from backup_pipeline.model.acts import Act, Fact
     from backup_pipeline.operations import Site
-    from backup_pipeline.operations.audit import Act, Fact
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from backup_pipeline.demo.shop_postgres import DISASTER, LOST_FOLDERS, Shop
 from backup_pipeline.drills import DrillReport
 from backup_pipeline.errors import ConfigError, ProofFailed
 from backup_pipeline.model.manifest import Manifest
-from backup_pipeline.model.orders import CopyOrder, FilesOrder, RestoreOrder, VerifyOrder
+from backup_pipeline.model.orders import BackupOrder, CopyOrder, FilesOrder, RestoreOrder, VerifyOrder
 from backup_pipeline.operations import Site, files
 from backup_pipeline.operations.copy import copy_to
 from backup_pipeline.operations.listing import list_backups, listed
@@ -151,14 +151,14 @@ class _Story:
             f"1. Two systems: a shop on PostgreSQL {self.server.major} with {media.count(self.shop.media)} pictures and"
             f" invoices, a blog on SQLite with {media.count(self.blog.uploads)} pictures."
         )
-        first = run_backup(self.site, "shop")
+        first = run_backup(self.site, BackupOrder("shop"))
         say("2. First backups, encrypted, and copied to a second disk:")
         say(f"      shop  {self.described(first)}")
-        say(f"      blog  {self.described(run_backup(self.site, 'blog'))}")
+        say(f"      blog  {self.described(run_backup(self.site, BackupOrder('blog')))}")
         for left in first.left_out:
             say(f"      left out: {left.schema}.{left.name} ({left.reason})")
         self.shop.trade_for_a_day()
-        second = run_backup(self.site, "shop")
+        second = run_backup(self.site, BackupOrder("shop"))
         before = self.shop.facts()
         say("3. A day later, after 300 orders and 20 invoices:")
         say(f"      shop  {self.described(second)}")

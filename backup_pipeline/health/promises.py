@@ -15,10 +15,10 @@ from croniter import croniter
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import ErrorsFound
 from backup_pipeline.health.freshness import longest_interval
+from backup_pipeline.model.acts import Act
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import moment_of, parse_timestamp
 from backup_pipeline.model.overview import Runner, SystemStatus
-from backup_pipeline.state.acts import Act
 
 #: A scheduled backup may begin so much after its time, or a quarter of the interval after it.
 LATE = timedelta(hours=1)

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import BackupError, ConfigError, NotFound, ProofFailed, VaultError
+from backup_pipeline.model.acts import Act, Check, Fact, Place
 from backup_pipeline.model.ids import is_backup_id, timestamp
 from backup_pipeline.model.outcome import failed
 from backup_pipeline.state import acts
-from backup_pipeline.state.acts import Act, Check, Fact, record
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from backup_pipeline.copies import RepairReport
     from backup_pipeline.copies.replicate import CopyReport
     from backup_pipeline.drills import DrillReport
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.site import Site
     from backup_pipeline.retention.prune import PruneReport
     from backup_pipeline.verification.scrub import ScrubReport
-
-__all__ = ["Act", "Fact", "acts"]
 
 Facts = dict[str, Fact]
 
@@ -111,8 +111,21 @@ def _of_one(one: Act, ended: Act) -> Act:
 
 def _write(site: Site, writer: Writer, done: Sequence[Act]) -> None:
     for act in done:
-        if (unkept := record(site.settings, writer.completed(act))) is not None:
+        if (unkept := acts.record(site.settings, writer.completed(act))) is not None:
             return writer.unkept(unkept)
+
+
+def log_of(site: Site, system: str, since: datetime) -> tuple[Act, ...]:
+    """The acts of a system, those of all systems included, oldest first."""
+    return tuple(acts.of(site.settings, system, since))
+
+
+def written_since(site: Site, place: Place, *, most: int | None) -> tuple[tuple[Act, ...], Place]:
+    """The acts behind a place of the log (at most so many), and the place where they end."""
+    return acts.beyond(site.settings, place, most=most)
+
+
+without_secrets = acts.redacted
 
 
 def of_backup(

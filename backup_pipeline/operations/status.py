@@ -11,6 +11,7 @@ from backup_pipeline.config import SystemSettings
 from backup_pipeline.errors import Damaged, NotProtected, VaultError
 from backup_pipeline.health import acknowledgements, overview
 from backup_pipeline.health.promises import failures, kept
+from backup_pipeline.model.acts import Act
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.overview import Runner, SystemStatus
 from backup_pipeline.model.plural import plural
@@ -19,7 +20,6 @@ from backup_pipeline.operations.coverage import with_retention
 from backup_pipeline.operations.lag import with_copies
 from backup_pipeline.operations.site import Site
 from backup_pipeline.operations.storage import examine_storage, has_a_vault
-from backup_pipeline.state.acts import Act
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault import layout
 

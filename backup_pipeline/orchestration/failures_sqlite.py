@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backup_pipeline.model.acts import LOOK_BACK, Act, unmended
 from backup_pipeline.model.ids import parse_timestamp, timestamp
-from backup_pipeline.operations.audit import Act, acts
+from backup_pipeline.operations import audit
 from backup_pipeline.orchestration.daemon_sqlite import daemon, home_on_this_machine, rows
 
 if TYPE_CHECKING:
@@ -46,16 +47,16 @@ def last_failures(site: Site, system: str, environ: Mapping[str, str] | None = N
     settings, now = site.settings, site.clock()
     environ = os.environ if environ is None else environ
     home = home_on_this_machine(site, environ)
+    log = audit.log_of(site, system, now - LOOK_BACK)
     if home is None:
-        return acts.last_failures(settings, system, now)
-    log = tuple(acts.of(settings, system, now - acts.LOOK_BACK))
+        return unmended(log)
     known = {act.run for act in log if act.run}
     runs = [act for act in _runs(home, system) if act.run not in known]
     ticks = tuple(_ticks(home, system))
-    failed = [act for act in ticks if not act.ok and act.at >= timestamp(now - acts.LOOK_BACK)]
+    failed = [act for act in ticks if not act.ok and act.at >= timestamp(now - LOOK_BACK)]
     silent = _not_loaded(site, system, home, ticks, environ)
-    found = (*acts.unmended((*log, *runs)), *failed, *silent)
-    return tuple(act.redacted(settings.secrets) for act in found)
+    found = (*unmended((*log, *runs)), *failed, *silent)
+    return tuple(audit.without_secrets(act, settings.secrets) for act in found)
 
 
 def _verb_of(job: str, system: str) -> str | None:

@@ -20,9 +20,9 @@ from functools import partial
 import dagster as dg
 
 from backup_pipeline.errors import BackupError, Interrupted, Terminated
+from backup_pipeline.model.acts import Act, Check, Place
 from backup_pipeline.model.ids import moment_of, parse_timestamp, timestamp
-from backup_pipeline.operations import Site
-from backup_pipeline.operations.audit import Act, acts
+from backup_pipeline.operations import Site, audit
 from backup_pipeline.orchestration.assets import DATA_VERSION_TAG, backup_metadata, version_of
 from backup_pipeline.orchestration.metadata import TOLD, Metadata, figures, findings_metadata
 from backup_pipeline.orchestration.naming import Names
@@ -39,7 +39,7 @@ Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    place: acts.Place = field(default_factory=acts.Place)
+    place: Place = field(default_factory=Place)
     #: When the vault was asked last.
     looked: str = ""
 
@@ -48,7 +48,7 @@ class Cursor:
         """One that cannot be read is none: then the newest act of each kind is told again."""
         try:
             raw = json.loads(text or "")
-            return cls(acts.Place(str(raw["place"]["file"]), int(raw["place"]["offset"])), str(raw["looked"]))
+            return cls(Place(str(raw["place"]["file"]), int(raw["place"]["offset"])), str(raw["looked"]))
         except (ValueError, KeyError, TypeError):
             return cls()
 
@@ -78,7 +78,7 @@ def history(site: Site, names: Names) -> dg.SensorDefinition:
 def report(
     instance: dg.DagsterInstance, site: Site, names: Names, cursor: Cursor
 ) -> tuple[list[str], Cursor]:
-    found, place = acts.beyond(site.settings, cursor.place, most=MOST if cursor.place.file else None)
+    found, place = audit.written_since(site, cursor.place, most=MOST if cursor.place.file else None)
     fresh = found if cursor.place.file else _newest_of_each(found)
     unrecorded = [act for act in fresh if not act.run and act.origin != "dagster"]
     now, looked, newest = site.clock(), cursor.looked, dict[str, dg.AssetMaterialization]()
@@ -141,7 +141,7 @@ def _asset(site: Site, names: Names, act: Act, system: str) -> tuple[dg.AssetKey
     return names.manifest_key(system), False
 
 
-def _evaluation(key: dg.AssetKey, act: Act, check: acts.Check) -> dg.AssetCheckEvaluation:
+def _evaluation(key: dg.AssetKey, act: Act, check: Check) -> dg.AssetCheckEvaluation:
     worst = {finding.severity for finding in check.findings}
     return dg.AssetCheckEvaluation(
         asset_key=key,

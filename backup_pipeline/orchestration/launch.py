@@ -104,19 +104,18 @@ class _Launch:
 
 def run_backup(
     site: Site,
-    system: str,
+    order: BackupOrder,
     *,
     copies: bool = True,
     hearing: Hearing = SILENCE,
     instance: dg.DagsterInstance | None = None,
-    **asked: Any,
 ) -> Manifest:
-    """The job backup_<system>, here and now; `asked` are fields of the order.
+    """The job backup_<system>, here and now.
 
     An error is raised as it happened, a failed blocking check included. A copy that could not be made is CopyFailed, after all
     others are done.
     """
-    order = BackupOrder(system, **asked)
+    system = order.system
     site.system(system)
     if site.known_inventory(system) is None:
         site.inventory(system)

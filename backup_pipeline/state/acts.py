@@ -11,21 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backup_pipeline.config import Settings, redact
-from backup_pipeline.errors import (
-    BackupError,
-    Damaged,
-    InternalError,
-    Interrupted,
-    VaultError,
-)
+from backup_pipeline.errors import Damaged, VaultError
 from backup_pipeline.model import canonical
+from backup_pipeline.model.acts import Act, Check, Place
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.state import paths
@@ -39,106 +34,38 @@ MOST_BYTES = 4 * 2**20
 LONGEST = 2000
 #: Of each check; the manifest and the proofs beside it hold all.
 MOST_FINDINGS = 10
-#: What is done again and again, so that a later success mends an earlier failure. A restore or a pin is asked for once.
-JOBS = ("backup", "copy", "drill", "prune", "scrub", "verify")
-#: A failure that nothing followed for so long is history.
-LOOK_BACK = timedelta(days=60)
-
-Fact = str | int | float
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check of a backup, as far as the history shows it."""
+def redacted(act: Act, secrets: Iterable[str]) -> Act:
+    """Without a secret, and not longer than a line should be."""
+    hidden = tuple(secrets)
+    return replace(
+        act,
+        message=redact(act.message, hidden)[:LONGEST],
+        remedy=redact(act.remedy, hidden)[:LONGEST],
+        facts={
+            name: redact(fact, hidden) if isinstance(fact, str) else fact for name, fact in act.facts.items()
+        },
+        checks=tuple(_redacted(check, hidden) for check in act.checks),
+    )
 
-    name: str
-    #: What it found, if no more than that it is good.
-    said: str = ""
-    #: The worst first, and not all of a thousand.
-    findings: tuple[Finding, ...] = ()
 
-    def redacted(self, hidden: Iterable[str]) -> Check:
-        hidden = tuple(hidden)
-        findings = tuple(
-            replace(one, message=redact(one.message, hidden)[:LONGEST], remedy=redact(one.remedy, hidden))
-            for one in sorted(self.findings, key=_by_severity)[:MOST_FINDINGS]
-        )
-        return replace(self, said=redact(self.said, hidden)[:LONGEST], findings=findings)
+def _redacted(check: Check, hidden: tuple[str, ...]) -> Check:
+    findings = tuple(
+        replace(one, message=redact(one.message, hidden)[:LONGEST], remedy=redact(one.remedy, hidden))
+        for one in sorted(check.findings, key=_by_severity)[:MOST_FINDINGS]
+    )
+    return replace(check, said=redact(check.said, hidden)[:LONGEST], findings=findings)
 
 
 def _by_severity(finding: Finding) -> int:
     return ("error", "warning", "info").index(finding.severity)
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
-    #: As the command is called: backup, copy, prune …
-    verb: str
-    ok: bool = True
-    #: "": of all systems, as a scrub is.
-    system: str = ""
-    backup: str = ""
-    #: The copy that it was done in or to; "": the vault.
-    place: str = ""
-    exit_code: int = 0
-    #: Of the error: its code, what happened, what to do.
-    code: str = ""
-    message: str = ""
-    remedy: str = ""
-    seconds: float = 0.0
-    #: cli, python, or dagster
-    origin: str = "cli"
-    #: The run of Dagster that has it in its history; "": none, so the daemon reports it.
-    run: str = ""
-    #: The command tells `alerts:` that it failed; the daemon is not to do so again.
-    told: bool = False
-    #: When it ended.
-    at: str = ""
-    #: What the asset of it shows: figures, by their names.
-    facts: Mapping[str, Fact] = field(default_factory=dict)
-    #: Of a backup that no run recorded.
-    checks: tuple[Check, ...] = ()
-
-    def learning(self, backup: str = "", facts: Mapping[str, Fact] | None = None) -> Act:
-        return replace(self, backup=backup or self.backup, facts={**self.facts, **(facts or {})})
-
-    def failed(self, error: BaseException) -> Act:
-        told = _as_ours(error)
-        return replace(self.because(told.code, told.message, told.remedy), exit_code=told.exit_code)
-
-    def because(self, code: str, message: str, remedy: str) -> Act:
-        return replace(self, ok=False, code=code, message=message, remedy=remedy)
-
-    def redacted(self, secrets: Iterable[str]) -> Act:
-        """Without a secret, and not longer than a line should be."""
-        hidden = tuple(secrets)
-        return replace(
-            self,
-            message=redact(self.message, hidden)[:LONGEST],
-            remedy=redact(self.remedy, hidden)[:LONGEST],
-            facts={
-                name: redact(fact, hidden) if isinstance(fact, str) else fact
-                for name, fact in self.facts.items()
-            },
-            checks=tuple(check.redacted(hidden) for check in self.checks),
-        )
-
-
-def _as_ours(error: BaseException) -> BackupError:
-    if isinstance(error, BackupError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted("it was interrupted", remedy="run it again when it suits")
-    first = (str(error).splitlines() or [""])[0]
-    return InternalError(
-        f"{type(error).__name__}: {first}", remedy="run it with --verbose, and report what it shows"
-    )
-
-
 def record(settings: Settings, act: Act) -> VaultError | None:
     """Write it down, without a secret. What stood in the way is given back, and never raised."""
     act = replace(act, at=act.at or timestamp(datetime.now(UTC)))
-    kept = act.redacted(settings.secrets)
+    kept = redacted(act, settings.secrets)
     file = paths.acts_of(settings.state_folder, act.at[:7])
     try:
         settings.make_state(file.parent)
@@ -220,28 +147,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{one.name: (type(one.default), int) for one in fields(Act) if isinstance(one.default, float)},
     **{one.name: (type(one.default),) for one in fields(Act) if isinstance(one.default, str | int)},
 }
-
-
-def last_failures(settings: Settings, system: str, now: datetime) -> tuple[Act, ...]:
-    """Of each job of a system (of a copy: for each place), its newest failure that no later success has mended."""
-    return unmended(of(settings, system, now - LOOK_BACK))
-
-
-def unmended(done: Iterable[Act]) -> tuple[Act, ...]:
-    newest: dict[tuple[str, str], Act] = {}
-    for act in sorted(done, key=lambda act: act.at):
-        # Ctrl-C was pressed by a person, who knows; what was true of the job before still is.
-        if act.verb in JOBS and act.code != Interrupted.code:
-            newest[act.verb, act.place] = act
-    return tuple(act for act in newest.values() if not act.ok)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How far the log was read."""
-
-    file: str = ""
-    offset: int = 0
 
 
 def beyond(settings: Settings, place: Place, *, most: int | None = None) -> tuple[tuple[Act, ...], Place]:

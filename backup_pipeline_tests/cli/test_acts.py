@@ -12,9 +12,9 @@ import pytest
 import backup_pipeline as bp
 from backup_pipeline.config import Settings
 from backup_pipeline.errors import BackupError, ConfigError, NotFound, SourceError
+from backup_pipeline.model.acts import LOOK_BACK, Act, Place, unmended
 from backup_pipeline.operations import Site
 from backup_pipeline.state import acts
-from backup_pipeline.state.acts import Act
 from backup_pipeline_tests.cli.conftest import Folder
 from backup_pipeline_tests.harness.damage import alter
 
@@ -25,7 +25,7 @@ def settings_of(shop: Folder) -> Settings:
 
 def failing(shop: Folder) -> dict[str, Act]:
     now = datetime.now(UTC)
-    return {act.verb: act for act in acts.last_failures(settings_of(shop), "shop", now)}
+    return {act.verb: act for act in unmended(acts.of(settings_of(shop), "shop", now - LOOK_BACK))}
 
 
 def configure(shop: Folder, more: str, old: str = "", new: str = "") -> None:
@@ -153,11 +153,12 @@ def test_a_log_that_cannot_be_written_fails_nothing(shop: Folder) -> None:
 
 WRITER = """
 import sys
+from backup_pipeline.model.acts import Act
 from backup_pipeline.state import acts
 from backup_pipeline.operations import Site
 settings = Site.load(sys.argv[1]).settings
 for number in range(300):
-    acts.record(settings, acts.Act("backup", message=f"{sys.argv[2]}-{number} " + "x" * (number * 7)))
+    acts.record(settings, Act("backup", message=f"{sys.argv[2]}-{number} " + "x" * (number * 7)))
 """
 
 
@@ -169,13 +170,13 @@ def test_lines_of_processes_at_once_do_not_mix_and_a_torn_one_hides_no_other(sho
         stream.write(b'{"verb":"dri')
     config = str(shop.path / "backup.yaml")
     writers = [Popen([sys.executable, "-c", WRITER, config, name]) for name in "abc"]
-    assert [writer.wait(240) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     with log.open("ab") as stream:
         stream.write(b'\xff\n[1, 2]\n{"verb":3}\n')
     found = Counter(act.message.split(" ")[0] for act in acts.of(settings))
     assert found == Counter(["before", *(f"{name}-{number}" for name in "abc" for number in range(300))])
     # Beyond a place: what is whole, once.
-    seen, place = acts.beyond(settings, acts.Place())
+    seen, place = acts.beyond(settings, Place())
     assert len(seen) == 901
     acts.record(settings, Act("prune"))
     after, place = acts.beyond(settings, place)

@@ -8,9 +8,9 @@ import pytest
 
 from backup_pipeline.config import SystemSettings
 from backup_pipeline.health.promises import failures, kept, last_due
+from backup_pipeline.model.acts import Act
 from backup_pipeline.model.ids import backup_id
 from backup_pipeline.model.overview import Listed, Runner, SystemStatus
-from backup_pipeline.state.acts import Act
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 29, 2, tzinfo=UTC)

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from backup_pipeline.model.acts import LOOK_BACK, unmended
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.orchestration.launch import Hearing, run_backup
 from backup_pipeline.state import acts
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 
 def failing(shop: Shop) -> list[tuple[str, str, str]]:
-    found = acts.last_failures(shop.site.settings, "shop", datetime.now(UTC))
+    found = unmended(acts.of(shop.site.settings, "shop", datetime.now(UTC) - LOOK_BACK))
     return [(act.verb, act.message, act.remedy) for act in found]
 
 
@@ -39,6 +41,6 @@ def test_a_run_that_failed_is_told_until_one_succeeds(shop: Shop, instance: dg.D
 
 def test_a_launcher_in_this_process_writes_the_line_itself(shop: Shop, instance: dg.DagsterInstance) -> None:
     runs: list[str] = []
-    run_backup(shop.site, "shop", instance=instance, hearing=Hearing(began=runs.append))
+    run_backup(shop.site, BackupOrder("shop"), instance=instance, hearing=Hearing(began=runs.append))
     assert runs == [run.run_id for run in instance.get_runs()]
     assert list(acts.of(shop.site.settings)) == []

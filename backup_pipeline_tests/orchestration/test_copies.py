@@ -137,7 +137,7 @@ def test_a_launched_backup_says_which_copy_failed_and_makes_the_others(
     (copied.folder / "disk").write_text("this is no folder")
     told: list[Copied] = []
     with pytest.raises(CopyFailed, match="was committed and is whole, but the copy disk"):
-        run_backup(copied.site, "shop", instance=instance, hearing=Hearing(copied=told.append))
+        run_backup(copied.site, BackupOrder("shop"), instance=instance, hearing=Hearing(copied=told.append))
     (backup,) = copied.site.vault.ids("shop")
     assert [(one.name, one.ok) for one in told] == [("disk", False), ("offsite", True)]
     assert copied.site.copy("offsite").ids("shop") == (backup,)
@@ -146,9 +146,9 @@ def test_a_launched_backup_says_which_copy_failed_and_makes_the_others(
 
 
 def test_a_launched_backup_can_leave_the_copies_alone(copied: Shop, instance: dg.DagsterInstance) -> None:
-    run_backup(copied.site, "shop", instance=instance, copies=False)
+    run_backup(copied.site, BackupOrder("shop"), instance=instance, copies=False)
     assert not (copied.folder / "disk").exists()
-    run_backup(copied.site, "shop", instance=instance, only=("orders",))
+    run_backup(copied.site, BackupOrder("shop", only=("orders",)), instance=instance)
     assert len(copied.site.copy("disk").ids("shop")) == 2, "a partial backup is copied as well"
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.orchestration import naming
 from backup_pipeline.orchestration.instance import open_instance
 from backup_pipeline.orchestration.launch import run_backup
@@ -46,7 +47,7 @@ def test_the_history_can_be_in_postgres(
         "DAGSTER_PG_DB": parts.path.lstrip("/"),
     }.items():
         monkeypatch.setenv(name, value)
-    manifest = run_backup(shop.site, "shop")
+    manifest = run_backup(shop.site, BackupOrder("shop"))
     with open_instance(shop.site) as instance:
         assert "Postgres" in type(instance.event_log_storage).__name__
         event = instance.get_latest_materialization_event(naming.PLAIN.manifest_key("shop"))

@@ -12,10 +12,10 @@ from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._utils.error import SerializableErrorInfo
 
+from backup_pipeline.model.acts import Act
 from backup_pipeline.operations import Site
 from backup_pipeline.orchestration.failures_sqlite import last_failures
 from backup_pipeline.orchestration.instance import home
-from backup_pipeline.state.acts import Act
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 

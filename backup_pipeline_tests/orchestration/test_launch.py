@@ -15,7 +15,7 @@ import pytest
 
 from backup_pipeline.errors import ConfigError, ProofFailed, SourceUnavailable, VaultBusy
 from backup_pipeline.model.ids import timestamp
-from backup_pipeline.model.orders import AckOrder
+from backup_pipeline.model.orders import AckOrder, BackupOrder
 from backup_pipeline.model.outcome import Outcome, found_by
 from backup_pipeline.model.overview import Runner
 from backup_pipeline.model.progress import Advance
@@ -41,7 +41,7 @@ def test_a_backup_and_a_drill_are_in_the_history_of_this_machine(
     shop: Shop, capfd: pytest.CaptureFixture[str]
 ) -> None:
     heard: list[Advance] = []
-    manifest = run_backup(shop.site, "shop", hearing=Hearing(heard.append))
+    manifest = run_backup(shop.site, BackupOrder("shop"), hearing=Hearing(heard.append))
     assert shop.site.vault.ids("shop") == (manifest.id,)
     report = run_drill(shop.site, "shop")
     assert report.report.ok
@@ -75,16 +75,16 @@ def test_names_make_a_partial_backup_also_of_a_table_that_is_new(
 ) -> None:
     shop.configure("groups: {people: [customers]}")
     shop.sql("CREATE TABLE added (x)")
-    manifest = run_backup(shop.site, "shop", only=("people", "added"), instance=instance)
+    manifest = run_backup(shop.site, BackupOrder("shop", only=("people", "added")), instance=instance)
     assert manifest.scope == "partial"
     assert sorted(table.name for table in manifest.tables) == ["added", "customers"]
     with pytest.raises(ConfigError, match="nonsense"):
-        run_backup(shop.site, "shop", only=("nonsense",), instance=instance)
+        run_backup(shop.site, BackupOrder("shop", only=("nonsense",)), instance=instance)
 
 
 def test_one_table_of_many_is_still_one_table(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure("table_assets: 1")
-    manifest = run_backup(shop.site, "shop", only=("orders",), instance=instance)
+    manifest = run_backup(shop.site, BackupOrder("shop", only=("orders",)), instance=instance)
     assert [table.name for table in manifest.tables] == ["orders"]
     assert manifest.scope == "partial"
 
@@ -93,17 +93,17 @@ def test_a_system_that_was_never_looked_at_is_looked_at_first(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
     (shop.site.settings.state_folder / "inventory" / "shop.json").unlink()
-    run_backup(shop.site, "shop", instance=instance)
+    run_backup(shop.site, BackupOrder("shop"), instance=instance)
     assert dg.AssetKey(["shop", "tables", "main.orders"]) in instance.all_asset_keys()
 
 
 def test_an_error_is_raised_as_it_happened_and_recorded(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.site.vault.prepare()
     with lock.hold(shop.site.vault.store, "shop", "a test"), pytest.raises(VaultBusy, match="a test"):
-        run_backup(shop.site, "shop", instance=instance)
+        run_backup(shop.site, BackupOrder("shop"), instance=instance)
     shop.config.write_text("vault: ./vault\nsystems:\n  shop: {database: 'postgresql://x@127.0.0.1:1/x'}\n")
     with pytest.raises(SourceUnavailable):
-        run_backup(Impatient.load(shop.config), "shop", instance=instance)
+        run_backup(Impatient.load(shop.config), BackupOrder("shop"), instance=instance)
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE] * 2
 
 
@@ -112,25 +112,27 @@ def test_a_failed_blocking_check_is_an_error_that_names_the_backup(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
     with pytest.raises(ProofFailed, match="integrity") as caught:
-        run_backup(shop.site, "shop", instance=instance)
+        run_backup(shop.site, BackupOrder("shop"), instance=instance)
     (backup,) = shop.site.vault.ids("shop")
     assert backup in caught.value.message
     assert caught.value.remedy
 
 
 def test_a_table_that_is_gone_is_said_and_loses_no_backup(shop: Shop, instance: dg.DagsterInstance) -> None:
-    before = run_backup(shop.site, "shop", instance=instance)
+    before = run_backup(shop.site, BackupOrder("shop"), instance=instance)
     shop.sql("DROP TABLE empty")
     for _ in range(2):
         told: list[Outcome] = []
-        made = run_backup(shop.site, "shop", instance=instance, hearing=Hearing(judged=told.extend))
+        made = run_backup(
+            shop.site, BackupOrder("shop"), instance=instance, hearing=Hearing(judged=told.extend)
+        )
         errors = [(one.code, one.table) for one in found_by(told) if one.severity == "error"]
         assert errors == [("table-removed", "main.empty")], "told until it is accepted"
         assert before.id in found_by(told)[0].message
     order, nothing = AckOrder("shop", "table-removed"), InstanceView(Runner("never"), lambda _: ())
     accept(shop.site, order, nothing)
     told = []
-    run_backup(shop.site, "shop", instance=instance, hearing=Hearing(judged=told.extend))
+    run_backup(shop.site, BackupOrder("shop"), instance=instance, hearing=Hearing(judged=told.extend))
     assert [one for one in found_by(told) if one.severity == "error"] == []
     assert made.findings == (), "the backup itself lacks nothing that there is"
 
@@ -141,19 +143,19 @@ def test_a_damaged_backup_is_an_error_also_where_a_table_is_gone(
 ) -> None:
     shop.sql("DROP TABLE empty")
     with pytest.raises(ProofFailed, match="integrity"):
-        run_backup(shop.site, "shop", instance=instance)
+        run_backup(shop.site, BackupOrder("shop"), instance=instance)
 
 
 def test_a_damaged_backup_does_not_fail_the_next_one(shop: Shop, instance: dg.DagsterInstance) -> None:
-    first = run_backup(shop.site, "shop", instance=instance)
+    first = run_backup(shop.site, BackupOrder("shop"), instance=instance)
     (shop.folder / "vault" / layout.manifest_key("shop", first.id)).write_bytes(b"")
-    second = run_backup(shop.site, "shop", instance=instance)
+    second = run_backup(shop.site, BackupOrder("shop"), instance=instance)
     assert shop.site.vault.resolve("shop", "latest") == second.id
 
 
 def test_a_drill_that_finds_a_difference_is_a_report(shop: Shop, instance: dg.DagsterInstance) -> None:
     shop.configure("invariants: {nobody_buys: 'SELECT id FROM orders'}")
-    run_backup(shop.site, "shop", instance=instance)
+    run_backup(shop.site, BackupOrder("shop"), instance=instance)
     result = run_drill(shop.site, "shop", instance=instance)
     assert not result.report.ok
     assert [run.status for run in instance.get_runs()] == [
@@ -167,7 +169,7 @@ def test_ctrl_c_ends_the_run_and_is_recorded(shop: Shop, instance: dg.DagsterIns
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_backup(shop.site, "shop", hearing=Hearing(press), instance=instance)
+        run_backup(shop.site, BackupOrder("shop"), hearing=Hearing(press), instance=instance)
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
     assert shop.site.vault.ids("shop") == ()
 
@@ -175,9 +177,10 @@ def test_ctrl_c_ends_the_run_and_is_recorded(shop: Shop, instance: dg.DagsterIns
 def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Shop) -> None:
     code = (
         "import os, sys\n"
+        "from backup_pipeline.model.orders import BackupOrder\n"
         "from backup_pipeline.operations import Site\n"
         "from backup_pipeline.orchestration.launch import Hearing, run_backup\n"
-        "run_backup(Site.load(sys.argv[1]), 'shop', hearing=Hearing(lambda advance: os.kill(os.getpid(), 9)))\n"
+        "run_backup(Site.load(sys.argv[1]), BackupOrder('shop'), hearing=Hearing(lambda advance: os.kill(os.getpid(), 9)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(shop.config)], check=False)
     assert done.returncode == -9
@@ -201,7 +204,7 @@ def test_a_run_whose_process_was_killed_is_marked_as_failed_by_the_next(shop: Sh
         assert ended.remote_job_origin is not None, "the timeline shows it"
         instance.delete_run(again.run_id)
         # A run that is alive (this process) stays.
-        run_backup(shop.site, "shop", instance=instance)
+        run_backup(shop.site, BackupOrder("shop"), instance=instance)
         assert instance.get_runs()[0].status is dg.DagsterRunStatus.SUCCESS
 
 
@@ -210,12 +213,13 @@ def test_a_run_whose_process_was_killed_before_the_start_is_marked_as_failed_and
 ) -> None:
     code = (
         "import os, sys\n"
+        "from backup_pipeline.model.orders import BackupOrder\n"
         "from backup_pipeline.operations import Site\n"
         "from backup_pipeline.orchestration.launch import run_backup\n"
         "from backup_pipeline.orchestration.local_storage import _Runs\n"
         "add = _Runs.add_run\n"
         "_Runs.add_run = lambda *given: (add(*given), os.kill(os.getpid(), 9))\n"
-        "run_backup(Site.load(sys.argv[1]), 'shop')\n"
+        "run_backup(Site.load(sys.argv[1]), BackupOrder('shop'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(shop.config)], check=False)
     assert done.returncode == -9
@@ -267,7 +271,7 @@ def test_the_files_are_those_that_dagster_would_have_made(shop: Shop) -> None:
             return [*made, *connection.execute("SELECT * FROM alembic_version")]
 
     folder = home(shop.site, {})
-    run_backup(shop.site, "shop")
+    run_backup(shop.site, BackupOrder("shop"))
     with dg.DagsterInstance.from_config(str(folder)) as theirs:
         (subjects,) = theirs.get_runs()
         made_by_dagster = shop.run(theirs).run_id

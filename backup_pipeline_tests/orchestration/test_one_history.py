@@ -39,7 +39,7 @@ def no_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.server
 def test_runs_of_the_commands_are_in_the_timeline(shop: Shop) -> None:
-    run_backup(shop.site, "shop")
+    run_backup(shop.site, BackupOrder("shop"))
     run_drill(shop.site, "shop")
     stop, port = threading.Event(), free_port()
     answers: list[Any] = []

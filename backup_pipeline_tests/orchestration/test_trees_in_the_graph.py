@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from backup_pipeline.errors import Incomplete
+from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.operations.backup import commit
 from backup_pipeline.operations.reading import show
 from backup_pipeline.orchestration.graph import build_defs
@@ -53,7 +54,7 @@ def test_the_job_reads_rows_and_files_into_one_full_backup(shop: Shop, instance:
 def test_a_run_from_the_command_line_records_the_trees_as_well(
     shop: Shop, instance: dg.DagsterInstance
 ) -> None:
-    manifest = run_backup(shop.site, "shop", instance=instance, full=True)
+    manifest = run_backup(shop.site, BackupOrder("shop", full=True), instance=instance)
     assert {tree.name: tree.files for tree in manifest.files} == {"media": 1, "vectors": 1}
     key = dg.AssetKey(["shop", "files", "vectors"])
     assert instance.get_latest_materialization_event(key) is not None
@@ -61,7 +62,7 @@ def test_a_run_from_the_command_line_records_the_trees_as_well(
 
 @pytest.mark.parametrize("only", ["files.media", "files/media", "pictures"])
 def test_a_tree_alone_is_a_partial_backup(shop: Shop, instance: dg.DagsterInstance, only: str) -> None:
-    manifest = run_backup(shop.site, "shop", instance=instance, only=(only,))
+    manifest = run_backup(shop.site, BackupOrder("shop", only=(only,)), instance=instance)
     assert manifest.scope == "partial"
     assert [tree.name for tree in manifest.files] == ["media"]
     assert manifest.tables == ()
@@ -104,7 +105,7 @@ def test_a_tree_that_fails_keeps_the_backup_from_being_committed_and_can_be_made
     with pytest.raises(Incomplete, match="media"):
         commit(shop.site, "shop", token=failed.run_id)
     away.rename(shop.folder / "media")
-    manifest = run_backup(shop.site, "shop", instance=instance)
+    manifest = run_backup(shop.site, BackupOrder("shop"), instance=instance)
     assert manifest.scope == "full"
 
 
