@@ -150,7 +150,7 @@ def test_ctrl_c_leaves_no_temporary_files_and_the_next_run_goes_on(shop: Folder)
     while not (shop.path / "out").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=20)
     assert process.returncode in (0, 130)
     assert not list(Path(shop.path / "out").rglob(".*"))
     shop.good("restore", "shop", "--files", "media", "--to", "out")

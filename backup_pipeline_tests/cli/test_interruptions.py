@@ -174,7 +174,7 @@ def test_workers_end_with_the_command(number: signal.Signals, pg_shop: Folder) -
         process.send_signal(number)
         process.communicate(timeout=AT_ONCE)
     assert process.returncode in (130, 143)
-    assert wait_for(lambda: not any(alive(pid) for pid in workers), seconds=60)
+    assert wait_for(lambda: not any(alive(pid) for pid in workers), seconds=5)
     assert pg_shop.good("list", "--json").data["backups"] == []
 
 

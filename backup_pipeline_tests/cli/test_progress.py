@@ -211,5 +211,5 @@ def read_until_end(leader: int, process: subprocess.Popen[bytes], seconds: float
         if not data:
             break
         shown += data
-    process.wait(60)
+    process.wait(10)
     return shown.decode()

@@ -224,7 +224,7 @@ def test_a_kept_folder_is_opened_again_and_syncs_to_disk(open_folder: Path) -> N
 
 def test_killing_the_owner_stops_the_server_and_removes_its_folders() -> None:
     code = """
-        import os, time; os.environ["TMPDIR"] = "/tmp"  # another account removes the folders
+        import sys, time
         from backup_pipeline.databases.postgres.server import EmbeddedPostgres
         server = EmbeddedPostgres.create()
         print(server.pid, server.data_dir.parent, server.socket_dir, flush=True)

@@ -140,7 +140,7 @@ def sqlite_file(tmp_path: Path) -> MakeSqliteFile:
     return make
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 60.0) -> bool:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 10.0) -> bool:
     """Whether `condition` came true in time. For what another process does; never for our own code."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -151,8 +151,11 @@ def rclone_s3() -> Iterator[S3Server]:
 def moto_s3(*, strict: bool = False) -> Iterator[S3Server]:
     """`strict`: unknown keys are refused, and IAM policies hold."""
     port = free_port()
-    env = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if strict else {}
-    with served([program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], port, env):
+    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    if strict:
+        env["INITIAL_NO_AUTH_ACTION_COUNT"] = "0"
+    argv = [sys.executable, "-m", "backup_pipeline_tests.harness.moto_in_turn"]
+    with served([*argv, "-H", "127.0.0.1", "-p", str(port)], port, env):
         yield S3Server("moto", f"http://127.0.0.1:{port}")
 
 

@@ -18,7 +18,7 @@ from backup_pipeline.model.register import MARKS, REGISTER, TEMPLATES, entry_of
 PACKAGE = Path(__file__).resolve().parents[2] / "backup_pipeline"
 #: What `Finding.of` adds of itself, and what it takes for itself.
 GIVEN = {"heal", "heal_manifest", "table", "tree"}
-OWN = {"severity", "remedy", "examples", "error"}
+OWN = {"severity", "remedy", "examples"}
 
 
 @cache
@@ -54,7 +54,7 @@ def test_each_call_names_an_entry_and_fills_each_of_its_placeholders() -> None:
             continue
         one = TEMPLATES.get(node.args[0].value)
         given = {str(keyword.arg) for keyword in node.keywords}
-        values = given - OWN - {"table", "tree"} | ({"why"} if "error" in given else set())
+        values = given - OWN - {"table", "tree"}
         wanted = placeholders(one.message + one.remedy) if one else set()
         if one is None or wanted - GIVEN != values or not wanted & {"table", "tree"} <= given:
             wrong.append(f"{path}, line {node.lineno}: {node.args[0].value} and {sorted(values)}")

@@ -99,7 +99,7 @@ def test_a_prune_that_meets_another_one_waits_for_it(kept: Shop, instance: dg.Da
 
     beside = threading.Thread(target=other)
     beside.start()
-    assert began.wait(60)
+    assert began.wait(10)
     result = kept.job("prune_shop").execute_in_process(instance=instance)
     beside.join()
     assert metadata(result)["forgotten"] == 2

@@ -420,7 +420,7 @@ def test_the_workers_of_a_restore_that_was_killed_end(
         process.kill()
         process.communicate()
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'interrupted' AND query NOT LIKE '%pg_sleep%'"
-        assert wait_for(lambda: ask(pg_server.url(), sessions) == [(0,)])
+        assert wait_for(lambda: ask(pg_server.url(), sessions) == [(0,)], seconds=15)
         comment = (
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'interrupted'"
         )
