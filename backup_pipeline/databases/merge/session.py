@@ -1,0 +1,97 @@
+"""What an engine gives a merge: one connection in one transaction, a place for staging, and its own ways of doing things.
+
+The steps are SQLAlchemy Core on `connection`. A statement that one engine writes otherwise is a construct of
+`constructs`, compiled for each dialect. Only what SQL cannot say the same way is a method here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.schema import Schema, TableId
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from backup_pipeline.databases.merge.asked import Triggers
+    from backup_pipeline.vault.backup import Backup
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The columns of a staging table: those of the backup, in its order, and the type that each has there."""
+
+    table: TableId
+    #: In the backup.
+    columns: tuple[str, ...]
+    #: In SQL of the engine: `character varying(20)`, `public.citext`; "" is its type for text.
+    types: tuple[str, ...]
+    #: In the staging schema. Its columns are n, c0, c1 …; n numbers the rows from 1.
+    name: str
+
+
+class Session(Protocol):
+    connection: sa.Connection
+    #: The schema of staging tables; a temporary one, gone with the session.
+    staging: str
+    #: Of the target, as the transaction sees it.
+    schema: Schema
+    address: str
+    #: What tells one database from another; empty where the engine cannot say. As `Manifest.state` keeps it.
+    state: Mapping[str, str]
+    #: The column that names a row where the table has no primary key: ctid, rowid.
+    row_name: str
+
+    def stage(self, backup: Backup, staged: Staged, listener: Listener) -> int:
+        """Make the staging table and fill it; the number of rows."""
+
+    def lock(self, tables: Sequence[TableId], *, waiting: float) -> None:
+        """Until the end: no other session writes to these tables. Readers go on. Raises after so many seconds."""
+
+    def ready_to_write(self, tables: Sequence[TableId], triggers: Triggers) -> tuple[Finding, ...]:
+        """Deferred foreign keys, row security, triggers. What could not be done as asked is told."""
+
+    def next_keys(self, table: TableId, column: str) -> sa.ColumnElement[int] | None:
+        """An expression that gives an unused key for each row it is evaluated for (nextval); None: take the numbers after
+        the highest."""
+
+    def raise_sequences(self, tables: Sequence[TableId]) -> None:
+        """So that the next INSERT of the application works. Sequences only move up."""
+
+    def counted(self) -> Mapping[TableId, tuple[int, int, int]] | int:
+        """By the engine's own counters: the rows of each table that this transaction inserted, updated and deleted; or of
+        all tables together."""
+
+    def insert_together(self, inserts: Sequence[sa.Insert]) -> None:
+        """The INSERTs of a circle of tables: foreign keys are checked after the last of them."""
+
+    def out(self, query: sa.Select[tuple[object, ...]]) -> Iterator[bytes]:
+        """Rows as row text of this engine, as a backup keeps them."""
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    #: Only counts: no lock is taken, and no row of the target can be changed.
+    read_only: bool = False
+    #: Seconds to wait for locks.
+    waiting: float = 60.0
+    listener: Listener = silent
+    #: Where rejected rows are written.
+    rejects: Path | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Opening(Protocol):
+    """How an engine opens the session of a merge: the entry of `databases/engines.py`."""
+
+    def __call__(self, url: str, options: SessionOptions) -> AbstractContextManager[Session]: ...
