@@ -22,6 +22,7 @@ TOPICS = {
     "findings": ("docs/FINDINGS.md", "Every finding of a backup, a verification, a drill or the doctor."),
     "format": ("vault/FORMAT.md", "How a vault is laid out, so that it can be read without this program."),
     "threats": ("docs/THREATS.md", "Who may do what to a backup, and what holds against it."),
+    "merge": ("docs/MERGE.md", "Exactly which rows a merge into a living database writes."),
 }
 
 
