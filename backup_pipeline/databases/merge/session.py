@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from backup_pipeline.databases.merge.asked import Triggers
+    from backup_pipeline.databases.merge.plan import Rejected
     from backup_pipeline.vault.backup import Backup
 
 
@@ -36,6 +37,13 @@ class Staged:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Filled:
+    rows: int
+    #: Rows that do not fit the types of the target; they are not in staging.
+    rejected: tuple[Rejected, ...] = ()
+
+
 class Session(Protocol):
     connection: sa.Connection
     #: The schema of staging tables; a temporary one, gone with the session.
@@ -45,17 +53,30 @@ class Session(Protocol):
     address: str
     #: What tells one database from another; empty where the engine cannot say. As `Manifest.state` keeps it.
     state: Mapping[str, str]
-    #: The column that names a row where the table has no primary key: ctid, rowid.
-    row_name: str
 
-    def stage(self, backup: Backup, staged: Staged, listener: Listener) -> int:
-        """Make the staging table and fill it; the number of rows."""
+    def row_name(self, table: TableId) -> str:
+        """The column that names a row where the table has no primary key: ctid, rowid."""
+
+    def stage(self, backup: Backup, staged: Staged, listener: Listener) -> Filled:
+        """Make the staging table and fill it."""
+
+    def analyze(self, name: str) -> None:
+        """Statistics of a table in the staging schema, where the planner needs them."""
 
     def lock(self, tables: Sequence[TableId], *, waiting: float) -> None:
         """Until the end: no other session writes to these tables. Readers go on. Raises after so many seconds."""
 
     def ready_to_write(self, tables: Sequence[TableId], triggers: Triggers) -> tuple[Finding, ...]:
         """Deferred foreign keys, row security, triggers. What could not be done as asked is told."""
+
+    def written(self) -> None:
+        """After the last write: triggers are as they were."""
+
+    def checked(self) -> None:
+        """Each deferred constraint holds now; a data error else."""
+
+    def fast(self, tables: Sequence[TableId]) -> AbstractContextManager[None]:
+        """Many rows are written to these tables inside the block: foreign keys may be checked all at once at its end."""
 
     def next_keys(self, table: TableId, column: str) -> sa.ColumnElement[int] | None:
         """An expression that gives an unused key for each row it is evaluated for (nextval); None: take the numbers after
@@ -68,7 +89,7 @@ class Session(Protocol):
         """By the engine's own counters: the rows of each table that this transaction inserted, updated and deleted; or of
         all tables together."""
 
-    def insert_together(self, inserts: Sequence[sa.Insert]) -> None:
+    def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
         """The INSERTs of a circle of tables: foreign keys are checked after the last of them."""
 
     def out(self, query: sa.Select[tuple[object, ...]]) -> Iterator[bytes]:

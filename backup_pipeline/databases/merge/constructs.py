@@ -1,0 +1,82 @@
+"""SQL that PostgreSQL and SQLite write in two ways, as SQLAlchemy constructs that are compiled for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class Raw(sa.types.UserDefinedType[Any]):
+    """A type as the engine spells it: `character varying(20)`, `public.citext`. Values pass as they are."""
+
+    cache_ok = True
+
+    def __init__(self, spelled: str) -> None:
+        self.spelled = spelled
+
+    def get_col_spec(self, **_: object) -> str:
+        return self.spelled
+
+
+class content(FunctionElement[str]):
+    """One text for the values of a row: two rows have the same text where all values are equal, NULL included."""
+
+    name = "content"
+    inherit_cache = True
+    type = sa.Text()
+
+
+@compiles(content, "postgresql")
+def _content_postgresql(element: content, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"pg_catalog.md5(ROW({compiler.process(element.clauses, **kw)})::text)"
+
+
+@compiles(content, "sqlite")
+def _content_sqlite(element: content, compiler: SQLCompiler, **kw: Any) -> str:
+    parts = [f"quote({compiler.process(one, **kw)})" for one in element.clauses]
+    return "(" + " || ',' || ".join(parts) + ")" if parts else "''"
+
+
+class as_text(FunctionElement[str]):
+    """The value as text, for people and for keys of any type."""
+
+    name = "as_text"
+    inherit_cache = True
+    type = sa.Text()
+
+
+@compiles(as_text)
+def _as_text(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS text)"
+
+
+class new_uuid(FunctionElement[str]):
+    """A random UUID, as text with dashes."""
+
+    name = "new_uuid"
+    inherit_cache = True
+    type = sa.Text()
+
+
+@compiles(new_uuid, "postgresql")
+def _new_uuid_postgresql(element: new_uuid, compiler: SQLCompiler, **kw: Any) -> str:
+    return "pg_catalog.gen_random_uuid()::text"
+
+
+@compiles(new_uuid, "sqlite")
+def _new_uuid_sqlite(element: new_uuid, compiler: SQLCompiler, **kw: Any) -> str:
+    halves = ("4", "2", "2", "2", "6")
+    return "(" + " || '-' || ".join(f"lower(hex(randomblob({size})))" for size in halves) + ")"
+
+
+def texts(columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
+    """Key columns as one text for people: `7`, `7, 2`."""
+    found: sa.ColumnElement[str] = sa.func.coalesce(as_text(columns[0]), "NULL")
+    for column in columns[1:]:
+        found = found.concat(", ").concat(sa.func.coalesce(as_text(column), "NULL"))
+    return found
