@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from backup_pipeline.model.merge_orders import ALL
 from backup_pipeline.model.orders import Option, options_of
 
 T = TypeVar("T")
@@ -46,10 +47,25 @@ class Lasting(click.ParamType[timedelta]):
             self.fail(f"{value!r} is not a duration; write it as 90m, 36h, 7d or 5w", param, context)
 
 
+class Newest(click.ParamType[str]):
+    """`newest:updated_at`. Without a value the flag takes the word behind it, which may be SYSTEM or ID."""
+
+    name = "newest"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        kind, _, column = str(value).partition(":")
+        if value != ALL and (kind != "newest" or not column):
+            self.fail(
+                f"{value!r} is not newest:COLUMN; write --update behind the other words", param, context
+            )
+        return str(value)
+
+
 FORMS: Mapping[str, click.ParamType[Any]] = {
     "percent": Percent(),
     "duration": Lasting(),
     "file": click.Path(dir_okay=False, path_type=Path),
+    "newest": Newest(),
 }
 
 
@@ -88,6 +104,8 @@ def _flag(one: Field[Any], how: Option) -> click.Option:
         kind = click.IntRange(*how.between)
     if how.shows_default:
         about |= {"default": one.default, "show_default": True}
+    if how.bare:
+        about |= {"is_flag": False, "flag_value": how.bare}
     return click.Option(names, type=kind, required=how.required, **about)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -62,9 +62,14 @@ class Page:
             self.line(f"{'':{indent}}{self.style(f'{name:<{longest}}', dim=True)}  {value}")
 
     def table(
-        self, headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()
+        self,
+        headers: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        right: Iterable[int] = (),
+        colours: Mapping[str, str] | None = None,
     ) -> None:
-        """Columns as wide as what is in them; those in `right` are flush right."""
+        """Columns as wide as what is in them; those in `right` are flush right. `colours`: of a row, by its first cell."""
         cells = [[clean(cell) for cell in row] for row in rows]
         widths = [
             max(width(row[column]) for row in [list(headers), *cells]) for column in range(len(headers))
@@ -80,7 +85,7 @@ class Page:
 
         self.line(self.style(laid(headers), dim=True))
         for row in cells:
-            self.line(laid(row))
+            self.line(self.style(laid(row), (colours or {}).get(row[0])))
 
     def findings(self, findings: Iterable[Finding]) -> None:
         for finding in findings:

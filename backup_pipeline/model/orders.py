@@ -44,9 +44,11 @@ class Option:
     #: The smallest and the largest number.
     between: tuple[int, int] | None = None
     #: How what is typed is read: `5%`, `7d`, the name of a file.
-    form: Literal["text", "percent", "duration", "file"] = "text"
+    form: Literal["text", "percent", "duration", "file", "newest"] = "text"
     #: `--help` names the default.
     shows_default: bool = False
+    #: The value need not be typed: `--update` means this.
+    bare: str = ""
 
     def spelling(self, one: Field[Any]) -> str:
         return self.flag or f"--{'no-' if one.default is True else ''}{one.name.replace('_', '-')}"
