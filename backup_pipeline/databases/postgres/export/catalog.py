@@ -1,12 +1,21 @@
 """The catalog queries, each one round trip for the whole database, so that 2,000 tables take no longer than 20.
 
-Every query leaves out what belongs to the system, to other sessions' temporary schemas, and to extensions (which bring
-their own objects). Names of kinds are the catalog's one-letter codes; `inspect` and `objects` give them meaning.
+Every query leaves out what belongs to the system, to other sessions' temporary schemas, to extensions (which bring their
+own objects), and to merges (`databases.own_names`). Names of kinds are the catalog's one-letter codes; `inspect` and `objects` give them meaning.
 """
 
 from __future__ import annotations
 
-OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+from backup_pipeline.databases.own_names import OWN_COMMENT, OWN_SCHEMA
+
+_OWN = (
+    f"n.nspname = '{OWN_SCHEMA}'"
+    f" AND pg_catalog.obj_description(n.oid, 'pg_namespace') IS NOT DISTINCT FROM '{OWN_COMMENT}'"
+)
+OURS = f"n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT ({_OWN})"
+
+#: Whether there is a schema of merges.
+HAS_OWN = f"SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE {_OWN})"
 
 
 def not_of_extension(catalog: str, column: str) -> str:

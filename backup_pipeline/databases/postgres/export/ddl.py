@@ -42,7 +42,7 @@ def dump(
     lock_timeout: float,
     without: Sequence[str] = (),
 ) -> Sections:
-    """(section, made by, SQL) of everything but the tables named in `without` (quoted patterns)."""
+    """(section, made by, SQL) of everything but `without`: options of pg_dump that leave something out."""
     with tempfile.TemporaryDirectory(prefix="bp-ddl-") as folder:
         archive = Path(folder, "schema.dump")
         argv = [
@@ -55,7 +55,7 @@ def dump(
             f"--lock-wait-timeout={int(lock_timeout * 1000)}",
             "--no-password",
             f"--file={archive}",
-            *(f"--exclude-table={pattern}" for pattern in without),
+            *without,
             f"--dbname={conninfo(parameters)}",
         ]
         _run(argv, "pg_dump", environment(parameters))

@@ -11,6 +11,7 @@ from functools import cached_property
 import psycopg2
 
 from backup_pipeline.databases.base import Baseline, Export, Options, Sink
+from backup_pipeline.databases.own_names import OWN_SCHEMA
 from backup_pipeline.databases.postgres.export import (
     applied,
     catalog,
@@ -182,7 +183,7 @@ class PostgresSnapshot:
             self._moment.exported,
             self._moment.encoding,
             self._source.lock_timeout,
-            without=[connect.quoted(self._connection, c.id.schema, c.id.name) for c in self._unreadable],
+            without=tuple(self._not_dumped()),
         )
         sections = ddl.for_server(sections, self._connection.server_version)
         if missing := [candidate.id for candidate in self._unreadable]:
@@ -190,6 +191,15 @@ class PostgresSnapshot:
             missing += [found.id for found in self.schema.sequences if found.owned_by in missing]
             sections = ddl.with_tables(sections, texts, missing, self._moment.encoding)
         return ddl.with_rights_of_public(sections, self.schema.objects, self._renamed_public)
+
+    def _not_dumped(self) -> Iterator[str]:
+        for candidate in self._unreadable:
+            name = connect.quoted(self._connection, candidate.id.schema, candidate.id.name)
+            yield f"--exclude-table={name}"
+        with connect.explained("looking for what merges remember", self._connection):
+            (there,) = connect.row(self._connection, catalog.HAS_OWN)
+        if there:
+            yield f"--exclude-schema={OWN_SCHEMA}"
 
     @cached_property
     def _renamed_public(self) -> str | None:

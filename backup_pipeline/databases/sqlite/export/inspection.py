@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from backup_pipeline.databases.own_names import OWN_PREFIX
 from backup_pipeline.databases.sqlite.export.definitions import (
     TableSql,
     parse_index,
@@ -96,10 +97,11 @@ def settings(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def list_tables(connection: sqlite3.Connection) -> list[_Listed]:
-    """Every table but SQLite's own, in the order of their creation."""
-    rows = connection.execute(
+    """Every table but SQLite's own and those of merges, in the order of their creation."""
+    listed = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
     ).fetchall()
+    rows = [(name, sql) for name, sql in listed if not name.startswith(OWN_PREFIX)]
     if sqlite3.sqlite_version_info >= (3, 37):
         told = {
             name: (kind, bool(strict), bool(without))

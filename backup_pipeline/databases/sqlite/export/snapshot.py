@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backup_pipeline.databases.base import Baseline, Export, Options, Sink
 from backup_pipeline.databases.sqlite import header
-from backup_pipeline.databases.sqlite.export import looking, soundness
+from backup_pipeline.databases.sqlite.export import looking, own_tables, soundness
 from backup_pipeline.databases.sqlite.export.choosing import Choice, choose
 from backup_pipeline.databases.sqlite.export.definitions import VirtualSql, parse_virtual
 from backup_pipeline.databases.sqlite.export.excluding import views_read, without
@@ -88,6 +88,8 @@ def copy_database(connection: sqlite3.Connection, copy: Path, path: Path) -> Non
 
 def _prepare(path: Path, copied: _Copied, selection: Selection, options: Options) -> SqliteSnapshot:
     copy = copied.file
+    with explained(path):
+        own_tables.drop(copy)
     with explained(path), reading_file(copy) as connection:
         inspected = inspect(connection)
         choice = choice_of(connection, inspected.schema, selection)
