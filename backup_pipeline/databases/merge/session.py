@@ -78,9 +78,9 @@ class Session(Protocol):
     def fast(self, tables: Sequence[TableId]) -> AbstractContextManager[None]:
         """Many rows are written to these tables inside the block: foreign keys may be checked all at once at its end."""
 
-    def next_keys(self, table: TableId, column: str) -> sa.ColumnElement[int] | None:
-        """An expression that gives an unused key for each row it is evaluated for (nextval); None: take the numbers after
-        the highest."""
+    def next_keys(self, table: TableId, column: str, *, above: int) -> sa.ColumnElement[int] | None:
+        """An expression that gives an unused key above this number for each row that it is evaluated for (nextval); None:
+        take the numbers after it."""
 
     def raise_sequences(self, tables: Sequence[TableId]) -> None:
         """So that the next INSERT of the application works. Sequences only move up."""
