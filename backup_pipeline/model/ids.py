@@ -13,6 +13,8 @@ from backup_pipeline.errors import ConfigError, NotATime
 from backup_pipeline.model.findings import HEAL_MANIFEST
 
 _ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}-\d{3}Z")
+#: In front of the id of a restore.
+RESTORE = "r-"
 _SYSTEM = re.compile(r"[a-z][a-z0-9_]{0,62}")
 #: Names that mean something else: at the top of a vault, and in the graph (the asset `vault/scrub` and its group).
 RESERVED = frozenset({"objects", "tmp", "vault"})
@@ -38,12 +40,23 @@ def is_backup_id(text: str) -> bool:
     return True
 
 
+def restore_id(moment: datetime) -> str:
+    """`r-2026-11-21T02-00-00-123Z`: sorted by time as a backup's id is, and never taken for one."""
+    return RESTORE + backup_id(moment)
+
+
+def is_restore_id(text: str) -> bool:
+    return text.startswith(RESTORE) and is_backup_id(text.removeprefix(RESTORE))
+
+
 def is_system_name(text: str) -> bool:
     """What may be the folder of a system in a vault; a name that is reserved in the graph alone is one."""
     return _SYSTEM.fullmatch(text) is not None and text not in ("objects", "tmp")
 
 
 def moment_of(identifier: str) -> datetime:
+    """Of a backup, or of a restore."""
+    identifier = identifier.removeprefix(RESTORE)
     return datetime.strptime(identifier[:-1] + "000", "%Y-%m-%dT%H-%M-%S-%f").replace(tzinfo=UTC)
 
 

@@ -1,4 +1,5 @@
-"""The two doors to the content of a database's backup: its rows, and the database file that it may be.
+"""The doors to the content of a database's backup: its rows, and the database file that it may be. A third one leads to the
+rows that a restore touched.
 
 Every reader of values comes through here: query, frames, references, uniqueness, drill, restore. So erasure and masking
 will have one place. Only code that proves or moves stored bytes as they are goes past the doors; `test_architecture`
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from backup_pipeline.model.manifest import FileImage, ObjectRef
 from backup_pipeline.model.schema import TableId
+from backup_pipeline.model.vault_records import RowImage
 from backup_pipeline.processes.scratch import Scratch
 from backup_pipeline.vault.blocks import nothing
 from backup_pipeline.vault.images import write_image
@@ -29,6 +31,12 @@ class Door:
     def rows(self, table: TableId, columns: Sequence[str], chunk: ObjectRef) -> Iterator[bytes]:
         """Row text of these columns, a block at a time. Damage is known when the last block is out."""
         return read_blocks(self.objects, chunk)
+
+    def touched(self, image: RowImage) -> Iterator[bytes]:
+        """Row text of the rows that a restore touched, a block at a time. Each object is known to be right when its last
+        block is out."""
+        for one in image.objects:
+            yield from read_blocks(self.objects, one)
 
     def write_image(self, image: FileImage, path: Path, advanced: Callable[[int], None] = nothing) -> None:
         """The database file, at a path that must not exist."""

@@ -137,12 +137,13 @@ def outline_is_sealed(backup: Backup) -> bool:
 
 
 def tidy(vault: Vault, known: Known, count: int) -> None:
-    """Keep what the newest backups of each system name, what was found in them, and what a person accepted."""
+    """Keep what the newest backups of each system name, what was found in them, what a person accepted, and restores."""
     if not known.has_old():
         return
     names: set[str] = set()
     for system in vault.systems():
-        names.update(_private(vault, layout.acks_key(system)))
+        for prefix in (layout.acks_key(system), layout.restores_prefix(system)):
+            names.update(_private(vault, prefix))
         for identifier in vault.ids(system)[-count:]:
             names.update(_private(vault, layout.proofs_prefix(system, identifier)))
             try:

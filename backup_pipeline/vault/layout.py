@@ -38,7 +38,7 @@ MUTABLE = (
 )
 
 #: Keys that a writer creates and never overwrites.
-CREATED_ONCE = (f"{OBJECTS}*", "*/manifest.json*", "*/outline.json*", "*/forgotten/*")
+CREATED_ONCE = (f"{OBJECTS}*", "*/manifest.json*", "*/outline.json*", "*/forgotten/*", "*/restores/*")
 #: Keys that a prune writes beside its deletions.
 PRUNE_RECORDS = (
     "*/forgotten/*",
@@ -143,6 +143,16 @@ def forgotten_key(system: str, identifier: str) -> str:
 def forgotten_prefix(system: str) -> str:
     """shop/forgotten/"""
     return f"{system}/forgotten/"
+
+
+def restores_prefix(system: str) -> str:
+    """shop/restores/"""
+    return f"{system}/restores/"
+
+
+def restore_prefix(system: str, identifier: str) -> str:
+    """shop/restores/r-2026-11-21T02-00-00-123Z/ — the record of a restore that changed a database"""
+    return f"{system}/restores/{identifier}/"
 
 
 def newest_key(system: str) -> str:

@@ -19,24 +19,36 @@ if TYPE_CHECKING:
 
 def put(vault: Vault, key: str, data: bytes) -> str:
     """Write over `key`; in an encrypted vault its name gets `.age`. Returns the digest of the stored bytes."""
-    if vault.encrypted:
-        assert vault.keys is not None
-        stored, key = crypto.encrypt(vault.keys, data), key + AGE
-    else:
-        stored = data
-    digest = hashlib.sha256(stored).hexdigest()
-    if vault.encrypted and vault.known is not None:
-        vault.known.keep(digest, data)
-    vault.store.put(key, stored, overwrite=True)
-    return digest
+    stored = closed(vault, data)
+    vault.store.put(key + ending(vault), stored, overwrite=True)
+    return hashlib.sha256(stored).hexdigest()
 
 
 def get(vault: Vault, key: str) -> bytes | None:
     """None where there is none, and where neither a key nor the memory of this host opens it."""
     try:
-        stored = read_all(vault.store, key + AGE if vault.encrypted else key)
+        return opened(vault, read_all(vault.store, key + ending(vault)))
     except NotFound:
         return None
+
+
+def ending(vault: Vault) -> str:
+    return AGE if vault.encrypted else ""
+
+
+def closed(vault: Vault, data: bytes) -> bytes:
+    """As it will lie in the store."""
+    if not vault.encrypted:
+        return data
+    assert vault.keys is not None
+    stored = crypto.encrypt(vault.keys, data)
+    if vault.known is not None:
+        vault.known.keep(hashlib.sha256(stored).hexdigest(), data)
+    return stored
+
+
+def opened(vault: Vault, stored: bytes) -> bytes | None:
+    """None where neither a key nor the memory of this host opens it."""
     if not vault.encrypted:
         return stored
     assert vault.keys is not None

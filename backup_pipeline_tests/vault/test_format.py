@@ -79,7 +79,9 @@ def test_the_example_in_the_description_is_a_manifest() -> None:
 def test_the_commands_in_the_description_work(tmp_path: Path) -> None:
     vault = shop_vault(tmp_path / "vault", nights=1)
     folder = tmp_path / "vault"
-    check, _signed, show = re.findall(r"```bash\n(.*?)```", FORMAT.read_text(encoding="utf-8"), re.DOTALL)
+    check, _signed, show, _touched = re.findall(
+        r"```bash\n(.*?)```", FORMAT.read_text(encoding="utf-8"), re.DOTALL
+    )
     identifier = vault.ids("shop")[0]
 
     def run(script: str) -> subprocess.CompletedProcess[bytes]:
