@@ -62,6 +62,7 @@ class Order:
     #: What was found before the source was asked, and belongs into the manifest.
     findings: tuple[Finding, ...] = ()
     git_revision: str | None = None
+    environment: str = ""
     #: The file trees of this recovery point.
     trees: tuple[TreeOrder, ...] = ()
     #: A tree of the system is left out: the backup is then a partial one.
@@ -237,6 +238,7 @@ def _export(
             state=snapshot.state,
             migrations=order.migrations,
             git_revision=order.git_revision,
+            environment=order.environment,
             findings=(
                 *order.findings,
                 *found.findings,

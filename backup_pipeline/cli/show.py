@@ -81,6 +81,7 @@ def _head(page: Page, manifest: Manifest, line: Listed, zone: ZoneInfo) -> None:
             ("definitions", ", ".join(f"{part.name} by {part.made_by}" for part in manifest.ddl)),
             ("migrations", manifest.migrations.told() if manifest.migrations else ""),
             ("git revision", manifest.git_revision),
+            ("environment", manifest.environment),
             ("backup before", manifest.previous.id if manifest.previous else "none: the first of its chain"),
             ("made with", ", ".join(f"{name} {version}" for name, version in manifest.tools.items())),
         ]

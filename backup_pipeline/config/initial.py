@@ -159,6 +159,8 @@ def _system(seen: FirstLook) -> str:
     return f"""\
   {seen.system}:{secret}
     database: {quoted(seen.database)}
+    # Where this database stands: rows of a backup with another marker never go into it.
+    # environment: production
 
     # Minute, hour, day, month, weekday: every night at 02:00. `backup-pipeline ui` runs the daemon that keeps to it.
     schedule: "0 2 * * *"

@@ -20,6 +20,7 @@ from backup_pipeline.config.values import (
     CopyName,
     Cron,
     Duration,
+    Environment,
     Glob,
     GroupName,
     Owner,
@@ -49,6 +50,8 @@ class SystemSettings(Strict):
     """One application that is protected."""
 
     database: Secret
+    #: Of the database: rows of a backup with another marker are not written into it.
+    environment: Environment = ""
     #: Name → a file tree that belongs to the same recovery point.
     files: Mapping[TreeName, FilesSettings] = Field(default_factory=dict)
     #: The copies that this system's backups go to; all of them unless some are named.

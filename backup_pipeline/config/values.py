@@ -103,6 +103,15 @@ def _plain_name(value: str) -> str:
     return value
 
 
+def _environment(value: str) -> str:
+    if value in NOT_ENVIRONMENTS:
+        raise ValueError(f"{value!r} means something else; name the environment: production, staging, test …")
+    return _plain_name(value)
+
+
+#: What `--from-environment` and messages say of a database without a marker, and of one that cannot be told.
+NOT_ENVIRONMENTS = ("none", "unknown")
+
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 Duration = Annotated[int, BeforeValidator(_duration), Field(gt=0)]
 Cron = Annotated[str, AfterValidator(_cron)]
@@ -118,5 +127,7 @@ UnixGroup = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]{0,63}$")]
 TreeName = Annotated[str, AfterValidator(_plain_name)]
 #: Of a copy: the same.
 CopyName = Annotated[str, AfterValidator(_plain_name)]
+#: production, staging …
+Environment = Annotated[str, AfterValidator(_environment)]
 #: `orders`, `public.*`: matched against `schema.table` and the bare name.
 Glob = Annotated[str, Field(min_length=1)]

@@ -155,6 +155,11 @@ class Source(Protocol):
     def address(self) -> str:
         """For people and reports; without a secret."""
 
+    @property
+    def location(self) -> str:
+        """Where the database is, without the login. Two addresses with the same location mean the same database; nothing is
+        asked for it, so another name of the same server is another location."""
+
     def inventory(self, selection: Selection) -> Inventory: ...
 
     def diagnose(self, selection: Selection) -> Report:

@@ -257,6 +257,8 @@ class Manifest:
     state: dict[str, str] = field(default_factory=dict)
     migrations: Migrations | None = None
     git_revision: str | None = None
+    #: `environment:` of the system: production, staging … Empty: it had none, or this version did not know it yet.
+    environment: str = ""
     findings: tuple[Finding, ...] = ()
     #: SHA-256 of the RECOVER.md that lies beside the manifest.
     recover_sha256: str = ""

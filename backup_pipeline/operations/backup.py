@@ -152,6 +152,7 @@ def _told(site: Site, order: BackupOrder, listener: Listener) -> making.Order:
         migrations=state,
         findings=findings,
         git_revision=revision.git_revision(site.settings.base),
+        environment=chosen.environment,
         trees=tuple(trees.tree_order(site, system, name, full=order.full) for name in named.trees),
         trees_left_out=len(named.trees) < len(chosen.files),
         named=only,

@@ -78,6 +78,16 @@ def address(parameters: Mapping[str, str]) -> str:
     return f"postgresql://{user}{where}{port}/{quote(parameters.get('dbname', ''))}{query}"
 
 
+#: The same server on the same port.
+_HERE = ("", "localhost", "127.0.0.1", "::1", "/var/run/postgresql", "/tmp")
+
+
+def location(parameters: Mapping[str, str]) -> str:
+    host = (parameters.get("host") or parameters.get("hostaddr") or "").lower()
+    name = parameters.get("dbname") or parameters.get("user", "")
+    return f"{'localhost' if host in _HERE else host}:{parameters.get('port', '5432')}/{name}"
+
+
 def public(parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters that may stand on a command line."""
     return {key: value for key, value in parameters.items() if key not in _SECRETS}

@@ -62,6 +62,10 @@ class PostgresSource:
     def address(self) -> str:
         return connect.address(self.parameters)
 
+    @property
+    def location(self) -> str:
+        return connect.location(self.parameters)
+
     @contextmanager
     def snapshot(self, selection: Selection, options: Options) -> Iterator[PostgresSnapshot]:
         with self._connection() as connection:

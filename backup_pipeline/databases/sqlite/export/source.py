@@ -42,6 +42,10 @@ class SqliteSource:
     def address(self) -> str:
         return f"sqlite:///{self.path}"
 
+    @property
+    def location(self) -> str:
+        return str(self.path.resolve())
+
     @contextmanager
     def snapshot(self, selection: Selection, options: Options) -> Iterator[snapshot.SqliteSnapshot]:
         with snapshot.take(self.path, selection, options, self.busy_seconds) as taken:
