@@ -26,6 +26,17 @@ At = tuple[str, int]
 Values = tuple[Value, ...]
 
 
+@dataclass(frozen=True)
+class Fresh:
+    """A key that the target gives to a new row: any value that no other row has."""
+
+    row: At
+
+
+#: As the target will have them.
+Written = tuple[Value | Fresh, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     only: frozenset[str] | None = None
@@ -62,8 +73,9 @@ STEPS = ("remembered", "same key", "natural key", "uuid", "content")
 class Parent:
     """What a reference of a staged row translates to."""
 
-    what: str  # none · waits · new · missing · known
-    values: Values = ()
+    what: str  # none · waits · missing · known
+    values: Written = ()
+    #: Of a new row.
     row: At | None = None
 
 
@@ -183,10 +195,22 @@ class Matching:
         if answer.conflict:
             return Parent("missing")
         if answer.live is None:
-            return Parent("new", row=found)
+            parts = [self.new_value(found, column) for column in one.referenced]
+            waits = any(part.what == "waits" for part in parts)
+            if waits or any(part.what == "missing" for part in parts):
+                return Parent("waits" if waits else "missing")
+            return Parent("known", tuple(part.values[0] for part in parts), found)
         there_values = self.live[one.parent][answer.live[1]]
         values = tuple(there_values[column] for column in one.referenced)
         return Parent("missing") if None in values else Parent("known", values)
+
+    def new_value(self, at: At, column: str) -> Parent:
+        """One column of a new row, with the key that the row gets."""
+        shape, row = self.design.by_name[at[0]], self.backup[at[0]][at[1]]
+        if is_generated_key(shape) and column in shape.key:
+            taken = find(self.live[shape.name], shape.key, shape.key_of(row)) is not None
+            return Parent("known", (Fresh(at) if taken else row[column],))
+        return self.translated(at, column)
 
     def translated(self, at: At, column: str) -> Parent:
         """One column of a staged row, as the target would have it."""
@@ -199,13 +223,13 @@ class Matching:
             return Parent(found.what, (found.values[one.columns.index(column)],))
         return found
 
-    def staged_values(self, at: At, key: NaturalKey) -> Values | str | None:
-        """Of a natural key: its values, None where it has a NULL; or "waits", "new", "missing"."""
+    def staged_values(self, at: At, key: NaturalKey) -> Written | str | None:
+        """Of a natural key: its values, None where it has a NULL; or "waits", "missing"."""
         row = self.backup[at[0]][at[1]]
         if live_values(self.design.by_name[at[0]], key, row) is None:
             return None
         parts = [self.translated(at, column) for column in key.columns]
-        for what in ("missing", "waits", "new"):
+        for what in ("missing", "waits"):
             if any(part.what == what for part in parts):
                 return what
         return tuple(part.values[0] for part in parts)
@@ -279,17 +303,12 @@ class Matching:
         return None if there is None else Answer("remembered", (at[0], there))
 
     def _same_key(
-        self, at: At, keys: list[tuple[NaturalKey, Values | str | None]], *, waiting: bool = True
+        self, at: At, keys: list[tuple[NaturalKey, Written | str | None]], *, waiting: bool = True
     ) -> Answer | None:
-        shape = self.design.by_name[at[0]]
-        if not self.ask.same_lineage or not shape.key:
+        shape, row = self.design.by_name[at[0]], self.backup[at[0]][at[1]]
+        if not self.ask.same_lineage or not is_generated_key(shape):
             return None
-        parts = [self.translated(at, column) for column in shape.key]
-        if waiting and any(part.what == "waits" for part in parts):
-            raise Waits
-        if any(part.what in ("new", "missing", "waits") for part in parts):
-            return None
-        there = find(self.live[shape.name], shape.key, tuple(part.values[0] for part in parts))
+        there = find(self.live[shape.name], shape.key, shape.key_of(row))
         if there is None or self._contradicted(at, self.live[shape.name][there], keys, waiting=waiting):
             return None
         return Answer("same key", (shape.name, there))
@@ -298,7 +317,7 @@ class Matching:
         self,
         at: At,
         live: Row,
-        keys: list[tuple[NaturalKey, Values | str | None]],
+        keys: list[tuple[NaturalKey, Written | str | None]],
         *,
         waiting: bool,
     ) -> bool:
@@ -322,11 +341,10 @@ class Matching:
                 if waiting:
                     raise Waits
                 continue
-            if part.what != "new":
-                if part.values[0] is None and live[column] is None:
-                    continue
-                if part.values[0] == live[column]:
-                    return False
+            if part.values[0] is None and live[column] is None:
+                continue
+            if part.values[0] == live[column]:
+                return False
             differing += 1
         return differing >= 2
 
@@ -354,8 +372,7 @@ class Matching:
     def _equal(self, parts: Mapping[str, Parent], at: At) -> bool:
         live = self.live[at[0]][at[1]]
         return all(
-            part.what != "new" and (part.values[0] if part.values else None) == live[column]
-            for column, part in parts.items()
+            (part.values[0] if part.values else None) == live[column] for column, part in parts.items()
         )
 
     def _taken_twice(self) -> Iterator[tuple[At, Answer]]:

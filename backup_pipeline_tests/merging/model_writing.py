@@ -10,6 +10,7 @@ from backup_pipeline_tests.merging.model import (
     Answer,
     Ask,
     At,
+    Fresh,
     Matching,
     NaturalKey,
     Values,
@@ -20,13 +21,6 @@ from backup_pipeline_tests.merging.model import (
     parent_in,
 )
 from backup_pipeline_tests.merging.shapes import Design, Reference, Row, Rows, Shape, Value
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """A key that the target gives to a new row: any value that no other row has."""
-
-    row: At
 
 
 @dataclass
@@ -120,12 +114,7 @@ class Writing:
         found = self.matching.parent(at, one)
         if found.what == "missing" or (found.row is not None and found.row not in self.new):
             raise Lost
-        if found.row is None:
-            return found.values
-        values = tuple(self.value(found.row, column) for column in one.referenced)
-        if None in values:
-            raise Lost
-        return values
+        return found.values
 
     def is_skipped(self, at: At) -> bool:
         shape = self.shape(at)
@@ -147,12 +136,9 @@ class Writing:
     def value(self, at: At, column: str) -> Value | Fresh:
         """One column of a new row as it will be."""
         shape, row = self.shape(at), self.matching.backup[at[0]][at[1]]
-        if is_generated_key(shape) and column in shape.key:
-            taken = find(self.matching.live[shape.name], shape.key, shape.key_of(row)) is not None
-            return Fresh(at) if taken else row[column]
         one = shape.reference_of(column)
         if one is None:
-            return row[column]
+            return self.matching.new_value(at, column).values[0]
         try:
             return self.parent_values(at, one)[one.columns.index(column)]
         except Lost:
