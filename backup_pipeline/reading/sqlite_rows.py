@@ -13,8 +13,9 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from backup_pipeline.databases.sqlite.export.rows import Value, affinity, quoted, read_rows, reading_file
+from backup_pipeline.databases.sqlite.export.rows import Value, quoted, read_rows, reading_file
 from backup_pipeline.errors import Damaged
+from backup_pipeline.model.affinity import affinity
 from backup_pipeline.reading.frames import NotExact
 from backup_pipeline.reading.loading import column_name, sql_name
 from backup_pipeline.reading.tables import Rows

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backup_pipeline.databases.sqlite.export import columns_of, fingerprint_table, read_lines, read_rows
-from backup_pipeline.databases.sqlite.export.rows import RowRange, affinity, reading_file
+from backup_pipeline.databases.sqlite.export.rows import RowRange, reading_file
 from backup_pipeline.errors import NotFound
+from backup_pipeline.model.affinity import affinity
 from backup_pipeline_tests.harness.sqlite_rows import connect
 
 DECLARED = ("TEXT", "INTEGER", "REAL", "NUMERIC", "BLOB", "", "VARCHAR(20)", "ANY")

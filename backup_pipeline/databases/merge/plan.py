@@ -35,7 +35,7 @@ class ColumnDrift:
     """A difference of a table between the backup and the target, and what is done about it."""
 
     column: str
-    #: missing · new · renamed · type-changed · not-null-added · enum-value-gone · now-generated
+    #: missing · new · renamed · type-changed · not-null-added · enum-value-gone · now-generated · now-plain
     what: str
     detail: str = ""
     done: str = ""

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from backup_pipeline.errors import NotFound
+from backup_pipeline.model.affinity import affinity
 from backup_pipeline.model.fingerprint import Fingerprint
 
 #: Rows are fetched and formatted this many at a time, column by column: three times as fast as row by row.
@@ -64,20 +65,6 @@ class RowRange:
 def quoted(name: str) -> str:
     """An identifier, for SQL that cannot take it as a parameter."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def affinity(declared: str) -> str:
-    """The five rules of SQLite (datatype3, 3.1), in their order."""
-    text = declared.upper()
-    if "INT" in text:
-        return "INTEGER"
-    if any(word in text for word in ("CHAR", "CLOB", "TEXT")):
-        return "TEXT"
-    if not text or "BLOB" in text:
-        return "BLOB"
-    if any(word in text for word in ("REAL", "FLOA", "DOUB")):
-        return "REAL"
-    return "NUMERIC"
 
 
 @contextmanager
