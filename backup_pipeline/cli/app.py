@@ -99,6 +99,12 @@ class Verb(click.Command):
 
     def invoke(self, context: click.Context) -> Job:
         arguments = dict(context.params)
+        if (before := arguments.pop("before", None)) is not None:
+            if arguments["id"] is not None:
+                raise click.UsageError(
+                    f"{arguments['id']} names a backup, and --before names another", context
+                )
+            arguments["id"] = f"before {before}"
         given = {name: arguments.pop(name) for name in EVERYWHERE}
         above = context.parent.params if context.parent else {}
         either: dict[str, Any] = {name: given[name] or above.get(name) for name in EVERYWHERE}
@@ -191,9 +197,19 @@ def as_verb(
     where it has another place in --help."""
 
     def made(deed: Deed) -> Verb:
-        return Verb(name, deed, params if order is None else completed(order, params), examples, order)
+        found = list(params) if order is None else completed(order, params)
+        return Verb(name, deed, [*found, *([_before()] if name in _ONE_BACKUP else [])], examples, order)
 
     return made
+
+
+#: They look at one backup, which need not be named.
+_ONE_BACKUP = ("show", "verify", "drill", "restore", "pin", "copy")
+
+
+def _before() -> click.Option:
+    text = "The newest full backup from before TIME (2026-11-20, '2026-11-20 14:30'), and not [ID]."
+    return click.Option(["--before"], metavar="TIME", help=text)
 
 
 def system_argument(*, required: bool = True) -> click.Argument:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 
@@ -25,15 +26,15 @@ from backup_pipeline.model.orders import ForgetOrder
     """,
 )
 def verb(call: Call, order: ForgetOrder, yes: bool) -> Reply:
-    """One backup of SYSTEM by its ID: also one that is damaged, or whose manifest is gone.
+    """One backup of SYSTEM by its ID, or as `latest` or a day. By its ID also one that is damaged, or whose manifest is gone.
 
     A record of it stays, so that the history holds. What only this backup named is freed by `prune` when the grace
     time is over; copies keep theirs. A backup that no rule may remove is refused, until --force says which promise is
     to be broken.
     """
-    from backup_pipeline.operations.forget import forget
+    from backup_pipeline.operations.forget import forget, meant
 
-    system, identifier = order.system, order.id
+    system, identifier = order.system, meant(call.site, order)
     if not yes:
         if call.json or not sys.stdin.isatty():
             raise UsageError(
@@ -41,7 +42,7 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Reply:
                 remedy="say --yes where no person can be asked",
             )
         click.confirm(f"Forget {system} {identifier} for good?", abort=True, err=True)
-    report = forget(call.site, order)
+    report = forget(call.site, replace(order, id=identifier))
 
     def page(page: Page) -> None:
         page.line(f"{system} {identifier} is forgotten")
@@ -50,4 +51,4 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Reply:
                 f"{size(report.own)} that only it held are freed by `prune` when the grace time is over"
             )
 
-    return Reply({"report": report}, page, answer=False)
+    return Reply({"report": report}, page, answer=False, backup=identifier)

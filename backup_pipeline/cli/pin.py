@@ -28,4 +28,5 @@ def verb(call: Call, order: PinOrder) -> Reply:
         {"system": order.system, "id": chosen, "pin": made},
         lambda page: page.line(f"{order.system} {chosen} is pinned: no rule removes it"),
         answer=False,
+        backup=chosen,
     )

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from backup_pipeline.cli import restoring_database, restoring_files
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Reply
@@ -33,11 +31,6 @@ TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
     *flags(RestoreOrder),
     restoring_database.remainder_option(),
     *restoring_files.file_options(),
-    click.Option(
-        ["--before"],
-        metavar="TIME",
-        help="The newest full backup from before TIME (2026-11-20, '2026-11-20 14:30').",
-    ),
     from_option(),
     unsigned_option(),
     *flags(DrillOrder, "thaw"),
@@ -48,9 +41,7 @@ TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
     backup-pipeline restore shop --from offsite --to sqlite:////srv/shop.db --files all --files-to /srv/files
     """,
 )
-def verb(
-    call: Call, *, remainder: str | None, before: str | None, place: str | None, unsigned: bool, **given: Any
-) -> Reply:
+def verb(call: Call, *, remainder: str | None, place: str | None, unsigned: bool, **given: Any) -> Reply:
     """The newest full backup of SYSTEM, or one by its ID; `latest~2` is the third newest.
 
     Rows first, in parallel; then indexes and foreign keys; then sequences, so that the first INSERT works. A target
@@ -63,8 +54,6 @@ def verb(
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
     it is interrupted: run it again, and it goes on.
     """
-    from backup_pipeline.operations.reading import newest_before
-
     to, dry_run, thaw = given.pop("to"), given["dry_run"], given.pop("thaw")
     files = {name: given.pop(name) for name in (*takes(FilesOrder), "files_to")}
     url, folder = restoring_files.targets_of(to, files)
@@ -72,12 +61,6 @@ def verb(
     order = ordered(RestoreOrder, given, to=url or "")
     system = order.system
     site = site_at(call, place, unsigned=unsigned)
-    if before is not None:
-        if order.id is not None:
-            raise UsageError(
-                f"a backup is named ({order.id}), and --before names another", remedy="give one of them"
-            )
-        order = replace(order, id=newest_before(site, system, before))
     if url is None and (remainder or any(given[name] for name in TERMS)):
         raise UsageError(
             "--no-owner, --no-privileges, --roles, --no-code, --keep-going and --remainder are about the database",

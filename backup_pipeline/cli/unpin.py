@@ -16,7 +16,7 @@ from backup_pipeline.model.orders import UnpinOrder
     """,
 )
 def verb(call: Call, order: UnpinOrder) -> Reply:
-    """One backup of SYSTEM by its ID.
+    """One backup of SYSTEM by its ID, or as `latest` or a day.
 
     Where `retention: {pin: […]}` of the configuration names it, it stays pinned.
     """
@@ -35,4 +35,5 @@ def verb(call: Call, order: UnpinOrder) -> Reply:
         {"system": system, "id": identifier, "was_pinned": held is not None, "still_pinned": named},
         lambda page: page.line(said),
         answer=False,
+        backup=identifier,
     )

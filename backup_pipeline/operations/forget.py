@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.model.orders import ForgetOrder
 from backup_pipeline.operations import stores
 from backup_pipeline.operations.prune import locked_in
@@ -11,15 +10,19 @@ from backup_pipeline.operations.site import Site
 from backup_pipeline.retention import byhand
 from backup_pipeline.retention.byhand import ForgetReport
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["ForgetReport", "forget", "meant"]
 
-__all__ = ["ForgetReport", "forget"]
+
+def meant(site: Site, order: ForgetOrder) -> str:
+    """The id of the backup. A whole id may be of one that is damaged or gone."""
+    if is_backup_id(order.id):
+        return order.id
+    return stores.open_place(site.settings, order.copy).resolve(order.system, order.id)
 
 
 def forget(site: Site, order: ForgetOrder) -> ForgetReport:
     return byhand.forget_one(
-        stores.open_vault_for_pruning(site.settings, order.copy).backup(order.system, order.id),
+        stores.open_vault_for_pruning(site.settings, order.copy).backup(order.system, meant(site, order)),
         why=order.reason,
         now=site.clock(),
         force=order.force,

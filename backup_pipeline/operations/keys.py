@@ -30,7 +30,8 @@ def vault_in(settings: Settings, store: Store) -> Vault:
     known = paths.known(state, address) if keys or settings.signing else None
     wrote = Remembered(paths.newest(state, address), paths.place(state, address))
     signing = Signing(settings.signers, settings.signing, settings.signed_since)
-    return Vault(store, keys, known, wrote, signing)
+    zones = {name: settings.zone_of(name) for name in ("", *settings.systems)}
+    return Vault(store, keys, known, wrote, signing, zones=zones)
 
 
 def findings(site: Site) -> tuple[Finding, ...]:

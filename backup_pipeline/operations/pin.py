@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from backup_pipeline.model.ids import is_backup_id
 from backup_pipeline.model.orders import PinOrder, UnpinOrder
 from backup_pipeline.model.vault_records import Pin
 from backup_pipeline.operations import stores
 from backup_pipeline.operations.site import Site
 from backup_pipeline.retention import byhand
-
-if TYPE_CHECKING:
-    pass
 
 
 def pin(site: Site, order: PinOrder) -> tuple[str, Pin]:
@@ -24,7 +19,6 @@ def pin(site: Site, order: PinOrder) -> tuple[str, Pin]:
 
 def unpin(site: Site, order: UnpinOrder) -> tuple[str, Pin | None]:
     place, id = stores.open_place(site.settings, order.copy), order.id
-    # `latest` moves on; which pin is meant has to be said.
-    if not is_backup_id(id) and not id.startswith("latest"):
+    if not is_backup_id(id):
         id = place.resolve(order.system, id)
     return id, byhand.unpin(place.backup(order.system, id))

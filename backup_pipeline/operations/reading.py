@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
-from backup_pipeline.errors import UsageError
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.operations.diagnosing import diagnosed
 from backup_pipeline.operations.site import Site
-from backup_pipeline.vault import choosing, signing
+from backup_pipeline.vault import signing
 from backup_pipeline.vault.backup import Backup
 
 
@@ -23,20 +19,6 @@ def show(site: Site, system: str, id: str | None = None) -> Manifest:
 def resolve(site: Site, system: str, id: str | None = None) -> str:
     """The id of the backup that is meant."""
     return site.vault.resolve(system, id)
-
-
-@diagnosed
-def newest_before(site: Site, system: str, time: str) -> str:
-    """The id of the newest full backup from before a day or a time, in the zone of the system where it names none."""
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError:
-        raise UsageError(
-            f"--before: {time!r} is no time", remedy="write a day or a time: 2026-11-20, '2026-11-20 14:30'"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(site.settings.zone_of(system)))
-    return choosing.newest_before(site.vault, system, moment)
 
 
 def usable(site: Site, system: str, id: str | None = None) -> Backup:

@@ -52,11 +52,6 @@ def unpin(backup: Backup) -> Pin | None:
 
 def _demand(backup: Backup) -> None:
     if backup.id not in backup.vault.ids(backup.system):
-        if backup.id == "latest":
-            raise NotFound(
-                "a backup is unpinned or forgotten by its ID, not as latest",
-                remedy=f"`backup-pipeline list {backup.system}` shows the IDs",
-            )
         raise no_such(backup.vault, backup.system, backup.id)
 
 

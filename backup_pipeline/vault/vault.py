@@ -16,7 +16,7 @@ listed. Between 3 and 4 the backup is whole; the next run of the system seals it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -80,6 +80,8 @@ class Vault:
     remembered: Remembered | None = None
     signing: Signing = NO_SIGNING
     clock: Callable[[], datetime] = now
+    #: System → the zone of the days and times that a person names; "" is every other system.
+    zones: Mapping[str, str] = field(default_factory=dict, compare=False)
     #: The handles of one look at the vault. None: each handle is new and sees the backup as it is now.
     handles: Handles | None = field(default=None, compare=False, repr=False)
 
@@ -282,6 +284,9 @@ class Vault:
         """The vault, and the notes of its writer where they lie elsewhere."""
         local = self.local is not None and (self.encrypted or self.signing.key)
         return (self.store, self.notes) if local else (self.store,)
+
+    def zone_of(self, system: str) -> str:
+        return self.zones.get(system) or self.zones.get("", "UTC")
 
     def resolve(self, system: str, identifier: str | None) -> str:
         """`latest` (or nothing) is the newest full backup; a partial one has to be named. See `choosing`."""
