@@ -26,7 +26,10 @@
     ├── Incomplete             less was produced than was asked for
     ├── RestoreError           the restore did not happen; the target is as it was
     │   ├── TargetNotEmpty     … because the target already holds something
-    │   └── InTheWay           … because a link, a file or a folder lies where something else should be
+    │   ├── InTheWay           … because a link, a file or a folder lies where something else should be
+    │   ├── TargetUnavailable  … because the target does not answer, or another session is in the way (worth another try)
+    │   ├── TargetChanged      … because the target was altered since it was looked at (a new plan makes it right)
+    │   └── RowsRefused        … because the database refuses a row (a data error: the others could be written)
     ├── ErrorsFound            the work is done, and it found an error (a backup that is made, and not as it should be)
     │   └── ProofFailed        … of a verification, a drill or a scrub
     ├── ToolMissing            a program that is needed is not on this machine
@@ -176,6 +179,21 @@ class TargetNotEmpty(RestoreError):
 
 class InTheWay(RestoreError):
     code, http_status = "in-the-way", 409
+
+
+class TargetUnavailable(RestoreError):
+    code, http_status = "target-unavailable", 503
+
+
+class TargetChanged(RestoreError):
+    code, http_status = "target-changed", 409
+
+
+class RowsRefused(RestoreError):
+    code, http_status = "rows-refused", 422
+
+    #: Of PostgreSQL: 23505 is a broken unique constraint.
+    sqlstate = ""
 
 
 class ErrorsFound(BackupError):

@@ -14,7 +14,10 @@ from backup_pipeline.databases.base import Source, Target
 from backup_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from backup_pipeline.databases.base import DrillOptions
+    from backup_pipeline.databases.merge.session import Opening, Session, SessionOptions
     from backup_pipeline.model.drill_report import DrillReport
     from backup_pipeline.model.progress import Listener
     from backup_pipeline.vault.backup import Backup
@@ -32,6 +35,8 @@ class DatabaseEngine:
     source: Callable[[str], Source]
     target: Callable[[str], Target]
     drill: Callable[[Backup, DrillOptions, Listener], DrillReport]
+    #: The session of a merge.
+    merging: Opening
 
 
 def _postgres_source(url: str) -> Source:
@@ -57,6 +62,12 @@ def _postgres_drill(backup: Backup, options: DrillOptions, listener: Listener) -
     return drill(backup, options, listener)
 
 
+def _postgres_merging(url: str, options: SessionOptions) -> AbstractContextManager[Session]:
+    from backup_pipeline.databases.postgres.merging.opening import open_session
+
+    return open_session(url, options)
+
+
 def _sqlite_source(url: str) -> Source:
     from backup_pipeline.databases.sqlite.export import SqliteSource
 
@@ -75,6 +86,15 @@ def _sqlite_drill(backup: Backup, options: DrillOptions, listener: Listener) -> 
     return drill(backup, options, listener)
 
 
+def _sqlite_merging(url: str, options: SessionOptions) -> AbstractContextManager[Session]:
+    from backup_pipeline.databases.sqlite.merging import (  # type: ignore[import-not-found, unused-ignore]
+        open_session,
+    )
+
+    opened: AbstractContextManager[Session] = open_session(url, options)
+    return opened
+
+
 ENGINES = (
     DatabaseEngine(
         "postgres",
@@ -84,6 +104,7 @@ ENGINES = (
         source=_postgres_source,
         target=_postgres_target,
         drill=_postgres_drill,
+        merging=_postgres_merging,
     ),
     DatabaseEngine(
         "sqlite",
@@ -93,6 +114,7 @@ ENGINES = (
         source=_sqlite_source,
         target=_sqlite_target,
         drill=_sqlite_drill,
+        merging=_sqlite_merging,
     ),
 )
 

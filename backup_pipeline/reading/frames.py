@@ -29,11 +29,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backup_pipeline.model.row_text import unescape
 from backup_pipeline.model.schema import Column
 from backup_pipeline.reading.columns import field_lines, open_columns
 from backup_pipeline.reading.tables import Rows, find
 from backup_pipeline.reading.types import Types
-from backup_pipeline.reading.values import Convert, converter, unescape
+from backup_pipeline.reading.values import Convert, converter
 from backup_pipeline.vault.backup import Backup
 
 

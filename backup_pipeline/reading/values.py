@@ -18,19 +18,10 @@ from backup_pipeline.reading.types import Types
 
 Convert = Callable[[str], object]
 
-_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
-_ESCAPED = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _INTERVAL = re.compile(
     r"(?:(?P<years>-?\d+) years? ?)?(?:(?P<months>-?\d+) mons? ?)?(?:(?P<days>[+-]?\d+) days? ?)?"
     r"(?:(?P<sign>[+-])?(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d)(?:\.(?P<fraction>\d{1,6}))?)?"
 )
-
-
-def unescape(field: bytes) -> bytes:
-    """Undo the escapes of row text. `\\N` is not asked for here: the splitter of rows knows it first."""
-    if b"\\" not in field:
-        return field
-    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), field)
 
 
 def converter(types: Types, column: Column) -> Convert:

@@ -23,9 +23,10 @@ from backup_pipeline.databases.postgres.export import PostgresSource
 from backup_pipeline.databases.sqlite.export import SqliteSource
 from backup_pipeline.errors import ConfigError, Damaged, NotFound
 from backup_pipeline.model.manifest import LeftOut, Manifest
+from backup_pipeline.model.row_text import unescape
 from backup_pipeline.model.schema import Schema, SchemaObject
 from backup_pipeline.reading import NotExact, read_table, rows_of
-from backup_pipeline.reading.values import interval, parse_array, unescape
+from backup_pipeline.reading.values import interval, parse_array
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, prepared, shop, table

@@ -80,3 +80,24 @@ def texts(columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
     for column in columns[1:]:
         found = found.concat(", ").concat(sa.func.coalesce(as_text(column), "NULL"))
     return found
+
+
+class InsertWithKeys(sa.Insert):
+    """An INSERT … SELECT that writes the key of a row also where the database makes the keys (GENERATED ALWAYS)."""
+
+    inherit_cache = True
+
+
+@compiles(InsertWithKeys)
+def _insert(element: InsertWithKeys, compiler: SQLCompiler, **kw: Any) -> str:
+    return str(compiler.visit_insert(element, **kw))  # type: ignore[no-untyped-call]
+
+
+@compiles(InsertWithKeys, "postgresql")
+def _insert_postgresql(element: InsertWithKeys, compiler: SQLCompiler, **kw: Any) -> str:
+    text = str(compiler.visit_insert(element, **kw))  # type: ignore[no-untyped-call]
+    columns = ", ".join(compiler.preparer.quote(name) for name in element._select_names or ())
+    head = f"INTO {compiler.preparer.format_table(element.table)} ({columns}) "
+    before, found, after = text.partition(head)
+    assert found, text
+    return f"{before}{head}OVERRIDING SYSTEM VALUE {after}"

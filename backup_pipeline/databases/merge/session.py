@@ -66,11 +66,14 @@ class Session(Protocol):
     def lock(self, tables: Sequence[TableId], *, waiting: float) -> None:
         """Until the end: no other session writes to these tables. Readers go on. Raises after so many seconds."""
 
+    def hindrances(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
+        """What keeps this login from writing to these tables: missing rights, row security. For a plan; nothing is changed."""
+
     def ready_to_write(self, tables: Sequence[TableId], triggers: Triggers) -> tuple[Finding, ...]:
-        """Deferred foreign keys, row security, triggers. What could not be done as asked is told."""
+        """Deferred foreign keys, triggers. Raises where something hinders. What could not be done as asked is told."""
 
     def written(self) -> None:
-        """After the last write: triggers are as they were."""
+        """After the last write: deferred constraints are checked, and triggers are as they were."""
 
     def checked(self) -> None:
         """Each deferred constraint holds now; a data error else."""
@@ -82,12 +85,12 @@ class Session(Protocol):
         """An expression that gives an unused key above this number for each row that it is evaluated for (nextval); None:
         take the numbers after it."""
 
-    def raise_sequences(self, tables: Sequence[TableId]) -> None:
-        """So that the next INSERT of the application works. Sequences only move up."""
+    def raise_sequences(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
+        """So that the next INSERT of the application works. Sequences only move up. One at its end is told."""
 
     def counted(self) -> Mapping[TableId, tuple[int, int, int]] | int:
         """By the engine's own counters: the rows of each table that this transaction inserted, updated and deleted; or of
-        all tables together."""
+        all tables together. Rows of a savepoint that was taken back are counted as well."""
 
     def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
         """The INSERTs of a circle of tables: foreign keys are checked after the last of them."""

@@ -175,7 +175,7 @@ def _rights(connection: connect.Connection, selected: list[rights.Candidate]) ->
 
 
 def _locks(connection: connect.Connection, tables: list[rights.Candidate]) -> Iterator[Finding]:
-    said = snapshot.holders(connection, tables)
+    said = snapshot.holders(connection, {c.oid: str(c.id) for c in tables})
     if said:
         yield Finding.of("locked", said=said)
 

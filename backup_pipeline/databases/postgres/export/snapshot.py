@@ -123,7 +123,10 @@ def _lock(
             left -= turn
             connect.run(connection, "ROLLBACK")
             begin(connection)
-            held = holders(connection, tables) or "which table it was is no longer to be seen"
+            held = (
+                holders(connection, {c.oid: str(c.id) for c in tables})
+                or "which table it was is no longer to be seen"
+            )
             if left <= 0:
                 raise SourceUnavailable(
                     f"another session kept a lock for more than {lock_timeout:g} s: {held}",
@@ -136,19 +139,20 @@ def _lock(
             raise connect.translated(error, "locking the tables", connection) from error
 
 
-def holders(connection: connect.Connection, tables: Sequence[Candidate]) -> str:
-    """Who holds or waits for an exclusive lock on one of these tables. Not what they ask: a query may hold a secret."""
+def holders(
+    connection: connect.Connection, names: Mapping[int, str], modes: Sequence[str] = ("AccessExclusiveLock",)
+) -> str:
+    """Who holds or waits for such a lock on one of these tables. Not what they ask: a query may hold a secret."""
     found = connect.rows(
         connection,
         """SELECT DISTINCT l.relation, l.pid, coalesce(a.application_name, ''), coalesce(a.state, ''), l.granted,
                            pg_catalog.to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
              FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-            WHERE l.mode = 'AccessExclusiveLock' AND l.relation = ANY (%s::oid[])
+            WHERE l.mode = ANY (%s::text[]) AND l.relation = ANY (%s::oid[]) AND l.pid <> pg_catalog.pg_backend_pid()
               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
             ORDER BY l.granted DESC, l.pid""",
-        ([c.oid for c in tables],),
+        (list(modes), list(names)),
     )
-    names = {c.oid: str(c.id) for c in tables}
     said = [
         f"{names[oid]} is {'locked' if granted else 'waited for'} by process {pid}"
         + f" ({application or 'no name'}, {state or 'state unknown'}"
@@ -166,7 +170,7 @@ def _look(connection: connect.Connection, selection: Selection) -> Moment:
             """SELECT pg_catalog.pg_export_snapshot(), pg_catalog.clock_timestamp(),
                       pg_catalog.current_setting('block_size')::int, pg_catalog.current_setting('server_encoding')""",
         )
-        state = _state(connection)
+        state = state_of(connection)
     every = rights.candidates(connection)
     return Moment(
         exported=exported,
@@ -189,7 +193,7 @@ def may_identify(connection: connect.Connection) -> bool:
     return bool(allowed)
 
 
-def _state(connection: connect.Connection) -> dict[str, str]:
+def state_of(connection: connect.Connection) -> dict[str, str]:
     """The identity of this snapshot; empty when nothing can be built on it."""
     if not may_identify(connection):
         return {}

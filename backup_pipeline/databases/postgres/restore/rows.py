@@ -87,7 +87,7 @@ def copy_in(table: TableId, columns: Sequence[str]) -> sql.Composed:
     return sql.SQL("COPY {}{} FROM STDIN").format(table_name(table), listed if columns else sql.SQL(""))
 
 
-def _encoded(statement: str, connection: Connection, encoding: str) -> bytes:
+def encoded(statement: str, connection: Connection, encoding: str) -> bytes:
     return statement.encode("utf-8" if encoding in ("UTF8", "SQL_ASCII") else connection.info.encoding)
 
 
@@ -96,7 +96,7 @@ def load(connection: Connection, door: Door, piece: Piece, encoding: str, progre
     text = copy_in(piece.table, piece.columns).as_string(connection)
     try:
         with speaking(connection, encoding), connection.cursor() as cursor:
-            with cursor.copy(_encoded(text, connection, encoding)) as copy:
+            with cursor.copy(encoded(text, connection, encoding)) as copy:
                 for block in door.rows(piece.table, piece.columns, piece.object):
                     copy.write(block)
                     progress(piece.table, 0, len(block))

@@ -1,0 +1,157 @@
+"""The session of a merge: one connection in one transaction, which every step of the merge uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import replace
+from typing import cast
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
+
+from backup_pipeline.databases.merge.asked import Triggers
+from backup_pipeline.databases.merge.session import Filled, SessionOptions, Staged
+from backup_pipeline.databases.postgres.merging import (
+    foreign_keys,
+    locking,
+    numbers,
+    readiness,
+    staging,
+)
+from backup_pipeline.databases.postgres.merging.failing import explained, translate
+from backup_pipeline.databases.postgres.merging.held import Held, look
+from backup_pipeline.databases.postgres.restore.target import Connection, Server
+from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.postgres_session import row_text
+from backup_pipeline.model.progress import Listener
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.processes import interruption
+from backup_pipeline.vault.backup import Backup
+
+Counts = tuple[int, int, int]
+_NONE: Counts = (0, 0, 0)
+
+#: A table and its partitions are counted together: rows are written through the root.
+_COUNTED = """
+SELECT coalesce(pg_catalog.pg_partition_root(relid), relid)::oid::bigint,
+       pg_catalog.sum(n_tup_ins)::bigint, pg_catalog.sum(n_tup_upd)::bigint, pg_catalog.sum(n_tup_del)::bigint
+  FROM pg_catalog.pg_stat_xact_user_tables GROUP BY 1
+"""
+
+
+class PostgresSession:
+    staging = staging.STAGING
+
+    def __init__(self, connection: sa.Connection, held: Held) -> None:
+        self.connection = connection
+        self.address = held.server.address
+        self._held = held
+        self.schema: Schema = held.inspection.schema
+        self.state: Mapping[str, str] = held.state
+        self._off: tuple[readiness.Switch, ...] = ()
+        self._before = self._counts()
+
+    def row_name(self, table: TableId) -> str:
+        return "ctid"
+
+    def stage(self, backup: Backup, staged: Staged, listener: Listener) -> Filled:
+        return staging.stage(self._held, backup, staged, listener)
+
+    def analyze(self, name: str) -> None:
+        staging.analyze(self._held, name)
+
+    def lock(self, tables: Sequence[TableId], *, waiting: float) -> None:
+        locking.lock(self._held, tables, waiting)
+        self.schema = self._held.inspection.schema
+
+    def hindrances(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
+        return tuple(readiness.hindrances(self._held, tables))
+
+    def ready_to_write(self, tables: Sequence[TableId], triggers: Triggers) -> tuple[Finding, ...]:
+        self._off, told = readiness.ready(self._held, tables, triggers)
+        return told
+
+    def written(self) -> None:
+        self.checked()
+        readiness.switch_on(self._held, self._off)
+        self._off = ()
+
+    def checked(self) -> None:
+        readiness.check_now(self._held)
+
+    def fast(self, tables: Sequence[TableId]) -> AbstractContextManager[None]:
+        return foreign_keys.fast(self._held, tables)
+
+    def next_keys(self, table: TableId, column: str, *, above: int) -> sa.ColumnElement[int] | None:
+        return numbers.next_keys(self._held, table, column, above)
+
+    def raise_sequences(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
+        return tuple(numbers.raise_sequences(self._held, tables))
+
+    def counted(self) -> Mapping[TableId, Counts]:
+        names = {oid: table for table, oid in self._held.inspection.oids.items()}
+        return {
+            names[oid]: cast(
+                Counts, tuple(a - b for a, b in zip(now, self._before.get(oid, _NONE), strict=True))
+            )
+            for oid, now in self._counts().items()
+            if oid in names
+        }
+
+    def _counts(self) -> dict[int, Counts]:
+        return {oid: (i, u, d) for oid, i, u, d in self._held.rows("counting written rows", _COUNTED)}
+
+    def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
+        # Foreign keys are checked at the end of the whole statement.
+        parts = [cast(sa.Insert, insert).cte(f"written_{place}") for place, insert in enumerate(inserts)]
+        self.connection.execute(sa.select(sa.literal(1)).add_cte(*parts))
+
+    def out(self, query: sa.Select[tuple[object, ...]]) -> Iterator[bytes]:
+        return staging.out(self._held, self.connection, query)
+
+    def commit(self) -> None:
+        if self._held.options.read_only:
+            raise RestoreError("this session only counts, and commits nothing")
+        self.written()
+        self.connection.commit()
+
+    def rollback(self) -> None:
+        self.connection.rollback()
+
+
+@contextmanager
+def open_session(url: str, options: SessionOptions) -> Iterator[PostgresSession]:
+    server = replace(Server.of(url), application="backup_pipeline merge")
+    inspection, state = look(server)
+    with closing(server.open()) as raw:
+        interruption.watch(raw, _cancel)
+        raw.autocommit = False
+        if options.read_only:
+            # Every count is about one moment.
+            raw.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        engine = sa.create_engine(
+            "postgresql+psycopg://", creator=lambda: raw, poolclass=sa.NullPool, use_native_hstore=False
+        )
+        translate(engine)
+        with engine.connect() as connection:
+            connection.begin()
+            with explained("beginning the merge"):
+                _prepare(raw)
+            yield PostgresSession(connection, Held(server, raw, options, inspection, state))
+
+
+def _prepare(raw: Connection) -> None:
+    """For this transaction only: nothing of it stays in a session that a pooler hands on."""
+    settings = row_text(raw.info.server_version // 10000)
+    for name, value in (settings | {"client_min_messages": "warning", "jit": "off"}).items():
+        raw.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
+
+
+def _cancel(session: object) -> None:
+    connection = cast(Connection, session)
+    with suppress(psycopg.Error):
+        if not connection.closed and connection.info.transaction_status == TransactionStatus.ACTIVE:
+            connection.cancel()
