@@ -1,7 +1,7 @@
 """Many rows: foreign keys are dropped in the transaction and made again, which is ten times faster than a check of each row.
 
 A foreign key that the login may not make again stays, and so does one that is not as a new one would be: NOT VALID, or with
-its triggers switched. Nobody else sees that it is gone, because the transaction holds the tables.
+its triggers switched. No other session sees that a key is gone.
 """
 
 from __future__ import annotations
