@@ -74,6 +74,11 @@ class Order:
     #: Seconds to wait before the second, the third … attempt.
     pauses: tuple[float, ...] = PAUSES
 
+    @property
+    def partial(self) -> bool:
+        """One that was made before a restore never counts as the newest: the restore is about to replace what it holds."""
+        return self.selection.partial or self.trees_left_out or self.kind == "pre-restore"
+
 
 def back_up(
     vault: Vault,
@@ -223,7 +228,7 @@ def _export(
             system=order.system,
             id=identifier,
             kind=order.kind,
-            scope="partial" if order.selection.partial or order.trees_left_out else "full",
+            scope="partial" if order.partial else "full",
             started_at=timestamp(started),
             snapshot_at=timestamp(snapshot.taken_at),
             finished_at="",

@@ -35,7 +35,8 @@ def verb(call: Call, order: PruneOrder) -> Reply:
     """Of SYSTEM, or of all systems, by `retention:`.
 
     These backups stay against every rule: the newest full one (and the newest whole one); the newest that a drill
-    has proven; one made before a migration, until a backup has seen it applied; a pinned one; in a copy, one that
+    has proven; one made before a migration, until a backup has seen it applied; one made before a restore, as long as
+    the restore can be undone; a pinned one; in a copy, one that
     the vault still has. Unnamed objects are deleted when the grace time is over, safely beside running backups. OWN
     is what only this backup holds. It may be stopped at any time: the next run goes on. Exit code 18 when
     something was in the way and was left as it is.

@@ -39,6 +39,8 @@ class RetentionSettings(Strict):
     pin: tuple[Annotated[str, AfterValidator(_backup_id)], ...] = ()
     #: replace: of the backups of one day (of the same kind) only the newest stays, min_age_days or not.
     same_day: Literal["keep", "replace"] = "keep"
+    #: How long a backup that was made before a restore stays, and with it the restore can be undone.
+    pre_restore: Duration = 30 * 86400
     #: How long an object that nothing names any more stays, so that a running backup can still name it.
     grace: Duration = 86400
     #: When to prune; without it, `prune` is a command.

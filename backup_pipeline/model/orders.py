@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Kind = Literal["scheduled", "manual", "pre-migration", "imported"]
+Kind = Literal["scheduled", "manual", "pre-migration", "pre-restore", "imported"]
 Tier = Literal["standard", "bulk", "expedited"]
 TIERS: tuple[Tier, ...] = ("standard", "bulk", "expedited")
 
@@ -226,7 +226,7 @@ class ForgetOrder(Order):
     reason: str = option("", "Why: it stands in the record that stays.", metavar="TEXT")
     force: Sequence[str] = option(
         (),
-        "Break this promise: newest, newest-whole, proven, pre-migration, pinned, locked, imported. Once for each.",
+        "Break this promise: newest, newest-whole, proven, pre-migration, pre-restore, pinned, locked, imported. Once for each.",
         metavar="PROMISE",
     )
     copy: str | None = option(None, **_COPY)

@@ -94,8 +94,10 @@ def backup_with_copies(
 
 
 def made_since(site: Site, system: str, began: datetime) -> list[str]:
+    """Without those that a restore made of what it was about to change."""
     first = backup_id(began)
-    return [one for one in site.vault.ids(system) if one >= first]
+    found = [one for one in site.vault.ids(system) if one >= first]
+    return [one for one in found if site.vault.backup(system, one).outline.kind != "pre-restore"]
 
 
 @takes_time

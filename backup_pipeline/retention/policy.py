@@ -29,6 +29,7 @@ PROMISES = {
     "newest-whole": "the newest full backup that is not degraded",
     "proven": "the newest full backup that a drill has proven",
     "pre-migration": "made before a migration, until a backup is there that saw it applied",
+    "pre-restore": "made before a restore, which can be undone as long as it stays",
     "pinned": "it is pinned",
     "locked": "its object lock has not ended; or, in a copy, the vault needs it there",
     "imported": "it came from another system's backups",
@@ -142,6 +143,9 @@ def _protected(
             promise(one, "imported", "imported: it goes by `forget` only")
         if one.kind == "pre-migration" and (reason := _before_its_deploy(one, ordered, now)):
             promise(one, "pre-migration", reason)
+        if one.kind == "pre-restore" and now - moment_of(one.id) < timedelta(seconds=policy.pre_restore):
+            days = policy.pre_restore // 86400
+            promise(one, "pre-restore", f"before a restore, which can be undone for {days} days")
     return found
 
 
@@ -178,7 +182,7 @@ def _replaced(ordered: Sequence[Candidate], zone: str) -> dict[str, str]:
     found: dict[str, str] = {}
     newest: dict[Hashable, Candidate] = {}
     for one in reversed(ordered):
-        if one.kind in ("imported", "pre-migration"):
+        if one.kind in ("imported", "pre-migration", "pre-restore"):
             continue
         group = (_day(one, zone), one.kind, one.scope)
         better = newest.get((*group, False)) or (newest.get((*group, True)) if one.degraded else None)

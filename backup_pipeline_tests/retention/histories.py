@@ -59,7 +59,9 @@ def histories(draw: st.DrawFn, most: int = 60) -> list[Candidate]:
         moment += timedelta(
             minutes=draw(st.sampled_from((7, 55, 60, 600, 1380, 1440, 1440, 1440, 1500, 4 * 1440, 20 * 1440)))
         )
-        kind = draw(st.sampled_from(("scheduled",) * 6 + ("manual", "pre-migration", "imported")))
+        kind = draw(
+            st.sampled_from(("scheduled",) * 6 + ("manual", "pre-migration", "pre-restore", "imported"))
+        )
         # What was applied stays applied.
         deployed += draw(st.sampled_from((0, 0, 0, 1)))
         pending = frozenset(draw(st.sets(st.sampled_from("abc"), max_size=2)))

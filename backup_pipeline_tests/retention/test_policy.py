@@ -182,6 +182,21 @@ def test_a_pre_migration_backup_of_which_nothing_is_known_stays_for_a_generous_t
     )
 
 
+@pytest.mark.parametrize("days", [30, 7])
+def test_a_backup_that_was_made_before_a_restore_stays_as_long_as_the_restore_can_be_undone(
+    days: int,
+) -> None:
+    before = [Candidate(f"2026-05-01T0{n}-00-00-000Z", kind="pre-restore", scope="partial") for n in (2, 3)]
+    newer = nightly("2026-05-02T02:00", 60)
+    policy = RetentionSettings(last=1, pre_restore=days * 86400, same_day="replace")
+
+    def held(after: timedelta) -> set[str]:
+        return set(kept(decide([*before, *newer], policy, "UTC", moment_of(before[0].id) + after)))
+
+    assert {one.id for one in before} <= held(timedelta(days=days, hours=-1))
+    assert not {one.id for one in before} & held(timedelta(days=days, hours=2))
+
+
 def test_one_a_day_replaces_by_a_newer_of_the_same_kind_and_never_by_a_worse_one() -> None:
     policy = RetentionSettings(last=50, min_age_days=30, same_day="replace")
     day = {
@@ -237,6 +252,8 @@ def test_what_is_promised_is_never_forgotten(
         undone = (one.pending and not gone) or (young and not deployed)
         if one.kind == "pre-migration" and (not newer or undone):
             never.append(one)
+    undoable = timedelta(seconds=policy.pre_restore)
+    never += [one for one in ordered if one.kind == "pre-restore" and now - moment_of(one.id) < undoable]
     for one in never:
         assert found[one.id].keep, one
         assert found[one.id].promises, one
