@@ -244,7 +244,8 @@ class Writing:
         if self.ask.tenant is not None:
             table, key = self.ask.tenant
             top = find(self.matching.backup[table], self.design.by_name[table].key, key)
-            there = None if top is None else self.answers[table, top].live
+            answer = None if top is None else self.answers.get((table, top))
+            there = None if answer is None else answer.live
             below = set() if there is None else self.matching.below(self.matching.live, there)
         where = self.ask.where
         self.deleted = {
