@@ -87,7 +87,7 @@ def _sqlite_drill(backup: Backup, options: DrillOptions, listener: Listener) -> 
 
 
 def _sqlite_merging(url: str, options: SessionOptions) -> AbstractContextManager[Session]:
-    from backup_pipeline.databases.sqlite.merging import (  # type: ignore[import-not-found, unused-ignore]
+    from backup_pipeline.databases.sqlite.merging import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
         open_session,
     )
 

@@ -14,8 +14,32 @@ import psycopg
 
 from backup_pipeline.databases.merge.asked import Asked, Tenant
 from backup_pipeline.model.schema import TableId
-from backup_pipeline_tests.merging.model import Ask, is_generated_key
-from backup_pipeline_tests.merging.shapes import SCHEMA, Design, Engine, Rows, Shape, Value, names, quoted
+from backup_pipeline_tests.merging.model import Ask, every, is_generated_key, parent_in
+from backup_pipeline_tests.merging.shapes import (
+    SCHEMA,
+    Design,
+    Engine,
+    Kind,
+    Row,
+    Rows,
+    Shape,
+    Value,
+    names,
+    quoted,
+)
+
+#: Values that no case has.
+NEW: dict[Kind, Value] = {
+    "int": 9000,
+    "text": "new",
+    "bool": True,
+    "moment": "2026-12-24 18:00:00",
+    "uuid": "00000000-0000-4000-8000-0000000000ff",
+}
+
+
+#: Statements, each with its rows of values.
+Work = list[tuple[str, list[tuple[Value, ...]]]]
 
 
 class Living(ABC):
@@ -23,7 +47,7 @@ class Living(ABC):
     url: str
 
     @abstractmethod
-    def run(self, statements: list[tuple[str, list[tuple[Value, ...]]]]) -> None:
+    def run(self, statements: Work) -> None:
         """Each statement for each of its rows of values; once where it has none. Foreign keys are not looked at."""
 
     @abstractmethod
@@ -41,7 +65,7 @@ class Living(ABC):
     def become(self, design: Design, rows: Rows) -> None:
         """The database lives on, until these are its rows."""
         mark = "%s" if self.engine == "postgres" else "?"
-        work: list[tuple[str, list[tuple[Value, ...]]]] = []
+        work: Work = []
         for shape in design.shapes:
             work.append((f"DELETE FROM {quoted(shape.name)}", []))
         for shape in design.shapes:
@@ -61,6 +85,34 @@ class Living(ABC):
                 for row in self.select(query)
             ]
         return found
+
+    def dangling(self, design: Design) -> list[tuple[str, Row]]:
+        rows = self.rows(design)
+        return [
+            (table, row)
+            for (table, _), row in every(rows)
+            for one in design.by_name[table].references
+            if one.enforced
+            and None not in (row[c] for c in one.columns)
+            and parent_in(rows, one, row) is None
+        ]
+
+    @abstractmethod
+    def try_out(self, statements: Work) -> None:
+        """Run them, and take them back."""
+
+    def insert_into_each(self, design: Design) -> None:
+        """A row of the application, with the next key. Its other values are new, so that only the key can be refused."""
+        mark = "%s" if self.engine == "postgres" else "?"
+        work: Work = []
+        for shape in design.shapes:
+            left_out = set(shape.key) if is_generated_key(shape) and not shape.has_uuid else set()
+            row = {column: NEW[kind] for column, kind in shape.columns.items() if column not in left_out}
+            into = (
+                f"({names(tuple(row))}) VALUES ({', '.join(mark for _ in row)})" if row else "DEFAULT VALUES"
+            )
+            work.append((f"INSERT INTO {quoted(shape.name)} {into}", [tuple(row.values())] if row else []))
+        self.try_out(work)
 
     def asked(self, ask: Ask) -> Asked:
         def of(name: str) -> TableId:
@@ -97,14 +149,18 @@ class LivingPostgres(Living):
     def __init__(self, url: str, connection: psycopg.Connection[Any]) -> None:
         self.url, self.connection = url, connection
 
-    def run(self, statements: list[tuple[str, list[tuple[Value, ...]]]]) -> None:
-        with self.connection.transaction(), self.connection.cursor() as cursor:
+    def run(self, statements: Work, *, and_take_back: bool = False) -> None:
+        transaction = self.connection.transaction(force_rollback=and_take_back)
+        with transaction, self.connection.cursor() as cursor:
             cursor.execute("SET LOCAL session_replication_role = replica")
             for statement, rows in statements:
                 for row in rows:
                     cursor.execute(statement.encode(), row)
                 if not rows:
                     cursor.execute(statement.encode())
+
+    def try_out(self, statements: Work) -> None:
+        self.run(statements, and_take_back=True)
 
     def select(self, query: str) -> list[tuple[Any, ...]]:
         return self.connection.execute(query.encode()).fetchall()
@@ -132,12 +188,15 @@ class LivingSqlite(Living):
             connection.execute("PRAGMA synchronous = OFF")
             yield connection
 
-    def run(self, statements: list[tuple[str, list[tuple[Value, ...]]]]) -> None:
+    def run(self, statements: Work, *, and_take_back: bool = False) -> None:
         with self.opened() as connection:
             connection.execute("BEGIN")
             for statement, rows in statements:
                 connection.executemany(statement, rows) if rows else connection.execute(statement)
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK" if and_take_back else "COMMIT")
+
+    def try_out(self, statements: Work) -> None:
+        self.run(statements, and_take_back=True)
 
     def select(self, query: str) -> list[tuple[Any, ...]]:
         with self.opened() as connection:
