@@ -194,17 +194,36 @@ def test_a_column_with_another_type_or_place_is_not_suggested(kind: str) -> None
         ("character(5)", "character varying(3)", Fit("character(5)", "text", False, "written as text: refused where it is too long")),
         # No cast that every server has.
         ("text", "uuid", Fit("", "uuid", False, "cast from text to uuid: a value that is none is refused")),
-        ("integer", "uuid", Fit("", "uuid", False, "cast from text to uuid: a value that is none is refused")),
         ("text", "public.mood", Fit("", "public.mood", False, "cast from text to public.mood: a value that is none is refused")),
-        ("integer", "text[]", Fit("", "text[]", False, "cast from text to text[]: a value that is none is refused")),
+        ("text", "text[]", Fit("", "text[]", False, "cast from text to text[]: a value that is none is refused")),
+        ("integer[]", "bigint[]", Fit("", "bigint[]", False, "cast from text to bigint[]: a value that is none is refused")),
+        ("text[]", "character varying(4)[]", Fit("", "text[]", False, "cast from text to character varying(4)[]: a value that is none is refused")),
+        ("integer[]", "text", Fit("", "", False, "every value fits")),
         ("public.a", "public.b", Fit("", "public.b", False, "cast from text to public.b: a value that is none is refused")),
-        ("bit(8)", "bit(16)", Fit("", "bit(16)", False, "cast from text to bit(16): a value that is none is refused")),
     ],
 )  # fmt: skip
 def test_a_type_that_changed_in_postgres_says_how_its_values_get_in(before: str, now: str, fit: Fit) -> None:
     assert fit_postgres(before, now, ()) == fit
     assert compared(table(Column("x", before)), table(Column("x", now))).drift == (
         ColumnDrift("x", "type-changed", f"{before} → {now}", fit.done),
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("integer", "uuid"),
+        ("integer", "interval"),
+        ("integer", "text[]"),
+        ("integer[]", "integer"),
+        ("public.mood", "bytea"),
+    ],
+)
+def test_a_type_to_which_a_merge_has_no_cast_refuses_the_table(before: str, now: str) -> None:
+    found = compared(table(Column("x", before)), table(Column("x", now)))
+    assert found.refused == (
+        f"orders.x: a merge does not cast {before} to {now}"
+        " → leave orders out, or restore it into a new database"
     )
 
 
@@ -296,18 +315,43 @@ def test_an_array_of_an_enum_that_lost_a_label_is_read_from_text() -> None:
     assert [one.what for one in found.drift] == ["type-changed"]
 
 
-def test_a_domain_that_is_defined_otherwise_is_read_from_text() -> None:
+def test_a_value_of_a_domain_is_staged_as_the_type_below_and_checked_when_it_is_written() -> None:
     domain = SchemaObject("domain", "email", "CREATE DOMAIN public.email AS text;", "public")
     users = table(Column("mail", "public.email"))
     other = replace(domain, definition="CREATE DOMAIN public.email AS text NOT NULL;")
     assert compared(users, users, objects=((domain,), (domain,))).drift == ()
     found = compared(users, users, objects=((domain,), (other,)))
-    assert [(one.type, one.cast) for one in found.columns] == [("", "public.email")]
+    assert [(one.type, one.cast) for one in found.columns] == [("text", "")]
     assert found.drift == (
-        ColumnDrift(
-            "mail", "type-changed", "public.email was altered", "read as public.email is defined now"
-        ),
+        ColumnDrift("mail", "type-changed", "public.email was altered", "checked as it is defined now"),
     )
+
+
+def test_a_domain_of_another_type_is_cast_to_that_type_and_never_cut() -> None:
+    domain = SchemaObject("domain", "code", "CREATE DOMAIN public.code AS text COLLATE x.y;", "public")
+    short = replace(domain, definition="CREATE DOMAIN public.code AS character varying(5) DEFAULT 'x'::text;")
+    deep = SchemaObject("domain", "Deep", 'CREATE DOMAIN public."Deep" AS public.code;', "public")
+    coded = table(Column("x", 'public."Deep"'), Column("y", "public.code"))
+    found = compared(coded, coded, objects=((domain, deep), (short, deep)))
+    assert [(one.type, one.cast) for one in found.columns] == [("", ""), ("", "")]
+    assert {one.done for one in found.drift} == {"refused where it is too long"}
+
+
+def test_a_domain_of_json_has_no_equality() -> None:
+    domain = SchemaObject("domain", "doc", "CREATE DOMAIN public.doc AS json NOT NULL;", "public")
+    found = compared(
+        table(Column("x", "public.doc")), table(Column("x", "public.doc")), objects=((domain,), (domain,))
+    )
+    assert [(one.type, one.comparable) for one in found.columns] == [("json", False)]
+
+
+def test_a_composite_type_that_is_defined_otherwise_is_read_from_text() -> None:
+    made = SchemaObject("composite", "pair", "CREATE TYPE public.pair AS (a text);", "public")
+    other = replace(made, definition="CREATE TYPE public.pair AS (a text, b text);")
+    paired = table(Column("x", "public.pair"))
+    found = compared(paired, paired, objects=((made,), (other,)))
+    assert [(one.type, one.cast) for one in found.columns] == [("", "public.pair")]
+    assert [one.detail for one in found.drift] == ["public.pair was altered"]
 
 
 # NULL, generated and identity columns

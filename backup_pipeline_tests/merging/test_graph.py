@@ -35,7 +35,7 @@ def ref(text: str, **changes: object) -> Reference:
         nulls=(column,),
         enforced=True,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes) if changes else made  # type: ignore[arg-type]
 
 
 # Order

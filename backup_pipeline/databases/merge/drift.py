@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from backup_pipeline.databases.merge.fitting import FITTING, base, comparable
+from backup_pipeline.databases.merge.fitting import FITTING, Fit, base, comparable, domain_base
 from backup_pipeline.databases.merge.graph import named
 from backup_pipeline.databases.merge.plan import ColumnDrift
 from backup_pipeline.model.schema import Column, Schema, Table
 
-#: Kinds whose definition a value of the type depends on.
-_TYPES = ("enum", "domain", "composite", "range")
+#: Kinds of types, besides enums, whose values of then may be none of now.
+_TYPES = ("composite", "range")
 #: A label as the catalog quotes it: E'' where it has a backslash.
 _LABEL = re.compile(r"(E?)'((?:[^']|'')*)'")
 
@@ -76,12 +76,16 @@ class Schemas:
 
     @cached_property
     def altered(self) -> frozenset[str]:
-        """The types whose values of then may be none of now. An enum with more labels takes all of its old ones."""
+        """The types that read a value otherwise now. An enum with more labels takes all of its old ones."""
         found = set(self.lost_labels)
-        for kind in _TYPES[1:]:
+        for kind in _TYPES:
             before, now = _definitions(self.before, kind), _definitions(self.now, kind)
             found |= {name for name, text in before.items() if now.get(name, text) != text}
         return frozenset(found)
+
+    @cached_property
+    def domains(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        return _definitions(self.before, "domain"), _definitions(self.now, "domain")
 
 
 def labels_of(definition: str) -> tuple[str, ...]:
@@ -128,7 +132,6 @@ class _Comparison:
         self.before, self.now = before, now
         self.old = {one.name: one for one in before.columns}
         self.new = {one.name: one for one in now.columns}
-        self.fit = FITTING[schemas.now.engine]
         self.drift: list[ColumnDrift] = []
         self.targets = self._targets()
         self.perhaps = self._perhaps_renamed()
@@ -182,31 +185,28 @@ class _Comparison:
                 detail = f"the target computes it: {target.generated}"
                 self._tell(column.name, "now-generated", detail, "its values are left out")
             return StagedColumn(column.name, "", None)
-        fit = self.fit(column.type, target.type, self.schemas.altered)
-        labels = (
-            self.schemas.lost_labels.get(target.type.replace('"', ""), ())
-            if column.type == target.type
-            else ()
+        now = _below(target.type, self.schemas.domains[1])
+        fit = FITTING[self.schemas.now.engine](
+            _below(column.type, self.schemas.domains[0]), now, self.schemas.altered
         )
-        if labels:
+        lost = self.schemas.lost_labels.get(_plain(target.type), ()) if column.type == target.type else ()
+        self._tell_type(column, target, fit, lost)
+        fill = self._fill_of_null(column, target)
+        return StagedColumn(column.name, fit.staged, target.name, fit.cast, comparable(now), fill, lost)
+
+    def _tell_type(self, column: Column, target: Column, fit: Fit, lost: tuple[str, ...]) -> None:
+        before, now = (domains.get(_plain(target.type)) for domains in self.schemas.domains)
+        same_name = column.type == target.type
+        was = f"{target.type} was altered" if same_name else f"{column.type} → {target.type}"
+        if fit.refused:
+            remedy = f"leave {named(self.table)} out, or restore it into a new database"
+            why = f"{named(self.table)}.{column.name}: {fit.refused} → {remedy}"
+            self._tell(column.name, "type-changed", was, refused=why)
+        elif lost:
             done = "rows with one of them are not written"
-            self._tell(column.name, "enum-value-gone", f"{target.type} lacks {', '.join(labels)}", done)
-        elif not fit.same:
-            was = (
-                f"{column.type} → {target.type}"
-                if column.type != target.type
-                else f"{target.type} was altered"
-            )
-            self._tell(column.name, "type-changed", was, fit.done)
-        return StagedColumn(
-            column.name,
-            fit.staged,
-            target.name,
-            fit.cast,
-            comparable(target.type),
-            self._fill_of_null(column, target),
-            labels,
-        )
+            self._tell(column.name, "enum-value-gone", f"{target.type} lacks {', '.join(lost)}", done)
+        elif not fit.same or (same_name and before != now):
+            self._tell(column.name, "type-changed", was, fit.done or "checked as it is defined now")
 
     def _fill_of_null(self, column: Column, target: Column) -> str:
         if target.nullable or not column.nullable:
@@ -274,6 +274,17 @@ def _role(table: Table, column: str) -> tuple[object, ...]:
     key = table.primary_key.columns if table.primary_key else ()
     parents = sorted((one.references, one.referenced) for one in table.foreign_keys if column in one.columns)
     return column in key, sum(column in one.columns for one in table.uniques), tuple(parents)
+
+
+def _plain(type_: str) -> str:
+    return type_.replace('"', "")
+
+
+def _below(type_: str, domains: Mapping[str, str]) -> str:
+    """Of a domain, the type that it is made of: its values are staged so, and checked when they are written."""
+    while definition := domains.get(_plain(type_)):
+        type_ = domain_base(definition)
+    return type_
 
 
 def _definitions(schema: Schema, kind: str) -> Mapping[str, str]:

@@ -23,6 +23,8 @@ class Fit:
     same: bool = True
     #: What becomes of the values, for the plan.
     done: str = ""
+    #: Why no value gets in; "": values do.
+    refused: str = ""
 
 
 #: (type in the backup, type in the target, names of types that are defined otherwise now) → Fit
@@ -71,22 +73,29 @@ def comparable(type_: str) -> bool:
     return base(type_) not in _NOT_COMPARABLE
 
 
+def domain_base(definition: str) -> str:
+    """The type that CREATE DOMAIN … AS names."""
+    text = definition.partition(" AS ")[2].rstrip(";")
+    return re.split(r" (?:COLLATE|DEFAULT|NOT NULL|CONSTRAINT) ?", text)[0]
+
+
 def fit_postgres(before: str, now: str, altered: Collection[str]) -> Fit:
     if before == now:
         if base(now) not in altered:
             return Fit(now)
         return Fit("", now, same=False, done=f"read as {now} is defined now")
     old, new = base(before), base(now)
-    if "[]" in before + now or (old not in _BUILT_IN and new not in _TEXTS):
-        return _by_text(now)
-    if new in _TEXTS:
+    from_array, to_array = before.endswith("[]"), now.endswith("[]")
+    if new in _TEXTS and not to_array:
         return _into_text(before, now)
-    if _widens(before, now):
-        return Fit(now, same=False, done=f"every value fits into {now}")
-    families = (_NUMBERS, _MOMENTS, ("boolean", "integer"), ("json", "jsonb"))
-    if any(old in family and new in family for family in families):
-        return Fit(before, now, same=False, done=f"cast to {now}, as ALTER TABLE does")
-    return _by_text(now)
+    if not from_array and not to_array:
+        if _widens(before, now):
+            return Fit(now, same=False, done=f"every value fits into {now}")
+        if _castable(old, new):
+            return Fit(before, now, same=False, done=f"cast to {now}, as ALTER TABLE does")
+    elif from_array != to_array and (from_array or old not in _TEXTS):
+        return _refused(before, now)
+    return _by_text(before, now)
 
 
 def fit_sqlite(before: str, now: str, altered: Collection[str]) -> Fit:
@@ -100,15 +109,32 @@ def fit_sqlite(before: str, now: str, altered: Collection[str]) -> Fit:
 FITTING: Mapping[str, Fitting] = {"postgres": fit_postgres, "sqlite": fit_sqlite}
 
 
-def _by_text(now: str) -> Fit:
-    return Fit("", now, same=False, done=f"cast from text to {now}: a value that is none is refused")
+def _castable(old: str, new: str) -> bool:
+    families = (_NUMBERS, _MOMENTS, ("boolean", "integer"), ("json", "jsonb"))
+    return any(old in family and new in family for family in families) or (
+        old == "jsonb" and new in (*_NUMBERS, "boolean")
+    )
+
+
+def _by_text(before: str, now: str) -> Fit:
+    """PostgreSQL reads each type from text. Where it has no cast that is a guess: 100000 is read as the time 10:00."""
+    old, new = base(before), base(now)
+    made_here = old not in (*_BUILT_IN, "citext") and new != "bytea"
+    if not (old in _TEXTS or new in _TEXTS or made_here or _castable(old, new)):
+        return _refused(before, now)
+    cast = "text[]" if new in _TEXTS else now
+    return Fit("", cast, same=False, done=f"cast from text to {now}: a value that is none is refused")
+
+
+def _refused(before: str, now: str) -> Fit:
+    return Fit("", same=False, refused=f"a merge does not cast {before} to {now}")
 
 
 def _into_text(before: str, now: str) -> Fit:
     """Never by a cast to the type itself: a cast to character varying(5) cuts the value, and no error tells it."""
     old, limit = base(before), _MODIFIER.search(now)
     done = "refused where it is too long" if limit and not _widens(before, now) else "every value fits"
-    if old not in _BUILT_IN or old in ("text", "character varying"):
+    if old not in _BUILT_IN or old in ("text", "character varying") or before.endswith("[]"):
         return Fit("", same=False, done=done)
     return Fit(before, "text", same=False, done=f"written as text: {done}")
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from backup_pipeline.databases.merge.fitting import base
+from backup_pipeline.databases.merge.fitting import base, domain_base
 from backup_pipeline.databases.merge.graph import Reference
 from backup_pipeline.model.affinity import affinity
 from backup_pipeline.model.schema import Column, Schema, Table
@@ -149,14 +149,14 @@ def _declared(column: Column, schema: Schema) -> str:
         return column.type.lower()
     for one in schema.objects:
         if one.kind == "domain" and f"{one.schema}.{one.name}" == base(column.type):
-            return one.definition.partition(" AS ")[2].rstrip(";").lower()
+            return domain_base(one.definition).lower()
     return column.type.lower()
 
 
 def _is_uuid(column: Column, schema: Schema) -> bool:
     """The type is one; or a text or a blob is called so, or is made so. Django keeps a UUID as char(32) in SQLite."""
     declared = _declared(column, schema)
-    if declared.split(" ")[0] in ("uuid", "guid", "uniqueidentifier"):
+    if declared in ("uuid", "guid", "uniqueidentifier"):
         return True
     words = ("uuid", "guid", "randomblob(16)")
     said = any(word in f"{column.name} {column.default or ''}".lower() for word in words)
