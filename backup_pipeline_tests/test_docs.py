@@ -18,6 +18,12 @@ from backup_pipeline.config import (
     EncryptionSettings,
     FilesSettings,
     LifecycleSettings,
+    MergeDerived,
+    MergePolymorphic,
+    MergeReference,
+    MergeSettings,
+    MergeTable,
+    MergeValue,
     MigrationSettings,
     PrunerSettings,
     ReferenceSettings,
@@ -94,6 +100,12 @@ SECTIONS: dict[type[BaseModel], str] = {
     FilesSettings: "### files",
     ReferenceSettings: "### refs",
     MigrationSettings: "### migrations",
+    MergeSettings: "### merge",
+    MergeTable: "### merge: tables",
+    MergeReference: "### merge: references",
+    MergePolymorphic: "### merge: polymorphic",
+    MergeValue: "### merge: values",
+    MergeDerived: "### merge: derived",
     StoreSettings: "## Stores",
     LifecycleSettings: "### lifecycle",
     PrunerSettings: "### pruner",
@@ -112,7 +124,7 @@ def test_every_setting_is_documented_with_its_default(model: type[BaseModel]) ->
     section = page("CONFIGURATION.md").partition(f"\n{SECTIONS[model]}\n")[2]
     section = section.partition("\n## ")[0].partition("\n### ")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
-    fields = {name: field for name, field in model.model_fields.items() if not field.exclude}
+    fields = {field.alias or name: field for name, field in model.model_fields.items() if not field.exclude}
     assert documented.keys() == fields.keys()
     for name, field in fields.items():
         assert (documented[name] == "required") is field.is_required(), name

@@ -154,7 +154,7 @@ def _inner(step: object) -> bool:
 def suggestion(at: Key) -> str:
     """What may have been meant by a key that is none."""
     key, model = str(at[-1]), _model_at(at[:-1])
-    known = [name for name, field in model.model_fields.items() if not field.exclude]
+    known = [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
     elsewhere = Settings if model is SystemSettings else SystemSettings
     near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
     alias = _ALIASES.get(key.lower())
@@ -173,21 +173,21 @@ def _model_at(at: Key) -> type[BaseModel]:
     model: type[BaseModel] = Settings
     inner: object = None
     for step in at:
-        # A name that people choose (of a system, a copy, a file tree) leads to what all of them are.
+        # A name that people choose (of a system, a copy, a file tree) leads to what all of them are. So does a place in a list.
         if inner is not None:
             found, inner = _model_in(inner), None
         elif str(step) in model.model_fields:
             annotation = model.model_fields[str(step)].annotation
-            found = None if _is_mapping(annotation) else _model_in(annotation)
-            inner = annotation if _is_mapping(annotation) else None
+            found = None if _holds_many(annotation) else _model_in(annotation)
+            inner = annotation if _holds_many(annotation) else None
         else:
             break
         model = found or model
     return model
 
 
-def _is_mapping(annotation: object) -> bool:
-    return get_origin(annotation) is Mapping
+def _holds_many(annotation: object) -> bool:
+    return get_origin(annotation) in (Mapping, tuple)
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

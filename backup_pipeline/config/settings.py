@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from backup_pipeline.config.encrypting import EncryptionSettings, Signer, Since
+from backup_pipeline.config.merging import MergeSettings
 from backup_pipeline.config.references import Deferred, Secret, SecretToken
 from backup_pipeline.config.retention import RetentionSettings, ScrubSettings
 from backup_pipeline.config.storing import StoreSettings, same_ground
@@ -78,6 +79,8 @@ class SystemSettings(Strict):
     #: A server on which drills may create (and drop) databases of their own.
     scratch: Secret | None = None
     migrations: MigrationSettings | None = None
+    #: What a merge has to know of tables, and the database does not say.
+    merge: MergeSettings = MergeSettings()
     #: A backup older than this is not fresh; two of the schedule's intervals unless set.
     fresh_within: Duration | None = None
     #: A drill older than this proves nothing any more.

@@ -71,7 +71,9 @@ def polymorphic_references(
     values: dict[TableId, list[str]] = {}
     unknown: dict[str, str] = {}
     for value, spelled in sorted(spelled_by_value.items()):
-        parent = _root(schema, _spelled(schema, rule.tables.get(spelled, spelled), rule.types.schema))
+        parent = _root(
+            schema, _spelled(schema, rule.tables.get(spelled, spelled), (rule.types or rule.table).schema)
+        )
         why = _why_not(schema, rule.table, (rule.id,), parent, ())
         if why:
             unknown[value] = why

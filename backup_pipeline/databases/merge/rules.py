@@ -13,21 +13,30 @@ from backup_pipeline.model.schema import TableId
 
 #: ensure: the parent is created where it is missing · update: it is updated as well · never: it is not created
 Policy = Literal["ensure", "update", "never"]
-#: What becomes of a reference whose parent cannot be had.
-Missing = Literal["null", "skip", "fail"]
+#: What becomes of a reference whose parent cannot be had. keep: the value stays, as in the history of a row that is gone.
+Missing = Literal["null", "skip", "fail", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
     #: Each is a key by which a row is known in any database. They come before the inferred ones.
     natural_keys: tuple[tuple[str, ...], ...] = ()
+    #: A unique key with one of these columns names no row: it says which row has a place now (a path, the first address).
+    no_key: tuple[str, ...] = ()
+    #: A column that holds the place of a row in a tree: the path of its parent, and one step. No database refers to it by a
+    #: foreign key, so it is a reference to the parent all the same (django-treebeard's MP_Node).
+    tree_path: str = ""
     #: Columns that are never changed in a live row: passwords, flags.
     keep: tuple[str, ...] = ()
     #: A column that is set when a row is made and never changes; "": found by its name.
     birth: str = ""
     #: Why rows of this table are never merged; "": they are.
     never: str = ""
-    #: The name of the rule file, for the plan.
+    #: Column that the backup has not, and that takes no NULL → the value of new rows, as text.
+    fill: Mapping[str, str] = field(default_factory=dict)
+    #: Column of the backup → what the target calls it.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    #: The names of the rule files, for the plan.
     source: str = ""
 
 
@@ -52,13 +61,14 @@ class ReferenceRule:
 
 @dataclass(frozen=True, slots=True)
 class PolymorphicRule:
-    """`type` names a row of a table of types (Django's content types), and `id` a row of the table that the type means."""
+    """`id` names a row of the table that `type` means."""
 
     table: TableId
     type: str
     id: str
-    #: The table of types, and its columns that spell the name of a table with `spelled`: "{app_label}_{model}".
-    types: TableId
+    #: `type` refers to a row of this table of types (Django's content types). Its columns spell the name of a table with
+    #: `spelled`: "{app_label}_{model}". None: `type` holds the name itself (Rails), and `spelled` is empty.
+    types: TableId | None
     spelled: str
     #: Spelled name → table, where the table is called otherwise.
     tables: Mapping[str, str] = field(default_factory=dict)
@@ -72,9 +82,12 @@ class ValueRule:
 
     table: TableId
     column: str
-    parent: TableId
+    #: None: `same_as`.
+    parent: TableId | None
     #: "": the whole value is the id.
     path: str = ""
+    #: The id is the one of this column, which is a reference: a serialized row repeats the key that stands beside it.
+    same_as: str = ""
     #: Only rows where this column has one of these values.
     when: str = ""
     values: tuple[str, ...] = ()
@@ -88,7 +101,7 @@ class DerivedRule:
     tables: tuple[TableId, ...]
     #: Columns that the SQL computes: they are no difference between a row and its backup.
     columns: Mapping[TableId, tuple[str, ...]]
-    #: Engine → SQL. `{parents}` and the like are not known: the names of tables stand in it, quoted.
+    #: Engine → SQL. The names of tables stand in it, quoted.
     sql: Mapping[str, str]
     #: For the plan: "the tree of wagtailcore_page".
     what: str = ""
@@ -106,6 +119,8 @@ class Rules:
     derived: tuple[DerivedRule, ...] = ()
     #: Preset → its tables: admin, images, analytics.
     groups: Mapping[str, tuple[TableId, ...]] = field(default_factory=dict)
+    #: Lines of rule files that do not fit this schema, in words: an application has another version.
+    skipped: tuple[str, ...] = ()
 
     def of(self, table: TableId) -> TableRule:
         return self.tables.get(table, TableRule())
