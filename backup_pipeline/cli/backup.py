@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     examples="""
     backup-pipeline backup shop
     backup-pipeline backup --all --quiet
-    backup-pipeline backup shop --only admin --only public.orders
+    backup-pipeline backup shop --only admin,public.orders
     backup-pipeline backup shop --kind pre-migration && alembic upgrade head
     """,
 )

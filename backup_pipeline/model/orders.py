@@ -88,7 +88,7 @@ class BackupOrder(Order):
     full: bool = option(False, "Read everything; recognise nothing as unchanged.")
     only: Sequence[str] = option(
         (),
-        "Only this group, table, pattern or file tree (repeat it for more): a partial backup, which never counts as the newest.",
+        "Only this group, table, pattern or file tree (a list, or more than once): a partial backup, which never counts as the newest.",
         metavar="GROUP|TABLE|files.TREE",
     )
     kind: Kind = option(

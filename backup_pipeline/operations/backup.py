@@ -16,7 +16,15 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder, CopyOrder
 from backup_pipeline.model.outcome import Outcome, failed, found_by
 from backup_pipeline.model.progress import Listener, silent
-from backup_pipeline.operations import diagnosing, expected, health, migrating, revision, trees
+from backup_pipeline.operations import (
+    choosing_tables,
+    diagnosing,
+    expected,
+    health,
+    migrating,
+    revision,
+    trees,
+)
 from backup_pipeline.operations.copy import PATIENCE, Copied, copy, failure_of
 from backup_pipeline.operations.reading import show
 from backup_pipeline.operations.site import Site
@@ -131,7 +139,7 @@ def expect_the_vault(site: Site, system: str) -> None:
 
 def _told(site: Site, order: BackupOrder, listener: Listener) -> making.Order:
     """What was asked for, and what the configuration says of the system."""
-    system, only = order.system, tuple(order.only)
+    system, only = order.system, choosing_tables.split(order.only)
     chosen = site.system(system)
     expect_the_vault(site, system)
     with suppress(VaultError):  # `doctor` tells of a state folder that cannot be written

@@ -4,18 +4,14 @@ Words that fit nothing are errors here, before a database is opened."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from backup_pipeline.databases.merge.asked import Asked, Tenant, Verbs
 from backup_pipeline.errors import UsageError
 from backup_pipeline.model.merge_orders import ALL, MergeOrder
 from backup_pipeline.model.schema import Schema, TableId
-from backup_pipeline.model.selection import matches
+from backup_pipeline.operations.choosing_tables import Groups, chosen, unknown
 from backup_pipeline.vault.backup import Backup
-
-#: Name → patterns of tables.
-Groups = Mapping[str, Sequence[str]]
 
 
 def asked_of(order: MergeOrder, backup: Backup, groups: Groups) -> Asked:
@@ -59,28 +55,6 @@ def verbs_of(order: MergeOrder) -> Verbs:
             "nothing may be written", remedy="leave --no-create out, or add --update or --delete"
         )
     return verbs
-
-
-def chosen(names: Sequence[str], known: Sequence[TableId], groups: Groups) -> Iterator[TableId]:
-    """The tables that these words name, each once: "orders,order_*" and the name of a group."""
-    found: dict[TableId, None] = {}
-    for name in (word.strip() for words in names for word in words.split(",")):
-        globs = groups.get(name, (name,))
-        fitting = [table for table in known if any(matches(glob, table) for glob in globs)]
-        if not fitting:
-            raise _unknown(name, known, groups)
-        found |= dict.fromkeys(fitting)
-    return iter(found)
-
-
-def _unknown(name: str, known: Sequence[TableId], groups: Groups) -> UsageError:
-    words = [*groups, *(table.name for table in known)]
-    near = difflib.get_close_matches(name, words, n=3)
-    hint = f"near it: {', '.join(near)}" if near else f"groups: {', '.join(groups) or 'none'}"
-    return UsageError(
-        f"{name!r} names no table and no group of this backup",
-        remedy=f"{hint}; `backup-pipeline show` lists the tables",
-    )
 
 
 def conditions(where: Sequence[str], known: Sequence[TableId]) -> dict[TableId, str]:
@@ -127,5 +101,5 @@ def _one(name: str, known: Sequence[TableId]) -> TableId:
             remedy=f"write one of {', '.join(map(str, fitting))}",
         )
     if not fitting:
-        raise _unknown(name, known, {})
+        raise unknown(name, known, {})
     return fitting[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
-from backup_pipeline.model.selection import matches
+from backup_pipeline.operations import choosing_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +151,7 @@ class Chosen:
 def choose(site: Site, system: str, only: Iterable[str]) -> Chosen:
     """`files.media`, `files/media` and `files.*` are trees, also where a group names them. Nothing named: all of them."""
     settings = site.system(system)
-    names = tuple(only)
+    names = choosing_tables.split(only)
     if not names:
         return Chosen((), tuple(sorted(settings.files)))
     tables: list[str] = []
@@ -167,23 +167,22 @@ def choose(site: Site, system: str, only: Iterable[str]) -> Chosen:
 
 def named_tables(site: Site, system: str, names: Iterable[str], listener: Listener) -> frozenset[TableId]:
     """Groups, tables and globs → tables. A name that means nothing is an error, not an empty backup."""
-    chosen, names = site.system(system), tuple(names)
+    names = tuple(names)
     if not names:
         return frozenset()
-    source, wanted = site.source(system), set[TableId]()
-    inventory = patiently(lambda: source.inventory(chosen.selection), system, listener)
+    source, selection = site.source(system), site.system(system).selection
+    inventory = patiently(lambda: source.inventory(selection), system, listener)
     tables = [table.id for table in inventory.tables]
-    for name in names:
-        globs = chosen.groups.get(name, (name,))
-        found = [table for table in tables if any(matches(glob, table) for glob in globs)]
-        if not found:
-            raise ConfigError(
-                f"{name!r} is neither a group nor a table nor a file tree (files.NAME) of {system}",
-                remedy=f"groups: {', '.join(chosen.groups) or 'none'}; files: {', '.join(chosen.files) or 'none'}; "
-                f"tables: `backup-pipeline inventory {system}`",
-            )
-        wanted.update(found)
-    return frozenset(wanted)
+    listed_by = f"backup-pipeline inventory {system}"
+    return frozenset(
+        choosing_tables.chosen(names, tables, groups_and_trees(site, system), listed_by=listed_by)
+    )
+
+
+def groups_and_trees(site: Site, system: str) -> Mapping[str, tuple[str, ...]]:
+    """What `--only` takes beside tables. A tree has no table, and stands here for the messages."""
+    settings = site.system(system)
+    return {**settings.groups, **{f"files.{tree}": () for tree in settings.files}}
 
 
 def names_tree(glob: str, tree: str) -> bool:

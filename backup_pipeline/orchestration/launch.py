@@ -18,7 +18,6 @@ from dagster._core.errors import DagsterAssetCheckFailedError  # not exported at
 
 from backup_pipeline.errors import (
     BackupError,
-    ConfigError,
     ErrorsFound,
     HistoryUnavailable,
     Incomplete,
@@ -27,7 +26,7 @@ from backup_pipeline.errors import (
 from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.model.selection import matches
-from backup_pipeline.operations import Site, trees
+from backup_pipeline.operations import Site, choosing_tables, trees
 from backup_pipeline.operations.backup import Hearing
 from backup_pipeline.operations.copy import failure_of
 from backup_pipeline.operations.reading import resolve
@@ -210,37 +209,35 @@ def _tree_config(
 
 def _chosen(site: Site, system: str, only: Sequence[str]) -> list[dg.AssetKey]:
     """Asks the database again where the graph does not know a name."""
-    found = _named(plan_of(site, system), site, system, only)
-    if found is None:
+    names, plan = choosing_tables.split(only), plan_of(site, system)
+    groups = trees.groups_and_trees(site, system)
+    if not all(_named(plan, groups.get(name) or (name,)) for name in names):
         site.inventory(system)
-        found = _named(plan_of(site, system), site, system, only)
-    if found is None:
-        raise ConfigError(
-            f"{', '.join(only)}: not all of these are groups, tables or file trees (files.NAME) of {system}",
-            remedy=f"groups: {', '.join(site.system(system).groups) or 'none'}; "
-            f"tables: `backup-pipeline inventory {system}`",
-        )
-    return found
-
-
-def _named(plan: SystemPlan, site: Site, system: str, only: Sequence[str]) -> list[dg.AssetKey] | None:
+        plan = plan_of(site, system)
     keys: dict[dg.AssetKey, None] = {}
-    for name in only:
-        globs = site.system(system).groups.get(name, (name,))
-        hits = [
-            asset.key
-            for asset in plan.assets
-            if any(matches(glob, table.id) for table in asset.tables for glob in globs)
-        ]
-        hits += [
-            PLAIN.tree_key(system, tree)
-            for tree in plan.trees
-            if any(trees.names_tree(glob, tree) for glob in globs)
-        ]
+    for name in names:
+        hits = _named(plan, groups.get(name) or (name,))
         if not hits:
-            return None
+            known = [table.id for asset in plan.assets for table in asset.tables]
+            raise choosing_tables.unknown(
+                name, known, groups, listed_by=f"backup-pipeline inventory {system}"
+            )
         keys.update(dict.fromkeys(hits))
     return list(keys)
+
+
+def _named(plan: SystemPlan, globs: Sequence[str]) -> list[dg.AssetKey]:
+    tables = [
+        asset.key
+        for asset in plan.assets
+        if any(matches(glob, table.id) for table in asset.tables for glob in globs)
+    ]
+    files = [
+        PLAIN.tree_key(plan.system, tree)
+        for tree in plan.trees
+        if any(trees.names_tree(glob, tree) for glob in globs)
+    ]
+    return tables + files
 
 
 def _failed_check(kept: Kept, system: str) -> ProofFailed:

@@ -48,7 +48,7 @@ def test_tables_alone_are_a_partial_backup_without_files(media: Folder) -> None:
 def test_a_name_that_is_neither_table_nor_tree_is_an_error(media: Folder) -> None:
     ended = media.run("backup", "shop", "--no-record", "--only", "files.nothing")
     assert ended.code == 2
-    assert "files: media, settings" in ended.stderr
+    assert "pictures, files.media, files.settings" in ended.stderr
 
 
 @pytest.mark.parametrize("record", [[], ["--no-record"]])

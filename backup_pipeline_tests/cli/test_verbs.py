@@ -105,8 +105,11 @@ def test_only_makes_a_partial_backup_that_is_never_the_newest(shop: Folder) -> N
     assert shop.good("show", "shop", partial["id"], "--json").data["backup"]["scope"] == "partial"
     group = shop.good("backup", "shop", "--no-record", "--only", "sales", "--json").data["backup"]
     assert group["tables"] == 2
+    for record in ([], ["--no-record"]):
+        several = shop.good("backup", "shop", *record, "--only", "orders,main.customers", "--json").data
+        assert (several["backup"]["scope"], several["backup"]["tables"]) == ("partial", 2)
     wrong = shop.run("backup", "shop", "--no-record", "--only", "ordres", "--json")
-    assert (wrong.code, wrong.error["code"]) == (2, "config")
+    assert (wrong.code, wrong.error["code"]) == (2, "usage")
     assert "sales" in wrong.error["remedy"]
 
 
