@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,14 +15,14 @@ from backup_pipeline.databases.engines import engine_at
 from backup_pipeline.databases.merge.constructs import InsertWithKeys
 from backup_pipeline.databases.merge.session import Filled, Session, SessionOptions, Staged
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
-from backup_pipeline.errors import (
-    Damaged,
-    RestoreError,
-)
+from backup_pipeline.errors import Damaged, RestoreError, TargetUnavailable
 from backup_pipeline.model.progress import silent
 from backup_pipeline.model.schema import TableId
+from backup_pipeline.processes import interruption
 from backup_pipeline.vault.backup import Backup
+from backup_pipeline.vault.door import Door
 from backup_pipeline_tests.harness.backups import Backed, ask, backed_up, run_sql
+from backup_pipeline_tests.harness.engines import wait_for
 
 HOSTILE = 'a "quoted" %s %(x)s :colon; -- \n naïve ☃ '.ljust(48, "x")  # 63 bytes or fewer
 ORDERS = TableId("public", "orders")
@@ -47,16 +48,15 @@ def rows(session: Session, query: str) -> list[tuple[object, ...]]:
     return [tuple(row) for row in session.connection.exec_driver_sql(query)]
 
 
-def as_role(url: str, role: str) -> str:
-    return url.replace("postgresql://postgres@", f"postgresql://{role}@")
-
-
-@pytest.fixture
-def role(pg_major_server: EmbeddedPostgres) -> Iterator[str]:
-    name = f"merger_{os.getpid()}"
-    run_sql(pg_major_server.url(), f"CREATE ROLE {name} LOGIN")
-    yield name
-    run_sql(pg_major_server.url(), f"DROP ROLE {name}")
+@contextmanager
+def database_in(server: EmbeddedPostgres, encoding: str) -> Iterator[str]:
+    name = f"in_{encoding.lower()}_{os.getpid()}"
+    locale = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    run_sql(server.url(), f"CREATE DATABASE {name} {locale}")
+    try:
+        yield server.url(name)
+    finally:
+        run_sql(server.url(), f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -157,22 +157,67 @@ def test_a_damaged_chunk_stops_the_staging(orders: Backed) -> None:
         filled(session, orders.backup, staged(orders.backup, ORDERS))
 
 
+def test_a_table_without_columns_has_rows(pg_major_database: str, tmp_path: Path) -> None:
+    run_sql(pg_major_database, "CREATE TABLE t (); INSERT INTO t SELECT FROM generate_series(1, 3)")
+    backed = backed_up(pg_major_database, tmp_path / "vault")
+    with opened(pg_major_database) as session:
+        what = staged(backed.backup, TableId("public", "t"))
+        assert filled(session, backed.backup, what) == Filled(3)
+        assert rows(session, "SELECT n FROM pg_temp.s") == [(1,), (2,), (3,)]
+
+
 def test_text_goes_between_databases_of_two_encodings(
     pg_major_server: EmbeddedPostgres, pg_major_database: str, tmp_path: Path
 ) -> None:
-    name = f"latin_{os.getpid()}"
-    locale = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-    run_sql(pg_major_server.url(), f"CREATE DATABASE {name} {locale}")
-    latin = pg_major_server.url(name)
-    try:
-        run_sql(latin, "CREATE TABLE orders (id int PRIMARY KEY, note text)")
-        run_sql(pg_major_database, "CREATE TABLE orders (id int PRIMARY KEY, note text);"
-                " INSERT INTO orders VALUES (1, 'é'), (2, '☃'), (3, 'ü')")  # fmt: skip
-        backed = backed_up(pg_major_database, tmp_path / "vault")
+    table = "CREATE TABLE orders (id int PRIMARY KEY, note text);"
+    run_sql(pg_major_database, table + "INSERT INTO orders VALUES (1, 'é'), (2, '☃'), (3, 'ü')")
+    backed = backed_up(pg_major_database, tmp_path / "vault")
+    with database_in(pg_major_server, "LATIN1") as latin:
+        run_sql(latin, table)
         with opened(latin) as session:
             done = filled(session, backed.backup, staged(backed.backup, ORDERS, "integer", "text"))
             assert [(row.sqlstate, row.values) for row in done.rejected] == [("22P05", ("2", "☃"))]
             kept = sa.table("s", sa.column("c1"), schema="pg_temp")
             assert b"".join(session.out(sa.select(kept.c.c1))) == "é\nü\n".encode()
-    finally:
-        run_sql(pg_major_server.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_bytes_of_a_database_without_an_encoding_stay_as_they_are(
+    pg_major_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with database_in(pg_major_server, "SQL_ASCII") as url:
+        run_sql(url, "CREATE TABLE orders (note text); INSERT INTO orders VALUES (E'\\xe9'), ('é')")
+        backed = backed_up(url, tmp_path / "vault")
+        with opened(url) as session:
+            filled(session, backed.backup, staged(backed.backup, ORDERS, name="sé"))
+            kept = sa.table("sé", sa.column("c0"), schema="pg_temp")
+            assert b"".join(session.out(sa.select(kept.c.c0))) == b"\xe9\n\xc3\xa9\n"
+
+
+_TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE application_name = 'backup_pipeline merge' AND datname = current_database()"
+)
+
+
+@pytest.mark.parametrize("how", ["interrupted", "terminated"])
+def test_a_staging_that_is_ended_ends_the_session(
+    orders: Backed, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    read = Door.rows
+    end: Callable[[], object] = (
+        interruption.cancel_all if how == "interrupted" else lambda: ask(orders.url, _TERMINATE)
+    )
+
+    def ending(*asked: Any) -> Iterator[bytes]:
+        yield from read(*asked)
+        end()
+        # More than the line holds, so that the end is noticed.
+        yield from [b"1\tnote\t1\n" * 100_000] * 50
+
+    with opened(orders.url) as session:
+        session.lock([ORDERS], waiting=5)
+        monkeypatch.setattr(Door, "rows", ending)
+        with pytest.raises(TargetUnavailable if how == "terminated" else RestoreError, match="orders"):
+            filled(session, orders.backup, staged(orders.backup, ORDERS))
+    left = "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND pid <> pg_backend_pid()"
+    assert wait_for(lambda: ask(orders.url, left) == [(0,)])

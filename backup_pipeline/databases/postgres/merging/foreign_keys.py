@@ -26,8 +26,6 @@ SELECT k.conrelid::bigint, k.conname, pg_catalog.pg_get_constraintdef(k.oid),
  WHERE k.contype = 'f' AND k.conrelid = ANY (%s::oid[]) AND k.conparentid = 0 AND k.convalidated
    AND pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE')
    AND pg_catalog.has_table_privilege(f.oid, 'REFERENCES') AND pg_catalog.has_table_privilege(f.oid, 'SELECT')
-   -- PostgreSQL drops it only with the lock of the owner of both.
-   AND pg_catalog.pg_has_role(current_user, f.relowner, 'USAGE')
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgenabled <> 'O')
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
                       AND d.objid = k.oid AND d.deptype = 'e')

@@ -14,6 +14,7 @@ from psycopg.pq import TransactionStatus
 from backup_pipeline.databases.merge.asked import Triggers
 from backup_pipeline.databases.merge.session import Filled, SessionOptions, Staged
 from backup_pipeline.databases.postgres.merging import (
+    ending,
     foreign_keys,
     locking,
     numbers,
@@ -116,9 +117,12 @@ class PostgresSession:
         if self._held.options.read_only:
             raise RestoreError("this session only counts, and commits nothing")
         self.written()
-        self.connection.commit()
+        ending.commit(self._held, self.connection)
 
     def rollback(self) -> None:
+        if self._held.raw.closed and not self.connection.invalidated:
+            # The connection was lost: the server rolls back by itself.
+            self.connection.invalidate()
         self.connection.rollback()
 
 
@@ -140,7 +144,11 @@ def open_session(url: str, options: SessionOptions) -> Iterator[PostgresSession]
             connection.begin()
             with explained("beginning the merge"):
                 _prepare(raw)
-            yield PostgresSession(connection, Held(server, raw, options, inspection, state))
+            session = PostgresSession(connection, Held(server, raw, options, inspection, state))
+            try:
+                yield session
+            finally:
+                session.rollback()
 
 
 def _prepare(raw: Connection) -> None:
