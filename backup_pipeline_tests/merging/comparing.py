@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from backup_pipeline.databases.merge.plan import MergePlan, TableMerge
-from backup_pipeline_tests.merging.model import STEPS, Fresh, is_generated_key
 from backup_pipeline_tests.merging.model_writing import Expected, FreshRow, Report
 from backup_pipeline_tests.merging.shapes import Design, Rows
+from backup_pipeline_tests.merging.terms import STEPS, Fresh, is_generated_key, owner_of
 
 
 def with_fresh(design: Design, wanted: Expected, found: Rows) -> dict[str, list[FreshRow]]:
@@ -24,22 +24,11 @@ def with_fresh(design: Design, wanted: Expected, found: Rows) -> dict[str, list[
         for row in rows:
             copied: FreshRow = dict(row)
             for column, value in row.items():
-                owner = where_from(design, table, column)
+                owner = owner_of(design, table, column)
                 if owner in known and value is not None and value not in known[owner]:
                     copied[column] = Fresh((owner, str(value)))  # type: ignore[arg-type]
             made[table].append(copied)
     return made
-
-
-def where_from(design: Design, table: str, column: str) -> str:
-    """The table whose generated key the values of a column are; "": of none."""
-    shape = design.by_name[table]
-    if is_generated_key(shape) and column == shape.key[0]:
-        return table
-    one = shape.reference_of(column)
-    if one is None or one.referenced[one.columns.index(column)] not in design.by_name[one.parent].key:
-        return ""
-    return where_from(design, one.parent, one.referenced[one.columns.index(column)])
 
 
 def coloured(rows: Mapping[str, Sequence[FreshRow]], owners: Mapping[str, str]) -> dict[str, Counter[str]]:

@@ -10,7 +10,6 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from backup_pipeline.databases.merge.asked import Verbs
-from backup_pipeline_tests.merging.model import Ask, every, is_generated_key, parent_in
 from backup_pipeline_tests.merging.shapes import (
     BIRTH,
     Condition,
@@ -23,6 +22,7 @@ from backup_pipeline_tests.merging.shapes import (
     Unique,
     Value,
 )
+from backup_pipeline_tests.merging.terms import Ask, every, is_generated_key, owner_of, parent_in
 
 Thing = TypeVar("Thing")
 
@@ -276,14 +276,8 @@ def renumbered(dice: Dice, design: Design, rows: Rows) -> Rows:
     made = copy.deepcopy(rows)
     numbered = {one.name for one in design.shapes if is_generated_key(one) and not one.has_uuid}
     for (table, _), row in every(made):
-        shape = design.by_name[table]
-        columns = set(shape.key) if table in numbered else set()
-        for one in shape.references:
-            if one.parent in numbered and one.referenced == design.by_name[one.parent].key:
-                columns |= set(one.columns)
-        for column in columns:
-            value = row[column]
-            if isinstance(value, int):
+        for column, value in row.items():
+            if isinstance(value, int) and owner_of(design, table, column) in numbered:
                 row[column] = (value - 1 + turn) % len(KEYS) + 1
     return made
 

@@ -14,7 +14,6 @@ import psycopg
 
 from backup_pipeline.databases.merge.asked import Asked, Tenant
 from backup_pipeline.model.schema import TableId
-from backup_pipeline_tests.merging.model import Ask, every, is_generated_key, parent_in
 from backup_pipeline_tests.merging.shapes import (
     SCHEMA,
     Design,
@@ -27,6 +26,7 @@ from backup_pipeline_tests.merging.shapes import (
     names,
     quoted,
 )
+from backup_pipeline_tests.merging.terms import Ask, every, is_generated_key, parent_in
 
 #: Values that no case has.
 NEW: dict[Kind, Value] = {

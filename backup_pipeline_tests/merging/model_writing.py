@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from backup_pipeline_tests.merging.model import (
+from backup_pipeline_tests.merging.model import Matching
+from backup_pipeline_tests.merging.shapes import Design, Reference, Row, Rows, Shape, Value
+from backup_pipeline_tests.merging.terms import (
     Answer,
     Ask,
     At,
     Fresh,
-    Matching,
     NaturalKey,
     Values,
     every,
@@ -20,7 +21,6 @@ from backup_pipeline_tests.merging.model import (
     live_values,
     parent_in,
 )
-from backup_pipeline_tests.merging.shapes import Design, Reference, Row, Rows, Shape, Value
 
 
 @dataclass

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from backup_pipeline.databases.merge.asked import Verbs
-from backup_pipeline_tests.merging.model import Ask, Fresh
 from backup_pipeline_tests.merging.model_writing import Expected, expected
 from backup_pipeline_tests.merging.shapes import (
     BIRTH,
@@ -19,6 +18,7 @@ from backup_pipeline_tests.merging.shapes import (
     Shape,
     Unique,
 )
+from backup_pipeline_tests.merging.terms import Ask, Fresh
 
 MONDAY, TUESDAY = "2026-11-02 08:15:00", "2026-11-03 08:15:00"
 
