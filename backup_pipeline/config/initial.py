@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -55,6 +55,8 @@ class FirstLook:
     #: Relative to the file; "" when no folder was found.
     migrations_path: str = ""
     framework: Framework | None = None
+    #: Preset of the rules → its tables.
+    presets: Mapping[str, tuple[TableId, ...]] = field(default_factory=dict)
 
 
 def system_name(database: str, folder: Path) -> str:
@@ -202,16 +204,18 @@ def groups_of(tables: Sequence[InventoryTable]) -> dict[str, tuple[str, ...]]:
 
 
 def _groups(seen: FirstLook) -> str:
-    found = groups_of(seen.inventory.tables)
-    lines = ["    # Tables by a name of their own, for `backup --only NAME`:", "    # groups:"]
-    if not found:
-        some = [quoted(_escaped(table.id)) for table in seen.inventory.tables[:2]]
-        found_lines = [f"    #   core: [{', '.join(some)}]"] if some else ["    #   admin: [users, roles]"]
-    else:
-        found_lines = [
-            f"    #   {name}: [{', '.join(quoted(g) for g in globs)}]" for name, globs in found.items()
-        ]
-    return "\n".join([*lines, *found_lines]) + "\n"
+    presets = {name: tuple(_escaped(one) for one in tables) for name, tables in seen.presets.items()}
+    found = {**groups_of(seen.inventory.tables), **presets}
+    some = tuple(_escaped(table.id) for table in seen.inventory.tables[:2])
+    lines = ["    # Tables by a name of their own, for `backup --only NAME` and `restore --only NAME`:"]
+    if presets:
+        lines.append(
+            f"    # {', '.join(presets)}: found by their names. Without these lines they are the same tables."
+        )
+    lines.append("    # groups:")
+    for name, globs in (found or {"core": some or ("users", "roles")}).items():
+        lines.append(f"    #   {name}: [{', '.join(quoted(one) for one in globs)}]")
+    return "\n".join(lines) + "\n"
 
 
 def _migrations(seen: FirstLook) -> str:

@@ -12,11 +12,14 @@ from backup_pipeline.config import adding, initial
 from backup_pipeline.config.frameworks import framework_of
 from backup_pipeline.databases.base import Source
 from backup_pipeline.databases.engines import engine_at, located, open_source
+from backup_pipeline.databases.merge.rulebook import resolve
 from backup_pipeline.errors import AlreadyExists, ConfigError, PermissionMissing, UsageError
 from backup_pipeline.migrations import migration_state
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import check_system_name
+from backup_pipeline.model.inventory import Inventory
 from backup_pipeline.model.orders import InitOrder
+from backup_pipeline.model.schema import Column, Schema, Table, TableId
 from backup_pipeline.model.selection import Selection
 
 TOOLS = ("alembic", "django", "prisma")
@@ -59,6 +62,7 @@ def init(order: InitOrder, environ: Mapping[str, str]) -> Started:
         migrations_tool=tool,
         migrations_path=_migrations(tool, path.parent, source),
         framework=framework_of(inventory.tables, path.parent),
+        presets=_presets(inventory),
     )
     if before is None:
         _write(path, initial.text(seen))
@@ -78,6 +82,15 @@ def init(order: InitOrder, environ: Mapping[str, str]) -> Started:
         findings,
         commands,
     )
+
+
+def _presets(inventory: Inventory) -> Mapping[str, tuple[TableId, ...]]:
+    """The groups that rules of frameworks know."""
+    tables = (
+        Table(one.id, columns=tuple(Column(name, kind) for name, kind in one.types.items()))
+        for one in inventory.tables
+    )
+    return resolve(Schema(inventory.engine.name, tuple(tables)))[0].groups
 
 
 def _before(order: InitOrder, path: Path) -> str | None:

@@ -230,3 +230,14 @@ def test_a_name_is_guessed_that_is_allowed(database: str, folder: str, name: str
 )
 def test_only_the_password_is_replaced(url: str, written: str) -> None:
     assert initial.without_password(url, "s", ())[0] == written
+
+
+def test_tables_that_rules_know_become_the_groups_admin_images_and_analytics(
+    sqlite_file: MakeSqliteFile,
+) -> None:
+    script = f"{DJANGO}CREATE TABLE system_prompts (id INTEGER PRIMARY KEY); CREATE TABLE generated_images (id INTEGER PRIMARY KEY);"
+    folder = Folder(sqlite_file("blog.sqlite3", script=script).parent, {})
+    folder.good("init", "--database", "sqlite:///blog.sqlite3")
+    text = (folder.path / "backup.yaml").read_text()
+    assert '#   images: ["generated_images"]' in text
+    assert '"system_prompts"' in text.partition("#   admin: [")[2].partition("]")[0]

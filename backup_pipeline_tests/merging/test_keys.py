@@ -111,6 +111,11 @@ def test_a_key_with_a_column_that_the_backup_has_not_does_not_count(
     assert (found.found, found.unused) == ((), (unused,))
 
 
+def test_a_generated_key_is_a_natural_key_where_a_rule_says_so() -> None:
+    found = usable_keys(TABLE, COLUMNS, generated="identity", natural=[("id",)])
+    assert found.found[0].columns == ("id",)
+
+
 def test_a_key_around_a_generated_key_names_no_row_elsewhere() -> None:
     composite = replace(TABLE, uniques=(Key("by_tenant", ("tenant", "id")), Key("again", ("id",))))
     found = usable_keys(composite, COLUMNS, generated="identity")

@@ -45,7 +45,8 @@ def usable_keys(
     no_key: Collection[str] = (),
 ) -> Keys:
     """`given`: columns of the target that the backup has values for. `generated`: the kind of the primary key. `natural`
-    and `no_key` are of the rules. Rule keys come first, then the primary key, then the shortest."""
+    and `no_key` are of the rules. Rule keys come first, then the primary key, then the shortest. A generated key is one only
+    where a rule says so: the settings of an application name such a row by its number."""
     own = table.primary_key.columns if generated and table.primary_key else ()
     found: dict[tuple[frozenset[str], str], KeyCandidate] = {}
     unused = [
@@ -57,7 +58,7 @@ def usable_keys(
         why = _why_unused(table, key, given, own, no_key)
         if why:
             unused.append(f"{key.name} {why}")
-        elif key.columns != own:
+        elif key.columns != own or key.columns in natural:
             found.setdefault((frozenset(key.columns), key.where), key)
     return Keys(tuple(found.values()), tuple(unused))
 

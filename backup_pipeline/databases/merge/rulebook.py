@@ -15,7 +15,6 @@ from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
-from sqlalchemy.engine.default import DefaultDialect
 
 from backup_pipeline.config.merging import MergePolymorphic, MergeSettings, MergeTable
 from backup_pipeline.config.values import Glob
@@ -37,7 +36,6 @@ USER = "backup.yaml"
 Rule = TypeVar("Rule")
 _WILD = re.compile(r"[*?\[]")
 _PLACE = re.compile(r"\{([\w.]+)\}")
-_NAMES = DefaultDialect().identifier_preparer
 
 
 class RuleFile(MergeSettings):
@@ -318,10 +316,10 @@ class _Book:
                 read = {glob: found for glob in one.reads if (found := self.one(glob, table.id))}
                 if len(read) < len(one.reads):
                     continue
-                names = {glob: _quoted(found.id) for glob, found in read.items()}
-                names["table"] = _quoted(table.id)
+                names = {glob: _quoted(found.id.schema, found.id.name) for glob, found in read.items()}
+                names["table"] = _quoted(table.id.schema, table.id.name)
                 if table.primary_key and len(table.primary_key.columns) == 1:
-                    names["key"] = _NAMES.quote_identifier(table.primary_key.columns[0])
+                    names["key"] = _quoted(table.primary_key.columns[0])
                 yield DerivedRule(
                     tables=(table.id, *(found.id for found in read.values())),
                     columns={table.id: one.columns},
@@ -343,8 +341,12 @@ def _captured(to: str, glob: str, table: TableId) -> str:
     return _filled(to, {str(n): text for n, text in enumerate(found.groups(), 1)}) if found else to
 
 
-def _quoted(table: TableId) -> str:
-    return f"{_NAMES.quote_identifier(table.schema)}.{_NAMES.quote_identifier(table.name)}"
+def _quoted(*names: str) -> str:
+    # Not loaded with this module: SQLAlchemy is half a second, and `init` only asks for groups.
+    from sqlalchemy.engine.default import DefaultDialect
+
+    quote = DefaultDialect().identifier_preparer.quote_identifier
+    return ".".join(quote(name) for name in names)
 
 
 def _when(when: Mapping[str, tuple[str, ...]] | None) -> tuple[str, tuple[str, ...]]:
