@@ -103,19 +103,6 @@ def test_a_composite_reference_is_mandatory_by_its_match(
     assert one.missing == ("null" if nulls else "skip")
 
 
-def test_a_column_of_another_reference_keeps_its_value() -> None:
-    child = table(
-        "orders", to("tenants", "tenant"), to("customers", "tenant", "customer", referenced=("tenant", "id"))
-    )
-    found = references_of(
-        schema(table("tenants"), table("customers", primary=("tenant", "id")), child), NO_RULES
-    )
-    assert [(one.name, one.nulls) for one in found] == [
-        ("orders.tenant", ("tenant",)),
-        ("orders.(tenant, customer)", ("customer",)),
-    ]
-
-
 def test_a_column_of_the_primary_key_never_becomes_null() -> None:
     # SQLite takes NULL in a primary key.
     child = Table(

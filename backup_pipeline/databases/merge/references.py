@@ -162,13 +162,7 @@ def _nulls(schema: Schema, table: Table, columns: Sequence[str], match: str) -> 
         # SQLite lets a primary key be NULL, and a row without a key is no row that can be known.
         and one.name not in key and not _never_null(schema, one.type)
     )  # fmt: skip
-    if match == "FULL":
-        return tuple(columns) if len(free) == len(columns) else ()
-    # Of (tenant, customer) only the customer becomes NULL, where the tenant is a reference of its own.
-    shared = {
-        name for other in table.foreign_keys if other.columns != tuple(columns) for name in other.columns
-    }
-    return tuple(name for name in free if name not in shared) or free
+    return free if match != "FULL" or len(free) == len(columns) else ()
 
 
 def _never_null(schema: Schema, type_: str) -> bool:
