@@ -87,12 +87,9 @@ def _sqlite_drill(backup: Backup, options: DrillOptions, listener: Listener) -> 
 
 
 def _sqlite_merging(url: str, options: SessionOptions) -> AbstractContextManager[Session]:
-    from backup_pipeline.databases.sqlite.merging import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
-        open_session,
-    )
+    from backup_pipeline.databases.sqlite.merging import open_session
 
-    opened: AbstractContextManager[Session] = open_session(url, options)
-    return opened
+    return open_session(url, options)
 
 
 ENGINES = (

@@ -51,5 +51,7 @@ class Asked:
     remember: bool = True
     #: Rows that the database refuses are set aside, and the others are written.
     rejects: bool = False
+    #: The digest of a plan that was looked at: another plan is refused.
+    approved: str = ""
     #: For these tables differences are shown row by row.
     show: Sequence[TableId] = ()

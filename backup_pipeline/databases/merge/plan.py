@@ -70,6 +70,8 @@ class TableMerge:
     skipped: Mapping[str, int] = field(default_factory=dict)
     #: Reference → rows in which it becomes NULL.
     nulled: Mapping[str, int] = field(default_factory=dict)
+    #: Live rows that the backup does not know, and that stay because other rows refer to them.
+    spared: int = 0
     #: Created rows that get another key than they had.
     remapped: int = 0
     conflicts: int = 0

@@ -44,15 +44,35 @@ class Filled:
     rejected: tuple[Rejected, ...] = ()
 
 
+#: Rows inserted, updated and deleted.
+Counts = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    total: int
+    #: Empty where the engine counts all tables together.
+    tables: Mapping[TableId, Counts] = field(default_factory=dict)
+
+
 class Session(Protocol):
-    connection: sa.Connection
-    #: The schema of staging tables; a temporary one, gone with the session.
-    staging: str
-    #: Of the target, as the transaction sees it.
-    schema: Schema
-    address: str
-    #: What tells one database from another; empty where the engine cannot say. As `Manifest.state` keeps it.
-    state: Mapping[str, str]
+    @property
+    def connection(self) -> sa.Connection: ...
+
+    @property
+    def staging(self) -> str:
+        """The schema of staging tables; a temporary one, gone with the session."""
+
+    @property
+    def schema(self) -> Schema:
+        """Of the target, as the transaction sees it."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def state(self) -> Mapping[str, str]:
+        """What tells one database from another; empty where the engine cannot say. As `Manifest.state` keeps it."""
 
     def row_name(self, table: TableId) -> str:
         """The column that names a row where the table has no primary key: ctid, rowid."""
@@ -88,9 +108,9 @@ class Session(Protocol):
     def raise_sequences(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
         """So that the next INSERT of the application works. Sequences only move up. One at its end is told."""
 
-    def counted(self) -> Mapping[TableId, tuple[int, int, int]] | int:
-        """By the engine's own counters: the rows of each table that this transaction inserted, updated and deleted; or of
-        all tables together. Rows of a savepoint that was taken back are counted as well."""
+    def counted(self) -> Counted:
+        """The rows that this transaction has written, by the engine's own counters. Rows of a savepoint that was taken back
+        are counted as well."""
 
     def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
         """The INSERTs of a circle of tables: foreign keys are checked after the last of them."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 
 from backup_pipeline.databases.merge.asked import Triggers
-from backup_pipeline.databases.merge.session import Filled, SessionOptions, Staged
+from backup_pipeline.databases.merge.session import Counted, Counts, Filled, SessionOptions, Staged
 from backup_pipeline.databases.postgres.merging import (
     ending,
     foreign_keys,
@@ -32,7 +32,6 @@ from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.processes import interruption
 from backup_pipeline.vault.backup import Backup
 
-Counts = tuple[int, int, int]
 _NONE: Counts = (0, 0, 0)
 
 #: A table and its partitions are counted together: rows are written through the root.
@@ -92,15 +91,16 @@ class PostgresSession:
     def raise_sequences(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
         return tuple(numbers.raise_sequences(self._held, tables))
 
-    def counted(self) -> Mapping[TableId, Counts]:
+    def counted(self) -> Counted:
         names = {oid: table for table, oid in self._held.inspection.oids.items()}
-        return {
+        tables = {
             names[oid]: cast(
                 Counts, tuple(a - b for a, b in zip(now, self._before.get(oid, _NONE), strict=True))
             )
             for oid, now in self._counts().items()
             if oid in names
         }
+        return Counted(sum(map(sum, tables.values())), tables)
 
     def _counts(self) -> dict[int, Counts]:
         return {oid: (i, u, d) for oid, i, u, d in self._held.rows("counting written rows", _COUNTED)}

@@ -118,6 +118,12 @@ def read_lines(connection: sqlite3.Connection, table: str, rows: RowRange | None
         yield _text(batch, formats).encode("utf-8", "surrogateescape")
 
 
+def as_lines(rows: Sequence[tuple[Value, ...]], declared: Sequence[str]) -> bytes:
+    """Rows of any query in the same text; `declared` has the type of each column."""
+    formats = [_formats(affinity(kind)) for kind in declared]
+    return _text(rows, formats).encode("utf-8", "surrogateescape")
+
+
 def fingerprint_table(path: Path, table: str, rows: RowRange | None = None) -> Fingerprint:
     with reading_file(path) as connection:
         found = Fingerprint()

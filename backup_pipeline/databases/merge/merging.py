@@ -1,0 +1,257 @@
+"""One merge from the order to its end: shape, stage, close, match, settle, count; and where it is asked for, write."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from backup_pipeline.databases.merge import closing, counting, lineage, matching, settling, writing
+from backup_pipeline.databases.merge.asked import Asked
+from backup_pipeline.databases.merge.graph import Reference, cycles, named, order
+from backup_pipeline.databases.merge.keys import KeyCandidate
+from backup_pipeline.databases.merge.plan import Did, MergePlan, Rejected
+from backup_pipeline.databases.merge.references import (
+    references_of,
+    skipped_references,
+)
+from backup_pipeline.databases.merge.relations import Relation, Run
+from backup_pipeline.databases.merge.rules import Rules
+from backup_pipeline.databases.merge.session import Counted, Counts, Session, SessionOptions
+from backup_pipeline.databases.merge.shape import Drawn, asked_tables, draw
+from backup_pipeline.model import canonical
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.vault.backup import Backup
+
+_NONE: Counts = (0, 0, 0)
+_VERBS = ("created", "updated", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    options: SessionOptions
+    #: plan: nothing is locked, and nothing can be written · dry run: no key of a sequence is used up
+    did: Did
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that was decided before the first write."""
+
+    run: Run
+    plan: MergePlan
+    #: Parents first.
+    components: tuple[tuple[Relation, ...], ...]
+    rejected: tuple[Rejected, ...]
+
+
+def prepare(
+    session: Session,
+    backup: Backup,
+    asked: Asked,
+    rules: Rules,
+    way: Way,
+) -> Prepared:
+    begin = time.monotonic()
+    before, now = backup.schema, session.schema
+    references = references_of(now, rules)
+    tables = {entry.id for entry in backup.manifest.tables}
+    drawn = draw(before, now, tables, rules, asked, references)
+    relations = {table: Relation(shape, session) for table, shape in drawn.shapes.items()}
+    by_table = {
+        table: tuple(one for one in references if one.table == table and _fits(relations, one))
+        for table in relations
+    }
+    run = Run(session, relations, asked, False, way.options.listener, by_table, rehearsal=way.did != "merge")
+    rejected = [row for one in relations.values() for row in _stage(run, backup, one)]
+    if way.did != "plan":
+        session.lock(_touched(run, references), waiting=way.options.waiting)
+    components = _components(run)
+    wanted = {table for table in asked_tables(tables, asked) if table in relations}
+    if wanted != set(relations) or asked.where or asked.tenant:
+        closing.close(run, wanted)
+    _natural_keys(run)
+    run.same_lineage, why = lineage.of(run, backup.manifest.state)
+    matching.match(run, [[one.shape.table for one in some] for some in components])
+    spared = _settle(run, components, references)
+    counts = tuple(counting.counted(run, relations[one], spared.get(one, 0)) for one in sorted(relations))
+    plan = MergePlan(
+        system=backup.system,
+        backup_id=backup.id,
+        engine=now.engine,
+        target=session.address,
+        did=way.did,
+        strategy="merge",
+        why="the target has rows",
+        lineage="same" if run.same_lineage else "other",
+        lineage_why=why,
+        tables=counts,
+        cycles=cycles(
+            [tuple(one.shape.table for one in some) for some in components], references, now.engine
+        ),
+        findings=tuple(_findings(drawn, skipped_references(now, rules))),
+        refused=tuple(_refused(drawn)),
+        seconds=time.monotonic() - begin,
+    )
+    return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected))
+
+
+def _touched(run: Run, references: Sequence[Reference]) -> list[TableId]:
+    """Where rows are deleted, no row may come to refer to them meanwhile."""
+    found = set(run.relations)
+    if run.asked.verbs.delete:
+        found |= {one.table for one in references if one.parent in found}
+    return sorted(found)
+
+
+def _fits(relations: dict[TableId, Relation], one: Reference) -> bool:
+    """The backup has the columns of the reference."""
+    child, parent = relations[one.table].shape, relations.get(one.parent)
+    if any(child.source(name) is None for name in one.columns):
+        return False
+    return parent is None or all(parent.shape.source(name) is not None for name in one.referenced)
+
+
+def _stage(run: Run, backup: Backup, relation: Relation) -> tuple[Rejected, ...]:
+    found = run.session.stage(backup, relation.shape.staged, run.listener)
+    shape = relation.shape
+    wanted = [shape.key] if shape.keyed else []
+    wanted += [
+        one.referenced for some in run.references.values() for one in some if one.parent == shape.table
+    ]
+    for columns in dict.fromkeys(tuple(names) for names in wanted):
+        if all(shape.source(name) is not None for name in columns):
+            run.index(relation.staged, [f"c{shape.source(name)}" for name in columns])
+    run.session.analyze(relation.staged.name)
+    return found.rejected
+
+
+def _components(run: Run) -> tuple[tuple[Relation, ...], ...]:
+    all_of_them = [one for some in run.references.values() for one in some]
+    return tuple(tuple(run.relations[table] for table in some) for some in order(run.relations, all_of_them))
+
+
+def _natural_keys(run: Run) -> None:
+    """Those that name one row at most, in staging and in the target."""
+    for table, relation in run.relations.items():
+        for key in relation.shape.natural_keys:
+            where = _not_unique(run, relation, key)
+            if where:
+                run.unused_keys.setdefault(table, []).append(f"{key.name} is not unique in {where}")
+            else:
+                run.natural_keys.setdefault(table, []).append(key)
+        run.natural_keys.setdefault(table, [])
+
+
+def _not_unique(run: Run, relation: Relation, key: KeyCandidate) -> str:
+    references = {column for one in run.outgoing(relation.shape.table) for column in one.columns}
+    rows = run.rows(relation)
+    if key.where:
+        rows = sa.select(rows).where(rows.c.n.in_(relation.meeting(key))).subquery()
+    staged = [relation.at(rows, name) for name in key.columns]
+    target = relation.target_of(key)
+    live = [target.c[name] for name in key.columns]
+    for place, columns in (("the backup", staged), ("the target", live)):
+        if place == "the target" and key.enforced and not references & set(key.columns):
+            continue
+        full = [column for name, column in zip(key.columns, columns, strict=True) if name not in references]
+        twice = sa.select(sa.literal(1)).group_by(*columns).having(sa.func.count() > 1)
+        twice = twice.where(
+            *(column.is_not(None) for column in full), sa.or_(*(c.is_not(None) for c in columns))
+        )
+        if run.one(twice.limit(1)) is not None:
+            return place
+    return ""
+
+
+def _settle(
+    run: Run, components: Sequence[Sequence[Relation]], references: Sequence[Reference]
+) -> dict[TableId, int]:
+    while True:
+        settling.prune(run, components)
+        taken = 0
+        for relation in (one for some in components for one in some):
+            if run.outgoing(relation.shape.table):
+                run.make_anew(settling.final(run, relation))
+                settling.final_references(run, relation)
+            run.make_anew(settling.differing(relation))
+            settling.compare(run, relation, run.compared(relation))
+            taken += settling.unique_taken(run, relation, _unique_keys(run, relation))
+        if not taken:
+            break
+    if not run.asked.verbs.delete:
+        return {}
+    asked = [table for table, one in run.relations.items() if one.shape.mode != "parents"]
+    return dict(writing.doom(run, asked, references))
+
+
+def _unique_keys(run: Run, relation: Relation) -> list[KeyCandidate]:
+    """What the target enforces, and the natural keys that count: they must count in the next merge as well."""
+    enforced = [key for key in relation.shape.natural_keys if key.enforced]
+    return list(dict.fromkeys([*enforced, *run.natural_keys[relation.shape.table]]))
+
+
+def _findings(drawn: Drawn, skipped: Sequence[str]) -> list[Finding]:
+    found = [
+        Finding.of("merge-never", table=table, name=named(table), why=why)
+        for table, why in sorted(drawn.never.items())
+    ]
+    return [*found, *(Finding.of("merge-not-followed", why=why) for why in skipped)]
+
+
+def _refused(drawn: Drawn) -> list[Finding]:
+    return [
+        Finding.of(
+            "merge-table-refused",
+            table=table,
+            why=one.refused.partition(" → ")[0],
+            remedy=one.refused.partition(" → ")[2],
+        )
+        for table, one in sorted(drawn.refused.items())
+    ]
+
+
+def digest(plan: MergePlan, backup: Backup) -> str:
+    """Of what the plan says will be written; not of the time that it took."""
+    said = replace(plan, seconds=0.0, did="plan", digest="")
+    data = backup.link.sha256.encode() + canonical.encode(said)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write(prepared: Prepared) -> tuple[Finding, ...]:
+    """Everything that the plan says; the caller commits."""
+    run = prepared.run
+    tables = [one.shape.table for some in prepared.components for one in some]
+    findings = run.session.ready_to_write(tables, run.asked.triggers)
+    written = [counts.table for counts in prepared.plan.tables if counts.writes]
+    before = run.session.counted()
+    with run.session.fast(written):
+        writing.write(run, prepared.components)
+    after = run.session.counted()
+    run.session.written()
+    run.session.checked()
+    return (*findings, *_beyond(prepared.plan, before, after))
+
+
+def _beyond(plan: MergePlan, before: Counted, after: Counted) -> list[Finding]:
+    """What the engine counted is what the plan says. More than that is told: a trigger wrote it, for no cascade can run."""
+    if not after.tables:
+        wrote = after.total - before.total
+        return [] if wrote == plan.writes else [_wrote(f"{wrote - plan.writes:+,} rows in all tables")]
+    planned = {one.table: (one.create, one.update, one.delete) for one in plan.tables}
+    found = []
+    for table, counts in sorted(after.tables.items()):
+        did = tuple(a - b for a, b in zip(counts, before.tables.get(table, _NONE), strict=True))
+        wanted = planned.get(table, _NONE)
+        if did != wanted:
+            more = [f"{verb} {a - b:+,}" for a, b, verb in zip(did, wanted, _VERBS, strict=True) if a != b]
+            found.append(_wrote(f"{named(table)}: {', '.join(more)}"))
+    return found
+
+
+def _wrote(what: str) -> Finding:
+    return Finding.of("merge-beyond-plan", what=what)

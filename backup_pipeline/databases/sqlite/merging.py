@@ -1,0 +1,181 @@
+"""The session of a merge into a SQLite file. The backup's own file is attached, so staging is an INSERT … SELECT."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from backup_pipeline.databases.merge.session import Counted, Filled, SessionOptions, Staged
+from backup_pipeline.databases.sqlite.export.address import file_of
+from backup_pipeline.databases.sqlite.export.explaining import explained
+from backup_pipeline.databases.sqlite.export.inspection import inspect
+from backup_pipeline.databases.sqlite.export.opening import check_file, check_library
+from backup_pipeline.databases.sqlite.export.rows import BATCH, Value, as_lines, quoted, rowid_name
+from backup_pipeline.databases.sqlite.restore import image_of
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.progress import Advance, Listener
+from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.processes.scratch import Scratch
+
+if TYPE_CHECKING:
+    from backup_pipeline.databases.merge.asked import Triggers
+    from backup_pipeline.vault.backup import Backup
+
+_STAGING = "bp_stage"
+_BACKUP = "bp_backup"
+
+
+@dataclass
+class SqliteSession:
+    connection: sa.Connection
+    raw: sqlite3.Connection
+    path: Path
+    options: SessionOptions
+    stack: ExitStack
+    staging: str = _STAGING
+    state: Mapping[str, str] = field(default_factory=dict)
+    _attached: str = ""
+    _disabled: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    @cached_property
+    def schema(self) -> Schema:
+        with explained(self.path):
+            return inspect(self.raw).schema
+
+    def row_name(self, table: TableId) -> str:
+        return rowid_name(self.raw, table.name) or "rowid"
+
+    def stage(self, backup: Backup, staged: Staged, listener: Listener) -> Filled:
+        self._attach(backup)
+        name = f"{_STAGING}.{quoted(staged.name)}"
+        columns = "".join(f", c{at} {kind}" for at, kind in enumerate(staged.types))
+        with explained(self.path):
+            self.raw.execute(f"CREATE TABLE {name} (n INTEGER PRIMARY KEY{columns})")
+            into = ", ".join(f"c{at}" for at in range(len(staged.columns)))
+            what = ", ".join(map(quoted, staged.columns))
+            table = f"{_BACKUP}.{quoted(staged.table.name)}"
+            if staged.columns:
+                filled = self.raw.execute(f"INSERT INTO {name} ({into}) SELECT {what} FROM {table}").rowcount
+            else:
+                filled = self.raw.execute(f"INSERT INTO {name} (n) SELECT NULL FROM {table}").rowcount
+        listener(Advance("load", str(staged.table), rows=filled))
+        return Filled(filled)
+
+    def _attach(self, backup: Backup) -> None:
+        if self._attached == backup.id:
+            return
+        image = self.stack.enter_context(backup.door.image(image_of(backup.manifest)))
+        with explained(image):
+            self.raw.execute(f"ATTACH ? AS {_BACKUP}", (f"{image.absolute().as_uri()}?mode=ro&immutable=1",))
+        self._attached = backup.id
+
+    def analyze(self, name: str) -> None:
+        """SQLite plans by its indexes; statistics of a staging table change nothing."""
+
+    def lock(self, tables: Sequence[TableId], *, waiting: float) -> None:
+        """The transaction was begun as a writing one: no other session writes to the file."""
+
+    def ready_to_write(self, tables: Sequence[TableId], triggers: Triggers) -> tuple[Finding, ...]:
+        if triggers != "off":
+            return ()
+        names = {table.name for table in tables}
+        found = self.raw.execute(
+            "SELECT name, tbl_name, sql FROM main.sqlite_master WHERE type = 'trigger' ORDER BY rowid"
+        ).fetchall()
+        chosen = [(name, text) for name, table, text in found if table in names]
+        for name, _ in chosen:
+            self.raw.execute(f"DROP TRIGGER main.{quoted(name)}")
+        self._disabled = tuple(text for _, text in chosen)
+        return ()
+
+    def written(self) -> None:
+        for text in self._disabled:
+            self.raw.execute(text)
+        self._disabled = ()
+
+    def next_keys(self, table: TableId, column: str, *, above: int) -> sa.ColumnElement[int] | None:
+        return None
+
+    def raise_sequences(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
+        """An INSERT with a rowid moves the counter of AUTOINCREMENT by itself."""
+        return ()
+
+    def hindrances(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
+        return ()
+
+    def counted(self) -> Counted:
+        return Counted(self.raw.total_changes)
+
+    def fast(self, tables: Sequence[TableId]) -> nullcontext[None]:
+        return nullcontext()
+
+    def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
+        for insert in inserts:
+            self.connection.execute(insert)
+
+    def checked(self) -> None:
+        """The commit checks the foreign keys, because they are deferred."""
+
+    def out(self, query: sa.Select[tuple[object, ...]]) -> Iterator[bytes]:
+        kinds = [column.type.compile(self.connection.dialect) for column in query.selected_columns]
+        found = self.connection.execution_options(yield_per=BATCH).execute(query)
+        for rows in found.partitions():
+            yield as_lines([cast(tuple[Value, ...], tuple(row)) for row in rows], kinds)
+
+    def commit(self) -> None:
+        with explained(self.path):
+            self.raw.execute("COMMIT")
+
+    def rollback(self) -> None:
+        if self.raw.in_transaction:
+            self.raw.execute("ROLLBACK")
+
+
+@contextmanager
+def open_session(url: str, options: SessionOptions) -> Iterator[SqliteSession]:
+    path = file_of(url)
+    check_library()
+    check_file(path)
+    path = path.resolve()
+    with ExitStack() as stack, explained(path):
+        scratch = stack.enter_context(Scratch.make(0))
+        uri = f"{path.as_uri()}{'?mode=ro' if options.read_only else '?mode=rw'}"
+        raw = stack.enter_context(
+            closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=options.waiting))
+        )
+        _prepare(raw, scratch.folder / "staging.sqlite3")
+        engine = sa.create_engine("sqlite://", creator=_given(raw), poolclass=StaticPool)
+        with engine.connect() as connection:
+            # After SQLAlchemy's first look at the library, which ends with a rollback.
+            raw.execute("BEGIN" if options.read_only else "BEGIN IMMEDIATE")
+            session = SqliteSession(connection, raw, path, options, stack)
+            try:
+                yield session
+            finally:
+                session.rollback()
+
+
+def _given(raw: sqlite3.Connection) -> Callable[[], Any]:
+    return lambda: raw
+
+
+def _prepare(raw: sqlite3.Connection, staging: Path) -> None:
+    # What a hostile file defines (views, triggers, expressions of indexes) must not call a function with an effect.
+    raw.execute("PRAGMA trusted_schema = OFF")
+    raw.execute("PRAGMA foreign_keys = ON")
+    raw.execute("PRAGMA recursive_triggers = OFF")
+    raw.execute(f"ATTACH ? AS {_STAGING}", (f"{staging.as_uri()}?mode=rwc",))
+    raw.execute(f"PRAGMA {_STAGING}.journal_mode = OFF")
+    raw.execute(f"PRAGMA {_STAGING}.synchronous = OFF")
