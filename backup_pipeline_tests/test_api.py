@@ -104,3 +104,4 @@ def test_no_module_bears_the_name_of_a_function() -> None:
     """Importing a submodule binds its name in the package: it would take the place of the function."""
     rooms = {path.stem for path in Path(bp.__file__).parent.iterdir()}
     assert rooms.isdisjoint({*bp.__all__} - {"__version__"})
+    assert dir(bp) == sorted(bp.__all__)

@@ -49,9 +49,16 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
+    if not wanted or context.resilient_parsing:
+        return
+    call = context.find_object(Call)  # this option is read before --json
+    if call is not None and call.json:
+        from backup_pipeline.cli import document
+
+        document.write(document.success({"version": __version__}), call.stdout)
+    else:
         click.echo(f"backup-pipeline {__version__}")
-        context.exit()
+    context.exit()
 
 
 def everywhere() -> list[click.Parameter]:

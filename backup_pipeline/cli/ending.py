@@ -44,7 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], call: Call) -> int:
     try:
-        job = app.main(words, prog_name="backup-pipeline", standalone_mode=False)
+        job = app.main(words, prog_name="backup-pipeline", standalone_mode=False, obj=call)
     except click.exceptions.NoArgsIsHelpError as error:
         if not call.json:
             click.echo(error.format_message())
@@ -80,7 +80,7 @@ def finish(job: Job) -> int:
             failure = error
         except click.ClickException as error:
             failure = _usage(error)
-        except KeyboardInterrupt:
+        except (click.Abort, KeyboardInterrupt):  # a question that was not answered with yes is an Abort
             failure = _interruption(call)
         except Exception as error:  # noqa: BLE001 - the outermost frame: here it becomes an error with a code, for people and for JSON
             failure = _internal(error)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
-import click
-
+from backup_pipeline.cli import confirming
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import size
-from backup_pipeline.errors import UsageError
 from backup_pipeline.model.orders import ForgetOrder
 
 
 @as_verb(
     "forget",
-    click.Option(["--yes"], is_flag=True, help="Do not ask."),
+    confirming.yes_option(),
     order=ForgetOrder,
     examples="""
     backup-pipeline forget shop 2026-11-21T02-00-00-123Z
@@ -36,12 +33,8 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Reply:
 
     system, identifier = order.system, meant(call.site, order)
     if not yes:
-        if call.json or not sys.stdin.isatty():
-            raise UsageError(
-                f"{system} {identifier} would be gone for good",
-                remedy="say --yes where no person can be asked",
-            )
-        click.confirm(f"Forget {system} {identifier} for good?", abort=True, err=True)
+        confirming.need_a_person(call, f"{system} {identifier} would be gone for good")
+        confirming.ask(call, f"Forget {system} {identifier} for good?")
     report = forget(call.site, replace(order, id=identifier))
 
     def page(page: Page) -> None:

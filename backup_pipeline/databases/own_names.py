@@ -9,7 +9,8 @@ from __future__ import annotations
 
 #: PostgreSQL: this schema and everything in it, where the schema has the comment.
 OWN_SCHEMA = "backup_pipeline"
-#: An application may have a schema of that name. Without this comment it is the application's, and is backed up.
+#: An application may have a schema of that name. Without this comment it is the application's, and is backed up. A merge
+#: makes the schema and its comment in one transaction, and never gives the comment to a schema that is there already.
 OWN_COMMENT = "made by backup-pipeline: what merges remember; no backup takes it"
 #: SQLite: the tables whose names begin so.
 OWN_PREFIX = "_backup_pipeline_"

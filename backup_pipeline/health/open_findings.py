@@ -27,7 +27,7 @@ def of_backup(backup: Backup, proofs: Sequence[Proof], acks: Sequence[Ack]) -> t
     """Every error and lasting warning that the backup and the looks at it have told. Where this host cannot open the
     manifest, the proofs say at least that something is wrong."""
     manifest = manifest_of(backup)
-    last = _last_of_each(proofs)
+    last = last_of_each(proofs)
     judged = last.pop(JUDGED, None)
     own = [] if manifest is None else list(manifest.findings)
     own += [] if judged is None else list(judged.findings)
@@ -53,7 +53,7 @@ def of_backup(backup: Backup, proofs: Sequence[Proof], acks: Sequence[Ack]) -> t
 
 def failed_drill(backup: Backup, acks: Sequence[Ack]) -> Iterator[Finding]:
     """Of an older backup, whose drill is the last one of the system."""
-    drill = _last_of_each(backup.proofs()).get("drill")
+    drill = last_of_each(backup.proofs()).get("drill")
     if drill is None or drill.ok:
         return
     errors = [one for one in drill.findings if one.severity == "error"]
@@ -66,7 +66,7 @@ def failed_drill(backup: Backup, acks: Sequence[Ack]) -> Iterator[Finding]:
         )
 
 
-def _last_of_each(proofs: Sequence[Proof]) -> dict[str, Proof]:
+def last_of_each(proofs: Sequence[Proof]) -> dict[str, Proof]:
     """The last proof of each kind. A full verification covers a quick one that came before it."""
     last = {proof.kind: proof for proof in proofs}
     full, quick = last.get("verify"), last.get("verify-quick")

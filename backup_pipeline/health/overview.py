@@ -55,7 +55,7 @@ def listed(backup: Backup, acks: Sequence[Ack] = ()) -> Listed:
         verified_at=_last(proofs, "verify", acks),
         findings=len(told),
         errors=errors,
-        failed=_failed(told),
+        failed=_failed(proofs, acks),
         left_out=len(manifest.left_out),
         files=sum(tree.files for tree in manifest.files),
         degraded=manifest.degraded,
@@ -69,8 +69,13 @@ def listed(backup: Backup, acks: Sequence[Ack] = ()) -> Listed:
     )
 
 
-def _failed(told: Sequence[Finding]) -> bool:
-    return any(finding.severity == "error" and not finding.marked("failed_drill") for finding in told)
+def _failed(proofs: Sequence[Proof], acks: Sequence[Ack]) -> bool:
+    """What the judgement alone found (a table that became empty) is no fault of the stored bytes."""
+    # As above.
+    from backup_pipeline.health import open_findings
+
+    kinds = open_findings.last_of_each(proofs).keys() & {"verify", "verify-quick"}
+    return any(_last(proofs, kind, acks) is None for kind in kinds)
 
 
 def _pin(backup: Backup) -> str | None:
@@ -128,7 +133,7 @@ def _locked(
         verified_at=_last(proofs, "verify", acks),
         findings=max(len(told), outline.errors + outline.warnings),
         errors=max(errors, outline.errors),
-        failed=bool(outline.errors) or _failed(told),
+        failed=_failed(proofs, acks),
         left_out=None,
         files=None,
         degraded=outline.degraded,

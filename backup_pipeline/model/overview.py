@@ -40,7 +40,7 @@ class Listed:
     findings: int = 0
     #: Those of them that are errors and that no person accepted.
     errors: int = 0
-    #: One of them is not of a drill: the backup itself or a verification told it.
+    #: The last verification found one that no person accepted. What the judgement of the content found does not count.
     failed: bool = False
     left_out: int | None = 0
     #: In all its file trees.

@@ -53,11 +53,12 @@ def test_a_mistake_is_said_to_people_with_what_to_do(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["list", "--version"], ["--json", "--version"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["list", "--version"]])
 def test_the_version_stands_before_and_after_the_verb(arguments: list[str], tmp_path: Path) -> None:
     ended = run(*arguments, cwd=tmp_path)
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout.startswith("backup-pipeline 0.")
+    assert run(*arguments, "--json", cwd=tmp_path).data == {"version": ended.stdout.split()[1]}
 
 
 @pytest.mark.parametrize("verb", list(app.VERBS))

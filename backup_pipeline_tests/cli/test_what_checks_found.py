@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,16 @@ def test_a_row_without_its_file_is_said_by_the_backup_that_stores_it(app: Folder
     told = json.loads(app.run("backup", "app", "--json").stdout)
     assert (told["ok"], told["data"]["backup"]["errors"]) == (False, 1)
     assert "file-missing" in {finding["code"] for finding in told["data"]["findings"]}
+
+
+def test_what_the_judgement_found_is_not_a_verification_that_failed(shop: Folder) -> None:
+    shop.backup()
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection, connection:
+        connection.execute("DELETE FROM orders")
+    assert shop.run("backup", "shop", "--no-record").code == 10
+    heads, _, line = shop.good("list", "shop").stdout.splitlines()[1:4]
+    assert line[heads.index("VERIFIED") :].startswith("20")
+    assert "1 error" in line[heads.index("NOTES") :]
 
 
 def test_a_drill_that_failed_is_not_a_verification_that_failed(shop: Folder) -> None:
