@@ -6,6 +6,7 @@ References between partitions are references of their roots, because rows go in 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,8 +26,9 @@ class Polymorphic:
 
 def references_of(schema: Schema, rules: Rules) -> tuple[Reference, ...]:
     """By child, columns and parent; each once."""
-    found: dict[Sign, Reference] = {}
+    by_child: dict[TableId, dict[Sign, Reference]] = defaultdict(dict)
     for table in schema.tables:
+        found = by_child[root_of(schema, table.id)]
         for key in table.foreign_keys:
             if _why_not(schema, table.id, key.columns, key.references, key.referenced):
                 continue
@@ -38,13 +40,15 @@ def references_of(schema: Schema, rules: Rules) -> tuple[Reference, ...]:
     for rule in rules.references:
         if _why_not(schema, rule.table, rule.columns, rule.parent, rule.referenced):
             continue
+        found = by_child[root_of(schema, rule.table)]
         same = [key for key, one in found.items() if _is_about(rule, one, schema)]
         for each in same:
             found[each] = _ruled(found[each], rule)
         if not same:
             reference = _of_rule(schema, rule)
             found[sign(reference)] = reference
-    return tuple(sorted((_without_never(one, rules) for one in found.values()), key=sign))
+    every = (one for found in by_child.values() for one in found.values())
+    return tuple(sorted((_without_never(one, rules) for one in every), key=sign))
 
 
 def skipped_references(schema: Schema, rules: Rules) -> tuple[str, ...]:
@@ -71,7 +75,7 @@ def polymorphic_references(
     values: dict[TableId, list[str]] = {}
     unknown: dict[str, str] = {}
     for value, spelled in sorted(spelled_by_value.items()):
-        parent = _root(
+        parent = root_of(
             schema, _spelled(schema, rule.tables.get(spelled, spelled), (rule.types or rule.table).schema)
         )
         why = _why_not(schema, rule.table, (rule.id,), parent, ())
@@ -89,6 +93,15 @@ def polymorphic_references(
     return Polymorphic(tuple(_without_never(one, rules) for one in made), unknown)
 
 
+def root_of(schema: Schema, table: TableId) -> TableId:
+    """Of a partition, the table that its rows go in through; else the table itself."""
+    found = schema.table(table)
+    while found is not None and found.partition_of is not None and schema.table(found.partition_of):
+        table = found.partition_of
+        found = schema.table(table)
+    return table
+
+
 def _spelled(schema: Schema, text: str, default: str) -> TableId:
     """The table of a name as typed: `blog_post`, `blog.post`."""
     if schema.table(TableId(default, text)):
@@ -98,7 +111,7 @@ def _spelled(schema: Schema, text: str, default: str) -> TableId:
 
 
 def _of_key(schema: Schema, table: Table, key: ForeignKey) -> Reference:
-    child, parent = _root(schema, table.id), _root(schema, key.references)
+    child, parent = root_of(schema, table.id), root_of(schema, key.references)
     nulls = _nulls(schema, table, key.columns, key.match)
     return Reference(
         table=child,
@@ -117,7 +130,7 @@ def _of_key(schema: Schema, table: Table, key: ForeignKey) -> Reference:
 
 
 def _of_rule(schema: Schema, rule: ReferenceRule) -> Reference:
-    child, parent = _root(schema, rule.table), _root(schema, rule.parent)
+    child, parent = root_of(schema, rule.table), root_of(schema, rule.parent)
     table = schema.table(child)
     assert table  # `_why_not` looked
     nulls = _nulls(schema, table, rule.columns, "SIMPLE")
@@ -183,7 +196,7 @@ def _without_never(reference: Reference, rules: Rules) -> Reference:
 
 def _is_about(rule: ReferenceRule, one: Reference, schema: Schema) -> bool:
     """Whether the rule speaks of a reference that is there already."""
-    if (_root(schema, rule.table), _root(schema, rule.parent)) != (one.table, one.parent):
+    if (root_of(schema, rule.table), root_of(schema, rule.parent)) != (one.table, one.parent):
         return False
     if (rule.when, rule.values) != (one.when, one.values) or set(rule.columns) != set(one.columns):
         return False
@@ -222,11 +235,3 @@ def _referenced(parent: Table | None, names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return parent.primary_key.columns if parent.primary_key else ()
     return tuple(name if name in exact else lower.get(name.lower(), name) for name in names)
-
-
-def _root(schema: Schema, table: TableId) -> TableId:
-    found = schema.table(table)
-    while found is not None and found.partition_of is not None and schema.table(found.partition_of):
-        table = found.partition_of
-        found = schema.table(table)
-    return table
