@@ -140,7 +140,7 @@ def with_references(dice: Dice, shape: Shape, shapes: Sequence[Shape]) -> Shape:
             nullable.update(made)
         enforced = not dice.chance(15)
         policy = dice.one(("ensure", "ensure", "ensure", "update", "never"))
-        missing = "skip" if dice.chance(10) else None
+        missing = dice.one((None, None, None, "skip", None if enforced else "keep"))
         references.append(Reference(made, parent.name, referenced, enforced, policy, missing))  # type: ignore[arg-type]
     return replace(shape, columns=columns, nullable=frozenset(nullable), references=tuple(references))
 

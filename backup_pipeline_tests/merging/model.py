@@ -18,6 +18,7 @@ from backup_pipeline_tests.merging.terms import (
     Fresh,
     NaturalKey,
     Parent,
+    Values,
     Written,
     candidates,
     compared_columns,
@@ -125,8 +126,10 @@ class Matching:
     def parent(self, at: At, one: Reference) -> Parent:
         row = self.backup[at[0]][at[1]]
         values = tuple(row[column] for column in one.columns)
-        if None in values:
-            return Parent("none", values)
+        found = Parent("none", values) if None in values else self._parent(row, one, values)
+        return Parent("known", values) if found.what == "missing" and one.missing == "keep" else found
+
+    def _parent(self, row: Row, one: Reference, values: Values) -> Parent:
         found = parent_in(self.backup, one, row)
         if found is None or found not in self.staged:
             outside = not self.takes_part(one.parent) or one.policy == "never"

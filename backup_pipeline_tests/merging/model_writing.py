@@ -113,7 +113,9 @@ class Writing:
         """The values that the columns of a reference get."""
         found = self.matching.parent(at, one)
         if found.what == "missing" or (found.row is not None and found.row not in self.new):
-            raise Lost
+            if one.missing != "keep":
+                raise Lost
+            return tuple(self.matching.backup[at[0]][at[1]][column] for column in one.columns)
         return found.values
 
     def is_skipped(self, at: At) -> bool:

@@ -69,7 +69,7 @@ class Reference:
     #: False: only a rule knows it.
     enforced: bool = True
     policy: Policy = "ensure"
-    missing: Literal["null", "skip"] | None = None
+    missing: Literal["null", "skip", "keep"] | None = None
 
 
 @dataclass(frozen=True)

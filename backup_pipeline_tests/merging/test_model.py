@@ -289,3 +289,11 @@ def test_a_where_narrows_what_is_asked_and_what_is_deleted() -> None:
     ask = Ask(where={"notes": Condition("size", 1)}, verbs=DELETE)
     backup, live = rows(NOTES, (1, "a", 1), (2, "b", 2)), rows(NOTES, (8, "c", 1), (9, "d", 2))
     assert values(one(NOTES, backup, live, ask), NOTES) == [(9, "d", 2), (1, "a", 1)]
+
+
+def test_with_keep_a_reference_without_a_parent_stays_as_it_is() -> None:
+    loose = Shape("loose", {"id": "int", "user_id": "int", "text": "text"})
+    loose = replace(loose, references=(Reference(("user_id",), "users", enforced=False, missing="keep"),))
+    found = merged((USERS, loose), [[], rows(loose, (1, 9, "a"))], [[], []])
+    assert values(found, loose) == [(1, 9, "a")]
+    assert found.reports["loose"].nulled == {}
