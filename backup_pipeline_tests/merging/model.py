@@ -30,6 +30,9 @@ from backup_pipeline_tests.merging.terms import (
     parent_in,
 )
 
+#: The natural keys that count, with the values of a staged row.
+Keys = list[tuple[NaturalKey, Written | str | None]]
+
 
 class Waits(Exception):
     """A parent is not decided yet."""
@@ -207,11 +210,30 @@ class Matching:
         return bool(found) or len(pending) > before
 
     def _decide(self, at: At) -> Answer:
-        shape, row = self.design.by_name[at[0]], self.backup[at[0]][at[1]]
+        shape = self.design.by_name[at[0]]
         keys = [(key, self.staged_values(at, key)) for key in self.keys[shape.name]]
         if any(values == "waits" for _, values in keys):
             raise Waits
-        first = self._remembered(at) or self._same_key(at, keys)
+        found = self._first_steps(at, keys, waiting=True)
+        if found is not None:
+            return found
+        if shape.has_uuid or any(values is not None for _, values in keys):
+            return Answer()
+        raise Content
+
+    def _decide_in_a_circle(self, at: At) -> Answer:
+        """Without the references that wait."""
+        keys = [(key, self.staged_values(at, key)) for key in self.keys[at[0]]]
+        usable = [(key, "missing" if values == "waits" else values) for key, values in keys]
+        found = self._first_steps(at, usable, waiting=False)
+        if found is None:
+            raise Waits
+        return found
+
+    def _first_steps(self, at: At, keys: Keys, *, waiting: bool) -> Answer | None:
+        """Steps 1 to 4."""
+        shape, row = self.design.by_name[at[0]], self.backup[at[0]][at[1]]
+        first = self._remembered(at) or self._same_key(at, keys, waiting=waiting)
         named = {
             (shape.name, there)
             for key, values in keys
@@ -228,21 +250,8 @@ class Matching:
             return first
         if named:
             return Answer("natural key", named.pop())
-        if shape.has_uuid:
-            there = find(self.live[shape.name], shape.key, shape.key_of(row))
-            return Answer() if there is None else Answer("uuid", (shape.name, there))
-        if any(values is not None for _, values in keys):
-            return Answer()
-        raise Content
-
-    def _decide_in_a_circle(self, at: At) -> Answer:
-        """Without the references that wait."""
-        keys = [(key, self.staged_values(at, key)) for key in self.keys[at[0]]]
-        usable = [(key, "missing" if values == "waits" else values) for key, values in keys]
-        found = self._remembered(at) or self._same_key(at, usable, waiting=False)
-        if found is None:
-            raise Waits
-        return found
+        there = find(self.live[shape.name], shape.key, shape.key_of(row)) if shape.has_uuid else None
+        return None if there is None else Answer("uuid", (shape.name, there))
 
     def _remembered(self, at: At) -> Answer | None:
         shape = self.design.by_name[at[0]]
@@ -250,9 +259,7 @@ class Matching:
         there = None if key is None else find(self.live[at[0]], shape.key, key)
         return None if there is None else Answer("remembered", (at[0], there))
 
-    def _same_key(
-        self, at: At, keys: list[tuple[NaturalKey, Written | str | None]], *, waiting: bool = True
-    ) -> Answer | None:
+    def _same_key(self, at: At, keys: Keys, *, waiting: bool) -> Answer | None:
         shape, row = self.design.by_name[at[0]], self.backup[at[0]][at[1]]
         if not self.ask.same_lineage or not is_generated_key(shape):
             return None
@@ -261,14 +268,7 @@ class Matching:
             return None
         return Answer("same key", (shape.name, there))
 
-    def _contradicted(
-        self,
-        at: At,
-        live: Row,
-        keys: list[tuple[NaturalKey, Written | str | None]],
-        *,
-        waiting: bool,
-    ) -> bool:
+    def _contradicted(self, at: At, live: Row, keys: Keys, *, waiting: bool) -> bool:
         shape = self.design.by_name[at[0]]
         born, born_live = self.backup[at[0]][at[1]].get(BIRTH), live.get(BIRTH)
         if born is not None and born_live is not None:

@@ -19,7 +19,6 @@ from backup_pipeline_tests.merging.terms import (
     find,
     is_generated_key,
     live_values,
-    parent_in,
 )
 
 
@@ -242,13 +241,7 @@ class Writing:
         if not self.ask.verbs.delete:
             return
         matched = {answer.live for answer in self.answers.values()}
-        below = None
-        if self.ask.tenant is not None:
-            table, key = self.ask.tenant
-            top = find(self.matching.backup[table], self.design.by_name[table].key, key)
-            answer = None if top is None else self.answers.get((table, top))
-            there = None if answer is None else answer.live
-            below = set() if there is None else self.matching.below(self.matching.live, there)
+        below = None if self.ask.tenant is None else self._below_tenant(*self.ask.tenant)
         where = self.ask.where
         self.deleted = {
             at
@@ -260,30 +253,51 @@ class Writing:
         while needed := {at for at in self.deleted if at in set(self._referred())}:
             self.deleted -= needed
 
+    def after(self) -> dict[At, FreshRow]:
+        """The rows of the target after creating and updating. A new row has a place of its own."""
+        changed = {self.answers[at].live: self.changes(at) for at in self.updated}
+        rows: dict[At, FreshRow] = {
+            at: {**row, **changed.get(at, {})} for at, row in every(self.matching.live)
+        }
+        return {**rows, **{(at[0], -1 - at[1]): self.written(at) for at in self.new}}
+
+    def _below_tenant(self, table: str, key: Values) -> set[At]:
+        """Rows below the tenant's row, after creating and updating."""
+        top = find(self.matching.backup[table], self.design.by_name[table].key, key)
+        at = (table, -1 if top is None else top)
+        answer = self.answers.get(at)
+        if answer is None or (answer.live is None and at not in self.new):
+            return set()
+        found = {answer.live or (table, -1 - at[1])}
+        rows = self.after()
+        while more := {
+            at
+            for at, row in rows.items()
+            for one in self.design.by_name[at[0]].references
+            if at not in found and one.policy != "never" and self.matching.takes_part(at[0])
+            for above in found
+            if above[0] == one.parent and refers(one, row, rows[above])
+        }:
+            found |= more
+        return found
+
     def _referred(self) -> Iterator[At]:
         """Rows that a row which stays or comes refers to, after everything was created and updated."""
-        live = self.matching.live
-        after: list[tuple[str, FreshRow]] = [(at[0], self.written(at)) for at in self.new]
-        changed = {self.answers[at].live: self.changes(at) for at in self.updated}
-        after += [
-            (at[0], {**row, **changed.get(at, {})}) for at, row in every(live) if at not in self.deleted
-        ]
-        for table, row in after:
-            for one in self.design.by_name[table].references:
-                parent = parent_in(live, one, row)  # type: ignore[arg-type]
-                if parent is not None:
-                    yield parent
+        rows = self.after()
+        for at, row in rows.items():
+            for one in self.design.by_name[at[0]].references:
+                if at not in self.deleted:
+                    yield from (
+                        there for there in rows if there[0] == one.parent and refers(one, row, rows[there])
+                    )
 
     # The answer
 
     def _rows(self) -> dict[str, list[FreshRow]]:
-        changed = {self.answers[at].live: self.changes(at) for at in self.updated}
         found: dict[str, list[FreshRow]] = {one.name: [] for one in self.design.shapes}
-        for at, row in every(self.matching.live):
+        for at, row in self.after().items():
             if at not in self.deleted:
-                found[at[0]].append({**row, **changed.get(at, {})})
-        for at in sorted(self.new):
-            found[at[0]].append(self.written(at))
+                found[at[0]].append(row)
         return found
 
     def _report(self, shape: Shape) -> Report:
@@ -311,6 +325,11 @@ class Writing:
                     if any(row[column] is not None and made[column] is None for column in one.columns):
                         report.nulled[",".join(one.columns)] += 1
         return report
+
+
+def refers(one: Reference, row: FreshRow, parent: FreshRow) -> bool:
+    values = [row[column] for column in one.columns]
+    return None not in values and values == [parent[column] for column in one.referenced]
 
 
 def later(one: Value, other: Value) -> bool:
