@@ -31,6 +31,18 @@ SHOWN = 200
 
 def counted(run: Run, relation: Relation, spared: int) -> TableMerge:
     shape, map = relation.shape, relation.map
+    deletes = run.asked.verbs.delete and shape.mode != "parents"
+    delete = run.one(sa.select(sa.func.count()).select_from(relation.doomed)) if deletes else 0
+    if shape.table in run.empty:
+        return TableMerge(
+            shape.table,
+            shape.mode,
+            shape.why,
+            delete=delete,
+            spared=spared,
+            drift=shape.drift,
+            differences=tuple(_deleted(run, relation)) if shape.table in run.asked.show else (),
+        )
     acts = _by(run, map, map.c.act)
     updates, kept = _differing(run, relation)
     matched = acts.get(Act.MATCH, 0)
@@ -38,7 +50,6 @@ def counted(run: Run, relation: Relation, spared: int) -> TableMerge:
     stuck = run.one(sa.select(sa.func.count()).where(map.c.act == Act.MATCH, map.c.why.is_not(None))) or 0
     how = _by(run, map, map.c.how, map.c.act == Act.MATCH)
     skipped = _by(run, map, map.c.why, map.c.act == Act.SKIP)
-    deletes = run.asked.verbs.delete and shape.mode != "parents"
     return TableMerge(
         table=shape.table,
         mode=shape.mode,
@@ -47,7 +58,7 @@ def counted(run: Run, relation: Relation, spared: int) -> TableMerge:
         matched=matched,
         create=acts.get(Act.NEW, 0),
         update=updates,
-        delete=run.one(sa.select(sa.func.count()).select_from(relation.doomed)) if deletes else 0,
+        delete=delete,
         unchanged=matched - updates - kept,
         kept=kept,
         skipped=skipped,

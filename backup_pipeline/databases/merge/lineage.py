@@ -24,7 +24,7 @@ def of(run: Run, state: Mapping[str, str]) -> tuple[bool, str]:
         return True, "it is the database that the backup was made of"
     strong, weak = (0, 0), (0, 0)
     for relation in run.relations.values():
-        if relation.shape.keyed and relation.shape.generated:
+        if relation.shape.keyed and relation.shape.generated and relation.shape.table not in run.empty:
             found = _compared(run, relation)
             strong = strong[0] + found[0], strong[1] + found[1]
             weak = weak[0] + found[2], weak[1] + found[3]

@@ -26,11 +26,14 @@ Condition = sa.ColumnElement[bool]
 def match(run: Run, components: Sequence[Sequence[TableId]]) -> None:
     """Fill every map. `components`: the order of identity, parents first."""
     for component in components:
-        relations = [run.relations[table] for table in component]
+        relations = [run.relations[table] for table in component if table not in run.empty]
+        for table in component:
+            run.make(run.relations[table].map)
+            run.make(run.relations[table].disputed)
         for one in relations:
-            run.make(one.map)
             run.make(one.answers, ("n",))
-            run.make(one.disputed)
+        if not relations:
+            continue
         if len(relations) > 1 or _waits(run, relations[0], relations):
             for one in relations:
                 run.make(one.turn)
@@ -66,7 +69,9 @@ def _ready(run: Run, relation: Relation, mine: sa.FromClause, component: Sequenc
         (named if columns & set(reference.columns) else others).append(~open_one)
     references = {column for one in run.outgoing(relation.shape.table) for column in one.columns}
     full = [
-        sa.and_(*(relation.at(mine, one).is_not(None) for one in key.columns if one not in references))
+        sa.and_(
+            sa.true(), *(relation.at(mine, one).is_not(None) for one in key.columns if one not in references)
+        )
         for key in keys
     ]
     return sa.and_(sa.true(), *named, sa.or_(*full, sa.and_(sa.true(), *others)))

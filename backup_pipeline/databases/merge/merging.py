@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from backup_pipeline.databases.merge import closing, counting, lineage, matching, settling, writing
+from backup_pipeline.databases.merge import (
+    closing,
+    counting,
+    lineage,
+    matching,
+    polymorphic,
+    settling,
+    writing,
+)
 from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.graph import Reference, cycles, named, order
 from backup_pipeline.databases.merge.keys import KeyCandidate
@@ -58,7 +66,8 @@ def prepare(
 ) -> Prepared:
     begin = time.monotonic()
     before, now = backup.schema, session.schema
-    references = references_of(now, rules)
+    meant, unknown = polymorphic.found(session, backup, rules)
+    references = (*references_of(now, rules), *meant)
     tables = {entry.id for entry in backup.manifest.tables}
     drawn = draw(before, now, tables, rules, asked, references)
     relations = {table: Relation(shape, session) for table, shape in drawn.shapes.items()}
@@ -93,7 +102,7 @@ def prepare(
         cycles=cycles(
             [tuple(one.shape.table for one in some) for some in components], references, now.engine
         ),
-        findings=tuple(_findings(drawn, skipped_references(now, rules))),
+        findings=tuple(_findings(drawn, (*skipped_references(now, rules), *unknown))),
         refused=tuple(_refused(drawn)),
         seconds=time.monotonic() - begin,
     )
@@ -119,6 +128,9 @@ def _fits(relations: dict[TableId, Relation], one: Reference) -> bool:
 def _stage(run: Run, backup: Backup, relation: Relation) -> tuple[Rejected, ...]:
     found = run.session.stage(backup, relation.shape.staged, run.listener)
     shape = relation.shape
+    if not found.rows:
+        run.empty.add(shape.table)
+        return found.rejected
     wanted = [shape.key] if shape.keyed else []
     wanted += [
         one.referenced for some in run.references.values() for one in some if one.parent == shape.table
@@ -138,6 +150,9 @@ def _components(run: Run) -> tuple[tuple[Relation, ...], ...]:
 def _natural_keys(run: Run) -> None:
     """Those that name one row at most, in staging and in the target."""
     for table, relation in run.relations.items():
+        if table in run.empty:
+            run.natural_keys[table] = []
+            continue
         for key in relation.shape.natural_keys:
             where = _not_unique(run, relation, key)
             if where:
@@ -174,7 +189,7 @@ def _settle(
     while True:
         settling.prune(run, components)
         taken = 0
-        for relation in (one for some in components for one in some):
+        for relation in (one for some in components for one in some if one.shape.table not in run.empty):
             if run.outgoing(relation.shape.table):
                 run.make_anew(settling.final(run, relation))
                 settling.final_references(run, relation)

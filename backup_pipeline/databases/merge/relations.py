@@ -189,6 +189,8 @@ class Run:
     #: Natural keys that are unique in staging and in the target.
     natural_keys: dict[TableId, list[KeyCandidate]] = field(default_factory=dict)
     unused_keys: dict[TableId, list[str]] = field(default_factory=dict)
+    #: Tables of which the backup has no row: nothing is asked about them.
+    empty: set[TableId] = field(default_factory=set)
     #: Tables of which only some rows take part.
     partial: set[TableId] = field(default_factory=set)
     made: set[str] = field(default_factory=set)
@@ -297,6 +299,8 @@ class Run:
         parent = self.relations.get(reference.parent)
         if parent is None:
             return self._outside(reference)
+        if reference.parent in self.empty:
+            return None
         staged, map = parent.staged.alias(), parent.map.alias()
         target = parent.target.alias()
         key = parent.key_names

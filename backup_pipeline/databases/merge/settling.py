@@ -30,7 +30,7 @@ def prune(run: Run, components: Iterable[Sequence[Relation]]) -> None:
 def _prune(run: Run, relation: Relation) -> int:
     found = 0
     map, rows = relation.map, relation.staged.alias()
-    for reference in run.outgoing(relation.shape.table):
+    for reference in run.outgoing(relation.shape.table) if relation.shape.table not in run.empty else ():
         if reference.missing in ("skip", "fail"):
             has = sa.select(rows.c.n).where(rows.c.n == map.c.n, run.condition(reference, rows))
             parents = run.parents(reference)

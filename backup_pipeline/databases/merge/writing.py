@@ -56,7 +56,7 @@ def _spare(run: Run, reference: Reference, asked: set[TableId]) -> int:
         staying.append(
             ~sa.select(sa.literal(1)).select_from(own.doomed).where(own.same_key(own.doomed, child)).exists()
         )
-    if reference.table in run.relations:
+    if reference.table in run.relations and reference.table not in run.empty:
         staying.append(~_moved(run, reference, child))
     refers = sa.select(sa.literal(1)).select_from(child.join(target, sa.and_(*pairs)))
     refers = refers.where(parent.same_key(doomed, target), *staying)
@@ -87,14 +87,17 @@ def _moved(run: Run, reference: Reference, child: sa.FromClause) -> sa.ColumnEle
 
 def write(run: Run, components: Sequence[Sequence[Relation]]) -> None:
     for component in components:
-        inserts = [_insert(run, relation) for relation in component]
+        inserts = [_insert(run, one) for one in component if one.shape.table not in run.empty]
+        if not inserts:
+            continue
         if len(inserts) == 1:
             run.session.connection.execute(inserts[0])
         else:
             run.session.insert_together(inserts)
     for component in components:
         for relation in component:
-            _update(run, relation)
+            if relation.shape.table not in run.empty:
+                _update(run, relation)
     if run.asked.verbs.delete:
         for component in reversed(components):
             for relation in component:

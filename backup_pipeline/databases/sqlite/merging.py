@@ -160,6 +160,8 @@ def open_session(url: str, options: SessionOptions) -> Iterator[SqliteSession]:
         with engine.connect() as connection:
             # After SQLAlchemy's first look at the library, which ends with a rollback.
             raw.execute("BEGIN" if options.read_only else "BEGIN IMMEDIATE")
+            # For this transaction only: rows of tables in a circle go in one after the other.
+            raw.execute("PRAGMA defer_foreign_keys = ON")
             session = SqliteSession(connection, raw, path, options, stack)
             try:
                 yield session
