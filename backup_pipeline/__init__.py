@@ -8,6 +8,9 @@
     bp.read_table("shop", "latest", "orders")            # one table as a pandas DataFrame
     bp.query("shop", "latest", "select count(*) from orders")
     bp.restore("shop", "latest", to="postgresql://…/shop_new", create=True)
+    bp.plan_restore("shop", live=True, only=["orders"]).show()   # rows back into the living database; then .apply()
+    with bp.around("shop", undo_over=5) as work:         # a backup, the block, and what it did to the rows
+        cleanup()
     bp.restore_files("shop", to="/srv/media/restored", trees=["media"])
     bp.copy("shop")                                      # what its copies lack
     bp.restore("shop", to="…", config=bp.load().at("offsite"))   # straight from a copy
@@ -28,11 +31,13 @@ if TYPE_CHECKING:
     from backup_pipeline.api import (
         BackupError,
         Site,
+        around,
         backup,
         copy,
         drill,
         list_backups,
         load,
+        plan_restore,
         query,
         read_table,
         repair,
@@ -46,11 +51,13 @@ __all__ = [
     "BackupError",
     "Site",
     "__version__",
+    "around",
     "backup",
     "copy",
     "drill",
     "list_backups",
     "load",
+    "plan_restore",
     "query",
     "read_table",
     "repair",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from backup_pipeline.errors import BackupError as BackupError
+from backup_pipeline.errors import UsageError
+from backup_pipeline.model.merge_orders import AroundOrder, MergeOrder
 from backup_pipeline.model.orders import (
     BackupOrder,
     Config,
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
     from backup_pipeline.model.findings import Report
     from backup_pipeline.model.manifest import Manifest
     from backup_pipeline.model.overview import Listed
+    from backup_pipeline.operations.around import Change
     from backup_pipeline.operations.audit import Doing
     from backup_pipeline.operations.copy import Copied
     from backup_pipeline.operations.drill import DrillReport
     from backup_pipeline.operations.files import FilesPlan, FilesResult
+    from backup_pipeline.operations.merge import Merged, MergePlan
     from backup_pipeline.operations.repair import RepairReport
     from backup_pipeline.operations.restore import RestoreResult
 
@@ -127,6 +132,91 @@ def restore_files(
         return files.plan_restore_files(site, system, id, Path(to), order)
     with _doing(site, "restore", system, id):
         return files.restore_files(site, system, id, Path(to), order)
+
+
+@_verb(MergeOrder)
+def plan_restore(site: Site, order: MergeOrder) -> PlannedRestore:
+    """What it would mean to put rows of a backup back into a database that lives on (`live=True`, or `to`). Nothing is written
+    before `apply` of the answer, which does exactly this plan or raises."""
+    from backup_pipeline.operations import merge
+
+    return PlannedRestore(site, order, merge.plan(site, order))
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRestore:
+    site: Site
+    order: MergeOrder
+    plan: MergePlan
+
+    def show(self) -> None:
+        from backup_pipeline.operations import merge_sections
+
+        print(
+            merge_sections.as_text([merge_sections.overview(self.plan), *merge_sections.sections(self.plan)])
+        )
+
+    def apply(self) -> Merged:
+        """Raises where the plan is refused, or would be another by now. Rows that are not written stand in the answer."""
+        from backup_pipeline.operations import audit, merge
+
+        self.plan.raise_if_refused()
+        order = replace(self.order, id=self.plan.backup_id)
+        approved = merge.Approved(self.plan.digest, self.plan.target)
+        if order.dry_run:
+            return merge.merge(self.site, order, approved=approved)
+        with _doing(self.site, "restore", order.system, order.id) as done:
+            merged = merge.merge(self.site, order, approved=approved)
+            done.learn(facts=audit.of_merge(merged))
+            return merged
+
+
+@contextmanager
+def around(system: str, *, config: Config = None, **asked: Any) -> Iterator[Work]:
+    """Back the system up, and after the block compare the rows. Keywords: those of `AroundOrder`; with `undo_over=5` the work is
+    undone when it changed or deleted more than 5% of the rows of a table."""
+    from backup_pipeline.operations import around
+
+    site, order = load(config), AroundOrder(system, **asked)
+    with _doing(site, "around", system) as done:
+        work = Work(site, order, around.before(site, order))
+        done.learn(backup=work.backup)
+        try:
+            yield work
+        finally:
+            work.change = around.compare(site, order, work.backup)
+            if work.change.beyond(order.undo_over):
+                work.undo()
+            done.learn(facts=around.figures(work.change))
+
+
+@dataclass(slots=True)
+class Work:
+    """What is done inside of `around`."""
+
+    site: Site
+    order: AroundOrder
+    #: Of before the block.
+    backup: str
+    #: Known after the block.
+    change: Change | None = None
+
+    def show(self) -> None:
+        from backup_pipeline.operations import around, merge_sections
+
+        print(merge_sections.as_text(around.sections(self._known())))
+
+    def undo(self) -> Change:
+        """Put the rows back as they were before the block, or raise where they were written since."""
+        from backup_pipeline.operations import around
+
+        self.change = around.undo(self.site, self.order, self._known())
+        return self.change
+
+    def _known(self) -> Change:
+        if self.change is None:
+            raise UsageError("the block has not ended", remedy="compare after the `with` block")
+        return self.change
 
 
 @_verb(DrillOrder)

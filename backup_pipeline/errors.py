@@ -38,6 +38,7 @@
     ├── NotReady               `doctor`: something stands in the way of the next backup; `alert test`: of a message
     ├── HistoryUnavailable     the Dagster instance cannot be opened; the commands then go on without it
     ├── NotPruned              `prune`: something was in the way of forgetting, and was left as it is
+    ├── CommandFailed          the command of `around` ended with another code than 0, which is the exit code
     ├── Interrupted            Ctrl-C
     │   └── Terminated         … or SIGTERM
     └── InternalError          a defect of this package: every other exception
@@ -234,6 +235,20 @@ class CopyFailed(BackupError):
 
 class NotPruned(BackupError):
     code, exit_code, http_status = "not-pruned", 18, 409
+
+
+class CommandFailed(BackupError):
+    code, exit_code, http_status = "command-failed", 1, 500
+
+    @classmethod
+    def with_code(cls, command: str, exit_code: int) -> CommandFailed:
+        """`around` ends as its command did."""
+        made = cls(
+            f"{command} ended with exit code {exit_code}",
+            remedy="what it has changed is shown above",
+        )
+        made.exit_code = exit_code
+        return made
 
 
 class Interrupted(BackupError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VERBS = frozenset(
     [
         "ack",
+        "around",
         "backup",
         "copy",
         "drill",
@@ -38,7 +39,8 @@ VERBS = frozenset(
 def do(job: Job) -> Reply:
     """Do it, and write down what came of it. A dry run is no act; `backup --all` is an act for each system."""
     said = job.arguments
-    only_looks = said.get("dry_run") or (job.verb == "ack" and not said.get("code"))
+    only_looks = any(said.get(name) for name in ("dry_run", "plan", "plan_file"))
+    only_looks = only_looks or (job.verb == "ack" and not said.get("code"))
     if job.verb not in VERBS or only_looks or (job.verb == "backup" and said.get("everything")):
         return job.do()
     place = said.get("place") or said.get("copy")

@@ -23,16 +23,16 @@ def show(page: Page, heading: str, plan: MergePlan, seconds: float | None = None
     page.heading(heading)
     page.facts([*merge_sections.facts(plan), ("took", duration(seconds) if seconds else "")])
     page.line()
-    _draw(page, merge_sections.overview(plan))
+    draw(page, merge_sections.overview(plan))
     for section in merge_sections.sections(plan):
-        _draw(page, section)
+        draw(page, section)
     if plan.findings or plan.refused:
         page.line()
     page.findings(plan.findings)
     page.findings(plan.refused)
 
 
-def _draw(page: Page, section: Section) -> None:
+def draw(page: Page, section: Section) -> None:
     if section.title:
         page.heading(section.title)
     if section.rows:

@@ -1,13 +1,13 @@
-"""`restore`: bring a backup back: its database into an empty or a new one, its files into a folder."""
+"""`restore`: bring a backup back: its database into a new one, rows into a living one, files into a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backup_pipeline.cli import restoring_database, restoring_files
+from backup_pipeline.cli import restoring_database, restoring_files, restoring_live
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.orders import flags, ordered, takes
@@ -15,6 +15,7 @@ from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.places import from_option, site_at, unsigned_option
 from backup_pipeline.cli.thawing import readable
 from backup_pipeline.errors import BackupError, UsageError
+from backup_pipeline.model.merge_orders import MergeOrder
 from backup_pipeline.model.orders import DrillOrder, FilesOrder, RestoreOrder
 
 if TYPE_CHECKING:
@@ -28,13 +29,19 @@ TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
     "restore",
     system_argument(),
     backup_argument(),
-    *flags(RestoreOrder),
+    *flags(RestoreOrder, "to", "dry_run"),
+    *restoring_live.options(),
+    *(one for one in flags(RestoreOrder) if one.name not in ("to", "dry_run")),
     restoring_database.remainder_option(),
     *restoring_files.file_options(),
     from_option(),
     unsigned_option(),
     *flags(DrillOrder, "thaw"),
     examples="""
+    backup-pipeline restore shop --live --only orders,order_items --dry-run
+    backup-pipeline restore shop 2026-11-20 --live --where "orders: customer_id = 7"
+    backup-pipeline restore shop --live --tenant accounts:7 --plan-file plan.json
+    backup-pipeline restore shop --live --approve plan.json
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
     backup-pipeline restore shop --to "$TARGET_URL" --no-owner --no-privileges --keep-going
     backup-pipeline restore shop --before "2026-11-20 14:30" --files media --to /srv/restored --glob 'orders/2026/*' --dry-run
@@ -50,12 +57,26 @@ def verb(call: Call, *, remainder: str | None, place: str | None, unsigned: bool
 
     PostgreSQL runs functions, triggers and expressions of the backup while it is restored. --no-code leaves them out.
 
+    With --live rows go back into the system's own database, which goes on living. Rows that are missing are created. Rows that
+    differ are kept and shown, unless you say --update; rows that the backup does not know stay, unless you say --delete.
+    It is one transaction, it shows the plan and asks first, and makes a backup of the tables that it touches.
+
     Files are written whole or not at all, verified, and never outside of their folder. Those that are there already and
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when
     it is interrupted: run it again, and it goes on.
     """
     to, dry_run, thaw = given.pop("to"), given["dry_run"], given.pop("thaw")
     files = {name: given.pop(name) for name in (*takes(FilesOrder), "files_to")}
+    asked, terms = restoring_live.taken(given)
+    if restoring_live.is_meant(asked, terms):
+        call.hide(to)
+        _refuse_beside_a_merge({**given, **files, "remainder": remainder})
+        merge = ordered(MergeOrder, {**given, **asked}, to=to or "")
+        site = site_at(call, place, unsigned=unsigned)
+        with site.vault.presence.one_work():
+            only_say = thaw is None and (dry_run or terms.only_plans)
+            readable(call, site, merge.system, merge.id, thaw, only_say=only_say)
+            return restoring_live.run(call, site, merge, terms)
     url, folder = restoring_files.targets_of(to, files)
     call.hide(url)
     order = ordered(RestoreOrder, given, to=url or "")
@@ -72,6 +93,18 @@ def verb(call: Call, *, remainder: str | None, place: str | None, unsigned: bool
             return restoring_database.run(call, site, order, remainder)
         wanted = restoring_files.order_of(files)
         return _with_files(call, site, order, remainder, wanted, folder)
+
+
+def _refuse_beside_a_merge(given: Mapping[str, Any]) -> None:
+    """What a new database takes, or a folder."""
+    words = ("system", "id", "dry_run")
+    said = [name for name, value in given.items() if name not in words and value not in (None, False, ())]
+    if said:
+        option = said[0].replace("_", "-")
+        raise UsageError(
+            f"--{option} is about a new database or a folder, and rows were asked for",
+            remedy="give one of the two kinds of options",
+        )
 
 
 def _with_files(

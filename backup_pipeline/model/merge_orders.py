@@ -58,8 +58,10 @@ class MergeOrder(Order):
     show: Sequence[str] = option(
         (), "Show the difference of this table row by row, before and after.", metavar="TABLE"
     )
-    from_environment: str = option(
-        "", "The backup may be of this environment, although the target is of another.", metavar="NAME"
+    from_environment: str | None = option(
+        None,
+        "The backup is of this environment (`none`: it has no marker), and the target may be of another.",
+        metavar="NAME",
     )
     strategy: Strategy = option(
         "auto",
@@ -91,11 +93,6 @@ class MergeOrder(Order):
         form="file",
     )
     allow_rejects: bool = option(False, "With --rejects: rows that were set aside are no failure.")
-    before: str | None = option(
-        None,
-        "The newest full backup from before TIME (2026-11-20, '2026-11-20 14:30').",
-        metavar="TIME",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +101,9 @@ class UndoOrder(Order):
     #: Of a restore. None: the newest that changed something.
     id: str | None = field(default=None, metadata={"word": "[RESTORE_ID|latest]"})
     _: KW_ONLY
+    to: str = option(
+        "", "The database that was restored to, where it is not the system's own.", metavar="URL"
+    )
     dry_run: bool = option(False, "Do it, show what came of it, and take it back.")
     except_changed: bool = option(
         False, "Leave rows that were changed since the restore as they are, and undo the rest."

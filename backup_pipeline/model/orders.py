@@ -252,7 +252,7 @@ class RestoreOrder(Order):
         )
     )
     create: bool = option(False, "Make that database first; it must not exist.")
-    dry_run: bool = option(False, "Show the plan and write nothing.")
+    dry_run: bool = option(False, "Show the plan and write nothing; with --live: do it, and take it back.")
     jobs: int | None = option(None, "Sessions at a time [else `workers:`].", metavar="N", between=(1, 64))
     owner: bool = option(True, "Everything belongs to the login that restores.")
     privileges: bool = option(True, "Leave out GRANTs and default privileges.")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from backup_pipeline.model.manifest import Manifest
     from backup_pipeline.model.outcome import Outcome
     from backup_pipeline.operations.copy import Copied
+    from backup_pipeline.operations.merge import Merged
     from backup_pipeline.operations.site import Site
     from backup_pipeline.retention.prune import PruneReport
     from backup_pipeline.verification.scrub import ScrubReport
@@ -189,6 +190,19 @@ def of_scrub(found: ScrubReport) -> Facts:
 
 def of_drill(result: DrillReport) -> Facts:
     return {"recovery_seconds": round(result.recovery_seconds, 3)}
+
+
+def of_merge(merged: Merged) -> Facts:
+    plan = merged.plan
+    return {
+        "backup_before": merged.pre_restore,
+        "created": sum(table.create for table in plan.tables),
+        "updated": sum(table.update for table in plan.tables),
+        "deleted": sum(table.delete for table in plan.tables),
+        "kept": sum(table.kept for table in plan.tables),
+        "conflicts": plan.conflicts,
+        "rejected": len(merged.rejected),
+    }
 
 
 def of_repair(report: RepairReport) -> Facts:

@@ -19,11 +19,6 @@ def asked_of(order: MergeOrder, backup: Backup, groups: Groups) -> Asked:
     known = tuple(entry.id for entry in backup.manifest.tables)
     only = frozenset(chosen(order.only, known, groups)) if order.only else None
     skip = frozenset(chosen(order.skip, known, groups))
-    verbs = verbs_of(order)
-    if not (verbs.create or verbs.update or verbs.delete):
-        raise UsageError(
-            "nothing may be written", remedy="leave --no-create out, or add --update or --delete"
-        )
     if only is not None and not only - skip:
         raise UsageError("no table is left", remedy="--skip takes away what --only names")
     return Asked(

@@ -48,12 +48,12 @@ def overview(plan: MergePlan) -> Section:
     rows = tuple((str(table.table), *_figures(table), *([_why(table)] if reasons else [])) for table in shown)
     lines = [summary(plan)]
     if quiet:
-        lines.insert(0, f"nothing to write in {plural(len(quiet), 'table')}: {_some(quiet)}")
+        lines.insert(0, f"nothing to write in {plural(len(quiet), 'table')}: {some(quiet)}")
     return Section("", headers if rows else (), rows, tuple(range(1, 1 + len(_FIGURES))), tuple(lines))
 
 
 def summary(plan: MergePlan) -> str:
-    """12 rows to create, 3 to update; 5 differ and are kept; 1 in conflict"""
+    """12 rows to create, 3 rows to update; 5 kept, 1 in conflict"""
     totals = {name: sum(_number(table, name) for table in plan.tables) for name in _FIGURES}
     verbs = {"create": "created", "update": "updated", "delete": "deleted"}
     done = [
@@ -61,16 +61,9 @@ def summary(plan: MergePlan) -> str:
         for verb, past in verbs.items()
         if totals[verb]
     ]
-    rest = [
-        (totals["kept"], "differ and are kept"),
-        (totals["skipped"], "not written" if plan.did == "merge" else "that cannot be written"),
-        (totals["conflicts"], "in conflict"),
-    ]
-    parts = [
-        ", ".join(done) or "nothing to write",
-        *(f"{plural(count, 'row')} {what}" for count, what in rest if count),
-    ]
-    return "; ".join(parts)
+    words = {"kept": "kept as they are", "skipped": "skipped", "conflicts": "in conflict"}
+    rest = [f"{totals[name]:,} {what}" for name, what in words.items() if totals[name]]
+    return "; ".join(filter(None, (", ".join(done) or "nothing to write", ", ".join(rest))))
 
 
 def sections(plan: MergePlan) -> Iterator[Section]:
@@ -78,10 +71,27 @@ def sections(plan: MergePlan) -> Iterator[Section]:
     yield from filter(_filled, (make(plan) for make in _PARTS))
     for table in plan.tables:
         if table.differences:
-            yield _rows(table)
+            yield differing(table)
 
 
-def _rows(table: TableMerge) -> Section:
+def as_text(found: Iterable[Section]) -> str:
+    """For a notebook or a script: columns as wide as what is in them."""
+    lines: list[str] = []
+    for section in found:
+        lines += ["", section.title] if section.title else []
+        cells = [section.headers, *section.rows] if section.rows else []
+        widths = [max(len(row[column]) for row in cells) for column in range(len(section.headers))]
+        for row in cells:
+            parts = (
+                cell.rjust(wide) if column in section.right else cell.ljust(wide)
+                for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
+            )
+            lines.append("  ".join(parts).rstrip())
+        lines += section.lines
+    return "\n".join(lines)
+
+
+def differing(table: TableMerge) -> Section:
     """A line for each column that differs."""
     rows = []
     for one in table.differences:
@@ -231,7 +241,7 @@ def _locks(plan: MergePlan) -> str:
     return f"{', '.join(plan.locks[:NAMED])}{_beyond(len(plan.locks))}"
 
 
-def _some(tables: Sequence[TableMerge]) -> str:
+def some(tables: Sequence[TableMerge]) -> str:
     return f"{', '.join(str(table.table) for table in tables[:NAMED])}{_beyond(len(tables))}"
 
 

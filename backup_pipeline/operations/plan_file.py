@@ -25,11 +25,13 @@ LARGEST = 1 << 20
 BESIDE = frozenset({"live", "to", "dry_run", "show", "rejects", "allow_rejects"})
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 _Text = Annotated[str, Field(max_length=10_000)]
-_ASKED = {one: how for one, how in options_of(MergeOrder).items() if one.name not in {*BESIDE, "before"}}
+_ASKED = {one: how for one, how in options_of(MergeOrder).items() if one.name not in BESIDE}
 
 
 def _kind(default: object, choices: Any) -> Any:
-    return Literal[tuple(choices)] if choices else {bool: bool, str: _Text, tuple: list[_Text]}[type(default)]
+    """Of a field in JSON, from its default in the order."""
+    kinds = {bool: bool, str: _Text, tuple: list[_Text], type(None): _Text | None}
+    return Literal[tuple(choices)] if choices else kinds[type(default)]
 
 
 _FIELDS: dict[str, Any] = {one.name: (_kind(one.default, how.choices), ...) for one, how in _ASKED.items()}
@@ -50,15 +52,15 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """The order of a file, and what its plan must come to."""
+    """What the plan of a merge must come to."""
 
-    order: MergeOrder
-    target: str
     digest: str
+    #: Without a password. "": it is in the digest, and no person named it.
+    target: str = ""
 
     def demand(self, plan: MergePlan) -> None:
         """Raises where the plan is another by now."""
-        if plan.target != self.target:
+        if self.target and plan.target != self.target:
             raise RestoreError(
                 f"the approved plan is for {self.target}, and the target is {plan.target}",
                 remedy="name the target of the plan, or make a plan for this one with --plan-file",
@@ -84,7 +86,7 @@ def write(path: Path, order: MergeOrder, plan: MergePlan) -> None:
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read(path: Path, order: MergeOrder) -> Approved:
+def read(path: Path, order: MergeOrder) -> tuple[MergeOrder, Approved]:
     """`order`: what was typed beside --approve."""
     found = _parsed(path)
     if (order.system, order.id or found.backup) != (found.system, found.backup):
@@ -93,15 +95,15 @@ def read(path: Path, order: MergeOrder) -> Approved:
             remedy=f"name {found.system}, and no other backup",
         )
     said = [how.spelling(one) for one, how in _ASKED.items() if getattr(order, one.name) != one.default]
-    if said or order.before:
+    if said:
         raise UsageError(
-            f"{', '.join(said) or '--before'}: the plan of {path} says what is restored",
+            f"{', '.join(said)}: the plan of {path} says what is restored",
             remedy="leave it out, or make another plan with --plan-file",
         )
     asked: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in dict(found.order).items()
     }
-    return Approved(replace(order, id=found.backup, **asked), found.target, found.digest)
+    return replace(order, id=found.backup, **asked), Approved(found.digest, found.target)
 
 
 def _parsed(path: Path) -> _File:

@@ -30,7 +30,7 @@ class _Parts:
     executor: dg.ExecutorDefinition
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = field(default_factory=list)
     checks: list[dg.AssetChecksDefinition] = field(default_factory=list)
-    jobs: list[dg.UnresolvedAssetJobDefinition] = field(default_factory=list)
+    jobs: list[dg.UnresolvedAssetJobDefinition | dg.JobDefinition] = field(default_factory=list)
     schedules: list[dg.ScheduleDefinition] = field(default_factory=list)
     sensors: list[dg.SensorDefinition] = field(default_factory=list)
 
@@ -117,10 +117,12 @@ def _add_system(parts: _Parts, site: Site, plan: SystemPlan) -> None:
 
 
 def _add_upkeep(parts: _Parts, site: Site, plan: SystemPlan) -> None:
-    from backup_pipeline.orchestration import maintenance
+    from backup_pipeline.orchestration import maintenance, restores
     from backup_pipeline.orchestration.sensors import pending_migrations
 
     system = plan.system
+    parts.assets.append(restores.restores_asset(plan))
+    parts.jobs.append(restores.restore_job(plan, parts.executor))
     if site.settings.retention_of(system) is not None:
         parts.assets.append(maintenance.retention_asset(site, plan))
         parts.checks.append(maintenance.retention_check(plan))

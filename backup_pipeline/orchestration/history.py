@@ -134,6 +134,8 @@ def _asset(site: Site, names: Names, act: Act, system: str) -> tuple[dg.AssetKey
         return names.scrub_key, not act.place
     if act.verb == "drill":
         return names.drill_key(system), not act.place
+    if act.verb in ("restore", "around") and act.facts.get("backup_before"):
+        return names.restores_key(system), True
     if act.verb == "prune" and settings.retention_of(system) is not None:
         return names.retention_key(system), not act.place
     if act.verb == "copy" and act.place in settings.copies_of(system):

@@ -70,6 +70,10 @@ class Names:
         """copy_shop"""
         return self.of(f"copy_{system}")
 
+    def restore_job(self, system: str) -> str:
+        """restore_shop"""
+        return self.of(f"restore_{system}")
+
     def prune_job(self, system: str) -> str:
         """prune_shop"""
         return self.of(f"prune_{system}")
@@ -174,6 +178,10 @@ class Names:
     def drill_key(self, system: str) -> dg.AssetKey:
         """shop/drill"""
         return self.key(system, "drill")
+
+    def restores_key(self, system: str) -> dg.AssetKey:
+        """shop/restores"""
+        return self.key(system, "restores")
 
     @property
     def scrub_key(self) -> dg.AssetKey:

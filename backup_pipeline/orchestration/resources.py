@@ -130,7 +130,7 @@ def failures_told(site: Site) -> Iterator[None]:
 
 @contextmanager
 def acting(
-    context: dg.AssetExecutionContext,
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
     backups: Backups,
     verb: str,
     system: str = "",

@@ -43,7 +43,7 @@ def subjects_of(
     site: Site,
     names: Names,
     assets: Iterable[dg.AssetsDefinition | dg.AssetSpec],
-    jobs: Iterable[dg.UnresolvedAssetJobDefinition],
+    jobs: Iterable[dg.UnresolvedAssetJobDefinition | dg.JobDefinition],
     instigators: Iterable[_Instigator],
 ) -> Subjects:
     """`assets` holds the definitions of checks as well, which are AssetsDefinitions, too."""

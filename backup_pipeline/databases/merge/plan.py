@@ -12,6 +12,7 @@ from backup_pipeline.model.schema import TableId
 
 #: asked: the order names it · parents: rows that the asked rows need · below: rows that hang below the tenant
 Mode = Literal["asked", "parents", "below"]
+Verb = Literal["create", "update", "delete", "keep"]
 Did = Literal["plan", "dry run", "merge"]
 
 #: So many examples stand in a plan.
@@ -47,7 +48,7 @@ class ColumnDrift:
 class Difference:
     """One row, for `--show`: column → (before, after). A created row has no before, a deleted one no after."""
 
-    verb: Literal["create", "update", "delete", "keep"]
+    verb: Verb
     key: str
     columns: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 

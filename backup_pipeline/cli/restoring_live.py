@@ -1,0 +1,182 @@
+"""The part of `restore` that puts rows back into a database that lives on: plan, question, merge, and what comes next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backup_pipeline.cli import document, merge_page
+from backup_pipeline.cli.call import Call, Reply
+from backup_pipeline.cli.orders import flags, ordered, takes
+from backup_pipeline.cli.page import Page
+from backup_pipeline.cli.units import plural
+from backup_pipeline.errors import UsageError
+from backup_pipeline.model.merge_orders import MergeOrder
+from backup_pipeline.model.orders import RestoreOrder
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations import Site
+    from backup_pipeline.operations.merge import Merged, MergePlan
+    from backup_pipeline.operations.plan_file import Approved
+
+#: Flags that both kinds of restore have.
+_SHARED = frozenset({*takes(RestoreOrder)} & {*takes(MergeOrder)})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How it is done, beside what is done."""
+
+    yes: bool = False
+    plan: bool = False
+    plan_file: Path | None = None
+    approve: Path | None = None
+
+    @property
+    def only_plans(self) -> bool:
+        return self.plan or self.plan_file is not None
+
+
+def options() -> list[click.Option]:
+    """What a merge is asked besides, and how."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    return [
+        *(one for one in flags(MergeOrder) if one.name not in _SHARED),
+        click.Option(["--plan"], is_flag=True, help="Count what would be written, and write nothing."),
+        click.Option(
+            ["--plan-file"], type=file, metavar="FILE", help="Write the plan to this file, for --approve."
+        ),
+        click.Option(
+            ["--approve"],
+            type=file,
+            metavar="FILE",
+            help="Do exactly the plan of this file, or nothing where it would be another by now.",
+        ),
+        yes_option(),
+    ]
+
+
+def yes_option() -> click.Option:
+    return click.Option(["--yes"], is_flag=True, help="Do not ask before rows are written.")
+
+
+def taken(given: dict[str, Any]) -> tuple[dict[str, Any], Terms]:
+    """What was typed for a merge, taken out of what was typed."""
+    terms = Terms(**{name: given.pop(name) for name in ("yes", "plan", "plan_file", "approve")})
+    names = [str(one.name) for one in flags(MergeOrder) if one.name not in _SHARED]
+    return {name: given.pop(name) for name in names}, terms
+
+
+def is_meant(asked: Mapping[str, Any], terms: Terms) -> bool:
+    """A merge is meant where the living database is named, or what only a merge can do."""
+    return terms != Terms() or ordered(MergeOrder, asked, system="") != MergeOrder("")
+
+
+def run(call: Call, site: Site, order: MergeOrder, terms: Terms) -> Reply:
+    from backup_pipeline.operations import merge, plan_file
+
+    call.interrupted = lambda: "nothing was written, or all of it: `restore --plan` shows what is missing"
+    approved = None
+    if terms.approve is not None:
+        order, approved = plan_file.read(terms.approve, order)
+    if terms.only_plans:
+        return _planned(call, site, order, terms, approved)
+    if not order.dry_run and not terms.yes and approved is None:
+        need_a_person(call, f"rows of {order.system} would be written")
+        plan = _plan(call, site, order)
+        plan.raise_if_refused()
+        if not plan.writes:
+            return _reply(order, merge.Merged(plan))
+        ask(call, "Plan", plan)
+        approved = merge.Approved(plan.digest, plan.target)
+    with call.progress(f"restore of rows of {order.system}") as listener:
+        merged = merge.merge(site, order, listener, approved=approved)
+    return _reply(order, merged)
+
+
+def _planned(call: Call, site: Site, order: MergeOrder, terms: Terms, approved: Approved | None) -> Reply:
+    from backup_pipeline.operations import merge, plan_file
+
+    plan = _plan(call, site, order)
+    if approved is not None and plan.refusal is None:
+        approved.demand(plan)
+    if terms.plan_file is not None and plan.refusal is None:
+        plan_file.write(terms.plan_file, order, plan)
+    return _reply(order, merge.Merged(plan), terms.plan_file)
+
+
+def _plan(call: Call, site: Site, order: MergeOrder) -> MergePlan:
+    from backup_pipeline.operations import merge
+
+    with call.progress(f"plan of a restore of {order.system}") as listener:
+        return merge.plan(site, order, listener)
+
+
+def need_a_person(call: Call, what: str) -> None:
+    if call.json or not sys.stdin.isatty():
+        raise UsageError(
+            what,
+            remedy="look at it with --dry-run; where no person can be asked, say --yes",
+        )
+
+
+def ask(call: Call, heading: str, plan: MergePlan) -> None:
+    page = call.page()
+    merge_page.show(page, f"{heading}: {plan.system} {plan.backup_id}", plan)
+    call.say(str(page))
+    click.confirm(f"Write {plural(plan.writes, 'row')} of {plan.target}?", abort=True, err=True)
+
+
+def _reply(order: MergeOrder, merged: Merged, written: Path | None = None) -> Reply:
+    from backup_pipeline.operations import audit, merge
+
+    plan = merged.plan
+    after = _next(order, merged, written)
+    rejected = 0 if order.allow_rejects else len(merged.rejected)
+
+    def page(page: Page) -> None:
+        headings = {"plan": "Plan: restore", "dry run": "Dry run: restore", "merge": "Restored"}
+        heading = f"{headings[plan.did]} {plan.system} {plan.backup_id}"
+        merge_page.show(page, heading, plan, sum(merged.seconds.values()))
+        page.findings(merged.findings)
+        for line in after:
+            page.line(line)
+
+    return Reply(
+        {**document.plain(merged), "next": after},
+        page,
+        plan.refusal or merge.lacking(plan, rejected),
+        answer=plan.did != "merge",
+        backup=plan.backup_id,
+        facts=audit.of_merge(merged),
+    )
+
+
+def _next(order: MergeOrder, merged: Merged, written: Path | None) -> list[str]:
+    """What was written, and the command that comes next."""
+    plan, system = merged.plan, order.system
+    lines = []
+    if merged.rejected and order.rejects:
+        lines.append(f"{plural(len(merged.rejected), 'row')} that the database refused: {order.rejects}")
+    if merged.pre_restore:
+        lines.append(f"as it was before: backup {merged.pre_restore}")
+    if plan.did == "merge":
+        return lines
+    lines.append("nothing was written")
+    if plan.refused:
+        return lines
+    if written is not None:
+        where = ["--live"] if order.live else ["--to", plan.target]
+        words = shlex.join(["backup-pipeline", "restore", system, *where, "--approve", str(written)])
+        return [*lines, f"to do it: {words}"]
+    if plan.writes:
+        to = "" if order.live else plan.target
+        more = {"id": plan.backup_id, "dry_run": False, "show": (), "to": to}
+        return [*lines, f"to do it: {merge_page.typed('restore', order, **more)}"]
+    return lines

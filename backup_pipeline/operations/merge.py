@@ -1,0 +1,185 @@
+"""`restore --live`: rows of a backup go back into a database that lives on.
+
+What belongs here: the way from the order to the core (`restores/merging`), the backup of the touched tables before it.
+How rows are known and written is in `databases/merge`.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from backup_pipeline.databases.engines import engine_at, engine_named
+from backup_pipeline.databases.merge import rulebook
+from backup_pipeline.databases.merge.asked import Asked
+from backup_pipeline.databases.merge.plan import MergePlan, MergeResult, Rejected
+from backup_pipeline.databases.merge.rules import Rules
+from backup_pipeline.databases.merge.session import SessionOptions
+from backup_pipeline.errors import ErrorsFound, RestoreError, UsageError
+from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.merge_orders import MergeOrder
+from backup_pipeline.model.plural import plural
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.operations import diagnosing, environment, rejects, thawing
+from backup_pipeline.operations.before_restore import back_up_before
+from backup_pipeline.operations.merge_asked import asked_of
+from backup_pipeline.operations.plan_file import Approved
+from backup_pipeline.operations.reading import usable
+from backup_pipeline.operations.site import Site
+from backup_pipeline.processes.waiting import takes_time
+from backup_pipeline.restores import merging
+from backup_pipeline.vault.backup import Backup
+
+__all__ = ["Approved", "MergePlan", "Merged", "lacking", "merge", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    plan: MergePlan
+    #: The backup of the touched tables as they were; "": the configuration does not name the system.
+    pre_restore: str = ""
+    rejected: tuple[Rejected, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+def lacking(plan: MergePlan, rejected: int = 0) -> ErrorsFound | None:
+    """What was asked for and is not written. A live row that is kept as it is was not asked for."""
+    skipped = sum(sum(table.skipped.values()) for table in plan.tables)
+    counts = ((plan.conflicts, "in conflict"), (skipped, "skipped"), (rejected, "refused by the database"))
+    parts = [f"{plural(count, 'row')} {what}" for count, what in counts if count]
+    if not parts:
+        return None
+    verb = "is" if plan.did == "merge" else "would be"
+    return ErrorsFound(
+        f"not all that was asked for {verb} restored: {', '.join(parts)}",
+        remedy="the plan names them and says why; --json has all figures",
+    )
+
+
+@takes_time
+def plan(site: Site, order: MergeOrder, listener: Listener = silent) -> MergePlan:
+    """Counts, and writes nothing. `refused` of the plan holds each reason against the merge."""
+    with diagnosing.explained(site, order.system):
+        return _Question(site, order, listener).plan()
+
+
+@takes_time
+def merge(
+    site: Site, order: MergeOrder, listener: Listener = silent, *, approved: Approved | None = None
+) -> Merged:
+    """With `dry_run` the real thing, taken back. `approved`: exactly this plan, or nothing."""
+    with diagnosing.explained(site, order.system):
+        question = _Question(site, order, listener)
+        rejects.need_place(order.rejects)
+        if order.dry_run:
+            return question.dry_run()
+        first = question.plan()
+        first.raise_if_refused()
+        if approved is not None:
+            approved.demand(first)
+        return (
+            question.write(first, "" if approved is None else approved.digest)
+            if first.writes
+            else Merged(first)
+        )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What an order comes to: one backup, one database, and what is asked of it."""
+
+    site: Site
+    order: MergeOrder
+    listener: Listener
+
+    @cached_property
+    def home(self) -> Site:
+        """Where a restore is recorded, also where its backup is read from a copy."""
+        return self.site.at(None)
+
+    @cached_property
+    def backup(self) -> Backup:
+        found = usable(self.site, self.order.system, self.order.id)
+        found.vault.need_identity()
+        return found
+
+    @cached_property
+    def url(self) -> str:
+        order = self.order
+        if order.live == bool(order.to):
+            raise UsageError(
+                "it is not said which database lives on",
+                remedy="say --live for the system's own, or --to URL",
+            )
+        url = self.site.url(order.system) if order.live else order.to
+        engine, wanted = engine_at(url).name, self.backup.manifest.engine.name
+        if engine != wanted:
+            raise RestoreError(
+                f"this is a backup of a {wanted} database, and the target is {engine}",
+                remedy=f"restore it to {engine_named(wanted).example}",
+            )
+        return url
+
+    @cached_property
+    def rulebook(self) -> tuple[Rules, tuple[str, ...]]:
+        """The rules of the tables, and the names of the rule files that hold."""
+        settings = self.site.settings.systems.get(self.order.system)
+        return rulebook.resolve(self.backup.schema, settings.merge if settings else None)
+
+    @property
+    def rules(self) -> Rules:
+        return self.rulebook[0]
+
+    @cached_property
+    def asked(self) -> Asked:
+        settings = self.site.settings.systems.get(self.order.system)
+        groups = {
+            **{name: [glob.escape(str(one)) for one in tables] for name, tables in self.rules.groups.items()},
+            **self.backup.manifest.groups,
+            **(settings.groups if settings else {}),
+        }
+        return asked_of(self.order, self.backup, groups)
+
+    @property
+    def options(self) -> SessionOptions:
+        return SessionOptions(listener=self.listener)
+
+    def plan(self) -> MergePlan:
+        return self._checked(merging.plan_merge(self.backup, self.url, self.asked, self.rules, self.options))
+
+    def dry_run(self) -> Merged:
+        result = merging.merge_into(self.backup, self.url, self.asked, self.rules, self.options, dry_run=True)
+        return self._merged(result)
+
+    def write(self, first: MergePlan, approved: str) -> Merged:
+        thawing.ensure_readable(self.site.vault, self.backup.manifest.objects(), what=str(self.backup))
+        before = self._backup_before(first) if self.order.system in self.site.settings.systems else ""
+        asked = replace(self.asked, approved=approved)
+        result = merging.merge_into(self.backup, self.url, asked, self.rules, self.options)
+        return replace(self._merged(result), pre_restore=before)
+
+    def _merged(self, result: MergeResult) -> Merged:
+        if self.order.rejects is not None and result.rejected:
+            rejects.write(self.order.rejects, result.rejected)
+        return Merged(
+            self._checked(result.plan),
+            rejected=result.rejected,
+            seconds=result.seconds,
+            findings=result.findings,
+        )
+
+    def _checked(self, plan: MergePlan) -> MergePlan:
+        """With what the core cannot know: whether rows of this environment may go there."""
+        order = self.order
+        marker = environment.marker_of_target(self.site, order.system, self.url, order.live)
+        found = environment.refusal(self.backup.manifest.environment, marker, order.from_environment)
+        refused = (*plan.refused, *([found] if found else []))
+        named = self.rulebook[1]
+        return replace(plan, rules=named, refused=diagnosing.exact_findings(self.site, order.system, refused))
+
+    def _backup_before(self, plan: MergePlan) -> str:
+        touched = [table.table for table in plan.tables if table.writes]
+        return back_up_before(self.home, self.order.system, self.url, touched, self.listener).id

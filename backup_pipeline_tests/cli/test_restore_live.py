@@ -1,0 +1,174 @@
+"""`restore --live` as a person types it: look, be asked, write, and know what comes next."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from backup_pipeline import config
+from backup_pipeline.state import acts
+from backup_pipeline_tests.cli.conftest import CONFIG, Folder
+
+LIVE = ("restore", "shop", "--live")
+
+
+def run(shop: Folder, *statements: str) -> None:
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def rows(shop: Folder, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(shop.path / "shop.db")) as connection:
+        return connection.execute(query).fetchall()
+
+
+def orders(shop: Folder) -> list[tuple[object, ...]]:
+    return rows(shop, "SELECT id, total FROM orders ORDER BY id")
+
+
+@pytest.fixture
+def spoilt(shop: Folder) -> Folder:
+    """A backup; then an order is deleted, one is changed, and one is made."""
+    shop.backup()
+    run(
+        shop,
+        "DELETE FROM orders WHERE id = 1",
+        "UPDATE orders SET total = 21 WHERE id = 2",
+        "INSERT INTO orders (customer_id, total) VALUES (1, 40)",
+    )
+    return shop
+
+
+def counts(data: dict[str, object], table: str = "main.orders") -> dict[str, object]:
+    tables = data["plan"]["tables"]  # type: ignore[index]
+    return next(one for one in tables if one["table"] == table)
+
+
+def test_lost_rows_come_back_and_what_was_written_since_stays(spoilt: Folder) -> None:
+    ended = spoilt.good(*LIVE, "--yes")
+    assert orders(spoilt) == [(1, 10), (2, 21), (3, 30), (4, 40)]
+    assert "1 row created; 1 kept as they are" in ended.stdout
+    assert "as it was before: backup 2" in ended.stdout
+    again = spoilt.good(*LIVE, "--yes")
+    assert "nothing to write" in again.stdout
+    assert "nothing was written" in again.stdout
+
+
+@pytest.mark.parametrize("look", ["--plan", "--dry-run"])
+def test_a_look_counts_and_writes_nothing_and_says_what_to_type_next(spoilt: Folder, look: str) -> None:
+    before = orders(spoilt)
+    ended = spoilt.good(*LIVE, look, "--update", "--delete")
+    assert orders(spoilt) == before
+    assert "1 row to create, 1 row to update, 1 row to delete" in ended.stdout
+    assert "to do it: backup-pipeline restore shop 2" in ended.stdout
+    found = counts(spoilt.good(*LIVE, look, "--update", "--delete", "--json").data)
+    assert [found[verb] for verb in ("create", "update", "delete", "unchanged")] == [1, 1, 1, 1]
+
+
+def test_the_verbs_are_update_and_delete(spoilt: Folder) -> None:
+    spoilt.good(*LIVE, "--yes", "--update", "--delete")
+    assert orders(spoilt) == [(1, 10), (2, 20), (3, 30)]
+
+
+def test_where_no_person_can_be_asked_nothing_is_written_without_yes(spoilt: Folder) -> None:
+    before = orders(spoilt)
+    ended = spoilt.run(*LIVE)
+    assert ended.code == 2
+    assert "--yes" in ended.stderr
+    assert orders(spoilt) == before
+
+
+def test_an_approved_plan_is_done_and_another_one_is_refused(spoilt: Folder) -> None:
+    asked = (*LIVE, "--only", "orders")
+    ended = spoilt.good(*asked, "--plan-file", "plan.json")
+    assert "--approve plan.json" in ended.stdout
+    run(spoilt, "DELETE FROM orders WHERE id = 3")
+    refused = spoilt.run(*LIVE, "--approve", "plan.json")
+    assert refused.code == 9
+    assert "approved" in refused.stderr
+    assert orders(spoilt) == [(2, 21), (4, 40)]
+    spoilt.good(*asked, "--plan-file", "plan.json")
+    looked = spoilt.good(*LIVE, "--approve", "plan.json", "--plan", "--json").data
+    assert counts(looked)["create"] == 2
+    spoilt.good(*LIVE, "--approve", "plan.json")
+    assert orders(spoilt) == [(1, 10), (2, 21), (3, 30), (4, 40)]
+
+
+def test_only_some_rows_come_back_with_the_parents_that_they_need(spoilt: Folder) -> None:
+    run(spoilt, "DELETE FROM orders WHERE id <> 4", "DELETE FROM customers WHERE id = 2")
+    found = spoilt.good(*LIVE, "--yes", "--where", "orders: total = 20", "--only", "orders", "--json").data
+    assert orders(spoilt) == [(2, 20), (4, 40)]
+    assert counts(found, "main.customers")["mode"] == "parents"
+    assert rows(spoilt, "SELECT name FROM customers ORDER BY id") == [("Ann",), ("Bob",)]
+
+
+def test_rows_in_conflict_are_named_and_seen_in_the_exit_code(shop: Folder) -> None:
+    run(shop, "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE, mail TEXT UNIQUE)")
+    run(shop, "INSERT INTO users VALUES (1, 'ann', 'ann@x')")
+    shop.backup()
+    run(shop, "DELETE FROM users", "INSERT INTO users VALUES (2, 'ann', 'b@x'), (3, 'c', 'ann@x')")
+    for look in ("--plan", "--yes"):
+        ended = shop.run(*LIVE, look)
+        assert ended.code == 10, str(ended)
+        assert "keys-disagree" in ended.stdout
+        assert "1 row in conflict" in ended.stderr
+    assert rows(shop, "SELECT count(*) FROM users") == [(2,)]
+
+
+def test_the_difference_of_a_table_is_shown_row_by_row(spoilt: Folder) -> None:
+    out = spoilt.good(*LIVE, "--plan", "--update", "--show", "orders").stdout
+    shown = [line.split() for line in out.splitlines()]
+    assert ["~", "2", "total", "21", "20"] in shown
+    assert ["+", "1", "total", "10"] in shown
+
+
+def test_a_backup_of_another_environment_is_refused_until_it_is_named(spoilt: Folder) -> None:
+    (spoilt.path / "backup.yaml").write_text(CONFIG % "sqlite:///shop.db" + "    environment: production\n")
+    before = orders(spoilt)
+    for look in ("--plan", "--yes"):
+        ended = spoilt.run(*LIVE, look)
+        assert ended.code == 9, str(ended)
+    assert orders(spoilt) == before
+    spoilt.good(*LIVE, "--yes", "--from-environment", "none")
+    assert orders(spoilt)[0] == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--live", "--create"], "--create is about"),
+        (["--live", "--files", "media"], "--trees is about"),
+        (["--live", "--to", "sqlite:///x.db", "--plan"], "which database lives on"),
+        (["--only", "orders", "--plan"], "which database lives on"),
+        (["--live", "--only", "ordres", "--plan"], "names no table"),
+        (["--live", "--update", "latest", "--plan"], "newest:COLUMN"),
+        (["--live", "--no-create", "--plan"], "nothing may be written"),
+        (["--live", "--approve", "none.json"], "cannot be read"),
+    ],
+)
+def test_what_makes_no_sense_is_told_before_anything_is_done(
+    spoilt: Folder, typed: list[str], told: str
+) -> None:
+    ended = spoilt.run("restore", "shop", *typed)
+    assert ended.code == 2, str(ended)
+    assert told in ended.stderr
+
+
+def test_another_database_than_the_living_one_takes_rows(spoilt: Folder) -> None:
+    (spoilt.path / "other.db").write_bytes((spoilt.path / "shop.db").read_bytes())
+    spoilt.good("restore", "shop", "--to", "sqlite:///other.db", "--only", "orders", "--yes")
+    with closing(sqlite3.connect(spoilt.path / "other.db")) as connection:
+        assert connection.execute("SELECT total FROM orders WHERE id = 1").fetchall() == [(10,)]
+    assert orders(spoilt)[0] == (2, 21)
+
+
+def test_a_restore_is_an_act_and_a_look_is_none(spoilt: Folder) -> None:
+    spoilt.good(*LIVE, "--plan")
+    spoilt.good(*LIVE, "--dry-run")
+    spoilt.good(*LIVE, "--yes")
+    (done,) = [one for one in acts.of(config.load(spoilt.path / "backup.yaml")) if one.verb == "restore"]
+    assert done.facts["created"] == 1
+    assert done.backup
