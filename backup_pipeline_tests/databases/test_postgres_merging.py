@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from backup_pipeline.databases.engines import engine_at
 from backup_pipeline.databases.merge.constructs import InsertWithKeys
-from backup_pipeline.databases.merge.session import Filled, Session, SessionOptions, Staged
+from backup_pipeline.databases.merge.session import Counted, Filled, Session, SessionOptions, Staged
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.errors import Damaged, RestoreError, TargetUnavailable
 from backup_pipeline.model.progress import silent
@@ -108,11 +108,11 @@ def test_hostile_names_are_only_names(pg_major_database: str, tmp_path: Path) ->
         session.insert_together(
             [InsertWithKeys(target).from_select([HOSTILE, "v"], sa.select(key, source.c.c1))]
         )
-        assert session.counted() == {table: (3, 0, 0)}
+        assert session.counted() == Counted(3, {table: (3, 0, 0)})
         found = sa.select(target.c[HOSTILE], target.c.v).where(target.c.v == "100%").order_by(sa.text("1"))
         assert b"".join(session.out(found)) == b"2\t100%\n43\t100%\n"
         assert b"".join(session.out(sa.select(target.c.v).limit(1))) == b"one\n"
-        with session.fast([table]):
+        with session.fast({table: 200_000}):
             pass
         session.commit()
     assert ask(pg_major_database, f"INSERT INTO {name}.{name} (v) VALUES ('x') RETURNING {name}") == [(45,)]

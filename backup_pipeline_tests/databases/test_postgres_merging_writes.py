@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from backup_pipeline.databases.merge.constructs import InsertWithKeys
 from backup_pipeline.databases.merge.session import Session
+from backup_pipeline.databases.postgres.merging.foreign_keys import MANY
 from backup_pipeline.errors import RestoreError, RowsRefused, TargetUnavailable
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.processes import interruption
@@ -122,7 +123,7 @@ def test_rows_are_counted_by_the_server_with_the_partitions_in_their_root(pg_maj
         run(session, "UPDATE public.t SET id = 3 WHERE id = 2")
         run(session, "DELETE FROM public.u")
         counted = session.counted()
-        assert {table.name: counts for table, counts in counted.items() if any(counts)} == {  # type: ignore[union-attr]
+        assert {table.name: counts for table, counts in counted.tables.items() if any(counts)} == {
             "t": (3, 2, 0), "u": (0, 0, 1), "v": (0, 0, 2)
         }  # fmt: skip
 
@@ -168,11 +169,21 @@ ALTER TABLE plain ADD CONSTRAINT unproven FOREIGN KEY (old) REFERENCES parent NO
 PLAIN = TableId("public", "plain")
 
 
+def test_foreign_keys_stay_where_few_rows_are_written_or_the_table_is_far_larger(
+    pg_major_database: str,
+) -> None:
+    run_sql(pg_major_database, _FAMILY + "UPDATE pg_class SET reltuples = 1e7 WHERE relname = 't1'")
+    for rows in ({T: MANY - 1}, {T: MANY}):
+        with opened(pg_major_database) as session, session.fast(rows):
+            with pytest.raises(RowsRefused, match="fkey"), session.connection.begin_nested():
+                run(session, "INSERT INTO public.t VALUES (1, 7)")
+
+
 def test_foreign_keys_are_made_again_as_they_were(pg_major_database: str) -> None:
     run_sql(pg_major_database, _FAMILY)
     before = ask(pg_major_database, _KEYS)
     with opened(pg_major_database) as session:
-        with session.fast([T, PLAIN]):
+        with session.fast({T: MANY, PLAIN: MANY}):
             inside = "SELECT conname FROM pg_constraint WHERE contype = 'f'"
             assert session.connection.exec_driver_sql(inside).all() == [("unproven",)]
             run(session, "INSERT INTO public.t VALUES (1, 2, 1, 1, 1)")
@@ -185,7 +196,7 @@ def test_a_missing_parent_is_found_when_the_foreign_keys_are_made_again(pg_major
     run_sql(pg_major_database, _FAMILY)
     before = ask(pg_major_database, _KEYS)
     with opened(pg_major_database) as session, pytest.raises(RowsRefused, match="t_parent_fkey"):
-        with session.fast([T]):
+        with session.fast({T: MANY}):
             run(session, "INSERT INTO public.t VALUES (1, 7)")
     assert ask(pg_major_database, _KEYS) == before
     assert ask(pg_major_database, "SELECT count(*) FROM t") == [(0,)]
@@ -198,7 +209,7 @@ def test_foreign_keys_stay_where_the_login_may_not_make_them_or_a_reader_is_in_t
     with other_session(pg_major_database, autocommit=False) as other, other.cursor() as cursor:
         cursor.execute("SELECT * FROM t")
         for url in (as_role(pg_major_database, role), pg_major_database):
-            with opened(url, waiting=0.1) as session, session.fast([T]):
+            with opened(url, waiting=0.1) as session, session.fast({T: MANY}):
                 with pytest.raises(RowsRefused, match="fkey"), session.connection.begin_nested():
                     run(session, "INSERT INTO public.t VALUES (1, 7)")
 

@@ -274,17 +274,17 @@ def _decide(matching: Matching, means: int) -> int:
 def _taken_twice(run: Run, relation: Relation, chosen: sa.Subquery) -> int:
     """Staged rows that name one row of the target: the earlier step keeps it; else all of them are in conflict."""
     keys = relation.of_map(chosen)
-    others = chosen.alias()
-    same = sa.and_(*(a == b for a, b in zip(keys, relation.of_map(others), strict=True)))
+    # Windows and a join: a subquery in an OR is asked again for each row.
+    place = sa.func.rank().over(partition_by=keys, order_by=chosen.c.how)
+    equals = sa.func.count().over(partition_by=[*keys, chosen.c.how])
+    ranked = sa.select(chosen.c.n, place.label("place"), equals.label("equals")).subquery()
     earlier = relation.map.alias()
-    taken = sa.and_(
-        earlier.c.act == Act.MATCH, *(a == b for a, b in zip(keys, relation.of_map(earlier), strict=True))
-    )
-    beaten = (
-        sa.select(others.c.n).where(same, others.c.n != chosen.c.n, others.c.how <= chosen.c.how).exists()
-    )
-    mapped = sa.select(earlier.c.n).where(taken).exists()
-    return run.conflict(relation, sa.select(chosen.c.n).where(sa.or_(beaten, mapped)), "taken-twice")
+    same = (a == b for a, b in zip(keys, relation.of_map(earlier), strict=True))
+    taken = sa.union(
+        sa.select(ranked.c.n).where(sa.or_(ranked.c.place > 1, ranked.c.equals > 1)),
+        sa.select(chosen.c.n).join(earlier, sa.and_(earlier.c.act == Act.MATCH, *same)),
+    ).subquery()
+    return run.conflict(relation, sa.select(taken.c.n), "taken-twice")
 
 
 def _by_content(run: Run, relation: Relation, *, turn: bool) -> int:

@@ -242,7 +242,7 @@ def write(prepared: Prepared) -> tuple[Finding, ...]:
     run = prepared.run
     tables = [one.shape.table for some in prepared.components for one in some]
     findings = run.session.ready_to_write(tables, run.asked.triggers)
-    written = [counts.table for counts in prepared.plan.tables if counts.writes]
+    written = {counts.table: counts.create + counts.update for counts in prepared.plan.tables}
     before = run.session.counted()
     with run.session.fast(written):
         writing.write(run, prepared.components)

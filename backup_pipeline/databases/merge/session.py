@@ -98,8 +98,9 @@ class Session(Protocol):
     def checked(self) -> None:
         """Each deferred constraint holds now; a data error else."""
 
-    def fast(self, tables: Sequence[TableId]) -> AbstractContextManager[None]:
-        """Many rows are written to these tables inside the block: foreign keys may be checked all at once at its end."""
+    def fast(self, rows: Mapping[TableId, int]) -> AbstractContextManager[None]:
+        """So many rows are created or updated in each table inside the block. Where they are many, foreign keys may be
+        checked all at once at its end."""
 
     def next_keys(self, table: TableId, column: str, *, above: int) -> sa.ColumnElement[int] | None:
         """An expression that gives an unused key above this number for each row that it is evaluated for (nextval); None:

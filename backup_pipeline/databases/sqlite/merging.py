@@ -118,7 +118,7 @@ class SqliteSession:
     def counted(self) -> Counted:
         return Counted(self.raw.total_changes)
 
-    def fast(self, tables: Sequence[TableId]) -> nullcontext[None]:
+    def fast(self, rows: Mapping[TableId, int]) -> nullcontext[None]:
         return nullcontext()
 
     def insert_together(self, inserts: Sequence[sa.Executable]) -> None:

@@ -6,7 +6,7 @@ its triggers switched. No other session sees that a key is gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,9 @@ from backup_pipeline.model.schema import TableId
 
 _DROPPABLE = """
 SELECT k.conrelid::bigint, k.conname, pg_catalog.pg_get_constraintdef(k.oid),
-       pg_catalog.obj_description(k.oid, 'pg_constraint')
+       pg_catalog.obj_description(k.oid, 'pg_constraint'),
+       (SELECT pg_catalog.sum(greatest(p.reltuples, 0))::bigint FROM pg_catalog.pg_class p WHERE p.oid = k.conrelid
+            OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(k.conrelid)))
   FROM pg_catalog.pg_constraint k
   JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_class f ON f.oid = k.confrelid
  WHERE k.contype = 'f' AND k.conrelid = ANY (%s::oid[]) AND k.conparentid = 0 AND k.convalidated
@@ -33,6 +35,12 @@ SELECT k.conrelid::bigint, k.conname, pg_catalog.pg_get_constraintdef(k.oid),
 """
 
 
+#: Below so many rows, a check of each row is quick, and no reader has to wait.
+MANY = 200_000
+#: A foreign key that is made again reads the whole table: a table may have so many times the rows that are written.
+_TIMES = 10
+
+
 @dataclass(frozen=True, slots=True)
 class _Dropped:
     table: TableId
@@ -42,8 +50,9 @@ class _Dropped:
 
 
 @contextmanager
-def fast(held: Held, tables: Sequence[TableId]) -> Iterator[None]:
-    dropped = _drop(held, tables)
+def fast(held: Held, rows: Mapping[TableId, int]) -> Iterator[None]:
+    many = {table: count for table, count in rows.items() if count >= MANY}
+    dropped = _drop(held, many) if many else []
     yield
     if dropped:
         # A table with a trigger that waits for the end of the transaction cannot be altered.
@@ -52,10 +61,14 @@ def fast(held: Held, tables: Sequence[TableId]) -> Iterator[None]:
         _add(held, key)
 
 
-def _drop(held: Held, tables: Sequence[TableId]) -> list[_Dropped]:
+def _drop(held: Held, rows: Mapping[TableId, int]) -> list[_Dropped]:
     names = {oid: table for table, oid in held.inspection.oids.items()}
-    found = held.rows("looking for foreign keys", _DROPPABLE, held.oids(tables))
-    keys = [_Dropped(names[oid], name, definition, comment) for oid, name, definition, comment in found]
+    found = held.rows("looking for foreign keys", _DROPPABLE, held.oids(rows))
+    keys = [
+        _Dropped(names[oid], name, definition, comment)
+        for oid, name, definition, comment, live in found
+        if (live or 0) <= _TIMES * rows[names[oid]]
+    ]
     statements = [
         held.alter(key.table, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key.name))) for key in keys
     ]

@@ -82,8 +82,8 @@ class PostgresSession:
     def checked(self) -> None:
         readiness.check_now(self._held)
 
-    def fast(self, tables: Sequence[TableId]) -> AbstractContextManager[None]:
-        return foreign_keys.fast(self._held, tables)
+    def fast(self, rows: Mapping[TableId, int]) -> AbstractContextManager[None]:
+        return foreign_keys.fast(self._held, rows)
 
     def next_keys(self, table: TableId, column: str, *, above: int) -> sa.ColumnElement[int] | None:
         return numbers.next_keys(self._held, table, column, above)
