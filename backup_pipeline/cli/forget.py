@@ -39,6 +39,8 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Reply:
 
     def page(page: Page) -> None:
         page.line(f"{system} {identifier} is forgotten")
+        for restore in report.restores:
+            page.line(f"the restore {restore} cannot be undone any more")
         if report.own:
             page.line(
                 f"{size(report.own)} that only it held are freed by `prune` when the grace time is over"

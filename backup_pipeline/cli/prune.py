@@ -83,6 +83,11 @@ def _system(page: Page, plan: SystemPlan) -> None:
     page.table(HEADERS, [_row(page, one) for one in plan.backups], right=FLUSH_RIGHT)
 
 
+def _why(one: Planned) -> str:
+    undone = "" if one.keep else "; ".join(f"{restore} cannot be undone any more" for restore in one.restores)
+    return "; ".join((*one.reasons, *filter(None, [undone])))
+
+
 def _row(page: Page, one: Planned) -> tuple[str, ...]:
     scope = "" if one.scope == "full" else f" ({one.scope})"
     return (
@@ -92,5 +97,5 @@ def _row(page: Page, one: Planned) -> tuple[str, ...]:
         size(one.bytes),
         size(one.own),
         "keep" if one.keep else "FORGET",
-        "; ".join(one.reasons),
+        _why(one),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backup_pipeline.config.retention import RetentionSettings
@@ -16,12 +16,13 @@ from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.vault_records import Forgotten, Garbage, Pin
 from backup_pipeline.retention import census as counting
 from backup_pipeline.retention.census import Census, Known, Locked
-from backup_pipeline.retention.forgetting import Denied, Doomed, forget, who
+from backup_pipeline.retention.forgetting import Denied, Doomed, forget, forget_restore, who
 from backup_pipeline.retention.policy import PROMISES, decide
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout, lock, records
 from backup_pipeline.vault.backup import Backup, no_such
 from backup_pipeline.vault.committing import read_garbage
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 
 #: Promises do not depend on the rules; some have to be given.
@@ -65,7 +66,10 @@ class ForgetReport:
     own: int
     #: It could not be read, or was gone already.
     was_damaged: bool
-    record: Forgotten
+    #: None of the record of a restore, which leaves no record.
+    record: Forgotten | None
+    #: Restores that cannot be undone any more.
+    restores: tuple[str, ...] = ()
 
 
 def _promises(
@@ -123,8 +127,11 @@ def forget_one(
                 remedy=f"if you are sure: `backup-pipeline forget {backup} {flags} --yes`",
             )
         denied = Denied()
-        doomed = _doomed(backup, census, known, f"forget: {why}" if why else "forget")
-        _unmark(backup.vault, census, known)
+        restores = tuple(one.id for one in census.restores_of(backup.system, backup.id))
+        doomed = replace(
+            _doomed(backup, census, known, f"forget: {why}" if why else "forget"), restores=restores
+        )
+        _unmark(backup.vault, backup.system, census, known)
         if not forget(backup.vault, doomed, now=now, denied=denied, despite_pin="pinned" in forced):
             raise _refused(backup, denied)
         record = records.forgotten(backup)
@@ -136,10 +143,29 @@ def forget_one(
             _own(census, backup.system, known),
             known is None,
             record,
+            restores,
         )
 
 
-def _refused(backup: Backup, denied: Denied) -> VaultError:
+def forget_restore_by_hand(vault: Vault, system: str, identifier: str) -> ForgetReport:
+    """The record of a restore, also a damaged one. The restore cannot be undone any more."""
+    counting.demand_a_vault(vault.store)
+    with lock.hold_key(vault.store, layout.PRUNE_LOCK, f"forget {system} {identifier}"):
+        restore = Restores(vault, system).get(identifier)
+        try:
+            _ = restore.outline
+            was_damaged = False
+        except Damaged:
+            was_damaged = True
+        denied = Denied()
+        # Its objects were named until now. Which they are is not known of a damaged one.
+        _write_unmarked(vault, lambda _name: False)
+        if not forget_restore(vault, system, identifier, denied):
+            raise _refused(f"{system} {identifier}", denied)
+        return ForgetReport(system, identifier, (), 0, was_damaged, None, (identifier,))
+
+
+def _refused(backup: Backup | str, denied: Denied) -> VaultError:
     for finding in denied.findings():
         return VaultError(f"{backup} stays: {finding.message}", remedy=finding.remedy)
     return VaultError(f"{backup} stays: it was pinned at this moment", remedy="run it again")
@@ -175,20 +201,19 @@ def _digest(backup: Backup) -> str:
         return ""
 
 
-def _unmark(vault: Vault, census: Census, known: Known | None) -> None:
+def _unmark(vault: Vault, system: str, census: Census, known: Known | None) -> None:
     """The objects of this backup were named until now, against an older mark. Where they are unknown: all objects."""
+    own = census.objects_of(system, known) if known is not None else None
+    _write_unmarked(
+        vault, lambda name: own is not None and census.numbers.get(bytes.fromhex(name[:64])) not in own
+    )
+
+
+def _write_unmarked(vault: Vault, stays: Callable[[str], bool]) -> None:
     garbage = read_garbage(vault.store)
     if not garbage.marked:
         return
-    own = set(known.objects) if known is not None else None
-    kept = {
-        at: tuple(
-            name
-            for name in names
-            if own is not None and census.numbers.get(bytes.fromhex(name[:64])) not in own
-        )
-        for at, names in garbage.marked.items()
-    }
+    kept = {at: tuple(name for name in names if stays(name)) for at, names in garbage.marked.items()}
     fresh = Garbage(garbage.at, {at: names for at, names in kept.items() if names})
     vault.store.put(layout.GARBAGE, canonical.encode(fresh), overwrite=True)
 
@@ -197,4 +222,4 @@ def _own(census: Census, system: str, known: Known | None) -> int:
     if known is None:
         return 0
     others = census.named_by(lambda other, name: (other, name) != (system, known.id))
-    return sum(census.sizes[number] for number in set(known.objects) if not others[number])
+    return sum(census.sizes[number] for number in census.objects_of(system, known) if not others[number])

@@ -18,6 +18,7 @@ from backup_pipeline.retention.policy import Candidate
 from backup_pipeline.stores.base import Store, read_all
 from backup_pipeline.vault import layout, records, remembered, signing
 from backup_pipeline.vault.backup import Backup
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.chain import gaps
 from backup_pipeline.verification.remembering import had_before
@@ -44,8 +45,20 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownRestore:
+    """The record of a restore. It lives as long as the backup that was made before the restore."""
+
+    system: str
+    id: str
+    pre_restore: str
+    #: That backup was forgotten: the record goes as well.
+    left_over: bool
+    objects: array[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Was a backup, and its objects are unknown: while there is one, no object may be deleted."""
+    """Was a backup, or the record of a restore, and its objects are unknown: while there is one, no object may be deleted."""
 
     system: str
     id: str
@@ -55,6 +68,7 @@ class Unreadable:
 @dataclass
 class Census:
     systems: dict[str, tuple[Known, ...]] = field(default_factory=dict)
+    restores: list[KnownRestore] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     #: Digest → its number; and the sizes by number.
     numbers: dict[bytes, int] = field(default_factory=dict)
@@ -68,14 +82,28 @@ class Census:
         return found
 
     def named_by(self, chosen: Callable[[str, str], bool]) -> bytearray:
-        """1 for each object, by number, that one of the chosen backups names."""
+        """1 for each object, by number, that one of the chosen backups names, or a restore that lives with one. A restore
+        without a backup before it is chosen as the backup with an empty id."""
         flags = bytearray(len(self.sizes))
         for system, backups in self.systems.items():
             for known in backups:
                 if chosen(system, known.id):
                     for number in known.objects:
                         flags[number] = 1
+        for restore in self.restores:
+            if not restore.left_over and chosen(restore.system, restore.pre_restore):
+                for number in restore.objects:
+                    flags[number] = 1
         return flags
+
+    def restores_of(self, system: str, identifier: str) -> tuple[KnownRestore, ...]:
+        """Those that live as long as this backup."""
+        return tuple(one for one in self.restores if (one.system, one.pre_restore) == (system, identifier))
+
+    def objects_of(self, system: str, known: Known) -> set[int]:
+        """What goes with this backup."""
+        restores = self.restores_of(system, known.id)
+        return set(known.objects).union(*(one.objects for one in restores))
 
     def names(self, sha256: str) -> bool:
         return bytes.fromhex(sha256) in self.numbers
@@ -113,7 +141,24 @@ def take(vault: Vault, locked: Locked = lambda _system, _id: "") -> Census:
                 continue  # another process is removing it at this moment
         census.systems[system] = tuple(found)
         census.unreadable += _lost(vault, system, found)
+        _count_restores(vault, system, census)
     return census
+
+
+def _count_restores(vault: Vault, system: str, census: Census) -> None:
+    restores = Restores(vault, system).all()
+    forgotten = (
+        set(records.forgotten_ids(vault.store, system)) - set(vault.ids(system)) if restores else set()
+    )
+    for one in restores:
+        try:
+            outline = one.outline
+        except Damaged as error:
+            census.unreadable.append(Unreadable(system, one.id, error.message))
+            continue
+        objects = array("q", [census.number(item.sha256, item.size) for item in outline.objects])
+        left_over = outline.pre_restore in forgotten
+        census.restores.append(KnownRestore(system, one.id, outline.pre_restore, left_over, objects))
 
 
 def _what_was_lost(vault: Vault, system: str) -> dict[str, str]:

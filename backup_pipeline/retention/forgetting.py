@@ -12,11 +12,12 @@ from os import getuid
 from backup_pipeline.errors import StoreUnavailable, VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import backup_id, timestamp
+from backup_pipeline.model.ids import backup_id, moment_of, timestamp
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.vault_records import Forgotten
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault import layout, lock, records
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 
 #: An export without a commit in this time is abandoned. So is a killed run that was not repeated.
@@ -89,6 +90,8 @@ class Doomed:
     manifest_sha256: str
     previous: Link | None
     why: str
+    #: The records of restores that live as long as it.
+    restores: tuple[str, ...] = ()
 
 
 def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despite_pin: bool = False) -> bool:
@@ -113,6 +116,17 @@ def forget(vault: Vault, doomed: Doomed, *, now: datetime, denied: Denied, despi
         return False
     for key in rest:
         delete(store, key, "files beside manifests", denied)
+    for identifier in doomed.restores:
+        forget_restore(vault, doomed.system, identifier, denied)
+    return True
+
+
+def forget_restore(vault: Vault, system: str, identifier: str, denied: Denied) -> bool:
+    """The document that makes it a record goes first. False where there is still a record."""
+    keys = [key for one in Restores(vault, system).folders() if one.id == identifier for key in one.keys]
+    for key in keys:
+        if not delete(vault.store, key, "records of restores", denied) and key == keys[0]:
+            return False
     return True
 
 
@@ -143,4 +157,6 @@ def sweep_abandoned(vault: Vault, system: str, now: datetime, denied: Denied) ->
         for identifier in set(vault.interrupted(system)) - forgotten:
             if identifier < backup_id(now - ABANDONED):
                 old += [stat.key for stat in vault.store.list(layout.backup_prefix(system, identifier))]
+    for restore in Restores(vault, system).unfinished():
+        old += restore.keys if moment_of(restore.id) < now - ABANDONED else ()
     return sum(delete(vault.store, key, "files of killed runs", denied) for key in old)

@@ -23,7 +23,15 @@ from backup_pipeline.model.vault_records import Accepted
 from backup_pipeline.retention import census as counting
 from backup_pipeline.retention.anomalies import AHEAD, SILENT, Anomaly, anomalies
 from backup_pipeline.retention.census import Census, Known, Locked
-from backup_pipeline.retention.forgetting import Denied, Doomed, finish, forget, sweep_abandoned, who
+from backup_pipeline.retention.forgetting import (
+    Denied,
+    Doomed,
+    finish,
+    forget,
+    forget_restore,
+    sweep_abandoned,
+    who,
+)
 from backup_pipeline.retention.policy import Decision, decide
 from backup_pipeline.retention.sweep import NOTHING, Sweep, Swept, Volume
 from backup_pipeline.vault import layout, lock, records, signing
@@ -62,6 +70,8 @@ class Planned:
     foreign: Signature | None = None
     #: Bytes that only this one names: what forgetting it alone would free.
     own: int = 0
+    #: Restores that can be undone as long as it stays.
+    restores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +158,9 @@ def prune(
         for system in census.systems:
             finish(vault, system, work.denied)
             sweep_abandoned(vault, system, terms.now, work.denied)
+        for one in census.restores:
+            if one.left_over:
+                forget_restore(vault, one.system, one.id, work.denied)
         gone = _forget(work, census, plans, held, listener)
         stays = census.named_by(lambda system, name: (system, name) not in gone)
         listener(Advance("verify", "objects", note="looking for what nothing names"))
@@ -224,7 +237,8 @@ def _plan_system(
             promises=decision.promises,
             pinned=one.candidate.pinned is not None,
             foreign=one.candidate.foreign,
-            own=sum(census.sizes[number] for number in set(one.objects) if users[number] == 1),
+            own=sum(census.sizes[number] for number in census.objects_of(system, one) if users[number] == 1),
+            restores=tuple(restore.id for restore in census.restores_of(system, one.id)),
         )
         for one, decision in zip(known, decisions, strict=True)
     )
@@ -232,11 +246,11 @@ def _plan_system(
 
 
 def _users(census: Census) -> bytearray:
-    """How many backups name each object; 2 stands for more."""
+    """How many backups name each object, with the restores that live with them; 2 stands for more."""
     users = bytearray(len(census.sizes))
-    for backups in census.systems.values():
+    for system, backups in census.systems.items():
         for known in backups:
-            for number in set(known.objects):
+            for number in census.objects_of(system, known):
                 users[number] = min(2, users[number] + 1)
     return users
 
@@ -272,9 +286,8 @@ def _forget(
             # The process that took our lock over may have forgotten backups on which this plan relied.
             held.confirm()
             about = known[plan.system, one.id]
-            doomed = Doomed(
-                plan.system, one.id, about.manifest_sha256, about.previous, f"prune: {', '.join(one.reasons)}"
-            )
+            why = f"prune: {', '.join(one.reasons)}"
+            doomed = Doomed(plan.system, one.id, about.manifest_sha256, about.previous, why, one.restores)
             if forget(work.vault, doomed, now=work.now, denied=work.denied):
                 gone.add((plan.system, one.id))
     return gone

@@ -23,6 +23,7 @@ from backup_pipeline.retention.forgetting import Denied, delete
 from backup_pipeline.stores.base import Store
 from backup_pipeline.vault import layout, lock, presence
 from backup_pipeline.vault.committing import read_garbage
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 
 #: Clocks of two machines may differ by so much: a backup counts as begun before a mark that is younger by less.
@@ -221,6 +222,10 @@ def _named_since(vault: Vault, census: Census) -> set[str]:
                     remedy=f"nothing was deleted; `backup-pipeline verify {system} {identifier}` says more",
                 ) from error
             wanted.update(one.sha256 for one in outline.objects)
+        counted = {one.id for one in census.restores if one.system == system}
+        for restore in Restores(vault, system).all():
+            if restore.id not in counted:
+                wanted.update(one.sha256 for one in restore.outline.objects)
     return wanted
 
 

@@ -49,6 +49,22 @@ class Restore:
         return f"{self.system} {self.id}"
 
     @property
+    def document(self) -> str:
+        """The name of the file that makes it a record."""
+        return PREPARED + private.ending(self.vault)
+
+    @property
+    def is_there(self) -> bool:
+        return self.document in self.names
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The document first: without it there is no record."""
+        return tuple(
+            self.key(name) for name in sorted(self.names, key=lambda name: (name != self.document, name))
+        )
+
+    @property
     def state(self) -> RestoreState:
         """Needs no key."""
         ending = private.ending(self.vault)
@@ -58,14 +74,14 @@ class Restore:
     def outline(self) -> RestoreOutline:
         """Needs no key."""
         data = self._sealed(OUTLINE)
-        outline = canonical.decode(RestoreOutline, data, what=self._key(OUTLINE))
+        outline = canonical.decode(RestoreOutline, data, what=self.key(OUTLINE))
         self._demand(outline.system, outline.id, outline.began, outline.objects)
         return outline
 
     @cached_property
     def prepared(self) -> Prepared:
         """Raises KeyMissing where it is encrypted, and neither opened nor remembered here."""
-        prepared = canonical.decode(Prepared, self._open(PREPARED, sealed=True), what=self._key(PREPARED))
+        prepared = canonical.decode(Prepared, self._open(PREPARED, sealed=True), what=self.key(PREPARED))
         objects = [one for image in prepared.images for one in image.objects]
         self._demand(prepared.system, prepared.id, prepared.began, objects)
         if outline_of(prepared) != self.outline:
@@ -83,7 +99,7 @@ class Restore:
         if self.state == "unknown":
             return None
         name = dict(ENDS)[self.state]
-        ended = canonical.decode(Ended, self._open(name, sealed=False), what=self._key(name))
+        ended = canonical.decode(Ended, self._open(name, sealed=False), what=self.key(name))
         self._demand(ended.system, ended.id, ended.at, ())
         return ended
 
@@ -103,7 +119,7 @@ class Restore:
         if not self.vault.signing.signers:
             return None
         ending = private.ending(self.vault)
-        judged = [(PREPARED + ending + SEAL, layout.SEAL_SIGNATURE)]
+        judged = [(self.document + SEAL, layout.SEAL_SIGNATURE)]
         judged += [
             (name + ending, name + ending + layout.SIGNATURE) for state, name in ENDS if state == self.state
         ]
@@ -112,10 +128,10 @@ class Restore:
 
     def _judge(self, name: str, signature: str) -> Signature:
         try:
-            data = read_all(self.vault.store, self._key(name))
+            data = read_all(self.vault.store, self.key(name))
         except (NotFound, Damaged):
             return "wrong"
-        return self.vault.signing.judge(self.vault.store, self._key(signature), data)
+        return self.vault.signing.judge(self.vault.store, self.key(signature), data)
 
     def demand_signed(self) -> None:
         """Before its rows are written into a database."""
@@ -128,7 +144,7 @@ class Restore:
 
     # ── reading
 
-    def _key(self, name: str) -> str:
+    def key(self, name: str) -> str:
         return layout.restore_prefix(self.system, self.id) + name
 
     def _open(self, name: str, *, sealed: bool) -> bytes:
@@ -143,15 +159,15 @@ class Restore:
 
     def _read(self, name: str) -> bytes:
         try:
-            return read_all(self.vault.store, self._key(name))
+            return read_all(self.vault.store, self.key(name))
         except NotFound:
-            raise Damaged(f"{self._key(name)} is missing", remedy=_REMEDY) from None
+            raise Damaged(f"{self.key(name)} is missing", remedy=_REMEDY) from None
 
     def _sealed(self, name: str) -> bytes:
         data = self._read(name)
-        seal = self._read(PREPARED + private.ending(self.vault) + SEAL)
+        seal = self._read(self.document + SEAL)
         if f"{hashlib.sha256(data).hexdigest()}  {name}" not in seal.decode("ascii", "replace").splitlines():
-            raise Damaged(f"{self._key(name)} is not what was sealed", remedy=_REMEDY)
+            raise Damaged(f"{self.key(name)} is not what was sealed", remedy=_REMEDY)
         return data
 
     def _demand(self, system: str, identifier: str, moment: str, objects: Iterable[belonging.Named]) -> None:
@@ -169,18 +185,22 @@ class Restores:
 
     def all(self) -> tuple[Restore, ...]:
         """Newest first. One listing; no document is read."""
+        return tuple(one for one in self.folders() if one.is_there)
+
+    def unfinished(self) -> tuple[Restore, ...]:
+        """Folders of restores that ended before they had a record."""
+        return tuple(one for one in self.folders() if not one.is_there)
+
+    def folders(self) -> Iterator[Restore]:
+        """Records, and what killed restores left."""
         held: dict[str, set[str]] = {}
         prefix = layout.restores_prefix(self.system)
         for stat in self.vault.store.list(prefix):
             identifier, _, name = stat.key.removeprefix(prefix).partition("/")
             if is_restore_id(identifier):
                 held.setdefault(identifier, set()).add(name)
-        name = PREPARED + private.ending(self.vault)
-        return tuple(
-            Restore(self.vault, self.system, identifier, frozenset(names))
-            for identifier, names in sorted(held.items(), reverse=True)
-            if name in names
-        )
+        for identifier, names in sorted(held.items(), reverse=True):
+            yield Restore(self.vault, self.system, identifier, frozenset(names))
 
     def get(self, identifier: str) -> Restore:
         """`latest`: the newest one that changed something, or of which it is not known."""

@@ -22,6 +22,7 @@ from backup_pipeline.model.manifest import (
     SequenceState,
     TableEntry,
 )
+from backup_pipeline.model.orders import Kind
 from backup_pipeline.model.schema import (
     Column,
     ForeignKey,
@@ -116,6 +117,7 @@ def back_up_by_hand(
     unlisted: Sequence[Table] = (),
     files: Sequence[FileTree] = (),
     identifier: str = "",
+    kind: Kind = "manual",
 ) -> Manifest:
     """Write everything in the order of rule V7. `unlisted`: tables of the schema that the manifest does not hold."""
     made = schema or Schema("postgres", tables=(*(one.table for one in tables), *unlisted))
@@ -124,8 +126,8 @@ def back_up_by_hand(
     manifest = Manifest(
         system=system,
         id=identifier or identifier_of(number),
-        kind="manual",
-        scope="full",
+        kind=kind,
+        scope="partial" if kind == "pre-restore" else "full",
         started_at=f"2026-11-{number:02d}T02:00:00.000000Z",
         snapshot_at=f"2026-11-{number:02d}T02:00:00.500000Z",
         finished_at=f"2026-11-{number:02d}T02:00:01.000000Z",

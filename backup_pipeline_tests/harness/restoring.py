@@ -43,7 +43,9 @@ def touch(recording: Recording, before: bytes = BEFORE, after: bytes = AFTER) ->
     recording.image(CUSTOMERS, ("id", "name"), ("id",), "after", iter([after]))
 
 
-def restored(vault: Vault, *, pre_restore: str = "", undoes: str = "", ends: str = "done") -> Restore:
+def restored(
+    vault: Vault, *, pre_restore: str = "", undoes: str = "", ends: str = "done", before: bytes = BEFORE
+) -> Restore:
     """The record of a restore from the newest backup. `ends`: done, failed, unknown."""
     backup = vault.backup("shop", vault.ids("shop")[-1]).link
     restores = Restores(vault, "shop")
@@ -51,7 +53,7 @@ def restored(vault: Vault, *, pre_restore: str = "", undoes: str = "", ends: str
         suppress(Stopped),
         restores.begin(wanted(backup, pre_restore=pre_restore, undoes=undoes)) as recording,
     ):
-        touch(recording)
+        touch(recording, before)
         recording.prepared()
         if ends == "unknown":
             raise Stopped
