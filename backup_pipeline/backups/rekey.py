@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,12 +26,13 @@ from backup_pipeline.vault import lock, records, recover, recover_files, signing
 from backup_pipeline.vault.blocks import Piece, pieces_of
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.objects import read_blocks
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class UnderOthers:
-    """A backup that the current recipients cannot open, or not all of it."""
+    """A backup, or the record of a restore, that the current recipients cannot open, or not all of it."""
 
     id: str
     objects: int
@@ -71,6 +73,11 @@ def under_others(vault: Vault, system: str) -> Iterator[UnderOthers]:
             pin = records.pin_of(vault.backup(system, identifier))
             pinned = None if pin is None else pin.reason
             yield UnderOthers(identifier, len(sizes), sum(sizes), outline.recipients != current, pinned)
+    for restore in Restores(vault, system).all():
+        with suppress(Damaged):  # as above
+            sizes = [one.size for one in restore.outline.objects if one.recipients != current]
+            if sizes:
+                yield UnderOthers(restore.id, len(sizes), sum(sizes), True)
 
 
 def rekey(

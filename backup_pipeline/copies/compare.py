@@ -14,13 +14,14 @@ from backup_pipeline.copies.transfer import Item, items
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.stores.base import Stat
 from backup_pipeline.vault import presence
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     system: str
-    #: Backups that the copy should hold and does not.
+    #: Backups that the copy should hold and does not; and records of restores.
     missing: tuple[str, ...] = ()
     #: Backups that only the copy holds: they are not in the vault any more, or never were.
     extra: tuple[str, ...] = ()
@@ -48,15 +49,26 @@ def compare(vault: Vault, copy: Vault, system: str) -> Comparison:
     differing = []
     for identifier in both:
         try:
-            outline = vault.backup(system, identifier).outline
-            if copy.backup(system, identifier).link.sha256 != outline.manifest_sha256:
+            named = vault.backup(system, identifier).outline
+            if copy.backup(system, identifier).link.sha256 != named.manifest_sha256:
                 differing.append(identifier)
         except NotFound:
             continue  # one of the two has just forgotten it
         except Damaged:
             differing.append(identifier)
             continue
-        needed.update(dict.fromkeys(items(outline.objects)))
+        needed.update(dict.fromkeys(items(named.objects)))
+    ours, theirs = Restores(vault, system), Restores(copy, system).ids
+    for restore in ours.all():
+        try:
+            outline = restore.outline
+        except Damaged:
+            differing.append(restore.id)
+            continue
+        if restore.id in theirs:
+            needed.update(dict.fromkeys(items(outline.objects)))
+        elif not outline.pre_restore or outline.pre_restore in both:
+            absent.append(restore.id)
     gone, other = lengths(presence.stats(copy.store, needed), needed)
     return Comparison(
         system,

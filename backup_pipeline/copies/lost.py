@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterable
 from backup_pipeline.copies.transfer import Item, items
 from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.vault.restores import objects_of
 from backup_pipeline.vault.vault import Vault
 
 
 def lost(
     source: Vault, system: str, held: Iterable[str], there: Callable[[Item], bool]
 ) -> dict[Item, list[str]]:
-    """Objects of backups that both places list and the copy does not have (any more) → the backups that need them. The
+    """Objects of backups (and restores) that both places list and the copy does not have (any more) → the backups that need them. The
     source says which they are: what it has itself is what it can give."""
     needed: dict[Item, list[str]] = {}
     for identifier in held:
         try:
-            outline = source.backup(system, identifier).outline
+            objects = objects_of(source, system, identifier)
         except (NotFound, Damaged):
             continue  # forgotten meanwhile; or `verify` names it at the source, and it was never copied so
-        for item in items(outline.objects):
+        for item in items(objects):
             needed.setdefault(item, []).append(identifier)
     return {item: ids for item, ids in needed.items() if not there(item)}
 

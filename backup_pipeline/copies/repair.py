@@ -23,6 +23,7 @@ from backup_pipeline.copies.compare import lengths
 from backup_pipeline.copies.folders import SystemFolder
 from backup_pipeline.copies.history import kept_no_longer
 from backup_pipeline.copies.replicate import replicate
+from backup_pipeline.copies.restores import heal
 from backup_pipeline.copies.transfer import Item, ItemResult, Unreadable
 from backup_pipeline.errors import BackupError, Damaged, NotFound, StoreUnavailable, VaultError
 from backup_pipeline.model import canonical
@@ -33,6 +34,7 @@ from backup_pipeline.stores.base import read_all
 from backup_pipeline.stores.staging import explained, is_bad_medium, staging_name
 from backup_pipeline.vault import layout, lock
 from backup_pipeline.vault.presence import stats
+from backup_pipeline.vault.restores import Restores, objects_of
 from backup_pipeline.vault.vault import Vault, VaultInfo
 
 #: What the vault is called among the places.
@@ -184,16 +186,23 @@ class _Repair:
             for change in healer.backup(here, identifier, identifiers):
                 self.healed.append(Healed(change.key, change.why, change.source))
         self.findings += healer.findings
+        others = [(name, other) for name, other, _ in self.others]
+        for told in heal(self.vault, self.order.system, others, dry_run=self.order.dry_run):
+            if isinstance(told, Finding):
+                self.findings.append(told)
+            else:
+                self.healed.append(Healed(told.key, told.why, told.source))
 
     def contents(self) -> None:
         """Objects: each once, for any number of backups."""
         hurt_by: dict[Item, list[str]] = {}
-        for identifier in self.vault.ids(self.order.system):
+        system = self.order.system
+        for identifier in (*self.vault.ids(system), *Restores(self.vault, system).ids):
             try:
-                outline = self.vault.backup(self.order.system, identifier).outline
+                objects = objects_of(self.vault, system, identifier)
             except (NotFound, Damaged):
                 continue  # it could not be healed, and was named
-            for item in transfer.items(outline.objects):
+            for item in transfer.items(objects):
                 hurt_by.setdefault(item, []).append(identifier)
         self.objects = len(hurt_by)
         bad = self._bad(tuple(hurt_by))

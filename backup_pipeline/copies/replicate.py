@@ -2,7 +2,7 @@
 
 The order is the vault's own (FORMAT.md V5): objects, RECOVER.md and what else lies beside it, the manifest, the seal; and
 then what speaks of a backup that is there: the drills that proved it, and which one is the newest. A process may be killed anywhere in
-it. What it had brought over by then is found again by the next run, and nothing of it is listed.
+it. The records of restores come after their backups. What it had brought over by then is found again by the next run, and nothing of it is listed.
 
 Only bytes travel: nothing is decrypted, nothing packed anew. What is damaged at the source is named and left there.
 Replication never removes a backup or an object; what the copy need not keep any more is for `prune` to say.
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from backup_pipeline.copies import folders, history, lost, transfer
+from backup_pipeline.copies import folders, history, lost, restores, transfer
 from backup_pipeline.copies.folders import Folder, SystemFolder
 from backup_pipeline.copies.places import prepare, same_place
 from backup_pipeline.copies.transfer import Item, Unreadable
@@ -23,10 +24,12 @@ from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.manifest import Link
 from backup_pipeline.model.outline import Outline
 from backup_pipeline.model.progress import Advance, Listener, silent
+from backup_pipeline.model.vault_records import RestoreOutline
 from backup_pipeline.vault import layout, lock, records, signing
 from backup_pipeline.vault.committing import committing
 from backup_pipeline.vault.leftovers import sweep
 from backup_pipeline.vault.presence import ObjectIndex
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 
 #: In an encrypted vault: what says, without a key, which objects a backup needs.
@@ -121,8 +124,12 @@ class _Replication:
         new = [identifier for identifier in wanted if identifier not in there.ids]
         for identifier in new:
             self._backup(here.folder(identifier), there.folder(identifier))
+        kept = Restores(self.source, self.system)
+        mine = {*self.known, ""} if ids is None else self.known & set(wanted)
+        self.findings += restores.bring_over(kept, self.target, mine, self._send, self._naming)
         if ids is None:
-            self._held([identifier for identifier in there.ids if identifier in listed])
+            held = set(kept.ids) & set(Restores(self.target, self.system).ids)
+            self._held([*(one for one in there.ids if one in listed), *sorted(held)])
         for identifier in there.ids:
             if here.folder(identifier).is_backup:
                 self._beside(here.folder(identifier), there.folder(identifier))
@@ -232,7 +239,15 @@ class _Replication:
         more = f" and {len(hurt) - 3} more" if len(hurt) > 3 else ""
         self._refuse(outline.id, outline.previous, f"{named}{more}")
 
-    def _objects(self, outline: Outline) -> list[tuple[Item, str]]:
+    def _send(self, outline: RestoreOutline) -> list[tuple[Item, str]]:
+        hurt = self._objects(outline)
+        self._relock(outline)
+        return hurt
+
+    def _naming(self, outline: RestoreOutline) -> AbstractContextManager[None]:
+        return committing(self.target.store, self.lock, outline.objects)
+
+    def _objects(self, outline: Outline | RestoreOutline) -> list[tuple[Item, str]]:
         """Send what is not there. What is damaged at the source, and why; the others are sent all the same."""
         needed = transfer.items(outline.objects)
         missing = [item for item in needed if not self.index.there(item)]
@@ -257,7 +272,7 @@ class _Replication:
         self.skipped += (item for item in needed if item not in absent)
         return known
 
-    def _relock(self, outline: Outline) -> None:
+    def _relock(self, outline: Outline | RestoreOutline) -> None:
         """What an earlier copy brought over is locked for that one's days only."""
         try:
             if (locks := self.target.store.object_locks()) is not None:

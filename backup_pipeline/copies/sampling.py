@@ -20,6 +20,7 @@ from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.stores.base import Stat, Store
 from backup_pipeline.vault.presence import stats
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.vault_itself import look_at_the_vault
 
@@ -114,6 +115,21 @@ class _Look:
                 continue
             for item in transfer.items(outline.objects):
                 self.hurt_by.setdefault(item, []).append(identifier)
+        for restore in Restores(copy, system).all():
+            try:
+                restore.demand_sealed()
+                for item in transfer.items(restore.outline.objects):
+                    self.hurt_by.setdefault(item, []).append(restore.id)
+            except Damaged as error:
+                self.findings.append(
+                    Finding.of(
+                        "restore-damaged",
+                        identifier=restore.id,
+                        why=error.message,
+                        system=self.system,
+                        remedy=self.remedy,
+                    )
+                )
         self.counted["objects"] = len(self.hurt_by)
 
     def at_lengths(self) -> dict[Item, Stat]:

@@ -23,6 +23,7 @@ from backup_pipeline.stores.base import Store
 from backup_pipeline.stores.thawing import Frozen, Thawing
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.presence import ObjectIndex
+from backup_pipeline.vault.restores import Restores, objects_of
 from backup_pipeline.vault.vault import Vault
 
 #: How long what was thawed can be read: long enough for a restore that takes a weekend.
@@ -59,11 +60,11 @@ def of_backups(site: Site, system: str, id: str | None) -> Needed | None:
     vault = site.vault
     if vault.store.thawing() is None:
         return None
-    ids = vault.ids(system) if id == "all" else (vault.resolve(system, id),)
+    ids = (*Restores(vault, system).ids, *vault.ids(system)) if id == "all" else (vault.resolve(system, id),)
     needed: list[layout.StoredObject] = []
     for one in ids:
         try:
-            needed += vault.backup(system, one).outline.objects
+            needed += objects_of(vault, system, one)
         except (Damaged, NotFound):
             if id != "all":
                 raise
@@ -80,7 +81,11 @@ def of_copies(site: Site, order: CopyOrder) -> Needed | None:
     if vault.store.thawing() is None:
         return None
     everything = order.id in (None, "all")
-    ids = vault.ids(system) if everything else (vault.resolve(system, order.id),)
+    ids = (
+        (*vault.ids(system), *Restores(vault, system).ids)
+        if everything
+        else (vault.resolve(system, order.id),)
+    )
     names = [name for name in copies_of(site, system, order.to) if name != source]
     places = [stores.open_place(site.settings, name).store for name in names]
     return Needed(vault, _missing_objects(vault, system, ids, places), f"what the copies of {system} lack")
@@ -131,7 +136,7 @@ def _missing_objects(
     indexes = [ObjectIndex(target) for target in targets]
     found: dict[str, layout.StoredObject] = {}
     for identifier in ids:
-        for one in source.backup(system, identifier).outline.objects:
+        for one in objects_of(source, system, identifier):
             if not all(target.there(one) for target in indexes):
                 found[layout.object_key(one)] = one
     return tuple(found.values())

@@ -6,7 +6,7 @@ A restore writes its record in this order, and a process may be killed anywhere 
 2. outline.json, the seal of both documents, seal.sig where this host signs
 3. prepared.json — from now on there is a record, and nothing is known yet of the commit
 4. the restore commits in its database
-5. done.json or failed.json
+5. done.json or failed.json, after its seal
 
 A folder without prepared.json is no record: its restore was not committed. A record without an end says that it is not
 known whether the restore was committed, until `resolve` is told. `done` is written only by a process that knows of the commit.
@@ -98,15 +98,9 @@ class Recording:
         """Right before the commit in the database: from now on there is a record."""
         vault, record = self.vault, replace(self.record, images=tuple(self._images))
         name, outline = PREPARED + private.ending(vault), outline_of(record)
-        stored, beside = private.closed(vault, canonical.encode(record)), canonical.encode(outline)
-        seal = "".join(
-            f"{hashlib.sha256(data).hexdigest()}  {held}\n"
-            for held, data in ((name, stored), (OUTLINE, beside))
-        ).encode()
+        stored = private.closed(vault, canonical.encode(record))
         with committing(vault.store, self.held, outline.objects):
-            _put(vault, self.record, OUTLINE, beside)
-            _put(vault, self.record, name + SEAL, seal, layout.SEAL_SIGNATURE)
-            _put(vault, self.record, name, stored)
+            _put(vault, record, {name: stored, OUTLINE: canonical.encode(outline)}, layout.SEAL_SIGNATURE)
         self._is_prepared = True
 
     def done(self, result: Mapping[str, Any]) -> None:
@@ -125,17 +119,23 @@ class Recording:
             end(self.vault, Ended(self.record.system, self.id, moment, why=why), "failed")
 
 
-def _put(vault: Vault, record: Prepared | Ended, name: str, data: bytes, signature: str = "") -> None:
-    """Once. The signature comes first: a file without its own would look like one of another hand."""
-    prefix = layout.restore_prefix(record.system, record.id)
-    if signature and (signed := vault.signing.sign(data)) is not None:
-        vault.store.put(prefix + signature, signed)
-    vault.store.put(prefix + name, data)
-
-
 def end(vault: Vault, ended: Ended, state: RestoreState) -> None:
     name = dict(ENDS)[state] + private.ending(vault)
-    _put(vault, ended, name, private.closed(vault, canonical.encode(ended)), name + layout.SIGNATURE)
+    stored = private.closed(vault, canonical.encode(ended))
+    _put(vault, ended, {name: stored}, name + layout.SIGNATURE)
+
+
+def _put(vault: Vault, record: Prepared | Ended, files: Mapping[str, bytes], signature: str) -> None:
+    """Once. The first file comes last, after the seal of all: without it the others mean nothing."""
+    prefix = layout.restore_prefix(record.system, record.id)
+    name, *beside = files
+    seal = "".join(f"{hashlib.sha256(data).hexdigest()}  {held}\n" for held, data in files.items()).encode()
+    for other in beside:
+        vault.store.put(prefix + other, files[other])
+    if (signed := vault.signing.sign(seal)) is not None:
+        vault.store.put(prefix + signature, signed)
+    vault.store.put(prefix + name + SEAL, seal)
+    vault.store.put(prefix + name, files[name])
 
 
 class _Rows:

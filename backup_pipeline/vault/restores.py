@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound
 from backup_pipeline.model import canonical
-from backup_pipeline.model.ids import from_the_future, is_restore_id, moment_of, restore_id, timestamp
+from backup_pipeline.model.ids import (
+    RESTORE,
+    from_the_future,
+    is_restore_id,
+    moment_of,
+    restore_id,
+    timestamp,
+)
+from backup_pipeline.model.outline import OutlineObject
 from backup_pipeline.model.overview import Signature
 from backup_pipeline.model.vault_records import (
     Ended,
@@ -58,6 +66,13 @@ class Restore:
         return self.document in self.names
 
     @property
+    def in_order(self) -> tuple[str, ...]:
+        """In the order in which they are written: a file comes after its seal and its signature, an end after the document."""
+        ends = tuple(name for _, name in ENDS)
+        last = {self.document, *(name + private.ending(self.vault) for name in ends)}
+        return tuple(sorted(self.names, key=lambda name: (name.startswith(ends), name in last, name)))
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The document first: without it there is no record."""
         return tuple(
@@ -81,7 +96,7 @@ class Restore:
     @cached_property
     def prepared(self) -> Prepared:
         """Raises KeyMissing where it is encrypted, and neither opened nor remembered here."""
-        prepared = canonical.decode(Prepared, self._open(PREPARED, sealed=True), what=self.key(PREPARED))
+        prepared = canonical.decode(Prepared, self._open(PREPARED), what=self.key(PREPARED))
         objects = [one for image in prepared.images for one in image.objects]
         self._demand(prepared.system, prepared.id, prepared.began, objects)
         if outline_of(prepared) != self.outline:
@@ -99,7 +114,7 @@ class Restore:
         if self.state == "unknown":
             return None
         name = dict(ENDS)[self.state]
-        ended = canonical.decode(Ended, self._open(name, sealed=False), what=self.key(name))
+        ended = canonical.decode(Ended, self._open(name), what=self.key(name))
         self._demand(ended.system, ended.id, ended.at, ())
         return ended
 
@@ -118,20 +133,28 @@ class Restore:
         """Of the record and its end; None where the configuration names no signers."""
         if not self.vault.signing.signers:
             return None
-        ending = private.ending(self.vault)
-        judged = [(self.document + SEAL, layout.SEAL_SIGNATURE)]
-        judged += [
-            (name + ending, name + ending + layout.SIGNATURE) for state, name in ENDS if state == self.state
-        ]
+        judged = [(self.document, layout.SEAL_SIGNATURE)]
+        judged += [(name, name + layout.SIGNATURE) for name in self._end]
         found = {self._judge(name, signature) for name, signature in judged}
         return next(state for state in ("wrong", "unsigned", "signed") if state in found)
 
     def _judge(self, name: str, signature: str) -> Signature:
         try:
-            data = read_all(self.vault.store, self.key(name))
-        except (NotFound, Damaged):
+            data = self._sealed(name) and self._read(name + SEAL)
+        except Damaged:
             return "wrong"
         return self.vault.signing.judge(self.vault.store, self.key(signature), data)
+
+    @property
+    def foreign(self) -> Signature | None:
+        """Its state, where it counts as made by another hand."""
+        found = self.signature
+        return found if self.vault.signing.refuses(self.id.removeprefix(RESTORE), found) else None
+
+    def demand_sealed(self) -> None:
+        """Raises Damaged. Needs no key."""
+        for name in (OUTLINE, self.document, *self._end):
+            self._sealed(name)
 
     def demand_signed(self) -> None:
         """Before its rows are written into a database."""
@@ -147,10 +170,13 @@ class Restore:
     def key(self, name: str) -> str:
         return layout.restore_prefix(self.system, self.id) + name
 
-    def _open(self, name: str, *, sealed: bool) -> bytes:
-        name += private.ending(self.vault)
-        stored = self._sealed(name) if sealed else self._read(name)
-        data = private.opened(self.vault, stored)
+    @property
+    def _end(self) -> tuple[str, ...]:
+        """The file that says what became of it; none while that is not known."""
+        return tuple(name + private.ending(self.vault) for state, name in ENDS if state == self.state)
+
+    def _open(self, name: str) -> bytes:
+        data = private.opened(self.vault, self._sealed(name + private.ending(self.vault)))
         if data is None:
             assert self.vault.keys is not None
             self.vault.keys.secret()
@@ -165,7 +191,7 @@ class Restore:
 
     def _sealed(self, name: str) -> bytes:
         data = self._read(name)
-        seal = self._read(self.document + SEAL)
+        seal = self._read((self.document if name == OUTLINE else name) + SEAL)
         if f"{hashlib.sha256(data).hexdigest()}  {name}" not in seal.decode("ascii", "replace").splitlines():
             raise Damaged(f"{self.key(name)} is not what was sealed", remedy=_REMEDY)
         return data
@@ -174,6 +200,13 @@ class Restore:
         if (system, identifier) != (self.system, self.id):
             raise Damaged(f"the record of {self} is that of {system} {identifier}", remedy=_REMEDY)
         belonging.sound(f"the record of {self}", (moment,), objects)
+
+
+def objects_of(vault: Vault, system: str, identifier: str) -> tuple[OutlineObject, ...]:
+    """What a backup names, or the record of a restore. Needs no key. Raises NotFound or Damaged."""
+    if is_restore_id(identifier):
+        return Restore(vault, system, identifier).outline.objects
+    return vault.backup(system, identifier).outline.objects
 
 
 @dataclass(frozen=True)
@@ -186,6 +219,11 @@ class Restores:
     def all(self) -> tuple[Restore, ...]:
         """Newest first. One listing; no document is read."""
         return tuple(one for one in self.folders() if one.is_there)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Oldest first, as those of backups."""
+        return tuple(sorted(one.id for one in self.all()))
 
     def unfinished(self) -> tuple[Restore, ...]:
         """Folders of restores that ended before they had a record."""

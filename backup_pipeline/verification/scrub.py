@@ -18,11 +18,13 @@ from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.ids import parse_timestamp, timestamp
 from backup_pipeline.model.manifest import ObjectRef
+from backup_pipeline.model.outline import OutlineObject
 from backup_pipeline.model.progress import Advance, Listener, silent
 from backup_pipeline.model.vault_records import Scrubbed, ScrubState
 from backup_pipeline.stores.base import read_all
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.presence import everything
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.integrity import Job, StoredContent, look_at_all
 
@@ -139,14 +141,29 @@ def _census(vault: Vault, parts: dict[str, _Part], backups: list[tuple[str, str]
             except Damaged as error:
                 yield Finding.of("manifest-unreadable/scrub", why=error.message, system=system)
                 continue
-            number = len(backups)
-            backups.append((system, identifier))
-            for one in outline.objects:
-                part = parts.get(one.sha256[:2])
-                if part is not None:
-                    part.wanted.setdefault(one.sha256 + one.suffix, (one.size, []))[1].append(number)
+            _want(parts, backups, (system, identifier), outline.objects)
         for identifier in vault.without_manifest(system):
             yield Finding.of("manifest-missing/scrub", system=system, identifier=identifier)
+        for restore in Restores(vault, system).all():
+            try:
+                restore.demand_sealed()
+                _want(parts, backups, (system, restore.id), restore.outline.objects)
+            except Damaged as error:
+                yield Finding.of("restore-damaged", identifier=restore.id, why=error.message, system=system)
+
+
+def _want(
+    parts: dict[str, _Part],
+    backups: list[tuple[str, str]],
+    wanting: tuple[str, str],
+    objects: Iterable[OutlineObject],
+) -> None:
+    number = len(backups)
+    backups.append(wanting)
+    for one in objects:
+        part = parts.get(one.sha256[:2])
+        if part is not None:
+            part.wanted.setdefault(one.sha256 + one.suffix, (one.size, []))[1].append(number)
 
 
 def _jobs(vault: Vault, name: str, part: _Part) -> Iterator[Job]:
@@ -164,7 +181,8 @@ def _judge(
     name = f"object {key[:12]}…{key[64:]}"
     hurt = [backups[number] for number in users]
     if seen.unreadable == "missing":
-        hurt = [one for one in hurt if one[1] in vault.ids(one[0])]  # forgotten since the look at the backups
+        # Without what was forgotten since the look at the backups.
+        hurt = [one for one in hurt if one[1] in (*vault.ids(one[0]), *Restores(vault, one[0]).ids)]
         if not hurt:
             return
         yield _damaged("object-missing", hurt, name)

@@ -25,6 +25,7 @@ from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification import chain, sealed, structure
 from backup_pipeline.verification.integrity import Job, StoredContent, Use, judge, look_at_all, uses
+from backup_pipeline.verification.restores import verify_restores
 from backup_pipeline.verification.vault_itself import look_at_the_vault
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def verify_all(
     for identifier, report in reports:
         counted.update(report.counted)
         each(identifier, report)
+    kept = list(verify_restores(vault, system, quick=quick))
+    for _, report in kept:
+        counted.update(report.counted)
+    reports += kept
     return Report(f"{system} (all)", _merged(reports), dict(counted), seconds=time.monotonic() - started)
 
 

@@ -176,7 +176,7 @@ def test_a_record_never_claims_what_did_not_happen(tmp_path: Path, after: bool) 
         committed = ended = False
         restores = Restores(replace(made, store=store), "shop")
         with suppress(_Killed), restores.begin(wanted(Link("x", "y"))) as recording:
-            touch(recording, b"%d\n" % moment, b"%d\n" % -moment)
+            touch(recording, b"%d\tx\n" % moment, b"%d\tx\n" % -moment)
             recording.prepared()
             committed = True
             recording.done({})
@@ -188,7 +188,7 @@ def test_a_record_never_claims_what_did_not_happen(tmp_path: Path, after: bool) 
             assert one.state in ("unknown", "done")
             assert one.state == "unknown" or committed
             assert one.signature == "signed"
-            assert b"".join(one.rows(one.prepared.images[0])) == b"%d\n" % moment
+            assert b"".join(one.rows(one.prepared.images[0])) == b"%d\tx\n" % moment
         states.append(found[0].state if found else "none")
         if ended:
             break
