@@ -56,12 +56,15 @@ def merge_into(
                 "the plan is another one than the approved plan: the database, the backup or the order is not as it was",
                 remedy="look at a new plan (`--plan --plan-file FILE`), and approve that one",
             )
-        findings = merging.write(prepared) if prepared.plan.writes else ()
+        keeper = None if dry_run else options.keeper
+        findings = merging.write(prepared, keeper) if prepared.plan.writes else ()
         if dry_run:
             session.rollback()
         else:
             created = [counts.table for counts in prepared.plan.tables if counts.create]
             findings = (*findings, *session.raise_sequences(created))
+            if keeper is not None and prepared.plan.writes:
+                keeper.prepared()
             session.commit()
     seconds = time.monotonic() - begin
     plan = replace(prepared.plan, seconds=seconds)

@@ -105,7 +105,7 @@ def test_hostile_names_are_only_names(pg_major_database: str, tmp_path: Path) ->
         assert key is not None
         target = sa.table(HOSTILE, sa.column(HOSTILE), sa.column("v"), schema=HOSTILE)
         source = sa.table(HOSTILE, sa.column("c1"), schema="pg_temp")
-        session.insert_together(
+        session.write_together(
             [InsertWithKeys(target).from_select([HOSTILE, "v"], sa.select(key, source.c.c1))]
         )
         assert session.counted() == Counted(3, {table: (3, 0, 0)})

@@ -139,14 +139,14 @@ def test_a_circle_of_mandatory_references_goes_in_as_one_statement(pg_major_data
         for name, other in (("t", "head"), ("u", "t"))
     )
     with opened(as_role(pg_major_database, role)) as session:
-        session.insert_together(
+        session.write_together(
             [
                 InsertWithKeys(table).from_select(list(table.c), sa.select(sa.literal(1), sa.literal(head)))
                 for table, head in ((t, 1), (u, 1))
             ]
         )
         with pytest.raises(RowsRefused, match="t_head_fkey"), session.connection.begin_nested():
-            session.insert_together(
+            session.write_together(
                 [InsertWithKeys(t).from_select(["id", "head"], sa.select(sa.literal(2), sa.literal(7)))]
             )
         session.commit()

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from backup_pipeline.databases.merge import (
     closing,
     counting,
+    images,
     lineage,
     matching,
     polymorphic,
@@ -20,6 +21,7 @@ from backup_pipeline.databases.merge import (
 )
 from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.graph import Reference, cycles, named, order
+from backup_pipeline.databases.merge.images import Keeper
 from backup_pipeline.databases.merge.keys import KeyCandidate
 from backup_pipeline.databases.merge.plan import Did, MergePlan, Rejected
 from backup_pipeline.databases.merge.references import (
@@ -237,16 +239,21 @@ def digest(plan: MergePlan, backup: Backup) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write(prepared: Prepared) -> tuple[Finding, ...]:
+def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ...]:
     """Everything that the plan says; the caller commits."""
     run = prepared.run
+    relations = [one for some in prepared.components for one in some]
     tables = [one.shape.table for some in prepared.components for one in some]
     findings = run.session.ready_to_write(tables, run.asked.triggers)
     written = {counts.table: counts.create + counts.update for counts in prepared.plan.tables}
+    if keeper is not None:
+        images.before(run, keeper, relations)
     before = run.session.counted()
     with run.session.fast(written):
         writing.write(run, prepared.components)
     after = run.session.counted()
+    if keeper is not None:
+        images.after(run, keeper, relations)
     run.session.written()
     run.session.checked()
     return (*findings, *_beyond(prepared.plan, before, after))

@@ -6,7 +6,7 @@ The steps are SQLAlchemy Core on `connection`. A statement that one engine write
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from backup_pipeline.databases.merge.asked import Triggers
+    from backup_pipeline.databases.merge.images import Keeper
     from backup_pipeline.databases.merge.plan import Rejected
     from backup_pipeline.vault.backup import Backup
 
@@ -80,6 +81,12 @@ class Session(Protocol):
     def stage(self, backup: Backup, staged: Staged, listener: Listener) -> Filled:
         """Make the staging table and fill it."""
 
+    def fill(self, staged: Staged, blocks: Iterable[bytes]) -> int:
+        """Make a staging table and fill it with row text that `out` gave; the number of rows."""
+
+    def fresh(self, table: TableId, target: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Of rows without a key: those that this transaction has created since `ready_to_write`."""
+
     def analyze(self, name: str) -> None:
         """Statistics of a table in the staging schema, where the planner needs them."""
 
@@ -113,8 +120,8 @@ class Session(Protocol):
         """The rows that this transaction has written, by the engine's own counters. Rows of a savepoint that was taken back
         are counted as well."""
 
-    def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
-        """The INSERTs of a circle of tables: foreign keys are checked after the last of them."""
+    def write_together(self, statements: Sequence[sa.Executable]) -> None:
+        """The INSERTs, or the DELETEs, of a circle of tables: foreign keys are checked after the last of them."""
 
     def out(self, query: sa.Select[tuple[object, ...]]) -> Iterator[bytes]:
         """Rows as row text of this engine, as a backup keeps them."""
@@ -131,6 +138,8 @@ class SessionOptions:
     #: Seconds to wait for locks.
     waiting: float = 60.0
     listener: Listener = silent
+    #: Keeps the touched rows, before and after; None: nothing is kept.
+    keeper: Keeper | None = None
     #: Where rejected rows are written.
     rejects: Path | None = None
     extra: Mapping[str, str] = field(default_factory=dict)

@@ -87,28 +87,24 @@ def _moved(run: Run, reference: Reference, child: sa.FromClause) -> sa.ColumnEle
 
 def write(run: Run, components: Sequence[Sequence[Relation]]) -> None:
     for component in components:
-        inserts = [_insert(run, one) for one in component if one.shape.table not in run.empty]
-        if not inserts:
-            continue
-        if len(inserts) == 1:
-            run.session.connection.execute(inserts[0])
-        else:
-            run.session.insert_together(inserts)
+        run.session.write_together(
+            [_insert(run, one) for one in component if one.shape.table not in run.empty]
+        )
     for component in components:
         for relation in component:
             if relation.shape.table not in run.empty:
                 _update(run, relation)
     if run.asked.verbs.delete:
         for component in reversed(components):
-            for relation in component:
-                if relation.shape.mode != "parents":
-                    _delete(run, relation)
+            run.session.write_together(
+                [_delete(relation) for relation in component if relation.shape.mode != "parents"]
+            )
 
 
-def _delete(run: Run, relation: Relation) -> None:
+def _delete(relation: Relation) -> sa.Delete:
     target, doomed = relation.target, relation.doomed
     gone = sa.select(sa.literal(1)).select_from(doomed).where(relation.same_key(doomed, target)).exists()
-    run.do(target.delete().where(gone))
+    return target.delete().where(gone)
 
 
 def _insert(run: Run, relation: Relation) -> sa.Executable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,14 @@ from backup_pipeline.databases.sqlite.export.address import file_of
 from backup_pipeline.databases.sqlite.export.explaining import explained
 from backup_pipeline.databases.sqlite.export.inspection import inspect
 from backup_pipeline.databases.sqlite.export.opening import check_file, check_library
-from backup_pipeline.databases.sqlite.export.rows import BATCH, Value, as_lines, quoted, rowid_name
+from backup_pipeline.databases.sqlite.export.rows import (
+    BATCH,
+    Value,
+    as_lines,
+    from_lines,
+    quoted,
+    rowid_name,
+)
 from backup_pipeline.databases.sqlite.restore import image_of
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Advance, Listener
@@ -44,6 +51,8 @@ class SqliteSession:
     state: Mapping[str, str] = field(default_factory=dict)
     _attached: str = ""
     _disabled: tuple[str, ...] = ()
+    #: The highest row of tables without a key, before the first write.
+    _last: dict[TableId, int] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -81,6 +90,19 @@ class SqliteSession:
             self.raw.execute(f"ATTACH ? AS {_BACKUP}", (f"{image.absolute().as_uri()}?mode=ro&immutable=1",))
         self._attached = backup.id
 
+    def fill(self, staged: Staged, blocks: Iterable[bytes]) -> int:
+        name = f"{_STAGING}.{quoted(staged.name)}"
+        columns = "".join(f", c{at} {kind}" for at, kind in enumerate(staged.types))
+        places = ", ".join("?" for _ in staged.columns)
+        into = ", ".join(f"c{at}" for at in range(len(staged.columns)))
+        with explained(self.path):
+            self.raw.execute(f"CREATE TABLE {name} (n INTEGER PRIMARY KEY{columns})")
+            rows = from_lines(blocks, staged.types)
+            return self.raw.executemany(f"INSERT INTO {name} ({into}) VALUES ({places})", rows).rowcount
+
+    def fresh(self, table: TableId, target: sa.FromClause) -> sa.ColumnElement[bool]:
+        return target.c[self.row_name(table)] > self._last.get(table, 0)
+
     def analyze(self, name: str) -> None:
         """SQLite plans by its indexes; statistics of a staging table change nothing."""
 
@@ -88,6 +110,11 @@ class SqliteSession:
         """The transaction was begun as a writing one: no other session writes to the file."""
 
     def ready_to_write(self, tables: Sequence[TableId], triggers: Triggers) -> tuple[Finding, ...]:
+        for table in tables:
+            if (described := self.schema.table(table)) and not described.primary_key:
+                row, name = quoted(self.row_name(table)), quoted(table.name)
+                last = self.raw.execute(f"SELECT max({row}) FROM main.{name}").fetchone()[0]
+                self._last[table] = last or 0
         if triggers != "off":
             return ()
         names = {table.name for table in tables}
@@ -121,9 +148,9 @@ class SqliteSession:
     def fast(self, rows: Mapping[TableId, int]) -> nullcontext[None]:
         return nullcontext()
 
-    def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
-        for insert in inserts:
-            self.connection.execute(insert)
+    def write_together(self, statements: Sequence[sa.Executable]) -> None:
+        for statement in statements:
+            self.connection.execute(statement)
 
     def checked(self) -> None:
         """The commit checks the foreign keys, because they are deferred."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import cast
@@ -60,6 +60,14 @@ class PostgresSession:
     def stage(self, backup: Backup, staged: Staged, listener: Listener) -> Filled:
         return staging.stage(self._held, backup, staged, listener)
 
+    def fill(self, staged: Staged, blocks: Iterable[bytes]) -> int:
+        return staging.fill(self._held, staged, blocks)
+
+    def fresh(self, table: TableId, target: sa.FromClause) -> sa.ColumnElement[bool]:
+        # A row holds the lower half of its transaction's number.
+        now: sa.ColumnElement[object] = sa.literal_column("pg_catalog.pg_current_xact_id()::pg_catalog.xid")
+        return sa.literal_column("xmin") == now
+
     def analyze(self, name: str) -> None:
         staging.analyze(self._held, name)
 
@@ -105,10 +113,14 @@ class PostgresSession:
     def _counts(self) -> dict[int, Counts]:
         return {oid: (i, u, d) for oid, i, u, d in self._held.rows("counting written rows", _COUNTED)}
 
-    def insert_together(self, inserts: Sequence[sa.Executable]) -> None:
+    def write_together(self, statements: Sequence[sa.Executable]) -> None:
+        if len(statements) == 1:
+            self.connection.execute(statements[0])
+            return
         # Foreign keys are checked at the end of the whole statement.
-        parts = [cast(sa.Insert, insert).cte(f"written_{place}") for place, insert in enumerate(inserts)]
-        self.connection.execute(sa.select(sa.literal(1)).add_cte(*parts))
+        parts = [cast(sa.Insert, one).cte(f"written_{place}") for place, one in enumerate(statements)]
+        if parts:
+            self.connection.execute(sa.select(sa.literal(1)).add_cte(*parts))
 
     def out(self, query: sa.Select[tuple[object, ...]]) -> Iterator[bytes]:
         return staging.out(self._held, self.connection, query)

@@ -54,6 +54,22 @@ def stage(held: Held, backup: Backup, staged: Staged, listener: Listener) -> Fil
     return Filled(entry.rows - len(filling.rejected), tuple(filling.rejected))
 
 
+def fill(held: Held, staged: Staged, blocks: Iterable[bytes]) -> int:
+    """Row text that `out` gave."""
+    _make(held, staged)
+    names = [f"c{place}" for place in range(len(staged.columns))]
+    text = copy_in(TableId(STAGING, staged.name), names).as_string(held.raw)
+    with explained(f"staging {staged.table}"), speaking(held.raw, held.encoding):
+        statement = encoded(text, held.raw, held.encoding)
+        with held.raw.cursor() as cursor:
+            with cursor.copy(statement) as copy:
+                for block in blocks:
+                    copy.write(block)
+            rows = cursor.rowcount
+    analyze(held, staged.name)
+    return rows
+
+
 def analyze(held: Held, name: str) -> None:
     held.run(f"analyzing {name}", sql.SQL("ANALYZE {}").format(table_name(TableId(STAGING, name))))
 

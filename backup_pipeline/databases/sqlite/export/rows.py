@@ -22,10 +22,12 @@ Text is UTF-8 as it is stored; bytes that are not UTF-8 are kept as they are. A 
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,41 @@ def as_lines(rows: Sequence[tuple[Value, ...]], declared: Sequence[str]) -> byte
     """Rows of any query in the same text; `declared` has the type of each column."""
     formats = [_formats(affinity(kind)) for kind in declared]
     return _text(rows, formats).encode("utf-8", "surrogateescape")
+
+
+def from_lines(blocks: Iterable[bytes], declared: Sequence[str]) -> Iterator[tuple[Value, ...]]:
+    """The rows of such text; `declared` has the type of each column, as when it was written."""
+    affinities = [affinity(kind) for kind in declared]
+    rest = b""
+    for block in chain(blocks, [b""]):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            fields = line.decode("utf-8", "surrogateescape").split("\t") if affinities else []
+            yield tuple(map(_read, fields, affinities))
+
+
+def _read(field: str, implied: str) -> Value:
+    if field == r"\N":
+        return None
+    letter = field[1:2] if field.startswith("\\") else ""
+    if letter and letter in "IRTB":
+        field = field[2:]
+        return bytes.fromhex(field) if letter == "B" else _PLAIN[letter](field)
+    if implied == "BLOB":
+        return bytes.fromhex(field[3:])
+    if implied == "NUMERIC":
+        return int(field) if field.lstrip("-").isdecimal() else float(field)
+    return _PLAIN[implied[0]](field)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda found: _MEANT[found[1]], text) if "\\" in text else text
+
+
+#: By the first letter of the affinity, too.
+_PLAIN: Mapping[str, Callable[[str], Value]] = {"I": int, "R": float, "T": _unescaped}
+_MEANT = {written[1]: meant for meant, written in _ESCAPES}
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def fingerprint_table(path: Path, table: str, rows: RowRange | None = None) -> Fingerprint:

@@ -1,0 +1,68 @@
+"""The way in to an undo: the rows that a restore touched become as they were."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backup_pipeline.databases.engines import engine_at
+from backup_pipeline.databases.merge.plan import Did, MergeResult
+from backup_pipeline.databases.merge.session import SessionOptions
+from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.schema import TableId
+from backup_pipeline.vault.restores import Restore
+
+if TYPE_CHECKING:
+    from backup_pipeline.databases.merge.undoing import Image
+
+
+def undo(
+    restore: Restore, url: str, options: SessionOptions, did: Did, *, except_changed: bool = False
+) -> MergeResult:
+    """All of it, or nothing. Rows that were changed since are refused by name, or left with `except_changed`."""
+    from backup_pipeline.databases.merge import undoing
+
+    begin = time.monotonic()
+    restore.vault.need_identity()
+    record = restore.prepared
+    if (engine := engine_at(url)).name != record.engine.name:
+        raise RestoreError(
+            f"{restore} changed a {record.engine.name} database, and the target is {engine.name}",
+            remedy="undo it in the database that it changed",
+        )
+    sides = tuple(_images(restore, "before")), tuple(_images(restore, "after"))
+    options = replace(options, read_only=did == "plan")
+    with engine.merging(url, options) as session:
+        why = f"takes {restore.id} back, of {record.began}"
+        base = undoing.base_plan((restore.system, restore.id), session, did, why)
+        prepared = undoing.prepare(session, sides, base, except_changed=except_changed)
+        if did != "plan":
+            prepared.plan.raise_if_refused()
+            tables = [one.table for one in prepared.touched]
+            findings = session.ready_to_write(tables, "off") if prepared.plan.writes else ()
+            keeper = options.keeper if did == "merge" and prepared.plan.writes else None
+            undoing.write(prepared, keeper)
+            session.written()
+            if did == "merge":
+                session.raise_sequences([one.table for one in prepared.plan.tables if one.create])
+                if keeper is not None:
+                    keeper.prepared()
+                session.commit()
+            else:
+                session.rollback()
+        else:
+            findings = ()
+    seconds = time.monotonic() - begin
+    plan = replace(prepared.plan, seconds=seconds)
+    return MergeResult(plan, seconds={"total": seconds}, findings=findings)
+
+
+def _images(restore: Restore, which: str) -> Iterator[Image]:
+    from backup_pipeline.databases.merge.undoing import Image
+
+    for image in restore.prepared.images:
+        if image.which == which:
+            table = TableId(image.schema, image.table)
+            yield Image(table, image.columns, lambda one=image: restore.rows(one))  # type: ignore[misc]
