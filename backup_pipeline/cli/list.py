@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+import click
+
+from backup_pipeline.cli import restores_page
 from backup_pipeline.cli.app import as_verb, system_argument
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
@@ -11,6 +15,9 @@ from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.units import day, duration, number, plural, share, size
 from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.overview import Listed
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations import Site
 
 HEADERS = (
     "ID (UTC)", "KIND", "SCOPE", "TABLES", "ROWS", "SIZE", "STORED", "TOOK", "RE-USED", "VERIFIED", "PROVEN", "NOTES",
@@ -22,14 +29,20 @@ FLUSH_RIGHT = (3, 4, 5, 6, 7, 8)
     "list",
     system_argument(required=False),
     copy_option(),
+    click.Option(
+        ["--restores"],
+        is_flag=True,
+        help="The restores that changed a database, and until when each can be undone.",
+    ),
     examples="""
     backup-pipeline list
     backup-pipeline list shop
     backup-pipeline list shop --copy offsite
+    backup-pipeline list shop --restores
     backup-pipeline list shop --json | jq -r '.data.backups[-1].id'
     """,
 )
-def verb(call: Call, system: str | None, place: str | None) -> Reply:
+def verb(call: Call, system: str | None, place: str | None, restores: bool) -> Reply:
     """Of SYSTEM, or of all systems; oldest first.
 
     STORED is what the objects of a backup weigh in the vault; those that it shares with other backups count in each.
@@ -39,6 +52,8 @@ def verb(call: Call, system: str | None, place: str | None) -> Reply:
     from backup_pipeline.operations.listing import listing
 
     site = site_at(call, place)
+    if restores:
+        return _restores(site, system)
     found = listing(site, system)
 
     def page(page: Page) -> None:
@@ -59,6 +74,13 @@ def verb(call: Call, system: str | None, place: str | None) -> Reply:
         "missing": {one.system: one.missing for one in found.surveys if one.missing},
     }
     return Reply(data, page, found.failure)
+
+
+def _restores(site: Site, system: str | None) -> Reply:
+    from backup_pipeline.operations.restore_records import list_restores
+
+    found = list_restores(site, system)
+    return Reply({"restores": found}, lambda page: restores_page.lines(page, found, site))
 
 
 def _row(line: Listed, zone: ZoneInfo) -> tuple[str, ...]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
 
+from backup_pipeline.cli import restores_page
 from backup_pipeline.cli.app import as_verb, backup_argument, system_argument
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page, clean
 from backup_pipeline.cli.places import copy_option, site_at
 from backup_pipeline.cli.report import counted_as_text
 from backup_pipeline.cli.units import age, duration, number, plural, size, when
-from backup_pipeline.model.ids import moment_of, parse_timestamp
+from backup_pipeline.model.ids import is_restore_id, moment_of, parse_timestamp
 from backup_pipeline.model.manifest import Manifest, Proof, TableEntry
 from backup_pipeline.model.overview import Listed
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations import Site
 
 #: So many tables fit beside the rest on a screen or two; `--tables` shows all.
 SHOWN = 25
@@ -34,14 +39,20 @@ SHOWN = 25
     backup-pipeline show shop
     backup-pipeline show shop 2026-11-21T02-00-00-123Z --tables
     backup-pipeline show shop latest --raw | sha256sum
+    backup-pipeline show shop r-2026-11-21T09-30-00-000Z
     backup-pipeline show shop --json | jq '.data.manifest.left_out'
     """,
 )
 def verb(call: Call, system: str, id: str | None, place: str | None, tables: bool, raw: bool) -> Reply:
-    """Without an ID it is the newest full backup."""
+    """Without an ID it is the newest full backup.
+
+    The ID of a restore (`list SYSTEM --restores`) shows what that restore did, and how it is undone.
+    """
     from backup_pipeline.operations.listing import as_stored, described
 
     site = site_at(call, place)
+    if id is not None and is_restore_id(id):
+        return _restore(site, system, id)
     if raw:
         text = as_stored(site, system, id).decode("utf-8", "surrogatepass")
         return Reply(json.loads(text), lambda page: page.line(text.rstrip("\n")))
@@ -57,6 +68,15 @@ def verb(call: Call, system: str, id: str | None, place: str | None, tables: boo
         _proofs(page, line, found.proofs, zone)
 
     return Reply(found, page)
+
+
+def _restore(site: Site, system: str, id: str) -> Reply:
+    from backup_pipeline.operations.restore_records import remembered
+
+    found = remembered(site, system, id)
+    zone = ZoneInfo(site.settings.zone_of(system))
+    data = {"restore": found.restore, "record": found.record, "ended": found.ended}
+    return Reply(data, lambda page: restores_page.show(page, found, zone))
 
 
 def _head(page: Page, manifest: Manifest, line: Listed, zone: ZoneInfo) -> None:

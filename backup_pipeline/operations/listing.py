@@ -62,7 +62,7 @@ def listing(site: Site, system: str | None = None) -> Listing:
     """Of one system or of all: what is there, what is damaged, and what is gone."""
     if system and system not in site.vault.systems():
         site.system(system)  # a name that means nothing is an error, not an empty list
-    surveys = tuple(_survey(site, name) for name in _systems(site, system))
+    surveys = tuple(_survey(site, name) for name in systems_of(site, system))
     losses = [loss for one in surveys if one.empty and (loss := diagnosing.lost(site, one.system))]
     together = diagnosing.lost(site) if len(losses) > 1 else None
     return Listing(surveys, together or next(iter(losses), None))
@@ -74,13 +74,13 @@ def _survey(site: Site, system: str) -> Survey:
     return Survey(system, whole, told, health.missing(site, system, whole, told))
 
 
-def _systems(site: Site, system: str | None) -> tuple[str, ...]:
+def systems_of(site: Site, system: str | None) -> tuple[str, ...]:
     return (system,) if system else tuple(sorted({*site.systems, *site.vault.systems()}))
 
 
 def list_backups(site: Site, system: str | None = None) -> tuple[Listed, ...]:
     """Of one system or of all, oldest first."""
-    found = tuple(listed(site, name, id) for name in _systems(site, system) for id in site.vault.ids(name))
+    found = tuple(listed(site, name, id) for name in systems_of(site, system) for id in site.vault.ids(name))
     if not found and (error := diagnosing.lost(site, system)) is not None:
         raise error
     return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from backup_pipeline.databases.merge.plan import MergePlan, TableMerge
+from backup_pipeline.model import canonical
 from backup_pipeline.model.manifest import Engine, Link
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.vault_records import Prepared
@@ -20,6 +22,18 @@ class Stopped(Exception):
     """The restore ends in the middle."""
 
 
+PLAN = MergePlan(
+    "shop",
+    "2026-11-20T02-00-00-123Z",
+    "postgres",
+    "postgresql://shop@db/shop",
+    "merge",
+    "merge",
+    "the target holds rows",
+    tables=(TableMerge(CUSTOMERS, staged=2, matched=1, create=1, update=1, delete=1),),
+)
+
+
 def wanted(backup: Link, *, pre_restore: str = "", undoes: str = "") -> Prepared:
     return Prepared(
         system="shop",
@@ -31,7 +45,7 @@ def wanted(backup: Link, *, pre_restore: str = "", undoes: str = "") -> Prepared
         by="ada@desk",
         began="",
         order={"only": ["customers"]},
-        plan={"tables": [{"table": {"schema": "public", "name": "customers"}, "update": 1}]},
+        plan=canonical.plain(PLAN),
         digest="d" * 64,
         pre_restore=pre_restore,
         undoes=undoes,
