@@ -22,7 +22,7 @@ def undo(
     restore: Restore, url: str, options: SessionOptions, did: Did, *, except_changed: bool = False
 ) -> MergeResult:
     """All of it, or nothing. Rows that were changed since are refused by name, or left with `except_changed`."""
-    from backup_pipeline.databases.merge import undoing
+    from backup_pipeline.databases.merge import remembering, undoing
 
     begin = time.monotonic()
     restore.vault.need_identity()
@@ -44,6 +44,8 @@ def undo(
             findings = session.ready_to_write(tables, "off") if prepared.plan.writes else ()
             keeper = options.keeper if did == "merge" and prepared.plan.writes else None
             undoing.write(prepared, keeper)
+            if did == "merge":
+                remembering.undone(session, restore.id, options.memory)
             session.written()
             if did == "merge":
                 session.raise_sequences([one.table for one in prepared.plan.tables if one.create])

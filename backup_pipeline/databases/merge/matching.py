@@ -17,6 +17,7 @@ from backup_pipeline.databases.merge.graph import Reference
 from backup_pipeline.databases.merge.keying import new_rows
 from backup_pipeline.databases.merge.keys import KeyCandidate
 from backup_pipeline.databases.merge.relations import Act, Column, How, Relation, Run
+from backup_pipeline.databases.merge.remembering import known_rows
 from backup_pipeline.databases.merge.translating import Translated, translated
 from backup_pipeline.model.schema import TableId
 
@@ -195,7 +196,7 @@ def _match_stuck(run: Run, relation: Relation) -> int:
     """Of rows that wait for one another: those whose own key is answer enough."""
     matching = Matching(run, relation, translated(run, relation, relation.shape.written))
     run.do(relation.answers.delete())
-    return _decide(matching, int(_by_own_key(matching)))
+    return _decide(matching, int(_remembered(matching)) + int(_by_own_key(matching)))
 
 
 def _match_rows(run: Run, relation: Relation, *, turn: bool) -> int:
@@ -208,6 +209,16 @@ def _match_rows(run: Run, relation: Relation, *, turn: bool) -> int:
     mapped += new_rows(run, relation, matching.rows)
     run.session.analyze(relation.map.name)
     return mapped
+
+
+def _remembered(matching: Matching) -> bool:
+    """Whether a map was asked."""
+    known = known_rows(matching.run, matching.relation)
+    if known is None:
+        return False
+    (name,) = matching.relation.shape.key
+    matching.answer(How.REMEMBERED, known, known.c.old_key == as_text(matching.rows.staged(name)))
+    return True
 
 
 def _by_own_key(matching: Matching) -> bool:
@@ -224,7 +235,7 @@ def _by_own_key(matching: Matching) -> bool:
 def _ask(matching: Matching) -> int:
     """The steps that look a row up by a key; how many of them there were."""
     run, relation, rows = matching.run, matching.relation, matching.rows
-    shape, means = relation.shape, int(_by_own_key(matching))
+    shape, means = relation.shape, int(_remembered(matching)) + int(_by_own_key(matching))
     for key in matching.keys:
         means += 1
         there = relation.target_of(key)

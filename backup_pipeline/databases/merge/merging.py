@@ -16,6 +16,7 @@ from backup_pipeline.databases.merge import (
     lineage,
     matching,
     polymorphic,
+    remembering,
     settling,
     writing,
 )
@@ -78,6 +79,8 @@ def prepare(
         for table in relations
     }
     run = Run(session, relations, asked, False, way.options.listener, by_table, rehearsal=way.did != "merge")
+    run.memory = way.options.memory if asked.remember else None
+    run.has_map = run.memory is not None and remembering.is_kept(session)
     rejected = [row for one in relations.values() for row in _stage(run, backup, one)]
     if way.did != "plan":
         session.lock(_touched(run, references), waiting=way.options.waiting)
@@ -254,6 +257,8 @@ def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ..
     after = run.session.counted()
     if keeper is not None:
         images.after(run, keeper, relations)
+    if run.memory is not None and not run.rehearsal:
+        findings = (*findings, *remembering.remember(run, relations, run.memory))
     run.session.written()
     run.session.checked()
     return (*findings, *_beyond(prepared.plan, before, after))

@@ -18,7 +18,7 @@ from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.constructs import Raw, as_text
 from backup_pipeline.databases.merge.graph import Reference
 from backup_pipeline.databases.merge.keys import KeyCandidate
-from backup_pipeline.databases.merge.session import Session
+from backup_pipeline.databases.merge.session import Memory, Session
 from backup_pipeline.databases.merge.shape import Shape
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
@@ -193,6 +193,9 @@ class Run:
     empty: set[TableId] = field(default_factory=set)
     #: Tables of which only some rows take part.
     partial: set[TableId] = field(default_factory=set)
+    #: What an earlier merge remembers is looked up.
+    memory: Memory | None = None
+    has_map: bool = False
     made: set[str] = field(default_factory=set)
     #: Nothing is committed: numbers of new keys are only counted.
     rehearsal: bool = True

@@ -45,6 +45,18 @@ class Filled:
     rejected: tuple[Rejected, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a merge remembers in its target; nothing without a lineage and without an id."""
+
+    #: Of the database that the backup was made of: one map for all of its backups.
+    lineage: str = ""
+    #: Of the record.
+    restore_id: str = ""
+    #: Until when the restore can be undone, as 2026-12-30T00:00:00Z; "": for ever.
+    until: str = ""
+
+
 #: Rows inserted, updated and deleted.
 Counts = tuple[int, int, int]
 
@@ -86,6 +98,12 @@ class Session(Protocol):
 
     def fresh(self, table: TableId, target: sa.FromClause) -> sa.ColumnElement[bool]:
         """Of rows without a key: those that this transaction has created since `ready_to_write`."""
+
+    def own_table(self, name: str) -> tuple[str, str]:
+        """Schema and name of a table that a merge leaves in the target: see `databases/own_names`."""
+
+    def make_own_place(self) -> str:
+        """Make the schema of such tables, where the engine has schemas; why it cannot be made, or ""."""
 
     def analyze(self, name: str) -> None:
         """Statistics of a table in the staging schema, where the planner needs them."""
@@ -140,6 +158,8 @@ class SessionOptions:
     listener: Listener = silent
     #: Keeps the touched rows, before and after; None: nothing is kept.
     keeper: Keeper | None = None
+    #: None: nothing is remembered, and nothing is looked up.
+    memory: Memory | None = None
     #: Where rejected rows are written.
     rejects: Path | None = None
     extra: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from backup_pipeline.databases.merge.session import Counted, Filled, SessionOptions, Staged
+from backup_pipeline.databases.own_names import OWN_PREFIX
 from backup_pipeline.databases.sqlite.export.address import file_of
 from backup_pipeline.databases.sqlite.export.explaining import explained
 from backup_pipeline.databases.sqlite.export.inspection import inspect
@@ -102,6 +103,12 @@ class SqliteSession:
 
     def fresh(self, table: TableId, target: sa.FromClause) -> sa.ColumnElement[bool]:
         return target.c[self.row_name(table)] > self._last.get(table, 0)
+
+    def own_table(self, name: str) -> tuple[str, str]:
+        return "main", OWN_PREFIX + name
+
+    def make_own_place(self) -> str:
+        return ""
 
     def analyze(self, name: str) -> None:
         """SQLite plans by its indexes; statistics of a staging table change nothing."""

@@ -9,10 +9,12 @@ from typing import cast
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from backup_pipeline.databases.merge.asked import Triggers
 from backup_pipeline.databases.merge.session import Counted, Counts, Filled, SessionOptions, Staged
+from backup_pipeline.databases.own_names import OWN_COMMENT, OWN_SCHEMA
 from backup_pipeline.databases.postgres.merging import (
     ending,
     foreign_keys,
@@ -67,6 +69,24 @@ class PostgresSession:
         # A row holds the lower half of its transaction's number.
         now: sa.ColumnElement[object] = sa.literal_column("pg_catalog.pg_current_xact_id()::pg_catalog.xid")
         return sa.literal_column("xmin") == now
+
+    def own_table(self, name: str) -> tuple[str, str]:
+        return OWN_SCHEMA, name
+
+    def make_own_place(self) -> str:
+        try:
+            with self._held.raw.transaction():
+                made = self._held.raw.execute(
+                    "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (OWN_SCHEMA,)
+                ).fetchone()
+                if made is None:
+                    schema = sql.Identifier(OWN_SCHEMA)
+                    self._held.raw.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+                    comment = sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, sql.Literal(OWN_COMMENT))
+                    self._held.raw.execute(comment)
+        except psycopg.errors.InsufficientPrivilege as error:
+            return str(error.diag.message_primary)
+        return ""
 
     def analyze(self, name: str) -> None:
         staging.analyze(self._held, name)
