@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from backup_pipeline.databases.merge import (
     closing,
     counting,
+    deriving,
     images,
     lineage,
     matching,
@@ -58,6 +59,7 @@ class Prepared:
     #: Parents first.
     components: tuple[tuple[Relation, ...], ...]
     rejected: tuple[Rejected, ...]
+    rules: Rules
 
 
 def prepare(
@@ -111,7 +113,7 @@ def prepare(
         refused=tuple(_refused(drawn)),
         seconds=time.monotonic() - begin,
     )
-    return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected))
+    return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected), rules)
 
 
 def _touched(run: Run, references: Sequence[Reference]) -> list[TableId]:
@@ -255,13 +257,19 @@ def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ..
     with run.session.fast(written):
         writing.write(run, prepared.components)
     after = run.session.counted()
+    derived = deriving.derive(run.session, prepared.rules.derived, _written(prepared.plan))
+    beyond = (*_beyond(prepared.plan, before, after), *derived)
     if keeper is not None:
         images.after(run, keeper, relations)
     if run.memory is not None and not run.rehearsal:
         findings = (*findings, *remembering.remember(run, relations, run.memory))
     run.session.written()
     run.session.checked()
-    return (*findings, *_beyond(prepared.plan, before, after))
+    return (*findings, *beyond)
+
+
+def _written(plan: MergePlan) -> set[TableId]:
+    return {one.table for one in plan.tables if one.writes}
 
 
 def _beyond(plan: MergePlan, before: Counted, after: Counted) -> list[Finding]:

@@ -26,7 +26,9 @@ def found(session: Session, backup: Backup, rules: Rules) -> tuple[tuple[Referen
             spelled: Mapping[str, str] = {name: name for name in rule.tables}
         else:
             about = (rule.types, rule.spelled)
-            spelled = read.setdefault(about, _spelled(session, backup, rule, f"types{len(read)}"))
+            if about not in read:
+                read[about] = _spelled(session, backup, rule, f"types{len(read)}")
+            spelled = read[about]
         meant = polymorphic_references(rule, spelled, session.schema, rules)
         references += meant.references
         if rule.types is not None:  # else a name too many is a name that no row holds

@@ -61,12 +61,14 @@ def read(name: str, text: str) -> RuleFile:
         ) from error
 
 
-def resolve(schema: Schema, user: MergeSettings | None = None) -> tuple[Rules, tuple[str, ...]]:
+def resolve(
+    schema: Schema, user: MergeSettings | None = None, files: Mapping[str, RuleFile] | None = None
+) -> tuple[Rules, tuple[str, ...]]:
     """The rules of this schema, and the names of the rule files that hold. Raises ConfigError for a line of the user that
     does not fit."""
     held = {
         name: one
-        for name, one in rule_files().items()
+        for name, one in (rule_files() if files is None else files).items()
         if all(any(matches(glob, table.id) for table in schema.tables) for glob in one.match)
     }
     own = {USER: user} if user is not None and user.model_fields_set else {}

@@ -140,8 +140,10 @@ def _shape(
     rule = rules.of(now.id)
     generated = generated_key(now, schema, references)
     given = {one.target for one in columns.columns if one.target is not None}
-    keys = usable_keys(now, given, generated=generated, natural=rule.natural_keys, no_key=rule.no_key)
     derived = {name for one in rules.derived for name in one.columns.get(now.id, ())}
+    # The place in a tree names no row: another one may have it by now.
+    no_key = {*rule.no_key, *derived, *([rule.tree_path] if rule.tree_path else [])}
+    keys = usable_keys(now, given, generated=generated, natural=rule.natural_keys, no_key=no_key)
     return Shape(
         now.id,
         number,

@@ -208,8 +208,6 @@ def _given(raw: sqlite3.Connection) -> Callable[[], Any]:
 
 
 def _prepare(raw: sqlite3.Connection, staging: Path) -> None:
-    # What a hostile file defines (views, triggers, expressions of indexes) must not call a function with an effect.
-    raw.execute("PRAGMA trusted_schema = OFF")
     raw.execute("PRAGMA foreign_keys = ON")
     raw.execute("PRAGMA recursive_triggers = OFF")
     raw.execute(f"ATTACH ? AS {_STAGING}", (f"{staging.as_uri()}?mode=rwc",))
