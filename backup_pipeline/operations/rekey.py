@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from backup_pipeline.config import Settings
-from backup_pipeline.model.ids import moment_of
+from backup_pipeline.model.ids import is_restore_id, moment_of
 from backup_pipeline.model.orders import RekeyOrder
 from backup_pipeline.model.progress import Listener, silent
 
@@ -27,10 +27,12 @@ def rekey(site: Site, order: RekeyOrder, listener: Listener = silent) -> RekeyRe
 
 
 def gone_by(settings: Settings, system: str, identifier: str) -> datetime | None:
-    """When retention has removed a backup at the latest, pins aside; None where nothing ever does."""
+    """When retention has removed a backup, or the record of a restore, at the latest, pins aside; None where nothing ever does."""
     rules = settings.retention_of(system)
     if rules is None:
         return None
+    if is_restore_id(identifier):
+        return moment_of(identifier) + timedelta(seconds=rules.pre_restore)
     days = max(
         rules.min_age_days,
         rules.daily,

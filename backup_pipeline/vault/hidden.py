@@ -137,13 +137,15 @@ def outline_is_sealed(backup: Backup) -> bool:
 
 
 def tidy(vault: Vault, known: Known, count: int) -> None:
-    """Keep what the newest backups of each system name, what was found in them, what a person accepted, and restores."""
+    """Keep what the newest backups of each system name, what was found in them, what a person accepted, and the newest
+    restores."""
     if not known.has_old():
         return
     names: set[str] = set()
     for system in vault.systems():
-        for prefix in (layout.acks_key(system), layout.restores_prefix(system)):
-            names.update(_private(vault, prefix))
+        names.update(_private(vault, layout.acks_key(system)))
+        for restore in sorted(vault.store.folders(layout.restores_prefix(system)))[-count:]:
+            names.update(_private(vault, layout.restore_prefix(system, restore)))
         for identifier in vault.ids(system)[-count:]:
             names.update(_private(vault, layout.proofs_prefix(system, identifier)))
             try:

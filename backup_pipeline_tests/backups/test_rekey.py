@@ -16,9 +16,11 @@ from backup_pipeline.errors import ConfigError, KeyMissing
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.crypto import Given, Keys
 from backup_pipeline.vault.images import write_image
+from backup_pipeline.vault.restores import Restores
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify, verify_all
 from backup_pipeline_tests.harness.encrypted import Encrypted, change, make_shop
+from backup_pipeline_tests.harness.restoring import restored
 
 
 @pytest.fixture
@@ -56,6 +58,18 @@ def test_after_a_change_new_content_is_for_the_new_key_and_the_rest_is_named(
     assert second.image
     with pytest.raises(KeyMissing):
         write_image(new.opened.objects, second.image, tmp_path / "back.db")
+
+
+def test_the_record_of_a_restore_that_only_the_old_key_opens_is_named(
+    old: Encrypted, new: Encrypted, tmp_path: Path
+) -> None:
+    old.back_up(make_shop(tmp_path / "shop.db"))
+    first, second = restored(old.closed), restored(new.closed)
+    found = {one.id: one for one in under_others(new.stranger, "shop")}
+    assert (found[first.id].objects, found[first.id].manifest) == (2, True)
+    assert second.id not in found
+    with pytest.raises(KeyMissing):
+        _ = Restores(new.opened, "shop").get(first.id).prepared
 
 
 def test_rekey_makes_a_backup_of_the_same_moment_that_the_new_key_alone_opens(
