@@ -9,6 +9,7 @@
     bp.query("shop", "latest", "select count(*) from orders")
     bp.restore("shop", "latest", to="postgresql://…/shop_new", create=True)
     bp.plan_restore("shop", live=True, only=["orders"]).show()   # rows back into the living database; then .apply()
+    bp.undo("shop", "latest")                            # the newest of such restores
     with bp.around("shop", undo_over=5) as work:         # a backup, the block, and what it did to the rows
         cleanup()
     bp.restore_files("shop", to="/srv/media/restored", trees=["media"])
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         restore,
         restore_files,
         show,
+        undo,
         verify,
     )
 
@@ -64,6 +66,7 @@ __all__ = [
     "restore",
     "restore_files",
     "show",
+    "undo",
     "verify",
 ]
 

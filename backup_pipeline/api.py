@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from backup_pipeline.errors import BackupError as BackupError
 from backup_pipeline.errors import UsageError
-from backup_pipeline.model.merge_orders import AroundOrder, MergeOrder
+from backup_pipeline.model.merge_orders import AroundOrder, MergeOrder, UndoOrder
 from backup_pipeline.model.orders import (
     BackupOrder,
     Config,
@@ -169,6 +169,21 @@ class PlannedRestore:
             merged = merge.merge(self.site, order, approved=approved)
             done.learn(facts=audit.of_merge(merged))
             return merged
+
+
+@_verb(UndoOrder)
+def undo(site: Site, order: UndoOrder) -> Merged:
+    """Take a restore into a living database back: the newest that changed something, or one by its id. Raises where rows were
+    changed since, unless `except_changed` undoes the rest."""
+    from backup_pipeline.operations import audit
+    from backup_pipeline.operations.undo import undo
+
+    if order.dry_run:
+        return undo(site, order)
+    with _doing(site, "undo", order.system) as done:
+        merged = undo(site, order)
+        done.learn(facts=audit.of_merge(merged))
+        return merged
 
 
 @contextmanager

@@ -30,6 +30,7 @@ VERBS = frozenset(
         "rekey",
         "restore",
         "scrub",
+        "undo",
         "unpin",
         "verify",
     ]

@@ -27,6 +27,7 @@ VERBS = {
     "verify": "Verify that every byte of a backup is still there and right.",
     "drill": "Prove a backup: restore it into a scratch place and compare every row, and files.",
     "restore": "Restore a backup: into a new database, into a living one, files into a folder.",
+    "undo": "Take a restore into a living database back.",
     "around": "Run a command, show which rows it changed, and undo it when asked.",
     "prune": "Forget the backups that no rule wants, and free what nothing names any more.",
     "ack": "Accept a finding that `status` tells.",

@@ -62,7 +62,7 @@ def verb(call: Call, order: AroundOrder, yes: bool) -> Reply:
         if change.undone is not None:
             why = f", because {beyond.part:.1f}% of the rows of {beyond.table} were" if beyond else ""
             page.line(f"it is undone{why}")
-            page.line(f"as the command had left it: backup {change.undone.pre_restore}")
+            page.line(f"to do it again: backup-pipeline undo {system} {change.undone.restore_id}")
         elif change.tables:
             page.line(f"to undo it: {undo}")
 

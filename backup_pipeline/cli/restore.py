@@ -59,7 +59,7 @@ def verb(call: Call, *, remainder: str | None, place: str | None, unsigned: bool
 
     With --live rows go back into the system's own database, which goes on living. Rows that are missing are created. Rows that
     differ are kept and shown, unless you say --update; rows that the backup does not know stay, unless you say --delete.
-    It is one transaction, it shows the plan and asks first, and makes a backup of the tables that it touches.
+    It is one transaction, it shows the plan and asks first, and `undo` takes it back.
 
     Files are written whole or not at all, verified, and never outside of their folder. Those that are there already and
     equal are left alone, those that differ are refused unless you say --overwrite or --leave. What was restored stays when

@@ -1,4 +1,5 @@
-"""The part of `restore` that puts rows back into a database that lives on: plan, question, merge, and what comes next."""
+"""The part of `restore` that puts rows back into a database that lives on: plan, question, merge, and the command that
+undoes it."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def is_meant(asked: Mapping[str, Any], terms: Terms) -> bool:
 def run(call: Call, site: Site, order: MergeOrder, terms: Terms) -> Reply:
     from backup_pipeline.operations import merge, plan_file
 
-    call.interrupted = lambda: "nothing was written, or all of it: `restore --plan` shows what is missing"
+    began = site.clock()
+    call.interrupted = lambda: merge.after_interruption(site, order.system, began)
     approved = None
     if terms.approve is not None:
         order, approved = plan_file.read(terms.approve, order)
@@ -164,8 +166,9 @@ def _next(order: MergeOrder, merged: Merged, written: Path | None) -> list[str]:
     lines = []
     if merged.rejected and order.rejects:
         lines.append(f"{plural(len(merged.rejected), 'row')} that the database refused: {order.rejects}")
-    if merged.pre_restore:
-        lines.append(f"as it was before: backup {merged.pre_restore}")
+    if merged.restore_id:
+        until = f", until {merged.undo_until}" if merged.undo_until else ""
+        return [*lines, f"to take it back{until}: backup-pipeline undo {system} {merged.restore_id}"]
     if plan.did == "merge":
         return lines
     lines.append("nothing was written")

@@ -108,9 +108,6 @@ class UndoOrder(Order):
     except_changed: bool = option(
         False, "Leave rows that were changed since the restore as they are, and undo the rest."
     )
-    show: Sequence[str] = option(
-        (), "Show the difference of this table row by row, before and after.", metavar="TABLE"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Template:
 # What code may ask of a finding, beside its topic and its severity (`finding.marked("stands")`).
 _MARKS = {
     # The examples are values of rows: the command shows them, the history of runs does not get them.
-    "shows_rows": "rows-differ invariant-broken dangling-reference",
+    "shows_rows": "rows-differ invariant-broken dangling-reference undo-changed",
     # The finding compares a count of rows.
     "counts_rows": "row-count",
     # The finding of a restore plan speaks against the backup, and not against the target.

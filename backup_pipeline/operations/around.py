@@ -138,7 +138,7 @@ def failure_of(change: Change, beyond: TableChange | None) -> BackupError | None
 
 def figures(change: Change) -> Facts:
     """For the log of acts."""
-    return {**change.counts, "backup_before": change.undone.pre_restore if change.undone else ""}
+    return {**change.counts, "restore": change.undone.restore_id if change.undone else ""}
 
 
 def _change(table: TableMerge) -> TableChange:

@@ -195,7 +195,7 @@ def of_drill(result: DrillReport) -> Facts:
 def of_merge(merged: Merged) -> Facts:
     plan = merged.plan
     return {
-        "backup_before": merged.pre_restore,
+        "restore": merged.restore_id,
         "created": sum(table.create for table in plan.tables),
         "updated": sum(table.update for table in plan.tables),
         "deleted": sum(table.delete for table in plan.tables),

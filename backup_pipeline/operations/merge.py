@@ -1,7 +1,7 @@
 """`restore --live`: rows of a backup go back into a database that lives on.
 
-What belongs here: the way from the order to the core (`restores/merging`), the backup of the touched tables before it.
-How rows are known and written is in `databases/merge`.
+What belongs here: the way from the order to the core (`restores/merging`), the backup of the touched tables before it, and the
+record in the vault. How rows are known and written is in `databases/merge`; `undo` takes a merge back.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from backup_pipeline.databases.engines import engine_at, engine_named
@@ -18,10 +19,14 @@ from backup_pipeline.databases.merge.plan import MergePlan, MergeResult, Rejecte
 from backup_pipeline.databases.merge.rules import Rules
 from backup_pipeline.databases.merge.session import SessionOptions
 from backup_pipeline.errors import ErrorsFound, RestoreError, UsageError
+from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.ids import restore_id
 from backup_pipeline.model.merge_orders import MergeOrder
+from backup_pipeline.model.orders import options_of
 from backup_pipeline.model.plural import plural
 from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.vault_records import Prepared
 from backup_pipeline.operations import diagnosing, environment, rejects, thawing
 from backup_pipeline.operations.before_restore import back_up_before
 from backup_pipeline.operations.merge_asked import asked_of
@@ -30,16 +35,25 @@ from backup_pipeline.operations.reading import usable
 from backup_pipeline.operations.site import Site
 from backup_pipeline.processes.waiting import takes_time
 from backup_pipeline.restores import merging
+from backup_pipeline.retention.forgetting import who
 from backup_pipeline.vault.backup import Backup
+from backup_pipeline.vault.restores import Restore, Restores
 
-__all__ = ["Approved", "MergePlan", "Merged", "lacking", "merge", "plan"]
+__all__ = ["Approved", "MergePlan", "Merged", "after_interruption", "lacking", "merge", "plan"]
+
+#: Of an order, for the record: no address, which may hold a password, and no file of this host.
+_RECORDED = [one.name for one in options_of(MergeOrder) if one.name not in ("to", "rejects")]
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
     plan: MergePlan
+    #: "": nothing was written.
+    restore_id: str = ""
     #: The backup of the touched tables as they were; "": the configuration does not name the system.
     pre_restore: str = ""
+    #: Until then `undo` takes it back.
+    undo_until: str = ""
     rejected: tuple[Rejected, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
@@ -85,6 +99,22 @@ def merge(
             if first.writes
             else Merged(first)
         )
+
+
+def after_interruption(site: Site, system: str, began: datetime) -> str:
+    """What is true of a merge that was interrupted, or of an undo: its record says."""
+    newest = next(iter(Restores(site.at(None).vault, system).all()), None)
+    if newest is None or newest.id < restore_id(began) or newest.state == "failed":
+        return "nothing was written"
+    if newest.state == "done":
+        return f"the rows are written; `backup-pipeline undo {system} {newest.id}` takes them back"
+    return f"whether rows were written is not known; `backup-pipeline undo {system} {newest.id} --plan` looks"
+
+
+def kept_until(site: Site, restore: Restore) -> str:
+    """Until then `undo` takes it back. "": for ever."""
+    policy = site.settings.retention_of(restore.system)
+    return restore.expires_after(timedelta(seconds=policy.pre_restore)) if policy else ""
 
 
 @dataclass(frozen=True)
@@ -155,11 +185,21 @@ class _Question:
         return self._merged(result)
 
     def write(self, first: MergePlan, approved: str) -> Merged:
+        order, vault = self.order, self.home.vault
         thawing.ensure_readable(self.site.vault, self.backup.manifest.objects(), what=str(self.backup))
-        before = self._backup_before(first) if self.order.system in self.site.settings.systems else ""
-        asked = replace(self.asked, approved=approved)
-        result = merging.merge_into(self.backup, self.url, asked, self.rules, self.options)
-        return replace(self._merged(result), pre_restore=before)
+        before = self._backup_before(first) if order.system in self.site.settings.systems else ""
+        restores = Restores(vault, order.system)
+        with restores.begin(self._record(first, before)) as recording:
+            options = replace(self.options, keeper=recording)
+            asked = replace(self.asked, approved=approved)
+            result = merging.merge_into(self.backup, self.url, asked, self.rules, options)
+            if result.plan.writes:
+                recording.done(result.plan.written)
+        merged = replace(self._merged(result), pre_restore=before)
+        if not result.plan.writes:
+            return merged
+        until = kept_until(self.home, restores.get(recording.id))
+        return replace(merged, restore_id=recording.id, undo_until=until)
 
     def _merged(self, result: MergeResult) -> Merged:
         if self.order.rejects is not None and result.rejected:
@@ -183,3 +223,22 @@ class _Question:
     def _backup_before(self, plan: MergePlan) -> str:
         touched = [table.table for table in plan.tables if table.writes]
         return back_up_before(self.home, self.order.system, self.url, touched, self.listener).id
+
+    def _record(self, plan: MergePlan, before: str) -> Prepared:
+        order, manifest = self.order, self.backup.manifest
+        # Rows of the plan stand in the images of the record.
+        shown = replace(plan, tables=tuple(replace(one, differences=()) for one in plan.tables))
+        return Prepared(
+            system=order.system,
+            id="",
+            backup=self.backup.link,
+            place=self.site.place or "vault",
+            target=plan.target,
+            engine=manifest.engine,
+            by=who(),
+            began="",
+            order={name: canonical.plain(getattr(order, name)) for name in _RECORDED},
+            plan=canonical.plain(shown),
+            digest=plan.digest,
+            pre_restore=before,
+        )

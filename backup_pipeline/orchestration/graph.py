@@ -122,7 +122,7 @@ def _add_upkeep(parts: _Parts, site: Site, plan: SystemPlan) -> None:
 
     system = plan.system
     parts.assets.append(restores.restores_asset(plan))
-    parts.jobs.append(restores.restore_job(plan, parts.executor))
+    parts.jobs.extend(make(plan, parts.executor) for make in (restores.restore_job, restores.undo_job))
     if site.settings.retention_of(system) is not None:
         parts.assets.append(maintenance.retention_asset(site, plan))
         parts.checks.append(maintenance.retention_check(plan))

@@ -134,7 +134,7 @@ def _asset(site: Site, names: Names, act: Act, system: str) -> tuple[dg.AssetKey
         return names.scrub_key, not act.place
     if act.verb == "drill":
         return names.drill_key(system), not act.place
-    if act.verb in ("restore", "around") and act.facts.get("backup_before"):
+    if act.verb in ("restore", "undo", "around") and act.facts.get("restore"):
         return names.restores_key(system), True
     if act.verb == "prune" and settings.retention_of(system) is not None:
         return names.retention_key(system), not act.place

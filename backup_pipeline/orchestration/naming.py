@@ -74,6 +74,10 @@ class Names:
         """restore_shop"""
         return self.of(f"restore_{system}")
 
+    def undo_job(self, system: str) -> str:
+        """undo_shop"""
+        return self.of(f"undo_{system}")
+
     def prune_job(self, system: str) -> str:
         """prune_shop"""
         return self.of(f"prune_{system}")

@@ -1,4 +1,4 @@
-"""restore_<system>: rows go back into the living database. Each result is an event of <system>/restores.
+"""restore_<system> and undo_<system>: rows go back into the living database. Each result is an event of <system>/restores.
 
 The asset is none that a run makes: "Materialize all" must not write into a database. A job is a dry run until its configuration
 names the digest of a plan that a person has looked at.
@@ -12,8 +12,8 @@ from typing import Any, Optional
 import dagster as dg
 from pydantic import Field
 
-from backup_pipeline.model.merge_orders import MergeOrder
-from backup_pipeline.operations import audit, merge, merge_sections
+from backup_pipeline.model.merge_orders import MergeOrder, UndoOrder
+from backup_pipeline.operations import audit, merge, merge_sections, undo
 from backup_pipeline.operations.merge import Approved, Merged
 from backup_pipeline.orchestration.asset_plan import SystemPlan
 from backup_pipeline.orchestration.metadata import Metadata, figures, findings_metadata
@@ -62,6 +62,19 @@ class RestoreConfig(dg.Config):
         return MergeOrder(system, self.backup, live=True, dry_run=not self.approve, **asked)
 
 
+class UndoConfig(dg.Config):
+    """In the launchpad: `ops: {shop__undo: {config: {restore: latest}}}`; then the same with `approve: DIGEST`."""
+
+    restore: str = Field(
+        "latest", description="The id of a restore, or latest: the newest that changed something."
+    )
+    except_changed: bool = setting(UndoOrder, "except_changed")
+    approve: str = _APPROVE
+
+    def order(self, system: str) -> UndoOrder:
+        return UndoOrder(system, self.restore, except_changed=self.except_changed, dry_run=not self.approve)
+
+
 def restores_asset(plan: SystemPlan) -> dg.AssetSpec:
     """shop/restores: what went back into the living database, when, and what it changed."""
     names, system = plan.names, plan.system
@@ -69,8 +82,8 @@ def restores_asset(plan: SystemPlan) -> dg.AssetSpec:
         names.restores_key(system),
         group_name=names.group(system),
         deps=[names.manifest_key(system)],
-        description=f"Restores into the living database of {system}. The job "
-        f"{names.restore_job(system)} reports here, and so do the commands.",
+        description=f"Restores into the living database of {system}, and what was undone. The jobs "
+        f"{names.restore_job(system)} and {names.undo_job(system)} report here, and so do the commands.",
         kinds={plan.engine} if plan.engine else set(),
     )
 
@@ -92,6 +105,23 @@ def restore_job(plan: SystemPlan, executor: dg.ExecutorDefinition) -> dg.JobDefi
     return _job(plan, names.restore_job(system), restore, executor, "Puts rows of a backup back into")
 
 
+def undo_job(plan: SystemPlan, executor: dg.ExecutorDefinition) -> dg.JobDefinition:
+    names, system = plan.names, plan.system
+
+    @dg.op(name=names.step(system, "undo"), required_resource_keys={names.resource})
+    def take_back(context: dg.OpExecutionContext, config: UndoConfig) -> None:
+        backups = given(context, names)
+        with acting(context, backups, "undo", system) as done:
+            done.concludes = bool(config.approve)
+            approved = Approved(config.approve) if config.approve else None
+            order, listen = config.order(system), backups.listen(context.log)
+            merged = undo.undo(backups.site, order, listen, approved=approved)
+            done.learn(facts=audit.of_merge(merged))
+            _tell(context, names, system, merged)
+
+    return _job(plan, names.undo_job(system), take_back, executor, "Undoes a restore into")
+
+
 def _job(
     plan: SystemPlan, name: str, op: dg.OpDefinition, executor: dg.ExecutorDefinition, what: str
 ) -> dg.JobDefinition:
@@ -110,7 +140,7 @@ def _job(
 def _tell(context: dg.OpExecutionContext, names: Names, system: str, merged: Merged) -> None:
     """The event of the asset; then the failure, where not all was done."""
     metadata, plan = plan_metadata(merged), merged.plan
-    wrote = plan.did == "merge" and bool(plan.writes)
+    wrote = bool(merged.restore_id)
     kind = dg.AssetMaterialization if wrote else dg.AssetObservation
     key = names.restores_key(system)
     told = f"{plan.did}: {merge_sections.summary(plan)}"

@@ -51,7 +51,7 @@ def test_lost_rows_come_back_and_what_was_written_since_stays(spoilt: Folder) ->
     ended = spoilt.good(*LIVE, "--yes")
     assert orders(spoilt) == [(1, 10), (2, 21), (3, 30), (4, 40)]
     assert "1 row created; 1 kept as they are" in ended.stdout
-    assert "as it was before: backup 2" in ended.stdout
+    assert "to take it back: backup-pipeline undo shop r-" in ended.stdout
     again = spoilt.good(*LIVE, "--yes")
     assert "nothing to write" in again.stdout
     assert "nothing was written" in again.stdout

@@ -130,6 +130,15 @@ class MergePlan(Refusable):
         return sum(table.writes for table in self.tables)
 
     @property
+    def written(self) -> dict[str, dict[str, int]]:
+        """For the record: what is written to each table."""
+        return {
+            str(one.table): {"create": one.create, "update": one.update, "delete": one.delete}
+            for one in self.tables
+            if one.writes
+        }
+
+    @property
     def conflicts(self) -> int:
         return sum(table.conflicts for table in self.tables)
 

@@ -1,0 +1,131 @@
+"""`undo`: the rows that a restore touched become what they were, by their identity and not by time. An undo is a restore with a
+record of its own, so it can be undone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from backup_pipeline.databases.merge.plan import Did, MergePlan, MergeResult
+from backup_pipeline.databases.merge.session import SessionOptions
+from backup_pipeline.errors import RestoreError, UsageError
+from backup_pipeline.model import canonical
+from backup_pipeline.model.merge_orders import UndoOrder
+from backup_pipeline.model.progress import Listener, silent
+from backup_pipeline.model.vault_records import Prepared
+from backup_pipeline.operations import diagnosing
+from backup_pipeline.operations.merge import Merged, kept_until
+from backup_pipeline.operations.plan_file import Approved
+from backup_pipeline.operations.site import Site
+from backup_pipeline.processes.waiting import takes_time
+from backup_pipeline.restores import undoing
+from backup_pipeline.retention.forgetting import who
+from backup_pipeline.vault.recording import Recording
+from backup_pipeline.vault.restores import Restore, Restores
+
+LATEST = "latest"
+
+
+@takes_time
+def plan(site: Site, order: UndoOrder, listener: Listener = silent) -> MergePlan:
+    """Counts, and writes nothing. `refused` of the plan names the rows that were changed since."""
+    with diagnosing.explained(site, order.system):
+        return _Undo(site, order, listener).plan()
+
+
+@takes_time
+def undo(
+    site: Site, order: UndoOrder, listener: Listener = silent, *, approved: Approved | None = None
+) -> Merged:
+    """With `dry_run` the real thing, taken back. `approved`: exactly this plan, or nothing."""
+    with diagnosing.explained(site, order.system):
+        asked = _Undo(site, order, listener)
+        if order.dry_run:
+            return asked.dry_run()
+        first = asked.plan()
+        first.raise_if_refused()
+        if approved is not None:
+            approved.demand(first)
+        if not first.writes:
+            return Merged(first)
+        return asked.write(first)
+
+
+def _digest(plan: MergePlan) -> str:
+    """Of what the plan says will be written; not of the time that it took."""
+    said = replace(plan, seconds=0.0, did="plan", digest="")
+    return hashlib.sha256(canonical.encode(said)).hexdigest()
+
+
+def _merged(result: MergeResult) -> Merged:
+    return Merged(result.plan, seconds=result.seconds, findings=result.findings)
+
+
+@dataclass(frozen=True)
+class _Undo:
+    site: Site
+    order: UndoOrder
+    listener: Listener
+
+    @cached_property
+    def restores(self) -> Restores:
+        return Restores(self.site.at(None).vault, self.order.system)
+
+    @cached_property
+    def restore(self) -> Restore:
+        found = self.restores.get(self.order.id or LATEST)
+        found.demand_signed()
+        if (later := self.restores.undone_by(found)) is not None:
+            raise RestoreError(
+                f"{found} was undone already, by {later.id}",
+                remedy=f"`backup-pipeline undo {self.order.system} {later.id}` does it again",
+            )
+        return found
+
+    @cached_property
+    def url(self) -> str:
+        order, record = self.order, self.restore.prepared
+        if record.order.get("live") or order.to:
+            return order.to or self.site.url(order.system)
+        raise UsageError(
+            f"{self.restore} has changed {record.target}, which is not the system's own database",
+            remedy="name that database with --to URL",
+        )
+
+    def plan(self) -> MergePlan:
+        return self._run("plan").plan
+
+    def dry_run(self) -> Merged:
+        return _merged(self._run("dry run"))
+
+    def write(self, first: MergePlan) -> Merged:
+        with self.restores.begin(self._record(first)) as recording:
+            result = self._run("merge", recording)
+            if not result.plan.writes:
+                return _merged(result)
+            recording.done(result.plan.written)
+        until = kept_until(self.site, self.restores.get(recording.id))
+        return replace(_merged(result), restore_id=recording.id, undo_until=until)
+
+    def _run(self, did: Did, recording: Recording | None = None) -> MergeResult:
+        options = SessionOptions(listener=self.listener, keeper=recording)
+        result = undoing.undo(self.restore, self.url, options, did, except_changed=self.order.except_changed)
+        return replace(result, plan=replace(result.plan, digest=_digest(result.plan)))
+
+    def _record(self, plan: MergePlan) -> Prepared:
+        old = self.restore.prepared
+        shown = replace(plan, tables=tuple(replace(one, differences=()) for one in plan.tables))
+        return replace(
+            old,
+            id="",
+            target=plan.target,
+            by=who(),
+            began="",
+            order={"live": not self.order.to, "except_changed": self.order.except_changed},
+            plan=canonical.plain(shown),
+            digest=plan.digest,
+            pre_restore=old.pre_restore,
+            undoes=self.restore.id,
+            images=(),
+        )
