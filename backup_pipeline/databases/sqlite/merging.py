@@ -70,7 +70,15 @@ class SqliteSession:
     def stage(self, backup: Backup, staged: Staged, listener: Listener) -> Filled:
         self._attach(backup)
         name = f"{_STAGING}.{quoted(staged.name)}"
-        columns = "".join(f", c{at} {kind}" for at, kind in enumerate(staged.types))
+        # SQLite compares by the collation of the left side: staged rows have that of the target.
+        known = self.schema.table(staged.table)
+        collations = (
+            {one.name: f" COLLATE {one.collation}" for one in known.columns if one.collation} if known else {}
+        )
+        columns = "".join(
+            f", c{at} {kind}{collations.get(name, '')}"
+            for at, (name, kind) in enumerate(zip(staged.columns, staged.types, strict=True))
+        )
         with explained(self.path):
             self.raw.execute(f"CREATE TABLE {name} (n INTEGER PRIMARY KEY{columns})")
             into = ", ".join(f"c{at}" for at in range(len(staged.columns)))

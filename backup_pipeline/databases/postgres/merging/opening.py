@@ -25,12 +25,14 @@ from backup_pipeline.databases.postgres.merging import (
 )
 from backup_pipeline.databases.postgres.merging.failing import explained, translate
 from backup_pipeline.databases.postgres.merging.held import Held, look
+from backup_pipeline.databases.postgres.restore.own_names import OwnPath
 from backup_pipeline.databases.postgres.restore.target import Connection, Server
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.postgres_session import row_text
 from backup_pipeline.model.progress import Listener
 from backup_pipeline.model.schema import Schema, TableId
+from backup_pipeline.model.search_path import of_extensions
 from backup_pipeline.processes import interruption
 from backup_pipeline.vault.backup import Backup
 
@@ -41,6 +43,9 @@ _COUNTED = """
 SELECT coalesce(pg_catalog.pg_partition_root(relid), relid)::oid::bigint,
        pg_catalog.sum(n_tup_ins)::bigint, pg_catalog.sum(n_tup_upd)::bigint, pg_catalog.sum(n_tup_del)::bigint
   FROM pg_catalog.pg_stat_xact_user_tables GROUP BY 1
+"""
+_OWN_PATH = """
+SELECT pg_catalog.set_config('search_path', reset_val, true) FROM pg_catalog.pg_settings WHERE name = 'search_path'
 """
 
 
@@ -99,6 +104,8 @@ class PostgresSession:
         return tuple(readiness.hindrances(self._held, tables))
 
     def ready_to_write(self, tables: Sequence[TableId], triggers: Triggers) -> tuple[Finding, ...]:
+        # Triggers find their tables as they do for the application.
+        self._held.rows("asking for the search path", _OWN_PATH)
         self._off, told = readiness.ready(self._held, tables, triggers)
         return told
 
@@ -175,7 +182,7 @@ def open_session(url: str, options: SessionOptions) -> Iterator[PostgresSession]
         with engine.connect() as connection:
             connection.begin()
             with explained("beginning the merge"):
-                _prepare(raw)
+                _prepare(raw, inspection.schema)
             session = PostgresSession(connection, Held(server, raw, options, inspection, state))
             try:
                 yield session
@@ -183,10 +190,13 @@ def open_session(url: str, options: SessionOptions) -> Iterator[PostgresSession]
                 session.rollback()
 
 
-def _prepare(raw: Connection) -> None:
+def _prepare(raw: Connection, schema: Schema) -> None:
     """For this transaction only: nothing of it stays in a session that a pooler hands on."""
     settings = row_text(raw.info.server_version // 10000)
-    for name, value in (settings | {"client_min_messages": "warning", "jit": "off"}).items():
+    # Two values of citext are compared as text where the operators of citext are not found.
+    path = OwnPath((), of_extensions(schema)).at("pg_catalog")
+    ours = {"client_min_messages": "warning", "jit": "off", "search_path": path}
+    for name, value in (settings | ours).items():
         raw.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
 
 

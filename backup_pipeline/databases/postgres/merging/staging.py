@@ -6,7 +6,7 @@ parts; a part that is refused is halved until the refused rows are alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import psycopg
@@ -87,8 +87,8 @@ def _make(held: Held, staged: Staged) -> None:
             remedy="make the type in the target, or leave the table out with --skip",
         )
     columns = [
-        sql.SQL("{} {}").format(sql.Identifier(f"c{place}"), sql.SQL(kind))
-        for place, kind in enumerate(types)
+        sql.SQL("{} {}{}").format(sql.Identifier(f"c{place}"), sql.SQL(kind), sql.SQL(collation))
+        for place, (kind, collation) in enumerate(zip(types, _collations(held, staged, types), strict=True))
     ]
     number = sql.SQL("n bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000)")
     held.run(
@@ -97,6 +97,16 @@ def _make(held: Held, staged: Staged) -> None:
             table_name(TableId(STAGING, staged.name)), sql.SQL(", ").join([number, *columns])
         ),
     )
+
+
+def _collations(held: Held, staged: Staged, types: Sequence[str]) -> Iterator[str]:
+    """Staged rows are compared with one another as the target compares its own: a collation may take Ann and ANN for equal."""
+    table = held.inspection.schema.table(staged.table)
+    known = {column.name: column for column in table.columns} if table else {}
+    for name, kind in zip(staged.columns, types, strict=True):
+        column = known.get(name)
+        same = column is not None and column.collation and column.type == kind
+        yield f" COLLATE {column.collation}" if column and same else ""
 
 
 class _Filling:

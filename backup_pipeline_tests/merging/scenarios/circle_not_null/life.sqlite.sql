@@ -1,0 +1,5 @@
+PRAGMA defer_foreign_keys = ON;
+DELETE FROM departments WHERE id = 2;
+DELETE FROM people WHERE department_id = 2;
+INSERT INTO departments VALUES (2, 'press', 3);
+INSERT INTO people VALUES (3, 'eve@example.org', 2);

@@ -1,0 +1,13 @@
+ALTER TABLE products ADD COLUMN stock integer NOT NULL DEFAULT 7;
+ALTER TABLE products ADD COLUMN note text;
+ALTER TABLE products DROP COLUMN legacy;
+ALTER TABLE products ALTER COLUMN price TYPE numeric(10, 2);
+ALTER TABLE products ALTER COLUMN state DROP DEFAULT;
+ALTER TABLE products ALTER COLUMN state TYPE text;
+DROP TYPE state;
+CREATE TYPE state AS ENUM ('draft', 'live');
+ALTER TABLE products ALTER COLUMN state TYPE state USING state::state;
+CREATE TABLE labels (id $id, word text NOT NULL);
+DELETE FROM orders WHERE id = 2;
+DELETE FROM products WHERE id = 3;
+INSERT INTO products (id, sku, price, state) VALUES (3, 'P-9', 9, 'live');

@@ -1,0 +1,11 @@
+ALTER TABLE products ADD COLUMN stock integer NOT NULL DEFAULT 7;
+ALTER TABLE products ADD COLUMN note text;
+ALTER TABLE products DROP COLUMN legacy;
+ALTER TABLE products ADD COLUMN cost numeric(10, 2) NOT NULL DEFAULT 0;
+UPDATE products SET cost = price;
+ALTER TABLE products DROP COLUMN price;
+ALTER TABLE products RENAME COLUMN cost TO price;
+CREATE TABLE labels (id INTEGER PRIMARY KEY, word text NOT NULL);
+DELETE FROM orders WHERE id = 2;
+DELETE FROM products WHERE id = 3;
+INSERT INTO products (id, sku, price, state) VALUES (3, 'P-9', 9, 'live');

@@ -1,0 +1,16 @@
+DELETE FROM task_words WHERE task_id > 1;
+DELETE FROM tasks WHERE id = 6;
+DELETE FROM tasks WHERE id = 4;
+DELETE FROM tasks WHERE id = 3;
+DELETE FROM tasks WHERE id = 2;
+DELETE FROM projects WHERE account_id = 2;
+DELETE FROM accounts WHERE id = 2;
+DELETE FROM words WHERE id IN (2, 3);
+DELETE FROM plans WHERE id = 2;
+UPDATE tasks SET title = 'a1, changed' WHERE id = 1;
+UPDATE words SET word = 'URGENT' WHERE id = 1;
+INSERT INTO accounts VALUES (4, 'dyno', 1);
+INSERT INTO projects VALUES (2, 4, 'site');
+INSERT INTO tasks VALUES (2, 2, NULL, 'd1');
+INSERT INTO words VALUES (2, 'urgent');
+INSERT INTO task_words VALUES (2, 1);

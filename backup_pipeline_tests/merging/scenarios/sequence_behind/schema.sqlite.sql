@@ -1,0 +1,2 @@
+CREATE TABLE customers (id INTEGER PRIMARY KEY, email text NOT NULL UNIQUE);
+CREATE TABLE orders (id INTEGER PRIMARY KEY AUTOINCREMENT, customer_id integer NOT NULL REFERENCES customers, number text NOT NULL UNIQUE);

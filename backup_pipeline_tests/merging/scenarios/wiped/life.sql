@@ -1,0 +1,1 @@
+TRUNCATE lines, orders, customers RESTART IDENTITY;
