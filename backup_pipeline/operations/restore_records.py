@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -62,7 +62,12 @@ def list_restores(site: Site, system: str | None = None) -> tuple[Restored, ...]
     """Of one system or of all, oldest first."""
     if system and system not in site.vault.systems():
         site.system(system)  # a name that means nothing is an error, not an empty list
-    return tuple(line for name in systems_of(site, system) for line in _lines(site, name))
+    found: list[Restored] = []
+    for name in systems_of(site, system):
+        every = Restores(site.vault, name).all()
+        undone = _undone(every)
+        found += (_line(site, one, undone.get(one.id, "")) for one in reversed(every))
+    return tuple(found)
 
 
 def remembered(site: Site, system: str, id: str) -> Remembered:
@@ -73,19 +78,18 @@ def remembered(site: Site, system: str, id: str) -> Remembered:
         plan = canonical.decode(MergePlan, canonical.encode(record.plan), what="the plan")
     except Damaged:
         plan = None
-    line = next(line for line in _lines(site, system) if line.id == one.id)
-    return Remembered(line, record, one.ended, plan)
+    undone = _undone(Restores(site.vault, system).all())
+    return Remembered(_line(site, one, undone.get(one.id, "")), record, one.ended, plan)
 
 
-def _lines(site: Site, system: str) -> Iterator[Restored]:
-    every = Restores(site.vault, system).all()
+def _undone(every: Iterable[Restore]) -> dict[str, str]:
+    """Restore → the newest one that took it back."""
     undone: dict[str, str] = {}
     for one in every:
         with suppress(Damaged):  # told in its own line
             if one.state == "done" and one.outline.undoes:
                 undone.setdefault(one.outline.undoes, one.id)
-    for one in reversed(every):
-        yield _line(site, one, undone.get(one.id, ""))
+    return undone
 
 
 def _line(site: Site, one: Restore, undone_by: str) -> Restored:

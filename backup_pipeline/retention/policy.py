@@ -143,9 +143,10 @@ def _protected(
             promise(one, "imported", "imported: it goes by `forget` only")
         if one.kind == "pre-migration" and (reason := _before_its_deploy(one, ordered, now)):
             promise(one, "pre-migration", reason)
-        if one.kind == "pre-restore" and now - moment_of(one.id) < timedelta(seconds=policy.pre_restore):
-            days = policy.pre_restore // 86400
-            promise(one, "pre-restore", f"before a restore, which can be undone for {days} days")
+        if one.kind == "pre-restore":
+            until = moment_of(one.id) + timedelta(seconds=policy.pre_restore)
+            reason = f"before a restore, which can be undone until {until:%Y-%m-%d}"
+            promise(one if now < until else None, "pre-restore", reason)
     return found
 
 

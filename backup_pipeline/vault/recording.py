@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from backup_pipeline.errors import VaultError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.outline import OutlineObject
@@ -99,6 +101,10 @@ class Recording:
         vault, record = self.vault, replace(self.record, images=tuple(self._images))
         name, outline = PREPARED + private.ending(vault), outline_of(record)
         stored = private.closed(vault, canonical.encode(record))
+        if (locks := vault.store.object_locks()) is not None:
+            # Rows that an earlier record stored are locked for that one's days only. The record counts without it as well.
+            with suppress(VaultError):
+                locks.extend({layout.object_key(one) for one in outline.objects})
         with committing(vault.store, self.held, outline.objects):
             _put(vault, record, {name: stored, OUTLINE: canonical.encode(outline)}, layout.SEAL_SIGNATURE)
         self._is_prepared = True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from backup_pipeline.errors import Damaged, KeyMissing
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import ObjectRef
-from backup_pipeline.vault import signing
+from backup_pipeline.vault import layout, lock, signing
 from backup_pipeline.vault.restores import Restore, Restores
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.integrity import Job, Use, judge, look_at_all
@@ -29,6 +30,8 @@ def _look(restore: Restore, counted: Counter[str], *, quick: bool) -> Iterator[F
     except Damaged as error:
         yield Finding.of("restore-damaged", identifier=restore.id, why=error.message, system=restore.system)
         return
+    if restore.state == "unknown" and not _is_at_work(restore):
+        yield Finding.of("restore-unknown", identifier=restore.id, system=restore.system)
     if (state := restore.foreign) is not None:
         yield signing.finding(restore.system, restore.id, state)
     jobs, wants = [Job(use.reference, rows=use.rows is not None) for use in uses], {}
@@ -48,6 +51,12 @@ def _look(restore: Restore, counted: Counter[str], *, quick: bool) -> Iterator[F
         yield Finding.of(
             "objects-frozen", count=1, mebibytes=frozen / 2**20, system=restore.system, identifier=restore.id
         )
+
+
+def _is_at_work(restore: Restore) -> bool:
+    """Its process may be about to note how it ended."""
+    holder = lock.current(restore.vault.store, layout.lock_key(restore.system))
+    return holder is not None and not lock.is_stale(holder, datetime.now(UTC))
 
 
 def _uses(restore: Restore) -> Iterator[Use]:

@@ -15,7 +15,7 @@ from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.copies.sampling import sample
 from backup_pipeline.model.orders import RepairOrder
 from backup_pipeline.stores.local import LocalStore
-from backup_pipeline.vault import layout, signing
+from backup_pipeline.vault import layout, lock, signing
 from backup_pipeline.vault.crypto import Given
 from backup_pipeline.vault.restores import Restore, Restores
 from backup_pipeline.vault.signing import Signing
@@ -70,6 +70,9 @@ def test_a_record_goes_with_the_backup_before_its_restore_and_its_end_follows(
     assert replicate(vault, copy, "shop").ok
     assert Restores(copy, "shop").ids == (restore.id, failed.id)
     assert Restores(copy, "shop").get(restore.id).state == "unknown"
+    assert [one.code for one in verify_all(copy, "shop").findings] == ["restore-unknown"]
+    with lock.hold(copy.store, "shop", "restore of shop"):
+        assert verify_all(copy, "shop").findings == (), "its process may be about to note how it ended"
     Restores(vault, "shop").resolve(restore, happened=True)
     assert replicate(vault, copy, "shop").ok
     there = Restores(copy, "shop").get(restore.id)
