@@ -74,6 +74,24 @@ def _new_uuid_sqlite(element: new_uuid, compiler: SQLCompiler, **kw: Any) -> str
     return "(" + " || '-' || ".join(f"lower(hex(randomblob({size})))" for size in halves) + ")"
 
 
+class position_in(FunctionElement[int]):
+    """Where the second text begins in the first one, from 1; 0: nowhere."""
+
+    name = "position_in"
+    inherit_cache = True
+    type = sa.BigInteger()
+
+
+@compiles(position_in, "postgresql")
+def _position_in_postgresql(element: position_in, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"pg_catalog.strpos({compiler.process(element.clauses, **kw)})::bigint"
+
+
+@compiles(position_in, "sqlite")
+def _position_in_sqlite(element: position_in, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **kw)})"
+
+
 def texts(columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
     """Key columns as one text for people: `7`, `7, 2`."""
     found: sa.ColumnElement[str] = sa.func.coalesce(as_text(columns[0]), "NULL")

@@ -19,6 +19,7 @@ from backup_pipeline.databases.merge import (
     polymorphic,
     remembering,
     settling,
+    trees,
     writing,
 )
 from backup_pipeline.databases.merge.asked import Asked
@@ -93,6 +94,7 @@ def prepare(
     _natural_keys(run)
     run.same_lineage, why = lineage.of(run, backup.manifest.state)
     matching.match(run, [[one.shape.table for one in some] for some in components])
+    trees.place(run)
     spared = _settle(run, components, references)
     counts = tuple(counting.counted(run, relations[one], spared.get(one, 0)) for one in sorted(relations))
     plan = MergePlan(

@@ -35,6 +35,8 @@ class Shape:
     keep: frozenset[str] = frozenset()
     #: Columns that SQL of a rule computes again.
     derived: frozenset[str] = frozenset()
+    #: The column with the place of a row in a tree; it is derived as well.
+    tree_path: str = ""
     #: Column of the target that the backup has not → its value in new rows, as SQL.
     filled: Mapping[str, str] = field(default_factory=dict)
     #: GENERATED ALWAYS AS IDENTITY
@@ -141,8 +143,9 @@ def _shape(
     generated = generated_key(now, schema, references)
     given = {one.target for one in columns.columns if one.target is not None}
     derived = {name for one in rules.derived for name in one.columns.get(now.id, ())}
+    derived |= {rule.tree_path} - {""}
     # The place in a tree names no row: another one may have it by now.
-    no_key = {*rule.no_key, *derived, *([rule.tree_path] if rule.tree_path else [])}
+    no_key = {*rule.no_key, *derived}
     keys = usable_keys(now, given, generated=generated, natural=rule.natural_keys, no_key=no_key)
     return Shape(
         now.id,
@@ -156,6 +159,7 @@ def _shape(
         birth_column(now, schema, rule.birth),
         frozenset(rule.keep),
         frozenset(derived),
+        rule.tree_path,
         columns.filled,
         columns.overriding,
         drift=columns.drift,
