@@ -43,7 +43,8 @@ def match(run: Run, components: Sequence[Sequence[TableId]]) -> None:
             ):
                 pass
             for one in relations:
-                new_rows(run, one, translated(run, one, one.shape.key if one.shape.keyed else ()))
+                if new_rows(run, one, translated(run, one, one.shape.key if one.shape.keyed else ())):
+                    run.stuck.add(one.shape.table)
         else:
             _match_rows(run, relations[0], turn=False)
         for one in relations:
@@ -143,9 +144,8 @@ class Matching:
     def contradicted(self, target: sa.FromClause) -> Condition:
         """Of two rows with one key: they are two rows all the same."""
         told = self._told(target)
-        return (
-            sa.case(*told, else_=self._contents_disagree(target)) if told else self._contents_disagree(target)
-        )
+        contents = self._contents_disagree(target) if _contents_tell(self.run, self.relation) else sa.false()
+        return sa.case(*told, else_=contents) if told else contents
 
     def well_known(self, target: sa.FromClause) -> Condition:
         """Of two rows with one key: more than their contents can be compared."""
@@ -199,16 +199,30 @@ def _match_stuck(run: Run, relation: Relation) -> int:
     return _decide(matching, int(_remembered(matching)) + int(_by_own_key(matching)))
 
 
+def _contents_tell(run: Run, relation: Relation) -> bool:
+    """Whether the contents of two rows with one key may have to be compared."""
+    return relation.shape.birth not in relation.shape.full and not run.sure_key(relation)
+
+
 def _match_rows(run: Run, relation: Relation, *, turn: bool) -> int:
     """Put the rows that are not mapped yet into the map; how many that were."""
-    matching = Matching(run, relation, translated(run, relation, relation.shape.written, turn=turn))
+    shape = relation.shape
+    columns = {column for key in run.natural_keys[shape.table] for column in key.columns}
+    by_key = run.same_lineage and shape.keyed and bool(shape.generated)
+    columns |= set(shape.written if by_key and _contents_tell(run, relation) else shape.key)
+    matching = Matching(run, relation, translated(run, relation, columns, turn=turn))
     run.do(relation.answers.delete())
     means = _ask(matching)
-    mapped = _decide(matching, means)
+    mapped = _single(matching) if means == 1 and not turn else _decide(matching, means)
     mapped += _by_content(run, relation, turn=turn)
     mapped += new_rows(run, relation, matching.rows)
     run.session.analyze(relation.map.name)
     return mapped
+
+
+def _single(matching: Matching) -> int:
+    """Only one step was asked, by a key that is unique on both sides: no row is named twice."""
+    return matching.run.matched(matching.relation, matching.relation.answers)
 
 
 def _remembered(matching: Matching) -> bool:
@@ -300,7 +314,7 @@ def _taken_twice(run: Run, relation: Relation, chosen: sa.Subquery) -> int:
 
 def _by_content(run: Run, relation: Relation, *, turn: bool) -> int:
     shape = relation.shape
-    if shape.generated == "uuid" and shape.keyed:
+    if (shape.generated == "uuid" and shape.keyed) or run.sure_key(relation):
         return 0
     names = [name for name in shape.written if not (shape.generated and name in shape.key)]
     names = [name for name in names if name not in shape.derived]

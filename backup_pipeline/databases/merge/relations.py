@@ -191,6 +191,8 @@ class Run:
     unused_keys: dict[TableId, list[str]] = field(default_factory=dict)
     #: Tables of which the backup has no row: nothing is asked about them.
     empty: set[TableId] = field(default_factory=set)
+    #: Tables with rows that were not looked up, because they wait for one another.
+    stuck: set[TableId] = field(default_factory=set)
     #: Tables of which only some rows take part.
     partial: set[TableId] = field(default_factory=set)
     #: What an earlier merge remembers is looked up.
@@ -283,6 +285,14 @@ class Run:
     def compared(self, relation: Relation) -> list[str]:
         fixed = self.referenced(relation.shape.table)
         return [name for name in relation.shape.compared if name not in fixed]
+
+    def sure_key(self, relation: Relation) -> bool:
+        """Every row has a natural key that needs no reference: its contents are never compared."""
+        references = {column for one in self.outgoing(relation.shape.table) for column in one.columns}
+        return any(
+            not key.where and set(key.columns) <= relation.shape.full - references
+            for key in self.natural_keys[relation.shape.table]
+        )
 
     def outgoing(self, table: TableId) -> tuple[Reference, ...]:
         return self.references.get(table, ())

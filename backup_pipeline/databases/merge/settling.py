@@ -145,10 +145,19 @@ def unique_taken(run: Run, relation: Relation, keys: Sequence[KeyCandidate]) -> 
     """Rows that would break a unique key: because of a live row, or of another row that is written."""
     found = 0
     for key in keys:
-        if all(name in relation.shape.written for name in key.columns):
+        if all(name in relation.shape.written for name in key.columns) and not _surely_free(
+            run, relation, key
+        ):
             found += _taken_by_live(run, relation, key)
             found += _taken_by_written(run, relation, key)
     return found
+
+
+def _surely_free(run: Run, relation: Relation, key: KeyCandidate) -> bool:
+    """Each new row was looked up by this key and not found, and no row is updated."""
+    references = {column for one in run.outgoing(relation.shape.table) for column in one.columns}
+    looked_up = key in run.natural_keys[relation.shape.table] and relation.shape.table not in run.stuck
+    return looked_up and not run.asked.verbs.update and not key.where and not references & set(key.columns)
 
 
 def _to_write(run: Run, relation: Relation, key: KeyCandidate) -> tuple[Final, sa.Select[Any]]:

@@ -27,6 +27,8 @@ class Shape:
     generated: str = ""
     #: Type of each column of the target.
     types: Mapping[str, str] = field(default_factory=dict)
+    #: Columns that take no NULL, in the backup as in the target.
+    full: frozenset[str] = frozenset()
     natural_keys: tuple[KeyCandidate, ...] = ()
     #: Keys that are not used, and why.
     unused_keys: tuple[str, ...] = ()
@@ -107,7 +109,10 @@ def draw(
             continue
         mode, why = chosen[table]
         shape = _shape(new, columns, number, now, rules, references)
-        shapes[table] = replace(shape, mode=mode, why=why)
+        full = {one.name for one in old.columns if not one.nullable}
+        never_null = {one.name for one in new.columns if not one.nullable}
+        both = {one.target for one in columns.columns if one.target in never_null and one.name in full}
+        shapes[table] = replace(shape, mode=mode, why=why, full=frozenset(filter(None, both)))
     return Drawn(shapes, refused, never)
 
 
@@ -154,13 +159,13 @@ def _shape(
         now.primary_key.columns if now.primary_key else (),
         generated,
         {one.name: one.type for one in now.columns},
-        keys.found,
-        keys.unused,
-        birth_column(now, schema, rule.birth),
-        frozenset(rule.keep),
-        frozenset(derived),
-        rule.tree_path,
-        columns.filled,
-        columns.overriding,
+        natural_keys=keys.found,
+        unused_keys=keys.unused,
+        birth=birth_column(now, schema, rule.birth),
+        keep=frozenset(rule.keep),
+        derived=frozenset(derived),
+        filled=columns.filled,
+        overriding=columns.overriding,
+        tree_path=rule.tree_path,
         drift=columns.drift,
     )

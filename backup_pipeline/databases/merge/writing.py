@@ -113,7 +113,7 @@ def _insert(run: Run, relation: Relation) -> sa.Executable:
     columns = (*relation.shape.written, *filled)
     values = [one[name] for name in relation.shape.written]
     values += [sa.cast(value, Raw(relation.shape.types[name])) for name, value in filled.items()]
-    query = one.select(*values, act=Act.NEW).order_by(one.map.c.n)
+    query = one.select(*values, act=Act.NEW)
     insert = InsertWithKeys(relation.target) if relation.shape.overriding else sa.insert(relation.target)
     return insert.from_select(list(columns), query)
 
