@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backup_pipeline.cli import document, merge_page
+from backup_pipeline.cli import document, merge_page, restoring_files
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.orders import flags, ordered, takes
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.units import plural
-from backup_pipeline.errors import UsageError
+from backup_pipeline.cli.units import plural, size
+from backup_pipeline.errors import ErrorsFound, UsageError
 from backup_pipeline.model.merge_orders import MergeOrder
 from backup_pipeline.model.orders import RestoreOrder
+from backup_pipeline.model.outcome import failed
 
 if TYPE_CHECKING:
     from backup_pipeline.operations import Site
@@ -91,9 +92,10 @@ def run(call: Call, site: Site, order: MergeOrder, terms: Terms) -> Reply:
         return _planned(call, site, order, terms, approved)
     if not order.dry_run and not terms.yes and approved is None:
         need_a_person(call, f"rows of {order.system} would be written")
-        plan = _plan(call, site, order)
+        with call.progress(f"plan of a restore of {order.system}") as listener:
+            plan = merge.plan(site, order, listener)
         plan.raise_if_refused()
-        if not plan.writes:
+        if not plan.writes and not order.with_files:
             return _reply(order, merge.Merged(plan))
         ask(call, "Plan", plan)
         approved = merge.Approved(plan.digest, plan.target)
@@ -105,19 +107,14 @@ def run(call: Call, site: Site, order: MergeOrder, terms: Terms) -> Reply:
 def _planned(call: Call, site: Site, order: MergeOrder, terms: Terms, approved: Approved | None) -> Reply:
     from backup_pipeline.operations import merge, plan_file
 
-    plan = _plan(call, site, order)
+    with call.progress(f"plan of a restore of {order.system}") as listener:
+        looked = merge.look(site, order, listener)
+    plan = looked.plan
     if approved is not None and plan.refusal is None:
         approved.demand(plan)
     if terms.plan_file is not None and plan.refusal is None:
         plan_file.write(terms.plan_file, order, plan)
-    return _reply(order, merge.Merged(plan), terms.plan_file)
-
-
-def _plan(call: Call, site: Site, order: MergeOrder) -> MergePlan:
-    from backup_pipeline.operations import merge
-
-    with call.progress(f"plan of a restore of {order.system}") as listener:
-        return merge.plan(site, order, listener)
+    return _reply(order, looked, terms.plan_file)
 
 
 def need_a_person(call: Call, what: str) -> None:
@@ -147,13 +144,20 @@ def _reply(order: MergeOrder, merged: Merged, written: Path | None = None) -> Re
         heading = f"{headings[plan.did]} {plan.system} {plan.backup_id}"
         merge_page.show(page, heading, plan, sum(merged.seconds.values()))
         page.findings(merged.findings)
+        for one in merged.file_plans:
+            page.line(f"files to {one.target}: {restoring_files.what(one)}")
+            page.findings(one.refused)
+        for done in merged.files:
+            page.line(f"files to {done.plan.target}: {plural(done.files, 'file')}, {size(done.bytes)}")
         for line in after:
             page.line(line)
 
     return Reply(
         {**document.plain(merged), "next": after},
         page,
-        plan.refusal or merge.lacking(plan, rejected),
+        merged.refusal
+        or merge.lacking(plan, rejected)
+        or failed(ErrorsFound, "the rows are restored", merged.findings),
         answer=plan.did != "merge",
         backup=plan.backup_id,
         facts=audit.of_merge(merged),

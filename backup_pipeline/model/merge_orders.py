@@ -44,7 +44,10 @@ class MergeOrder(Order):
         metavar="'TABLE: SQL'",
     )
     tenant: str = option("", "One row and everything that hangs below it: accounts:7.", metavar="TABLE:KEY")
-    with_files: bool = option(False, "With the files that the restored rows name (`refs:`).")
+    with_files: bool = option(
+        False,
+        "Also files that rows of the backup name (`refs:`) and that are missing in the folder of their tree.",
+    )
     create: bool = option(True, "Create no rows.")
     update: str = option(
         "",
@@ -88,7 +91,7 @@ class MergeOrder(Order):
     )
     rejects: Path | None = option(
         None,
-        "Set rows aside that the database refuses, in this CSV with the errors, and write the others.",
+        "Set rows aside that do not fit the columns of the target, in this CSV with the errors, and write the others.",
         metavar="FILE",
         form="file",
     )

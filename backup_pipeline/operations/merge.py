@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from backup_pipeline.databases.engines import engine_at, engine_named
 from backup_pipeline.databases.merge import rulebook
@@ -18,7 +19,7 @@ from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.plan import MergePlan, MergeResult, Rejected
 from backup_pipeline.databases.merge.rules import Rules
 from backup_pipeline.databases.merge.session import SessionOptions
-from backup_pipeline.errors import ErrorsFound, RestoreError, UsageError
+from backup_pipeline.errors import BackupError, ErrorsFound, RestoreError, UsageError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.ids import restore_id
@@ -27,7 +28,7 @@ from backup_pipeline.model.orders import options_of
 from backup_pipeline.model.plural import plural
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.vault_records import Prepared
-from backup_pipeline.operations import diagnosing, environment, rejects, thawing
+from backup_pipeline.operations import diagnosing, environment, merge_files, rejects, thawing
 from backup_pipeline.operations.before_restore import back_up_before
 from backup_pipeline.operations.merge_asked import asked_of
 from backup_pipeline.operations.plan_file import Approved
@@ -38,6 +39,9 @@ from backup_pipeline.restores import merging
 from backup_pipeline.retention.forgetting import who
 from backup_pipeline.vault.backup import Backup
 from backup_pipeline.vault.restores import Restore, Restores
+
+if TYPE_CHECKING:
+    from backup_pipeline.operations.files import FilesPlan, FilesResult
 
 __all__ = ["Approved", "MergePlan", "Merged", "after_interruption", "lacking", "merge", "plan"]
 
@@ -55,8 +59,15 @@ class Merged:
     #: Until then `undo` takes it back.
     undo_until: str = ""
     rejected: tuple[Rejected, ...] = ()
+    #: What would be done about files, a tree each; and what was done.
+    file_plans: tuple[FilesPlan, ...] = ()
+    files: tuple[FilesResult, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def refusal(self) -> BackupError | None:
+        return next((one.refusal for one in (self.plan, *self.file_plans) if one.refusal), None)
 
 
 def lacking(plan: MergePlan, rejected: int = 0) -> ErrorsFound | None:
@@ -81,6 +92,14 @@ def plan(site: Site, order: MergeOrder, listener: Listener = silent) -> MergePla
 
 
 @takes_time
+def look(site: Site, order: MergeOrder, listener: Listener = silent) -> Merged:
+    """The plan, and that of the files that come with the rows."""
+    with diagnosing.explained(site, order.system):
+        question = _Question(site, order, listener)
+        return Merged(question.plan(), file_plans=question.plan_files())
+
+
+@takes_time
 def merge(
     site: Site, order: MergeOrder, listener: Listener = silent, *, approved: Approved | None = None
 ) -> Merged:
@@ -89,16 +108,17 @@ def merge(
         question = _Question(site, order, listener)
         rejects.need_place(order.rejects)
         if order.dry_run:
-            return question.dry_run()
+            return replace(question.dry_run(), file_plans=question.plan_files())
         first = question.plan()
         first.raise_if_refused()
         if approved is not None:
             approved.demand(first)
-        return (
-            question.write(first, "" if approved is None else approved.digest)
-            if first.writes
-            else Merged(first)
+        for one in question.plan_files():
+            one.raise_if_refused()
+        written = (
+            question.write(first, approved.digest if approved else "") if first.writes else Merged(first)
         )
+        return question.with_files(written)
 
 
 def after_interruption(site: Site, system: str, began: datetime) -> str:
@@ -200,6 +220,18 @@ class _Question:
             return merged
         until = kept_until(self.home, restores.get(recording.id))
         return replace(merged, restore_id=recording.id, undo_until=until)
+
+    def plan_files(self) -> tuple[FilesPlan, ...]:
+        return merge_files.plan(self.site, self.order, self.backup, self.listener)
+
+    def with_files(self, merged: Merged) -> Merged:
+        """The rows are committed: what keeps a file away is told, and takes nothing back."""
+        try:
+            files = merge_files.restore(self.site, self.order, self.backup, self.listener)
+        except BackupError as error:
+            return replace(merged, findings=(*merged.findings, Finding.of_error(error)))
+        told = (finding for one in files for finding in one.findings)
+        return replace(merged, files=files, findings=(*merged.findings, *told))
 
     def _merged(self, result: MergeResult) -> Merged:
         if self.order.rejects is not None and result.rejected:

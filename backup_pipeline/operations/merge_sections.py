@@ -137,6 +137,11 @@ def _remapped(plan: MergePlan) -> Section:
     return Section("Created under a new key, because another row has theirs", ("TABLE", "ROWS"), rows, (1,))
 
 
+def _spared(plan: MergePlan) -> Section:
+    rows = tuple((str(table.table), f"{table.spared:,}") for table in plan.tables if table.spared)
+    return Section("Not deleted, because other rows refer to them", ("TABLE", "ROWS"), rows, (1,))
+
+
 def _identity(plan: MergePlan) -> Section:
     return _counted(plan, "How rows were known", ("TABLE", "ROWS", "BY"), lambda table: table.identity)
 
@@ -187,6 +192,7 @@ _PARTS = (
     _skipped,
     _nulled,
     _remapped,
+    _spared,
     _drift,
     _cycles,
     _triggers,

@@ -32,6 +32,7 @@ ORDERS = TableMerge(
     unchanged=4690,
     kept=9,
     remapped=2,
+    spared=1,
     identity={"same key": 4699},
     sequences=("public.orders_id_seq",),
     differences=(
@@ -110,6 +111,7 @@ def test_a_line_of_each_table_says_what_is_written_what_is_kept_and_why_it_comes
         "stamp",
         "public.orders_id_seq",
         "same key",
+        "Not deleted, because other rows refer to them",
         "ids in orders.data are not rewritten",
     ],
 )
@@ -118,7 +120,7 @@ def test_a_plan_tells_what_a_person_must_know(told: str) -> None:
 
 
 def test_a_plan_without_surprises_is_a_table_and_no_more() -> None:
-    quiet = replace(ORDERS, identity={}, sequences=(), differences=(), remapped=0)
+    quiet = replace(ORDERS, identity={}, sequences=(), differences=(), remapped=0, spared=0)
     plan = replace(PLAN, tables=(quiet,), cycles=(), findings=(), locks=(), seconds=0)
     assert [one.title for one in merge_sections.sections(plan)] == []
     assert "WHY" not in shown(plan)

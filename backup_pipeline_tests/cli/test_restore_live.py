@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
 from backup_pipeline import config
+from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.state import acts
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
+from backup_pipeline_tests.harness.backups import ask, run_sql
 
 LIVE = ("restore", "shop", "--live")
 
@@ -172,3 +178,61 @@ def test_a_restore_is_an_act_and_a_look_is_none(spoilt: Folder) -> None:
     (done,) = [one for one in acts.of(config.load(spoilt.path / "backup.yaml")) if one.verb == "restore"]
     assert done.facts["created"] == 1
     assert done.backup
+
+
+@pytest.fixture
+def latin(pg_server: EmbeddedPostgres) -> Iterator[str]:
+    """A database that does not have every character of Unicode."""
+    name = f"latin_{os.getpid()}"
+    locale = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    run_sql(pg_server.url(), f"CREATE DATABASE {name} {locale}")
+    yield pg_server.url(name)
+    pg_server.drop_database(name)
+
+
+def test_rows_that_do_not_fit_end_a_restore_or_are_set_aside_with_the_error(
+    pg_shop: Folder, latin: str
+) -> None:
+    url, table = pg_shop.env["SHOP_URL"], "CREATE TABLE notes (id int PRIMARY KEY, note text)"
+    run_sql(url, f"{table}; INSERT INTO notes VALUES (1, 'é'), (2, '☃')")
+    pg_shop.backup()
+    run_sql(latin, table)
+    only = ("restore", "shop", "--to", latin, "--only", "notes")
+    for look in ("--plan", "--yes"):
+        ended = pg_shop.run(*only, look)
+        assert ended.code == 9, str(ended)
+        assert "do not fit" in ended.stderr
+    assert ask(latin, "SELECT id FROM notes") == []
+    rest = pg_shop.run(*only, "--yes", "--rejects", "bad.csv")
+    assert rest.code == 10, str(rest)
+    assert ask(latin, "SELECT id FROM notes") == [(1,)]
+    pg_shop.good(*only, "--yes", "--rejects", "bad.csv", "--allow-rejects")
+    file = pg_shop.path / "bad.csv"
+    with file.open(newline="", encoding="utf-8") as lines:
+        (bad,) = csv.DictReader(lines)
+    assert (bad["table"], bad["sqlstate"]) == ("public.notes", "22P05")
+    assert json.loads(bad["row"]) == {"id": "2", "note": "☃"}
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_files_that_rows_name_come_back_with_them(spoilt: Folder) -> None:
+    media = spoilt.path / "media"
+    media.mkdir()
+    for name in ("a.jpg", "b.jpg", "unnamed.jpg"):
+        (media / name).write_text(name)
+    run(
+        spoilt, "ALTER TABLE customers ADD photo TEXT", "UPDATE customers SET photo = char(96 + id) || '.jpg'"
+    )
+    with (spoilt.path / "backup.yaml").open("a") as file:
+        file.write("    files: {media: {path: ./media, refs: {customers.photo: path}}}\n")
+    spoilt.backup()
+    run(spoilt, "DELETE FROM orders", "DELETE FROM customers WHERE id = 2")
+    (media / "b.jpg").unlink()
+    (media / "unnamed.jpg").unlink()
+    (media / "a.jpg").write_text("another photo by now")
+    looked = spoilt.good(*LIVE, "--plan", "--with-files").stdout
+    assert "1 file" in looked
+    spoilt.good(*LIVE, "--yes", "--with-files")
+    assert (media / "b.jpg").read_text() == "b.jpg"
+    assert (media / "a.jpg").read_text() == "another photo by now"
+    assert not (media / "unnamed.jpg").exists()

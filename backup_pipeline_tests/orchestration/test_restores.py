@@ -28,9 +28,11 @@ def orders(shop: Shop) -> list[tuple[int, float]]:
         return connection.execute("SELECT id, total FROM orders ORDER BY id").fetchall()
 
 
-def run(shop: Shop, instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessResult:
-    return shop.job("restore_shop").execute_in_process(
-        instance=instance, run_config={"ops": {"shop__restore": {"config": config}}}, raise_on_error=False
+def run(
+    shop: Shop, instance: dg.DagsterInstance, verb: str = "restore", **config: Any
+) -> dg.ExecuteInProcessResult:
+    return shop.job(f"{verb}_shop").execute_in_process(
+        instance=instance, run_config={"ops": {f"shop__{verb}": {"config": config}}}, raise_on_error=False
     )
 
 
@@ -55,8 +57,11 @@ def test_a_run_is_a_dry_run_until_it_names_the_digest_of_a_plan(
     assert done.success
     assert told(done)["created"] == 1
     assert orders(spoilt) == [(10, 9.5), (11, 1.25), (12, 3.0)]
-    event = instance.get_latest_materialization_event(KEY)
-    assert event is not None
+    assert instance.get_latest_materialization_event(KEY) is not None
+    undo = told(run(spoilt, instance, "undo"))
+    assert orders(spoilt)[0] == (10, 9.5)
+    assert run(spoilt, instance, "undo", approve=undo["digest"]).success
+    assert orders(spoilt) == [(10, 7.0), (11, 1.25)]
 
 
 def test_a_plan_that_is_another_by_now_is_not_done(spoilt: Shop, instance: dg.DagsterInstance) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -112,7 +113,7 @@ def prepare(
             [tuple(one.shape.table for one in some) for some in components], references, now.engine
         ),
         findings=tuple(_findings(drawn, (*skipped_references(now, rules), *unknown))),
-        refused=tuple(_refused(drawn)),
+        refused=(*_refused(drawn), *(() if asked.rejects else _unfit(rejected))),
         seconds=time.monotonic() - begin,
     )
     return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected), rules)
@@ -239,9 +240,18 @@ def _refused(drawn: Drawn) -> list[Finding]:
     ]
 
 
+def _unfit(rejected: Sequence[Rejected]) -> Iterator[Finding]:
+    """Rows that do not fit the types of the target, and were not asked to be set aside."""
+    counts = Counter(one.table for one in rejected)
+    for table, count in sorted(counts.items()):
+        first = next(one.error for one in rejected if one.table == table)
+        yield Finding.of("merge-rows-unfit", table=table, name=named(table), count=f"{count:,}", why=first)
+
+
 def digest(plan: MergePlan, backup: Backup) -> str:
-    """Of what the plan says will be written; not of the time that it took."""
-    said = replace(plan, seconds=0.0, did="plan", digest="")
+    """Of what the plan says will be written; not of the time that it took, nor of the rows that it shows."""
+    tables = tuple(replace(one, differences=()) for one in plan.tables)
+    said = replace(plan, seconds=0.0, did="plan", digest="", tables=tables)
     data = backup.link.sha256.encode() + canonical.encode(said)
     return hashlib.sha256(data).hexdigest()
 
