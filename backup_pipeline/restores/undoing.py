@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backup_pipeline.databases.engines import engine_at
@@ -12,6 +13,7 @@ from backup_pipeline.databases.merge.plan import Did, MergeResult
 from backup_pipeline.databases.merge.session import SessionOptions
 from backup_pipeline.errors import RestoreError
 from backup_pipeline.model.schema import TableId
+from backup_pipeline.model.vault_records import RowImage
 from backup_pipeline.vault.restores import Restore
 
 if TYPE_CHECKING:
@@ -64,7 +66,16 @@ def undo(
 def _images(restore: Restore, which: str) -> Iterator[Image]:
     from backup_pipeline.databases.merge.undoing import Image
 
+    # A table has two images of one side where SQL of a rule has changed more rows than the merge.
+    parts: dict[tuple[TableId, tuple[str, ...]], list[RowImage]] = {}
     for image in restore.prepared.images:
         if image.which == which:
-            table = TableId(image.schema, image.table)
-            yield Image(table, image.columns, lambda one=image: restore.rows(one))  # type: ignore[misc]
+            parts.setdefault((TableId(image.schema, image.table), image.columns), []).append(image)
+    for (table, columns), some in parts.items():
+        rows = partial(_rows, restore, some)
+        yield Image(table, columns, rows)
+
+
+def _rows(restore: Restore, images: Iterable[RowImage]) -> Iterator[bytes]:
+    for image in images:
+        yield from restore.rows(image)

@@ -158,7 +158,9 @@ def _changed(run: Run, relation: Relation) -> list[Difference]:
 
 
 def _created(run: Run, relation: Relation) -> list[Difference]:
-    one, names = Final(run, relation), relation.shape.written
+    one = Final(run, relation)
+    # A derived column gets its value after writing.
+    names = [name for name in relation.shape.written if name not in relation.shape.derived]
     query = one.select(texts(relation.of_map(one.map)), *(texts([one[name]]) for name in names), act=Act.NEW)
     rows = run.all(query.order_by(one.map.c.n).limit(SHOWN))
     return [

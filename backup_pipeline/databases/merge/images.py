@@ -11,9 +11,13 @@ from typing import Any, Literal, Protocol
 
 import sqlalchemy as sa
 
+from backup_pipeline.databases.merge.deriving import Recomputed
 from backup_pipeline.databases.merge.relations import Act, Relation, Run
 from backup_pipeline.databases.merge.settling import UPDATE, differing
 from backup_pipeline.model.schema import TableId
+
+Which = Literal["before", "after"]
+SIDES: tuple[Which, ...] = ("before", "after")
 
 
 class Keeper(Protocol):
@@ -24,7 +28,7 @@ class Keeper(Protocol):
         table: TableId,
         columns: Sequence[str],
         key: Sequence[str],
-        which: Literal["before", "after"],
+        which: Which,
         blocks: Iterable[bytes],
     ) -> int: ...
 
@@ -41,11 +45,19 @@ def after(run: Run, keeper: Keeper, relations: Iterable[Relation]) -> None:
         _keep(run, keeper, relation, "after", [*_created(run, relation), *_updated(run, relation)])
 
 
+def recomputed(run: Run, keeper: Keeper, found: Iterable[Recomputed]) -> None:
+    """The rows that only the SQL of rules has changed."""
+    for one in found:
+        names = columns_of(run, one.table)
+        for which in SIDES if one.rows else ():
+            keeper.image(one.table, names, one.key, which, run.session.out(one.image(names, which)))
+
+
 def _keep(
     run: Run,
     keeper: Keeper,
     relation: Relation,
-    which: Literal["before", "after"],
+    which: Which,
     queries: Sequence[sa.Select[Any]],
 ) -> None:
     blocks: Iterator[bytes] = chain.from_iterable(run.session.out(query) for query in queries)

@@ -61,7 +61,8 @@ class Prepared:
     #: Parents first.
     components: tuple[tuple[Relation, ...], ...]
     rejected: tuple[Rejected, ...]
-    rules: Rules
+    #: What is computed again after writing.
+    due: deriving.Due
 
 
 def prepare(
@@ -87,7 +88,7 @@ def prepare(
     run.has_map = run.memory is not None and remembering.is_kept(session)
     rejected = [row for one in relations.values() for row in _stage(run, backup, one)]
     if way.did != "plan":
-        session.lock(_touched(run, references), waiting=way.options.waiting)
+        session.lock(_touched(run, references, rules), waiting=way.options.waiting)
     components = _components(run)
     wanted = {table for table in asked_tables(tables, asked) if table in relations}
     if wanted != set(relations) or asked.where or asked.tenant:
@@ -98,6 +99,7 @@ def prepare(
     trees.place(run)
     spared = _settle(run, components, references)
     counts = tuple(counting.counted(run, relations[one], spared.get(one, 0)) for one in sorted(relations))
+    due = deriving.due(rules, now, [one.table for one in counts if one.writes])
     plan = MergePlan(
         system=backup.system,
         backup_id=backup.id,
@@ -112,16 +114,16 @@ def prepare(
         cycles=cycles(
             [tuple(one.shape.table for one in some) for some in components], references, now.engine
         ),
-        findings=tuple(_findings(drawn, (*skipped_references(now, rules), *unknown))),
+        findings=(*_findings(drawn, (*skipped_references(now, rules), *unknown)), *due.findings),
         refused=(*_refused(drawn), *(() if asked.rejects else _unfit(rejected))),
         seconds=time.monotonic() - begin,
     )
-    return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected), rules)
+    return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected), due)
 
 
-def _touched(run: Run, references: Sequence[Reference]) -> list[TableId]:
+def _touched(run: Run, references: Sequence[Reference], rules: Rules) -> list[TableId]:
     """Where rows are deleted, no row may come to refer to them meanwhile."""
-    found = set(run.relations)
+    found = set(run.relations) | deriving.about(rules, run.relations)
     if run.asked.verbs.delete:
         found |= {one.table for one in references if one.parent in found}
     return sorted(found)
@@ -261,6 +263,7 @@ def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ..
     run = prepared.run
     relations = [one for some in prepared.components for one in some]
     tables = [one.shape.table for some in prepared.components for one in some]
+    tables += [table for table in prepared.due.tables if table not in run.relations]
     findings = run.session.ready_to_write(tables, run.asked.triggers)
     written = {counts.table: counts.create + counts.update for counts in prepared.plan.tables}
     if keeper is not None:
@@ -269,19 +272,17 @@ def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ..
     with run.session.fast(written):
         writing.write(run, prepared.components)
     after = run.session.counted()
-    derived = deriving.derive(run.session, prepared.rules.derived, _written(prepared.plan))
-    beyond = (*_beyond(prepared.plan, before, after), *derived)
+    recomputed = deriving.derive(run, prepared.due)
+    derived = deriving.beyond(prepared.due, after, run.session.counted())
+    beyond = (*_beyond(prepared.plan, before, after), *map(_wrote, derived))
     if keeper is not None:
         images.after(run, keeper, relations)
+        images.recomputed(run, keeper, recomputed)
     if run.memory is not None and not run.rehearsal:
         findings = (*findings, *remembering.remember(run, relations, run.memory))
     run.session.written()
     run.session.checked()
     return (*findings, *beyond)
-
-
-def _written(plan: MergePlan) -> set[TableId]:
-    return {one.table for one in plan.tables if one.writes}
 
 
 def _beyond(plan: MergePlan, before: Counted, after: Counted) -> list[Finding]:
