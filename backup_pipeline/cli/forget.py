@@ -27,7 +27,8 @@ def verb(call: Call, order: ForgetOrder, yes: bool) -> Reply:
 
     A record of it stays, so that the history holds. What only this backup named is freed by `prune` when the grace
     time is over; copies keep theirs. A backup that no rule may remove is refused, until --force says which promise is
-    to be broken.
+    to be broken. The ID of a restore removes the record of that restore, which cannot be undone any more; so does the
+    backup that was made before it.
     """
     from backup_pipeline.operations.forget import forget, meant
 

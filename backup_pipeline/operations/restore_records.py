@@ -103,7 +103,7 @@ def _line(site: Site, one: Restore, undone_by: str) -> Restored:
     try:
         record = one.prepared
         target, by = record.target, record.by
-        undo += ["--to", target] if record.order.get("to") else []
+        undo += [] if record.order.get("live") else ["--to", target]
         for image in record.images:
             name = f"{image.schema}.{image.table}"
             before, after = rows.get(name, (0, 0))

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from backup_pipeline.errors import Damaged, KeyMissing
+from backup_pipeline.databases.engines import engine_named
+from backup_pipeline.errors import ConfigError, Damaged, KeyMissing
 from backup_pipeline.model.findings import Finding, Report
 from backup_pipeline.model.manifest import ObjectRef
 from backup_pipeline.vault import layout, lock, signing
@@ -27,7 +28,7 @@ def verify_restores(vault: Vault, system: str, *, quick: bool) -> Iterator[tuple
 def _look(restore: Restore, counted: Counter[str], *, quick: bool) -> Iterator[Finding]:
     try:
         uses = tuple(_uses(restore))
-    except Damaged as error:
+    except (Damaged, ConfigError) as error:  # or its engine is unknown
         yield Finding.of("restore-damaged", identifier=restore.id, why=error.message, system=restore.system)
         return
     if restore.state == "unknown" and not _is_at_work(restore):
@@ -65,9 +66,11 @@ def _uses(restore: Restore) -> Iterator[Use]:
     found: dict[ObjectRef, Use] = {}
     try:
         _ = restore.ended
+        # The rows of a database that is a file have marks of their own, which `integrity` does not know.
+        is_text = not engine_named(restore.prepared.engine.name).is_file
         for image in restore.prepared.images:
             what = f"rows of {image.schema}.{image.table} {image.which} the restore {restore.id}"
-            whole = image.rows if len(image.objects) == 1 else None
+            whole = image.rows if is_text and len(image.objects) == 1 else None
             for one in image.objects:
                 found[one] = Use(one, what, rows=whole, columns=len(image.columns))
     except KeyMissing:

@@ -80,7 +80,7 @@ def test_a_restore_is_shown_with_its_plan_and_the_command_that_undoes_it(shop: F
     ):
         assert words in said, words
     found = shop.good("show", "shop", done.id, "--json").data
-    assert found["record"]["order"] == {"only": ["customers"]}
+    assert found["record"]["order"] == {"live": True, "only": ["customers"]}
     assert found["ended"]["result"] == {"update": 1, "create": 1, "delete": 1}
     unknown = restored(vault, pre_restore=before, ends="unknown")
     assert "not known whether the database has it" in shop.good("show", "shop", unknown.id).stdout

@@ -1,7 +1,7 @@
 """Writes one golden vault: `python -m backup_pipeline_tests.golden.make format-1-files`. Refuses to write over one.
 
 `format-1` holds databases only and is as old as the format; one with `files` in its name holds file trees, too, and one with
-`encrypted` is encrypted. The key of that one lies beside it: it opens nothing else, and never did.
+`encrypted` is encrypted; one with `restores` holds records of restores. The key of that one lies beside it: it opens nothing else, and never did.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from pathlib import Path
 import psycopg
 
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
+from backup_pipeline.model.merge_orders import MergeOrder, UndoOrder
 from backup_pipeline.model.orders import BackupOrder, DrillOrder
 from backup_pipeline.operations import Site
 from backup_pipeline.operations.backup import backup
 from backup_pipeline.operations.drill import drill
+from backup_pipeline.operations.merge import merge
+from backup_pipeline.operations.undo import undo
 from backup_pipeline.vault import crypto
+from backup_pipeline.vault.restores import Restores
 
 HERE = Path(__file__).parent
 KEY = "key-of-this-vault.txt"
@@ -91,10 +95,15 @@ def main() -> None:
             _one_more_row(system, url, file)
             backup(site, BackupOrder(system))
             drill(site, DrillOrder(system))
+            if "restores" in target.name:
+                _restore(site, system, url, file)
         for system in site.systems:
             (target / f"{system}.json").write_text(
                 json.dumps(expected(site, system), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
+            if "restores" in target.name:
+                text = json.dumps(touched(site, system), indent=1, ensure_ascii=False) + "\n"
+                (target / f"{system}.restores.json").write_text(text, encoding="utf-8")
             if trees:
                 text = json.dumps(listed(site, system), indent=1) + "\n"
                 (target / f"{system}.files.json").write_text(text, encoding="utf-8")
@@ -126,6 +135,33 @@ def _one_more_row(system: str, url: str, file: Path) -> None:
     with sqlite3.connect(file) as live:
         live.execute(statement)
     live.close()
+
+
+def _restore(site: Site, system: str, url: str, file: Path) -> None:
+    """A row is lost and another one is spoilt; both come back, and that is undone."""
+    wrong = "DELETE FROM people WHERE name = 'Katherine'", "UPDATE people SET name = 'wrong' WHERE id = 1"
+    if system == "shop":
+        with psycopg.connect(url) as connection:
+            for statement in wrong:
+                connection.execute(statement.encode())
+    else:
+        with sqlite3.connect(file) as live:
+            for statement in wrong:
+                live.execute(statement)
+        live.close()
+    made = merge(site, MergeOrder(system, live=True, only=["people"], update="all"))
+    assert made.restore_id, made
+    assert undo(site, UndoOrder(system)).restore_id
+
+
+def touched(site: Site, system: str) -> dict[str, list[list[str]]]:
+    """Restore → the rows that it touched: table, side, rows."""
+    return {
+        one.id: [
+            [image.table, image.which, b"".join(one.rows(image)).decode()] for image in one.prepared.images
+        ]
+        for one in Restores(site.vault, system).all()
+    }
 
 
 def listed(site: Site, system: str) -> dict[str, list[list[str]]]:

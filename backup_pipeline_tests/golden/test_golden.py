@@ -15,9 +15,10 @@ from backup_pipeline.operations import Site, files
 from backup_pipeline.operations.drill import drill
 from backup_pipeline.operations.listing import list_backups
 from backup_pipeline.operations.reading import show
+from backup_pipeline.operations.restore_records import list_restores, remembered
 from backup_pipeline.operations.verify import verify
 from backup_pipeline.vault import crypto
-from backup_pipeline_tests.golden.make import HERE, KEY, expected, listed
+from backup_pipeline_tests.golden.make import HERE, KEY, expected, listed, touched
 
 VAULTS = sorted(path for path in HERE.iterdir() if (path / "vault").is_dir())
 
@@ -44,7 +45,7 @@ def test_there_is_a_golden_vault_of_every_format() -> None:
 def test_every_value_is_read_as_it_was(golden: tuple[Path, Site], system: str) -> None:
     source, site = golden
     was = json.loads((source / f"{system}.json").read_text(encoding="utf-8"))
-    assert len(was) == 2
+    assert len(was) == (3 if source.name.endswith("restores") else 2)
     assert expected(site, system) == was
 
 
@@ -52,7 +53,8 @@ def test_every_value_is_read_as_it_was(golden: tuple[Path, Site], system: str) -
 def test_it_verifies_and_is_still_proven(golden: tuple[Path, Site], system: str) -> None:
     _, site = golden
     assert verify(site, VerifyOrder(system, "all")).findings == ()
-    assert list_backups(site, system)[-1].proven_at is not None
+    full = [one for one in list_backups(site, system) if one.scope == "full"]
+    assert full[-1].proven_at is not None
 
 
 @pytest.mark.parametrize("system", ["shop", "app"])
@@ -68,6 +70,20 @@ def test_every_file_is_there_as_it_was_and_comes_back(
     assert done.ok
     assert (tmp_path / "back" / "deep" / "er" / "same.txt").read_text() == "a line\n" * 1000
     assert (tmp_path / "back" / "big.sqlite3").read_bytes().endswith(b"sparse but for this")
+
+
+@pytest.mark.parametrize("system", ["shop", "app"])
+def test_every_restore_is_remembered_as_it_was(golden: tuple[Path, Site], system: str) -> None:
+    source, site = golden
+    found = list_restores(site, system)
+    if not (source / f"{system}.restores.json").exists():
+        assert found == (), "a vault from before there were restores"
+        return
+    assert touched(site, system) == json.loads((source / f"{system}.restores.json").read_text("utf-8"))
+    assert [(one.state, one.damaged) for one in found] == [("done", "")] * 2
+    assert found[0].undone_by == found[1].id
+    for one in found:
+        assert remembered(site, system, one.id).record.pre_restore in site.vault.ids(system)
 
 
 @pytest.mark.server

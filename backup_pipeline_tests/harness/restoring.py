@@ -44,7 +44,7 @@ def wanted(backup: Link, *, pre_restore: str = "", undoes: str = "") -> Prepared
         engine=Engine("postgres", "16.1", {"row_encoding": "UTF8"}),
         by="ada@desk",
         began="",
-        order={"only": ["customers"]},
+        order={"live": True, "only": ["customers"]},
         plan=canonical.plain(PLAN),
         digest="d" * 64,
         pre_restore=pre_restore,

@@ -18,7 +18,7 @@ import pytest
 from backup_pipeline.errors import Damaged, KeyMissing, NotFound, StoreChanged, VaultBusy
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import is_backup_id, is_restore_id, restore_id
-from backup_pipeline.model.manifest import Link
+from backup_pipeline.model.manifest import Engine, Link
 from backup_pipeline.model.vault_records import Ended, Prepared, RestoreOutline, RowImage
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault import layout, lock, recording, signing
@@ -74,7 +74,7 @@ def test_a_record_says_who_when_from_what_and_each_row_before_and_after(vault: V
     assert canonical.encode(json.loads(data)) == data
     assert restore.prepared.by == "ada@desk"
     assert restore.prepared.backup == vault.backup("shop", vault.ids("shop")[-1]).link
-    assert restore.prepared.order == {"only": ["customers"]}
+    assert restore.prepared.order == {"live": True, "only": ["customers"]}
     before, after = restore.prepared.images
     assert [(one.which, one.rows, one.key) for one in (before, after)] == [
         ("before", 2, ("id",)),
@@ -244,6 +244,17 @@ def test_what_is_not_known_is_told_by_the_database_and_done_outranks_failed(vaul
     wrong = folder_of(vault, happened) / "failed.json"
     wrong.write_bytes((folder_of(vault, not_happened) / "failed.json").read_bytes())
     assert restores.get(happened.id).state == "done"
+
+
+def test_a_record_of_an_engine_that_is_not_known_is_told_and_stops_nothing(vault: Vault) -> None:
+    odd = replace(wanted(Link("x", "y")), engine=Engine("oracle", "1"))
+    with Restores(vault, "shop").begin(odd) as recording:
+        touch(recording)
+        recording.prepared()
+        recording.done({})
+    (found,) = verify_all(vault, "shop").findings
+    assert found.code == "restore-damaged"
+    assert "oracle" in found.message
 
 
 def test_the_restore_that_took_another_one_back_is_known(vault: Vault) -> None:
