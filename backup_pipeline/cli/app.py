@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -105,6 +105,8 @@ class Verb(click.Command):
         self.deed = deed
         self.order = order
         self.examples = examples
+        #: Heading of --help → names of parameters. The others stand under "Options".
+        self.groups: Mapping[str, Sequence[str]] = {}
 
     def invoke(self, context: click.Context) -> Job:
         arguments = dict(context.params)
@@ -121,17 +123,20 @@ class Verb(click.Command):
         return Job(self.name or "", call, self.deed, arguments, self.order)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        records: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
-        shared = {*EVERYWHERE, "version", "help"}
+        everywhere = "Options of every verb"
+        headings = {name: heading for heading, names in self.groups.items() for name in names}
+        headings |= dict.fromkeys((*EVERYWHERE, "version", "help"), everywhere)
+        records: dict[str, list[tuple[str, str]]] = {
+            heading: [] for heading in ("Options", *self.groups, everywhere)
+        }
         for parameter in self.get_params(context):
             record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
             if record is not None:
-                records[parameter.name in shared].append(record)
-        if records[False]:
-            with formatter.section("Options"):
-                formatter.write_dl(records[False])
-        with formatter.section("Options of every verb"):
-            formatter.write_dl(records[True])
+                records[headings.get(parameter.name or "", "Options")].append(record)
+        for heading, found in records.items():
+            if found:
+                with formatter.section(heading):
+                    formatter.write_dl(found)
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):

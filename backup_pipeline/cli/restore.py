@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Flags that say something about the database.
 TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
+#: What says something about a new database alone.
+_NEW = [one for one in flags(RestoreOrder) if one.name not in ("to", "dry_run")]
 
 
 @as_verb(
@@ -31,7 +33,7 @@ TERMS = ("no_owner", "no_privileges", "roles", "no_code", "keep_going")
     backup_argument(),
     *flags(RestoreOrder, "to", "dry_run"),
     *restoring_live.options(),
-    *(one for one in flags(RestoreOrder) if one.name not in ("to", "dry_run")),
+    *_NEW,
     restoring_database.remainder_option(),
     *restoring_files.file_options(),
     from_option(),
@@ -164,3 +166,10 @@ def _together(
         show(page)
 
     return Reply({"database": first.data, "files": files}, page, failure, answer=answer)
+
+
+verb.groups = {
+    "Rows into a living database": [str(one.name) for one in restoring_live.options()],
+    "A new database": [str(one.name) for one in (*_NEW, restoring_database.remainder_option())],
+    "Files": [str(one.name) for one in restoring_files.file_options()],
+}

@@ -4,7 +4,6 @@ undoes it."""
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backup_pipeline.cli import document, merge_page, restoring_files
+from backup_pipeline.cli import confirming, document, merge_page, restoring_files
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.orders import flags, ordered, takes
 from backup_pipeline.cli.page import Page
 from backup_pipeline.cli.units import plural, size
-from backup_pipeline.errors import ErrorsFound, UsageError
+from backup_pipeline.errors import ErrorsFound
 from backup_pipeline.model.merge_orders import MergeOrder
 from backup_pipeline.model.orders import RestoreOrder
 from backup_pipeline.model.outcome import failed
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from backup_pipeline.operations.merge import Merged, MergePlan
     from backup_pipeline.operations.plan_file import Approved
 
+#: The remedy where a question cannot be asked.
+LOOK_FIRST = "look at it with --dry-run; where no person can be asked, say --yes"
 #: Flags that both kinds of restore have.
 _SHARED = frozenset({*takes(RestoreOrder)} & {*takes(MergeOrder)})
 
@@ -60,12 +61,8 @@ def options() -> list[click.Option]:
             metavar="FILE",
             help="Do exactly the plan of this file, or nothing where it would be another by now.",
         ),
-        yes_option(),
+        confirming.yes_option(),
     ]
-
-
-def yes_option() -> click.Option:
-    return click.Option(["--yes"], is_flag=True, help="Do not ask before rows are written.")
 
 
 def taken(given: dict[str, Any]) -> tuple[dict[str, Any], Terms]:
@@ -91,7 +88,7 @@ def run(call: Call, site: Site, order: MergeOrder, terms: Terms) -> Reply:
     if terms.only_plans:
         return _planned(call, site, order, terms, approved)
     if not order.dry_run and not terms.yes and approved is None:
-        need_a_person(call, f"rows of {order.system} would be written")
+        confirming.need_a_person(call, f"rows of {order.system} would be written", LOOK_FIRST)
         with call.progress(f"plan of a restore of {order.system}") as listener:
             plan = merge.plan(site, order, listener)
         plan.raise_if_refused()
@@ -117,19 +114,12 @@ def _planned(call: Call, site: Site, order: MergeOrder, terms: Terms, approved: 
     return _reply(order, looked, terms.plan_file)
 
 
-def need_a_person(call: Call, what: str) -> None:
-    if call.json or not sys.stdin.isatty():
-        raise UsageError(
-            what,
-            remedy="look at it with --dry-run; where no person can be asked, say --yes",
-        )
-
-
 def ask(call: Call, heading: str, plan: MergePlan) -> None:
-    page = call.page()
-    merge_page.show(page, f"{heading}: {plan.system} {plan.backup_id}", plan)
-    call.say(str(page))
-    click.confirm(f"Write {plural(plan.writes, 'row')} of {plan.target}?", abort=True, err=True)
+    confirming.ask(
+        call,
+        f"Write {plural(plan.writes, 'row')} of {plan.target}?",
+        lambda page: merge_page.show(page, f"{heading}: {plan.system} {plan.backup_id}", plan),
+    )
 
 
 def _reply(order: MergeOrder, merged: Merged, written: Path | None = None) -> Reply:

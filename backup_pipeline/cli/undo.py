@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backup_pipeline.cli import document, merge_page, restoring_live
+from backup_pipeline.cli import confirming, document, merge_page, restoring_live
 from backup_pipeline.cli.app import as_verb
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.page import Page
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     click.Option(
         ["--plan", "only_plan"], is_flag=True, help="Count what would be put back, and write nothing."
     ),
-    restoring_live.yes_option(),
+    confirming.yes_option(),
     order=UndoOrder,
     examples="""
     backup-pipeline undo shop
@@ -45,7 +45,9 @@ def verb(call: Call, order: UndoOrder, only_plan: bool, yes: bool) -> Reply:
     approved = None
     if only_plan or not (order.dry_run or yes):
         if not only_plan:
-            restoring_live.need_a_person(call, f"a restore of {order.system} would be undone")
+            confirming.need_a_person(
+                call, f"a restore of {order.system} would be undone", restoring_live.LOOK_FIRST
+            )
         with call.progress(f"plan of an undo of {order.system}") as listener:
             plan = undo.plan(site, order, listener)
         if not only_plan:

@@ -15,6 +15,7 @@ from backup_pipeline import config
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.state import acts
 from backup_pipeline_tests.cli.conftest import CONFIG, Folder
+from backup_pipeline_tests.cli.test_confirming import Person
 from backup_pipeline_tests.harness.backups import ask, run_sql
 
 LIVE = ("restore", "shop", "--live")
@@ -236,3 +237,36 @@ def test_files_that_rows_name_come_back_with_them(spoilt: Folder) -> None:
     assert (media / "b.jpg").read_text() == "b.jpg"
     assert (media / "a.jpg").read_text() == "another photo by now"
     assert not (media / "unnamed.jpg").exists()
+
+
+@pytest.mark.parametrize(("answer", "code", "first"), [("n\n", 130, (2, 21)), ("y\n", 0, (1, 10))])
+def test_a_person_is_shown_the_plan_and_asked(
+    spoilt: Folder, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, first: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Person(answer))
+    ended = spoilt.run(*LIVE)
+    assert ended.code == code, str(ended)
+    assert "1 row to create; 1 kept as they are" in ended.stderr
+    assert "Write 1 row of sqlite:///" in ended.stderr
+    assert ("nothing was written" in ended.stderr) == (code == 130)
+    assert orders(spoilt)[0] == first
+
+
+@pytest.mark.parametrize(
+    ("where", "told", "first"),
+    [
+        ("restores.merging.merge_into", "nothing was written", (2, 21)),
+        ("operations.merge.kept_until", "the rows are written; `backup-pipeline undo shop r-", (1, 10)),
+    ],
+)
+def test_a_restore_that_is_interrupted_says_what_is_true(
+    spoilt: Folder, monkeypatch: pytest.MonkeyPatch, where: str, told: str, first: tuple[int, int]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"backup_pipeline.{where}", interrupt)
+    ended = spoilt.run(*LIVE, "--yes")
+    assert ended.code == 130, str(ended)
+    assert told in ended.stderr
+    assert orders(spoilt)[0] == first
