@@ -128,6 +128,7 @@ def test_rows_that_do_not_fit_are_told_with_their_values_and_the_others_are_stag
             ("22001", ("1000", "note 1000", "1000.00")),
         ]
         assert done.rejected[0].columns == ("id", "note", "price")
+        assert "note 1000" not in done.rejected[1].error
         assert rows(session, "SELECT count(*), count(DISTINCT n), bool_and(r = c0 OR c0 > 500) FROM"
                              " (SELECT *, row_number() OVER (ORDER BY n) r FROM pg_temp.s) s") == [(998, 998, True)]  # fmt: skip
 

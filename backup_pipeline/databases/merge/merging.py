@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from backup_pipeline.databases.merge import (
     polymorphic,
     remembering,
     settling,
+    surroundings,
     trees,
     writing,
 )
@@ -27,7 +28,7 @@ from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.graph import Reference, cycles, named, order
 from backup_pipeline.databases.merge.images import Keeper
 from backup_pipeline.databases.merge.keys import KeyCandidate
-from backup_pipeline.databases.merge.plan import Did, MergePlan, Rejected
+from backup_pipeline.databases.merge.plan import Did, MergePlan, Rejected, TableMerge
 from backup_pipeline.databases.merge.references import (
     references_of,
     skipped_references,
@@ -98,8 +99,9 @@ def prepare(
     matching.match(run, [[one.shape.table for one in some] for some in components])
     trees.place(run)
     spared = _settle(run, components, references)
-    counts = tuple(counting.counted(run, relations[one], spared.get(one, 0)) for one in sorted(relations))
-    due = deriving.due(rules, now, [one.table for one in counts if one.writes])
+    counts = _counts(run, spared)
+    writes = {one.table: one.create + one.update for one in counts if one.writes}
+    due = deriving.due(rules, now, tuple(writes))
     plan = MergePlan(
         system=backup.system,
         backup_id=backup.id,
@@ -115,7 +117,8 @@ def prepare(
             [tuple(one.shape.table for one in some) for some in components], references, now.engine
         ),
         findings=(*_findings(drawn, (*skipped_references(now, rules), *unknown)), *due.findings),
-        refused=(*_refused(drawn), *(() if asked.rejects else _unfit(rejected))),
+        refused=(*_refused(drawn), *_hindered(run, rejected, {*writes, *due.tables})),
+        locks=session.locks(writes),
         seconds=time.monotonic() - begin,
     )
     return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected), due)
@@ -242,6 +245,19 @@ def _refused(drawn: Drawn) -> list[Finding]:
     ]
 
 
+def _counts(run: Run, spared: Mapping[TableId, int]) -> tuple[TableMerge, ...]:
+    counts = (
+        counting.counted(run, one, spared.get(table, 0)) for table, one in sorted(run.relations.items())
+    )
+    return surroundings.described(run.session.schema, counts)
+
+
+def _hindered(run: Run, rejected: Sequence[Rejected], tables: Iterable[TableId]) -> Iterator[Finding]:
+    if not run.asked.rejects:
+        yield from _unfit(rejected)
+    yield from run.session.hindrances(sorted(tables))
+
+
 def _unfit(rejected: Sequence[Rejected]) -> Iterator[Finding]:
     """Rows that do not fit the types of the target, and were not asked to be set aside."""
     counts = Counter(one.table for one in rejected)
@@ -253,7 +269,7 @@ def _unfit(rejected: Sequence[Rejected]) -> Iterator[Finding]:
 def digest(plan: MergePlan, backup: Backup) -> str:
     """Of what the plan says will be written; not of the time that it took, nor of the rows that it shows."""
     tables = tuple(replace(one, differences=()) for one in plan.tables)
-    said = replace(plan, seconds=0.0, did="plan", digest="", tables=tables)
+    said = replace(plan, seconds=0.0, did="plan", digest="", tables=tables, locks=())
     data = backup.link.sha256.encode() + canonical.encode(said)
     return hashlib.sha256(data).hexdigest()
 
@@ -262,15 +278,15 @@ def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ..
     """Everything that the plan says; the caller commits."""
     run = prepared.run
     relations = [one for some in prepared.components for one in some]
-    tables = [one.shape.table for some in prepared.components for one in some]
-    tables += [table for table in prepared.due.tables if table not in run.relations]
-    findings = run.session.ready_to_write(tables, run.asked.triggers)
-    written = {counts.table: counts.create + counts.update for counts in prepared.plan.tables}
+    written = {one.table: one.create + one.update for one in prepared.plan.tables if one.writes}
+    findings = run.session.ready_to_write(sorted({*written, *prepared.due.tables}), run.asked.triggers)
     if keeper is not None:
         images.before(run, keeper, relations)
     before = run.session.counted()
     with run.session.fast(written):
-        writing.write(run, prepared.components)
+        # An empty INSERT needs a right as well.
+        busy = [[one for one in some if one.shape.table in written] for some in prepared.components]
+        writing.write(run, [some for some in busy if some])
     after = run.session.counted()
     recomputed = deriving.derive(run, prepared.due)
     derived = deriving.beyond(prepared.due, after, run.session.counted())

@@ -111,6 +111,9 @@ class Session(Protocol):
     def lock(self, tables: Sequence[TableId], *, waiting: float) -> None:
         """Until the end: no other session writes to these tables. Readers go on. Raises after so many seconds."""
 
+    def locks(self, rows: Mapping[TableId, int]) -> tuple[str, ...]:
+        """What a merge holds until its end that writes so many rows into each table, for people. Nothing is changed."""
+
     def hindrances(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
         """What keeps this login from writing to these tables: missing rights, row security. For a plan; nothing is changed."""
 

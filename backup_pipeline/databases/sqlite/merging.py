@@ -154,6 +154,9 @@ class SqliteSession:
         """An INSERT with a rowid moves the counter of AUTOINCREMENT by itself."""
         return ()
 
+    def locks(self, rows: Mapping[TableId, int]) -> tuple[str, ...]:
+        return ("the file, against other writers",)
+
     def hindrances(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
         return ()
 

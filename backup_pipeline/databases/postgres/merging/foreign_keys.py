@@ -20,7 +20,7 @@ from backup_pipeline.model.schema import TableId
 
 _DROPPABLE = """
 SELECT k.conrelid::bigint, k.conname, pg_catalog.pg_get_constraintdef(k.oid),
-       pg_catalog.obj_description(k.oid, 'pg_constraint'),
+       pg_catalog.obj_description(k.oid, 'pg_constraint'), k.confrelid::bigint,
        (SELECT pg_catalog.sum(greatest(p.reltuples, 0))::bigint FROM pg_catalog.pg_class p WHERE p.oid = k.conrelid
             OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(k.conrelid)))
   FROM pg_catalog.pg_constraint k
@@ -47,12 +47,12 @@ class _Dropped:
     name: str
     definition: str
     comment: str | None
+    parent: TableId
 
 
 @contextmanager
 def fast(held: Held, rows: Mapping[TableId, int]) -> Iterator[None]:
-    many = {table: count for table, count in rows.items() if count >= MANY}
-    dropped = _drop(held, many) if many else []
+    dropped = _drop(held, rows)
     yield
     if dropped:
         # A table with a trigger that waits for the end of the transaction cannot be altered.
@@ -61,14 +61,23 @@ def fast(held: Held, rows: Mapping[TableId, int]) -> Iterator[None]:
         _add(held, key)
 
 
-def _drop(held: Held, rows: Mapping[TableId, int]) -> list[_Dropped]:
+def droppable(held: Held, rows: Mapping[TableId, int]) -> list[_Dropped]:
+    """The foreign keys that are worth it, where so many rows are written."""
+    many = {table: count for table, count in rows.items() if count >= MANY}
+    if not many:
+        return []
     names = {oid: table for table, oid in held.inspection.oids.items()}
-    found = held.rows("looking for foreign keys", _DROPPABLE, held.oids(rows))
-    keys = [
-        _Dropped(names[oid], name, definition, comment)
-        for oid, name, definition, comment, live in found
-        if (live or 0) <= _TIMES * rows[names[oid]]
+    return [
+        _Dropped(names[oid], name, definition, comment, names[parent])
+        for oid, name, definition, comment, parent, live in held.rows(
+            "looking for foreign keys", _DROPPABLE, held.oids(many)
+        )
+        if (live or 0) <= _TIMES * many[names[oid]]
     ]
+
+
+def _drop(held: Held, rows: Mapping[TableId, int]) -> list[_Dropped]:
+    keys = droppable(held, rows)
     statements = [
         held.alter(key.table, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key.name))) for key in keys
     ]

@@ -27,6 +27,10 @@ _IN_THE_WAY = (
     "ExclusiveLock",
     "AccessExclusiveLock",
 )
+_MAY_LOCK = """
+SELECT pg_catalog.has_table_privilege(i.oid, 'UPDATE, DELETE, TRUNCATE')
+  FROM pg_catalog.unnest(%s::oid[]) WITH ORDINALITY i(oid, place) ORDER BY i.place
+"""
 _WITH_PARTITIONS = """
 SELECT t.relid::oid::bigint, i.oid::bigint FROM pg_catalog.unnest(%s::oid[]) i
  CROSS JOIN LATERAL (SELECT i.oid AS relid UNION SELECT relid FROM pg_catalog.pg_partition_tree(i.oid)) t
@@ -38,9 +42,7 @@ def lock(held: Held, tables: Sequence[TableId], waiting: float) -> None:
     if not tables:
         return
     ordered = sorted(tables)
-    statement = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(
-        sql.SQL(", ").join(map(table_name, ordered))
-    )
+    statement = _statement(held, ordered)
     left = waiting
     for turn in itertools.chain(TURNS, itertools.repeat(TURNS[-1])):
         if attempt(held, statement, min(turn, left)):
@@ -54,6 +56,18 @@ def lock(held: Held, tables: Sequence[TableId], waiting: float) -> None:
             )
         held.options.listener(Advance("wait", "locks", note=f"waits {left:.0f} s more: {who}"))
     _unchanged(held, ordered)
+
+
+def _statement(held: Held, tables: Sequence[TableId]) -> Statement:
+    """A table that this login may only read is held against ALTER TABLE: foreign keys see that its rows stay."""
+    may = held.rows("asking for rights", _MAY_LOCK, held.oids(tables))
+    parts = [
+        sql.SQL("LOCK TABLE {} IN {} MODE").format(
+            table_name(table), sql.SQL("SHARE ROW EXCLUSIVE" if writer else "ACCESS SHARE")
+        )
+        for table, (writer,) in zip(tables, may, strict=True)
+    ]
+    return sql.SQL("; ").join(parts)
 
 
 def attempt(held: Held, statement: Statement, seconds: float) -> bool:

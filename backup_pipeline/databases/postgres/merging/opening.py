@@ -100,6 +100,14 @@ class PostgresSession:
         locking.lock(self._held, tables, waiting)
         self.schema = self._held.inspection.schema
 
+    def locks(self, rows: Mapping[TableId, int]) -> tuple[str, ...]:
+        dropped = foreign_keys.droppable(self._held, rows)
+        blocked = {one for key in dropped for one in (key.table, key.parent)}
+        return tuple(
+            f"{table} (readers wait)" if table in blocked else str(table)
+            for table in sorted({*rows, *blocked})
+        )
+
     def hindrances(self, tables: Sequence[TableId]) -> tuple[Finding, ...]:
         return tuple(readiness.hindrances(self._held, tables))
 

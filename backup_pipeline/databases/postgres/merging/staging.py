@@ -15,6 +15,7 @@ from psycopg import sql
 
 from backup_pipeline.databases.merge.plan import Rejected
 from backup_pipeline.databases.merge.session import Filled, Staged
+from backup_pipeline.databases.postgres.export.diagnostics import told
 from backup_pipeline.databases.postgres.export.session import row_encoding
 from backup_pipeline.databases.postgres.merging.failing import OF_ROWS, explained, failure
 from backup_pipeline.databases.postgres.merging.held import Held
@@ -172,7 +173,8 @@ class _Filling:
             raise failure(
                 error, f"{self.staged.table}: more than {MOST_REJECTED:,} rows do not fit the target"
             )
-        said = error.diag.message_primary or str(error)
+        # The row's values stand beside it. What is said is told in findings, and must hold none.
+        said = told(error)[0].partition("\n")[0]
         self.rejected.append(
             Rejected(
                 self.staged.table, said, error.sqlstate or "", self.staged.columns, row_text.values(line)
