@@ -110,7 +110,9 @@ class _Undo:
 
     def _run(self, did: Did, recording: Recording | None = None) -> MergeResult:
         options = SessionOptions(listener=self.listener, keeper=recording)
-        result = undoing.undo(self.restore, self.url, options, did, except_changed=self.order.except_changed)
+        system = self.site.settings.systems.get(self.order.system)
+        rules, spare = system.merge if system else None, self.order.except_changed
+        result = undoing.undo(self.restore, self.url, options, did, rules, except_changed=spare)
         return replace(result, plan=replace(result.plan, digest=_digest(result.plan)))
 
     def _record(self, plan: MergePlan) -> Prepared:

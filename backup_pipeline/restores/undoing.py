@@ -17,14 +17,23 @@ from backup_pipeline.model.vault_records import RowImage
 from backup_pipeline.vault.restores import Restore
 
 if TYPE_CHECKING:
+    from backup_pipeline.config.merging import MergeSettings
     from backup_pipeline.databases.merge.undoing import Image
 
 
 def undo(
-    restore: Restore, url: str, options: SessionOptions, did: Did, *, except_changed: bool = False
+    restore: Restore,
+    url: str,
+    options: SessionOptions,
+    did: Did,
+    rules: MergeSettings | None = None,
+    *,
+    except_changed: bool = False,
 ) -> MergeResult:
-    """All of it, or nothing. Rows that were changed since are refused by name, or left with `except_changed`."""
-    from backup_pipeline.databases.merge import remembering, undoing
+    """All of it, or nothing. Rows that were changed since are refused by name, or left with `except_changed`. `rules`: those
+    of the configuration."""
+    from backup_pipeline.databases.merge import deriving, remembering, undoing
+    from backup_pipeline.databases.merge.rulebook import resolve
 
     begin = time.monotonic()
     restore.vault.need_identity()
@@ -39,13 +48,18 @@ def undo(
     with engine.merging(url, options) as session:
         why = f"takes {restore.id} back, of {record.began}"
         base = undoing.base_plan((restore.system, restore.id), session, did, why)
-        prepared = undoing.prepare(session, sides, base, except_changed=except_changed)
+        known = resolve(session.schema, rules)[0]
+        prepared = undoing.prepare(session, sides, base, known, except_changed=except_changed)
         if did != "plan":
             prepared.plan.raise_if_refused()
             tables = [one.table for one in prepared.touched]
             findings = session.ready_to_write(tables, "off") if prepared.plan.writes else ()
             keeper = options.keeper if did == "merge" and prepared.plan.writes else None
             undoing.write(prepared, keeper)
+            written = {one.table for one in prepared.plan.tables if one.writes}
+            due = deriving.due(known, session.schema, written)
+            deriving.again(session, due)
+            findings = (*findings, *due.findings)
             if did == "merge":
                 remembering.undone(session, restore.id, options.memory)
             session.written()

@@ -17,7 +17,7 @@ from backup_pipeline.databases.merge.fitting import comparable
 from backup_pipeline.databases.merge.graph import name_of, named
 from backup_pipeline.databases.merge.relations import Act, Run
 from backup_pipeline.databases.merge.rules import DerivedRule, Rules
-from backup_pipeline.databases.merge.session import Counted
+from backup_pipeline.databases.merge.session import Counted, Session
 from backup_pipeline.databases.merge.settling import UPDATE, differing
 from backup_pipeline.errors import RestoreError, TargetChanged
 from backup_pipeline.model.findings import Finding
@@ -96,9 +96,14 @@ def _why_not(rule: DerivedRule, schema: Schema) -> str:
 def derive(run: Run, due: Due) -> tuple[Recomputed, ...]:
     """Run the SQL. What it has changed, beside the rows that the merge has written itself."""
     before = [_copied(run, table, due.rules, number) for number, table in enumerate(due.tables)]
-    for rule in due.rules:
-        _execute(run, rule)
+    again(run.session, due)
     return tuple(_changed(run, one) for one in before)
+
+
+def again(session: Session, due: Due) -> None:
+    """Run the SQL alone: after an undo, whose rows are known already."""
+    for rule in due.rules:
+        _execute(session, rule)
 
 
 def beyond(due: Due, before: Counted, after: Counted) -> list[str]:
@@ -112,11 +117,11 @@ def beyond(due: Due, before: Counted, after: Counted) -> list[str]:
     return more
 
 
-def _execute(run: Run, rule: DerivedRule) -> None:
-    text = rule.sql[run.session.schema.engine]
+def _execute(session: Session, rule: DerivedRule) -> None:
+    text = rule.sql[session.schema.engine]
     try:
         # Without parameters, so that the driver leaves each % alone.
-        run.session.connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+        session.connection.exec_driver_sql(text, execution_options={"no_parameters": True})
     except (sa.exc.DBAPIError, TargetChanged) as error:
         said = error.orig if isinstance(error, sa.exc.DBAPIError) else error.message
         raise RestoreError(

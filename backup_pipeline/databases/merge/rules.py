@@ -122,5 +122,9 @@ class Rules:
     #: Lines of rule files that do not fit this schema, in words: an application has another version.
     skipped: tuple[str, ...] = ()
 
+    def computed(self, table: TableId) -> frozenset[str]:
+        """The derived columns of a table."""
+        return frozenset(name for one in self.derived for name in one.columns.get(table, ()))
+
     def of(self, table: TableId) -> TableRule:
         return self.tables.get(table, TableRule())

@@ -147,8 +147,7 @@ def _shape(
     rule = rules.of(now.id)
     generated = generated_key(now, schema, references)
     given = {one.target for one in columns.columns if one.target is not None}
-    derived = {name for one in rules.derived for name in one.columns.get(now.id, ())}
-    derived |= {rule.tree_path} - {""}
+    derived = rules.computed(now.id) | {rule.tree_path} - {""}
     # The place in a tree names no row: another one may have it by now.
     no_key = {*rule.no_key, *derived}
     keys = usable_keys(now, given, generated=generated, natural=rule.natural_keys, no_key=no_key)
@@ -163,7 +162,7 @@ def _shape(
         unused_keys=keys.unused,
         birth=birth_column(now, schema, rule.birth),
         keep=frozenset(rule.keep),
-        derived=frozenset(derived),
+        derived=derived,
         filled=columns.filled,
         overriding=columns.overriding,
         tree_path=rule.tree_path,

@@ -48,6 +48,9 @@ class Image:
     rows: Callable[[], Iterable[bytes]]
 
 
+Sides = tuple[Sequence[Image], Sequence[Image]]
+
+
 @dataclass(frozen=True)
 class Touched:
     """The touched rows of one table: staging tables with its rows before and after the restore."""
@@ -56,6 +59,8 @@ class Touched:
     described: Table
     columns: tuple[str, ...]
     number: int
+    #: Columns that SQL of rules computes again after the undo.
+    derived: frozenset[str]
 
     @property
     def table(self) -> TableId:
@@ -117,11 +122,9 @@ class Touched:
 
     def differs(self, staged: sa.FromClause, target: sa.FromClause) -> Condition:
         found = []
-        for name in self.columns:
-            one: sa.ColumnElement[Any] = self.of(staged, name)
-            other: sa.ColumnElement[Any] = target.c[name]
-            if not comparable(self.kinds[name]):
-                one, other = as_text(one), as_text(other)
+        for name in (name for name in self.columns if name not in self.derived):
+            pair: list[sa.ColumnElement[Any]] = [self.of(staged, name), target.c[name]]
+            one, other = pair if comparable(self.kinds[name]) else map(as_text, pair)
             found.append(one.is_distinct_from(other))
         return sa.or_(*found)
 
@@ -137,9 +140,6 @@ class Undoing:
     references: tuple[Reference, ...]
     plan: MergePlan
 
-    def do(self, statement: sa.Executable) -> int:
-        return _do(self.session, statement)
-
 
 def _do(session: Session, statement: sa.Executable) -> int:
     found = session.connection.execute(statement, execution_options={"preserve_rowcount": True})
@@ -148,8 +148,9 @@ def _do(session: Session, statement: sa.Executable) -> int:
 
 def prepare(
     session: Session,
-    images: tuple[Sequence[Image], Sequence[Image]],
+    images: Sides,
     base: MergePlan,
+    rules: Rules,
     *,
     except_changed: bool,
 ) -> Undoing:
@@ -157,8 +158,8 @@ def prepare(
     refused = list(_unfit(session, images))
     if refused:
         return Undoing(session, (), (), (), replace(base, refused=tuple(refused)))
-    touched = tuple(_staged(session, images))
-    references = references_of(session.schema, Rules())
+    touched = tuple(_staged(session, images, rules))
+    references = references_of(session.schema, rules)
     by_table = {one.table: one for one in touched}
     groups = order(by_table, [one for one in references if one.table in by_table and one.parent in by_table])
     components = tuple(tuple(by_table[table] for table in some) for some in groups)
@@ -187,7 +188,7 @@ def prepare(
     return Undoing(session, touched, components, references, plan)
 
 
-def _unfit(session: Session, images: tuple[Sequence[Image], Sequence[Image]]) -> Iterator[Finding]:
+def _unfit(session: Session, images: Sides) -> Iterator[Finding]:
     """Tables that are another table by now."""
     for image in dict.fromkeys(image for side in images for image in side):
         table = session.schema.table(image.table)
@@ -197,13 +198,13 @@ def _unfit(session: Session, images: tuple[Sequence[Image], Sequence[Image]]) ->
             yield Finding.of("undo-table-changed", table=image.table, name=named(image.table), why=why)
 
 
-def _staged(session: Session, images: tuple[Sequence[Image], Sequence[Image]]) -> Iterator[Touched]:
+def _staged(session: Session, images: Sides, rules: Rules) -> Iterator[Touched]:
     before, after = ({image.table: image for image in side} for side in images)
     for number, table in enumerate(sorted({*before, *after})):
         described = session.schema.table(table)
         assert described is not None
         columns = (before.get(table) or after[table]).columns
-        one = Touched(session, described, columns, number)
+        one = Touched(session, described, columns, number, rules.computed(table))
         kinds = tuple(one.kinds[name] for name in columns)
         for side, staged in ((before, one.before), (after, one.after)):
             rows = side[table].rows() if table in side else ()
@@ -414,7 +415,7 @@ def _update(undoing: Undoing, one: Touched) -> None:
     statement = sa.update(target).where(
         one.same(one.keys(before), one.live_keys(target)), both, _free(one, before)
     )
-    undoing.do(statement.values({name: one.of(before, name) for name in names}))
+    _do(undoing.session, statement.values({name: one.of(before, name) for name in names}))
 
 
 def _delete(one: Touched) -> sa.Delete:
