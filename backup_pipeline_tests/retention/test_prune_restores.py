@@ -10,19 +10,23 @@ from pathlib import Path
 import pytest
 
 from backup_pipeline.config.retention import RetentionSettings
+from backup_pipeline.copies.replicate import replicate
 from backup_pipeline.errors import ConfigError
 from backup_pipeline.retention import sweep
 from backup_pipeline.retention.byhand import forget_one, forget_restore_by_hand
 from backup_pipeline.retention.prune import Rules
 from backup_pipeline.stores.local import LocalStore
+from backup_pipeline.stores.opening import open_store
 from backup_pipeline.vault import layout
 from backup_pipeline.vault.restores import Restore, Restores
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline.verification.verify import verify_all
 from backup_pipeline_tests.harness import restoring
 from backup_pipeline_tests.harness.damage import rewrite
+from backup_pipeline_tests.harness.encrypted import Encrypted
 from backup_pipeline_tests.harness.handmade import back_up_by_hand, identifier_of, shop, shop_vault
 from backup_pipeline_tests.harness.restoring import BEFORE
+from backup_pipeline_tests.harness.stores import S3Server
 from backup_pipeline_tests.retention.pruning import NOW, objects, pruned
 
 #: Counted from NOW, 18 days after the backup before the restore.
@@ -174,3 +178,37 @@ def test_a_prune_that_is_killed_anywhere_leaves_whole_records(vault: Vault, tmp_
     assert seen == {(True, True), (False, True), (False, False)}
     assert not list(vault.store.list(layout.restores_prefix("shop")))
     assert verify_all(vault, "shop").ok
+
+
+def test_a_record_in_an_encrypted_vault_is_pruned_without_a_key(tmp_path: Path) -> None:
+    made = Encrypted.make(tmp_path)
+    keyless, host = made.stranger, replace(made.closed, clock=lambda: datetime(2026, 11, 3, 3, tzinfo=UTC))
+    host.prepare()
+    back_up_by_hand(host, shop(1)[:1], 3, kind="pre-restore")
+    restore = restoring.restored(host, pre_restore=PRE)
+    for night in (4, 5):
+        back_up_by_hand(host, shop(night), night)
+    pruned(keyless, RULES, hours=0)
+    assert names(restore) <= objects(keyless)
+    for hours in (OVER, FREED):
+        assert pruned(keyless, RULES, hours=hours).findings == ()
+    assert not names(restore) & objects(keyless)
+    assert not list(keyless.store.list(layout.restores_prefix("shop")))
+
+
+@pytest.mark.usefixtures("one_writer")
+def test_a_record_in_a_bucket_is_written_copied_and_pruned(
+    vault: Vault, moto_server: S3Server, tmp_path: Path
+) -> None:
+    options = moto_server.options(f"s3://{moto_server.make_bucket()}/vault", tmp_path / "staging")
+    bucket = Vault(open_store(options))
+    restore = restored(vault, pre_restore=PRE)
+    assert replicate(vault, bucket, "shop").ok
+    there = restored(bucket, pre_restore=PRE, before=b"7\tEve\n")
+    assert len(Restores(bucket, "shop").ids) == 2
+    assert b"".join(there.rows(there.prepared.images[0])) == b"7\tEve\n"
+    assert verify_all(bucket, "shop").ok
+    for hours in (OVER, FREED):
+        pruned(bucket, RULES, hours=hours)
+    assert Restores(bucket, "shop").all() == ()
+    assert not (names(restore) | names(there)) & objects(bucket)
