@@ -13,8 +13,9 @@ from backup_pipeline_tests.merging.terms import STEPS, Fresh, is_generated_key, 
 
 def with_fresh(design: Design, wanted: Expected, found: Rows) -> dict[str, list[FreshRow]]:
     """The rows that were found, with Fresh for each generated key that the model does not know, and where it is referred to."""
-    known = {
-        one.name: {row[one.key[0]] for row in wanted.rows[one.name]}
+    chosen = {
+        one.name: {row[one.key[0]] for row in found[one.name]}
+        - {row[one.key[0]] for row in wanted.rows[one.name]}
         for one in design.shapes
         if is_generated_key(one)
     }
@@ -25,7 +26,7 @@ def with_fresh(design: Design, wanted: Expected, found: Rows) -> dict[str, list[
             copied: FreshRow = dict(row)
             for column, value in row.items():
                 owner = owner_of(design, table, column)
-                if owner in known and value is not None and value not in known[owner]:
+                if value in chosen.get(owner, ()):
                     copied[column] = Fresh((owner, str(value)))  # type: ignore[arg-type]
             made[table].append(copied)
     return made
@@ -72,10 +73,13 @@ def numbers_of(table: TableMerge) -> dict[str, object]:
     identity: Counter[str] = Counter()
     for name, count in table.identity.items():
         identity[next(step for step in STEPS if name.startswith(step))] += count
+    skipped: Counter[str] = Counter()
+    for name, count in table.skipped.items():
+        skipped[name.partition(":")[0]] += count
     return {
         **found,
         "conflicts": table.conflicts,
-        "skipped": {reason: count for reason, count in table.skipped.items() if count},
+        "skipped": skipped,
         "nulled": sum(table.nulled.values()),
         "identity": {step: count for step, count in identity.items() if count},
     }
