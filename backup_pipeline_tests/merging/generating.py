@@ -48,13 +48,8 @@ class Case:
     ask: Ask
     #: The sequences of the target begin at 1 again.
     reset: bool
-
-    def __repr__(self) -> str:
-        """As Python that can be pasted into a test."""
-        return (
-            f"Case(design={self.design!r},\n backup={self.backup!r},\n live={self.live!r},\n"
-            f" ask={self.ask!r},\n reset={self.reset!r})"
-        )
+    #: A plan is made before.
+    planned: bool = True
 
 
 class Dice:
@@ -298,8 +293,11 @@ def order(dice: Dice, design: Design, backup: Rows) -> Ask:
         table, row = dice.one(tops)
         tenant = (table, design.by_name[table].key_of(row))
     update = dice.chance(50)
+    # A merge of a tenant does not delete yet.
     newest = BIRTH if update and dice.chance(20) else ""
-    verbs = Verbs(create=not dice.chance(10), update=update, newest=newest, delete=dice.chance(25))
+    verbs = Verbs(
+        create=not dice.chance(10), update=update, newest=newest, delete=dice.chance(25) and tenant is None
+    )
     return Ask(
         only=only or None,
         skip=skip,
@@ -318,7 +316,7 @@ def case_of(tape: bytes) -> Case:
     live = lived(dice, made, backup)
     if not ask.same_lineage:
         live = renumbered(dice, made, live)
-    return Case(made, backup, live, ask, dice.chance(20))
+    return Case(made, backup, live, ask, dice.chance(20), dice.chance(30))
 
 
 def cases() -> st.SearchStrategy[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,11 @@ class Living(ABC):
     def try_out(self, statements: Work) -> None:
         """Run them, and take them back."""
 
-    def insert_into_each(self, design: Design) -> None:
+    def insert_into(self, shapes: Iterable[Shape]) -> None:
         """A row of the application, with the next key. Its other values are new, so that only the key can be refused."""
         mark = "%s" if self.engine == "postgres" else "?"
         work: Work = []
-        for shape in design.shapes:
+        for shape in shapes:
             left_out = set(shape.key) if is_generated_key(shape) and not shape.has_uuid else set()
             row = {column: NEW[kind] for column, kind in shape.columns.items() if column not in left_out}
             into = (

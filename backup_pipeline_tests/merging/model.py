@@ -310,7 +310,7 @@ class Matching:
                 parts = {column: self.translated(at, column) for column in compared_columns(shape)}
                 if any(part.what == "waits" for part in parts.values()):
                     continue
-                there = next((live for live in free if self._equal(parts, live)), None)
+                there = next((live for live in free if parts and self._equal(parts, live)), None)
                 found[at] = Answer() if there is None else Answer("content", there)
                 if there is not None:
                     free.remove(there)

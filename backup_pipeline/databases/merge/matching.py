@@ -193,10 +193,10 @@ def _match_turn(run: Run, relation: Relation, component: Sequence[Relation]) -> 
 
 
 def _match_stuck(run: Run, relation: Relation) -> int:
-    """Of rows that wait for one another: those whose own key is answer enough."""
+    """Of rows that wait for one another: those that are known without the references that wait."""
     matching = Matching(run, relation, translated(run, relation, relation.shape.written))
     run.do(relation.answers.delete())
-    return _decide(matching, int(_remembered(matching)) + int(_by_own_key(matching)))
+    return _decide(matching, _ask(matching))
 
 
 def _contents_tell(run: Run, relation: Relation) -> bool:

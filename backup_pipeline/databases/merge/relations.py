@@ -152,12 +152,13 @@ class Relation:
     def named(self, staged: sa.FromClause) -> sa.Subquery:
         """Staged rows under the names of the target, for SQL that the engine or the user wrote."""
         columns = [self.at(staged, name).label(name) for name in self.shape.written]
-        return sa.select(staged.c.n.label("n"), *columns).subquery(self.shape.table.name)
+        # A column of people may be called n.
+        return sa.select(staged.c.n.label("bp_n"), *columns).subquery(self.shape.table.name)
 
     def meeting(self, key: KeyCandidate) -> sa.Select[Any]:
         """The staged rows that meet the condition of a partial index. The engine wrote it, on bare names."""
         named = self.named(self.staged)
-        return sa.select(named.c.n).where(sa.literal_column(f"({key.where})"))
+        return sa.select(named.c.bp_n).where(sa.literal_column(f"({key.where})"))
 
     def target_of(self, key: KeyCandidate) -> sa.FromClause:
         """The rows of the target that a natural key is about."""
@@ -329,7 +330,16 @@ class Run:
             else:
                 new = sa.case((map.c.act == Act.MATCH, target.c[name]), else_=old)
             columns += [old.label(f"o{at}"), new.label(f"v{at}")]
-        return sa.select(*columns).select_from(joined).where(map.c.act.in_(list(acts))).subquery()
+        found = sa.select(*columns).select_from(joined).where(map.c.act.in_(list(acts)))
+        if reference.policy == "never" and reference.parent in self.partial:
+            outside = self._outside(reference)
+            if outside is not None:  # a parent that is not staged for this reference
+                rows = self.rows(parent)
+                names = reference.referenced
+                pairs = [outside.c[f"o{at}"] == parent.at(rows, name) for at, name in enumerate(names)]
+                unstaged = ~sa.select(rows.c.n).where(*pairs).exists()
+                return sa.union_all(found, sa.select(*outside.c).where(unstaged)).subquery()
+        return found.subquery()
 
     def _outside(self, reference: Reference) -> sa.Subquery | None:
         """The parent takes no part: its key means the same row only in the same database."""
@@ -366,12 +376,12 @@ class Run:
         pairs = []
         for at, (column, theirs) in enumerate(zip(reference.columns, values, strict=True)):
             mine = child.at(staged, column)
-            if self._other_types(reference, at):
+            if self.other_types(reference, at):
                 mine, theirs = as_text(mine), as_text(theirs)
             pairs.append(mine == theirs)
         return sa.and_(self.condition(reference, staged), *pairs)
 
-    def _other_types(self, reference: Reference, at: int) -> bool:
+    def other_types(self, reference: Reference, at: int) -> bool:
         """A reference that the database does not enforce may be a text that holds a number."""
         if reference.enforced:
             return False

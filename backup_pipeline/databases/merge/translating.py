@@ -67,8 +67,11 @@ def joined_to_parents(
         for at, column in enumerate(reference.columns):
             values = found.setdefault(column, [])
             if parents is not None:
-                values.append(retyped(relation, column, reference, parents.c[f"v{at}"]))
-            if not reference.when and reference.missing != "keep":
+                value = parents.c[f"v{at}"]
+                other = run.other_types(reference, at)
+                values.append(retyped(relation, column, reference, value) if other else value)
+            # Of several columns one may be NULL: the others are no reference then, and stay.
+            if not reference.when and reference.missing != "keep" and len(reference.columns) == 1:
                 always.add(column)
         if parents is not None:
             joined = joined.outerjoin(parents, run.meets(reference, rows, parents))
@@ -76,9 +79,8 @@ def joined_to_parents(
     for column, values in found.items():
         relation = relation_of[next(iter(references)).table]
         staged = relation.at(rows, column)
-        fallback: Column = (
-            sa.null() if column in always else _unconditional(run, references, column, rows, staged)
-        )
+        null = sa.cast(sa.null(), Raw(relation.shape.types[column]))
+        fallback: Column = null if column in always else _unconditional(run, references, column, rows, staged)
         result[column] = sa.func.coalesce(*values, fallback) if values else fallback
     return joined, result
 
