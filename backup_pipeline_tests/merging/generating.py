@@ -232,11 +232,22 @@ def repaired(design: Design, rows: Rows) -> Rows:
         row
         for (table, _), row in every(kept)
         for one in design.by_name[table].references
-        if one.enforced and None not in (row[c] for c in one.columns) and parent_in(kept, one, row) is None
+        if None not in (row[c] for c in one.columns) and parent_in(kept, one, row) is None
+        if one.enforced or not was_a_key(design, kept, one, row)
     ]:
         gone = {id(row) for row in dangling}
         kept = {table: [row for row in some if id(row) not in gone] for table, some in kept.items()}
     return kept
+
+
+def was_a_key(design: Design, rows: Rows, one: Reference, row: Row) -> bool:
+    """Of a value that refers to no row: no new row can get it as its key."""
+    parent = design.by_name[one.parent]
+    if not is_generated_key(parent) or parent.has_uuid or one.referenced != parent.key:
+        return True
+    top = max((number for there in rows[one.parent] if isinstance(number := there["id"], int)), default=0)
+    value = row[one.columns[0]]
+    return isinstance(value, int) and value <= top
 
 
 # Damage and life

@@ -35,7 +35,7 @@ def is_sound(case: Case) -> bool:
             whole = [parent.key, *(unique.columns for unique in parent.uniques if unique.condition is None)]
             if one.referenced not in whole:
                 return False
-    if case.ask.only == frozenset():
+    if not case.design.shapes or case.ask.only == frozenset():
         return False
     if any(some.column not in by_name[table].columns for table, some in case.ask.where.items()):
         return False
