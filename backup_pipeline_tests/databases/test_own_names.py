@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from backup_pipeline.backups.making import Order, back_up
 from backup_pipeline.databases.base import Options, RestoreOptions
 from backup_pipeline.databases.engines import engine_at
+from backup_pipeline.databases.merge.asked import Asked
+from backup_pipeline.databases.merge.rules import Rules
+from backup_pipeline.databases.merge.session import Memory, SessionOptions
 from backup_pipeline.databases.own_names import OWN_COMMENT, OWN_PREFIX, OWN_SCHEMA
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.drills import drill
@@ -18,6 +23,7 @@ from backup_pipeline.model.manifest import Manifest
 from backup_pipeline.model.progress import silent
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.model.selection import Selection
+from backup_pipeline.restores import merging
 from backup_pipeline.stores.local import LocalStore
 from backup_pipeline.vault.vault import Vault
 from backup_pipeline_tests.contracts.source_contract import Live
@@ -178,3 +184,19 @@ def test_a_database_that_only_remembers_is_not_empty(
     remember(target)
     plan = engine_at(url).target(url).plan(backup, RestoreOptions())
     assert [one.code for one in plan.refused] == ["target-not-empty"]
+
+
+@pytest.mark.parametrize("live", ["postgres", "sqlite"], indirect=True)
+def test_what_a_merge_really_leaves_is_in_no_backup(live: Live, vault: Vault) -> None:
+    before = taken(vault, live)
+    live.run("DELETE FROM people WHERE id = 1")
+    url = live.url if isinstance(live, LivePostgres) else live.source.address  # type: ignore[union-attr]
+    options = SessionOptions(memory=Memory(lineage="a database", restore_id="r-1"))
+    merging.merge_into(vault.backup_of(before), url, Asked(), Rules(), options)
+    with pytest.raises((psycopg2.Error, sqlite3.Error), match="exists"):
+        live.run(
+            f"CREATE TABLE {OWN_SCHEMA + '.' if live.schema == 'public' else OWN_PREFIX}restores (x int)"
+        )
+    after = taken(vault, live)
+    assert told(vault, after)[1:] == told(vault, before)[1:]
+    assert [(one.id, one.rows) for one in after.tables] == [(one.id, one.rows) for one in before.tables]
