@@ -18,11 +18,11 @@ from backup_pipeline.databases.merge import rulebook
 from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.plan import MergePlan, MergeResult, Rejected
 from backup_pipeline.databases.merge.rules import Rules
-from backup_pipeline.databases.merge.session import SessionOptions
+from backup_pipeline.databases.merge.session import Memory, SessionOptions
 from backup_pipeline.errors import BackupError, ErrorsFound, RestoreError, UsageError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
-from backup_pipeline.model.ids import restore_id
+from backup_pipeline.model.ids import restore_id, timestamp
 from backup_pipeline.model.merge_orders import MergeOrder
 from backup_pipeline.model.orders import options_of
 from backup_pipeline.model.plural import plural
@@ -38,6 +38,7 @@ from backup_pipeline.processes.waiting import takes_time
 from backup_pipeline.restores import merging
 from backup_pipeline.retention.forgetting import who
 from backup_pipeline.vault.backup import Backup
+from backup_pipeline.vault.recording import Recording
 from backup_pipeline.vault.restores import Restore, Restores
 
 if TYPE_CHECKING:
@@ -137,6 +138,13 @@ def kept_until(site: Site, restore: Restore) -> str:
     return restore.expires_after(timedelta(seconds=policy.pre_restore)) if policy else ""
 
 
+def memory_of(site: Site, system: str, recording: Recording, lineage: str = "") -> Memory:
+    """What the target remembers of this restore, as long as it can be undone."""
+    policy = site.settings.retention_of(system)
+    until = timestamp(site.clock() + timedelta(seconds=policy.pre_restore)) if policy else ""
+    return Memory(lineage, recording.id, until)
+
+
 @dataclass(frozen=True)
 class _Question:
     """What an order comes to: one backup, one database, and what is asked of it."""
@@ -195,7 +203,14 @@ class _Question:
 
     @property
     def options(self) -> SessionOptions:
-        return SessionOptions(listener=self.listener)
+        return SessionOptions(listener=self.listener, memory=Memory(self._lineage))
+
+    @property
+    def _lineage(self) -> str:
+        """One for all backups of a database: by its own identity, else by the name of the system."""
+        state = self.backup.manifest.state
+        known = [state[name] for name in ("system_identifier", "database_oid") if name in state]
+        return ":".join(known) or self.order.system
 
     def plan(self) -> MergePlan:
         return self._checked(merging.plan_merge(self.backup, self.url, self.asked, self.rules, self.options))
@@ -210,7 +225,8 @@ class _Question:
         before = self._backup_before(first) if order.system in self.site.settings.systems else ""
         restores = Restores(vault, order.system)
         with restores.begin(self._record(first, before)) as recording:
-            options = replace(self.options, keeper=recording)
+            memory = memory_of(self.home, order.system, recording, self._lineage)
+            options = replace(self.options, keeper=recording, memory=memory)
             asked = replace(self.asked, approved=approved)
             result = merging.merge_into(self.backup, self.url, asked, self.rules, options)
             if result.plan.writes:

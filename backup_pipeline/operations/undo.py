@@ -15,7 +15,7 @@ from backup_pipeline.model.merge_orders import UndoOrder
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.vault_records import Prepared
 from backup_pipeline.operations import diagnosing
-from backup_pipeline.operations.merge import Merged, kept_until
+from backup_pipeline.operations.merge import Merged, kept_until, memory_of
 from backup_pipeline.operations.plan_file import Approved
 from backup_pipeline.operations.site import Site
 from backup_pipeline.processes.waiting import takes_time
@@ -74,22 +74,42 @@ class _Undo:
 
     @cached_property
     def restore(self) -> Restore:
-        found = self.restores.get(self.order.id or LATEST)
+        found = self._ended(self.restores.get(self.order.id or LATEST))
         found.demand_signed()
-        if (later := self.restores.undone_by(found)) is not None:
+        while (later := self.restores.undone_by(found)) is not None:
+            again = self.restores.undone_by(later)
+            if again is None:
+                raise RestoreError(
+                    f"{found} was undone already, by {later.id}",
+                    remedy=f"`backup-pipeline undo {self.order.system} {later.id}` does it again",
+                )
+            # The undo was undone, so the restore is in force again, by this one.
+            found = again
+        return found
+
+    def _ended(self, found: Restore) -> Restore:
+        """Where a process died before it noted the end, the database tells it."""
+        if found.state == "unknown" and found.prepared.order.get("remember", True):
+            happened = undoing.happened(found, self._url_of(found))
+            if happened is not None:
+                found = self.restores.resolve(found, happened=happened)
+        if found.state == "failed":
             raise RestoreError(
-                f"{found} was undone already, by {later.id}",
-                remedy=f"`backup-pipeline undo {self.order.system} {later.id}` does it again",
+                f"{found} changed nothing",
+                remedy=f"`backup-pipeline list {found.system} --restores` shows those that did",
             )
         return found
 
-    @cached_property
+    @property
     def url(self) -> str:
-        order, record = self.order, self.restore.prepared
+        return self._url_of(self.restore)
+
+    def _url_of(self, restore: Restore) -> str:
+        order, record = self.order, restore.prepared
         if record.order.get("live") or order.to:
             return order.to or self.site.url(order.system)
         raise UsageError(
-            f"{self.restore} has changed {record.target}, which is not the system's own database",
+            f"{restore} has changed {record.target}, which is not the system's own database",
             remedy="name that database with --to URL",
         )
 
@@ -109,11 +129,18 @@ class _Undo:
         return replace(_merged(result), restore_id=recording.id, undo_until=until)
 
     def _run(self, did: Did, recording: Recording | None = None) -> MergeResult:
-        options = SessionOptions(listener=self.listener, keeper=recording)
+        noted = recording if self._remembers else None
+        memory = memory_of(self.site, self.order.system, noted) if noted else None
+        options = SessionOptions(listener=self.listener, keeper=recording, memory=memory)
         system = self.site.settings.systems.get(self.order.system)
         rules, spare = system.merge if system else None, self.order.except_changed
         result = undoing.undo(self.restore, self.url, options, did, rules, except_changed=spare)
         return replace(result, plan=replace(result.plan, digest=_digest(result.plan)))
+
+    @property
+    def _remembers(self) -> bool:
+        """A restore with --no-map left nothing in the target, and neither does its undo."""
+        return bool(self.restore.prepared.order.get("remember", True))
 
     def _record(self, plan: MergePlan) -> Prepared:
         old = self.restore.prepared
@@ -124,7 +151,11 @@ class _Undo:
             target=plan.target,
             by=who(),
             began="",
-            order={"live": not self.order.to, "except_changed": self.order.except_changed},
+            order={
+                "live": not self.order.to,
+                "except_changed": self.order.except_changed,
+                "remember": self._remembers,
+            },
             plan=canonical.plain(shown),
             digest=plan.digest,
             pre_restore=old.pre_restore,

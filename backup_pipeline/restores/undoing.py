@@ -77,6 +77,14 @@ def undo(
     return MergeResult(plan, seconds={"total": seconds}, findings=findings)
 
 
+def happened(restore: Restore, url: str) -> bool | None:
+    """Whether this restore was committed in its database; None: the database does not tell."""
+    from backup_pipeline.databases.merge import remembering
+
+    with engine_at(url).merging(url, SessionOptions(read_only=True)) as session:
+        return remembering.happened(session, restore.id)
+
+
 def _images(restore: Restore, which: str) -> Iterator[Image]:
     from backup_pipeline.databases.merge.undoing import Image
 

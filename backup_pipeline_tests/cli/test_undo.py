@@ -127,6 +127,52 @@ def test_a_created_row_that_another_row_refers_to_by_now_is_kept(living: Shop) -
     assert (2, "Bob") in living.all[0]
 
 
+def test_what_was_undone_and_done_again_can_be_undone_by_the_name_of_the_restore(file_shop: Shop) -> None:
+    before = file_shop.all
+    restored = file_shop.good(*LIVE, "--json").data["restore_id"]
+    after = file_shop.all
+    file_shop.good(*UNDO)
+    file_shop.good(*UNDO)
+    assert file_shop.all == after
+    file_shop.good(*UNDO, restored)
+    assert file_shop.all == before
+
+
+def test_of_a_restore_without_a_known_end_the_database_says_whether_it_happened(file_shop: Shop) -> None:
+    before = file_shop.all
+    restored = file_shop.good(*LIVE, "--json").data["restore_id"]
+    folder = file_shop.folder.path / "vault" / "shop" / "restores" / restored
+    for end in folder.glob("done.json*"):
+        end.unlink()
+    file_shop.good(*UNDO, restored)
+    assert file_shop.all == before
+    assert (folder / "done.json").exists()
+
+
+def test_a_restore_that_did_not_happen_is_not_undone(file_shop: Shop) -> None:
+    before = file_shop.all
+    restored = file_shop.good(*LIVE, "--json").data["restore_id"]
+    file_shop.good(*UNDO, restored)
+    folder = file_shop.folder.path / "vault" / "shop" / "restores" / restored
+    (folder / "done.json").unlink()
+    ended = file_shop.run(*UNDO, restored)
+    assert ended.code == 9
+    assert "changed nothing" in ended.stderr
+    assert file_shop.all == before
+
+
+def test_the_same_restore_again_knows_the_rows_that_it_gave_new_keys(file_shop: Shop) -> None:
+    file_shop.sql(
+        "INSERT INTO orders (id, customer_id, total) VALUES (1, 1, 77)",
+        "UPDATE customers SET name = 'Other' WHERE id = 1",
+    )
+    first = file_shop.good(*LIVE, "--lineage", "other", "--json").data
+    assert sum(table["remapped"] for table in first["plan"]["tables"])
+    file_shop.sql("UPDATE orders SET total = total + 1")
+    again = file_shop.good(*LIVE, "--lineage", "other", "--only", "orders", "--json").data
+    assert {table["table"]: table["create"] for table in again["plan"]["tables"]}["main.orders"] == 0
+
+
 def test_python_undoes_the_newest_restore(file_shop: Shop) -> None:
     before, config = file_shop.all, file_shop.folder.path / "backup.yaml"
     plan = bp.plan_restore("shop", live=True, config=config)

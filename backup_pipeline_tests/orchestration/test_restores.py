@@ -9,8 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+import backup_pipeline as bp
 from backup_pipeline.model.orders import BackupOrder
 from backup_pipeline.operations.backup import backup
+from backup_pipeline.orchestration.graph import build_defs
 from backup_pipeline_tests.orchestration.conftest import Shop
 
 KEY = dg.AssetKey(["shop", "restores"])
@@ -70,3 +72,15 @@ def test_a_plan_that_is_another_by_now_is_not_done(spoilt: Shop, instance: dg.Da
     done = run(spoilt, instance, only=["orders"], approve=plan["digest"])
     assert not done.success
     assert orders(spoilt) == [(10, 7.0)]
+
+
+def test_a_restore_that_no_run_recorded_is_an_event_as_well(
+    spoilt: Shop, instance: dg.DagsterInstance
+) -> None:
+    bp.plan_restore("shop", live=True, config=spoilt.config).apply()
+    sensor = build_defs(spoilt.site).get_repository_def().get_sensor_def("history")
+    sensor(dg.build_sensor_context(instance=instance))
+    event = instance.get_latest_materialization_event(KEY)
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["created"].value == 1
