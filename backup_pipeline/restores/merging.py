@@ -12,6 +12,7 @@ from backup_pipeline.databases.merge.plan import MergePlan, MergeResult
 from backup_pipeline.databases.merge.rules import Rules
 from backup_pipeline.databases.merge.session import Session, SessionOptions
 from backup_pipeline.errors import RestoreError
+from backup_pipeline.model.findings import Finding
 
 if TYPE_CHECKING:
     # Not loaded here: SQLAlchemy is half a second, and few verbs merge.
@@ -57,7 +58,9 @@ def merge_into(
                 remedy="look at a new plan (`--plan --plan-file FILE`), and approve that one",
             )
         keeper = None if dry_run else options.keeper
-        findings = merging.write(prepared, keeper) if prepared.plan.writes else ()
+        findings: tuple[Finding, ...] = ()
+        if prepared.plan.writes:
+            prepared, findings = merging.write(prepared, keeper)
         if dry_run:
             session.rollback()
         else:

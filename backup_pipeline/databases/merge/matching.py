@@ -35,7 +35,10 @@ def match(run: Run, components: Sequence[Sequence[TableId]]) -> None:
             run.make(one.answers, ("n",))
         if not relations:
             continue
-        if len(relations) > 1 or _waits(run, relations[0], relations):
+        if run.bulk:
+            for one in relations:
+                _match_rows(run, one, turn=False)
+        elif len(relations) > 1 or _waits(run, relations[0], relations):
             for one in relations:
                 run.make(one.turn)
             while sum(_match_turn(run, one, relations) for one in relations) or sum(
@@ -211,6 +214,8 @@ def _match_rows(run: Run, relation: Relation, *, turn: bool) -> int:
     by_key = run.same_lineage and shape.keyed and bool(shape.generated)
     columns |= set(shape.written if by_key and _contents_tell(run, relation) else shape.key)
     matching = Matching(run, relation, translated(run, relation, columns, turn=turn))
+    if run.bulk:
+        return new_rows(run, relation, matching.rows)
     run.do(relation.answers.delete())
     means = _ask(matching)
     mapped = _single(matching) if means == 1 and not turn else _decide(matching, means)

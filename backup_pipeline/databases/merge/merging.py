@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from backup_pipeline.databases.merge import (
     closing,
-    counting,
     deriving,
     images,
     lineage,
     matching,
+    planning,
     polymorphic,
     remembering,
     settling,
-    surroundings,
     trees,
     writing,
 )
 from backup_pipeline.databases.merge.asked import Asked
-from backup_pipeline.databases.merge.graph import Reference, cycles, named, order
+from backup_pipeline.databases.merge.graph import Reference, named, order
 from backup_pipeline.databases.merge.images import Keeper
 from backup_pipeline.databases.merge.keys import KeyCandidate
-from backup_pipeline.databases.merge.plan import Did, MergePlan, Rejected, TableMerge
+from backup_pipeline.databases.merge.plan import Did, MergePlan, Rejected
 from backup_pipeline.databases.merge.references import (
     references_of,
     skipped_references,
@@ -36,8 +33,7 @@ from backup_pipeline.databases.merge.references import (
 from backup_pipeline.databases.merge.relations import Relation, Run
 from backup_pipeline.databases.merge.rules import Rules
 from backup_pipeline.databases.merge.session import Counted, Counts, Session, SessionOptions
-from backup_pipeline.databases.merge.shape import Drawn, asked_tables, draw
-from backup_pipeline.model import canonical
+from backup_pipeline.databases.merge.shape import asked_tables, draw
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.vault.backup import Backup
@@ -57,13 +53,20 @@ class Way:
 class Prepared:
     """Everything that was decided before the first write."""
 
-    run: Run
+    settled: planning.Settled
     plan: MergePlan
-    #: Parents first.
-    components: tuple[tuple[Relation, ...], ...]
     rejected: tuple[Rejected, ...]
     #: What is computed again after writing.
     due: deriving.Due
+
+    @property
+    def run(self) -> Run:
+        return self.settled.run
+
+    @property
+    def components(self) -> tuple[tuple[Relation, ...], ...]:
+        """Parents first."""
+        return self.settled.components
 
 
 def prepare(
@@ -96,32 +99,34 @@ def prepare(
         closing.close(run, wanted)
     _natural_keys(run)
     run.same_lineage, why = lineage.of(run, backup.manifest.state)
+    run.bulk = _may_be_bulk(run)
     matching.match(run, [[one.shape.table for one in some] for some in components])
     trees.place(run)
     spared = _settle(run, components, references)
-    counts = _counts(run, spared)
-    writes = {one.table: one.create + one.update for one in counts if one.writes}
-    due = deriving.due(rules, now, tuple(writes))
-    plan = MergePlan(
-        system=backup.system,
-        backup_id=backup.id,
-        engine=now.engine,
-        target=session.address,
-        did=way.did,
-        strategy="merge",
-        why="the target has rows",
-        lineage="same" if run.same_lineage else "other",
-        lineage_why=why,
-        tables=counts,
-        cycles=cycles(
-            [tuple(one.shape.table for one in some) for some in components], references, now.engine
-        ),
-        findings=(*_findings(drawn, (*skipped_references(now, rules), *unknown)), *due.findings),
-        refused=(*_refused(drawn), *_hindered(run, rejected, {*writes, *due.tables})),
-        locks=session.locks(writes),
+    skipped = (*skipped_references(now, rules), *unknown)
+    settled = planning.Settled(run, drawn, components, references, spared, why, skipped)
+    plan = planning.plan_of(settled, backup, way.did)
+    written = [one.table for one in plan.tables if one.writes]
+    due = deriving.due(rules, now, written)
+    unfit = () if asked.rejects else planning.unfit(rejected)
+    hindered = session.hindrances(sorted({*written, *due.tables}))
+    plan = replace(
+        plan,
+        findings=(*plan.findings, *due.findings),
+        refused=(*plan.refused, *unfit, *hindered),
         seconds=time.monotonic() - begin,
     )
-    return Prepared(run, replace(plan, digest=digest(plan, backup)), components, tuple(rejected), due)
+    return Prepared(settled, plan, tuple(rejected), due)
+
+
+def _may_be_bulk(run: Run) -> bool:
+    """No table has a row that a row of the backup could be."""
+    if run.asked.strategy not in ("auto", "bulk"):
+        return False
+    rows = (
+        run.one(sa.select(sa.literal(1)).select_from(one.target).limit(1)) for one in run.relations.values()
+    )
+    return all(row is None for row in rows)
 
 
 def _touched(run: Run, references: Sequence[Reference], rules: Rules) -> list[TableId]:
@@ -225,57 +230,8 @@ def _unique_keys(run: Run, relation: Relation) -> list[KeyCandidate]:
     return list(dict.fromkeys([*enforced, *run.natural_keys[relation.shape.table]]))
 
 
-def _findings(drawn: Drawn, skipped: Sequence[str]) -> list[Finding]:
-    found = [
-        Finding.of("merge-never", table=table, name=named(table), why=why)
-        for table, why in sorted(drawn.never.items())
-    ]
-    return [*found, *(Finding.of("merge-not-followed", why=why) for why in skipped)]
-
-
-def _refused(drawn: Drawn) -> list[Finding]:
-    return [
-        Finding.of(
-            "merge-table-refused",
-            table=table,
-            why=one.refused.partition(" → ")[0],
-            remedy=one.refused.partition(" → ")[2],
-        )
-        for table, one in sorted(drawn.refused.items())
-    ]
-
-
-def _counts(run: Run, spared: Mapping[TableId, int]) -> tuple[TableMerge, ...]:
-    counts = (
-        counting.counted(run, one, spared.get(table, 0)) for table, one in sorted(run.relations.items())
-    )
-    return surroundings.described(run.session.schema, counts)
-
-
-def _hindered(run: Run, rejected: Sequence[Rejected], tables: Iterable[TableId]) -> Iterator[Finding]:
-    if not run.asked.rejects:
-        yield from _unfit(rejected)
-    yield from run.session.hindrances(sorted(tables))
-
-
-def _unfit(rejected: Sequence[Rejected]) -> Iterator[Finding]:
-    """Rows that do not fit the types of the target, and were not asked to be set aside."""
-    counts = Counter(one.table for one in rejected)
-    for table, count in sorted(counts.items()):
-        first = next(one.error for one in rejected if one.table == table)
-        yield Finding.of("merge-rows-unfit", table=table, name=named(table), count=f"{count:,}", why=first)
-
-
-def digest(plan: MergePlan, backup: Backup) -> str:
-    """Of what the plan says will be written; not of the time that it took, nor of the rows that it shows."""
-    tables = tuple(replace(one, differences=()) for one in plan.tables)
-    said = replace(plan, seconds=0.0, did="plan", digest="", tables=tables, locks=())
-    data = backup.link.sha256.encode() + canonical.encode(said)
-    return hashlib.sha256(data).hexdigest()
-
-
-def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ...]:
-    """Everything that the plan says; the caller commits."""
+def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Prepared, tuple[Finding, ...]]:
+    """Everything that the plan says; the caller commits. The plan comes back without the rows that were refused."""
     run = prepared.run
     relations = [one for some in prepared.components for one in some]
     written = {one.table: one.create + one.update for one in prepared.plan.tables if one.writes}
@@ -286,11 +242,16 @@ def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ..
     with run.session.fast(written):
         # An empty INSERT needs a right as well.
         busy = [[one for one in some if one.shape.table in written] for some in prepared.components]
-        writing.write(run, [some for some in busy if some])
+        rejected = writing.write(run, [some for some in busy if some])
+    if rejected:
+        plan = planning.counted_again(prepared.settled, prepared.plan)
+        prepared = replace(prepared, plan=plan, rejected=(*prepared.rejected, *rejected))
     after = run.session.counted()
     recomputed = deriving.derive(run, prepared.due)
     derived = deriving.beyond(prepared.due, after, run.session.counted())
-    beyond = (*_beyond(prepared.plan, before, after), *map(_wrote, derived))
+    # Rows that were tried and taken back are counted as well.
+    counted = [] if rejected else _beyond(prepared.plan, before, after)
+    beyond = (*counted, *map(_wrote, derived))
     if keeper is not None:
         images.after(run, keeper, relations)
         images.recomputed(run, keeper, recomputed)
@@ -298,7 +259,7 @@ def write(prepared: Prepared, keeper: Keeper | None = None) -> tuple[Finding, ..
         findings = (*findings, *remembering.remember(run, relations, run.memory))
     run.session.written()
     run.session.checked()
-    return (*findings, *beyond)
+    return prepared, (*findings, *beyond)
 
 
 def _beyond(plan: MergePlan, before: Counted, after: Counted) -> list[Finding]:

@@ -118,7 +118,9 @@ class MergePlan(Refusable):
     findings: tuple[Finding, ...] = ()
     refused: tuple[Finding, ...] = ()
     locks: tuple[str, ...] = ()
-    #: An estimate before, measured after.
+    #: How long writing may take, in seconds.
+    estimate: float = 0.0
+    #: How long it took to come to this.
     seconds: float = 0.0
     #: The rules that apply.
     rules: tuple[str, ...] = ()

@@ -199,6 +199,8 @@ class Run:
     #: What an earlier merge remembers is looked up.
     memory: Memory | None = None
     has_map: bool = False
+    #: No table of the target has a row.
+    bulk: bool = False
     made: set[str] = field(default_factory=set)
     #: Nothing is committed: numbers of new keys are only counted.
     rehearsal: bool = True

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
+from backup_pipeline.databases.merge import rejecting
 from backup_pipeline.databases.merge.constructs import InsertWithKeys, Raw
 from backup_pipeline.databases.merge.graph import Reference
+from backup_pipeline.databases.merge.plan import Rejected
 from backup_pipeline.databases.merge.relations import Act, Relation, Run
 from backup_pipeline.databases.merge.settling import UPDATE, Final, differing, final
 from backup_pipeline.model.schema import TableId
@@ -85,20 +87,42 @@ def _moved(run: Run, reference: Reference, child: sa.FromClause) -> sa.ColumnEle
     return query.exists()
 
 
-def write(run: Run, components: Sequence[Sequence[Relation]]) -> None:
+def write(run: Run, components: Sequence[Sequence[Relation]]) -> list[Rejected]:
+    """The rows that the database refused, where such rows may be set aside."""
+    rejected: list[Rejected] = []
     for component in components:
-        run.session.write_together(
-            [_insert(run, one) for one in component if one.shape.table not in run.empty]
-        )
+        if rejected:
+            rejecting.without_lost_parents(run, component)
+        rejected += _create(run, [one for one in component if one.shape.table not in run.empty])
     for component in components:
         for relation in component:
-            if relation.shape.table not in run.empty:
-                _update(run, relation)
+            if run.asked.verbs.update and relation.shape.table not in run.empty and run.compared(relation):
+                rejected += _update_all(run, relation)
     if run.asked.verbs.delete:
         for component in reversed(components):
             run.session.write_together(
                 [_delete(relation) for relation in component if relation.shape.mode != "parents"]
             )
+    return rejected
+
+
+def _create(run: Run, component: Sequence[Relation]) -> list[Rejected]:
+    if not run.asked.rejects or len(component) != 1:  # in a circle no row can be tried alone
+        run.session.write_together([_insert(run, one) for one in component])
+        return []
+    (relation,) = component
+    map = relation.map
+    new = sa.select(map.c.n).where(map.c.act == Act.NEW)
+    return rejecting.write(run, relation, new, lambda a, b: _insert(run, relation, (a, b)), "created")
+
+
+def _update_all(run: Run, relation: Relation) -> list[Rejected]:
+    if not run.asked.rejects:
+        run.do(_update(run, relation))
+        return []
+    d = differing(relation)
+    rows = sa.select(d.c.n).where(d.c.verb == UPDATE)
+    return rejecting.write(run, relation, rows, lambda a, b: _update(run, relation, (a, b)), "updated")
 
 
 def _delete(relation: Relation) -> sa.Delete:
@@ -107,29 +131,28 @@ def _delete(relation: Relation) -> sa.Delete:
     return target.delete().where(gone)
 
 
-def _insert(run: Run, relation: Relation) -> sa.Executable:
+def _insert(run: Run, relation: Relation, between: tuple[int, int] | None = None) -> sa.Executable:
     one = Final(run, relation)
     filled = relation.shape.filled
     columns = (*relation.shape.written, *filled)
     values = [one[name] for name in relation.shape.written]
     values += [sa.cast(value, Raw(relation.shape.types[name])) for name, value in filled.items()]
     query = one.select(*values, act=Act.NEW)
+    query = query.where(one.map.c.n.between(*between)) if between else query
     insert = InsertWithKeys(relation.target) if relation.shape.overriding else sa.insert(relation.target)
     return insert.from_select(list(columns), query)
 
 
-def _update(run: Run, relation: Relation) -> None:
+def _update(run: Run, relation: Relation, between: tuple[int, int] | None = None) -> sa.Executable:
     columns = run.compared(relation)
-    if not columns:
-        return
     one, target, d = Final(run, relation), relation.target, differing(relation)
     live = relation.target.alias("live")
     values = [one.kept(name, live).label(f"v{at}") for at, name in enumerate(columns)]
     source = (
         sa.select(*relation.of_map(one.map), *values)
         .select_from(one.clause.join(d, d.c.n == one.map.c.n).join(live, relation.same_key(one.map, live)))
-        .where(d.c.verb == UPDATE)
+        .where(d.c.verb == UPDATE, d.c.n.between(*between) if between else sa.true())
         .subquery("changed")
     )
     statement = sa.update(target).where(relation.same_key(source, target))
-    run.do(statement.values({name: source.c[f"v{at}"] for at, name in enumerate(columns)}))
+    return statement.values({name: source.c[f"v{at}"] for at, name in enumerate(columns)})

@@ -16,7 +16,7 @@ from sqlalchemy.pool import StaticPool
 from backup_pipeline.databases.merge.session import Counted, Filled, SessionOptions, Staged
 from backup_pipeline.databases.own_names import OWN_PREFIX
 from backup_pipeline.databases.sqlite.export.address import file_of
-from backup_pipeline.databases.sqlite.export.explaining import explained
+from backup_pipeline.databases.sqlite.export.explaining import explain, explained, told
 from backup_pipeline.databases.sqlite.export.inspection import inspect
 from backup_pipeline.databases.sqlite.export.opening import check_file, check_library
 from backup_pipeline.databases.sqlite.export.rows import (
@@ -28,6 +28,7 @@ from backup_pipeline.databases.sqlite.export.rows import (
     rowid_name,
 )
 from backup_pipeline.databases.sqlite.restore import image_of
+from backup_pipeline.errors import RowsRefused
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Schema, TableId
@@ -202,6 +203,7 @@ def open_session(url: str, options: SessionOptions) -> Iterator[SqliteSession]:
         )
         _prepare(raw, scratch.folder / "staging.sqlite3")
         engine = sa.create_engine("sqlite://", creator=_given(raw), poolclass=StaticPool)
+        _translate(engine, path)
         with engine.connect() as connection:
             # After SQLAlchemy's first look at the library, which ends with a rollback.
             raw.execute("BEGIN" if options.read_only else "BEGIN IMMEDIATE")
@@ -212,6 +214,20 @@ def open_session(url: str, options: SessionOptions) -> Iterator[SqliteSession]:
                 yield session
             finally:
                 session.rollback()
+
+
+def _translate(engine: sa.Engine, path: Path) -> None:
+    """What the merge's steps run raises errors of ours, and not of the driver."""
+
+    @sa.event.listens_for(engine, "handle_error")
+    def handle(context: sa.engine.ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, sqlite3.IntegrityError):
+            raise RowsRefused(
+                f"merging: {told(error)}", remedy="--allow-rejects sets rows aside that the database refuses"
+            ) from error
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, path) from error
 
 
 def _given(raw: sqlite3.Connection) -> Callable[[], Any]:
