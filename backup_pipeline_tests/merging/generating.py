@@ -50,6 +50,8 @@ class Case:
     reset: bool
     #: A plan is made before.
     planned: bool = True
+    #: The same merge is made again.
+    repeated: bool = True
 
 
 class Dice:
@@ -163,7 +165,7 @@ def with_uniques(dice: Dice, shape: Shape) -> Shape:
 
 def design(dice: Dice) -> Design:
     shapes: list[Shape] = []
-    for name in NAMES[: 2 + dice.number(4)]:
+    for name in NAMES[: dice.one((2, 2, 3, 3, 3, 4, 6))]:
         shapes.append(with_columns(dice, key_of(dice, name, shapes)))
     shapes = [with_references(dice, one, shapes) for one in shapes]
     return Design(tuple(with_uniques(dice, one) for one in shapes))
@@ -327,7 +329,7 @@ def case_of(tape: bytes) -> Case:
     live = lived(dice, made, backup)
     if not ask.same_lineage:
         live = renumbered(dice, made, live)
-    return Case(made, backup, live, ask, dice.chance(20), dice.chance(30))
+    return Case(made, backup, live, ask, dice.chance(20), dice.chance(30), dice.chance(50))
 
 
 def cases() -> st.SearchStrategy[Case]:
