@@ -118,13 +118,15 @@ class MergeValue(Strict):
     #: Or: the id is the one of this column of the same row.
     same_as: str = ""
     #: In JSON: `$.blocks[*].image`. Without it the whole value is the id.
-    path: Annotated[str, Field(pattern=r"^(\$.*)?$")] = ""
+    path: Annotated[str, Field(pattern=r'^(\$(\.\w+|\["[^"\\]+"\]|\[(\d+|\*)\])+)?$')] = ""
     when: When | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> MergeValue:
         if (self.to is None) == (not self.same_as):
             raise ValueError("name the table with `to:`, or the column with `same_as:`")
+        if self.same_as and not self.path:
+            raise ValueError("`same_as` is for a key in JSON: say where with `path:`")
         return self
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from backup_pipeline.databases.merge import (
     closing,
     deriving,
+    embedded,
     images,
     lineage,
     matching,
@@ -102,6 +103,7 @@ def prepare(
     run.bulk = _may_be_bulk(run)
     matching.match(run, [[one.shape.table for one in some] for some in components])
     trees.place(run)
+    embedded.rewrite(run, rules)
     spared = _settle(run, components, references)
     skipped = (*skipped_references(now, rules), *unknown)
     settled = planning.Settled(run, drawn, components, references, spared, why, skipped)

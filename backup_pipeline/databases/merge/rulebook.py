@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
-from backup_pipeline.config.merging import MergePolymorphic, MergeSettings, MergeTable
+from backup_pipeline.config.merging import MergePolymorphic, MergeSettings, MergeTable, MergeValue
 from backup_pipeline.config.values import Glob
 from backup_pipeline.databases.merge.class_names import spelled_tables
 from backup_pipeline.databases.merge.rules import (
@@ -113,7 +113,8 @@ def _joined(books: Iterable[_Book]) -> Rules:
     return Rules(
         tables={table: _table_rule(lines) for table, lines in said.items()},
         references=_first(
-            (r for b in books for r in b.references()), lambda r: (r.table, r.columns, r.when, r.values)
+            (r for b in books for r in (*b.references(), *b.whole_values())),
+            lambda r: (r.table, r.columns, r.when, r.values),
         ),
         polymorphic=_first((r for b in books for r in b.polymorphic()), lambda r: (r.table, r.id)),
         values=_first(
@@ -296,21 +297,44 @@ class _Book:
                     yield table, column.name, key
 
     def values(self) -> Iterator[ValueRule]:
+        for one, table, parent in self._values():
+            if one.path:
+                when, values = _when(one.when)
+                yield ValueRule(
+                    table=table.id,
+                    column=one.column,
+                    parent=parent.id if parent else None,
+                    path=one.path,
+                    same_as=one.same_as,
+                    when=when,
+                    values=values,
+                    source=self.name,
+                )
+
+    def whole_values(self) -> Iterator[ReferenceRule]:
+        """A value that is a key as a whole is a reference that brings no parent along."""
+        for one, table, parent in self._values():
+            if parent and not one.path:
+                when, values = _when(one.when)
+                yield ReferenceRule(
+                    table=table.id,
+                    columns=(one.column,),
+                    parent=parent.id,
+                    policy="never",
+                    missing="keep",
+                    when=when,
+                    values=values,
+                    owned=False,
+                    source=self.name,
+                )
+
+    def _values(self) -> Iterator[tuple[MergeValue, Table, Table | None]]:
         for one in self.said.values:
-            when, values = _when(one.when)
+            when, _ = _when(one.when)
             for table in self.tables(one.table, (one.column, *filter(None, [when, one.same_as]))):
                 parent = self.one(one.to, table.id) if one.to else None
                 if parent or one.same_as:
-                    yield ValueRule(
-                        table=table.id,
-                        column=one.column,
-                        parent=parent.id if parent else None,
-                        path=one.path,
-                        same_as=one.same_as,
-                        when=when,
-                        values=values,
-                        source=self.name,
-                    )
+                    yield one, table, parent
 
     def derived(self) -> Iterator[DerivedRule]:
         for one in self.said.derived:
