@@ -162,10 +162,9 @@ class _Said:
         if name in ("birth", "tree_path"):
             column = form.birth if name == "birth" else form.tree_path
             return "".join(self.there((column,))) if column else ""
-        if name == "fill":
-            return {column: form.fill[column] for column in self.there(tuple(form.fill))}
-        if name == "renamed":
-            return {old: new for old, new in form.renamed.items() if self.there((new,))}
+        if name in ("fill", "renamed"):
+            # Columns of the target: the schema may be that of the backup, which does not have them.
+            return form.fill if name == "fill" else form.renamed
         return form.never or ""
 
     def there(self, columns: tuple[str, ...]) -> tuple[str, ...]:

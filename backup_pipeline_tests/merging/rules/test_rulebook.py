@@ -88,6 +88,12 @@ def test_a_line_of_the_user_for_a_missing_table_or_column_is_an_error() -> None:
     assert "`merge:`" in caught.value.remedy
 
 
+def test_columns_that_a_backup_does_not_have_yet_are_filled_and_renamed() -> None:
+    rule = {"fill": {"currency": "EUR"}, "renamed": {"name": "full_name"}}
+    found = resolved({"tables": {"one": rule}}, table("one", "name")).of(t("one"))
+    assert (found.fill, found.renamed) == ({"currency": "EUR"}, {"name": "full_name"})
+
+
 def test_a_line_of_a_framework_that_does_not_fit_is_skipped_and_named() -> None:
     other = table("django_site", "host")
     rules, names = resolve(Schema("postgres", (other,)))
