@@ -59,5 +59,16 @@ def together(old: Facts, new: Facts) -> Facts:
     }
 
 
-def ordered(facts: Facts) -> Facts:
-    return {about: sorted(found, key=json.dumps) for about, found in facts.items()}
+def differing(found: Facts, expected: Facts) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Subject → what is missing, and what is too much."""
+    return {
+        about: (missing, more)
+        for about, facts in expected.items()
+        for missing, more in [
+            (
+                [one for one in facts if one not in found[about]],
+                [one for one in found[about] if one not in facts],
+            )
+        ]
+        if missing or more or len(facts) != len(found[about])
+    }
