@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,13 @@ def lines_of(rule: str) -> Iterator[Line]:
         yield from (Line(rule, word, number=number) for number in range(len(getattr(file, word))))
 
 
+def scenarios_of(rule: str) -> Iterator[Line]:
+    """The lines, but all columns that are kept in a table as one: one merge shows what becomes of each."""
+    kept = {Line(rule, one.word, one.glob): None for one in lines_of(rule) if one.word == "keep"}
+    yield from kept
+    yield from (one for one in lines_of(rule) if one.word not in ("keep", "group"))
+
+
 @dataclass(frozen=True)
 class Case:
     small: Small
@@ -88,7 +96,7 @@ class Case:
 
 
 def case_of(line: Line) -> Case:
-    schema = next(one for one in NAMES if line.rule in resolve(schema_of(one))[1])
+    schema = _schema_with(line.rule)
     made = _MADE.get(line.word)
     if made:
         return made(schema, line, _table(schema, line))
@@ -102,6 +110,11 @@ def case_of(line: Line) -> Case:
         said["answer"],
         said.get("asked", {}),
     )
+
+
+@cache
+def _schema_with(rule: str) -> str:
+    return next(one for one in NAMES if rule in resolve(schema_of(one), files={rule: rule_files()[rule]})[1])
 
 
 def _small(schema: str, line: Line, *tables: str) -> Small:
@@ -147,14 +160,17 @@ def _never(schema: str, line: Line, table: Table) -> Case:
 
 
 def _keep(schema: str, line: Line, table: Table) -> Case:
-    """A living value stays, also with --update."""
+    """Living values stay, also with --update."""
     tables, name = _small(schema, line, table.id.name), table.id.name
-    column = next(one for one in table.columns if one.name == line.column)
-    now = sample(table, column, 2)
-    change = f'UPDATE "{name}" SET "{column.name}" = {literal(now)};'
-    return Case(
-        tables, tables.rows(name), change, f'SELECT "{column.name}" FROM "{name}"', [[now]], {"update": True}
-    )
+    now = {
+        one.name: sample(table, one, 2)
+        for one in table.columns
+        if one.name in line.file.tables[line.glob].keep
+    }
+    changes = ", ".join(f'"{column}" = {literal(value)}' for column, value in now.items())
+    question = "SELECT " + ", ".join(f'"{column}"' for column in now) + f' FROM "{name}"'
+    life = f'UPDATE "{name}" SET {changes};'
+    return Case(tables, tables.rows(name), life, question, [list(now.values())], {"update": True})
 
 
 def _birth(schema: str, line: Line, table: Table) -> Case:

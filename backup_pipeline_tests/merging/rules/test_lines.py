@@ -16,7 +16,7 @@ from backup_pipeline.databases.merge.rulebook import RuleFile, resolve, rule_fil
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.restores.merging import merge_into
 from backup_pipeline_tests.harness.backups import Backed, backed_up
-from backup_pipeline_tests.merging.rules.lines import Case, Line, case_of, lines_of
+from backup_pipeline_tests.merging.rules.lines import Case, Line, case_of, lines_of, scenarios_of
 from backup_pipeline_tests.merging.rules.sampling import NAMES, schema_of
 
 VERBS = {one.name for one in fields(Verbs)}
@@ -24,9 +24,8 @@ VERBS = {one.name for one in fields(Verbs)}
 
 @pytest.mark.parametrize("rule", rule_files())
 def test_each_line_of_a_rule_file_changes_what_a_merge_does(rule: str, tmp_path: Path) -> None:
-    for number, line in enumerate(lines_of(rule)):
-        if line.word != "group":
-            _play(line, case_of(line), tmp_path / str(number))
+    for number, line in enumerate(scenarios_of(rule)):
+        _play(line, case_of(line), tmp_path / str(number))
 
 
 @pytest.mark.parametrize("rule", rule_files())
@@ -53,6 +52,9 @@ def _play(line: Line, case: Case, folder: Path) -> None:
         found.append(_merged(copy, backed, case, files))
     assert found[0] == case.answer, str(line)
     assert found[1] != case.answer, f"{line}: the same without it"
+    if line.word == "keep":
+        pairs = zip(found[0][0], found[1][0], strict=True)
+        assert all(kept != changed for kept, changed in pairs), f"{line}: {case.question}"
 
 
 def _merged(living: Path, backed: Backed, case: Case, files: Mapping[str, RuleFile]) -> list[list[object]]:
