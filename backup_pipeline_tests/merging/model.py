@@ -189,7 +189,8 @@ class Matching:
         self.answers = dict(self.taken)
         pending: set[At] = set()
         while len(self.answers) < len(self.staged):
-            if self._round(pending, self._decide) or self._contents(pending):
+            decided = self._round(pending, self._decide)
+            if self._contents(pending) or decided:
                 continue
             if not self._round(pending, self._decide_in_a_circle):
                 for at in self.staged:
@@ -297,12 +298,10 @@ class Matching:
         return differing >= 2
 
     def _contents(self, pending: set[At]) -> bool:
-        """The fifth step, for the tables whose other rows are decided."""
+        """The fifth step, for the rows that wait no more."""
         found: dict[At, Answer] = {}
         for shape in self.design.shapes:
-            open_rows = {at for at in self.staged if at[0] == shape.name and at not in self.answers}
-            if not open_rows or not open_rows <= pending:
-                continue
+            open_rows = {at for at in pending if at[0] == shape.name and at not in self.answers}
             used = {answer.live for answer in self.answers.values()}
             free = [at for at, _ in every(self.live) if at[0] == shape.name and at not in used]
             free.sort(key=lambda at: order(shape, self.live[at[0]][at[1]]))
@@ -328,8 +327,24 @@ class Matching:
         for at, answer in self.answers.items():
             if answer.live is not None:
                 claims[answer.live].append(at)
-        for live, rows in claims.items():
+        for live, some in claims.items():
+            below = [at for at in some if self._above(at) & set(some)]
+            yield from ((at, Answer(conflict="taken-twice", names=frozenset({live}))) for at in below)
+            rows = [at for at in some if at not in below]
             steps = sorted(STEPS.index(self.answers[at].step) for at in rows)
             for at in rows if len(rows) > 1 else ():
                 if STEPS.index(self.answers[at].step) > steps[0] or steps[1] == steps[0]:
                     yield at, Answer(conflict="taken-twice", names=frozenset({live}))
+
+    def _above(self, at: At) -> set[At]:
+        """The staged rows that a row refers to, directly or not; without itself."""
+        found: set[At] = set()
+        work = [at]
+        while work:
+            one = work.pop()
+            row = self.backup[one[0]][one[1]]
+            parents = {parent_in(self.backup, r, row) for r in self.design.by_name[one[0]].references}
+            more = {parent for parent in parents if parent is not None} - found
+            found |= more
+            work += more
+        return found - {at}

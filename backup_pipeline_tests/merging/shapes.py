@@ -91,7 +91,9 @@ class Shape:
 
     @property
     def has_uuid(self) -> bool:
-        return len(self.key) == 1 and self.columns[self.key[0]] == "uuid"
+        """A reference is no such key: it names the parent."""
+        one = len(self.key) == 1 and self.reference_of(self.key[0]) is None
+        return one and self.columns[self.key[0]] == "uuid"
 
     def reference_of(self, column: str) -> Reference | None:
         return next((one for one in self.references if column in one.columns), None)

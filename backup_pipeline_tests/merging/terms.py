@@ -98,7 +98,8 @@ def compared_columns(shape: Shape) -> tuple[str, ...]:
 
 
 def is_generated_key(shape: Shape) -> bool:
-    return shape.generated and len(shape.key) == 1 and shape.reference_of(shape.key[0]) is None
+    one = len(shape.key) == 1 and shape.reference_of(shape.key[0]) is None
+    return one and (shape.generated or shape.has_uuid)
 
 
 def owner_of(design: Design, table: str, column: str) -> str:
