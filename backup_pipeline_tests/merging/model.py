@@ -189,8 +189,7 @@ class Matching:
         self.answers = dict(self.taken)
         pending: set[At] = set()
         while len(self.answers) < len(self.staged):
-            decided = self._round(pending, self._decide)
-            if self._contents(pending) or decided:
+            if self._round(pending, self._decide) or self._contents(pending):
                 continue
             if not self._round(pending, self._decide_in_a_circle):
                 for at in self.staged:
