@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backup_pipeline.databases.merge.asked import Asked, Tenant, Verbs
+from backup_pipeline.databases.merge.references import root_of
 from backup_pipeline.errors import UsageError
 from backup_pipeline.model.merge_orders import ALL, MergeOrder
 from backup_pipeline.model.schema import Schema, TableId
@@ -16,7 +17,8 @@ from backup_pipeline.vault.backup import Backup
 
 def asked_of(order: MergeOrder, backup: Backup, groups: Groups) -> Asked:
     schema = backup.schema
-    known = tuple(entry.id for entry in backup.manifest.tables)
+    # Rows of partitions belong to the table that is divided.
+    known = tuple(dict.fromkeys(root_of(backup.schema, entry.id) for entry in backup.manifest.tables))
     only = frozenset(chosen(order.only, known, groups)) if order.only else None
     skip = frozenset(chosen(order.skip, known, groups))
     if only is not None and not only - skip:

@@ -29,6 +29,7 @@ from backup_pipeline.databases.merge.keys import KeyCandidate
 from backup_pipeline.databases.merge.plan import Did, MergePlan, Rejected
 from backup_pipeline.databases.merge.references import (
     references_of,
+    root_of,
     skipped_references,
 )
 from backup_pipeline.databases.merge.relations import Relation, Run
@@ -81,7 +82,7 @@ def prepare(
     before, now = backup.schema, session.schema
     meant, unknown = polymorphic.found(session, backup, rules)
     references = (*references_of(now, rules), *meant)
-    tables = {entry.id for entry in backup.manifest.tables}
+    tables = {root_of(before, entry.id) for entry in backup.manifest.tables}
     drawn = draw(before, now, tables, rules, asked, references)
     relations = {table: Relation(shape, session) for table, shape in drawn.shapes.items()}
     by_table = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.drift import Columns, Schemas, StagedColumn, compare_table, table_gone
-from backup_pipeline.databases.merge.graph import Reference, below, parents_needed
+from backup_pipeline.databases.merge.graph import Reference, below, named, parents_needed
 from backup_pipeline.databases.merge.keys import KeyCandidate, birth_column, generated_key, usable_keys
 from backup_pipeline.databases.merge.plan import ColumnDrift, Mode
 from backup_pipeline.databases.merge.rules import Rules
@@ -102,6 +102,9 @@ def draw(
         if new is None:
             refused[table] = table_gone(old, schemas)
             continue
+        if new.kind == "partitioned" and new.primary_key is None:
+            refused[table] = _without_names(table)
+            continue
         rule = rules.of(table)
         columns = compare_table(old, new, schemas, rule.renamed, rule.fill)
         if columns.refused:
@@ -114,6 +117,13 @@ def draw(
         both = {one.target for one in columns.columns if one.target in never_null and one.name in full}
         shapes[table] = replace(shape, mode=mode, why=why, full=frozenset(filter(None, both)))
     return Drawn(shapes, refused, never)
+
+
+def _without_names(table: TableId) -> ColumnDrift:
+    """What the engine calls a row is unique in one partition only."""
+    why = f"{named(table)} is divided into partitions and has no primary key, so that no row of it has a name"
+    remedy = f"give it a primary key, or leave it out with --skip {named(table)}"
+    return ColumnDrift("", "missing", why, refused=f"{why} → {remedy}")
 
 
 def asked_tables(tables: Iterable[TableId], asked: Asked) -> set[TableId]:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from backup_pipeline.databases.merge.plan import Rejected
+from backup_pipeline.databases.merge.references import root_of
 from backup_pipeline.databases.merge.session import Filled, Staged
 from backup_pipeline.databases.postgres.export.diagnostics import told
 from backup_pipeline.databases.postgres.export.session import row_encoding
@@ -23,7 +24,7 @@ from backup_pipeline.databases.postgres.restore.rows import copy_in, encoded, ta
 from backup_pipeline.databases.postgres.restore.target import speaking
 from backup_pipeline.errors import Damaged, RestoreError
 from backup_pipeline.model import row_text
-from backup_pipeline.model.manifest import Chunk
+from backup_pipeline.model.manifest import Chunk, TableEntry
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.vault.backup import Backup
@@ -40,19 +41,23 @@ _BAD_TEXT = "22P04"
 
 
 def stage(held: Held, backup: Backup, staged: Staged, listener: Listener) -> Filled:
-    entry = next(entry for entry in backup.manifest.tables if entry.id == staged.table)
-    if entry.columns != staged.columns:
-        raise RestoreError(
-            f"{staged.table}: the backup has the columns {', '.join(entry.columns)}, and not those of the plan",
-            remedy="make a new plan",
-        )
+    """The rows of a table that is divided are those of its partitions."""
+    parts = [entry for entry in backup.manifest.tables if root_of(backup.schema, entry.id) == staged.table]
     _make(held, staged)
-    filling = _Filling(held, backup, staged)
-    for chunk in entry.chunks:
-        filling.fill(chunk)
-        listener(Advance("load", str(staged.table), rows=chunk.rows, bytes=chunk.object.plain_size))
+    rows, rejected = 0, list[Rejected]()
+    for entry in parts:
+        if sorted(entry.columns) != sorted(staged.columns):
+            raise RestoreError(
+                f"{entry.id}: the backup has the columns {', '.join(entry.columns)}, and not those of the plan",
+                remedy="make a new plan",
+            )
+        filling = _Filling(held, backup, staged, entry, rejected)
+        for chunk in entry.chunks:
+            filling.fill(chunk)
+            listener(Advance("load", str(staged.table), rows=chunk.rows, bytes=chunk.object.plain_size))
+        rows += entry.rows
     analyze(held, staged.name)
-    return Filled(entry.rows - len(filling.rejected), tuple(filling.rejected))
+    return Filled(rows - len(rejected), tuple(rejected))
 
 
 def fill(held: Held, staged: Staged, blocks: Iterable[bytes]) -> int:
@@ -111,11 +116,14 @@ def _collations(held: Held, staged: Staged, types: Sequence[str]) -> Iterator[st
 
 
 class _Filling:
-    def __init__(self, held: Held, backup: Backup, staged: Staged) -> None:
-        self.held, self.backup, self.staged = held, backup, staged
+    def __init__(
+        self, held: Held, backup: Backup, staged: Staged, entry: TableEntry, rejected: list[Rejected]
+    ) -> None:
+        self.held, self.backup, self.staged, self.entry = held, backup, staged, entry
         self.encoding = row_encoding(backup.schema.settings.get("encoding", "UTF8"))
-        self.rejected: list[Rejected] = []
-        names = [f"c{place}" for place in range(len(staged.columns))]
+        self.rejected = rejected
+        # A partition has its columns in an order of its own.
+        names = [f"c{staged.columns.index(name)}" for name in entry.columns]
         text = copy_in(TableId(STAGING, staged.name), names).as_string(held.raw)
         self.statement = encoded(text, held.raw, self.encoding)
 
@@ -134,7 +142,7 @@ class _Filling:
 
     def _blocks(self, chunk: Chunk) -> Iterator[bytes]:
         try:
-            yield from self.backup.door.rows(self.staged.table, self.staged.columns, chunk.object)
+            yield from self.backup.door.rows(self.entry.id, self.entry.columns, chunk.object)
         except Damaged as error:
             raise Damaged(f"{self.staged.table}: {error.message}", remedy=error.remedy) from error
 
@@ -176,9 +184,7 @@ class _Filling:
         # The row's values stand beside it. What is said is told in findings, and must hold none.
         said = told(error)[0].partition("\n")[0]
         self.rejected.append(
-            Rejected(
-                self.staged.table, said, error.sqlstate or "", self.staged.columns, row_text.values(line)
-            )
+            Rejected(self.staged.table, said, error.sqlstate or "", self.entry.columns, row_text.values(line))
         )
 
     def _number(self, chunk: Chunk) -> None:
