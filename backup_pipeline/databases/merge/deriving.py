@@ -19,7 +19,7 @@ from backup_pipeline.databases.merge.relations import Act, Run
 from backup_pipeline.databases.merge.rules import DerivedRule, Rules
 from backup_pipeline.databases.merge.session import Counted, Session
 from backup_pipeline.databases.merge.settling import UPDATE, differing
-from backup_pipeline.errors import RestoreError, TargetChanged
+from backup_pipeline.errors import RestoreError, SourceError, TargetChanged
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.schema import Schema, Table, TableId
 
@@ -122,7 +122,7 @@ def _execute(session: Session, rule: DerivedRule) -> None:
     try:
         # Without parameters, so that the driver leaves each % alone.
         session.connection.exec_driver_sql(text, execution_options={"no_parameters": True})
-    except (sa.exc.DBAPIError, TargetChanged) as error:
+    except (sa.exc.DBAPIError, TargetChanged, SourceError) as error:
         said = error.orig if isinstance(error, sa.exc.DBAPIError) else error.message
         raise RestoreError(
             f"the SQL of {rule.source or 'a rule'} that computes {rule.what or rule.tables[0]} fails: {said}",
