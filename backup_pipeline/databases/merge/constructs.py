@@ -55,6 +55,28 @@ def _as_text(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)} AS text)"
 
 
+class of_type(FunctionElement[Any]):
+    """A value that a rule gives as text, in the type of its column. SQLite converts it when it is stored."""
+
+    name = "of_type"
+    inherit_cache = False
+
+    def __init__(self, value: str, kind: str) -> None:
+        super().__init__(sa.literal(value, sa.Text()))
+        self.kind = kind
+        self.type = Raw(kind)
+
+
+@compiles(of_type, "postgresql")
+def _of_type_postgresql(element: of_type, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS {element.kind})"
+
+
+@compiles(of_type, "sqlite")
+def _of_type_sqlite(element: of_type, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
 class new_uuid(FunctionElement[str]):
     """A random UUID, as text with dashes."""
 

@@ -19,7 +19,9 @@ from backup_pipeline.databases.merge import (
     polymorphic,
     remembering,
     settling,
+    telling,
     trees,
+    unwritable,
     writing,
 )
 from backup_pipeline.databases.merge.asked import Asked
@@ -105,6 +107,7 @@ def prepare(
     matching.match(run, [[one.shape.table for one in some] for some in components])
     trees.place(run)
     embedded.rewrite(run, rules)
+    unwritable.set_aside(run)
     spared = _settle(run, components, references)
     skipped = (*skipped_references(now, rules), *unknown)
     settled = planning.Settled(run, drawn, components, references, spared, why, skipped)
@@ -115,8 +118,8 @@ def prepare(
     hindered = session.hindrances(sorted({*written, *due.tables}))
     plan = replace(
         plan,
-        findings=(*plan.findings, *due.findings),
-        refused=(*plan.refused, *unfit, *hindered),
+        findings=(*plan.findings, *due.findings, *telling.suggestions(run, references, rules)),
+        refused=(*plan.refused, *unfit, *hindered, *telling.missing_parents(run)),
         seconds=time.monotonic() - begin,
     )
     return Prepared(settled, plan, tuple(rejected), due)
@@ -218,6 +221,7 @@ def _settle(
                 settling.final_references(run, relation)
             run.make_anew(settling.differing(relation))
             settling.compare(run, relation, run.compared(relation))
+            unwritable.keep(run, relation)
             taken += settling.unique_taken(run, relation, _unique_keys(run, relation))
         if not taken:
             break

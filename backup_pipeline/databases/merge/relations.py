@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backup_pipeline.databases.merge.asked import Asked
-from backup_pipeline.databases.merge.constructs import Raw, as_text
+from backup_pipeline.databases.merge.constructs import Raw, as_text, of_type
 from backup_pipeline.databases.merge.graph import Reference
 from backup_pipeline.databases.merge.keys import KeyCandidate
 from backup_pipeline.databases.merge.session import Memory, Session
@@ -144,7 +144,10 @@ class Relation:
         assert number is not None, (self.shape.table, column)
         one = self.shape.columns[number]
         value: Column = staged.c[f"c{number}"]
-        return sa.cast(value, Raw(one.cast)) if one.cast else value
+        if one.lost_labels:  # such a row is not written, and no cast may fail
+            value = sa.case((value.in_(one.lost_labels), sa.null()), else_=value)
+        value = sa.cast(value, Raw(one.cast)) if one.cast else value
+        return sa.func.coalesce(value, of_type(one.fill, self.shape.types[column])) if one.fill else value
 
     def same_key(self, map: sa.FromClause, target: sa.FromClause) -> sa.ColumnElement[bool]:
         return sa.and_(*(map.c[f"k{at}"] == target.c[name] for at, name in enumerate(self.key_names)))

@@ -39,7 +39,7 @@ class Shape:
     derived: frozenset[str] = frozenset()
     #: The column with the place of a row in a tree; it is derived as well.
     tree_path: str = ""
-    #: Column of the target that the backup has not → its value in new rows, as SQL.
+    #: Column of the target that the backup has not → its value in new rows, as text.
     filled: Mapping[str, str] = field(default_factory=dict)
     #: GENERATED ALWAYS AS IDENTITY
     overriding: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sqlalchemy as sa
 
 from backup_pipeline.databases.merge import rejecting
-from backup_pipeline.databases.merge.constructs import InsertWithKeys, Raw
+from backup_pipeline.databases.merge.constructs import InsertWithKeys, Raw, of_type
 from backup_pipeline.databases.merge.graph import Reference
 from backup_pipeline.databases.merge.plan import Rejected
 from backup_pipeline.databases.merge.relations import Act, Relation, Run
@@ -136,7 +136,7 @@ def _insert(run: Run, relation: Relation, between: tuple[int, int] | None = None
     filled = relation.shape.filled
     columns = (*relation.shape.written, *filled)
     values = [one[name] for name in relation.shape.written]
-    values += [sa.cast(value, Raw(relation.shape.types[name])) for name, value in filled.items()]
+    values += [of_type(value, relation.shape.types[name]) for name, value in filled.items()]
     query = one.select(*values, act=Act.NEW)
     query = query.where(one.map.c.n.between(*between)) if between else query
     insert = InsertWithKeys(relation.target) if relation.shape.overriding else sa.insert(relation.target)
