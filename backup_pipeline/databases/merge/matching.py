@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from backup_pipeline.databases.merge import rewriting
 from backup_pipeline.databases.merge.constructs import as_text, content
 from backup_pipeline.databases.merge.graph import Reference
 from backup_pipeline.databases.merge.keying import new_rows
@@ -35,6 +36,7 @@ def match(run: Run, components: Sequence[Sequence[TableId]]) -> None:
             run.make(one.answers, ("n",))
         if not relations:
             continue
+        rewriting.rewrite(run, relations, matched=False)
         if run.bulk:
             for one in relations:
                 _match_rows(run, one, turn=False)
@@ -52,6 +54,7 @@ def match(run: Run, components: Sequence[Sequence[TableId]]) -> None:
             _match_rows(run, relations[0], turn=False)
         for one in relations:
             run.session.analyze(one.map.name)
+        rewriting.rewrite(run, relations, matched=True)
 
 
 def _waits(run: Run, relation: Relation, component: Sequence[Relation]) -> list[Reference]:

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from backup_pipeline.databases.merge import (
     closing,
     deriving,
-    embedded,
     images,
     lineage,
     matching,
     planning,
     polymorphic,
     remembering,
+    rewriting,
     settling,
     telling,
     trees,
@@ -92,6 +92,7 @@ def prepare(
         for table in relations
     }
     run = Run(session, relations, asked, False, way.options.listener, by_table, rehearsal=way.did != "merge")
+    run.values = rules.values
     run.memory = way.options.memory if asked.remember else None
     run.has_map = run.memory is not None and remembering.is_kept(session)
     rejected = [row for one in relations.values() for row in _stage(run, backup, one)]
@@ -106,7 +107,6 @@ def prepare(
     run.bulk = _may_be_bulk(run)
     matching.match(run, [[one.shape.table for one in some] for some in components])
     trees.place(run)
-    embedded.rewrite(run, rules)
     unwritable.set_aside(run)
     spared = _settle(run, components, references)
     skipped = (*skipped_references(now, rules), *unknown)
@@ -118,7 +118,7 @@ def prepare(
     hindered = session.hindrances(sorted({*written, *due.tables}))
     plan = replace(
         plan,
-        findings=(*plan.findings, *due.findings, *telling.suggestions(run, references, rules)),
+        findings=(*plan.findings, *run.told, *due.findings, *telling.suggestions(run, references, rules)),
         refused=(*plan.refused, *unfit, *hindered, *telling.missing_parents(run)),
         seconds=time.monotonic() - begin,
     )
@@ -170,6 +170,7 @@ def _stage(run: Run, backup: Backup, relation: Relation) -> tuple[Rejected, ...]
 
 def _components(run: Run) -> tuple[tuple[Relation, ...], ...]:
     all_of_them = [one for some in run.references.values() for one in some]
+    all_of_them += rewriting.edges(run)
     return tuple(tuple(run.relations[table] for table in some) for some in order(run.relations, all_of_them))
 
 

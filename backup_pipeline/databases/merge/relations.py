@@ -17,9 +17,12 @@ import sqlalchemy as sa
 from backup_pipeline.databases.merge.asked import Asked
 from backup_pipeline.databases.merge.constructs import Raw, as_text, of_type
 from backup_pipeline.databases.merge.graph import Reference
+from backup_pipeline.databases.merge.json_paths import plain_json
 from backup_pipeline.databases.merge.keys import KeyCandidate
+from backup_pipeline.databases.merge.rules import ValueRule
 from backup_pipeline.databases.merge.session import Memory, Session
 from backup_pipeline.databases.merge.shape import Shape
+from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.schema import TableId
 
@@ -174,7 +177,9 @@ class Relation:
         return number is None or self.shape.columns[number].comparable
 
     def differs(self, column: str, one: Column, other: Column) -> sa.ColumnElement[bool]:
-        if not self.comparable(column):
+        if column in self.shape.json:
+            one, other = plain_json(one), plain_json(other)
+        elif not self.comparable(column):
             one, other = as_text(one), as_text(other)
         return one.is_distinct_from(other)
 
@@ -190,6 +195,10 @@ class Run:
     listener: Listener = silent
     #: Of references whose condition depends on rows, too.
     references: Mapping[TableId, tuple[Reference, ...]] = field(default_factory=dict)
+    #: Where ids stand inside of JSON.
+    values: tuple[ValueRule, ...] = ()
+    #: What the steps found out, for the plan.
+    told: list[Finding] = field(default_factory=list)
     #: Natural keys that are unique in staging and in the target.
     natural_keys: dict[TableId, list[KeyCandidate]] = field(default_factory=dict)
     unused_keys: dict[TableId, list[str]] = field(default_factory=dict)

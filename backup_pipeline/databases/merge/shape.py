@@ -39,6 +39,8 @@ class Shape:
     derived: frozenset[str] = frozenset()
     #: The column with the place of a row in a tree; it is derived as well.
     tree_path: str = ""
+    #: Columns with JSON in which a rule finds ids: blanks are no difference.
+    json: frozenset[str] = frozenset()
     #: Column of the target that the backup has not → its value in new rows, as text.
     filled: Mapping[str, str] = field(default_factory=dict)
     #: GENERATED ALWAYS AS IDENTITY
@@ -173,6 +175,7 @@ def _shape(
         birth=birth_column(now, schema, rule.birth),
         keep=frozenset(rule.keep),
         derived=derived,
+        json=frozenset(one.column for one in rules.values if one.table == now.id),
         filled=columns.filled,
         overriding=columns.overriding,
         tree_path=rule.tree_path,
