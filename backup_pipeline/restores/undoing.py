@@ -53,7 +53,7 @@ def undo(
         if did != "plan":
             prepared.plan.raise_if_refused()
             tables = [one.table for one in prepared.touched]
-            findings = session.ready_to_write(tables, "off") if prepared.plan.writes else ()
+            findings = session.ready_to_write(tables, "auto") if prepared.plan.writes else ()
             keeper = options.keeper if did == "merge" and prepared.plan.writes else None
             undoing.write(prepared, keeper)
             written = {one.table for one in prepared.plan.tables if one.writes}

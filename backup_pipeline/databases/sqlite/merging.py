@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -40,6 +41,19 @@ if TYPE_CHECKING:
 
 _STAGING = "bp_stage"
 _BACKUP = "bp_backup"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    name: str
+    table: str
+    text: str
+
+
+def _told(code: str, triggers: Sequence[Trigger]) -> Iterator[Finding]:
+    for table in dict.fromkeys(one.table for one in triggers):
+        names = ", ".join(f"trigger {one.name}" for one in triggers if one.table == table)
+        yield Finding.of(code, table=TableId("main", table), names=names)
 
 
 @dataclass
@@ -131,17 +145,25 @@ class SqliteSession:
                 row, name = quoted(self.row_name(table)), quoted(table.name)
                 last = self.raw.execute(f"SELECT max({row}) FROM main.{name}").fetchone()[0]
                 self._last[table] = last or 0
-        if triggers != "off":
-            return ()
-        names = {table.name for table in tables}
-        found = self.raw.execute(
+        found = self._triggers({table.name.lower() for table in tables})
+        off = [one for one in found if triggers == "off" or (triggers == "auto" and not self._indexes(one))]
+        for one in off:
+            self.raw.execute(f"DROP TRIGGER main.{quoted(one.name)}")
+        self._disabled = tuple(one.text for one in off)
+        fire = [one for one in found if one not in off]
+        return (*_told("triggers-off", off), *_told("triggers-fire", fire))
+
+    def _triggers(self, tables: set[str]) -> list[Trigger]:
+        rows = self.raw.execute(
             "SELECT name, tbl_name, sql FROM main.sqlite_master WHERE type = 'trigger' ORDER BY rowid"
         ).fetchall()
-        chosen = [(name, text) for name, table, text in found if table in names]
-        for name, _ in chosen:
-            self.raw.execute(f"DROP TRIGGER main.{quoted(name)}")
-        self._disabled = tuple(text for _, text in chosen)
-        return ()
+        return [Trigger(*row) for row in rows if row[1].lower() in tables]
+
+    def _indexes(self, trigger: Trigger) -> bool:
+        """It keeps a search index: without it the index would not have the rows."""
+        virtual = {table.id.name.lower() for table in self.schema.tables if table.kind == "virtual"}
+        words = set(re.findall(r"\w+", trigger.text.lower()))
+        return any(set(re.findall(r"\w+", name)) <= words for name in virtual)
 
     def written(self) -> None:
         for text in self._disabled:
