@@ -217,7 +217,7 @@ class Matching:
         found = self._first_steps(at, keys, waiting=True)
         if found is not None:
             return found
-        if shape.has_uuid or any(values is not None for _, values in keys):
+        if shape.has_uuid or any(isinstance(values, tuple) for _, values in keys):
             return Answer()
         raise Content
 
