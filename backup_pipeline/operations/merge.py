@@ -132,6 +132,23 @@ def after_interruption(site: Site, system: str, began: datetime) -> str:
     return f"whether rows were written is not known; `backup-pipeline undo {system} {newest.id} --plan` looks"
 
 
+def noted(site: Site, recording: Recording, merged: Merged) -> Merged:
+    """The rows are committed, and the record says so. A vault that takes no more makes the commit no less true."""
+    merged = replace(merged, restore_id=recording.id)
+    try:
+        recording.done(merged.plan.written)
+        restore = Restores(recording.vault, recording.record.system).get(recording.id)
+        return replace(merged, undo_until=kept_until(site, restore))
+    except BackupError as error:
+        found = Finding.of(
+            "restore-end-not-noted",
+            id=recording.id,
+            why=error.message,
+            undo=f"backup-pipeline undo {recording.record.system} {recording.id}",
+        )
+        return replace(merged, findings=(*merged.findings, found))
+
+
 def kept_until(site: Site, restore: Restore) -> str:
     """Until then `undo` takes it back. "": for ever."""
     policy = site.settings.retention_of(restore.system)
@@ -229,13 +246,8 @@ class _Question:
             options = replace(self.options, keeper=recording, memory=memory)
             asked = replace(self.asked, approved=approved)
             result = merging.merge_into(self.backup, self.url, asked, self.rules, options)
-            if result.plan.writes:
-                recording.done(result.plan.written)
-        merged = replace(self._merged(result), pre_restore=before)
-        if not result.plan.writes:
-            return merged
-        until = kept_until(self.home, restores.get(recording.id))
-        return replace(merged, restore_id=recording.id, undo_until=until)
+            merged = replace(self._merged(result), pre_restore=before)
+            return noted(self.home, recording, merged) if result.plan.writes else merged
 
     def plan_files(self) -> tuple[FilesPlan, ...]:
         return merge_files.plan(self.site, self.order, self.backup, self.listener)

@@ -11,11 +11,12 @@ from backup_pipeline.databases.merge.plan import Did, MergePlan, MergeResult
 from backup_pipeline.databases.merge.session import SessionOptions
 from backup_pipeline.errors import RestoreError, UsageError
 from backup_pipeline.model import canonical
+from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.merge_orders import UndoOrder
 from backup_pipeline.model.progress import Listener, silent
 from backup_pipeline.model.vault_records import Prepared
-from backup_pipeline.operations import diagnosing
-from backup_pipeline.operations.merge import Merged, kept_until, memory_of
+from backup_pipeline.operations import diagnosing, thawing
+from backup_pipeline.operations.merge import Merged, kept_until, memory_of, noted
 from backup_pipeline.operations.plan_file import Approved
 from backup_pipeline.operations.site import Site
 from backup_pipeline.processes.waiting import takes_time
@@ -74,8 +75,23 @@ class _Undo:
 
     @cached_property
     def restore(self) -> Restore:
-        found = self._ended(self.restores.get(self.order.id or LATEST))
+        """The one that is taken back. Its rows can be read."""
+        found = self._chosen()
+        thawing.ensure_readable(found.vault, found.outline.objects, what=str(found))
+        return found
+
+    def _chosen(self) -> Restore:
+        found = self._asked(self.restores.get(self.order.id or LATEST))
+        while found.state == "failed" and self.order.id in (None, LATEST):
+            # It died before its commit, as the database says.
+            found = self._asked(self.restores.get(LATEST))
+        if found.state == "failed":
+            raise RestoreError(
+                f"{found} changed nothing",
+                remedy=f"`backup-pipeline list {found.system} --restores` shows those that did",
+            )
         found.demand_signed()
+        self._end_undos()
         while (later := self.restores.undone_by(found)) is not None:
             again = self.restores.undone_by(later)
             if again is None:
@@ -87,18 +103,22 @@ class _Undo:
             found = again
         return found
 
-    def _ended(self, found: Restore) -> Restore:
-        """Where a process died before it noted the end, the database tells it."""
-        if found.state == "unknown" and found.prepared.order.get("remember", True):
-            happened = undoing.happened(found, self._url_of(found))
-            if happened is not None:
-                found = self.restores.resolve(found, happened=happened)
-        if found.state == "failed":
-            raise RestoreError(
-                f"{found} changed nothing",
-                remedy=f"`backup-pipeline list {found.system} --restores` shows those that did",
-            )
-        return found
+    def _end_undos(self) -> None:
+        """An undo that died at its commit may have taken the restore back already."""
+        for one in self.restores.all():
+            if one.state == "unknown" and one.outline.undoes:
+                self._asked(one)
+
+    def _asked(self, found: Restore) -> Restore:
+        """Where a process died before it noted the end, the database tells it, as long as it remembers the restore."""
+        if found.state != "unknown" or not found.prepared.order.get("remember", True):
+            return found
+        happened = undoing.happened(found, self._url_of(found))
+        until = kept_until(self.site, found)
+        forgotten = until and until < timestamp(self.site.clock())
+        if happened is None or (not happened and forgotten):
+            return found
+        return self.restores.resolve(found, happened=happened)
 
     @property
     def url(self) -> str:
@@ -122,11 +142,8 @@ class _Undo:
     def write(self, first: MergePlan) -> Merged:
         with self.restores.begin(self._record(first)) as recording:
             result = self._run("merge", recording)
-            if not result.plan.writes:
-                return _merged(result)
-            recording.done(result.plan.written)
-        until = kept_until(self.site, self.restores.get(recording.id))
-        return replace(_merged(result), restore_id=recording.id, undo_until=until)
+            merged = _merged(result)
+            return noted(self.site, recording, merged) if result.plan.writes else merged
 
     def _run(self, did: Did, recording: Recording | None = None) -> MergeResult:
         noted = recording if self._remembers else None

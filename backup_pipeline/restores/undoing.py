@@ -82,7 +82,9 @@ def happened(restore: Restore, url: str) -> bool | None:
     from backup_pipeline.databases.merge import remembering
 
     with engine_at(url).merging(url, SessionOptions(read_only=True)) as session:
-        return remembering.happened(session, restore.id)
+        # Another database cannot tell what this one did.
+        same = session.address == restore.prepared.target
+        return remembering.happened(session, restore.id) if same else None
 
 
 def _images(restore: Restore, which: str) -> Iterator[Image]:

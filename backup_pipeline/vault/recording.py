@@ -132,15 +132,16 @@ def end(vault: Vault, ended: Ended, state: RestoreState) -> None:
 
 
 def _put(vault: Vault, record: Prepared | Ended, files: Mapping[str, bytes], signature: str) -> None:
-    """Once. The first file comes last, after the seal of all: without it the others mean nothing."""
+    """Once. The first file comes last, after the seal of all: without it the others mean nothing. So what a killed process
+    left of an end is replaced."""
     prefix = layout.restore_prefix(record.system, record.id)
     name, *beside = files
     seal = "".join(f"{hashlib.sha256(data).hexdigest()}  {held}\n" for held, data in files.items()).encode()
     for other in beside:
         vault.store.put(prefix + other, files[other])
     if (signed := vault.signing.sign(seal)) is not None:
-        vault.store.put(prefix + signature, signed)
-    vault.store.put(prefix + name + SEAL, seal)
+        vault.store.put(prefix + signature, signed, overwrite=True)
+    vault.store.put(prefix + name + SEAL, seal, overwrite=True)
     vault.store.put(prefix + name, files[name])
 
 

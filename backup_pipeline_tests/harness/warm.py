@@ -25,11 +25,13 @@ from functools import cache
 from pathlib import Path
 from typing import IO, NoReturn
 
-#: What a backup, a verification, a copy, a prune and a restore of files import on their way.
+#: What a backup, a verification, a copy, a prune, a restore of files, a merge and an undo import on their way.
 IMPORTED = (
     "duckdb",
+    "psycopg",
     "psycopg2",
     "pyarrow",
+    "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.postgresql.psycopg2",
     "sqlalchemy.dialects.sqlite.pysqlite",
     "yaml",
@@ -37,11 +39,16 @@ IMPORTED = (
     "backup_pipeline.cli.ending",
     "backup_pipeline.config.loading",
     "backup_pipeline.copies.replicate",
+    "backup_pipeline.databases.merge.merging",
+    "backup_pipeline.databases.merge.undoing",
     "backup_pipeline.databases.postgres.export",
+    "backup_pipeline.databases.postgres.merging",
     "backup_pipeline.databases.sqlite.export",
+    "backup_pipeline.databases.sqlite.merging",
     "backup_pipeline.files.restore",
     "backup_pipeline.files.store",
     "backup_pipeline.operations",
+    "backup_pipeline.operations.undo",
     "backup_pipeline.references.joining",
     "backup_pipeline.retention.prune",
     "backup_pipeline.verification.verify",

@@ -31,7 +31,9 @@ def _restores(session: Session) -> sa.Table:
 
 
 def _there(session: Session, table: sa.Table) -> bool:
-    return bool(sa.inspect(session.connection).has_table(table.name, schema=table.schema))
+    return session.has_own_place() and bool(
+        sa.inspect(session.connection).has_table(table.name, schema=table.schema)
+    )
 
 
 def happened(session: Session, restore_id: str) -> bool | None:

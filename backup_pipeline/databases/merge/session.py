@@ -102,6 +102,9 @@ class Session(Protocol):
     def own_table(self, name: str) -> tuple[str, str]:
         """Schema and name of a table that a merge leaves in the target: see `databases/own_names`."""
 
+    def has_own_place(self) -> bool:
+        """Whether such tables, where they are there, are of merges and not of the application."""
+
     def make_own_place(self) -> str:
         """Make the schema of such tables, where the engine has schemas; why it cannot be made, or ""."""
 

@@ -130,6 +130,9 @@ class SqliteSession:
     def own_table(self, name: str) -> tuple[str, str]:
         return "main", OWN_PREFIX + name
 
+    def has_own_place(self) -> bool:
+        return True
+
     def make_own_place(self) -> str:
         return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -44,6 +44,9 @@ SELECT coalesce(pg_catalog.pg_partition_root(relid), relid)::oid::bigint,
        pg_catalog.sum(n_tup_ins)::bigint, pg_catalog.sum(n_tup_upd)::bigint, pg_catalog.sum(n_tup_del)::bigint
   FROM pg_catalog.pg_stat_xact_user_tables GROUP BY 1
 """
+_OWN_COMMENT = """
+SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace WHERE nspname = %s
+"""
 _OWN_PATH = """
 SELECT pg_catalog.set_config('search_path', reset_val, true) FROM pg_catalog.pg_settings WHERE name = 'search_path'
 """
@@ -78,17 +81,22 @@ class PostgresSession:
     def own_table(self, name: str) -> tuple[str, str]:
         return OWN_SCHEMA, name
 
+    def has_own_place(self) -> bool:
+        return self._own_comment() == [(OWN_COMMENT,)]
+
+    def _own_comment(self) -> list[tuple[Any, ...]]:
+        return self._held.rows("looking for what merges remember", _OWN_COMMENT, OWN_SCHEMA)
+
     def make_own_place(self) -> str:
+        if found := self._own_comment():
+            ours = found == [(OWN_COMMENT,)]
+            return "" if ours else f"the schema {OWN_SCHEMA} of the target is the application's"
         try:
             with self._held.raw.transaction():
-                made = self._held.raw.execute(
-                    "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (OWN_SCHEMA,)
-                ).fetchone()
-                if made is None:
-                    schema = sql.Identifier(OWN_SCHEMA)
-                    self._held.raw.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-                    comment = sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, sql.Literal(OWN_COMMENT))
-                    self._held.raw.execute(comment)
+                schema = sql.Identifier(OWN_SCHEMA)
+                self._held.raw.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+                comment = sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, sql.Literal(OWN_COMMENT))
+                self._held.raw.execute(comment)
         except psycopg.errors.InsufficientPrivilege as error:
             return str(error.diag.message_primary)
         return ""
