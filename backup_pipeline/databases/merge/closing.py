@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from backup_pipeline.databases.merge.asked import Tenant
 from backup_pipeline.databases.merge.constructs import as_text
 from backup_pipeline.databases.merge.graph import Reference
-from backup_pipeline.databases.merge.relations import Part, Relation, Run
+from backup_pipeline.databases.merge.relations import Part, Relation, Run, numbered
 from backup_pipeline.model.schema import TableId
 
 
@@ -45,8 +45,8 @@ def meeting(relation: Relation, condition: str) -> sa.Select[Any]:
     """The staged rows that meet a condition of the user, on the names that the backup has."""
     staged = relation.staged
     columns = [staged.c[f"c{at}"].label(one.name) for at, one in enumerate(relation.shape.columns)]
-    named = sa.select(staged.c.n.label("bp_n"), *columns).subquery(relation.shape.table.name)
-    return sa.select(named.c.bp_n).where(sa.literal_column(f"({condition})"))
+    named = numbered(staged.c.n, columns, relation.shape.table.name)
+    return sa.select(named.c[0]).where(sa.literal_column(f"({condition})"))
 
 
 def _below(run: Run, tenant: Tenant) -> dict[TableId, sa.Table]:

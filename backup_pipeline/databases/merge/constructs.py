@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+
+_PLAIN_TYPE = re.compile(r"(?:\w+(?: \w+)*(?: ?\(\d+(?:, ?\d+)?\))?)?", re.ASCII)
 
 
 class Raw(sa.types.UserDefinedType[Any]):
@@ -21,6 +25,15 @@ class Raw(sa.types.UserDefinedType[Any]):
 
     def get_col_spec(self, **_: object) -> str:
         return self.spelled
+
+
+@compiles(Raw, "sqlite")
+def _raw_sqlite(type_: Raw, compiler: Any, **kw: Any) -> str:
+    """SQLite takes any text for a type: `"x), y"` declares the type `x), y`. A quoted type means the same."""
+    spelled = type_.spelled
+    if _PLAIN_TYPE.fullmatch(spelled):
+        return spelled
+    return str(compiler.dialect.identifier_preparer.quote_identifier(spelled))
 
 
 class content(FunctionElement[str]):

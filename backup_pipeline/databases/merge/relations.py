@@ -158,13 +158,12 @@ class Relation:
     def named(self, staged: sa.FromClause) -> sa.Subquery:
         """Staged rows under the names of the target, for SQL that the engine or the user wrote."""
         columns = [self.at(staged, name).label(name) for name in self.shape.written]
-        # A column of people may be called n.
-        return sa.select(staged.c.n.label("bp_n"), *columns).subquery(self.shape.table.name)
+        return numbered(staged.c.n, columns, self.shape.table.name)
 
     def meeting(self, key: KeyCandidate) -> sa.Select[Any]:
         """The staged rows that meet the condition of a partial index. The engine wrote it, on bare names."""
         named = self.named(self.staged)
-        return sa.select(named.c.bp_n).where(sa.literal_column(f"({key.where})"))
+        return sa.select(named.c[0]).where(sa.literal_column(f"({key.where})"))
 
     def target_of(self, key: KeyCandidate) -> sa.FromClause:
         """The rows of the target that a natural key is about."""
@@ -182,6 +181,13 @@ class Relation:
         elif not self.comparable(column):
             one, other = as_text(one), as_text(other)
         return one.is_distinct_from(other)
+
+
+def numbered(n: Column, columns: Sequence[sa.Label[Any]], name: str) -> sa.Subquery:
+    """These columns under their names, after the number of the row. A column of people may be called n, or anything else."""
+    taken = {one.name.lower() for one in columns}
+    free = next(one for one in map("bp_n{}".format, range(len(taken) + 1)) if one not in taken)
+    return sa.select(n.label(free), *columns).subquery(name)
 
 
 @dataclass

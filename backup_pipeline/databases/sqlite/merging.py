@@ -116,7 +116,7 @@ class SqliteSession:
 
     def fill(self, staged: Staged, blocks: Iterable[bytes]) -> int:
         name = f"{_STAGING}.{quoted(staged.name)}"
-        columns = "".join(f", c{at} {kind}" for at, kind in enumerate(staged.types))
+        columns = "".join(f", c{at} {quoted(kind) if kind else ''}" for at, kind in enumerate(staged.types))
         places = ", ".join("?" for _ in staged.columns)
         into = ", ".join(f"c{at}" for at in range(len(staged.columns)))
         with explained(self.path):
