@@ -11,7 +11,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-
 _PLAIN_TYPE = re.compile(r"(?:\w+(?: \w+)*(?: ?\(\d+(?:, ?\d+)?\))?)?", re.ASCII)
 
 

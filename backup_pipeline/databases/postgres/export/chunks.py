@@ -104,9 +104,11 @@ class Task:
 
     @property
     def check_statement(self) -> str:
+        # The driver takes a % of a name for a parameter.
+        name = self.name.replace("%", "%%")
         return (
             "SELECT pg_catalog.count(*), pg_catalog.min(pg_catalog.age(xmin)), pg_catalog.age(%s::pg_catalog.xid)"
-            f" FROM ONLY {self.name}{self.range}"
+            f" FROM ONLY {name}{self.range}"
         )
 
 
