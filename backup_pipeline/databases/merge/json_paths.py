@@ -46,6 +46,8 @@ class Place:
     steps: tuple[Step, ...]
     #: n, path, kind, id: an id of a staged row, and where it stands in it.
     ids: sa.Table
+    #: n, at, path, kind, new: the ids that change, numbered in each row.
+    turns: sa.Table
     #: n, old, new: of all rows, or of row n alone.
     pairs: sa.Table
     of_row: bool
@@ -61,7 +63,7 @@ class ReadIds(sa.Executable, sa.ClauseElement):
 
 
 class WriteIds(sa.Executable, sa.ClauseElement):
-    """Put the new ids into the rows that stand in `ids`."""
+    """Put the new ids into the rows that stand in `turns`."""
 
     inherit_cache = False
 
@@ -111,8 +113,8 @@ def _read_sqlite(element: ReadIds, compiler: SQLCompiler, **_: Any) -> str:
 @compiles(WriteIds, "postgresql")
 def _write_postgresql(element: WriteIds, compiler: SQLCompiler, **_: Any) -> str:
     place = element.place
-    table, ids, pairs = (
-        compiler.preparer.format_table(one) for one in (place.staged, place.ids, place.pairs)
+    table, turns, pairs = (
+        compiler.preparer.format_table(one) for one in (place.staged, place.turns, place.pairs)
     )
     mine = " AND x.n = s.n" if place.of_row else ""
     new = f"(SELECT x.new FROM {pairs} x WHERE x.old = %s #>> '{{}}'{mine} LIMIT 1)"
@@ -123,7 +125,7 @@ def _write_postgresql(element: WriteIds, compiler: SQLCompiler, **_: Any) -> str
     text = f"{place.column}::text"
     return (
         f"UPDATE {table} AS t SET {place.column} = ({value})::{place.type} FROM (SELECT n, {text}::json AS v,"
-        f" pg_catalog.strpos({text}, '\": ') > 0 AS spaced FROM {table} WHERE n IN (SELECT n FROM {ids})) s WHERE s.n = t.n"
+        f" pg_catalog.strpos({text}, '\": ') > 0 AS spaced FROM {table} WHERE n IN (SELECT n FROM {turns})) s WHERE s.n = t.n"
     )
 
 
@@ -153,17 +155,13 @@ def _rebuilt(value: str, steps: Sequence[Step], at: int, compiler: SQLCompiler, 
 @compiles(WriteIds, "sqlite")
 def _write_sqlite(element: WriteIds, compiler: SQLCompiler, **_: Any) -> str:
     place = element.place
-    table, ids, pairs = (
-        compiler.preparer.format_table(one) for one in (place.staged, place.ids, place.pairs)
-    )
-    mine = " AND x.n = i.n" if place.of_row else ""
+    table, turns = (compiler.preparer.format_table(one) for one in (place.staged, place.turns))
     # One id after the other goes into the value.
     return (
         f"UPDATE {table} AS t SET {place.column} = (WITH RECURSIVE done (at, v) AS (SELECT 0, t.{place.column} UNION ALL"
-        " SELECT done.at + 1, json_set(done.v, one.path, CASE one.kind WHEN 'text' THEN one.new ELSE CAST(one.new AS INTEGER) END)"
-        " FROM done JOIN (SELECT i.path, i.kind, x.new, row_number() OVER () AS at"
-        f" FROM {ids} AS i JOIN {pairs} AS x ON x.old = i.id{mine} WHERE i.n = t.n) AS one ON one.at = done.at + 1)"
-        f" SELECT v FROM done ORDER BY at DESC LIMIT 1) WHERE n IN (SELECT n FROM {ids})"
+        " SELECT one.at, json_set(done.v, one.path, CASE one.kind WHEN 'text' THEN one.new ELSE CAST(one.new AS INTEGER) END)"
+        f" FROM done JOIN {turns} AS one ON one.n = t.n AND one.at = done.at + 1)"
+        f" SELECT v FROM done ORDER BY at DESC LIMIT 1) WHERE n IN (SELECT n FROM {turns})"
     )
 
 

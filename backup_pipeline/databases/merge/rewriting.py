@@ -70,8 +70,10 @@ def _rewrite(run: Run, relation: Relation, rule: ValueRule) -> None:
     run.index(known, ["old"])
     run.session.analyze(known.name)
     type_ = relation.shape.columns[at].type or "text"
-    ids = _scratch(run, "j", "path", "kind", "id")
-    place = Place(relation.staged, f"c{at}", type_, steps_of(rule.path), ids, known, rule.parent is None)
+    ids, turns = _scratch(run, "j", "path", "kind", "id"), _scratch(run, "k", "at", "path", "kind", "new")
+    place = Place(
+        relation.staged, f"c{at}", type_, steps_of(rule.path), ids, turns, known, rule.parent is None
+    )
     try:
         with run.session.connection.begin_nested():
             _read(run, relation, rule, place)
@@ -92,7 +94,7 @@ def _not_rewritten(what: str, why: str) -> Finding:
 
 def _scratch(run: Run, kind: str, *names: str) -> sa.Table:
     columns: list[sa.Column[Any]] = [sa.Column("n", sa.BigInteger)]
-    columns += [sa.Column(name, sa.Text) for name in names]
+    columns += [sa.Column(name, sa.BigInteger if name == "at" else sa.Text) for name in names]
     number = sum(one.startswith(kind) for one in run.made)
     table = sa.Table(f"{kind}{number}", sa.MetaData(), *columns, schema=run.session.staging)
     return run.make_anew(table)
@@ -162,7 +164,12 @@ def _write(run: Run, place: Place) -> tuple[int, int]:
     ids, known = place.ids, place.pairs.alias()
     lost = sa.select(known.c.old).where(_of(place, known), known.c.new.is_(None)).exists()
     stay = run.do(ids.delete().where(lost))
-    written = int(run.one(sa.select(sa.func.count()).select_from(ids)) or 0)
+    number = sa.func.row_number().over(partition_by=ids.c.n)
+    query = sa.select(ids.c.n, number, ids.c.path, ids.c.kind, known.c.new)
+    query = query.select_from(ids.join(known, _of(place, known)))
+    written = run.do(place.turns.insert().from_select(["n", "at", "path", "kind", "new"], query))
     if written:
+        run.index(place.turns, ["n", "at"])
+        run.session.analyze(place.turns.name)
         run.do(WriteIds(place))
     return written, stay
