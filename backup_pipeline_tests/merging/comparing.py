@@ -80,7 +80,7 @@ def numbers_of(table: TableMerge) -> dict[str, object]:
         **found,
         "conflicts": table.conflicts,
         "skipped": skipped,
-        "nulled": sum(table.nulled.values()),
+        "nulled": {name.rpartition(".")[2]: count for name, count in table.nulled.items()},
         "identity": {step: count for step, count in identity.items() if count},
     }
 
@@ -90,7 +90,7 @@ def numbers_of_model(report: Report) -> dict[str, object]:
         **{name: getattr(report, name) for name in NUMBERS},
         "conflicts": report.conflicts.total(),
         "skipped": dict(report.skipped),
-        "nulled": report.nulled.total(),
+        "nulled": {column: count for column, count in report.nulled.items() if count},
         "identity": dict(report.identity),
     }
 

@@ -36,7 +36,7 @@ class Report:
     remapped: int = 0
     conflicts: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    #: Reference → created rows in which it became NULL.
+    #: Column of a reference → created rows in which it became NULL.
     nulled: Counter[str] = field(default_factory=Counter)
     #: Step → matched rows.
     identity: Counter[str] = field(default_factory=Counter)
@@ -321,9 +321,9 @@ class Writing:
                 report.remapped += any(isinstance(made[column], Fresh) for column in shape.key) and (
                     is_generated_key(shape)
                 )
-                for one in shape.references:
-                    if any(row[column] is not None and made[column] is None for column in one.columns):
-                        report.nulled[",".join(one.columns)] += 1
+                for column in shape.columns:
+                    if row[column] is not None and made[column] is None:
+                        report.nulled[column] += 1
         return report
 
 
