@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -15,8 +16,9 @@ from backup_pipeline.cli import confirming, document, merge_page, restoring_file
 from backup_pipeline.cli.call import Call, Reply
 from backup_pipeline.cli.orders import flags, ordered, takes
 from backup_pipeline.cli.page import Page
-from backup_pipeline.cli.units import plural, size
+from backup_pipeline.cli.units import day, plural, size
 from backup_pipeline.errors import ErrorsFound
+from backup_pipeline.model.ids import parse_timestamp
 from backup_pipeline.model.merge_orders import MergeOrder
 from backup_pipeline.model.orders import RestoreOrder
 from backup_pipeline.model.outcome import failed
@@ -98,7 +100,7 @@ def run(call: Call, site: Site, order: MergeOrder, terms: Terms) -> Reply:
         approved = merge.Approved(plan.digest, plan.target)
     with call.progress(f"restore of rows of {order.system}") as listener:
         merged = merge.merge(site, order, listener, approved=approved)
-    return _reply(order, merged)
+    return _reply(order, merged, zone=ZoneInfo(site.settings.zone_of(order.system)))
 
 
 def _planned(call: Call, site: Site, order: MergeOrder, terms: Terms, approved: Approved | None) -> Reply:
@@ -122,18 +124,21 @@ def ask(call: Call, heading: str, plan: MergePlan) -> None:
     )
 
 
-def _reply(order: MergeOrder, merged: Merged, written: Path | None = None) -> Reply:
+def _reply(
+    order: MergeOrder, merged: Merged, written: Path | None = None, zone: ZoneInfo | None = None
+) -> Reply:
     from backup_pipeline.operations import audit, merge
 
     plan = merged.plan
-    after = _next(order, merged, written)
+    until = day(parse_timestamp(merged.undo_until), zone) if zone and merged.undo_until else ""
+    after = _next(order, merged, written, until)
     rejected = 0 if order.allow_rejects else len(merged.rejected)
 
     def page(page: Page) -> None:
         headings = {"plan": "Plan: restore", "dry run": "Dry run: restore", "merge": "Restored"}
         heading = f"{headings[plan.did]} {plan.system} {plan.backup_id}"
         merge_page.show(page, heading, plan, sum(merged.seconds.values()))
-        page.findings(merged.findings)
+        page.findings([one for one in merged.findings if one not in plan.findings])
         for one in merged.file_plans:
             page.line(f"files to {one.target}: {restoring_files.what(one)}")
             page.findings(one.refused)
@@ -154,15 +159,15 @@ def _reply(order: MergeOrder, merged: Merged, written: Path | None = None) -> Re
     )
 
 
-def _next(order: MergeOrder, merged: Merged, written: Path | None) -> list[str]:
+def _next(order: MergeOrder, merged: Merged, written: Path | None, until: str) -> list[str]:
     """What was written, and the command that comes next."""
     plan, system = merged.plan, order.system
     lines = []
     if merged.rejected and order.rejects:
         lines.append(f"{plural(len(merged.rejected), 'row')} that the database refused: {order.rejects}")
     if merged.restore_id:
-        until = f", until {merged.undo_until}" if merged.undo_until else ""
-        return [*lines, f"to take it back{until}: backup-pipeline undo {system} {merged.restore_id}"]
+        while_kept = f", until {until}" if until else ""
+        return [*lines, f"to take it back{while_kept}: backup-pipeline undo {system} {merged.restore_id}"]
     if plan.did == "merge":
         return lines
     lines.append("nothing was written")

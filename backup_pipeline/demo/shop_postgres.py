@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 
@@ -21,6 +22,22 @@ _QUESTIONS = (
     ("revenue", "SELECT coalesce(sum(amount), 0) FROM payments"),
     ("sum of all prices", "SELECT sum(price) FROM products"),
     ("rows of pictures", "SELECT count(*) FROM product_images"),
+)
+
+#: What a merge must bring back: rows of the backup. An order above 30,300 was made later.
+_LOST = (
+    ("customers", "SELECT count(*) FROM customers WHERE id <= 5000"),
+    ("orders", "SELECT count(*) FROM orders WHERE id <= 30300"),
+    ("order_items", "SELECT count(*) FROM order_items WHERE order_id <= 30300"),
+    ("paid for them", "SELECT coalesce(sum(amount), 0) FROM payments WHERE order_id <= 30300"),
+    ("sum of all prices", "SELECT sum(price) FROM products"),
+)
+#: What a merge must leave alone: what the shop has done since.
+_MADE = (
+    ("new customers", "SELECT count(*) FROM customers WHERE id > 5000"),
+    ("new orders", "SELECT count(*) FROM orders WHERE id > 30300"),
+    ("sold by them", "SELECT coalesce(sum(total), 0) FROM order_items WHERE order_id > 30300"),
+    ("parcels sent", "SELECT count(*) FROM orders WHERE note = 'sent today'"),
 )
 PRODUCTS = range(1, 401)
 INVOICES = range(1, 301)
@@ -46,12 +63,26 @@ DISASTER = (
     "DROP TABLE payments CASCADE",
     "DELETE FROM product_images WHERE product_id >= 100",
 )
+#: A script on the living shop: too many customers go, with their orders, and a comma is in the wrong place.
+DAMAGE = (
+    "DELETE FROM customers WHERE id % 50 = 0",
+    "UPDATE products SET price = price / 100 WHERE tags @> '{lamp}'",
+)
+#: What happens in the shop at the same time.
+_MEANWHILE = (
+    "INSERT INTO customers (email, name, joined_at) VALUES ('linus@example.org', 'Linus', now())",
+    "INSERT INTO orders (customer_id, status, placed_at) SELECT 1 + n * 50, 'paid', now() FROM generate_series(1, 40) AS n",
+    "INSERT INTO order_items (order_id, product_id, quantity, unit_price) SELECT id, 7, 2, 8.99 FROM orders WHERE id > 30300",
+    "UPDATE orders SET status = 'shipped', note = 'sent today' WHERE customer_id % 500 = 7",
+)
 LOST_FOLDERS = ("products/01", "products/02", "products/03", "products/04")
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
     url: str
+    LOST: ClassVar = tuple(name for name, _ in _LOST)
+    MADE: ClassVar = tuple(name for name, _ in _MADE)
     #: Pictures of products, which rows name, and invoices, which none does.
     media: Path
 
@@ -72,6 +103,13 @@ class Shop:
             for found in sorted(self.media.glob(f"{folder}*")):
                 remove(self.media, str(found.relative_to(self.media)))
 
+    def live_on(self) -> None:
+        """The damage, and what customers do meanwhile."""
+        self._run((*DAMAGE, *_MEANWHILE))
+
+    def living_facts(self) -> dict[str, str]:
+        return self._asked((*_LOST, *_MADE))
+
     def _show(self, pictures: Iterable[tuple[int, Picture]]) -> None:
         with psycopg.connect(self.url) as connection:
             connection.cursor().executemany(
@@ -86,9 +124,15 @@ class Shop:
         return sum(1 for file, checksum in rows if _digest(self.media / file) != checksum)
 
     def facts(self) -> dict[str, str]:
+        found = self._asked(_QUESTIONS)
+        found["files on disk"] = f"{count(self.media):,}"
+        found["rows out of step"] = f"{self.out_of_step():,}"
+        return found
+
+    def _asked(self, questions: Sequence[tuple[str, str]]) -> dict[str, str]:
         found: dict[str, str] = {}
         with psycopg.connect(self.url) as connection:
-            for name, question in _QUESTIONS:
+            for name, question in questions:
                 try:
                     with connection.transaction():
                         row = connection.execute(question.encode()).fetchone()
@@ -96,8 +140,6 @@ class Shop:
                     found[name] = "no such table"
                 else:
                     found[name] = f"{row[0]:,}" if row else "nothing"
-        found["files on disk"] = f"{count(self.media):,}"
-        found["rows out of step"] = f"{self.out_of_step():,}"
         return found
 
     def first_new_order(self) -> int:

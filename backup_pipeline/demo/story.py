@@ -1,4 +1,5 @@
-"""The story of the demo, step by step: protect two systems, trade, break, restore, lose the vault as well, prove.
+"""The story of the demo, step by step: protect two systems, trade, break, restore, lose the vault as well, prove; then rows go
+back into the living systems (`living`).
 
 It ends with an exit code: 0 only when what came back is what was there, and a drill says so too.
 """
@@ -15,6 +16,7 @@ from backup_pipeline import config
 from backup_pipeline.databases.postgres.server import EmbeddedPostgres
 from backup_pipeline.demo import media
 from backup_pipeline.demo.blog_sqlite import Blog
+from backup_pipeline.demo.living import Life, Living, move_media, table
 from backup_pipeline.demo.shop_postgres import DISASTER, LOST_FOLDERS, Shop
 from backup_pipeline.drills import DrillReport
 from backup_pipeline.errors import ConfigError, ProofFailed
@@ -92,6 +94,9 @@ class Ending:
     tables_compared: int
     rows_compared: int
     files_compared: int
+    #: Rows that went back into the living shop and the living blog.
+    shop: Life
+    blog: Life
     seconds: float
 
 
@@ -124,7 +129,9 @@ class _Story:
         broken = self.break_everything()
         restored, order = self.bring_back_the_shop(before, broken)
         posts, uploads = self.bring_back_the_blog()
-        drill = self.prove(began)
+        drill = self.prove()
+        shop, blog = self.merge()
+        self.close(began)
         counted = drill.report.counted
         return Ending(
             folder=str(self.folder),
@@ -138,6 +145,8 @@ class _Story:
             tables_compared=counted["tables"],
             rows_compared=counted["rows"],
             files_compared=counted["files"],
+            shop=shop,
+            blog=blog,
             seconds=time.monotonic() - began,
         )
 
@@ -197,7 +206,7 @@ class _Story:
             f"6. The shop comes back, rows and {back.files:,} files in step, in"
             f" {result.seconds['total'] + back.seconds:.1f} s:"
         )
-        self.table(before, broken, restored)
+        table(self.say, {"before": before, "broken": broken, "restored": restored})
         if restored != before:
             raise ProofFailed(
                 "what came back is not what was there", remedy="this is a bug: please report it"
@@ -223,12 +232,21 @@ class _Story:
         self.say(f"      and the vault itself, filled again: {found} backups.")
         return posts, uploads
 
-    def prove(self, began: float) -> DrillReport:
+    def prove(self) -> DrillReport:
         self.say("8. Both verified and drilled, out of the vault that was filled again:")
         drill = self.proven("shop")
         self.proven("blog")
-        seconds = time.monotonic() - began
-        self.say(f"   PROVEN      {show(self.site, 'shop').id}   ({seconds:.0f} s for all of this)")
+        self.say(f"   PROVEN      {show(self.site, 'shop').id}")
+        return drill
+
+    def merge(self) -> tuple[Life, Life]:
+        shop = Shop(self.server.url("shop_restored"), self.shop.media)
+        move_media(self.folder / "restored", shop)
+        living = Living(self.folder, self.say)
+        return living.shop(shop), living.blog(self.blog)
+
+    def close(self, began: float) -> None:
+        self.say(f"   All of this took {time.monotonic() - began:.0f} s.")
         self.say("")
         self.say(
             "Both systems are protected: backed up, copied, verified and proven, and `status` exits with 0."
@@ -240,7 +258,6 @@ class _Story:
         self.say(
             f"Look around: backup-pipeline --config {path} list | show shop | status | prune --dry-run | ui"
         )
-        return drill
 
     def proven(self, system: str) -> DrillReport:
         """What was verified before lay in the vault that died."""
@@ -267,11 +284,6 @@ class _Story:
             f"{line.tables} tables, {line.rows:,} rows, {line.files} files, {line.bytes / 2**20:.1f} MiB"
             f" in {line.seconds:.1f} s{reused}"
         )
-
-    def table(self, before: dict[str, str], broken: dict[str, str], restored: dict[str, str]) -> None:
-        self.say(f"      {'':<18} {'before':>14} {'broken':>14} {'restored':>14}")
-        for name, value in before.items():
-            self.say(f"      {name:<18} {value:>14} {broken[name]:>14} {restored[name]:>14}")
 
 
 def _prepare(folder: Path, *, fresh: bool) -> None:

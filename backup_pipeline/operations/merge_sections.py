@@ -10,7 +10,7 @@ from backup_pipeline.databases.merge.plan import MergePlan as MergePlan
 from backup_pipeline.databases.merge.plan import TableMerge
 from backup_pipeline.model.plural import plural
 
-#: So many tables are all shown. Of more, those in which nothing happens are one line.
+#: So many tables are all shown, if they have rows. Of more, those in which nothing happens are one line.
 ALL_SHOWN = 12
 #: So many names stand in one line.
 NAMED = 8
@@ -41,7 +41,8 @@ def facts(plan: MergePlan) -> list[tuple[str, str]]:
 
 def overview(plan: MergePlan) -> Section:
     """A line for each table: what happens in it, and why it takes part."""
-    quiet = [table for table in plan.tables if not _busy(table)] if len(plan.tables) > ALL_SHOWN else []
+    many = len(plan.tables) > ALL_SHOWN
+    quiet = [table for table in plan.tables if not _busy(table) and (many or not table.staged)]
     shown = [table for table in plan.tables if table not in quiet]
     reasons = any(table.why for table in shown)
     headers = ("TABLE", *(name.upper() for name in _FIGURES), *(["WHY"] if reasons else []))

@@ -17,6 +17,7 @@ from backup_pipeline.databases.merge.settling import UPDATE, differing
 from backup_pipeline.databases.merge.shape import Drawn
 from backup_pipeline.model import canonical
 from backup_pipeline.model.findings import Finding
+from backup_pipeline.model.plural import plural
 from backup_pipeline.model.schema import TableId
 from backup_pipeline.vault.backup import Backup
 
@@ -134,7 +135,9 @@ def _strategy(run: Run, counts: Sequence[TableMerge]) -> tuple[str, str]:
     if run.same_lineage and not any(one.remapped for one in counts):
         return "exact", "the same lineage, and every row keeps its key"
     remapped = sum(one.remapped for one in counts)
-    return "merge", f"{remapped:,} rows get another key" if remapped else "the target has rows of its own"
+    if not remapped:
+        return "merge", "the target has rows of its own"
+    return "merge", f"{plural(remapped, 'row gets', 'rows get')} another key"
 
 
 def _not_exact(run: Run, counts: Sequence[TableMerge]) -> Iterator[Finding]:
