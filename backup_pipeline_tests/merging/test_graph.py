@@ -120,6 +120,13 @@ def test_a_circle_without_a_foreign_key_needs_no_breaking() -> None:
 # Above and below
 
 
+def test_a_parent_comes_along_for_a_foreign_key_rather_than_for_a_rule() -> None:
+    found = [replace(ref("admin_log.object > bikes"), enforced=False), ref("trips.bike > bikes")]
+    both = [t("admin_log"), t("trips")]
+    assert parents_needed(both, found) == {t("bikes"): "trips.bike"}
+    assert parents_needed(both[:1], found) == {t("bikes"): "admin_log.object"}
+
+
 def test_parents_come_along_each_with_its_reason() -> None:
     found = [
         ref("items.order > orders"),

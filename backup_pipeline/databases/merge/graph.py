@@ -122,12 +122,18 @@ def cycles(
 
 
 def parents_needed(asked: Collection[TableId], references: Iterable[Reference]) -> dict[TableId, str]:
-    """The tables that come along because rows of `asked` refer to them, each with the reference that needs it."""
-    above: dict[TableId, list[tuple[TableId, Reference]]] = {}
-    for one in references:
-        if one.policy != "never":
+    """The tables that come along because rows of `asked` refer to them, each with the reference that needs it.
+
+    A foreign key is the better reason: a reference that a rule has found may have no row.
+    """
+    needs: dict[TableId, str] = {}
+    heeded = [one for one in references if one.policy != "never"]
+    for followed in (heeded, [one for one in heeded if one.enforced]):
+        above: dict[TableId, list[tuple[TableId, Reference]]] = {}
+        for one in followed:
             above.setdefault(one.table, []).append((one.parent, one))
-    return {table: one.name for table, one, _ in _reached(asked, above)}
+        needs |= {table: one.name for table, one, _ in _reached(asked, above)}
+    return needs
 
 
 def below(tenant: TableId, references: Iterable[Reference]) -> dict[TableId, str]:
