@@ -188,12 +188,15 @@ def _taken_by_written(run: Run, relation: Relation, key: KeyCandidate) -> int:
 
 def _into_conflict(run: Run, relation: Relation, rows: sa.Select[Any]) -> int:
     """A new row is not written. A matched row stays a parent, and is not updated."""
+    if run.one(rows.limit(1)) is None:
+        return 0
     map, d, chosen = relation.map, differing(relation), rows.subquery()
-    n = sa.select(chosen.c.n)
-    new = sa.update(map).where(map.c.act == Act.NEW, map.c.n.in_(n))
-    found = run.do(new.values(act=int(Act.CONFLICT), why="unique-taken"))
-    live = sa.and_(map.c.act == Act.MATCH, map.c.n.in_(n), map.c.why.is_(None))
-    found += run.do(sa.update(map).where(live).values(why="unique-taken"))
+    # In one statement: a row that is in conflict is not to be written, and so would no longer count.
+    act = sa.case((map.c.act == Act.NEW, int(Act.CONFLICT)), else_=map.c.act)
+    hurt = sa.update(map).where(
+        map.c.act.in_(LIVING), map.c.why.is_(None), map.c.n.in_(sa.select(chosen.c.n))
+    )
+    found = run.do(hurt.values(act=act, why="unique-taken"))
     run.do(
         sa.update(d).where(d.c.n.in_(sa.select(map.c.n).where(map.c.why == "unique-taken"))).values(verb=KEPT)
     )
