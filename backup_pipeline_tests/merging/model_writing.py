@@ -248,10 +248,16 @@ class Writing:
             for at, row in every(self.matching.live)
             if self.matching.in_question(at[0]) and at not in matched and at not in self.frozen
             if below is None or at in below
-            if at[0] not in where or where[at[0]].meets(row)
+            if at[0] not in where or (where[at[0]].meets(row) and not self._is_outside(at, row))
         }
         while needed := {at for at in self.deleted if at in set(self._referred())}:
             self.deleted -= needed
+
+    def _is_outside(self, at: At, row: Row) -> bool:
+        """The backup has the row, and it did not meet the condition there."""
+        shape, staged = self.shape(at), self.matching.staged
+        others = (one for one in every(self.matching.backup) if one[0][0] == at[0] and one[0] not in staged)
+        return bool(shape.key) and any(shape.key_of(other) == shape.key_of(row) for _, other in others)
 
     def after(self) -> dict[At, FreshRow]:
         """The rows of the target after creating and updating. A new row has a place of its own."""

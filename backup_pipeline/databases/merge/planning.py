@@ -147,6 +147,8 @@ def _not_exact(run: Run, counts: Sequence[TableMerge]) -> Iterator[Finding]:
                 name, count = named(one.table), f"{one.remapped:,}"
                 yield Finding.of("merge-not-exact", table=one.table, name=name, count=count)
 
+    if run.asked.tenant is not None and run.asked.verbs.delete:
+        yield Finding.of("merge-tenant-delete")
     if run.asked.strategy == "bulk" and not run.bulk:
         yield Finding.of("merge-not-empty")
 

@@ -41,7 +41,19 @@ def _doom(run: Run, relation: Relation) -> None:
             sa.literal_column(f"({condition})")
         )
         query = query.where(sa.tuple_(*(target.c[name] for name in relation.key_names)).in_(meeting))
+        query = query.where(~_staged_elsewhere(run, relation))
     run.do(relation.doomed.insert().from_select(list(relation.doomed.c.keys()), query))
+
+
+def _staged_elsewhere(run: Run, relation: Relation) -> sa.ColumnElement[bool]:
+    """The backup has the row, outside of the condition: it came to meet the condition since."""
+    shape, staged = relation.shape, relation.staged.alias()
+    if not shape.keyed or shape.table in run.empty:
+        return sa.false()
+    pairs = [relation.at(staged, name) == relation.target.c[name] for name in shape.key]
+    map = relation.map.alias()
+    asked = sa.select(map.c.n).where(map.c.n == staged.c.n).exists()
+    return sa.select(staged.c.n).where(*pairs, ~asked).exists()
 
 
 def _spare(run: Run, reference: Reference, asked: set[TableId]) -> int:
