@@ -4,12 +4,13 @@ record of its own, so it can be undone."""
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from backup_pipeline.databases.merge.plan import Did, MergePlan, MergeResult
 from backup_pipeline.databases.merge.session import SessionOptions
-from backup_pipeline.errors import RestoreError, UsageError
+from backup_pipeline.errors import Damaged, RestoreError, UsageError
 from backup_pipeline.model import canonical
 from backup_pipeline.model.ids import timestamp
 from backup_pipeline.model.merge_orders import UndoOrder
@@ -106,13 +107,16 @@ class _Undo:
     def _end_undos(self) -> None:
         """An undo that died at its commit may have taken the restore back already."""
         for one in self.restores.all():
-            if one.state == "unknown" and one.outline.undoes:
-                self._asked(one)
+            # One that cannot be read, is of another hand or of another database does not stand in the way.
+            with suppress(Damaged, UsageError):
+                if one.state == "unknown" and one.outline.undoes:
+                    self._asked(one)
 
     def _asked(self, found: Restore) -> Restore:
         """Where a process died before it noted the end, the database tells it, as long as it remembers the restore."""
         if found.state != "unknown" or not found.prepared.order.get("remember", True):
             return found
+        found.demand_signed()
         happened = undoing.happened(found, self._url_of(found))
         until = kept_until(self.site, found)
         forgotten = until and until < timestamp(self.site.clock())

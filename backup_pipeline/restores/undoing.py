@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from backup_pipeline.databases.engines import engine_at
 from backup_pipeline.databases.merge.plan import Did, MergeResult
 from backup_pipeline.databases.merge.session import SessionOptions
-from backup_pipeline.errors import RestoreError
-from backup_pipeline.model.schema import TableId
+from backup_pipeline.errors import Damaged, RestoreError, TargetChanged
+from backup_pipeline.model.schema import Schema, TableId
 from backup_pipeline.model.vault_records import RowImage
-from backup_pipeline.vault.restores import Restore
+from backup_pipeline.vault.restores import REMEDY, Restore
 
 if TYPE_CHECKING:
     from backup_pipeline.config.merging import MergeSettings
@@ -46,6 +46,7 @@ def undo(
     sides = tuple(_images(restore, "before")), tuple(_images(restore, "after"))
     options = replace(options, read_only=did == "plan")
     with engine.merging(url, options) as session:
+        _demand_keys(session.schema, [image for side in sides for image in side])
         why = f"takes {restore.id} back, of {record.began}"
         base = undoing.base_plan((restore.system, restore.id), session, did, why)
         known = resolve(session.schema, rules)[0]
@@ -87,19 +88,45 @@ def happened(restore: Restore, url: str) -> bool | None:
         return remembering.happened(session, restore.id) if same else None
 
 
+def _demand_keys(schema: Schema, images: Iterable[Image]) -> None:
+    """Rows are found by the key that their table has now."""
+    for image in images:
+        table = schema.table(image.table)
+        key = table.primary_key.columns if table and table.primary_key else ()
+        if lacking := [name for name in key if name not in image.columns]:
+            raise TargetChanged(
+                f"{image.table}: the key has the column {', '.join(lacking)} by now, and the record of the restore lacks it",
+                remedy="rows of the pre-restore backup can be merged with `restore --live`",
+            )
+
+
 def _images(restore: Restore, which: str) -> Iterator[Image]:
     from backup_pipeline.databases.merge.undoing import Image
 
     # A table has two images of one side where SQL of a rule has changed more rows than the merge.
-    parts: dict[tuple[TableId, tuple[str, ...]], list[RowImage]] = {}
+    parts: dict[TableId, list[RowImage]] = {}
+    columns: dict[TableId, tuple[str, ...]] = {}
     for image in restore.prepared.images:
+        table = TableId(image.schema, image.table)
+        known = columns.setdefault(table, image.columns)
+        if known != image.columns or len(set(known)) < len(known):
+            raise _damaged(restore, f"its rows of {table} have columns that do not fit together")
         if image.which == which:
-            parts.setdefault((TableId(image.schema, image.table), image.columns), []).append(image)
-    for (table, columns), some in parts.items():
-        rows = partial(_rows, restore, some)
-        yield Image(table, columns, rows)
+            parts.setdefault(table, []).append(image)
+    for table, some in parts.items():
+        yield Image(table, columns[table], partial(_rows, restore, some))
 
 
 def _rows(restore: Restore, images: Iterable[RowImage]) -> Iterator[bytes]:
     for image in images:
-        yield from restore.rows(image)
+        count = 0
+        for block in restore.rows(image):
+            count += block.count(b"\n")
+            yield block
+        if count != image.rows:
+            what = f"it says {image.rows:,} rows of {image.schema}.{image.table}, and holds {count:,}"
+            raise _damaged(restore, what)
+
+
+def _damaged(restore: Restore, why: str) -> Damaged:
+    return Damaged(f"the record of {restore} is damaged: {why}", remedy=REMEDY)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: A restore waits so many seconds for a backup of the same system.
 PATIENCE = 60.0
-_REMEDY = "rows of this restore are not taken back; the rows of its backup can still be restored"
+REMEDY = "rows of this restore are not taken back; the rows of its backup can still be restored"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class Restore:
         objects = [one for image in prepared.images for one in image.objects]
         self._demand(prepared.system, prepared.id, prepared.began, objects)
         if outline_of(prepared) != self.outline:
-            raise Damaged(f"the outline of {self} says another thing than its record", remedy=_REMEDY)
+            raise Damaged(f"the outline of {self} says another thing than its record", remedy=REMEDY)
         if prepared.format != FORMAT:
             raise Damaged(
                 f"the record of {self} has format {prepared.format}",
@@ -162,7 +162,7 @@ class Restore:
         if found not in (None, "signed"):
             what = "is not signed" if found == "unsigned" else "has a wrong signature"
             raise Damaged(
-                f"the record of {self} {what}: none of `signers:` wrote it as it lies there", remedy=_REMEDY
+                f"the record of {self} {what}: none of `signers:` wrote it as it lies there", remedy=REMEDY
             )
 
     # ── reading
@@ -187,18 +187,18 @@ class Restore:
         try:
             return read_all(self.vault.store, self.key(name))
         except NotFound:
-            raise Damaged(f"{self.key(name)} is missing", remedy=_REMEDY) from None
+            raise Damaged(f"{self.key(name)} is missing", remedy=REMEDY) from None
 
     def _sealed(self, name: str) -> bytes:
         data = self._read(name)
         seal = self._read((self.document if name == OUTLINE else name) + SEAL)
         if f"{hashlib.sha256(data).hexdigest()}  {name}" not in seal.decode("ascii", "replace").splitlines():
-            raise Damaged(f"{self.key(name)} is not what was sealed", remedy=_REMEDY)
+            raise Damaged(f"{self.key(name)} is not what was sealed", remedy=REMEDY)
         return data
 
     def _demand(self, system: str, identifier: str, moment: str, objects: Iterable[belonging.Named]) -> None:
         if (system, identifier) != (self.system, self.id):
-            raise Damaged(f"the record of {self} is that of {system} {identifier}", remedy=_REMEDY)
+            raise Damaged(f"the record of {self} is that of {system} {identifier}", remedy=REMEDY)
         belonging.sound(f"the record of {self}", (moment,), objects)
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from backup_pipeline.databases.engines import engine_at
+from backup_pipeline.databases.merge import remembering
 from backup_pipeline.databases.merge.asked import Asked
+from backup_pipeline.databases.merge.session import Memory, SessionOptions
 from backup_pipeline.errors import BackupError
 from backup_pipeline.restores.merging import merge_into
 from backup_pipeline_tests.merging.databases import quoted
@@ -99,3 +102,20 @@ def test_a_declared_type_of_sqlite_is_text(tmp_path: Path) -> None:
     story.play()
     with closing(sqlite3.connect(tmp_path / "app.sqlite3")) as file:
         assert file.execute("SELECT * FROM odd").fetchall() == [("a", "b")]
+
+
+def test_a_schema_of_the_application_with_our_name_is_left_alone(pg_database: str, tmp_path: Path) -> None:
+    story = Story("postgres", pg_database, tmp_path / "vault")
+    story.begin("CREATE TABLE kept (id $id, t text); INSERT INTO kept VALUES (1, 'a');")
+    theirs = (
+        "CREATE SCHEMA backup_pipeline; CREATE TABLE backup_pipeline.restores (restore_id text, until text);"
+    )
+    story.run(f"DELETE FROM kept; {theirs}")
+    assert story.backup is not None
+    options = SessionOptions(memory=Memory("shop", "r-2026-11-30T00-00-00-000Z"))
+    result = merge_into(story.backup, story.url, story.asked, story.rules, options)
+    assert "merge-not-remembered" in {one.code for one in result.findings}
+    assert story.ask("SELECT id FROM kept") == [(1,)]
+    assert story.ask("SELECT count(*) FROM backup_pipeline.restores") == [(0,)]
+    with engine_at(story.url).merging(story.url, SessionOptions(read_only=True)) as session:
+        assert remembering.happened(session, "r-2026-11-30T00-00-00-000Z") is None

@@ -12,6 +12,7 @@ from backup_pipeline.databases.merge.keys import KeyCandidate, birth_column, gen
 from backup_pipeline.databases.merge.plan import ColumnDrift, Mode
 from backup_pipeline.databases.merge.rules import Rules
 from backup_pipeline.databases.merge.session import Staged
+from backup_pipeline.errors import Damaged
 from backup_pipeline.model.schema import Schema, Table, TableId
 
 
@@ -100,7 +101,11 @@ def draw(
     refused: dict[TableId, ColumnDrift] = {}
     for number, table in enumerate(sorted(chosen)):
         old, new = before.table(table), now.table(table)
-        assert old is not None
+        if old is None:
+            raise Damaged(
+                f"{table}: the backup has rows of it, and its schema does not know the table",
+                remedy="`verify` says whether the backup is whole; restore another one",
+            )
         if new is None:
             refused[table] = table_gone(old, schemas)
             continue

@@ -29,7 +29,7 @@ from backup_pipeline.databases.sqlite.export.rows import (
     rowid_name,
 )
 from backup_pipeline.databases.sqlite.restore import image_of
-from backup_pipeline.errors import RowsRefused
+from backup_pipeline.errors import Damaged, RowsRefused
 from backup_pipeline.model.findings import Finding
 from backup_pipeline.model.progress import Advance, Listener
 from backup_pipeline.model.schema import Schema, TableId
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from backup_pipeline.databases.merge.asked import Triggers
     from backup_pipeline.vault.backup import Backup
 
+_DAMAGED = "`verify` says whether the backup is whole; restore another one"
 _STAGING = "bp_stage"
 _BACKUP = "bp_backup"
 
@@ -98,13 +99,30 @@ class SqliteSession:
             self.raw.execute(f"CREATE TABLE {name} (n INTEGER PRIMARY KEY{columns})")
             into = ", ".join(f"c{at}" for at in range(len(staged.columns)))
             what = ", ".join(map(quoted, staged.columns))
+            self._demand_rows(staged)
             table = f"{_BACKUP}.{quoted(staged.table.name)}"
             if staged.columns:
                 filled = self.raw.execute(f"INSERT INTO {name} ({into}) SELECT {what} FROM {table}").rowcount
             else:
                 filled = self.raw.execute(f"INSERT INTO {name} (n) SELECT NULL FROM {table}").rowcount
         listener(Advance("load", str(staged.table), rows=filled))
+        entry = backup.manifest.table(staged.table)
+        if entry is None or entry.rows != filled:
+            said = "no rows" if entry is None else f"{entry.rows:,} rows"
+            raise Damaged(
+                f"{staged.table}: the file of the backup has {filled:,} rows, and the manifest says {said}",
+                remedy=_DAMAGED,
+            )
         return Filled(filled)
+
+    def _demand_rows(self, staged: Staged) -> None:
+        """A view or a virtual table in the place of a table would run what its maker wrote."""
+        found = self.raw.execute(
+            f"SELECT 1 FROM {_BACKUP}.sqlite_master WHERE type = 'table' AND rootpage > 0 AND name = ?",
+            (staged.table.name,),
+        ).fetchone()
+        if found is None:
+            raise Damaged(f"{staged.table}: the file of the backup has no such table", remedy=_DAMAGED)
 
     def _attach(self, backup: Backup) -> None:
         if self._attached == backup.id:

@@ -31,7 +31,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from backup_pipeline.errors import NotFound
+from backup_pipeline.errors import Damaged, NotFound
 from backup_pipeline.model.affinity import affinity
 from backup_pipeline.model.fingerprint import Fingerprint
 
@@ -127,14 +127,20 @@ def as_lines(rows: Sequence[tuple[Value, ...]], declared: Sequence[str]) -> byte
 
 
 def from_lines(blocks: Iterable[bytes], declared: Sequence[str]) -> Iterator[tuple[Value, ...]]:
-    """The rows of such text; `declared` has the type of each column, as when it was written."""
+    """The rows of such text; `declared` has the type of each column, as when it was written. Raises Damaged."""
     affinities = [affinity(kind) for kind in declared]
     rest = b""
     for block in chain(blocks, [b""]):
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             fields = line.decode("utf-8", "surrogateescape").split("\t") if affinities else []
-            yield tuple(map(_read, fields, affinities))
+            try:
+                yield tuple(_read(*pair) for pair in zip(fields, affinities, strict=True))
+            except ValueError:
+                raise Damaged(
+                    "row text has a line that is no row of its columns",
+                    remedy="`verify` says whether the backup is whole; restore another one",
+                ) from None
 
 
 def _read(field: str, implied: str) -> Value:
