@@ -145,9 +145,6 @@ class Trial:
     def of(cls, shop: Shop) -> tuple[Trial, dict[str, list[str]]]:
         """With the moments of a restore and of an undo that nothing disturbs."""
         before = shop.state()
-        # The first restore makes the place for what is remembered.
-        shop.restore()
-        shop.undo()
         moments, after = {}, before
         for verb in ("restore", "undo"):
             moments[verb] = shop.dying(verb)[0]
