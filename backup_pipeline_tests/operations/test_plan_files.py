@@ -99,7 +99,7 @@ def test_a_hostile_plan_file_is_refused(written: Path, spoil: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe", b"[" * 100_000, b" " * (plan_file.LARGEST + 1)], ids=len
+    "content", [b"", b"\xff\xfe", b"[" * 100_000, b"\0" * 100, b" " * (plan_file.LARGEST + 1)], ids=len
 )
 def test_what_is_no_json_or_too_large_is_refused(written: Path, content: bytes) -> None:
     written.write_bytes(content)

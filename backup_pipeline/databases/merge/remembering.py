@@ -37,12 +37,14 @@ def _there(session: Session, table: sa.Table) -> bool:
 
 
 def happened(session: Session, restore_id: str) -> bool | None:
-    """Whether this restore was committed here; None: the target does not tell, for nothing is remembered in it."""
+    """Whether this restore was committed here; None: the target does not tell. Without an older entry it may have remembered
+    nothing at that time: the login of the restore was not allowed to make the place."""
     table = _restores(session)
     if not _there(session, table):
         return None
-    found = sa.select(table.c.restore_id).where(table.c.restore_id == restore_id)
-    return session.connection.execute(found).first() is not None
+    known = sa.select(sa.func.max(table.c.restore_id)).where(table.c.restore_id <= restore_id)
+    newest = session.connection.execute(known).scalar()
+    return None if newest is None else newest == restore_id
 
 
 def is_kept(session: Session) -> bool:
