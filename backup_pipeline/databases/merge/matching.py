@@ -82,7 +82,18 @@ def _ready(run: Run, relation: Relation, mine: sa.FromClause, component: Sequenc
         )
         for key in keys
     ]
+    if not _contents_count(run, relation):
+        return sa.and_(sa.true(), *named)
     return sa.and_(sa.true(), *named, sa.or_(*full, sa.and_(sa.true(), *others)))
+
+
+def _contents_count(run: Run, relation: Relation) -> bool:
+    """Whether a row of this table may be known, or told apart, by its contents."""
+    shape = relation.shape
+    uuid = shape.keyed and shape.generated == "uuid"
+    by_key = run.same_lineage and shape.keyed and bool(shape.generated)
+    compared = [name for name in shape.written if name not in shape.key]
+    return not uuid or (by_key and len(compared) > 1 and _contents_tell(run, relation))
 
 
 @dataclass(frozen=True)

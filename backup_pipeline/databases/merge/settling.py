@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from backup_pipeline.databases.merge.constructs import Raw
+from backup_pipeline.databases.merge.constructs import Raw, as_text
 from backup_pipeline.databases.merge.keys import KeyCandidate
 from backup_pipeline.databases.merge.relations import LIVING, Act, Column, Part, Relation, Run
 from backup_pipeline.databases.merge.translating import joined_to_parents
@@ -136,9 +136,9 @@ def compare(run: Run, relation: Relation, compared: Sequence[str]) -> None:
 
 
 def _named_in_conflict(relation: Relation, map: sa.FromClause) -> sa.ColumnElement[bool]:
-    answers, other = relation.disputed, relation.map.alias()
-    same = sa.and_(*(a == b for a, b in zip(relation.of_map(answers), relation.of_map(map), strict=True)))
-    return sa.select(other.c.n).where(answers.c.n == other.c.n, other.c.act == Act.CONFLICT, same).exists()
+    disputed = relation.disputed
+    same = sa.and_(*(a == b for a, b in zip(relation.of_map(disputed), relation.of_map(map), strict=True)))
+    return sa.select(disputed.c.n).where(same).exists()
 
 
 def unique_taken(run: Run, relation: Relation, keys: Sequence[KeyCandidate]) -> int:
@@ -168,20 +168,44 @@ def _to_write(run: Run, relation: Relation, key: KeyCandidate) -> tuple[Final, s
     return one, query.where(one.map.c.n.in_(relation.meeting(key))) if key.where else query
 
 
+def _null_is_a_value(run: Run, relation: Relation, key: KeyCandidate) -> set[str]:
+    """The references of a natural key that counts: the roots of a tree have names as well."""
+    if key not in run.natural_keys[relation.shape.table]:
+        return set()
+    return {column for one in run.outgoing(relation.shape.table) for column in one.columns}
+
+
 def _taken_by_live(run: Run, relation: Relation, key: KeyCandidate) -> int:
     one, query = _to_write(run, relation, key)
-    target = relation.target_of(key)
-    same = sa.and_(*(one[name] == target.c[name] for name in key.columns))
+    target, disputed = relation.target_of(key), relation.disputed
+    loose = _null_is_a_value(run, relation, key)
+    same = sa.and_(
+        *(
+            sa.func.coalesce(as_text(one[name]), "") == sa.func.coalesce(as_text(target.c[name]), "")
+            if name in loose
+            else one[name] == target.c[name]
+            for name in key.columns
+        ),
+        sa.or_(*(one[name].is_not(None) for name in key.columns)),
+    )
     itself = sa.and_(one.map.c.act == Act.MATCH, relation.same_key(one.map, target))
-    taken = query.where(sa.select(sa.literal(1)).select_from(target).where(same, ~itself).exists())
+    taken = query.join(target, sa.and_(same, ~itself))
+    if run.one(taken.limit(1)) is None:
+        return 0
+    # The live row stays as it is: without it the same merge again would find the value free.
+    named = taken.add_columns(*(target.c[name] for name in relation.key_names))
+    run.do(disputed.insert().from_select(list(disputed.c.keys()), named))
     return _into_conflict(run, relation, taken)
 
 
 def _taken_by_written(run: Run, relation: Relation, key: KeyCandidate) -> int:
     one, query = _to_write(run, relation, key)
     values = [one[name] for name in key.columns]
-    numbered = query.add_columns(sa.func.count().over(partition_by=values).label("times"))
-    numbered = numbered.where(*(value.is_not(None) for value in values))
+    loose = _null_is_a_value(run, relation, key)
+    numbered = query.add_columns(sa.func.count().over(partition_by=values).label("times")).where(
+        *(one[name].is_not(None) for name in key.columns if name not in loose),
+        sa.or_(*(value.is_not(None) for value in values)),
+    )
     twice = numbered.subquery()
     return _into_conflict(run, relation, sa.select(twice.c.n).where(twice.c.times > 1))
 
