@@ -36,7 +36,6 @@ FLUSH_RIGHT = (3, 4, 5, 6, 7, 8)
     ),
     examples="""
     backup-pipeline list
-    backup-pipeline list shop
     backup-pipeline list shop --copy offsite
     backup-pipeline list shop --restores
     backup-pipeline list shop --json | jq -r '.data.backups[-1].id'

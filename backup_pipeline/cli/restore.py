@@ -41,13 +41,9 @@ _NEW = [one for one in flags(RestoreOrder) if one.name not in ("to", "dry_run")]
     *flags(DrillOrder, "thaw"),
     examples="""
     backup-pipeline restore shop --live --only orders,order_items --dry-run
-    backup-pipeline restore shop 2026-11-20 --live --where "orders: customer_id = 7"
-    backup-pipeline restore shop --live --tenant accounts:7 --plan-file plan.json
-    backup-pipeline restore shop --live --approve plan.json
+    backup-pipeline restore shop 2026-11-20 --live --tenant accounts:7
     backup-pipeline restore shop --to postgresql://app@localhost/shop_restored --create
-    backup-pipeline restore shop --to "$TARGET_URL" --no-owner --no-privileges --keep-going
     backup-pipeline restore shop --before "2026-11-20 14:30" --files media --to /srv/restored --glob 'orders/2026/*' --dry-run
-    backup-pipeline restore shop --from offsite --to sqlite:////srv/shop.db --files all --files-to /srv/files
     """,
 )
 def verb(call: Call, *, remainder: str | None, place: str | None, unsigned: bool, **given: Any) -> Reply:

@@ -36,7 +36,6 @@ SHOWN = 25
     click.Option(["--tables"], is_flag=True, help=f"Every table, not just the {SHOWN} biggest."),
     click.Option(["--raw"], is_flag=True, help="The manifest itself: the JSON as it lies in the vault."),
     examples="""
-    backup-pipeline show shop
     backup-pipeline show shop 2026-11-21T02-00-00-123Z --tables
     backup-pipeline show shop latest --raw | sha256sum
     backup-pipeline show shop r-2026-11-21T09-30-00-000Z

@@ -20,6 +20,7 @@ EARLIER_DESCRIPTIONS: frozenset[str] = frozenset(
         "f039651145d0ac3b99747d65261bcf21fe221ac9616b791604c1435c91a1ff53",  # databases only
         "940e63a382cd394bcd7020caaa5638933dccb347e98f9ff682d9c2dedd090b41",  # [K8] spoke of bytes alone
         "8cc3a481003c6a446ec10f24f9d8193f850a8f118188aba6a4dfbe004d153bf1",  # without bounds and signatures
+        "ee4622c53df91c2c91f3b820c027439de2a0cf4540ee43abcaf8a80f2adef3f6",  # an end of a restore was written once
     }
 )
 

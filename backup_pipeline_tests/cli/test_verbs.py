@@ -314,6 +314,7 @@ def test_every_verb_with_json_says_what_is_wrong_with_the_configuration(shop: Fo
         "forget": [*one, "--yes"],
         "bucket": ["setup", "vault"],
         "alert": ["test"],
+        "around": ["shop", "--json", "--", "true"],
     }
     without = {verb: [] for verb in ("list", "status", "doctor", "ui", "scrub")}
     for verb in VERBS:

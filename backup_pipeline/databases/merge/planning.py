@@ -69,8 +69,7 @@ def plan_of(settled: Settled, backup: Backup, did: Did) -> MergePlan:
         locks=session.locks(rows),
         estimate=round(sum(one.writes for one in counts) / _RATE, 1),
     )
-    decided = _decided(run) if did == "plan" or run.asked.approved else ""
-    return replace(plan, digest=digest(plan, backup, decided) if decided else "")
+    return replace(plan, digest=digest(plan, backup, _decided(run)))
 
 
 def counted_again(settled: Settled, plan: MergePlan) -> MergePlan:

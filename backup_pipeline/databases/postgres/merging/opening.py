@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from backup_pipeline.databases.merge.asked import Triggers
 from backup_pipeline.databases.merge.session import Counted, Counts, Filled, SessionOptions, Staged
 from backup_pipeline.databases.own_names import OWN_COMMENT, OWN_SCHEMA
+from backup_pipeline.databases.postgres.export.diagnostics import told
 from backup_pipeline.databases.postgres.merging import (
     ending,
     foreign_keys,
@@ -98,7 +99,7 @@ class PostgresSession:
                 comment = sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, sql.Literal(OWN_COMMENT))
                 self._held.raw.execute(comment)
         except psycopg.errors.InsufficientPrivilege as error:
-            return str(error.diag.message_primary)
+            return told(error)[0]
         return ""
 
     def analyze(self, name: str) -> None:
